@@ -1,0 +1,42 @@
+# make quickstart, make test: each creates its own environment first. make help lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install quickstart test check format benchmark clean
+
+help:  ## list what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(INSTALLED)  ## create .venv with the pinned packages; does nothing when nothing changed
+
+# The stamp's only sources are what decides on the content of the environment.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else f"lmlab needs Python 3.11 to 3.13, but $(PYTHON) is {sys.version.split()[0]} (name another: make PYTHON=python3.12 ...)")'
+	@echo "Installing the pinned packages into $(VENV) (a minute or two) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $(INSTALLED)
+
+quickstart: install  ## train an LSTM and a Transformer of equal size side by side (under 5 minutes on 2 cores)
+	@$(BIN)/python scripts/quickstart.py
+
+check: install  ## lint, formatting and types
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary
+
+test: check  ## everything that is checked before a change lands (under 10 minutes on 2 cores)
+	@$(BIN)/python -m pytest -q
+
+format: install  ## rewrite the sources in the project's format
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format --quiet .
+
+benchmark: install  ## time this project against bare PyTorch on this machine
+	@$(BIN)/python scripts/benchmark/lightning_overhead.py
+
+clean:  ## remove the environment and caches; outputs stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""lmlab: a config-driven laboratory for language models."""

@@ -1,0 +1,67 @@
+"""``lmlab <command>``: finds the command and hands over to its Hydra app. Imports nothing heavy."""
+
+import os
+import sys
+
+from lmlab.errors import RunFailed, UserError, nearest
+
+COMMANDS = {
+    "train": "train a model, or many with -m, and print the results side by side",
+    "evaluate": "score a run's model on a split, every token once",
+    "generate": "continue a prompt with a run's model",
+    "reproduce": "compute a run afresh from what it left behind and compare",
+    "runs": "list the runs in the outputs folder",
+}
+
+
+def main() -> None:
+    """Entry point of the ``lmlab`` program and of ``python -m lmlab``."""
+    if any(argument.startswith("query=") for argument in sys.argv):
+        _complete()
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        _overview()
+        return
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"lmlab {version('lmlab')}")
+        return
+    command = arguments[0] if not arguments[0].startswith("-") else "train"
+    if command not in COMMANDS:
+        sys.exit(f"lmlab: there is no command '{command}'{nearest(command, COMMANDS)}")
+    if command == arguments[0]:
+        del sys.argv[1]
+    from lmlab.commands.app import run_app
+
+    # A user's own modules lie where they work; behind everything else, so that they can shadow nothing.
+    sys.path.append(os.getcwd())
+    trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    try:
+        run_app(command)
+    except (UserError, RunFailed) as error:
+        if trace:
+            raise
+        sys.exit(f"lmlab {command}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _overview() -> None:
+    width = max(map(len, COMMANDS))
+    print("lmlab: which language-model architecture is better here, and how sure are we?\n")
+    print("usage: lmlab <command> [option=value ...] [-m]\n")
+    for name, what in COMMANDS.items():
+        print(f"  {name:<{width}}  {what}")
+    print("\nlmlab <command> --help lists a command's options; --cfg job prints what they compose to.")
+    print('Shell completion: eval "$(lmlab -sc install=bash)"  (or install=zsh, install=fish)')
+
+
+def _complete() -> None:
+    """Answer a completion query: Hydra knows one app, so take the command out of the line and ask that command's."""
+    words = os.environ.get("COMP_LINE", "").split(" ")
+    if len(words) < 3 or words[1] not in COMMANDS:
+        print(" ".join(COMMANDS))
+        sys.exit(0)
+    sys.argv.insert(1, words[1])
+    os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])

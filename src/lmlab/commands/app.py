@@ -1,0 +1,98 @@
+"""Every command is a Hydra app with its own primary config; what a user did wrong becomes one clear line."""
+
+import importlib
+import os
+import re
+import sys
+from typing import Any
+
+import hydra
+from hydra.errors import CompactHydraException, HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lmlab.config import CONF
+from lmlab.errors import RunFailed, UserError, nearest
+
+def run_app(command: str) -> None:
+    """Compose ``conf/<command>.yaml`` with the overrides in ``sys.argv`` and call ``task(composed config)``.
+
+    ``task`` and, where it exists, ``finish()``, called after the last job, are those of ``lmlab.commands.<command>``.
+
+    Raises:
+        UserError: the configuration cannot be composed, or the task refused it.
+        RunFailed: a run's own processes failed.
+    """
+    # Hydra then raises instead of printing and exiting.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    refused: list[UserError | RunFailed] = []
+
+    def task(composed: DictConfig) -> Any:
+        # Imported only now, so that --help and --cfg answer at once; errors are kept for afterwards, because Hydra
+        # would announce an exception with a line of its own.
+        module = importlib.import_module(f"lmlab.commands.{command}")
+        try:
+            return module.task(composed)
+        except (UserError, RunFailed) as error:
+            refused.append(error)
+
+    app = hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(task)
+    try:
+        app()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error, command)) from error
+    if refused:
+        raise refused[0]
+    module = sys.modules.get(f"lmlab.commands.{command}")
+    if hasattr(module, "finish"):
+        module.finish()
+
+
+def explain(error: Exception, command: str) -> str:
+    """Say in one line what is wrong with the overrides, with the nearest thing that would have been right."""
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, option = (error.missing_cfg_file or "").rpartition("/")
+        return f"{group}={option}: no such option{nearest(option, error.options)}"
+    text = str(error)
+    unknown = re.search(r"Could not (?:override|append)[^']*'([^']+)'", text) or re.search(
+        r"Key '([^']+)' is not in struct", text
+    )
+    if unknown:
+        key = unknown[1].partition("@")[0]
+        return f"{key}: no such option{_nearest_key(key, command)}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    cause = error.__cause__
+    if isinstance(error, CompactHydraException) and isinstance(cause, OmegaConfBaseException):
+        lines.append(str(cause).splitlines()[0])
+    return " ".join(lines)
+
+
+def _nearest_key(key: str, command: str) -> str:
+    """The option of ``command`` nearest to ``key``: by its whole path, or else by its last part."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    overrides = [word for word in sys.argv[1:] if "=" in word and re.match(r"[a-z_]+=[\w,]+$", word)]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        for attempt in (overrides, []):
+            try:
+                composed = hydra.compose(command, [word.partition(",")[0] for word in attempt])
+            except (HydraException, OmegaConfBaseException):
+                continue
+            keys = list(_keys(composed))
+            groups = [folder.name for folder in CONF.iterdir() if folder.is_dir()]
+            same_end = [known for known in keys if known.rpartition(".")[2] == key.rpartition(".")[2]]
+            return f" (did you mean '{same_end[0]}'?)" if same_end else nearest(key, keys + groups)
+    return ""
+
+
+def _keys(node: DictConfig, prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for key in node:
+        path = f"{prefix}{key}"
+        found.append(path)
+        child = node._get_node(key)
+        if OmegaConf.is_dict(child) and not child._is_none() and not child._is_interpolation():  # type: ignore[union-attr]
+            found += _keys(child, f"{path}.")  # type: ignore[arg-type]
+    return found
+

@@ -1,0 +1,64 @@
+"""``lmlab reproduce``: compute a run afresh from its saved configuration, and say what came out the same."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.table import Table
+
+from lmlab.commands import results
+from lmlab.commands.train import compute
+from lmlab.config import canonical
+from lmlab.errors import UserError
+from lmlab.runs.lookup import find
+from lmlab.runs.provenance import environment_differences
+from lmlab.runs.run import Run
+
+STYLE = {"identical": "green", "within tolerance": "green", "different": "red"}
+
+
+def task(composed: DictConfig) -> None:
+    """Compute the run's configuration afresh beside it and compare; exit code 1 if any metric is different."""
+    wanted = canonical(composed)
+    original = find(wanted["run"], Path(wanted["paths"]["runs"]))
+    if original.status != "finished":
+        raise UserError(f"{original.path}: this run is {original.status}; only a finished run can be reproduced")
+    config = original.config | {"paths": wanted["paths"], "progress": wanted["progress"], "rerun": True}
+    afresh = compute(config, rerun=True, choices=original.manifest.get("choices"))
+    verdicts = show(original, afresh, float(wanted["tolerance"]))
+    if "different" in verdicts:
+        sys.exit(1)
+
+
+def verdict(first: float, second: float, tolerance: float) -> str:
+    """``identical``, ``within tolerance`` (relative to the larger) or ``different``."""
+    if first == second or (math.isnan(first) and math.isnan(second)):
+        return "identical"
+    return "within tolerance" if math.isclose(first, second, rel_tol=tolerance) else "different"
+
+
+def show(original: Run, afresh: Run, tolerance: float) -> list[str]:
+    """Print both results metric by metric and what differs between the two environments; return the verdicts."""
+    before, after = original.manifest, afresh.manifest
+    table = Table(title=f"{original.path.name}: recorded, and computed afresh", title_justify="left")
+    for heading in ("metric", "recorded", "afresh", "verdict"):
+        table.add_column(heading, justify="right" if heading in ("recorded", "afresh") else "left")
+    verdicts = []
+    for name, old in before["metrics"].items():
+        new = after["metrics"].get(name, math.nan)
+        verdicts.append(verdict(old, new, tolerance))
+        table.add_row(name, f"{old:.10g}", f"{new:.10g}", f"[{STYLE[verdicts[-1]]}]{verdicts[-1]}[/]")
+    results.console.print(table)
+    found: dict[str, tuple[Any, Any]] = environment_differences(before["provenance"], after["provenance"])
+    if before["data"]["fingerprint"] != after["data"]["fingerprint"]:
+        found["data"] = (before["data"]["fingerprint"], after["data"]["fingerprint"])
+    if found:
+        results.say("What differs between the environments:")
+        for key, (old, new) in found.items():
+            results.say(f"  {key}: {old} -> {new}")
+    else:
+        results.say("The environments do not differ.")
+    results.say(f"The new run directory: {afresh.path}")
+    return verdicts

@@ -1,0 +1,111 @@
+"""``lmlab train``: the result of a configuration, computed if it is not there yet; with -m, of many, side by side."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from lmlab.commands import results
+from lmlab.config import Config, canonical
+from lmlab.errors import RunFailed, UserError
+from lmlab.runs import sweep
+from lmlab.runs.execution import execute
+from lmlab.runs.files import write_text
+from lmlab.runs.lookup import existing, next_copy
+from lmlab.runs.provenance import git_state, provenance
+from lmlab.runs.run import Run
+
+
+def task(composed: DictConfig) -> float:
+    """Train, or return the recorded result; the value is the final validation loss (nan for a job that failed)."""
+    config = canonical(composed)
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN:
+        return results.show(compute(config, rerun=config["rerun"], choices=_choices()))
+    folder = Path(hydra.sweep.dir)
+    job = {"overrides": list(hydra.overrides.task)}
+    try:
+        run = compute(config, rerun=config["rerun"], sweep_name=folder.name, choices=_choices())
+    except (UserError, RunFailed) as error:
+        results.say(f"[red]failed:[/] {error}")
+        sweep.record(folder, hydra.job.num, job | {"status": "failed", "error": str(error)})
+        return math.nan
+    sweep.record(folder, hydra.job.num, job | {"status": "finished", "run": str(run.path)})
+    return results.loss_of(run)
+
+
+def finish() -> None:
+    """After the last job of a sweep: all results side by side; the exit code says whether any job failed."""
+    folder = sweep.SweepCallback.ended
+    if folder is None:
+        return
+    rows = sweep.rows(folder)
+    results.show_side_by_side([Run(Path(row["run"])) for row in rows if "run" in row])
+    failed = [row for row in rows if row["status"] == "failed"]
+    for row in failed:
+        results.say(f"[red]failed:[/] {' '.join(row['overrides'])}: {row['error']}")
+    results.say(f"The sweep's record: {folder}")
+    if failed:
+        sys.exit(1)
+
+
+def _choices() -> dict[str, str]:
+    """The options chosen of every group, to find runs by."""
+    chosen = HydraConfig.get().runtime.choices
+    return {group: str(option) for group, option in chosen.items() if not str(group).startswith("hydra/")}
+
+
+def compute(
+    config: Config, *, rerun: bool = False, sweep_name: str | None = None, choices: dict[str, str] | None = None
+) -> Run:
+    """Return the finished run of ``config``: as it is recorded, resumed, or trained from the start.
+
+    Args:
+        rerun: compute it afresh beside a finished one.
+        sweep_name: the sweep that asks for it.
+        choices: the option chosen of every group, recorded to find runs by.
+
+    Raises:
+        UserError: the configuration cannot be trained; nothing is left behind.
+        RunFailed: the training failed; the directory says why, and asking again resumes it.
+    """
+    run = existing(config)
+    if run.exists and run.status == "finished":
+        if not rerun:
+            results.say_recorded(run, config)
+            return run
+        run = next_copy(config)
+    from lmlab.training.preflight import check
+
+    corpus = check(config)
+    new = not run.exists
+    waiting = lambda: results.say(f"{run.path.name} is being computed by another process; waiting for it")  # noqa: E731
+    with run.lock(waiting) as lock:
+        if run.exists and run.status_recorded == "finished":
+            return run
+        if not run.exists:
+            create(run, config, data=corpus.describe(), sweep=sweep_name, choices=choices or {})
+        elif run.checkpoints.exists():
+            results.say(f"[bold]{run.path.name}[/]: going on from its last checkpoint")
+        try:
+            execute(run, lock)
+        except UserError:
+            if new:
+                run.remove()
+            raise
+    return run
+
+
+def create(run: Run, config: Config, **fields: Any) -> None:
+    """Lay out a new run directory, with where it comes from."""
+    origin = provenance(config)
+    suffix = run.path.name.removeprefix(f"{config['name']}-")
+    _, diff = git_state()
+    run.create(config, suffix, provenance=origin, **fields)
+    if diff:
+        write_text(run.path / "git.diff", diff)
+

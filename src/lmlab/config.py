@@ -1,0 +1,228 @@
+"""From a composed configuration to a canonical one, its identity, and the objects it describes.
+
+The signatures of constructors are the schema: every part of a configuration that has a ``_target_`` is held against
+the parameters of what it names before anything is built. This module is the only place that calls Hydra's
+``instantiate``. It imports no torch by itself; resolving a ``_target_`` imports that target's module.
+"""
+
+import hashlib
+import inspect
+import json
+import pkgutil
+import sys
+import sysconfig
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union
+
+from lmlab.errors import UserError, nearest
+
+Config = dict[str, Any]
+
+CONF = next(path for path in (Path(__file__).parent / "conf", Path(__file__).parents[2] / "conf") if path.is_dir())
+"""The folder of everything that can be composed: inside the package when installed, at the top level in a checkout."""
+
+NOT_IDENTITY = (
+    "name",
+    "tags",
+    "rerun",
+    "progress",
+    "paths",
+    "logger",
+    "callbacks.checkpoint",
+    "callbacks.samples",
+)
+"""Keys that cannot change a result, and so are no part of a run's identity."""
+
+_SUPPLIED = {"vocabulary", "context", "run", "folder", "tokenizer"}
+"""Parameters that the program supplies: a configuration need not give them."""
+
+
+def canonical(composed: Any) -> Config:
+    """Return the plain, fully resolved form of a composed config, without Hydra's own section.
+
+    Raises:
+        UserError: a mandatory value (``???``) was not given, or an interpolation leads nowhere.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise UserError(f"{missing[0]} has no value: give one as {missing[0]}=...")
+    try:
+        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(plain, dict)
+    plain.pop("hydra", None)
+    return typing.cast(Config, plain)
+
+
+def identity(config: Config) -> str:
+    """Return the ten-character id of the result that ``config`` asks for: a hash of all keys that can change it."""
+    relevant = json.loads(json.dumps(config))
+    for key in NOT_IDENTITY:
+        *parents, last = key.split(".")
+        node = relevant
+        for parent in parents:
+            node = node.get(parent) or {}
+        node.pop(last, None)
+    text = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def differences(first: Config, second: Config, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Return the dotted keys whose values differ, with both values; a key that is absent counts as ``None``."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in sorted({*first, *second}):
+        one, other = first.get(key), second.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            found |= differences(one, other, f"{prefix}{key}.")
+        elif one != other:
+            found[f"{prefix}{key}"] = (one, other)
+    return found
+
+
+def build(node: Mapping[str, Any] | None, **supplied: Any) -> Any:
+    """Build the object that ``node`` describes, with nested nodes first; ``supplied`` adds arguments to the call.
+
+    The node must have passed :func:`validate`. ``None`` builds ``None``.
+
+    Raises:
+        UserError: a constructor refused its arguments, or a target may not be called.
+    """
+    if node is None:
+        return None
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    for target, _, where in _targets(node, ""):
+        resolve_target(target, where)
+    try:
+        return instantiate(dict(node), **supplied, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise
+
+
+def validate(config: Mapping[str, Any], path: str = "") -> None:
+    """Hold every ``_target_`` node below ``config`` against the signature of what it names.
+
+    Raises:
+        UserError: a target that cannot be imported or may not be called, an unknown or missing parameter, or a value
+            of the wrong type; the message names the dotted option.
+    """
+    for target, node, where in _targets(config, path):
+        function = resolve_target(target, where)
+        parameters = inspect.signature(function).parameters
+        hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+        open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        given = {key: value for key, value in node.items() if not (key.startswith("_") and key.endswith("_"))}
+        for key, value in given.items():
+            if key in parameters:
+                _check_type(value, hints.get(key, Any), f"{where}.{key}")
+            elif not open_ended:
+                raise UserError(f"{where}.{key}: {target} has no such option{nearest(key, parameters)}")
+        for key, parameter in parameters.items():
+            if node.get("_partial_"):
+                break  # completed by whoever calls it
+            required = parameter.default is parameter.empty and parameter.kind not in (
+                parameter.VAR_KEYWORD,
+                parameter.VAR_POSITIONAL,
+            )
+            if required and key not in given and key not in _SUPPLIED:
+                raise UserError(f"{where}.{key} has no value: {target} needs one")
+
+
+def _targets(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    """Yield (target, node, dotted path) for every node that has a ``_target_``, outermost first."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield node["_target_"], node, path
+        for key, value in node.items():
+            yield from _targets(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _targets(value, f"{path}.{index}")
+
+
+def resolve_target(target: str, path: str) -> Callable[..., Any]:
+    """Import what a ``_target_`` names, if it may be called.
+
+    Allowed are lmlab's own objects, objects defined in the user's own source files (outside the folders of the
+    interpreter and its packages), and classes of torch and torchmetrics. A run directory from a stranger can therefore
+    not name a function of the standard library or of another package.
+
+    Raises:
+        UserError: it cannot be imported, is not callable, or is not allowed.
+    """
+    try:
+        found = pkgutil.resolve_name(target)
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}._target_={target}: cannot be imported ({reason})") from error
+    if not callable(found):
+        raise UserError(f"{path}._target_={target}: expected a class or a function")
+    package = target.split(".")[0]
+    if package == "lmlab" or (package == "torch" and inspect.isclass(found)) or _is_users_own(found):
+        return typing.cast(Callable[..., Any], found)
+    raise UserError(
+        f"{path}._target_={target}: not allowed; expected something of lmlab, a class of torch, or your own source file"
+    )
+
+
+def _is_users_own(found: Any) -> bool:
+    module = sys.modules.get(getattr(found, "__module__", None) or "")
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return False
+    libraries = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")}
+    return not any(Path(file).resolve().is_relative_to(library) for library in libraries)
+
+
+def _check_type(value: Any, hint: Any, path: str) -> None:
+    if not _fits(value, hint):
+        if typing.get_origin(hint) is Literal:
+            raise UserError(f"{path}={value}: unknown value{nearest(value, map(str, typing.get_args(hint)))}")
+        raise UserError(f"{path}={value}: expected {_readable(hint)}, got {type(value).__name__}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if isinstance(value, Mapping) and "_target_" in value:
+        return True  # checked as a node of its own
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, argument) for argument in arguments)
+    if origin is Literal:
+        return value in arguments and type(value) in {type(argument) for argument in arguments}
+    if origin in (list, tuple) or hint in (list, tuple):
+        return isinstance(value, list) and (not arguments or all(_fits(item, arguments[0]) for item in value))
+    if origin is dict or hint is dict:
+        return isinstance(value, Mapping)
+    if hint is type(None):
+        return value is None
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (str, bool):
+        return isinstance(value, hint)
+    if hint is Path:
+        return isinstance(value, str)
+    return hint is Any
+
+
+def _readable(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(_readable(argument) for argument in arguments)
+    if typing.get_origin(hint) in (list, tuple):
+        return f"a list of {_readable(arguments[0])}" if arguments else "a list"
+    if typing.get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    return names.get(hint, "a section with a _target_")

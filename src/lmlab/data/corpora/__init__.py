@@ -1,0 +1,19 @@
+"""Where text comes from."""
+
+from lmlab.data.corpora.corpus import SPLITS, Corpus
+from lmlab.data.corpora.declared import DeclaredCorpus, RemoteFile
+from lmlab.data.corpora.standard_library import StandardLibrary
+from lmlab.data.corpora.text import Text
+from lmlab.data.corpora.tiny_shakespeare import TinyShakespeare
+from lmlab.data.corpora.wikitext2 import WikiText2
+
+__all__ = [
+    "SPLITS",
+    "Corpus",
+    "DeclaredCorpus",
+    "RemoteFile",
+    "StandardLibrary",
+    "Text",
+    "TinyShakespeare",
+    "WikiText2",
+]

@@ -1,0 +1,119 @@
+"""Which tokens a training batch holds: a pure function of seed, step and rank.
+
+Dimension legend: R rows of a micro-batch, T context, W windows of an epoch.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+from lmlab.errors import UserError
+
+
+class TrainingOrder:
+    """The order in which the tokens of a split are trained on.
+
+    - ``shuffled``: an epoch is a pseudo-random order of the disjoint windows of the stream, from an offset below
+      ``context`` that is drawn anew for every epoch; each window comes once per epoch. What is left over at the two
+      ends is less than two windows.
+    - ``contiguous``: the stream is cut into ``batch_size`` stripes, and row r of step s continues stripe r where step
+      s - 1 stopped, for truncated back-propagation through time. A pass leaves out less than a window per stripe;
+      every pass is the same.
+
+    Nothing but the arguments decides what a batch holds, and batches of a step over all ranks and micro-batches are the
+    same rows however they are shared. The draws use numbers that NumPy promises never to change.
+
+    Args:
+        tokens: [1 + N] ids of the split.
+        seed: at least 0.
+        batch_size: sequences in an optimizer step, over all ranks and micro-batches.
+        context: T, tokens in a sequence.
+
+    Raises:
+        UserError: the split is shorter than one sequence (``shuffled``) or one batch (``contiguous``), or an argument
+            is out of range.
+    """
+
+    def __init__(
+        self,
+        tokens: np.ndarray,
+        seed: int,
+        batch_size: int,
+        context: int,
+        order: Literal["shuffled", "contiguous"] = "shuffled",
+    ) -> None:
+        length = len(tokens) - 1
+        for option, value, least in (("seed", seed, 0), ("batch.size", batch_size, 1), ("batch.context", context, 1)):
+            if value < least:
+                raise UserError(f"{option}={value}: expected at least {least}")
+        if context > length:
+            raise UserError(f"batch.context={context}: the training split has only {length} tokens")
+        if order == "contiguous" and batch_size * context > length:
+            raise UserError(
+                f"batch.size={batch_size}: with carried state and batch.context={context} the training split of "
+                f"{length} tokens supports at most {length // context} sequences"
+            )
+        self.tokens = np.asarray(tokens)  # plain indexing is faster than that of a memmap
+        self.seed = seed
+        self.batch_size = batch_size
+        self.context = context
+        self.order = order
+        self._stripe = length // batch_size
+        # One window fewer than fit without an offset, so that every epoch has the same number whatever its offset.
+        self._windows = max(1, (length + 1) // context - 1)
+        self._epoch: tuple[int, np.ndarray] | None = None
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Optimizer steps in which every window comes once; not a whole number when the last one is shared."""
+        if self.order == "contiguous":
+            return float(self._stripe // self.context)
+        return self._windows / self.batch_size
+
+    def starts_new_pass(self, step: int) -> bool:
+        """Return whether state carried from the step before does not belong to this one's tokens."""
+        return self.order == "shuffled" or step % (self._stripe // self.context) == 0
+
+    def batch(self, step: int, rank: int = 0, world: int = 1, micro: int = 0, accumulate: int = 1) -> np.ndarray:
+        """Return the rows [R, T + 1] int64 of one micro-batch: T tokens to read, and the one after them.
+
+        Args:
+            step: optimizer step, from 0.
+            rank: which of the ``world`` processes.
+            micro: which of the ``accumulate`` micro-batches of the step on this rank.
+
+        Raises:
+            UserError: the batch size is no multiple of ``world * accumulate``.
+        """
+        parts = world * accumulate
+        if self.batch_size % parts:
+            raise UserError(
+                f"batch.size={self.batch_size}: expected a multiple of {parts} "
+                f"(devices x accumulated micro-batches = {world} x {accumulate})"
+            )
+        rows = self.batch_size // parts
+        first = (rank * accumulate + micro) * rows
+        rows_R = np.arange(first, first + rows)
+        if self.order == "contiguous":
+            starts_R = rows_R * self._stripe + step % (self._stripe // self.context) * self.context
+        else:
+            starts_R = self._shuffled_starts(step * self.batch_size + rows_R)
+        return self.tokens[starts_R[:, None] + np.arange(self.context + 1)].astype(np.int64)
+
+    def _shuffled_starts(self, sequences_R: np.ndarray) -> np.ndarray:
+        epochs_R, places_R = np.divmod(sequences_R, self._windows)
+        starts_R = np.empty_like(sequences_R)
+        for epoch in np.unique(epochs_R):
+            here_R = epochs_R == epoch
+            starts_R[here_R] = self._starts_of_epoch(int(epoch))[places_R[here_R]]
+        return starts_R
+
+    def _starts_of_epoch(self, epoch: int) -> np.ndarray:
+        """Return where the windows [W] of an epoch start, in the order in which they come."""
+        if self._epoch is None or self._epoch[0] != epoch:
+            draws = np.random.Philox(np.random.SeedSequence((self.seed, epoch)))
+            offsets = min(self.context, len(self.tokens) - self._windows * self.context)
+            offset = int(draws.random_raw()) % offsets
+            order_W = np.argsort(draws.random_raw(self._windows), kind="stable")
+            self._epoch = epoch, order_W * self.context + offset
+        return self._epoch[1]

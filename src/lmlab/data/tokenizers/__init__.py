@@ -1,0 +1,9 @@
+"""Between text and token ids."""
+
+from lmlab.data.tokenizers.bpe import BPE
+from lmlab.data.tokenizers.byte import Byte
+from lmlab.data.tokenizers.character import Character
+from lmlab.data.tokenizers.tokenizer import Tokenizer, load_tokenizer
+from lmlab.data.tokenizers.word import Word
+
+__all__ = ["BPE", "Byte", "Character", "Tokenizer", "Word", "load_tokenizer"]

@@ -1,0 +1,136 @@
+"""Byte-level byte-pair encoding, trained by the ``tokenizers`` library."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmlab.data.tokenizers.tokenizer import Tokenizer
+from lmlab.errors import UserError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+_BYTES = 256
+_PIECE = 1 << 16  # characters after which a document is cut, so that all cores have something to do
+_BATCH = 1 << 22  # characters that are encoded at a time
+# Segmentation is the same with a cut here as without: white space before a word is a segment of its own but for its
+# last character, and that one begins a segment, as a line feed by itself or as a space together with the word.
+_BOUNDARY = re.compile(r"[ \n](?=\w)")
+
+
+class BPE(Tokenizer):
+    """Byte-pair encoding (Sennrich et al. 2016) of UTF-8 bytes, with GPT-2's segmentation into words.
+
+    Any text is encoded and decodes to itself. The same training text gives the same merges. Types are the 256 bytes,
+    then merges in the order in which they were found; the last id is the separator, which no text is encoded to.
+
+    Args:
+        size: number of types, separator included.
+
+    Raises:
+        UserError: ``size`` is below 257.
+    """
+
+    def __init__(self, size: int = 4096) -> None:
+        if size <= _BYTES:
+            raise UserError(f"tokenizer.size={size}: expected at least {_BYTES + 1} types: the bytes and a separator")
+        self._size = size
+        self._merges: list[list[str]] = []
+        self._model: tokenizers.Tokenizer | None = None
+
+    @property
+    def fitted(self) -> bool:
+        return self._model is not None
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @property
+    def separator(self) -> int:
+        return self._size - 1
+
+    def fit(self, documents: Iterable[str]) -> None:
+        from tokenizers import pre_tokenizers, trainers
+
+        trainer = trainers.BpeTrainer(
+            vocab_size=self._size - 1,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        model = _model([])
+        model.train_from_iterator((piece for document in documents for piece in pieces(document)), trainer)
+        supported = model.get_vocab_size() + 1
+        if supported < self._size:
+            raise UserError(f"tokenizer.size={self._size}: the training text supports no more than {supported} types")
+        self._build(json.loads(model.to_str())["model"]["merges"])
+
+    def _build(self, merges: list[list[str]]) -> None:
+        self._merges = merges
+        self._model = _model(merges)
+
+    def encode(self, document: str) -> np.ndarray:
+        return next(self.encode_all([document]))
+
+    def encode_all(self, documents: Iterable[str]) -> Iterator[np.ndarray]:
+        assert self._model is not None
+        for batch in _batches(documents):
+            pieces_of = [list(pieces(document)) for document in batch]
+            encodings = iter(self._model.encode_batch_fast([piece for group in pieces_of for piece in group]))
+            for group in pieces_of:
+                yield np.concatenate([np.array(next(encodings).ids, np.int32) for _ in group])
+
+    def decode(self, ids: np.ndarray) -> str:
+        assert self._model is not None
+        ids = np.asarray(ids)
+        texts = np.split(ids, np.flatnonzero(ids == self.separator))
+        first, *rest = (self._model.decode(text[text != self.separator].tolist()) for text in texts)
+        return "\n".join([first, *rest])
+
+    def state(self) -> dict[str, Any]:
+        return {"size": self._size, "merges": self._merges if self.fitted else None}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "BPE":
+        tokenizer = cls(state["size"])
+        if state["merges"] is not None:
+            tokenizer._build(state["merges"])
+        return tokenizer
+
+
+def pieces(document: str) -> Iterator[str]:
+    """Yield a document in pieces that are encoded as the whole is; they join to the document."""
+    begin = 0
+    while boundary := _BOUNDARY.search(document, begin + _PIECE):
+        yield document[begin : boundary.start()]
+        begin = boundary.start()
+    yield document[begin:]
+
+
+def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    characters = 0
+    for document in documents:
+        batch.append(document)
+        characters += len(document)
+        if characters >= _BATCH:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _model(merges: list[list[str]]) -> "tokenizers.Tokenizer":
+    """Return the library's tokenizer with these merges, whose ids follow from their order."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    vocabulary: dict[str, int] = {}
+    for symbol in [*sorted(pre_tokenizers.ByteLevel.alphabet()), *(left + right for left, right in merges)]:
+        vocabulary.setdefault(symbol, len(vocabulary))
+    model = Tokenizer(models.BPE(vocab=vocabulary, merges=[(left, right) for left, right in merges]))
+    model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    model.decoder = decoders.ByteLevel()
+    return model

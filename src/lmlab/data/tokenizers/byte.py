@@ -1,0 +1,32 @@
+"""One token per byte."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from lmlab.data.tokenizers.tokenizer import Tokenizer
+
+
+class Byte(Tokenizer):
+    """The 256 byte values of UTF-8; the separator is the line feed. Bytes that are no text decode to U+FFFD."""
+
+    fitted = True
+    size = 256
+    separator = ord("\n")
+
+    def fit(self, documents: Iterable[str]) -> None:
+        pass
+
+    def encode(self, document: str) -> np.ndarray:
+        return np.frombuffer(document.encode(), np.uint8).astype(np.int32)
+
+    def decode(self, ids: np.ndarray) -> str:
+        return np.asarray(ids).astype(np.uint8).tobytes().decode(errors="replace")
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "Byte":
+        return cls()

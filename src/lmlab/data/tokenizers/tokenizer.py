@@ -1,0 +1,108 @@
+"""What a tokenizer is: a fitted, saved and fingerprinted map between text and token ids."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lmlab.errors import UserError, nearest
+
+_FILE = "tokenizer.json"
+
+
+class Tokenizer(ABC):
+    """Maps text to ids in [0, size) and back.
+
+    A new tokenizer is one file: a direct subclass with the abstract methods below. Everything that its output depends
+    on is in ``state()``, which is plain JSON: loading one runs no code of the file's.
+
+    Attributes:
+        classes: every tokenizer class that was imported, by name.
+    """
+
+    classes: ClassVar[dict[str, type["Tokenizer"]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        Tokenizer.classes[cls.__name__] = cls
+
+    @property
+    @abstractmethod
+    def fitted(self) -> bool:
+        """Whether there is a vocabulary: the members below need one."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Number of types."""
+
+    @property
+    @abstractmethod
+    def separator(self) -> int:
+        """The id before every document: the context of a text's first token. Decodes to a line end."""
+
+    @abstractmethod
+    def fit(self, documents: Iterable[str]) -> None:
+        """Choose the vocabulary from the documents of the training split.
+
+        Raises:
+            UserError: they do not support the vocabulary that was asked for.
+        """
+
+    @abstractmethod
+    def encode(self, document: str) -> np.ndarray:
+        """Return the ids [N] int32 of a text."""
+
+    @abstractmethod
+    def decode(self, ids: np.ndarray) -> str:
+        """Return the text of ids [N]."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Return the options and, when fitted, the vocabulary as plain JSON values."""
+
+    @classmethod
+    @abstractmethod
+    def from_state(cls, state: dict[str, Any]) -> "Tokenizer":
+        """Return the tokenizer whose :meth:`state` was ``state``."""
+
+    def encode_all(self, documents: Iterable[str]) -> Iterator[np.ndarray]:
+        """Yield the ids of each document, in order; for a tokenizer that is faster on many at a time to override."""
+        return map(self.encode, documents)
+
+    def unknown(self, document: str) -> int:
+        """Return how many tokens of a text stand for something that is outside the vocabulary."""
+        return 0
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256, in hexadecimal, of class and state."""
+        return hashlib.sha256(self._json().encode()).hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write ``tokenizer.json`` into an existing folder."""
+        (folder / _FILE).write_text(self._json() + "\n", encoding="utf-8")
+
+    def _json(self) -> str:
+        return json.dumps({"class": type(self).__name__, **self.state()}, sort_keys=True, ensure_ascii=False)
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Return the tokenizer that was saved in ``folder``.
+
+    Raises:
+        UserError: there is none, it cannot be read, or its class is unknown.
+    """
+    path = folder / _FILE
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        name = state.pop("class")
+    except FileNotFoundError as error:
+        raise UserError(f"{folder} holds no {_FILE}") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} is not a saved tokenizer ({error})") from error
+    if name not in Tokenizer.classes:
+        raise UserError(f"{path}: unknown tokenizer '{name}'{nearest(name, Tokenizer.classes)}")
+    return Tokenizer.classes[name].from_state(state)

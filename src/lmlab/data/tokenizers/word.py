@@ -1,0 +1,82 @@
+"""One token per word between white space, and one per line end."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from lmlab.data.tokenizers.tokenizer import Tokenizer
+from lmlab.errors import UserError
+
+UNKNOWN, END = "<unk>", "<eos>"
+
+
+class Word(Tokenizer):
+    """Words between white space, with ``<eos>`` at the end of each line: the recipe of Mikolov et al. 2010.
+
+    Types are ``<unk>``, ``<eos>``, then words by falling frequency in the training split. What white space there was
+    between words is lost: decoding puts one space. ``<eos>`` is the separator too.
+
+    Args:
+        size: number of types to keep at most, ``<unk>`` and ``<eos>`` included; ``None`` keeps every word.
+
+    Raises:
+        UserError: ``size`` leaves no room for a word.
+    """
+
+    def __init__(self, size: int | None = None) -> None:
+        if size is not None and size < 3:
+            raise UserError(f"tokenizer.size={size}: expected at least 3 types ({UNKNOWN}, {END} and a word), or null")
+        self._limit = size
+        self._words: list[str] = []
+        self._ids: dict[str, int] = {}
+
+    @property
+    def fitted(self) -> bool:
+        return bool(self._words)
+
+    @property
+    def size(self) -> int:
+        return len(self._words)
+
+    separator = 1
+
+    def fit(self, documents: Iterable[str]) -> None:
+        counts: Counter[str] = Counter()
+        for document in documents:
+            counts.update(_words(document))
+        del counts[UNKNOWN], counts[END]
+        by_frequency = sorted(counts, key=lambda word: (-counts[word], word))
+        self._keep([UNKNOWN, END, *by_frequency][: self._limit])
+
+    def _keep(self, words: list[str]) -> None:
+        self._words = words
+        self._ids = {word: id for id, word in enumerate(words)}
+
+    def encode(self, document: str) -> np.ndarray:
+        words = _words(document)
+        return np.fromiter((self._ids.get(word, 0) for word in words), np.int32, len(words))
+
+    def unknown(self, document: str) -> int:
+        """Return how many tokens are ``<unk>``, those that the text itself spells so included."""
+        return int((self.encode(document) == 0).sum())
+
+    def decode(self, ids: np.ndarray) -> str:
+        words = ["\n" if id == self.separator else self._words[id] for id in ids]
+        return " ".join(words).replace(" \n", "\n").replace("\n ", "\n")
+
+    def state(self) -> dict[str, Any]:
+        return {"size": self._limit, "words": self._words}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "Word":
+        tokenizer = cls(state["size"])
+        tokenizer._keep(state["words"])
+        return tokenizer
+
+
+def _words(document: str) -> list[str]:
+    if document and not document.endswith("\n"):
+        document += "\n"
+    return document.replace("\n", f" {END} ").split()

@@ -1,0 +1,94 @@
+"""Which tokens an evaluation scores: each exactly once, whatever the batch size.
+
+Every function reads a stream of ids [1 + N] whose first is context only, and scores the other N.
+Dimension legend: B rows, T positions.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from lmlab.errors import UserError
+
+NOT_SCORED = -1
+
+
+@dataclass(frozen=True)
+class EvaluationBatch:
+    """Rows to read, and what is scored in them.
+
+    Attributes:
+        inputs: [B, T] int64; padded on the right with id 0.
+        targets: [B, T] int64, what follows each input; -1 where nothing is scored.
+        continues: the rows go on where those of the batch before stopped, so state is to be carried over.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    continues: bool = False
+
+
+def fixed_windows(tokens: np.ndarray, context: int, batch_size: int) -> Iterator[EvaluationBatch]:
+    """Disjoint windows of ``context`` tokens, each read from an empty state; the last may be shorter."""
+    return sliding_windows(tokens, context, context, batch_size)
+
+
+def sliding_windows(tokens: np.ndarray, context: int, stride: int, batch_size: int) -> Iterator[EvaluationBatch]:
+    """Windows of ``context`` tokens that move by ``stride``, each read from an empty state.
+
+    The first window is scored whole, of every other one the last ``stride`` tokens: all but the first are scored
+    with at least ``context - stride`` tokens before them.
+
+    Raises:
+        UserError: ``stride`` is not in [1, context], or another argument is below 1.
+    """
+    _check(context=context, batch_size=batch_size)
+    if not 1 <= stride <= context:
+        raise UserError(f"stride={stride}: expected a whole number from 1 to the context, {context}")
+    starts = range(0, max(1, len(tokens) - 1 - context + stride), stride)
+    for first in range(0, len(starts), batch_size):
+        rows = [
+            (start, start if start == 0 else start + context - stride, min(start + context, len(tokens) - 1))
+            for start in starts[first : first + batch_size]
+        ]
+        yield _batch(tokens, rows)
+
+
+def streams(tokens: np.ndarray, streams: int, context: int, batch_size: int) -> Iterator[EvaluationBatch]:
+    """The stream in ``streams`` consecutive parts of equal length (to one token), each read with carried state.
+
+    A part is read ``context`` tokens at a time. Parts come ``batch_size`` at a time, from their beginning to their
+    end; their number, and so what is scored with how much context, does not depend on the batch size.
+
+    Raises:
+        UserError: an argument is below 1.
+    """
+    _check(streams=streams, context=context, batch_size=batch_size)
+    length = len(tokens) - 1
+    streams = min(streams, length)
+    bounds = [length * part // streams for part in range(streams + 1)]
+    parts = list(pairwise(bounds))
+    for first in range(0, streams, batch_size):
+        group = parts[first : first + batch_size]
+        for offset in range(0, max(end - start for start, end in group), context):
+            rows = [(start + offset, start + offset, min(start + offset + context, end)) for start, end in group]
+            yield _batch(tokens, rows, continues=offset > 0)
+
+
+def _check(**options: int) -> None:
+    for option, value in options.items():
+        if value < 1:
+            raise UserError(f"{option}={value}: expected a whole number of at least 1")
+
+
+def _batch(tokens: np.ndarray, rows: list[tuple[int, int, int]], continues: bool = False) -> EvaluationBatch:
+    """Make a batch of rows, each given by its first input, its first scored input and the end of its inputs."""
+    width = max(end - start for start, _, end in rows)
+    inputs = np.zeros((len(rows), width), np.int64)
+    targets = np.full((len(rows), width), NOT_SCORED, np.int64)
+    for row, (start, scored, end) in enumerate(rows):
+        inputs[row, : end - start] = tokens[start:end]
+        targets[row, scored - start : end - start] = tokens[scored + 1 : end + 1]
+    return EvaluationBatch(inputs, targets, continues)

@@ -1,0 +1,24 @@
+"""The errors a user meets: one clear line each."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """What was asked for cannot be done; the message names the option, its value and what would have been right."""
+
+
+class RunFailed(Exception):
+    """A run's own processes ended without finishing it; the message says why in one line and where the log is."""
+
+
+def nearest(value: object, choices: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the choice nearest to ``value``, or all choices if none is near.
+
+    The text starts with a space, so that it can be appended to any message; it is empty when there are no choices.
+    """
+    known = sorted(set(choices))
+    close = get_close_matches(str(value), known, n=1, cutoff=0.5)
+    if close:
+        return f" (did you mean '{close[0]}'?)"
+    return f" (choose one of: {', '.join(known)})" if known else ""

@@ -1,0 +1,109 @@
+"""Causal self-attention (Vaswani et al. 2017, section 3.2), with rotary positions and grouped queries.
+
+Dimension legend: B sequences, T new tokens, S tokens in all, Q query heads, K key-value heads, H width of a head.
+
+A token costs 2 (2 Q + 2 K) H D operations in projections and 4 S Q H in scores and sums (counted for all S positions,
+as in PaLM, appendix B). The state is a key-value cache of 2 K H numbers for each token read.
+"""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from lmlab.errors import UserError
+from lmlab.models.state import KeyValueCache
+
+
+class Attention(nn.Module):
+    """Multi-head attention to the tokens so far.
+
+    Args:
+        heads: Q.
+        kv_heads: K, heads that keys and values have (Ainslie et al. 2023); ``None``: as many as queries.
+        rotary: rotate queries and keys by their positions (Su et al. 2021, equation 34).
+        rotary_base: longest wavelength / 2 pi.
+        query_key_norm: normalise queries and keys of each head to unit root mean square, with a learned gain
+            (Dehghani et al. 2023, section 2.1).
+        bias: give the projections biases.
+
+    Raises:
+        UserError: the heads do not divide the width, or a size does not suit rotary positions.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int = 4,
+        kv_heads: int | None = None,
+        rotary: bool = True,
+        rotary_base: float = 10000.0,
+        query_key_norm: bool = False,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        kv_heads = heads if kv_heads is None else kv_heads
+        if heads < 1 or width % heads:
+            fitting = [count for count in range(1, width + 1) if width % count == 0]
+            near = min(fitting, key=lambda count: abs(count - heads))
+            raise UserError(f"model.mixer.heads={heads}: must divide model.width={width} (nearest that does: {near})")
+        if kv_heads < 1 or heads % kv_heads:
+            raise UserError(f"model.mixer.kv_heads={kv_heads}: must divide model.mixer.heads={heads}")
+        self.heads, self.kv_heads, self.head_width = heads, kv_heads, width // heads
+        if rotary and self.head_width % 2:
+            raise UserError(f"model.mixer.heads={heads}: rotary positions need an even width per head, not {self.head_width}")
+        self.rotary_base = rotary_base if rotary else None
+        self.projection_in = nn.Linear(width, (heads + 2 * kv_heads) * self.head_width, bias)
+        self.projection_out = nn.Linear(width, width, bias)
+        self.projection_out.writes_residual = True  # type: ignore[assignment]
+        self.query_norm = nn.RMSNorm(self.head_width) if query_key_norm else nn.Identity()
+        self.key_norm = nn.RMSNorm(self.head_width) if query_key_norm else nn.Identity()
+
+    def forward(self, x_BTD: Tensor, state: tuple[int, KeyValueCache] | None) -> tuple[Tensor, tuple[int, KeyValueCache]]:
+        B, T, D = x_BTD.shape
+        position, cache = (0, None) if state is None else state
+        sizes = [heads * self.head_width for heads in (self.heads, self.kv_heads, self.kv_heads)]
+        q_BTQ, k_BTK, v_BTK = self.projection_in(x_BTD).split(sizes, dim=-1)
+        q_BQTH = self.query_norm(q_BTQ.view(B, T, self.heads, self.head_width)).transpose(1, 2)
+        k_BKTH = self.key_norm(k_BTK.view(B, T, self.kv_heads, self.head_width)).transpose(1, 2)
+        v_BKTH = v_BTK.view(B, T, self.kv_heads, self.head_width).transpose(1, 2)
+        if self.rotary_base is not None:
+            cos_TH, sin_TH = _rotation(position, T, self.head_width, self.rotary_base, x_BTD.device)
+            q_BQTH, k_BKTH = _rotate(q_BQTH, cos_TH, sin_TH), _rotate(k_BKTH, cos_TH, sin_TH)
+        if cache is not None:
+            k_BKTH = torch.cat([cache.keys, k_BKTH], 2)
+            v_BKTH = torch.cat([cache.values, v_BKTH], 2)
+        y_BQTH = self._attend(q_BQTH, k_BKTH, v_BKTH)
+        y_BTD = self.projection_out(y_BQTH.transpose(1, 2).reshape(B, T, D))
+        return y_BTD, (position + T, KeyValueCache(k_BKTH, v_BKTH))
+
+    def _attend(self, q_BQTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor) -> Tensor:
+        T, S = q_BQTH.shape[2], k_BKSH.shape[2]
+        grouped = self.heads != self.kv_heads
+        if T == S or T == 1:  # a single new token sees everything before it
+            return scaled_dot_product_attention(q_BQTH, k_BKSH, v_BKSH, is_causal=T > 1, enable_gqa=grouped)
+        visible_TS = torch.ones(T, S, dtype=torch.bool, device=q_BQTH.device).tril(S - T)
+        return scaled_dot_product_attention(q_BQTH, k_BKSH, v_BKSH, attn_mask=visible_TS, enable_gqa=grouped)
+
+    def sequence_flops(self, context: int) -> int:
+        """Operations of one token with ``context`` keys: products with keys and with values."""
+        return 4 * context * self.heads * self.head_width
+
+
+@lru_cache(maxsize=32)
+def _rotation(position: int, length: int, width: int, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [T, H] of the angles by which positions from ``position`` on turn each pair of channels.
+
+    Kept, because every layer and every step of equal length needs the same ones.
+    """
+    frequencies = base ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
+    angles = torch.outer(torch.arange(position, position + length, device=device, dtype=torch.float32), frequencies)
+    angles_TH = torch.cat([angles, angles], 1)
+    return angles_TH.cos(), angles_TH.sin()
+
+
+def _rotate(x_BQTH: Tensor, cos_TH: Tensor, sin_TH: Tensor) -> Tensor:
+    first, second = x_BQTH.chunk(2, -1)
+    turned = torch.cat([-second, first], -1)
+    return (x_BQTH * cos_TH + turned * sin_TH).to(x_BQTH.dtype)

@@ -1,0 +1,1 @@
+"""The run directory: its identity, manifest, provenance, execution and lookup."""

@@ -1,0 +1,140 @@
+"""Where a result comes from: code, packages, interpreter and hardware."""
+
+import hashlib
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lmlab.config import CONF, Config
+
+PACKAGE = Path(__file__).parents[1]
+PACKAGES = (
+    "lmlab",
+    "torch",
+    "pytorch-lightning",
+    "hydra-core",
+    "omegaconf",
+    "wandb",
+    "torchmetrics",
+    "tokenizers",
+    "numpy",
+    "safetensors",
+)
+
+
+def provenance(config: Config) -> dict[str, Any]:
+    """What a reader needs to judge whether another environment could give another result (a plain container)."""
+    return {
+        "code": code_fingerprint(config),
+        "git": git_state()[0],
+        "packages": {name: _version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "hardware": hardware(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "directory": str(Path.cwd()),
+    }
+
+
+@cache
+def _package_hash() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(f"{path.relative_to(PACKAGE)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def code_fingerprint(config: Config) -> str:
+    """SHA-256 over lmlab's own source and over the user's source files that the configuration's targets name."""
+    digest = hashlib.sha256(_package_hash().encode())
+    for module in sorted({target.rpartition(".")[0] for target in _targets(config)}):
+        if module.split(".")[0] in ("lmlab", "torch"):
+            continue
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError):
+            spec = None
+        if spec is not None and spec.origin and Path(spec.origin).is_file():
+            digest.update(Path(spec.origin).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _targets(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("_target_"), str):
+            yield node["_target_"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for value in node:
+            yield from _targets(value)
+
+
+def git_state() -> tuple[dict[str, Any] | None, str]:
+    """Return ({commit, branch, dirty}, uncommitted diff) of the checkout that lmlab runs from; (None, "") outside one."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(CONF), *arguments], capture_output=True, text=True, timeout=20, errors="replace"
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout if done.returncode == 0 else None
+
+    tracked = git("ls-files", "--error-unmatch", "train.yaml")
+    commit = git("rev-parse", "HEAD")
+    if tracked is None or commit is None:
+        return None, ""
+    top = (git("rev-parse", "--show-toplevel") or "").strip()
+    diff = git("-C", top, "diff", "HEAD") or ""
+    state = {
+        "commit": commit.strip(),
+        "branch": (git("rev-parse", "--abbrev-ref", "HEAD") or "").strip(),
+        "dirty": bool((git("-C", top, "status", "--porcelain") or "").strip()),
+    }
+    return state, diff
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores, memory in bytes, and the names of GPUs where torch has been imported and sees some."""
+    found: dict[str, Any] = {
+        "host": platform.node(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+    }
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        found["gpus"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def environment_differences(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the parts of two :func:`provenance` records that differ and could explain a different result."""
+    from lmlab.config import differences
+
+    ignored = ("command", "directory", "hardware.host", "git.branch", "git.dirty")
+    found = differences(first, second)
+    return {key: pair for key, pair in found.items() if not key.startswith(ignored)}

@@ -1,0 +1,44 @@
+"""How long the training itself took, over all attempts, without validation and start-up."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+
+
+class Clock(pl.Callback):
+    """Adds up seconds spent in training steps; goes on where a resumed run's checkpoint left it."""
+
+    def __init__(self) -> None:
+        self._before = 0.0
+        self._since: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, all attempts together."""
+        return self._before + (0.0 if self._since is None else time.perf_counter() - self._since)
+
+    def _pause(self) -> None:
+        self._before, self._since = self.seconds, None
+
+    def _go_on(self) -> None:
+        self._since = time.perf_counter()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._go_on()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._pause()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            self._go_on()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._pause()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._before = state_dict["seconds"]

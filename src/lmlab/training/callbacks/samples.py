@@ -1,0 +1,57 @@
+"""Text that the model writes as it learns."""
+
+import json
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_only
+
+from lmlab.data.tokenizers import Tokenizer
+from lmlab.models.generation import Sampler, generate
+from lmlab.runs.run import Run
+
+
+class Samples(pl.Callback):
+    """After every validation, continues ``prompt`` by ``length`` tokens, always with the same random draws.
+
+    Each text is a line of ``samples.jsonl`` and goes to every logger that can show text.
+
+    Args:
+        prompt: empty for the start of a document.
+        run, tokenizer, context: supplied by the run.
+    """
+
+    def __init__(
+        self, run: Run, tokenizer: Tokenizer, context: int, prompt: str = "", length: int = 64, temperature: float = 0.8
+    ) -> None:
+        self.run = run
+        self.tokenizer = tokenizer
+        self.context = context
+        self.prompt = prompt
+        self.length = length
+        self.temperature = temperature
+        Sampler(temperature)  # refuses a bad temperature now rather than at the first validation
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        text = self.sample(pl_module)
+        row = {"step": pl_module.global_step, "tokens": pl_module.tokens_seen, "text": text}
+        with self.run.samples.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_sample"):
+                logger.log_sample(row)
+
+    def sample(self, pl_module: pl.LightningModule) -> str:
+        """Return the prompt and its continuation."""
+        was_training = pl_module.model.training
+        pl_module.model.eval()
+        prompt = [self.tokenizer.separator, *map(int, self.tokenizer.encode(self.prompt))]
+        prompt_BT = torch.tensor([prompt], device=pl_module.device)
+        sampler = Sampler(self.temperature, seed=pl_module.seed)
+        drawn = [int(token) for token in generate(pl_module.model, prompt_BT, self.length, sampler, self.context)]
+        pl_module.model.train(was_training)
+        return self.prompt + self.tokenizer.decode(np.array(drawn))

@@ -1,0 +1,97 @@
+"""Scoring a split in three ways, every token exactly once, whatever the batch size.
+
+The three are different metrics, not better and worse versions of one:
+
+- ``fixed_window``: disjoint windows of ``context`` tokens, each from an empty state; what training looks like;
+- ``sliding_window``: windows that move by ``stride``, so that every token but the first few has at least
+  ``context - stride`` tokens before it;
+- ``stateful``: the split is read in ``streams`` consecutive parts, state carried from chunk to chunk. A recurrent
+  state goes on without end; an attention cache keeps its last ``context`` tokens; a model whose positions end starts
+  afresh when they do.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lmlab.data.datamodule import as_batch
+from lmlab.data.windows import EvaluationBatch, fixed_windows, sliding_windows
+from lmlab.data.windows import streams as streams_of
+from lmlab.errors import UserError, nearest
+from lmlab.models import state as model_state
+from lmlab.models.language_model import LanguageModel
+from lmlab.training.metrics import LanguageModelMetrics
+
+Metric = Literal["fixed_window", "sliding_window", "stateful"]
+METRICS: tuple[Metric, ...] = ("fixed_window", "sliding_window", "stateful")
+
+
+def check(metrics: list[str], context: int, stride: int, model_context: int | None) -> None:
+    """Refuse settings that no evaluation can have. Raises ``UserError``."""
+    for metric in metrics:
+        if metric not in METRICS:
+            raise UserError(f"metrics={metric}: unknown{nearest(metric, METRICS)}")
+    if not 1 <= stride <= context:
+        raise UserError(f"stride={stride}: expected 1 to the context of {context}")
+    if model_context is not None and context > model_context:
+        raise UserError(f"context={context}: the positions of this model end at {model_context}")
+
+
+@torch.inference_mode()
+def evaluate(
+    model: LanguageModel,
+    stream: np.ndarray,
+    metric: Metric,
+    *,
+    tokens_per_byte: float,
+    context: int,
+    stride: int,
+    streams: int,
+    batch_size: int,
+    advance: Callable[[int], None] = lambda tokens: None,
+) -> dict[str, float]:
+    """Score every token of ``stream`` but its leading separator once.
+
+    Args:
+        model: in evaluation mode.
+        stream: [N + 1] token ids, the first of them only read.
+        advance: called with the number of tokens scored by each batch, to show progress.
+
+    Returns:
+        The metrics of :class:`LanguageModelMetrics`, and ``tokens``, how many were scored.
+    """
+    device = next(model.parameters()).device
+    total = LanguageModelMetrics(tokens_per_byte).to(device)
+    if metric == "stateful":
+        batches = _with_state(model, streams_of(stream, streams, context, batch_size), context, device)
+    else:
+        windows = (
+            fixed_windows(stream, context, batch_size)
+            if metric == "fixed_window"
+            else sliding_windows(stream, context, stride, batch_size)
+        )
+        batches = ((model(batch.tokens.to(device), None)[0], batch.targets) for batch in map(as_batch, windows))
+    for hidden_BTD, targets_BT in batches:
+        scored_BT = (targets_BT >= 0).to(device)
+        total.update(*model.head.score(hidden_BTD[scored_BT], targets_BT.to(device)[scored_BT]))
+        advance(int(scored_BT.sum()))
+    return {**total.compute(), "tokens": int(total.tokens)}
+
+
+def _with_state(
+    model: LanguageModel, chunks: Iterator[EvaluationBatch], context: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield hidden states and targets chunk by chunk, each chunk read with the state that the one before left."""
+    state = None
+    for chunk in chunks:
+        batch = as_batch(chunk)
+        length = batch.tokens.shape[1]
+        ended = (
+            state is not None and model.max_positions is not None and state.position + length > model.max_positions
+        )
+        hidden_BTD, state = model(batch.tokens.to(device), state if chunk.continues and not ended else None)
+        state = model_state.crop(state, context)
+        yield hidden_BTD, batch.targets

@@ -1,0 +1,61 @@
+"""A trained model, as a run directory left it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_model
+
+from lmlab.config import Config, build, validate
+from lmlab.data.tokenizers import Tokenizer, load_tokenizer
+from lmlab.errors import UserError
+from lmlab.models.language_model import LanguageModel
+from lmlab.runs.run import Run
+from lmlab.training.callbacks.checkpoint import BEST
+
+Which = Literal["final", "best"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run's network in evaluation mode, its tokenizer and its configuration."""
+
+    run: Run
+    config: Config
+    model: LanguageModel
+    tokenizer: Tokenizer
+    context: int
+
+
+def load_trained(run: Run, which: str = "final", device: str = "cpu") -> Trained:
+    """Rebuild the network of ``run`` from its own saved config and load its weights.
+
+    Args:
+        which: ``final`` for the weights at the end, ``best`` for those of the best validation.
+
+    Raises:
+        UserError: the run has no such weights, or a file is damaged or does not fit the configuration.
+    """
+    if which not in ("final", "best"):
+        raise UserError(f"checkpoint={which}: expected final or best")
+    path = run.weights if which == "final" else run.checkpoints / BEST
+    if not path.exists():
+        raise UserError(f"{run.path}: there are no {which} weights, the run is {run.status}; lmlab train finishes it")
+    config = run.config
+    validate(config["model"], "model")
+    tokenizer = load_tokenizer(run.tokenizer)
+    context = config["batch"]["context"]
+    with torch.device(device):
+        model = build(config["model"], vocabulary=tokenizer.size, context=context)
+    load_weights(model, path, device)
+    return Trained(run, config, model.eval(), tokenizer, context)
+
+
+def load_weights(model: torch.nn.Module, path: Path, device: Any = "cpu") -> None:
+    """Load ``path`` (safetensors) into ``model``. Raises ``UserError`` if it is damaged or of another model."""
+    try:
+        load_model(model, path, device=str(device))
+    except (SafetensorError, RuntimeError, ValueError, OSError) as error:
+        raise UserError(f"{path}: the weights cannot be loaded ({str(error).splitlines()[0]})") from error

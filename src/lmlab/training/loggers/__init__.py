@@ -1,0 +1,7 @@
+"""Where metrics go: always JSON lines in the run directory; Weights & Biases and TensorBoard by choice."""
+
+from lmlab.training.loggers.jsonl import JsonlLogger
+from lmlab.training.loggers.tensorboard import tensorboard_logger
+from lmlab.training.loggers.wandb import wandb_logger
+
+__all__ = ["JsonlLogger", "tensorboard_logger", "wandb_logger"]

@@ -1,0 +1,73 @@
+"""What a language model's predictions are worth, added up exactly over batches and ranks."""
+
+import math
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+BINS = 15
+
+
+class LanguageModelMetrics(Metric):
+    """Loss, perplexity, bits per byte, next-token accuracy and calibration error from per-token scores.
+
+    All states are sums, in float64 and int64, so the result does not depend on how tokens were cut into batches or
+    shared among ranks.
+
+    - ``loss``: mean negative log-likelihood, nats per token;
+    - ``perplexity``: exp(loss);
+    - ``bits_per_byte``: loss / ln 2 * tokens per UTF-8 byte of the split, comparable across tokenizers;
+    - ``accuracy``: how often the most probable token is the next one;
+    - ``calibration_error``: expected difference between confidence and accuracy over 15 equal bins of the confidence
+      (ECE with the L1 norm; Guo et al. 2017, equation 3).
+
+    Args:
+        tokens_per_byte: tokens of the scored split divided by its UTF-8 bytes.
+    """
+
+    full_state_update = False
+
+    def __init__(self, tokens_per_byte: float) -> None:
+        super().__init__()
+        self.tokens_per_byte = tokens_per_byte
+        self.add_state("nats", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("tokens", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        for name in ("bin_tokens", "bin_correct", "bin_confidence"):
+            self.add_state(name, torch.zeros(BINS, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def set_dtype(self, dst_type: torch.dtype | str) -> Metric:
+        """Stay in float64 whatever precision the module around this metric is moved to."""
+        return self
+
+    def update(self, nats: Tensor, correct: Tensor, confidence: Tensor) -> None:
+        """Add tokens, each given by its loss in nats, whether the first guess was right, and that guess's probability.
+
+        Args:
+            nats, correct, confidence: [N] of the scored tokens.
+        """
+        self.nats += nats.double().sum()
+        self.tokens += nats.numel()
+        # Bins are (lower, upper]; a confidence of exactly 0 cannot occur for the most probable token.
+        bins_N = (confidence.double() * BINS).ceil().long().sub(1).clamp(0, BINS - 1)
+        for name, values_N in (
+            ("bin_tokens", torch.ones_like(confidence)),
+            ("bin_correct", correct),
+            ("bin_confidence", confidence),
+        ):
+            getattr(self, name).index_add_(0, bins_N, values_N.double())
+
+    def compute(self) -> dict[str, float]:
+        """Return the metrics as plain numbers; nan where no token was scored."""
+        tokens = int(self.tokens)
+        if tokens == 0:
+            names = ("loss", "perplexity", "bits_per_byte", "accuracy", "calibration_error")
+            return dict.fromkeys(names, math.nan)
+        loss = float(self.nats) / tokens
+        return {
+            "loss": loss,
+            "perplexity": math.exp(min(loss, 700.0)),
+            "bits_per_byte": loss / math.log(2) * self.tokens_per_byte,
+            "accuracy": float(self.bin_correct.sum()) / tokens,
+            "calibration_error": float((self.bin_correct - self.bin_confidence).abs().sum()) / tokens,
+        }

@@ -1,0 +1,166 @@
+"""The LightningModule: one optimizer step of any language model under any objective, and its validation."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lmlab.data.batch import Batch
+from lmlab.models import state as model_state
+from lmlab.models.language_model import LanguageModel
+from lmlab.training.metrics import LanguageModelMetrics
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """The seed of all random draws of one micro-batch on one rank: unrelated for any two (seed, step, rank)."""
+    digest = hashlib.blake2b(f"{seed},{step},{rank}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
+
+
+class LanguageModeling(pl.LightningModule):
+    """Trains ``model`` to make ``objective`` small.
+
+    All randomness of a step is drawn from generators seeded with (seed, step, rank), so a resumed run needs no
+    generator's state, and no two ranks draw the same dropout mask.
+
+    Args:
+        objective: ``loss, logs = objective(model, batch)``.
+        optimizer: called with the model, returns its optimizer.
+        schedule: called with (step, total steps), returns the factor on the learning rate.
+        total_steps: optimizer steps in the whole run.
+        tokens_per_step: tokens that all ranks together read in one optimizer step.
+        validation_metrics: adds up validation scores.
+        log_every: optimizer steps between rows of training metrics.
+        carry_state: hand the state after each batch, detached, to the next one.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        objective: Callable[[LanguageModel, Batch], tuple[Tensor, dict[str, Tensor]]],
+        optimizer: Callable[[torch.nn.Module], Optimizer],
+        schedule: Callable[[int, int], float],
+        *,
+        seed: int,
+        total_steps: int,
+        tokens_per_step: int,
+        validation_metrics: LanguageModelMetrics,
+        log_every: int,
+        carry_state: bool,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+        self.make_optimizer = optimizer
+        self.schedule = schedule
+        self.seed = seed
+        self.total_steps = total_steps
+        self.tokens_per_step = tokens_per_step
+        self.validation_metrics = validation_metrics
+        self.log_every = log_every
+        self.carry_state = carry_state
+        self.carried: Any = None
+        self.validated_step = 0
+        self.latest: dict[str, float] = {}
+        """The newest value of every metric, for whoever shows progress."""
+        self._sums: dict[str, Tensor] = {}
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(self.model)
+        factor = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule(step, self.total_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": factor, "interval": "step"}}
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        torch.manual_seed(step_seed(self.seed, batch_idx, self.global_rank))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        if not batch.fresh:
+            batch.state = self.carried
+        loss, logs = self.objective(self.model, batch)
+        if self.carry_state:
+            self.carried = model_state.detach(batch.state)
+        for name, value in logs.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        limit = float("inf") if gradient_clip_val is None else gradient_clip_val
+        if gradient_clip_val is not None or self._logs_at(self.global_step + 1):
+            self._sums["gradient_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        accumulate = self.trainer.accumulate_grad_batches
+        if (batch_idx + 1) % accumulate:
+            return
+        if self._logs_at(self.global_step):
+            row = {}
+            for name, total in self._sums.items():
+                value = total if name == "gradient_norm" else total / accumulate
+                row[f"train/{name}"] = float(self.trainer.strategy.reduce(value.float(), reduce_op="mean"))
+            row["train/learning_rate"] = self._learning_rate_used()
+            self.record(row)
+        self._sums.clear()
+
+    def _logs_at(self, step: int) -> bool:
+        return step % self.log_every == 0 or step == self.total_steps
+
+    def _learning_rate_used(self) -> float:
+        group = self.trainer.optimizers[0].param_groups[0]
+        return float(group["initial_lr"]) * self.schedule(self.global_step - 1, self.total_steps)
+
+    @property
+    def tokens_seen(self) -> int:
+        """Training tokens that all ranks together have read so far."""
+        return self.global_step * self.tokens_per_step
+
+    def record(self, metrics: dict[str, float]) -> None:
+        """Send metrics of this step to every logger, against steps and tokens."""
+        self.latest |= metrics
+        self._log(metrics)
+
+    @rank_zero_only
+    def _log(self, metrics: dict[str, float]) -> None:
+        for logger in self.loggers:
+            logger.log_metrics({**metrics, "tokens": self.tokens_seen}, step=self.global_step)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        hidden, _ = self.model(batch.tokens, None)
+        scored_N = batch.targets.flatten() >= 0
+        scores = self.model.head.score(hidden.flatten(0, 1)[scored_N], batch.targets.flatten()[scored_N])
+        self.validation_metrics.update(*scores)
+
+    def on_validation_epoch_end(self) -> None:
+        if self.trainer.sanity_checking:
+            return
+        values = self.validation_metrics.compute()
+        self.validation_metrics.reset()
+        self.validated_step = self.global_step
+        # For callbacks that watch a metric; the rows themselves go through record().
+        self.log_dict({f"validation/{name}": value for name, value in values.items()}, logger=False)
+        self.record({f"validation/{name}": value for name, value in values.items()})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["validated_step"] = self.validated_step
+        checkpoint["latest"] = dict(self.latest)
+        states: list[Any] = [model_state.to_plain(self.carried)]
+        if self.trainer.world_size > 1:
+            states = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(states, model_state.to_plain(self.carried))
+        checkpoint["carried_states"] = states
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.validated_step = checkpoint["validated_step"]
+        self.latest = checkpoint["latest"]
+        states = checkpoint["carried_states"]
+        if len(states) == self.trainer.world_size:
+            self.carried = model_state.from_plain(states[self.global_rank], self.device)

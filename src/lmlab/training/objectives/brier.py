@@ -1,0 +1,28 @@
+"""The Brier score: squared error between the predicted distribution and the one-hot truth."""
+
+from torch import Tensor
+
+from lmlab.data.batch import Batch
+from lmlab.models.language_model import LanguageModel
+
+
+class Brier:
+    """Mean over tokens of sum_v (p_v - [v = y])^2, between 0 and 2 (Brier 1950, equation 2).
+
+    This is the mean squared error over the V types times V. Written out it is sum_v p_v^2 - 2 p_y + 1, which needs no
+    one-hot vector.
+    """
+
+    def __call__(self, model: LanguageModel, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        hidden, batch.state = model(batch.tokens, batch.state)
+        targets_N = batch.targets.flatten()
+        scores_N = model.head.per_token(brier_score, hidden.flatten(0, 1), targets_N)
+        loss = scores_N.sum() / (targets_N >= 0).sum().clamp(min=1)
+        return loss, {"loss": loss.detach()}
+
+
+def brier_score(log_probs_NV: Tensor, targets_N: Tensor) -> Tensor:
+    """Brier score of each of N predictions [N, V] against ``targets_N`` [N]; [N], in [0, 2]."""
+    probs_NV = log_probs_NV.exp()
+    probs_of_truth_N = probs_NV.gather(1, targets_N[:, None]).squeeze(1)
+    return probs_NV.square().sum(1) - 2 * probs_of_truth_N + 1

@@ -1,0 +1,28 @@
+"""Cross-entropy between the data's next token and the predicted distribution."""
+
+from torch import Tensor
+
+from lmlab.data.batch import Batch
+from lmlab.errors import UserError
+from lmlab.models.language_model import LanguageModel
+
+
+class CrossEntropy:
+    """Mean negative log-likelihood of the next token, in nats.
+
+    With label smoothing e the truth is (1 - e) one-hot + e uniform over the V types (Szegedy et al. 2016, section 7):
+    loss = -(1 - e) log p_y - (e / V) sum_v log p_v.
+
+    Raises:
+        UserError: ``label_smoothing`` is not in [0, 1).
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"objective.label_smoothing={label_smoothing}: expected a number in [0, 1)")
+        self.label_smoothing = label_smoothing
+
+    def __call__(self, model: LanguageModel, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        hidden, batch.state = model(batch.tokens, batch.state)
+        loss = model.head.cross_entropy(hidden.flatten(0, 1), batch.targets.flatten(), self.label_smoothing)
+        return loss, {"loss": loss.detach()}

@@ -1,0 +1,36 @@
+"""Which parameters are decayed, and which optimizers have a fused form."""
+
+from typing import Any
+
+from torch import nn
+
+from lmlab.errors import UserError
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two parameter groups: matrices (embeddings among them), which decay, and vectors (gains, biases), which do not."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [parameter for parameter in parameters if parameter.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def fused(model: nn.Module) -> bool:
+    """Whether torch updates the parameters of ``model`` in one fused kernel on their device."""
+    return all(parameter.device.type in ("cpu", "cuda") for parameter in model.parameters())
+
+
+def check(**options: float) -> None:
+    """Refuse a negative learning rate, decay or momentum. Raises ``UserError``."""
+    for option, value in options.items():
+        if value < 0:
+            raise UserError(f"optimizer.{option}={value}: expected at least 0")
+
+
+def check_betas(betas: list[float]) -> tuple[float, float]:
+    """Return the two betas. Raises ``UserError`` unless there are two in [0, 1)."""
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise UserError(f"optimizer.betas={betas}: expected two numbers in [0, 1)")
+    return betas[0], betas[1]

@@ -1,0 +1,74 @@
+"""Factors on the learning rate: ``schedule(step, total)`` in [0, 1], for step 0 to total - 1."""
+
+import math
+from dataclasses import dataclass
+
+from lmlab.errors import UserError
+
+
+def _steps(option: str, value: int | float, total: int) -> int:
+    """A number of steps, given as such or as a share of ``total`` below 1."""
+    if value < 0:
+        raise UserError(f"scheduler.{option}={value}: expected steps, or a share of the run from 0 to 1")
+    steps = round(value * total) if value < 1 else int(value)
+    if steps > total:
+        raise UserError(f"scheduler.{option}={value}: longer than the whole run of {total} steps")
+    return steps
+
+
+def _warm(step: int, warmup: int) -> float:
+    """Linear rise that reaches 1 after ``warmup`` steps; the first step is not wasted on a rate of 0."""
+    return min(1.0, (step + 1) / (warmup + 1))
+
+
+def _check_floor(floor: float) -> None:
+    if not 0 <= floor <= 1:
+        raise UserError(f"scheduler.floor={floor}: expected a share from 0 to 1")
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Linear warm-up, then 1."""
+
+    warmup: int | float = 0
+
+    def __call__(self, step: int, total: int) -> float:
+        return _warm(step, _steps("warmup", self.warmup, total))
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Linear warm-up, then floor + (1 - floor) (1 + cos(pi t)) / 2 with t from 0 to 1 (Loshchilov & Hutter 2017, eq. 5)."""
+
+    warmup: int | float = 0.05
+    floor: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_floor(self.floor)
+
+    def __call__(self, step: int, total: int) -> float:
+        warmup = _steps("warmup", self.warmup, total)
+        if step < warmup:
+            return _warm(step, warmup)
+        share = min(1.0, (step - warmup) / max(1, total - 1 - warmup))
+        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * share)) / 2
+
+
+@dataclass(frozen=True)
+class WarmupStableDecay:
+    """Linear warm-up, 1, then linear down to ``floor`` at the last step (Hu et al. 2024, section 4.2)."""
+
+    warmup: int | float = 0.05
+    decay: int | float = 0.2
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_floor(self.floor)
+
+    def __call__(self, step: int, total: int) -> float:
+        warmup, decay = _steps("warmup", self.warmup, total), _steps("decay", self.decay, total)
+        if warmup + decay > total:
+            raise UserError(f"scheduler: warmup={self.warmup} and decay={self.decay} are longer than the run of {total} steps")
+        left = max(0, total - 1 - step)
+        down = 1.0 if left >= decay else self.floor + (1 - self.floor) * left / decay
+        return min(_warm(step, warmup), down)

@@ -1,0 +1,89 @@
+"""The Lightning trainer of a run. Lightning is imported when one is built, so that the signature can be read quickly."""
+
+import os
+from typing import Any, Literal
+
+import torch
+
+from lmlab.errors import UserError
+
+Accelerator = Literal["auto", "cpu", "cuda"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
+
+
+def device_kind(accelerator: Accelerator) -> Literal["cpu", "cuda"]:
+    """What ``accelerator`` means on this machine. Raises ``UserError`` if there is no such device."""
+    available = torch.cuda.is_available()
+    if accelerator == "cuda" and not available:
+        raise UserError("accelerator=cuda: torch sees no CUDA device here (choose cpu or auto)")
+    return "cuda" if available and accelerator != "cpu" else "cpu"
+
+
+def check_devices(
+    accelerator: Accelerator, devices: int, strategy: str, precision: str, accumulate: int, batch_size: int
+) -> None:
+    """Refuse what this machine or the batch cannot give. Raises ``UserError``."""
+    if devices < 1:
+        raise UserError(f"trainer.devices={devices}: expected at least 1")
+    if accumulate < 1:
+        raise UserError(f"trainer.accumulate={accumulate}: expected at least 1")
+    kind = device_kind(accelerator)
+    if kind == "cuda" and devices > torch.cuda.device_count():
+        raise UserError(f"trainer.devices={devices}: this machine has {torch.cuda.device_count()} GPUs")
+    if kind == "cpu" and precision == "16-mixed":
+        raise UserError("trainer.precision=16-mixed: needs a GPU (bf16-mixed also runs on a CPU)")
+    if batch_size % (devices * accumulate):
+        raise UserError(
+            f"batch.size={batch_size}: not divisible by trainer.devices={devices} times trainer.accumulate={accumulate}"
+        )
+
+
+def set_threads(threads: int | None, processes: int) -> None:
+    """Give each process its share of the cores, or ``threads`` of them, for work inside one operation."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or max(1, cores // processes))
+
+
+def build_trainer(
+    accelerator: Accelerator = "auto",
+    devices: int = 1,
+    strategy: Literal["auto", "ddp"] = "auto",
+    precision: Precision = "32-true",
+    accumulate: int = 1,
+    gradient_clip: float | None = 1.0,
+    compile: bool = False,
+    threads: int | None = None,
+    *,
+    supplied: dict[str, Any] | None = None,
+) -> Any:
+    """Return a ``pytorch_lightning.Trainer`` for one run.
+
+    Args:
+        devices: processes, one per device, started beforehand by the run's execution.
+        accumulate: micro-batches per optimizer step on each device.
+        gradient_clip: largest norm of the whole gradient; ``None``: no limit.
+        compile: the worker compiles the network (never the LightningModule).
+        threads: CPU threads per process; ``None``: the cores divided by the processes.
+        supplied: further arguments of the Trainer, given by the worker.
+    """
+    import pytorch_lightning as pl
+    from pytorch_lightning.strategies import DDPStrategy
+
+    kind = device_kind(accelerator)
+    chosen: Any = "auto"
+    if devices > 1 or strategy == "ddp":
+        chosen = DDPStrategy(process_group_backend="nccl" if kind == "cuda" else "gloo")
+    return pl.Trainer(
+        accelerator=kind,
+        devices=devices,
+        strategy=chosen,
+        precision=precision,
+        accumulate_grad_batches=accumulate,
+        gradient_clip_val=gradient_clip,
+        use_distributed_sampler=False,  # each rank computes its own share of every batch
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        num_sanity_val_steps=0,
+        **(supplied or {}),
+    )

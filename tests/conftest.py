@@ -1,0 +1,96 @@
+"""What several tests share: composed configurations, a small corpus, and runs through the real command line."""
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+# Before torch is imported anywhere: two test processes on two cores must not fight over them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["WANDB_MODE"] = "offline"
+os.environ.pop("WANDB_API_KEY", None)
+
+CORPORA = os.environ.get("LMLAB_CORPORA")
+
+settings.register_profile("steady", deadline=None)  # a first call may import torch
+settings.load_profile("steady")
+
+SMALL = [
+    "data=text",
+    "tokenizer=byte",
+    "model.width=16",
+    "model.depth=2",
+    "batch.size=4",
+    "batch.context=16",
+    "budget.tokens=640",  # ten steps
+    "validation.times=5",
+    "validation.tokens=256",
+    "callbacks.samples.length=4",
+    "log_every=1",
+    "trainer=cpu",
+    "progress=false",
+]
+"""Overrides for a run of ten steps that takes no time of its own."""
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of 20 kB of made-up prose, the same in every session."""
+    draw = random.Random(0)
+    words = ["the", "cat", "sat", "on", "a", "mat", "and", "saw", "two", "birds", "über", "every", "tree"]
+    lines = [" ".join(draw.choices(words, k=8)) + "." for _ in range(500)]
+    path = tmp_path_factory.mktemp("corpus") / "prose.txt"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def small(corpus_file: Path) -> list[str]:
+    """Overrides of a small run on the made-up corpus."""
+    return [*SMALL, f"data.paths={corpus_file}"]
+
+
+@pytest.fixture
+def compose(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Compose a command's configuration as the command line does, with outputs in a temporary folder."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+
+    from lmlab.config import CONF, canonical
+
+    def composed(*overrides: str, command: str = "train", outputs: Path = tmp_path / "outputs") -> dict[str, Any]:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = hydra_compose(command, [f"paths.outputs={outputs}", *overrides], return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        return canonical(config)
+
+    return composed
+
+
+@pytest.fixture
+def lmlab(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the real command line in a process of its own, with outputs in a temporary folder."""
+
+    def run(
+        *arguments: str, check: bool = True, cwd: Path = tmp_path, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "lmlab", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            timeout=300,
+            env=os.environ | {"LMLAB_OUTPUTS": str(tmp_path / "outputs"), "COLUMNS": "200"} | environment,
+        )
+        if check and done.returncode != 0:
+            pytest.fail(f"lmlab {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    return run

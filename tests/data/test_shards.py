@@ -1,0 +1,201 @@
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lmlab.data.corpora import Corpus, Text, TinyShakespeare, WikiText2
+from lmlab.data.shards import prepare
+from lmlab.data.tokenizers import BPE, Byte, Character, Word
+from lmlab.errors import UserError
+
+LINES = "".join(f"the {number} lazy dogs\n" for number in range(400))
+
+
+class Documents(Corpus):
+    """Documents given as they are."""
+
+    name = "documents"
+    licence = "none"
+
+    def __init__(self, **documents: list[str]) -> None:
+        self.of = documents
+        self.splits = tuple(documents)
+
+    def find(self, corpora, cache, progress=False):
+        pass
+
+    def documents(self, split):
+        yield from self.of[split]
+
+
+CORPUS = Documents(train=["naïve\n", "a b"], validation=["c"])
+
+
+def made(cache: Path, corpus: Corpus = CORPUS, tokenizer=None):
+    return prepare(corpus, tokenizer or Byte(), cache, progress=False)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def leftovers(cache: Path) -> list[str]:
+    return [path.name for path in cache.iterdir() if not path.name.endswith(".lock") and path.name.startswith(".")]
+
+
+def test_stream_is_a_separator_before_each_document(tmp_path):
+    corpus = made(tmp_path)
+    assert bytes(corpus.tokens("train").astype(np.uint8)) == "\nnaïve\n\na b".encode()
+    assert bytes(corpus.tokens("validation").astype(np.uint8)) == b"\nc"
+
+
+def test_counts(tmp_path):
+    corpus = made(tmp_path, tokenizer=Word())
+    assert corpus.describe()["splits"] == {
+        "train": {"tokens": 6, "bytes": 10, "documents": 2, "unknown": 0},
+        "validation": {"tokens": 2, "bytes": 1, "documents": 1, "unknown": 1},
+    }
+    assert (corpus.count("train"), corpus.bytes("train"), corpus.splits) == (6, 10, ("train", "validation"))
+    assert (corpus.name, corpus.describe()["licence"], corpus.describe()["vocabulary"]) == ("documents", "none", 5)
+
+
+def test_wikitext2_scores_exactly_the_published_tokens(corpora, tmp_path):
+    corpus = prepare(WikiText2(), Word(), tmp_path, corpora, progress=False)
+    counts = [corpus.count(split) for split in ("train", "validation", "test")]
+    assert counts == [2_088_628, 217_646, 245_569]
+    assert [len(corpus.tokens(split)) - 1 for split in corpus.splits] == counts
+    assert corpus.tokenizer.size == 33_278
+    assert corpus.bytes("validation") == (corpora / "wikitext-2" / "valid.txt").stat().st_size
+
+
+def test_tiny_shakespeare_comes_back(corpora, tmp_path):
+    corpus = prepare(TinyShakespeare(), Character(), tmp_path, corpora, progress=False)
+    text = "".join(corpus.tokenizer.decode(corpus.tokens(split)[1:]) for split in corpus.splits)
+    assert text == (corpora / "tinyshakespeare" / "input.txt").read_text()
+    with pytest.raises(UserError, match="tinyshakespeare has no such split"):
+        corpus.tokens("test")
+
+
+def test_large_vocabularies_take_four_bytes(tmp_path):
+    for types, size in ((65_536, 2), (65_537, 4)):
+        text = " ".join(map(str, range(types - 2)))
+        corpus = made(tmp_path, Documents(train=[text], validation=["0"]), Word())
+        assert corpus.tokenizer.size == types
+        assert corpus.tokens("train").dtype == np.dtype(f"<u{size}")
+        assert corpus.tokenizer.decode(corpus.tokens("train")[1:]) == text + "\n"
+
+
+class TestCache:
+    def test_second_time_nothing_is_written(self, tmp_path):
+        folder = made(tmp_path).folder
+        before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+        assert made(tmp_path).folder == folder
+        assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+        assert leftovers(tmp_path) == []
+
+    def test_what_changes_the_ids_changes_the_place(self, tmp_path):
+        text = Documents(train=[LINES], validation=[LINES])
+        variants = [
+            made(tmp_path, text, Word()),
+            made(tmp_path, text, Word(9)),
+            made(tmp_path, text, BPE(300)),
+            made(tmp_path, Documents(train=[LINES], validation=[LINES, "x"]), Word()),
+        ]
+        assert len({corpus.folder for corpus in variants}) == 4
+        assert len({corpus.fingerprint for corpus in variants}) == 4
+        assert variants[0].tokenizer_fingerprint == variants[3].tokenizer_fingerprint
+
+    def test_fitted_tokenizer_is_taken_as_it_is(self, tmp_path):
+        words = Word()
+        words.fit(["c b"])
+        corpus = made(tmp_path, tokenizer=words)
+        assert corpus.tokenizer_fingerprint == words.fingerprint()
+        assert corpus.folder != made(tmp_path, tokenizer=Word()).folder
+
+    def test_given_tokenizer_stays_unfitted(self, tmp_path):
+        words = Word()
+        assert made(tmp_path, tokenizer=words).tokenizer.fitted
+        assert not words.fitted
+
+    @pytest.mark.parametrize("damage", ["train.bin", "meta.json", "tokenizer.json"])
+    def test_damaged_folder_is_made_anew(self, tmp_path, damage):
+        corpus = made(tmp_path, tokenizer=Word())
+        before = contents(corpus.folder)
+        path = corpus.folder / damage
+        path.write_bytes(path.read_bytes()[:-2] if damage == "train.bin" else b"{")
+        assert made(tmp_path, tokenizer=Word()).folder == corpus.folder
+        assert contents(corpus.folder) == before
+
+    def test_failure_leaves_nothing(self, tmp_path):
+        with pytest.raises(UserError, match="no more than"):
+            made(tmp_path, tokenizer=BPE())
+        with pytest.raises(UserError, match="validation split has no tokens"):
+            made(tmp_path, Documents(train=["a"], validation=[]))
+        assert leftovers(tmp_path) == []
+        assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
+
+    def test_unwritable_cache_is_an_error_of_one_line(self, tmp_path):
+        (tmp_path / "cache").write_text("a file")
+        with pytest.raises(UserError, match=r"paths\.cache=.*cache: cannot prepare documents there"):
+            made(tmp_path / "cache")
+
+
+def _prepare_slowly(file: str, cache: str, log: str) -> None:
+    """Prepare a text with a tokenizer that notes who fits it, and takes its time."""
+
+    class Slow(Word):
+        def fit(self, documents):
+            with Path(log).open("a") as notes:
+                notes.write(f"{os.getpid()}\n")
+            time.sleep(0.5)
+            super().fit(documents)
+
+    prepare(Text(file), Slow(), Path(cache), progress=False)
+
+
+class TestProcesses:
+    SPAWN = multiprocessing.get_context("spawn")
+
+    def started(self, tmp_path: Path):
+        (tmp_path / "text").write_text(LINES)
+        arguments = [str(tmp_path / name) for name in ("text", "cache", "log")]
+        process = self.SPAWN.Process(target=_prepare_slowly, args=arguments)
+        process.start()
+        return process
+
+    def test_one_prepares_and_the_others_wait(self, tmp_path):
+        processes = [self.started(tmp_path) for _ in range(3)]
+        for process in processes:
+            process.join(60)
+        assert [process.exitcode for process in processes] == [0, 0, 0]
+        assert len((tmp_path / "log").read_text().split()) == 1
+        (folder,) = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+        tokens = json.loads((folder / "meta.json").read_text())["splits"]["train"]["tokens"]
+        assert (folder / "train.bin").stat().st_size == 2 * (tokens + 1)
+        assert leftovers(tmp_path / "cache") == []
+
+    def test_killed_preparation_is_begun_again(self, tmp_path):
+        first = self.started(tmp_path)
+        while not (tmp_path / "log").exists():
+            time.sleep(0.01)
+        os.kill(first.pid, signal.SIGKILL)
+        first.join(60)
+        assert len(leftovers(tmp_path / "cache")) == 1
+        assert not [path for path in (tmp_path / "cache").iterdir() if path.name.startswith("text-")]
+        second = self.started(tmp_path)
+        second.join(60)
+        assert second.exitcode == 0
+        assert leftovers(tmp_path / "cache") == []
+        (folder,) = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+        fresh = tmp_path / "fresh"
+        shutil.copytree(folder, fresh)
+        shutil.rmtree(folder)
+        third = self.started(tmp_path)
+        third.join(60)
+        assert contents(fresh) == contents(folder)

@@ -1,0 +1,210 @@
+import argparse
+import inspect
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmlab.data.corpora import TinyShakespeare, WikiText2
+from lmlab.data.tokenizers import BPE, Byte, Character, Word, load_tokenizer
+from lmlab.data.tokenizers import bpe as bpe_module
+from lmlab.errors import UserError
+
+PROSE = (
+    "It was the best of times, it was the worst of times,\nit was the age of wisdom, it was the age of foolishness.\n"
+)
+
+
+def fitted(tokenizer, *documents):
+    tokenizer.fit(documents)
+    return tokenizer
+
+
+FITTED = [Byte(), fitted(Character(), PROSE), fitted(Word(), PROSE), fitted(BPE(280), PROSE)]
+
+
+@pytest.mark.parametrize("tokenizer", FITTED, ids=lambda tokenizer: type(tokenizer).__name__)
+class TestEvery:
+    def test_text_of_the_training_split_comes_back(self, tokenizer):
+        ids = tokenizer.encode(PROSE)
+        assert ids.dtype == np.int32
+        assert ids.min() >= 0
+        assert ids.max() < tokenizer.size
+        assert tokenizer.decode(ids) == PROSE
+        assert tokenizer.unknown(PROSE) == 0
+
+    def test_separator_decodes_to_a_line_end(self, tokenizer):
+        ids = np.concatenate([tokenizer.encode("the age"), [tokenizer.separator], tokenizer.encode("wisdom,")])
+        text = "the age\nwisdom," if not isinstance(tokenizer, Word) else "the age\n\nwisdom,\n"
+        assert tokenizer.decode(ids) == text
+
+    def test_saved_and_loaded_is_the_same(self, tokenizer, tmp_path):
+        tokenizer.save(tmp_path)
+        loaded = load_tokenizer(tmp_path)
+        assert type(loaded) is type(tokenizer)
+        assert (loaded.size, loaded.separator) == (tokenizer.size, tokenizer.separator)
+        assert loaded.fingerprint() == tokenizer.fingerprint()
+        other = "the worst wisdom of all"
+        assert loaded.encode(other).tolist() == tokenizer.encode(other).tolist()
+
+    def test_many_documents_are_encoded_as_one_by_one(self, tokenizer):
+        documents = [PROSE, "the age", PROSE[:20]]
+        for together, alone in zip(tokenizer.encode_all(documents), map(tokenizer.encode, documents), strict=True):
+            assert together.tolist() == alone.tolist()
+
+    def test_empty_text_has_no_tokens(self, tokenizer):
+        assert tokenizer.encode("").tolist() == []
+        assert tokenizer.decode(np.array([], np.int32)) == ""
+
+
+class TestByte:
+    @given(st.text())
+    def test_is_utf8(self, text):
+        ids = Byte().encode(text)
+        assert bytes(ids.tolist()) == text.encode()
+        assert Byte().decode(ids) == text
+
+    def test_half_a_character_is_replaced(self):
+        assert Byte().decode(Byte().encode("aé")[:-1]) == "a�"
+
+
+class TestCharacter:
+    @given(st.text(min_size=1))
+    def test_types_are_the_distinct_characters(self, text):
+        tokenizer = fitted(Character(), text)
+        ids = tokenizer.encode(text)
+        assert tokenizer.size == len(set(text))
+        assert ids.tolist() == [sorted(set(text)).index(character) for character in text]
+        assert tokenizer.decode(ids) == text
+
+    def test_unseen_characters_become_the_separator_and_are_counted(self):
+        tokenizer = fitted(Character(), "abc\n")
+        assert tokenizer.encode("xa€\U0001f600").tolist() == [0, 1, 0, 0]
+        assert tokenizer.separator == 0
+        assert tokenizer.unknown("xa€\U0001f600\n") == 3
+
+    def test_tiny_shakespeare_has_65_types(self, corpora):
+        corpus = TinyShakespeare()
+        corpus.find(corpora, corpora)
+        tokenizer = fitted(Character(), *corpus.documents("train"))
+        assert tokenizer.size == 65
+        assert sum(map(tokenizer.unknown, corpus.documents("validation"))) == 0
+
+
+class TestWord:
+    def test_types_fall_in_frequency(self):
+        tokenizer = fitted(Word(), "b a b\na b c\n")
+        assert tokenizer.decode(np.arange(2, 5)) == "b a c"
+        assert tokenizer.encode("c  b\tz\n\na").tolist() == [4, 2, 0, 1, 1, 3, 1]
+
+    def test_size_keeps_the_most_frequent(self):
+        tokenizer = fitted(Word(4), "b a b\na b c\n")
+        assert tokenizer.size == 4
+        assert tokenizer.encode("a b c").tolist() == [3, 2, 0, 1]
+        assert tokenizer.unknown("a b c\nd") == 2
+
+    def test_too_small_size(self):
+        with pytest.raises(UserError, match=r"tokenizer\.size=2"):
+            Word(2)
+
+    def test_wikitext2_has_the_published_counts(self, corpora):
+        corpus = WikiText2()
+        corpus.find(corpora, corpora)
+        tokenizer = fitted(Word(), *corpus.documents("train"))
+        assert tokenizer.size == 33_278
+        counts = [sum(map(len, tokenizer.encode_all(corpus.documents(split)))) for split in corpus.splits]
+        assert counts == [2_088_628, 217_646, 245_569]
+
+
+@pytest.fixture(scope="module")
+def source():
+    """Some 100 kB of Python."""
+    return inspect.getsource(argparse)
+
+
+@pytest.fixture(scope="module")
+def trained(source):
+    return fitted(BPE(700), source)
+
+
+class TestBPE:
+    @given(st.text())
+    def test_any_text_comes_back(self, trained, text):
+        ids = trained.encode(text)
+        assert trained.decode(ids) == text
+        assert trained.separator not in ids
+
+    @given(st.text(alphabet=st.sampled_from("ab1_ \n\t\r\u00a0\u2028'é,—"), max_size=60))
+    def test_pieces_are_encoded_as_the_whole(self, trained, text):
+        whole = trained.encode(text).tolist()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bpe_module, "_PIECE", 1)
+            assert "".join(bpe_module.pieces(text)) == text
+            assert trained.encode(text).tolist() == whole
+
+    def test_merges_are_those_of_the_definition(self):
+        """Sennrich et al. 2016, algorithm 1, on words without ties for the most frequent pair."""
+        words = {"Ġabab": 5, "Ġabc": 4, "Ġbcc": 2}
+        text = "".join(word.replace("Ġ", " ") * count for word, count in words.items())
+        parts = {word: list(word) for word in words}
+        expected = []
+        for _ in range(3):
+            pairs: dict[tuple[str, str], int] = {}
+            for word, count in words.items():
+                for pair in zip(parts[word], parts[word][1:], strict=False):
+                    pairs[pair] = pairs.get(pair, 0) + count
+            best = max(pairs, key=lambda pair: pairs[pair])
+            assert list(pairs.values()).count(pairs[best]) == 1
+            expected.append(list(best))
+            for word in words:
+                old, new = parts[word], []
+                while old:
+                    width = 2 if tuple(old[:2]) == best else 1
+                    new.append("".join(old[:width]))
+                    old = old[width:]
+                parts[word] = new
+        assert fitted(BPE(256 + 3 + 1), text).state()["merges"] == expected
+
+    def test_training_text_in_pieces_gives_the_same_merges(self, source, trained, monkeypatch):
+        monkeypatch.setattr(bpe_module, "_PIECE", 1000)
+        assert fitted(BPE(700), source).fingerprint() == trained.fingerprint()
+
+    def test_another_process_finds_the_same_merges(self, trained):
+        program = (
+            "import argparse, inspect; from lmlab.data.tokenizers import BPE; t = BPE(700);"
+            "t.fit([inspect.getsource(argparse)]); print(t.fingerprint())"
+        )
+        other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert other.stdout.strip() == trained.fingerprint()
+
+    def test_text_that_spells_a_special_token_is_only_text(self, trained):
+        assert trained.separator not in trained.encode("<eos> <|endoftext|> <unk>")
+
+    def test_sizes_that_cannot_be(self):
+        with pytest.raises(UserError, match=r"tokenizer\.size=256: expected at least 257"):
+            BPE(256)
+        with pytest.raises(UserError, match=r"tokenizer\.size=4096: .* supports no more than \d+ types"):
+            fitted(BPE(), PROSE)
+        assert fitted(BPE(257), PROSE).encode("é").tolist() == fitted(BPE(257), "").encode("é").tolist()
+
+
+class TestLoading:
+    def test_nothing_there(self, tmp_path):
+        with pytest.raises(UserError, match=r"holds no tokenizer\.json"):
+            load_tokenizer(tmp_path)
+
+    def test_cut_short(self, tmp_path):
+        FITTED[3].save(tmp_path)
+        path = tmp_path / "tokenizer.json"
+        path.write_text(path.read_text()[:100])
+        with pytest.raises(UserError, match="is not a saved tokenizer"):
+            load_tokenizer(tmp_path)
+
+    def test_unknown_class(self, tmp_path):
+        (tmp_path / "tokenizer.json").write_text(json.dumps({"class": "Bite"}))
+        with pytest.raises(UserError, match="did you mean 'Byte'"):
+            load_tokenizer(tmp_path)

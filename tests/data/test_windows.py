@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmlab.data.windows import fixed_windows, sliding_windows, streams
+from lmlab.errors import UserError
+
+LENGTHS = st.integers(1, 60)
+SMALL = st.integers(1, 20)
+
+
+def stream(length: int) -> np.ndarray:
+    """Ids that are their own positions, so that a target is the number of tokens before it."""
+    return np.arange(1 + length, dtype=np.uint16)
+
+
+def scored(batches) -> list[tuple[int, int]]:
+    """Every scored position with how many tokens its row shows before it, after checking the rows' form."""
+    found = []
+    for batch in batches:
+        assert batch.inputs.shape == batch.targets.shape
+        assert batch.inputs.dtype == batch.targets.dtype == np.int64
+        for inputs, targets in zip(batch.inputs, batch.targets, strict=True):
+            where = np.flatnonzero(targets >= 0)
+            assert (targets[where] == inputs[where] + 1).all()
+            assert (np.diff(inputs[: where[-1] + 1]) == 1).all() if where.size else True
+            found += [(int(targets[at]), int(at) + 1) for at in where]
+    return sorted(found)
+
+
+@given(LENGTHS, SMALL, SMALL)
+def test_fixed_windows_score_each_token_once(length, context, batch_size):
+    found = scored(fixed_windows(stream(length), context, batch_size))
+    assert found == [(target, (target - 1) % context + 1) for target in range(1, length + 1)]
+
+
+@given(LENGTHS, SMALL, SMALL, st.data())
+def test_sliding_windows_score_each_token_once_with_enough_context(length, context, batch_size, data):
+    stride = data.draw(st.integers(1, context))
+    batches = list(sliding_windows(stream(length), context, stride, batch_size))
+    assert all(1 <= batch.inputs.shape[0] <= batch_size for batch in batches)
+    assert all(batch.inputs.shape[1] <= context for batch in batches)
+    found = scored(batches)
+    assert [target for target, _ in found] == list(range(1, length + 1))
+    for target, seen in found:
+        if target <= context:
+            assert seen == target
+        else:
+            assert seen == context - stride + (target - context - 1) % stride + 1
+
+
+@given(LENGTHS, SMALL, SMALL, st.integers(1, 8))
+def test_streams_score_each_token_once_with_carried_state(length, number, context, batch_size):
+    parts: list[list[int]] = []
+    for batch in streams(stream(length), number, context, batch_size):
+        rows = len(batch.inputs)
+        assert rows <= batch_size
+        if not batch.continues:
+            parts += [[] for _ in range(rows)]
+        for part, inputs, targets in zip(parts[-rows:], batch.inputs, batch.targets, strict=True):
+            where = np.flatnonzero(targets >= 0)
+            assert where.tolist() == list(range(where.size))
+            assert (targets[where] == inputs[where] + 1).all()
+            part += targets[where].tolist()
+    assert [target for part in parts for target in part] == list(range(1, length + 1))
+    assert len(parts) == min(number, length)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@given(LENGTHS, SMALL, SMALL)
+def test_batch_size_changes_no_window(length, context, number):
+    for make, arguments in ((fixed_windows, (context,)), (sliding_windows, (context, 1)), (streams, (number, context))):
+        one = scored(make(stream(length), *arguments, 1))
+        assert one == scored(make(stream(length), *arguments, 7)) == scored(make(stream(length), *arguments, 64))
+
+
+def test_padding_is_on_the_right():
+    (batch,) = fixed_windows(stream(5), 3, 4)
+    assert batch.inputs.tolist() == [[0, 1, 2], [3, 4, 0]]
+    assert batch.targets.tolist() == [[1, 2, 3], [4, 5, -1]]
+
+
+def test_sliding_window_by_example():
+    (batch,) = sliding_windows(stream(7), 4, 2, 9)
+    assert batch.inputs.tolist() == [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 0]]
+    assert batch.targets.tolist() == [[1, 2, 3, 4], [-1, -1, 5, 6], [-1, -1, 7, -1]]
+
+
+def test_what_cannot_be():
+    for stride in (0, 5):
+        with pytest.raises(UserError, match=rf"stride={stride}: .* from 1 to the context, 4"):
+            next(sliding_windows(stream(9), 4, stride, 1))
+    with pytest.raises(UserError, match="context=0"):
+        next(fixed_windows(stream(9), 0, 1))
+    with pytest.raises(UserError, match="streams=0"):
+        next(streams(stream(9), 0, 4, 1))

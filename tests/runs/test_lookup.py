@@ -1,0 +1,76 @@
+import pytest
+
+from lmlab.errors import UserError
+from lmlab.runs.lookup import directory_for, existing, find, next_copy
+from lmlab.runs.run import Run
+
+CONFIG = {"name": "lstm-text", "seed": 1, "tags": [], "paths": {}, "model": {"width": 1}}
+
+
+def make(folder, name, run_id, **fields):
+    run = Run(folder / f"{name}-{run_id}")
+    run.create(CONFIG | {"name": name, "paths": {"runs": str(folder)}}, run_id, **fields)
+    return run
+
+
+@pytest.fixture
+def config(tmp_path):
+    return CONFIG | {"paths": {"runs": str(tmp_path)}}
+
+
+def test_a_run_is_found_by_directory_id_and_start_of_id(tmp_path):
+    run = make(tmp_path, "lstm-text", "abc123")
+    make(tmp_path, "gpt2-text", "abd999")
+    for given in (str(run.path), "abc123", "abc"):
+        assert find(given, tmp_path).path == run.path
+
+
+def test_an_ambiguous_start_lists_the_candidates(tmp_path):
+    make(tmp_path, "lstm-text", "abc123")
+    make(tmp_path, "gpt2-text", "abd999")
+    with pytest.raises(UserError, match="run=ab: ambiguous, it is the start of abc123, abd999"):
+        find("ab", tmp_path)
+
+
+def test_a_start_that_fits_a_run_and_its_repetitions_means_the_run(tmp_path):
+    run = make(tmp_path, "lstm-text", "abc123")
+    again = make(tmp_path, "lstm-text", "abc123-2")
+    assert find("abc", tmp_path) == run
+    assert find("abc123-2", tmp_path) == again
+
+
+@pytest.mark.parametrize("given", ["zzz", None, ""])
+def test_nothing_found_is_one_clear_line(tmp_path, given):
+    make(tmp_path, "lstm-text", "abc123")
+    with pytest.raises(UserError, match="run="):
+        find(given, tmp_path)
+
+
+def test_a_directory_that_is_no_run_says_so(tmp_path):
+    with pytest.raises(UserError, match="not a run directory"):
+        find(str(tmp_path), tmp_path)
+
+
+def test_a_renamed_run_is_still_the_same_run(tmp_path, config):
+    wanted = directory_for(config)
+    run_id = wanted.path.name.removeprefix("lstm-text-")
+    run = make(tmp_path, "another-name", run_id)
+    assert existing(config) == run
+
+
+def test_the_next_copy_is_the_newest_unfinished_one(config):
+    first = next_copy(config)
+    assert first.path.name.endswith("-2")
+    first.create(config, "x-2")
+    assert next_copy(config) == first
+    first.update(status="finished")
+    assert next_copy(config).path.name.endswith("-3")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "run.json"])
+def test_files_cut_short_are_named(tmp_path, name):
+    run = make(tmp_path, "lstm-text", "abc123")
+    path = run.path / name
+    path.write_text(path.read_text()[:7])
+    with pytest.raises(UserError, match=name):
+        _ = run.config, run.manifest

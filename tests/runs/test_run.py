@@ -1,0 +1,87 @@
+import json
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from lmlab.runs.files import read_jsonl, write_whole
+from lmlab.runs.run import Run
+
+CONFIG = {"name": "lstm-text", "seed": 1, "tags": [], "paths": {}, "model": {"width": 1}}
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fail(temporary):
+        temporary.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(path, fail)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_last_line_that_was_cut_short_is_left_out(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"st')
+    assert read_jsonl(path) == [{"step": 1}, {"step": 2}]
+
+
+def test_running_without_a_living_process_is_interrupted(tmp_path):
+    run = Run(tmp_path / "run")
+    run.create(CONFIG, "abc")
+    run.update(status="running")
+    assert run.status == "interrupted"
+    with run.lock(lambda: None):
+        assert run.status == "running"
+    assert run.status == "interrupted"
+
+
+def test_the_lock_outlives_the_process_that_took_it_in_its_child(tmp_path):
+    """A parent that is killed must not free the lock while its child still trains."""
+    run = Run(tmp_path / "run")
+    run.create(CONFIG, "abc")
+    code = textwrap.dedent(f"""
+        import os, subprocess, sys
+        from pathlib import Path
+        from lmlab.runs.run import Run
+        with Run(Path({str(run.path)!r})).lock(lambda: None) as lock:
+            child = subprocess.Popen([sys.executable, "-c", "input()"], pass_fds=[lock.fileno()], stdin=subprocess.PIPE)
+            print(child.pid, flush=True)
+            os.kill(os.getpid(), 9)
+    """)
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    parent.wait()
+    # The child reads from a pipe whose writer is gone, so it ends by itself; until then the run counts as running.
+    deadline = time.monotonic() + 20
+    while run.is_locked():
+        assert time.monotonic() < deadline, f"process {child} still holds the lock"
+        time.sleep(0.05)
+
+
+def test_the_second_to_ask_waits_for_the_first(tmp_path):
+    run = Run(tmp_path / "run")
+    code = f"""
+from pathlib import Path
+from lmlab.runs.run import Run
+with Run(Path({str(run.path)!r})).lock(lambda: print("waiting", flush=True)):
+    print("mine", flush=True)
+"""
+    with run.lock(lambda: None):
+        second = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert second.stdout.readline() == "waiting\n"
+    assert second.communicate(timeout=20)[0] == "mine\n"
+
+
+def test_the_manifest_is_valid_json_at_every_moment(tmp_path):
+    run = Run(tmp_path / "run")
+    run.create(CONFIG, "abc")
+    run.update(lambda manifest: manifest["attempts"].append({"pid": 1}), status="running")
+    assert json.loads((run.path / "run.json").read_text())["attempts"] == [{"pid": 1}]
+    assert sorted(path.name for path in run.path.iterdir()) == ["config.yaml", "run.json"]

@@ -1,0 +1,108 @@
+import copy
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmlab.config import NOT_IDENTITY, differences, identity, resolve_target, validate
+from lmlab.errors import UserError
+
+CONFIG = {
+    "name": "a",
+    "tags": [],
+    "rerun": False,
+    "progress": True,
+    "seed": 1,
+    "paths": {"outputs": "x"},
+    "logger": {"wandb": {}},
+    "callbacks": {"checkpoint": {"every": None}, "samples": {}, "early_stopping": {"patience": 3}},
+    "model": {"width": 16},
+}
+
+
+@pytest.mark.parametrize("key", NOT_IDENTITY)
+def test_what_cannot_change_a_result_is_no_part_of_the_identity(key):
+    changed = copy.deepcopy(CONFIG)
+    *parents, last = key.split(".")
+    node = changed
+    for parent in parents:
+        node = node[parent]
+    node[last] = "something else"
+    assert identity(changed) == identity(CONFIG)
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"model": {"width": 17}}, {"callbacks": {}}, {"new": 1}])
+def test_everything_else_is_part_of_the_identity(change):
+    assert identity(CONFIG | change) != identity(CONFIG)
+
+
+def test_identity_does_not_depend_on_the_order_of_keys():
+    assert identity(dict(reversed(CONFIG.items()))) == identity(CONFIG)
+
+
+values = st.recursive(st.integers() | st.text(max_size=3), lambda inner: st.dictionaries(st.sampled_from("abc"), inner))
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), values), st.dictionaries(st.sampled_from("abcd"), values))
+def test_differences_are_none_exactly_when_configurations_agree(first, second):
+    assert (differences(first, second) == {}) == (_without_empty(first) == _without_empty(second))
+    assert differences(first, first) == {}
+
+
+def _without_empty(node):
+    if not isinstance(node, dict):
+        return node
+    return {key: _without_empty(value) for key, value in node.items()}
+
+
+SAMPLER = "lmlab.models.generation.Sampler"
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({"temprature": 1.0}, r"x\.temprature: .* \(did you mean 'temperature'\?\)"),
+        ({"temperature": "hot"}, r"x\.temperature=hot: expected a number, got str"),
+        ({"top_k": 1.5}, r"x\.top_k=1\.5: expected a whole number or null, got float"),
+        ({"top_k": True}, r"x\.top_k=True: expected a whole number or null, got bool"),
+        ({"greedy": 1}, r"x\.greedy=1: expected true or false, got int"),
+        ({"seed": None}, r"x\.seed=None: expected a whole number"),
+    ],
+)
+def test_options_are_held_against_the_signature(node, message):
+    with pytest.raises(UserError, match=message):
+        validate({"_target_": SAMPLER, **node}, "x")
+
+
+def test_a_whole_number_passes_for_a_number():
+    validate({"_target_": SAMPLER, "temperature": 1}, "x")
+
+
+def test_nested_targets_are_checked_under_their_own_path():
+    with pytest.raises(UserError, match=r"a\.b\.0\.oops"):
+        validate({"a": {"b": [{"_target_": SAMPLER, "oops": 1}]}})
+
+
+def test_unknown_literals_name_the_nearest():
+    with pytest.raises(UserError, match=r"accelerator=cuba: unknown value \(did you mean 'cuda'\?\)"):
+        validate({"_target_": "lmlab.training.trainer.build_trainer", "accelerator": "cuba"}, "trainer")
+
+
+@pytest.mark.parametrize(
+    "target", ["os.system", "subprocess.run", "builtins.eval", "torch.load", "torch.hub.load", "wandb.init", "shutil.rmtree"]
+)
+def test_a_strangers_run_directory_cannot_name_any_function(target):
+    with pytest.raises(UserError, match="not allowed|cannot be imported"):
+        resolve_target(target, "model")
+
+
+def test_a_users_own_class_may_be_named(tmp_path, monkeypatch):
+    (tmp_path / "my_own_mixer.py").write_text("class Mixer:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert resolve_target("my_own_mixer.Mixer", "x") is sys.modules["my_own_mixer"].Mixer
+
+
+def test_a_target_that_does_not_exist_is_named():
+    with pytest.raises(UserError, match=r"model\._target_=lmlab\.nowhere\.Model: cannot be imported"):
+        validate({"_target_": "lmlab.nowhere.Model"}, "model")
