@@ -36,6 +36,9 @@ def main() -> None:
 
     # A user's own modules lie where they work; behind everything else, so that they can shadow nothing.
     sys.path.append(os.getcwd())
+    # Hydra's parser wants its flags in one place; people write them anywhere.
+    words = sys.argv[1:]
+    sys.argv[1:] = [word for word in words if not _is_override(word)] + [word for word in words if _is_override(word)]
     trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         run_app(command)
@@ -45,6 +48,10 @@ def main() -> None:
         sys.exit(f"lmlab {command}: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _is_override(word: str) -> bool:
+    return word[0] in "+~" or ("=" in word and word[0] != "-")
 
 
 def _overview() -> None:

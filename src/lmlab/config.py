@@ -6,9 +6,9 @@ the parameters of what it names before anything is built. This module is the onl
 """
 
 import hashlib
+import importlib
 import inspect
 import json
-import pkgutil
 import sys
 import sysconfig
 import types
@@ -161,7 +161,8 @@ def resolve_target(target: str, path: str) -> Callable[..., Any]:
         UserError: it cannot be imported, is not callable, or is not allowed.
     """
     try:
-        found = pkgutil.resolve_name(target)
+        module, _, name = target.rpartition(".")
+        found = getattr(importlib.import_module(module), name)
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}._target_={target}: cannot be imported ({reason})") from error

@@ -6,7 +6,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from lmlab.commands import results
 from lmlab.config import canonical
@@ -80,16 +79,12 @@ def record(run: Run, settings: dict[str, Any], found: dict[str, Any]) -> None:
 
 def show(run: Run, settings: dict[str, Any], found: dict[str, dict[str, float]]) -> None:
     """Print one row per way of scoring."""
-    title = f"{run.path.name}: {settings['split']} split, context {settings['context']}"
-    table = Table(title=title, title_justify="left")
-    table.add_column("scored by")
-    table.add_column("tokens", justify="right")
-    for heading, _, _ in results.COLUMNS.values():
-        table.add_column(heading, justify="right")
+    rows = []
     for metric, values in found.items():
-        cells = [form.format(values[key]) for key, (_, _, form) in results.COLUMNS.items()]
-        table.add_row(metric, f"{values['tokens']:,}", *cells)
-    results.console.print(table)
+        scores = {heading: form.format(values[name]) for name, (heading, form) in results.METRICS.items()}
+        rows.append({"scored by": metric, "tokens": f"{values['tokens']:,}", **scores})
+    title = f"{run.path.name}: {settings['split']} split, context {settings['context']}"
+    results.print_table(title, rows, optional=["tokens", "calibration error", "accuracy"])
     results.say(
         f"sliding_window moves by {settings['stride']}; stateful reads {settings['streams']} streams with carried state. "
         f"Recorded in {run.path / 'evaluations.jsonl'}"

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.table import Table
 
 from lmlab.commands import results
 from lmlab.commands.train import compute
@@ -42,15 +41,13 @@ def verdict(first: float, second: float, tolerance: float) -> str:
 def show(original: Run, afresh: Run, tolerance: float) -> list[str]:
     """Print both results metric by metric and what differs between the two environments; return the verdicts."""
     before, after = original.manifest, afresh.manifest
-    table = Table(title=f"{original.path.name}: recorded, and computed afresh", title_justify="left")
-    for heading in ("metric", "recorded", "afresh", "verdict"):
-        table.add_column(heading, justify="right" if heading in ("recorded", "afresh") else "left")
-    verdicts = []
+    rows, verdicts = [], []
     for name, old in before["metrics"].items():
         new = after["metrics"].get(name, math.nan)
         verdicts.append(verdict(old, new, tolerance))
-        table.add_row(name, f"{old:.10g}", f"{new:.10g}", f"[{STYLE[verdicts[-1]]}]{verdicts[-1]}[/]")
-    results.console.print(table)
+        marked = f"[{STYLE[verdicts[-1]]}]{verdicts[-1]}[/]"
+        rows.append({"metric": name, "recorded": f"{old:.10g}", "afresh": f"{new:.10g}", "verdict": marked})
+    results.print_table(f"{original.path.name}: recorded, and computed afresh", rows)
     found: dict[str, tuple[Any, Any]] = environment_differences(before["provenance"], after["provenance"])
     if before["data"]["fingerprint"] != after["data"]["fingerprint"]:
         found["data"] = (before["data"]["fingerprint"], after["data"]["fingerprint"])

@@ -1,12 +1,14 @@
-"""How results are shown: tables side by side, samples, and what to do next."""
+"""How results are shown: tables that fit the terminal, samples, and what to do next."""
 
-import json
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from lmlab.config import Config, differences
@@ -14,9 +16,27 @@ from lmlab.runs.files import read_jsonl
 from lmlab.runs.provenance import code_fingerprint
 from lmlab.runs.run import Run
 
-console = Console(highlight=False)
-progress_console = Console(stderr=True)
+_WIDE = 160
+"""Columns of output that no terminal limits: a file or another program reads it."""
+
+
+def _console(**options: Any) -> Console:
+    found = Console(highlight=False, **options)
+    return found if found.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=_WIDE, **options)
+
+
+console = _console()
+progress_console = _console(stderr=True)
 """Progress goes to standard error, so that standard output holds results only."""
+
+METRICS = {
+    "bits_per_byte": ("bits/byte", "{:.4f}"),
+    "loss": ("loss (nats/token)", "{:.4f}"),
+    "perplexity": ("perplexity", "{:,.2f}"),
+    "accuracy": ("accuracy", "{:.1%}"),
+    "calibration_error": ("calibration error", "{:.3f}"),
+}
+"""Heading and format of each metric."""
 
 
 def say(text: str) -> None:
@@ -24,8 +44,35 @@ def say(text: str) -> None:
     console.print(text, soft_wrap=True)
 
 
+def compact(number: float | None) -> str:
+    """A number to three digits with k, M or G: 1,052,672 is 1.05M."""
+    if number is None:
+        return ""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:g}"
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, str]], optional: Sequence[str] = ()) -> None:
+    """Print rows of rich markup; columns named in ``optional`` are left out, from the last, until the table fits."""
+    headings = list(rows[0])
+    leave_out = list(optional)
+    while True:
+        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1))
+        for heading in headings:
+            numeric = all(row[heading][:1].isdigit() for row in rows if row[heading])
+            table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*(row[heading] for heading in headings))
+        if Measurement.get(console, console.options.update(max_width=1000), table).maximum <= console.width or not leave_out:
+            console.print(table)
+            return
+        headings.remove(leave_out.pop())
+
+
 def say_recorded(run: Run, config: Config) -> None:
-    """Say that a finished run's result is returned as recorded, and whether code or data have changed since."""
+    """Say that a finished run's result is returned as recorded, and whether the code has changed since."""
     say(f"[bold]{run.path.name}[/] is finished: this is its recorded result (rerun=true computes it afresh)")
     if run.manifest["provenance"]["code"] != code_fingerprint(config):
         say("[yellow]The code has changed since it was computed.[/]")
@@ -34,16 +81,6 @@ def say_recorded(run: Run, config: Config) -> None:
 def loss_of(run: Run) -> float:
     """The final validation loss in nats per token; nan if there is none."""
     return float(run.manifest["metrics"].get("validation/loss", math.nan))
-
-
-COLUMNS = {
-    "bits_per_byte": ("bits/byte", "validation/bits_per_byte", "{:.4f}"),
-    "loss": ("loss (nats/token)", "validation/loss", "{:.4f}"),
-    "perplexity": ("perplexity", "validation/perplexity", "{:,.2f}"),
-    "accuracy": ("accuracy", "validation/accuracy", "{:.1%}"),
-    "calibration_error": ("calibration error", "validation/calibration_error", "{:.3f}"),
-}
-"""Metric columns: heading, name in the manifest, format."""
 
 
 def summary(run: Run) -> dict[str, Any]:
@@ -55,7 +92,7 @@ def summary(run: Run) -> dict[str, Any]:
         "name": manifest["name"],
         "status": run.status,
         "seed": manifest["seed"],
-        **{key: metrics.get(name) for key, (_, name, _) in COLUMNS.items()},
+        **{name: metrics.get(f"validation/{name}") for name in METRICS},
         "parameters": sizes.get("parameters", {}).get("total"),
         "tokens": timings.get("tokens"),
         "tokens_per_second": timings.get("tokens_per_second"),
@@ -66,53 +103,67 @@ def summary(run: Run) -> dict[str, Any]:
     }
 
 
+def cells(row: Mapping[str, Any]) -> dict[str, str]:
+    """A run's measurements as table cells, by heading."""
+    shown = {
+        heading: "" if row[name] is None else form.format(row[name])
+        for name, (heading, form) in METRICS.items()
+        if name in ("bits_per_byte", "loss")
+    }
+    return shown | {
+        "parameters": compact(row["parameters"]),
+        "tokens": compact(row["tokens"]),
+        "tokens/s": "" if row["tokens_per_second"] is None else f"{row['tokens_per_second']:,.0f}",
+        "seconds": "" if row["seconds"] is None else f"{row['seconds']:,.1f}",
+    }
+
+
 def show_side_by_side(runs: Sequence[Run]) -> None:
-    """Print runs as a table, best first, with what differs between their configurations."""
+    """Print runs as a table, best first, with what differs between their configurations, a sample of each, and paths."""
+    runs = sorted(dict.fromkeys(runs), key=lambda run: summary(run)["bits_per_byte"] or math.inf)
     if not runs:
         return
-    runs = sorted(dict.fromkeys(runs), key=lambda run: summary(run)["bits_per_byte"] or math.inf)
     configs = [run.config for run in runs]
     varied = sorted({key for config in configs[1:] for key in differences(configs[0], config)})
     shown = [key for key in varied if key.split(".")[0] not in ("paths", "name", "logger", "model", "tags", "rerun")]
-    table = Table(title="Results on the validation split, best first", title_justify="left")
-    for heading in ("run", *shown, "bits/byte", "loss (nats/token)", "parameters", "tokens", "tokens/s", "seconds"):
-        table.add_column(heading, justify="left" if heading in ("run", *shown) else "right", overflow="fold")
+    rows = []
     for run, config in zip(runs, configs, strict=True):
         row = summary(run)
-        cells = [f"{row['name']} {row['id'][:6]}", *(str(_at(config, key)) for key in shown)]
-        for value, form in (
-            (row["bits_per_byte"], "{:.4f}"),
-            (row["loss"], "{:.4f}"),
-            (row["parameters"], "{:,}"),
-            (row["tokens"], "{:,}"),
-            (row["tokens_per_second"], "{:,.0f}"),
-            (row["seconds"], "{:.1f}"),
-        ):
-            cells.append("" if value is None else form.format(value))
-        table.add_row(*map(escape, cells))
+        arms = {key: escape(str(_at(config, key))) for key in shown}
+        rows.append({"run": f"{escape(row['name'])} {row['id'][:6]}", **arms, **cells(row)})
     console.print()
-    console.print(table)
+    print_table("Results on the validation split, best first", rows, optional=["loss (nats/token)", "tokens", "seconds"])
+    if len(runs) <= 4:
+        for run in runs:
+            show_sample(run)
+    console.print()
+    for run in runs:
+        say(f"Run directory: {run.path}")
 
 
 def show(run: Run) -> float:
     """Print one run's result, its newest sample and the next commands; return its final validation loss."""
     row = summary(run)
-    table = Table(title=f"{row['name']} {row['id']}", title_justify="left", show_header=False)
-    table.add_column()
+    lines = {
+        f"validation {heading}": form.format(row[name])
+        for name, (heading, form) in METRICS.items()
+        if row[name] is not None
+    }
+    lines["parameters"] = f"{row['parameters']:,}"
+    lines["tokens trained on"] = f"{row['tokens']:,}"
+    lines["tokens/s"] = f"{row['tokens_per_second']:,.0f}"
+    lines["seconds of training"] = f"{row['seconds']:,.1f}"
+    table = Table(title=f"{row['name']} {row['id']}", title_justify="left", title_style="bold", show_header=False, box=None)
+    table.add_column(min_width=28)
     table.add_column(justify="right")
-    for key, (heading, _, form) in COLUMNS.items():
-        if row[key] is not None:
-            table.add_row(f"validation {heading}", form.format(row[key]))
-    sizes, timings = run.manifest["sizes"], run.manifest["timings"]
-    table.add_row("parameters", f"{sizes['parameters']['total']:,}")
-    table.add_row("tokens trained on", f"{timings['tokens']:,}")
-    table.add_row("tokens/s", f"{timings['tokens_per_second']:,.0f}")
-    table.add_row("seconds of training", f"{timings['seconds']:,.1f}")
+    for line in lines.items():
+        table.add_row(*line)
     console.print()
     console.print(table)
     show_sample(run)
+    short = row["id"][:6]
     say(f"\nRun directory: {run.path}")
-    say(f'Next: lmlab evaluate run={row["id"][:6]}  |  lmlab generate run={row["id"][:6]} prompt="..."  |  lmlab runs')
+    say(f'Next: lmlab generate run={short} prompt="..."   lmlab evaluate run={short}   lmlab runs')
     return loss_of(run)
 
 
@@ -121,12 +172,12 @@ def show_sample(run: Run) -> None:
     rows = read_jsonl(run.samples)
     if rows:
         console.print(f"\n[bold]A sample of {escape(run.manifest['name'])}[/] (after {rows[-1]['tokens']:,} tokens):")
-        console.print(escape(rows[-1]["text"].strip("\n")), style="dim", soft_wrap=True)
+        console.print(escape(printable(rows[-1]["text"]).strip("\n")), style="dim", soft_wrap=True)
 
 
-def as_json(rows: Sequence[dict[str, Any]]) -> None:
-    """Print rows as JSON to standard output, for other programs."""
-    print(json.dumps(rows, indent=2))
+def printable(text: str) -> str:
+    """The text without control characters, which could do things to a terminal; line ends and tabs stay."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _at(config: Config, dotted: str) -> Any:

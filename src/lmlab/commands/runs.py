@@ -1,11 +1,11 @@
 """``lmlab runs``: a table of what is in the outputs folder, filtered and sorted."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
-from rich.table import Table
 
 from lmlab.commands import results
 from lmlab.config import canonical
@@ -36,28 +36,29 @@ def task(composed: DictConfig) -> None:
             rows.append(row)
     rows = ordered(rows, wanted["sort"], wanted["descending"])[: wanted["limit"]]
     if wanted["format"] == "json":
-        results.as_json(rows)
+        print(json.dumps(rows, indent=2))
     else:
         show(rows, folder)
 
 
 def fits(run: Run, row: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """Whether a run passes every filter that was given."""
-    choices = run.manifest.get("choices", {})
-    for key in ("model", "data"):
-        if wanted[key] is not None and choices.get(key) != wanted[key]:
-            return False
-    if wanted["status"] is not None and row["status"] != wanted["status"]:
-        return False
-    if wanted["tag"] is not None and wanted["tag"] not in row["tags"]:
-        return False
-    for condition in wanted["where"]:
-        key, separator, value = str(condition).partition("=")
-        if not separator:
-            raise UserError(f"where={condition}: expected key=value, for example where=[optimizer.lr=0.001]")
-        expected = OmegaConf.create({"value": None})
-        expected = OmegaConf.from_dotlist([f"value={value}"])
-        if OmegaConf.select(OmegaConf.create(row["config"]), key) != expected.value:
+    return (
+        (wanted["name"] is None or str(wanted["name"]) in row["name"])
+        and wanted["status"] in (None, row["status"])
+        and (wanted["tag"] is None or wanted["tag"] in row["tags"])
+        and contains(row["config"], wanted["where"], run.manifest.get("choices", {}))
+    )
+
+
+def contains(config: dict[str, Any], where: dict[str, Any], choices: dict[str, str]) -> bool:
+    """Whether every option in ``where`` has that value in ``config``; a whole group may be given by its option's name."""
+    for key, value in where.items():
+        found = config.get(key)
+        if isinstance(value, dict):
+            if not isinstance(found, dict) or not contains(found, value, {}):
+                return False
+        elif found != value and choices.get(key) != value:
             return False
     return True
 
@@ -80,20 +81,20 @@ def ordered(rows: list[dict[str, Any]], key: str, descending: bool) -> list[dict
 
 
 def show(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Print the table, and the next commands."""
+    """Print the table."""
     if not rows:
         results.say(f"No runs fit in {folder}. A first one: lmlab train model=lstm budget.tokens=200_000")
         return
-    table = Table(title=f"{len(rows)} runs in {folder}", title_justify="left")
-    headings = {
-        **{"id": "{}", "name": "{}", "status": "{}", "seed": "{}", "bits_per_byte": "{:.4f}", "loss": "{:.4f}"},
-        **{"parameters": "{:,}", "tokens": "{:,}", "tokens_per_second": "{:,.0f}", "seconds": "{:,.1f}", "created": "{}"},
-    }
-    for heading, form in headings.items():
-        right = form != "{}"
-        table.add_column(heading.replace("_per_", "/").replace("tokens/second", "tokens/s"), justify="right" if right else "left")
-    for row in rows:
-        cells = ["" if row[key] is None else escape(form.format(row[key])) for key, form in headings.items()]
-        cells[2] = f"[{STYLE[row['status']]}]{cells[2]}[/]"
-        table.add_row(*cells)
-    results.console.print(table)
+    table = [
+        {
+            "id": row["id"],
+            "name": escape(row["name"]),
+            "status": f"[{STYLE[row['status']]}]{row['status']}[/]",
+            "seed": str(row["seed"]),
+            **results.cells(row),
+            "created": row["created"][:16].replace("T", " "),
+        }
+        for row in rows
+    ]
+    optional = ["loss (nats/token)", "tokens", "created", "seconds", "tokens/s", "seed"][::-1]
+    results.print_table(f"{len(rows)} runs in {folder}", table, optional)

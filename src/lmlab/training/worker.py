@@ -126,7 +126,7 @@ def resume(run: Run) -> Path | None:
 
 def build_loggers(run: Run, config: Config) -> list[Any]:
     """JSON lines always, and what the configuration asks for."""
-    chosen = [build(node, run=run) for node in (config["logger"] or {}).values()]
+    chosen = [build(node, run=run) for node in (config.get("logger") or {}).values()]
     return [JsonlLogger(run.metrics), *(logger for logger in chosen if logger is not None)]
 
 

@@ -1,0 +1,172 @@
+"""Muon for the hidden matrices (Jordan et al. 2024, "Muon: an optimizer for hidden layers"), AdamW for everything else.
+
+For a matrix W [m, n] with gradient G, momentum mu, learning rate lr and decay w, a step is
+
+    M <- mu M + (1 - mu) G
+    U <- orthogonalise((1 - mu) G + mu M)                      (Nesterov momentum)
+    W <- (1 - lr w) W - lr 0.2 sqrt(max(m, n)) U               (Liu et al. 2025, "Muon is scalable", equation 4)
+
+The factor gives the update the root mean square that AdamW's usually has, about 0.2, whatever the shape, so that one
+learning rate serves both optimizers. (Jordan's own factor is sqrt(max(1, m / n)).)
+
+Dimension legend: N matrices of one shape, R their shorter side, C their longer side.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adamw import adamw as adamw_update
+
+from lmlab.errors import UserError
+from lmlab.training.optimizers.groups import check, check_betas, decay_groups, fused
+
+QUINTIC = (3.4445, -4.7750, 2.0315)
+"""Coefficients of a x + b x^3 + c x^5, which after five applications takes every x in [0.01, 1] to about [0.7, 1.2]."""
+
+
+def muon(
+    model: nn.Module,
+    lr: float,
+    betas: list[float],
+    momentum: float = 0.95,
+    iterations: int = 5,
+    adamw_lr: float | None = None,
+    eps: float = 1e-8,
+    weight_decay: float = 0.1,
+) -> torch.optim.Optimizer:
+    """Return Muon for the hidden matrices of ``model`` and AdamW for its embeddings, head and vectors.
+
+    Fused matrices (queries, keys and values; the gates of an LSTM or of SwiGLU) are orthogonalised whole.
+
+    Args:
+        lr: learning rate of the hidden matrices.
+        betas: of AdamW.
+        momentum: of Muon.
+        iterations: of Newton-Schulz.
+        adamw_lr: learning rate of AdamW; ``None``: ``lr``.
+        eps: of AdamW.
+        weight_decay: decoupled decay of all matrices, embeddings among them, times their learning rate.
+
+    Raises:
+        UserError: a setting out of its range.
+    """
+    adamw_lr = lr if adamw_lr is None else adamw_lr
+    check(lr=lr, adamw_lr=adamw_lr, eps=eps, weight_decay=weight_decay)
+    if not 0 <= momentum < 1:
+        raise UserError(f"optimizer.momentum={momentum}: expected a number in [0, 1)")
+    if iterations < 1:
+        raise UserError(f"optimizer.iterations={iterations}: expected at least 1")
+    of_muon = {id(parameter) for parameter in hidden_matrices(model)}
+    settings_muon = {"muon": True, "lr": lr, "momentum": momentum, "iterations": iterations}
+    settings_adamw = {"muon": False, "lr": adamw_lr, "betas": check_betas(betas), "eps": eps, "fused": fused(model)}
+    groups: list[dict[str, Any]] = []
+    for group in decay_groups(model, weight_decay):
+        for settings, wanted in ((settings_muon, True), (settings_adamw, False)):
+            parameters = [parameter for parameter in group["params"] if (id(parameter) in of_muon) is wanted]
+            if parameters:
+                groups.append({**group, **settings, "params": parameters})
+    return Muon(groups)
+
+
+def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
+    """Return the matrices that map hidden vectors to hidden vectors: none of an embedding, none of ``model.head``."""
+    outside = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    if isinstance(head := getattr(model, "head", None), nn.Module):
+        outside |= {id(parameter) for parameter in head.parameters()}
+    return [p for p in model.parameters() if p.requires_grad and p.ndim == 2 and id(p) not in outside]
+
+
+class Muon(torch.optim.Optimizer):
+    """Both algorithms in one optimizer: each parameter group says whether it is ``muon`` and has the settings of its own.
+
+    Muon groups: ``lr``, ``momentum``, ``iterations``, ``weight_decay``. AdamW groups: ``lr``, ``betas``, ``eps``,
+    ``weight_decay``, ``fused``.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]]) -> None:
+        super().__init__(groups, {})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Update every parameter that has a gradient; return what ``closure`` returns."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            (self._muon if group["muon"] else self._adamw)(group, parameters)
+        return loss
+
+    def _muon(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        by_shape: dict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
+        for parameter in parameters:
+            by_shape[(*sorted(parameter.shape), parameter.dtype, parameter.device)].append(parameter)
+        for matrices in by_shape.values():
+            directions = [_wide(self._nesterov(parameter, group["momentum"])) for parameter in matrices]
+            updates_NRC = orthogonalise(torch.stack(directions), group["iterations"])
+            scale = 0.2 * math.sqrt(updates_NRC.shape[2])
+            for parameter, update_RC in zip(matrices, updates_NRC, strict=True):
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                _wide(parameter).add_(update_RC, alpha=-group["lr"] * scale)
+
+    def _nesterov(self, parameter: Tensor, momentum: float) -> Tensor:
+        assert parameter.grad is not None
+        state = self.state[parameter]
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        state["momentum"].lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(state["momentum"], momentum)
+
+    def _adamw(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        for parameter in parameters:
+            state = self.state[parameter]
+            if not state:
+                state["step"] = torch.zeros((), device=parameter.device)
+                state["exp_avg"] = torch.zeros_like(parameter)
+                state["exp_avg_sq"] = torch.zeros_like(parameter)
+        states = [self.state[parameter] for parameter in parameters]
+        adamw_update(
+            parameters,
+            [parameter.grad for parameter in parameters],  # type: ignore[misc]
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            fused=group["fused"],
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
+def orthogonalise(x_NRC: Tensor, iterations: int = 5) -> Tensor:
+    """Return matrices [N, R, C], R <= C, with the singular vectors of ``x_NRC`` and singular values near 1.
+
+    Newton-Schulz iteration of the quintic, on all matrices at once. In bfloat16 where that is fast, else in float32.
+    """
+    a, b, c = QUINTIC
+    y_NRC = x_NRC.to(torch.bfloat16 if _fast_bfloat16(x_NRC.device) else torch.float32)
+    y_NRC = y_NRC / y_NRC.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for _ in range(iterations):
+        gram_NRR = y_NRC @ y_NRC.mT
+        factor_NRR = torch.baddbmm(gram_NRR, gram_NRR, gram_NRR, beta=b, alpha=c)
+        y_NRC = torch.baddbmm(y_NRC, factor_NRR, y_NRC, beta=a)
+    return y_NRC.to(x_NRC.dtype)
+
+
+def _fast_bfloat16(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def _wide(matrix: Tensor) -> Tensor:
+    """The matrix, or its transpose where it has more rows than columns."""
+    return matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
