@@ -90,7 +90,8 @@ def test_unknown_literals_name_the_nearest():
 
 
 @pytest.mark.parametrize(
-    "target", ["os.system", "subprocess.run", "builtins.eval", "torch.load", "torch.hub.load", "wandb.init", "shutil.rmtree"]
+    "target",
+    ["os.system", "subprocess.run", "builtins.eval", "torch.load", "torch.hub.load", "wandb.init", "shutil.rmtree"],
 )
 def test_a_strangers_run_directory_cannot_name_any_function(target):
     with pytest.raises(UserError, match="not allowed|cannot be imported"):

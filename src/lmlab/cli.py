@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 from lmlab.errors import RunFailed, UserError, nearest
 
@@ -35,7 +36,7 @@ def main() -> None:
     from lmlab.commands.app import run_app
 
     # A user's own modules lie where they work; behind everything else, so that they can shadow nothing.
-    sys.path.append(os.getcwd())
+    sys.path.append(str(Path.cwd()))
     # Hydra's parser wants its flags in one place; people write them anywhere.
     words = sys.argv[1:]
     sys.argv[1:] = [word for word in words if not _is_override(word)] + [word for word in words if _is_override(word)]

@@ -14,12 +14,15 @@ import sysconfig
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Literal, Union
 
 from lmlab.errors import UserError, nearest
 
 Config = dict[str, Any]
+Paths = dict[str, Any]
+"""The section ``paths``, which every command has: outputs, runs, cache, corpora."""
 
 CONF = next(path for path in (Path(__file__).parent / "conf", Path(__file__).parents[2] / "conf") if path.is_dir())
 """The folder of everything that can be composed: inside the package when installed, at the top level in a checkout."""
@@ -36,7 +39,7 @@ NOT_IDENTITY = (
 )
 """Keys that cannot change a result, and so are no part of a run's identity."""
 
-_SUPPLIED = {"vocabulary", "context", "run", "folder", "tokenizer"}
+_SUPPLIED = frozenset({"vocabulary", "context", "run", "folder", "tokenizer", "supplied"})
 """Parameters that the program supplies: a configuration need not give them."""
 
 
@@ -117,25 +120,36 @@ def validate(config: Mapping[str, Any], path: str = "") -> None:
             of the wrong type; the message names the dotted option.
     """
     for target, node, where in _targets(config, path):
-        function = resolve_target(target, where)
-        parameters = inspect.signature(function).parameters
-        hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
-        open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
         given = {key: value for key, value in node.items() if not (key.startswith("_") and key.endswith("_"))}
-        for key, value in given.items():
-            if key in parameters:
-                _check_type(value, hints.get(key, Any), f"{where}.{key}")
-            elif not open_ended:
-                raise UserError(f"{where}.{key}: {target} has no such option{nearest(key, parameters)}")
-        for key, parameter in parameters.items():
-            if node.get("_partial_"):
-                break  # completed by whoever calls it
-            required = parameter.default is parameter.empty and parameter.kind not in (
-                parameter.VAR_KEYWORD,
-                parameter.VAR_POSITIONAL,
-            )
-            if required and key not in given and key not in _SUPPLIED:
-                raise UserError(f"{where}.{key} has no value: {target} needs one")
+        # Whoever calls a partial completes it.
+        supplied = None if node.get("_partial_") else _SUPPLIED
+        check_arguments(resolve_target(target, where), given, f"{where}.", supplied)
+
+
+def check_arguments(
+    function: Callable[..., Any],
+    given: Mapping[str, Any],
+    prefix: str = "",
+    supplied: AbstractSet[str] | None = frozenset(),
+) -> None:
+    """Hold options against the parameters of what they are for: names, types, and that none is missing.
+
+    Args:
+        prefix: what stands before an option's name in messages.
+        supplied: parameters that need not be given; ``None``: any of them.
+
+    Raises:
+        UserError: naming the option, its value and what was expected.
+    """
+    parameters = inspect.signature(function).parameters
+    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    for key, value in given.items():
+        if key not in parameters:
+            raise UserError(f"{prefix}{key}: {function.__name__} has no such option{nearest(key, parameters)}")
+        _check_type(value, hints.get(key, Any), f"{prefix}{key}")
+    for key, parameter in parameters.items():
+        if parameter.default is parameter.empty and key not in given and supplied is not None and key not in supplied:
+            raise UserError(f"{prefix}{key} has no value: {function.__name__} needs one")
 
 
 def _targets(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any], str]]:
@@ -226,4 +240,4 @@ def _readable(hint: Any) -> str:
         return f"a list of {_readable(arguments[0])}" if arguments else "a list"
     if typing.get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, arguments))
-    return names.get(hint, "a section with a _target_")
+    return "a section" if typing.get_origin(hint) is dict else names.get(hint, "a section with a _target_")

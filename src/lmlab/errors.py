@@ -15,10 +15,12 @@ class RunFailed(Exception):
 def nearest(value: object, choices: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the choice nearest to ``value``, or all choices if none is near.
 
+    More than a dozen choices are not listed.
+
     The text starts with a space, so that it can be appended to any message; it is empty when there are no choices.
     """
     known = sorted(set(choices))
     close = get_close_matches(str(value), known, n=1, cutoff=0.5)
     if close:
         return f" (did you mean '{close[0]}'?)"
-    return f" (choose one of: {', '.join(known)})" if known else ""
+    return f" (choose one of: {', '.join(known)})" if 0 < len(known) <= 12 else ""

@@ -18,7 +18,12 @@ LONG = ["budget.tokens=25_600", "validation.times=8", "callbacks.checkpoint.ever
 VARIANTS = {
     "lstm-carried-state": ["model=lstm", "batch.carry_state=true", "optimizer=adam"],
     "transformer-accumulation-dropout": ["model=transformer", "model.dropout=0.2", "trainer.accumulate=2"],
-    "early-stopping": ["model=gpt2", "callbacks=early_stopping", "callbacks.early_stopping.patience=2", "optimizer.lr=0.0"],
+    "early-stopping": [
+        "model=gpt2",
+        "callbacks=early_stopping",
+        "callbacks.early_stopping.patience=2",
+        "optimizer.lr=0.0",
+    ],
 }
 
 

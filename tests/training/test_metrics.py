@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -43,7 +44,7 @@ def test_the_result_does_not_depend_on_how_tokens_are_batched(cuts):
     whole, parts = LanguageModelMetrics(1.0), LanguageModelMetrics(1.0)
     whole.update(nats, correct, confidence)
     edges = sorted({0, 1000, *cuts})
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in itertools.pairwise(edges):
         parts.update(nats[start:stop], correct[start:stop], confidence[start:stop])
     for name, value in whole.compute().items():
         assert parts.compute()[name] == pytest.approx(value, rel=1e-12)

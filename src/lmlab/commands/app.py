@@ -7,17 +7,19 @@ import sys
 from typing import Any
 
 import hydra
-from hydra.errors import CompactHydraException, HydraException, MissingConfigException
+from hydra.errors import CompactHydraException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lmlab.config import CONF
+from lmlab.config import CONF, canonical, check_arguments
 from lmlab.errors import RunFailed, UserError, nearest
 
+
 def run_app(command: str) -> None:
-    """Compose ``conf/<command>.yaml`` with the overrides in ``sys.argv`` and call ``task(composed config)``.
+    """Compose ``conf/<command>.yaml`` with the overrides in ``sys.argv`` and call ``task(**config)``.
 
     ``task`` and, where it exists, ``finish()``, called after the last job, are those of ``lmlab.commands.<command>``.
+    The signature of ``task`` is the schema of the command's options.
 
     Raises:
         UserError: the configuration cannot be composed, or the task refused it.
@@ -32,7 +34,9 @@ def run_app(command: str) -> None:
         # would announce an exception with a line of its own.
         module = importlib.import_module(f"lmlab.commands.{command}")
         try:
-            return module.task(composed)
+            config = canonical(composed)
+            check_arguments(module.task, config)
+            return module.task(**config)
         except (UserError, RunFailed) as error:
             refused.append(error)
 
@@ -43,9 +47,9 @@ def run_app(command: str) -> None:
         raise UserError(explain(error, command)) from error
     if refused:
         raise refused[0]
-    module = sys.modules.get(f"lmlab.commands.{command}")
-    if hasattr(module, "finish"):
-        module.finish()
+    finish = getattr(sys.modules.get(f"lmlab.commands.{command}"), "finish", None)
+    if finish is not None:
+        finish()
 
 
 def explain(error: Exception, command: str) -> str:
@@ -53,6 +57,8 @@ def explain(error: Exception, command: str) -> str:
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
         return f"{group}={option}: no such option{nearest(option, error.options)}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read ({error.message.splitlines()[0]})"
     text = str(error)
     unknown = re.search(r"Could not (?:override|append)[^']*'([^']+)'", text) or re.search(
         r"Key '([^']+)' is not in struct", text
@@ -86,13 +92,12 @@ def _nearest_key(key: str, command: str) -> str:
     return ""
 
 
-def _keys(node: DictConfig, prefix: str = "") -> list[str]:
+def _keys(node: Any, prefix: str = "") -> list[str]:
     found: list[str] = []
     for key in node:
-        path = f"{prefix}{key}"
+        path = prefix + str(key)
         found.append(path)
         child = node._get_node(key)
-        if OmegaConf.is_dict(child) and not child._is_none() and not child._is_interpolation():  # type: ignore[union-attr]
-            found += _keys(child, f"{path}.")  # type: ignore[arg-type]
+        if OmegaConf.is_dict(child) and not child._is_none() and not child._is_interpolation():
+            found += _keys(child, f"{path}.")
     return found
-

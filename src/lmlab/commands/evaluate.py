@@ -1,72 +1,71 @@
 """``lmlab evaluate``: score a run's model on a split in up to three ways, every token exactly once."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from lmlab.commands import results
-from lmlab.config import canonical
+from lmlab.config import Paths
 from lmlab.errors import UserError
 from lmlab.runs.files import read_jsonl, write_text
 from lmlab.runs.lookup import find
 from lmlab.runs.run import Run, now
 
 
-def task(composed: DictConfig) -> float:
+def task(
+    paths: Paths,
+    run: str | None,
+    split: str,
+    checkpoint: str,
+    metrics: list[str],
+    context: int | None,
+    stride: int | None,
+    streams: int,
+    batch_size: int,
+    accelerator: str,
+) -> float:
     """Print and record the metrics; the value is the loss of the first of them, in nats per token."""
-    wanted = canonical(composed)
-    run = find(wanted["run"], Path(wanted["paths"]["runs"]))
-    check(wanted)
+    found = find(run, Path(paths["runs"]))
     from lmlab.training import evaluation
     from lmlab.training.load import load_trained
     from lmlab.training.preflight import open_corpus, tokens_per_byte
     from lmlab.training.trainer import device_kind
 
-    trained = load_trained(run, wanted["checkpoint"], device_kind(wanted["accelerator"]))
-    context = wanted["context"] or trained.context
-    stride = wanted["stride"] or max(1, context // 2)
-    evaluation.check(wanted["metrics"], context, stride, trained.model.max_positions)
-    corpus = open_corpus(trained.config | {"paths": wanted["paths"]}, progress=True)
-    recorded = run.manifest["data"]["fingerprint"]
+    trained = load_trained(found, checkpoint, device_kind(accelerator))
+    context = trained.context if context is None else context
+    stride = max(1, context // 2) if stride is None else stride
+    evaluation.check(metrics, context, stride, streams, batch_size, trained.model.max_positions)
+    corpus = open_corpus(trained.config | {"paths": paths}, progress=True)
+    recorded = found.manifest["data"]["fingerprint"]
     if corpus.fingerprint != recorded:
         raise UserError(
-            f"run={wanted['run']}: its data have changed since (fingerprint {recorded[:12]} then, "
-            f"{corpus.fingerprint[:12]} now), so a score would not compare"
+            f"run={run}: its data have changed (fingerprint {recorded[:12]} then, {corpus.fingerprint[:12]} now), "
+            "so a score would not compare"
         )
-    stream = corpus.tokens(wanted["split"])
-    found = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn())
+    stream = corpus.tokens(split)
+    scores = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=results.progress_console, transient=True) as bars:
-        for metric in wanted["metrics"]:
+        for metric in metrics:
             bar = bars.add_task(metric, total=len(stream) - 1)
-            found[metric] = evaluation.evaluate(
+            scores[metric] = evaluation.evaluate(
                 trained.model,
                 stream,
                 metric,
-                tokens_per_byte=tokens_per_byte(corpus, wanted["split"]),
+                tokens_per_byte=tokens_per_byte(corpus, split),
                 context=context,
                 stride=stride,
-                streams=wanted["streams"],
-                batch_size=wanted["batch_size"],
-                advance=lambda tokens, bar=bar: bars.advance(bar, tokens),  # type: ignore[misc]
+                streams=streams,
+                batch_size=batch_size,
+                advance=partial(bars.advance, bar),
             )
-    settings = {key: wanted[key] for key in ("split", "checkpoint", "streams")} | {"context": context, "stride": stride}
-    record(run, settings, found)
-    show(run, settings, found)
-    return float(next(iter(found.values()))["loss"])
-
-
-def check(wanted: dict[str, Any]) -> None:
-    """Refuse values of the wrong kind before anything is loaded. Raises ``UserError``."""
-    if not isinstance(wanted["metrics"], list) or not wanted["metrics"]:
-        raise UserError(f"metrics={wanted['metrics']}: expected a list such as [fixed_window,stateful]")
-    for key in ("context", "stride", "streams", "batch_size"):
-        optional = key in ("context", "stride") and wanted[key] is None
-        if not optional and (not isinstance(wanted[key], int) or isinstance(wanted[key], bool) or wanted[key] < 1):
-            raise UserError(f"{key}={wanted[key]}: expected a whole number of at least 1")
+    settings = {"split": split, "checkpoint": checkpoint, "streams": streams, "context": context, "stride": stride}
+    record(found, settings, scores)
+    show(found, settings, scores)
+    return float(scores[metrics[0]]["loss"])
 
 
 def record(run: Run, settings: dict[str, Any], found: dict[str, Any]) -> None:
@@ -86,6 +85,6 @@ def show(run: Run, settings: dict[str, Any], found: dict[str, dict[str, float]])
     title = f"{run.path.name}: {settings['split']} split, context {settings['context']}"
     results.print_table(title, rows, optional=["tokens", "calibration error", "accuracy"])
     results.say(
-        f"sliding_window moves by {settings['stride']}; stateful reads {settings['streams']} streams with carried state. "
+        f"sliding_window moves by {settings['stride']}; stateful reads {settings['streams']} streams. "
         f"Recorded in {run.path / 'evaluations.jsonl'}"
     )

@@ -5,11 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from lmlab.commands import results
 from lmlab.commands.train import compute
-from lmlab.config import canonical
+from lmlab.config import Paths
 from lmlab.errors import UserError
 from lmlab.runs.lookup import find
 from lmlab.runs.provenance import environment_differences
@@ -18,16 +16,14 @@ from lmlab.runs.run import Run
 STYLE = {"identical": "green", "within tolerance": "green", "different": "red"}
 
 
-def task(composed: DictConfig) -> None:
+def task(paths: Paths, run: str | None, tolerance: float, progress: bool) -> None:
     """Compute the run's configuration afresh beside it and compare; exit code 1 if any metric is different."""
-    wanted = canonical(composed)
-    original = find(wanted["run"], Path(wanted["paths"]["runs"]))
+    original = find(run, Path(paths["runs"]))
     if original.status != "finished":
         raise UserError(f"{original.path}: this run is {original.status}; only a finished run can be reproduced")
-    config = original.config | {"paths": wanted["paths"], "progress": wanted["progress"], "rerun": True}
+    config = original.config | {"paths": paths, "progress": progress, "rerun": True}
     afresh = compute(config, rerun=True, choices=original.manifest.get("choices"))
-    verdicts = show(original, afresh, float(wanted["tolerance"]))
-    if "different" in verdicts:
+    if "different" in show(original, afresh, tolerance):
         sys.exit(1)
 
 

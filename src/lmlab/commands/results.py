@@ -65,7 +65,10 @@ def print_table(title: str, rows: Sequence[Mapping[str, str]], optional: Sequenc
             table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
         for row in rows:
             table.add_row(*(row[heading] for heading in headings))
-        if Measurement.get(console, console.options.update(max_width=1000), table).maximum <= console.width or not leave_out:
+        if (
+            Measurement.get(console, console.options.update(max_width=1000), table).maximum <= console.width
+            or not leave_out
+        ):
             console.print(table)
             return
         headings.remove(leave_out.pop())
@@ -119,7 +122,7 @@ def cells(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def show_side_by_side(runs: Sequence[Run]) -> None:
-    """Print runs as a table, best first, with what differs between their configurations, a sample of each, and paths."""
+    """Print runs as a table, best first, with what differs between their configurations, samples and paths."""
     runs = sorted(dict.fromkeys(runs), key=lambda run: summary(run)["bits_per_byte"] or math.inf)
     if not runs:
         return
@@ -132,7 +135,9 @@ def show_side_by_side(runs: Sequence[Run]) -> None:
         arms = {key: escape(str(_at(config, key))) for key in shown}
         rows.append({"run": f"{escape(row['name'])} {row['id'][:6]}", **arms, **cells(row)})
     console.print()
-    print_table("Results on the validation split, best first", rows, optional=["loss (nats/token)", "tokens", "seconds"])
+    print_table(
+        "Results on the validation split, best first", rows, optional=["loss (nats/token)", "tokens", "seconds"]
+    )
     if len(runs) <= 4:
         for run in runs:
             show_sample(run)
@@ -153,7 +158,9 @@ def show(run: Run) -> float:
     lines["tokens trained on"] = f"{row['tokens']:,}"
     lines["tokens/s"] = f"{row['tokens_per_second']:,.0f}"
     lines["seconds of training"] = f"{row['seconds']:,.1f}"
-    table = Table(title=f"{row['name']} {row['id']}", title_justify="left", title_style="bold", show_header=False, box=None)
+    table = Table(
+        title=f"{row['name']} {row['id']}", title_justify="left", title_style="bold", show_header=False, box=None
+    )
     table.add_column(min_width=28)
     table.add_column(justify="right")
     for line in lines.items():

@@ -2,29 +2,35 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from rich.markup import escape
 
 from lmlab.commands import results
-from lmlab.config import canonical
+from lmlab.config import Paths
 from lmlab.errors import UserError, nearest
 from lmlab.runs.lookup import all_runs
-from lmlab.runs.run import Run
 
 STATUSES = ("created", "running", "finished", "failed", "interrupted")
 STYLE = {"finished": "green", "failed": "red", "interrupted": "yellow", "running": "cyan", "created": "dim"}
 
 
-def task(composed: DictConfig) -> None:
+def task(
+    paths: Paths,
+    name: str | None,
+    status: str | None,
+    tag: str | None,
+    where: dict[str, Any],
+    sort: str,
+    descending: bool,
+    limit: int | None,
+    format: Literal["table", "json"],
+) -> None:
     """Print the runs that fit, in the order asked for."""
-    wanted = canonical(composed)
-    if wanted["status"] not in (None, *STATUSES):
-        raise UserError(f"status={wanted['status']}: unknown{nearest(wanted['status'], STATUSES)}")
-    if wanted["format"] not in ("table", "json"):
-        raise UserError(f"format={wanted['format']}: unknown{nearest(wanted['format'], ('table', 'json'))}")
-    folder = Path(wanted["paths"]["runs"])
+    if status not in (None, *STATUSES):
+        raise UserError(f"status={status}: unknown{nearest(status, STATUSES)}")
+    folder = Path(paths["runs"])
     rows = []
     for run in all_runs(folder):
         try:
@@ -32,27 +38,23 @@ def task(composed: DictConfig) -> None:
         except UserError as error:
             results.say(f"[yellow]left out:[/] {error}")
             continue
-        if fits(run, row, wanted):
+        fits = (
+            (name is None or name in row["name"])
+            and status in (None, row["status"])
+            and (tag is None or tag in row["tags"])
+            and contains(row["config"], where, run.manifest.get("choices", {}))
+        )
+        if fits:
             rows.append(row)
-    rows = ordered(rows, wanted["sort"], wanted["descending"])[: wanted["limit"]]
-    if wanted["format"] == "json":
+    rows = ordered(rows, sort, descending)[:limit]
+    if format == "json":
         print(json.dumps(rows, indent=2))
     else:
         show(rows, folder)
 
 
-def fits(run: Run, row: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Whether a run passes every filter that was given."""
-    return (
-        (wanted["name"] is None or str(wanted["name"]) in row["name"])
-        and wanted["status"] in (None, row["status"])
-        and (wanted["tag"] is None or wanted["tag"] in row["tags"])
-        and contains(row["config"], wanted["where"], run.manifest.get("choices", {}))
-    )
-
-
 def contains(config: dict[str, Any], where: dict[str, Any], choices: dict[str, str]) -> bool:
-    """Whether every option in ``where`` has that value in ``config``; a whole group may be given by its option's name."""
+    """Whether every option in ``where`` has that value in ``config``; a group may be given by its option's name."""
     for key, value in where.items():
         found = config.get(key)
         if isinstance(value, dict):

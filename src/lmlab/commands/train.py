@@ -7,10 +7,9 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
 
 from lmlab.commands import results
-from lmlab.config import Config, canonical
+from lmlab.config import Config, Paths
 from lmlab.errors import RunFailed, UserError
 from lmlab.runs import sweep
 from lmlab.runs.execution import execute
@@ -20,16 +19,37 @@ from lmlab.runs.provenance import git_state, provenance
 from lmlab.runs.run import Run
 
 
-def task(composed: DictConfig) -> float:
+def task(
+    *,
+    paths: Paths,
+    name: str,
+    tags: list[str],
+    seed: int,
+    rerun: bool,
+    progress: bool,
+    log_every: int,
+    batch: dict[str, Any],
+    budget: dict[str, Any],
+    validation: dict[str, Any],
+    model: dict[str, Any],
+    data: dict[str, Any],
+    tokenizer: dict[str, Any],
+    objective: dict[str, Any],
+    optimizer: dict[str, Any],
+    scheduler: dict[str, Any],
+    trainer: dict[str, Any],
+    callbacks: dict[str, Any],
+    logger: dict[str, Any] | None = None,
+) -> float:
     """Train, or return the recorded result; the value is the final validation loss (nan for a job that failed)."""
-    config = canonical(composed)
+    config = dict(locals())
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
-        return results.show(compute(config, rerun=config["rerun"], choices=_choices()))
+        return results.show(compute(config, rerun=rerun, choices=_choices()))
     folder = Path(hydra.sweep.dir)
     job = {"overrides": list(hydra.overrides.task)}
     try:
-        run = compute(config, rerun=config["rerun"], sweep_name=folder.name, choices=_choices())
+        run = compute(config, rerun=rerun, sweep_name=folder.name, choices=_choices())
     except (UserError, RunFailed) as error:
         results.say(f"[red]failed:[/] {error}")
         sweep.record(folder, hydra.job.num, job | {"status": "failed", "error": str(error)})
@@ -108,4 +128,3 @@ def create(run: Run, config: Config, **fields: Any) -> None:
     run.create(config, suffix, provenance=origin, **fields)
     if diff:
         write_text(run.path / "git.diff", diff)
-

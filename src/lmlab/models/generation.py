@@ -16,7 +16,7 @@ class Sampler:
     Args:
         temperature: log-probabilities are divided by it.
         top_k: keep the k most probable tokens only.
-        top_p: keep the fewest tokens whose probabilities add up to at least p (nucleus; Holtzman et al. 2020, section 3.1).
+        top_p: keep the fewest tokens whose probabilities add up to at least p (Holtzman et al. 2020, section 3.1).
         greedy: always the most probable token; the other settings then have no part in it.
         seed: of this sampler's own generator, so that sampling disturbs no other random draw.
 
@@ -33,7 +33,9 @@ class Sampler:
         seed: int = 1,
     ) -> None:
         if not temperature > 0:
-            raise UserError(f"temperature={temperature}: expected a number above 0 (greedy=true takes the most probable)")
+            raise UserError(
+                f"temperature={temperature}: expected a number above 0 (greedy=true takes the most probable)"
+            )
         if top_k is not None and top_k < 1:
             raise UserError(f"top_k={top_k}: expected a whole number of at least 1, or null")
         if top_p is not None and not 0 < top_p <= 1:

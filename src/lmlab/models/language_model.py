@@ -90,7 +90,9 @@ class LanguageModel(nn.Module):
         x_BTD = self.embedding(tokens_BT)
         if self.position_embedding is not None:
             if self.max_positions is not None and end > self.max_positions:
-                raise UserError(f"a sequence of {end} tokens: the learned positions of this model end at {self.max_positions}")
+                raise UserError(
+                    f"a sequence of {end} tokens: the learned positions of this model end at {self.max_positions}"
+                )
             x_BTD = x_BTD + self.position_embedding.weight[position:end]
         x_BTD = self.dropout(x_BTD)
         states = []

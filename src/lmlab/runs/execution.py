@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
 from lmlab.errors import RunFailed, UserError
 from lmlab.runs.run import Run, now
@@ -50,7 +50,7 @@ def execute(run: Run, lock: IO[str]) -> dict[str, Any]:
     if code == 0 and run.manifest["status"] == "finished":
         _end_attempt(run, "finished", None)
         return run.manifest
-    _fail(run, code)
+    raise _failure(run, code)
 
 
 def _command(path: Path, devices: int) -> list[str]:
@@ -62,16 +62,17 @@ def _command(path: Path, devices: int) -> list[str]:
     ]
 
 
-def _fail(run: Run, code: int) -> NoReturn:
+def _failure(run: Run, code: int) -> UserError | RunFailed:
+    """Record why the attempt ended and return the error to raise."""
     if run.error.exists():
         reason = json.loads(run.error.read_text())
         _end_attempt(run, "failed", reason["message"])
         if reason["kind"] == "UserError":
-            raise UserError(reason["message"])
-        raise RunFailed(f"{reason['message']} (details: {run.log})")
+            return UserError(reason["message"])
+        return RunFailed(f"{reason['message']} (details: {run.log})")
     cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     _end_attempt(run, "failed", f"a process of the run ended: {cause}")
-    raise RunFailed(f"a process of the run ended: {cause} (details: {run.log})")
+    return RunFailed(f"a process of the run ended: {cause} (details: {run.log})")
 
 
 def _end_attempt(run: Run, status: str, error: str | None) -> None:
@@ -92,6 +93,11 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
             return
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             continue
+
+
+def get_rank() -> int:
+    """This process's number among those of the run: 0 for the one that writes what all of them need only once."""
+    return int(os.environ.get("RANK", 0))
 
 
 def end_with_parent() -> None:

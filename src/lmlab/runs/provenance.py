@@ -77,7 +77,7 @@ def _targets(node: Any) -> Iterator[str]:
 
 
 def git_state() -> tuple[dict[str, Any] | None, str]:
-    """Return ({commit, branch, dirty}, uncommitted diff) of the checkout that lmlab runs from; (None, "") outside one."""
+    """Return ({commit, branch, dirty}, uncommitted diff) of the checkout lmlab runs from; (None, "") outside one."""
 
     def git(*arguments: str) -> str | None:
         try:

@@ -11,7 +11,6 @@ The three are different metrics, not better and worse versions of one:
 """
 
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import numpy as np
 import torch
@@ -25,26 +24,32 @@ from lmlab.models import state as model_state
 from lmlab.models.language_model import LanguageModel
 from lmlab.training.metrics import LanguageModelMetrics
 
-Metric = Literal["fixed_window", "sliding_window", "stateful"]
-METRICS: tuple[Metric, ...] = ("fixed_window", "sliding_window", "stateful")
+METRICS = ("fixed_window", "sliding_window", "stateful")
 
 
-def check(metrics: list[str], context: int, stride: int, model_context: int | None) -> None:
+def check(
+    metrics: list[str], context: int, stride: int, streams: int, batch_size: int, max_positions: int | None
+) -> None:
     """Refuse settings that no evaluation can have. Raises ``UserError``."""
+    if not metrics:
+        raise UserError("metrics=[]: expected at least one, for example metrics=[fixed_window]")
     for metric in metrics:
         if metric not in METRICS:
             raise UserError(f"metrics={metric}: unknown{nearest(metric, METRICS)}")
+    for option, value in (("context", context), ("streams", streams), ("batch_size", batch_size)):
+        if value < 1:
+            raise UserError(f"{option}={value}: expected at least 1")
     if not 1 <= stride <= context:
         raise UserError(f"stride={stride}: expected 1 to the context of {context}")
-    if model_context is not None and context > model_context:
-        raise UserError(f"context={context}: the positions of this model end at {model_context}")
+    if max_positions is not None and context > max_positions:
+        raise UserError(f"context={context}: the positions of this model end at {max_positions}")
 
 
 @torch.inference_mode()
 def evaluate(
     model: LanguageModel,
     stream: np.ndarray,
-    metric: Metric,
+    metric: str,
     *,
     tokens_per_byte: float,
     context: int,
@@ -89,9 +94,7 @@ def _with_state(
     for chunk in chunks:
         batch = as_batch(chunk)
         length = batch.tokens.shape[1]
-        ended = (
-            state is not None and model.max_positions is not None and state.position + length > model.max_positions
-        )
+        ended = state is not None and model.max_positions is not None and state.position + length > model.max_positions
         hidden_BTD, state = model(batch.tokens.to(device), state if chunk.continues and not ended else None)
         state = model_state.crop(state, context)
         yield hidden_BTD, batch.targets

@@ -27,6 +27,11 @@ class LanguageModelMetrics(Metric):
     """
 
     full_state_update = False
+    nats: Tensor
+    tokens: Tensor
+    bin_tokens: Tensor
+    bin_correct: Tensor
+    bin_confidence: Tensor
 
     def __init__(self, tokens_per_byte: float) -> None:
         super().__init__()

@@ -38,7 +38,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Cosine:
-    """Linear warm-up, then floor + (1 - floor) (1 + cos(pi t)) / 2 with t from 0 to 1 (Loshchilov & Hutter 2017, eq. 5)."""
+    """Linear warm-up, then floor + (1 - floor) (1 + cos(pi t)) / 2 with t from 0 to 1 (Loshchilov & Hutter 2017)."""
 
     warmup: int | float = 0.05
     floor: float = 0.1
@@ -68,7 +68,9 @@ class WarmupStableDecay:
     def __call__(self, step: int, total: int) -> float:
         warmup, decay = _steps("warmup", self.warmup, total), _steps("decay", self.decay, total)
         if warmup + decay > total:
-            raise UserError(f"scheduler: warmup={self.warmup} and decay={self.decay} are longer than the run of {total} steps")
+            raise UserError(
+                f"scheduler: warmup={self.warmup} and decay={self.decay} are longer than the run of {total} steps"
+            )
         left = max(0, total - 1 - step)
         down = 1.0 if left >= decay else self.floor + (1 - self.floor) * left / decay
         return min(_warm(step, warmup), down)

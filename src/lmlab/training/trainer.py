@@ -1,36 +1,37 @@
-"""The Lightning trainer of a run. Lightning is imported when one is built, so that the signature can be read quickly."""
+"""The Lightning trainer of a run. Lightning is imported when one is built: the signature is read sooner."""
 
 import os
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 import torch
 
-from lmlab.errors import UserError
+from lmlab.errors import UserError, nearest
 
 Accelerator = Literal["auto", "cpu", "cuda"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
 
 
-def device_kind(accelerator: Accelerator) -> Literal["cpu", "cuda"]:
+def device_kind(accelerator: str) -> Literal["cpu", "cuda"]:
     """What ``accelerator`` means on this machine. Raises ``UserError`` if there is no such device."""
+    if accelerator not in get_args(Accelerator):
+        raise UserError(f"accelerator={accelerator}: unknown{nearest(accelerator, get_args(Accelerator))}")
     available = torch.cuda.is_available()
     if accelerator == "cuda" and not available:
         raise UserError("accelerator=cuda: torch sees no CUDA device here (choose cpu or auto)")
     return "cuda" if available and accelerator != "cpu" else "cpu"
 
 
-def check_devices(
-    accelerator: Accelerator, devices: int, strategy: str, precision: str, accumulate: int, batch_size: int
-) -> None:
-    """Refuse what this machine or the batch cannot give. Raises ``UserError``."""
-    if devices < 1:
-        raise UserError(f"trainer.devices={devices}: expected at least 1")
-    if accumulate < 1:
-        raise UserError(f"trainer.accumulate={accumulate}: expected at least 1")
-    kind = device_kind(accelerator)
+def check_devices(trainer: Mapping[str, Any], batch_size: int) -> None:
+    """Refuse what this machine or the batch cannot give to a ``trainer`` section. Raises ``UserError``."""
+    devices, accumulate = trainer["devices"], trainer["accumulate"]
+    for option, value in (("devices", devices), ("accumulate", accumulate), ("threads", trainer["threads"])):
+        if value is not None and value < 1:
+            raise UserError(f"trainer.{option}={value}: expected at least 1")
+    kind = device_kind(trainer["accelerator"])
     if kind == "cuda" and devices > torch.cuda.device_count():
         raise UserError(f"trainer.devices={devices}: this machine has {torch.cuda.device_count()} GPUs")
-    if kind == "cpu" and precision == "16-mixed":
+    if kind == "cpu" and trainer["precision"] == "16-mixed":
         raise UserError("trainer.precision=16-mixed: needs a GPU (bf16-mixed also runs on a CPU)")
     if batch_size % (devices * accumulate):
         raise UserError(

@@ -3,7 +3,6 @@
 It reads nothing but the run directory.
 """
 
-import json
 import logging
 import os
 import sys
@@ -23,7 +22,7 @@ from lmlab.data.shards import TokenizedCorpus
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import describe_sizes
-from lmlab.runs.execution import end_with_parent
+from lmlab.runs.execution import end_with_parent, get_rank
 from lmlab.runs.files import write_json, write_whole
 from lmlab.runs.provenance import hardware
 from lmlab.runs.run import Run
@@ -32,7 +31,8 @@ from lmlab.training.callbacks.checkpoint import LAST
 from lmlab.training.loggers.jsonl import JsonlLogger, drop_rows_after
 from lmlab.training.metrics import LanguageModelMetrics
 from lmlab.training.module import LanguageModeling, step_seed
-from lmlab.training.preflight import build_model, open_corpus, tokens_per_byte, tokens_per_step, total_steps, training_order
+from lmlab.training.preflight import build_model, open_corpus, tokens_per_byte, training_order
+from lmlab.training.settings import Settings
 from lmlab.training.trainer import set_threads
 
 
@@ -40,12 +40,13 @@ def train(run: Run) -> None:
     """Train what the run directory describes, from its last checkpoint if it has one, and leave the results there."""
     config = run.config
     validate(config)
+    settings = Settings.of(config)
     set_threads(config["trainer"]["threads"], config["trainer"]["devices"])
 
     corpus = open_corpus(config)
-    torch.manual_seed(step_seed(config["seed"], -1, 0))  # the same first weights on every rank
+    torch.manual_seed(step_seed(settings.seed, -1, 0))  # the same first weights on every rank
     model = build_model(config, corpus)
-    describe(run, model, corpus, config)
+    describe(run, model, corpus, config, settings)
     if config["trainer"]["compile"]:
         model.compile()
 
@@ -53,24 +54,24 @@ def train(run: Run) -> None:
         corpus,
         training_order(config, corpus),
         accumulate=config["trainer"]["accumulate"],
-        validation_tokens=config["validation"]["tokens"],
+        validation_tokens=settings.validation.tokens,
     )
     module = LanguageModeling(
         model,
         build(config["objective"]),
         build(config["optimizer"]),
         build(config["scheduler"]),
-        seed=config["seed"],
-        total_steps=total_steps(config),
-        tokens_per_step=tokens_per_step(config),
+        seed=settings.seed,
+        total_steps=settings.steps,
+        tokens_per_step=settings.tokens_per_step,
         validation_metrics=LanguageModelMetrics(tokens_per_byte(corpus, "validation")),
-        log_every=config["log_every"],
-        carry_state=config["batch"]["carry_state"],
+        log_every=settings.log_every,
+        carry_state=settings.batch.carry_state,
     )
     clock = callbacks.Clock()
     checkpoint = resume(run)
     loggers = build_loggers(run, config)
-    trainer = make_trainer(run, config, corpus, clock, loggers)
+    trainer = make_trainer(run, config, settings, corpus, clock, loggers)
     try:
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         if module.validated_step != module.global_step:
@@ -83,15 +84,15 @@ def train(run: Run) -> None:
 
 
 @rank_zero_only
-def describe(run: Run, model: LanguageModel, corpus: TokenizedCorpus, config: Config) -> None:
+def describe(run: Run, model: LanguageModel, corpus: TokenizedCorpus, config: Config, settings: Settings) -> None:
     """Record sizes, data and device before training, and keep the tokenizer with the run."""
     if not run.tokenizer.exists():
         write_whole_folder(run.tokenizer, corpus)
     manifest = run.manifest
     run.update(
-        sizes=describe_sizes(model, config["batch"]["context"]),
+        sizes=describe_sizes(model, settings.batch.context),
         provenance=manifest["provenance"] | {"hardware": hardware()},
-        training={"steps": total_steps(config), "compiled": config["trainer"]["compile"]},
+        training={"steps": settings.steps, "compiled": config["trainer"]["compile"]},
     )
 
 
@@ -118,7 +119,7 @@ def resume(run: Run) -> Path | None:
             raise UserError(
                 f"{path}: the checkpoint cannot be read, it is cut short or damaged; delete it to train this run anew"
             ) from error
-    if rank_zero_only.rank == 0:
+    if get_rank() == 0:
         for rows in (run.metrics, run.samples):
             drop_rows_after(rows, step)
     return path if step else None
@@ -131,23 +132,26 @@ def build_loggers(run: Run, config: Config) -> list[Any]:
 
 
 def make_trainer(
-    run: Run, config: Config, corpus: TokenizedCorpus, clock: callbacks.Clock, loggers: list[Any]
+    run: Run,
+    config: Config,
+    settings: Settings,
+    corpus: TokenizedCorpus,
+    clock: callbacks.Clock,
+    loggers: list[Any],
 ) -> Trainer:
     """The Lightning trainer with this run's callbacks, loggers and schedule of validation."""
-    supplied = {
+    supplied: dict[str, dict[str, Any]] = {
         "checkpoint": {"folder": run.checkpoints},
-        "samples": {"run": run, "tokenizer": corpus.tokenizer, "context": config["batch"]["context"]},
+        "samples": {"run": run, "tokenizer": corpus.tokenizer, "context": settings.batch.context},
     }
     chosen = [build(node, **supplied.get(name, {})) for name, node in config["callbacks"].items() if node]
     if config["progress"]:
         chosen.append(callbacks.Progress(run.path.name))
-    steps = total_steps(config)
-    interval = max(1, -(-steps // config["validation"]["times"]))
     arguments = {
         "callbacks": [clock, *chosen],
         "logger": loggers,
-        "max_steps": steps,
-        "val_check_interval": interval * config["trainer"]["accumulate"],
+        "max_steps": settings.steps,
+        "val_check_interval": settings.validation_interval * config["trainer"]["accumulate"],
         "check_val_every_n_epoch": None,
         "log_every_n_steps": 1,
         "default_root_dir": run.path,
@@ -170,7 +174,10 @@ def finish(run: Run, trainer: Trainer, module: LanguageModeling, clock: callback
     if torch.cuda.is_available():
         timings["peak_memory_bytes"] = torch.cuda.max_memory_allocated()
     run.update(
-        status="finished", metrics=metrics, timings=timings, training=run.manifest["training"] | {"stopped_at": trainer.global_step}
+        status="finished",
+        metrics=metrics,
+        timings=timings,
+        training=run.manifest["training"] | {"stopped_at": trainer.global_step},
     )
 
 

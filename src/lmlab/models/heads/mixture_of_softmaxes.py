@@ -37,7 +37,9 @@ class MixtureOfSoftmaxes(Head):
         if components < 1:
             raise UserError(f"model.head.components={components}: expected at least 1")
         if embedding is not None and not factorised:
-            raise UserError("model.tie_embeddings=true: needs model.head.factorised=true, else there are several matrices")
+            raise UserError(
+                "model.tie_embeddings=true: needs model.head.factorised=true, else there are several matrices"
+            )
         self.vocabulary = vocabulary
         self.components = components
         self.mixing = nn.Linear(width, components, bias=False)

@@ -52,7 +52,9 @@ class Attention(nn.Module):
             raise UserError(f"model.mixer.kv_heads={kv_heads}: must divide model.mixer.heads={heads}")
         self.heads, self.kv_heads, self.head_width = heads, kv_heads, width // heads
         if rotary and self.head_width % 2:
-            raise UserError(f"model.mixer.heads={heads}: rotary positions need an even width per head, not {self.head_width}")
+            raise UserError(
+                f"model.mixer.heads={heads}: rotary positions need an even width per head, not {self.head_width}"
+            )
         self.rotary_base = rotary_base if rotary else None
         self.projection_in = nn.Linear(width, (heads + 2 * kv_heads) * self.head_width, bias)
         self.projection_out = nn.Linear(width, width, bias)
@@ -60,7 +62,9 @@ class Attention(nn.Module):
         self.query_norm = nn.RMSNorm(self.head_width) if query_key_norm else nn.Identity()
         self.key_norm = nn.RMSNorm(self.head_width) if query_key_norm else nn.Identity()
 
-    def forward(self, x_BTD: Tensor, state: tuple[int, KeyValueCache] | None) -> tuple[Tensor, tuple[int, KeyValueCache]]:
+    def forward(
+        self, x_BTD: Tensor, state: tuple[int, KeyValueCache] | None
+    ) -> tuple[Tensor, tuple[int, KeyValueCache]]:
         B, T, D = x_BTD.shape
         position, cache = (0, None) if state is None else state
         sizes = [heads * self.head_width for heads in (self.heads, self.kv_heads, self.kv_heads)]

@@ -17,6 +17,8 @@ class LSTM(nn.Module):
         self.lstm = nn.LSTM(width, width, batch_first=True)
 
     def forward(self, x_BTD: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        carried = None if state is None else (state[0].transpose(0, 1).contiguous(), state[1].transpose(0, 1).contiguous())
+        carried = (
+            None if state is None else (state[0].transpose(0, 1).contiguous(), state[1].transpose(0, 1).contiguous())
+        )
         y_BTD, (h_1BD, c_1BD) = self.lstm(x_BTD, carried)
         return y_BTD, (h_1BD.transpose(0, 1), c_1BD.transpose(0, 1))

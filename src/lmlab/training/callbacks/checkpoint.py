@@ -34,7 +34,9 @@ class Checkpoint(pl.Callback):
         self.best = math.inf
         self.saved_step = 0
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         step = trainer.global_step
         between_steps = batch_idx % trainer.accumulate_grad_batches == 0
         due = pl_module.validated_step == step if self.every is None else step % self.every == 0
@@ -53,7 +55,9 @@ class Checkpoint(pl.Callback):
         checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
         _count_started_batch_as_not_begun(checkpoint)
         if trainer.is_global_zero:
-            write_whole(self.folder / LAST, lambda path: trainer.strategy.checkpoint_io.save_checkpoint(checkpoint, path))
+            write_whole(
+                self.folder / LAST, lambda path: trainer.strategy.checkpoint_io.save_checkpoint(checkpoint, path)
+            )
         trainer.strategy.barrier()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,12 +1,14 @@
 """Progress of one run: a bar with rate and time left on a terminal, a line now and then elsewhere."""
 
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+
+from lmlab.training.module import LanguageModeling
 
 SECONDS_BETWEEN_LINES = 30
 
@@ -56,18 +58,21 @@ class Progress(pl.Callback):
         if self._bars:
             self._bars.update(self._training, completed=trainer.global_step, text=text)
         else:
-            self.console.print(f"{self.name}: step {trainer.global_step} of {trainer.max_steps}, {text}", highlight=False)
+            self.console.print(
+                f"{self.name}: step {trainer.global_step} of {trainer.max_steps}, {text}", highlight=False
+            )
 
     def describe(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> str:
         """Rate since this attempt began, in tokens per second, and the newest losses."""
+        module = cast(LanguageModeling, pl_module)
         first_step, started = self._start
         seconds = max(time.perf_counter() - started, 1e-9)
-        rate = (trainer.global_step - first_step) * pl_module.tokens_per_step / seconds
+        rate = (trainer.global_step - first_step) * module.tokens_per_step / seconds
         parts = [f"{rate:,.0f} tokens/s"]
         for label, name in (("loss", "train/loss"), ("validation", "validation/bits_per_byte")):
-            if name in pl_module.latest:
+            if name in module.latest:
                 unit = " bits/byte" if name.endswith("byte") else ""
-                parts.append(f"{label} {pl_module.latest[name]:.3f}{unit}")
+                parts.append(f"{label} {module.latest[name]:.3f}{unit}")
         return ", ".join(parts)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,6 +1,7 @@
 """Text that the model writes as it learns."""
 
 import json
+from typing import cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -10,6 +11,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.models.generation import Sampler, generate
 from lmlab.runs.run import Run
+from lmlab.training.module import LanguageModeling
 
 
 class Samples(pl.Callback):
@@ -37,21 +39,21 @@ class Samples(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        text = self.sample(pl_module)
-        row = {"step": pl_module.global_step, "tokens": pl_module.tokens_seen, "text": text}
+        module = cast(LanguageModeling, pl_module)
+        row = {"step": module.global_step, "tokens": module.tokens_seen, "text": self.sample(module)}
         with self.run.samples.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
         for logger in trainer.loggers:
             if hasattr(logger, "log_sample"):
                 logger.log_sample(row)
 
-    def sample(self, pl_module: pl.LightningModule) -> str:
+    def sample(self, module: LanguageModeling) -> str:
         """Return the prompt and its continuation."""
-        was_training = pl_module.model.training
-        pl_module.model.eval()
+        was_training = module.model.training
+        module.model.eval()
         prompt = [self.tokenizer.separator, *map(int, self.tokenizer.encode(self.prompt))]
-        prompt_BT = torch.tensor([prompt], device=pl_module.device)
-        sampler = Sampler(self.temperature, seed=pl_module.seed)
-        drawn = [int(token) for token in generate(pl_module.model, prompt_BT, self.length, sampler, self.context)]
-        pl_module.model.train(was_training)
+        prompt_BT = torch.tensor([prompt], device=module.device)
+        sampler = Sampler(self.temperature, seed=module.seed)
+        drawn = [int(token) for token in generate(module.model, prompt_BT, self.length, sampler, self.context)]
+        module.model.train(was_training)
         return self.prompt + self.tokenizer.decode(np.array(drawn))

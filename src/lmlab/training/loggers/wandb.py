@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from lmlab.runs.execution import get_rank
 from lmlab.runs.files import read_jsonl, write_json
 from lmlab.runs.run import Run
 
@@ -82,13 +83,13 @@ def wandb_logger(
             environment variable ``WANDB_MODE`` goes before it.
         init_timeout: seconds to wait for the server before going on offline.
     """
-    if rank_zero_only.rank != 0:
+    if get_rank() != 0:
         return None
     import wandb
 
     manifest, config = run.manifest, run.config
     os.environ["WANDB_SILENT"] = "true"
-    chosen = os.environ.get("WANDB_MODE") or (mode if mode != "auto" else "online" if _logged_in() else "offline")
+    chosen: Any = os.environ.get("WANDB_MODE") or (mode if mode != "auto" else "online" if _logged_in() else "offline")
     arguments: dict[str, Any] = {
         "project": project,
         "entity": entity,

@@ -8,7 +8,7 @@ from lmlab.errors import UserError
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two parameter groups: matrices (embeddings among them), which decay, and vectors (gains, biases), which do not."""
+    """Two groups of parameters: matrices (embeddings too), which decay, and vectors (gains, biases), which do not."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [parameter for parameter in parameters if parameter.ndim >= 2], "weight_decay": weight_decay},

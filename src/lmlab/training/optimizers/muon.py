@@ -164,7 +164,10 @@ def orthogonalise(x_NRC: Tensor, iterations: int = 5) -> Tensor:
 
 
 def _fast_bfloat16(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    """Whether the device multiplies bfloat16 matrices in hardware; where it does not, that is far slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def _wide(matrix: Tensor) -> Tensor:

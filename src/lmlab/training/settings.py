@@ -1,0 +1,87 @@
+"""The plain sections of a training configuration: sizes and counts, with their ranges."""
+
+import math
+from dataclasses import dataclass
+
+from lmlab.config import Config, check_arguments
+from lmlab.errors import UserError
+
+
+def _at_least(least: int, **options: int | None) -> None:
+    for option, value in options.items():
+        if value is not None and value < least:
+            raise UserError(f"{option.replace('__', '.')}={value}: expected a whole number of at least {least}")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Section ``batch``: ``size`` sequences of ``context`` tokens in an optimizer step, over all devices."""
+
+    size: int
+    context: int
+    carry_state: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least(1, batch__size=self.size, batch__context=self.context)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Section ``budget``: how many tokens a run trains on. A whole number may be written as 1e6."""
+
+    tokens: int | float
+
+    def __post_init__(self) -> None:
+        if isinstance(self.tokens, float) and not self.tokens.is_integer():
+            raise UserError(f"budget.tokens={self.tokens}: expected a whole number")
+        object.__setattr__(self, "tokens", int(self.tokens))
+        _at_least(1, budget__tokens=int(self.tokens))
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Section ``validation``: ``times`` in a run, on the first ``tokens`` of the split or (``None``) on all."""
+
+    times: int
+    tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        _at_least(1, validation__times=self.times, validation__tokens=self.tokens)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the plain part of a training configuration says, and what follows from it."""
+
+    seed: int
+    log_every: int
+    batch: Batch
+    budget: Budget
+    validation: Validation
+
+    @classmethod
+    def of(cls, config: Config) -> "Settings":
+        """Read a configuration. Raises ``UserError`` for an unknown option, a wrong type or a value out of range."""
+        sections: tuple[tuple[str, type[Batch] | type[Budget] | type[Validation]], ...]
+        sections = (("batch", Batch), ("budget", Budget), ("validation", Validation))
+        for name, section in sections:
+            check_arguments(section, config[name], f"{name}.")
+        _at_least(0, seed=config["seed"])
+        _at_least(1, log_every=config["log_every"])
+        made = {name: section(**config[name]) for name, section in sections}
+        return cls(config["seed"], config["log_every"], **made)  # type: ignore[arg-type]
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens that all devices together read in one optimizer step."""
+        return self.batch.size * self.batch.context
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in the run: the token budget, rounded up to whole steps."""
+        return math.ceil(self.budget.tokens / self.tokens_per_step)
+
+    @property
+    def validation_interval(self) -> int:
+        """Optimizer steps between validations."""
+        return math.ceil(self.steps / self.validation.times)

@@ -1,0 +1,56 @@
+"""One run on several processes, alone and in a sweep, and what happens when one of them dies."""
+
+import json
+
+import pytest
+from safetensors.torch import load_file
+
+from lmlab.runs.files import read_jsonl
+from lmlab.runs.lookup import all_runs
+
+pytestmark = pytest.mark.slow
+
+DIES = '''
+import os
+import pytorch_lightning as pl
+
+class Dies(pl.Callback):
+    """Ends rank 1 in the middle of the run with seed 1, as an out-of-memory killer would."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if pl_module.seed == 1 and trainer.global_rank == 1 and trainer.global_step == 3:
+            os._exit(9)
+'''
+
+
+def test_two_ranks_at_half_the_batch_give_the_curve_of_one(lmlab, small, tmp_path):
+    arguments = [*small, "model=transformer", "logger=[]"]
+    lmlab("train", *arguments, "name=one")
+    lmlab("train", *arguments, "name=two", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    one, two = all_runs(tmp_path / "outputs" / "runs")
+    first, second = read_jsonl(one.metrics), read_jsonl(two.metrics)
+    assert [row["step"] for row in first] == [row["step"] for row in second]
+    for row, other in zip(first, second, strict=True):
+        assert other == pytest.approx(row, rel=1e-4)
+    assert first[-1]["validation/loss"] == pytest.approx(second[-1]["validation/loss"], rel=1e-4)
+    weights, others = load_file(one.weights), load_file(two.weights)
+    for name, tensor in weights.items():
+        assert (tensor - others[name]).abs().max() < 1e-4
+
+
+def test_a_rank_that_dies_fails_its_run_and_the_sweep_goes_on(lmlab, small, tmp_path):
+    (tmp_path / "dying.py").write_text(DIES)
+    (tmp_path / "own" / "callbacks").mkdir(parents=True)
+    (tmp_path / "own" / "callbacks" / "dies.yaml").write_text("defaults: [default]\ndies: {_target_: dying.Dies}\n")
+    arguments = [*small, "model=lstm", "callbacks=dies", "trainer=ddp", "trainer.accelerator=cpu", "seed=1,2"]
+    done = lmlab("train", "-m", "--config-dir", "own", *arguments, check=False)
+    assert done.returncode == 1
+    assert "failed:" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    status = {run.manifest["seed"]: run.status for run in all_runs(tmp_path / "outputs" / "runs")}
+    assert status == {1: "failed", 2: "finished"}
+    (record,) = (tmp_path / "outputs" / "sweeps").glob("*/runs.jsonl")
+    assert [row["status"] for row in read_jsonl(record)] == ["failed", "finished"]
+    finished = next(run for run in all_runs(tmp_path / "outputs" / "runs") if run.manifest["seed"] == 2)
+    assert len(list((finished.path / "wandb").glob("offline-run-*"))) == 1, "one W&B run, whatever the number of ranks"
+    assert json.loads((finished.path / "wandb.json").read_text())["id"] == finished.id

@@ -1,0 +1,60 @@
+"""What was logged is what can be read back."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lmlab.runs.files import read_jsonl
+from lmlab.runs.lookup import all_runs
+
+pytestmark = pytest.mark.slow
+
+
+def read_offline(run_folder: Path) -> list[dict]:
+    """The records of a W&B offline file, as wandb's own reader gives them."""
+    command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(run_folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def test_the_offline_wandb_file_and_tensorboard_hold_the_history_of_the_run(lmlab, small, tmp_path):
+    pytest.importorskip("tensorboard")
+    lmlab("train", *small, "model=lstm", "logger=[wandb,tensorboard]", "tags=[first,second]")
+    (run,) = all_runs(tmp_path / "outputs" / "runs")
+    rows = read_jsonl(run.metrics)
+    (folder,) = (run.path / "wandb").glob("offline-run-*")
+    records = read_offline(folder)
+    history = wandb_history(records)
+    for row in rows:
+        sent = history[row["step"]]
+        for name, value in row.items():
+            assert sent[name] == pytest.approx(value), (row["step"], name)
+    (about,) = (record["run"] for record in records if record["type"] == "run")
+    assert about["run_id"] == run.id
+    assert about["tags"] == ["first", "second"]
+    assert about["config"]["update"]["model"]["width"] == 16
+    assert any(record["type"] == "artifact" and "samples" in record["artifact"]["name"] for record in records)
+    summary = {
+        k: v for record in records if record["type"] == "summary" for k, v in record["summary"]["update"].items()
+    }
+    assert summary["validation/loss"] == run.manifest["metrics"]["validation/loss"]
+    (end,) = (record["exit"] for record in records if record["type"] == "exit")
+    assert end.get("exit_code", 0) == 0
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run.path / "tensorboard"))
+    events.Reload()
+    losses = {event.step: event.value for event in events.Scalars("validation/loss")}
+    assert losses == pytest.approx({row["step"]: row["validation/loss"] for row in rows if "validation/loss" in row})
+
+
+def wandb_history(records: list[dict]) -> dict[int, dict]:
+    """Rows of the history by step."""
+    return {
+        record["history"]["step"]["num"]: record["history"]["item"] for record in records if record["type"] == "history"
+    }

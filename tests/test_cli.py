@@ -1,0 +1,204 @@
+"""The command line, as a user meets it."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from lmlab.cli import COMMANDS
+from lmlab.runs.lookup import all_runs
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("flag", [["--help"], ["--cfg", "job"]])
+def test_help_and_cfg_answer_without_torch(command, flag, tmp_path):
+    code = textwrap.dedent(f"""
+        import sys
+        sys.argv = ["lmlab", {command!r}, *{flag!r}]
+        from lmlab.cli import main
+        try:
+            main()
+        except SystemExit as end:
+            assert not end.code, end.code
+        heavy = {{"torch", "pytorch_lightning", "wandb", "numpy", "rich", "tokenizers"}} & set(sys.modules)
+        assert not heavy, heavy
+    """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "paths:" in done.stdout
+    assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+def test_the_overview_names_every_command(lmlab):
+    for arguments in ([], ["--help"]):
+        shown = lmlab(*arguments).stdout
+        assert all(f"  {command}" in shown for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "there is no command 'trian' (did you mean 'train'?)"),
+        (["train", "model=lsmt"], "model=lsmt: no such option (did you mean 'lstm'?)"),
+        (["train", "optimzer=sgd"], "optimzer: no such option (did you mean 'optimizer'?)"),
+        (["train", "optimizer.learning_rate=1"], "optimizer.learning_rate: no such option"),
+        (["train", "data.context=8"], "data.context: no such option (did you mean 'batch.context'?)"),
+        (["train", "model.widht=8"], "model.widht: no such option (did you mean 'model.width'?)"),
+        (["train", "model.width=wide"], "model.width=wide: expected a whole number, got str"),
+        (["train", "+model.wdith=8"], "model.wdith: lmlab.models.language_model.LanguageModel has no such option"),
+        (["train", "model=transformer", "model.mixer.heads=3"], "model.mixer.heads=3: must divide model.width=128"),
+        (
+            ["train", "mixer=attention", "block=classic", "channel=mlp"],
+            "block=classic: has no place for a channel mixer",
+        ),
+        (["train", "budget.tokens=-5"], "budget.tokens=-5: expected a whole number of at least 1"),
+        (["train", "batch.size=2.5"], "batch.size=2.5: expected a whole number"),
+        (["train", "trainer.devices=0"], "trainer.devices=0: expected at least 1"),
+        (["train", "trainer.devices=3"], "batch.size=16: not divisible by trainer.devices=3"),
+        (["train", "trainer.precision=8-true"], "trainer.precision=8-true: unknown value"),
+        (["train", "optimizer.lr=-1"], "optimizer.lr=-1: expected"),
+        (["train", "scheduler.floor=2"], "scheduler.floor=2: expected"),
+        (["train", "objective.label_smoothing=1"], "objective.label_smoothing=1: expected a number in [0, 1)"),
+        (["train", "data=text"], "data.paths has no value: give one as data.paths=..."),
+        (["train", "data=text", "data.paths=nowhere.txt"], "nowhere.txt"),
+        (["train", "model=transformer", "batch.carry_state=true"], "batch.carry_state=true: only for recurrent models"),
+        (["evaluate"], "run= has no value"),
+        (["evaluate", "run=abc"], "run=abc: neither a directory nor the start of a run's id"),
+        (["runs", "status=done"], "status=done: unknown"),
+        (["train", "seed=[1"], "seed=[1: cannot be read"),
+    ],
+)
+def test_what_a_user_did_wrong_is_one_clear_line(arguments, message, lmlab, tmp_path):
+    done = lmlab(*arguments, check=False)
+    assert done.returncode != 0
+    assert message in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not list((tmp_path / "outputs").glob("runs/*")), "nothing half-written is left behind"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "empty"), (b"abc \xff\xfe def", "UTF-8"), (b"too short\n" * 9, "batch.context=128")],
+)
+def test_bad_text_is_one_clear_line(content, message, lmlab, tmp_path):
+    (tmp_path / "bad.txt").write_bytes(content)
+    done = lmlab("train", "data=text", "data.paths=bad.txt", "tokenizer=byte", check=False)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "outputs").glob("runs/*"))
+
+
+def test_a_stack_trace_is_shown_when_asked_for(lmlab):
+    assert "Traceback" in lmlab("train", "model=lsmt", check=False, HYDRA_FULL_ERROR="1").stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("lmlab ", set(COMMANDS)),
+        ("lmlab train model=", {"model=lstm", "model=transformer", "model=gpt2"}),
+        ("lmlab train optimizer.we", {"optimizer.weight_decay="}),
+        ("lmlab generate tempe", {"temperature="}),
+    ],
+)
+def test_the_shell_completes_commands_groups_and_keys(line, expected, lmlab):
+    done = lmlab("-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)))
+    assert expected <= set(done.stdout.split())
+
+
+def test_flags_may_stand_anywhere(lmlab):
+    assert lmlab("runs", "limit=1", "--cfg", "job").stdout == lmlab("runs", "--cfg", "job", "limit=1").stdout
+
+
+MIXER = '''
+from torch import nn
+
+class Average(nn.Module):
+    """y_t = W mean(x_1, ..., x_t): a new mixer, from outside of the project."""
+
+    def __init__(self, width: int, scale: float = 1.0) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+        self.scale = scale
+
+    def forward(self, x_BTD, state):
+        import torch
+        total_BD, count = (0.0, 0) if state is None else state
+        sums_BTD = x_BTD.cumsum(1) + (total_BD[:, None] if count else 0.0)
+        counts_T1 = torch.arange(count + 1, count + x_BTD.shape[1] + 1, device=x_BTD.device)[:, None]
+        return self.scale * self.linear(sums_BTD / counts_T1), (sums_BTD[:, -1], count + x_BTD.shape[1])
+'''
+
+
+@pytest.mark.slow
+def test_a_mixer_from_outside_is_one_file_and_one_yaml(lmlab, small, tmp_path):
+    (tmp_path / "average.py").write_text(MIXER)
+    (tmp_path / "own" / "mixer").mkdir(parents=True)
+    yaml = "# @package model.mixer\n_target_: average.Average\n_partial_: true\nscale: 2.0\n"
+    (tmp_path / "own" / "mixer" / "average.yaml").write_text(yaml)
+    arguments = ["--config-dir", "own", *small, "model=transformer", "mixer=average"]
+    wrong = lmlab("train", *arguments, "model.mixer.scale=large", check=False)
+    assert "model.mixer.scale=large: expected a number" in wrong.stderr
+    lmlab("train", *arguments)
+    (run,) = all_runs(tmp_path / "outputs" / "runs")
+    assert run.config["model"]["mixer"]["_target_"] == "average.Average"
+    assert "stateful" in lmlab("evaluate", f"run={run.id}").stdout
+    assert len(lmlab("generate", f"run={run.id}", "prompt=the", "length=5").stdout) > 5
+
+
+@pytest.mark.slow
+def test_a_run_from_asking_to_reproducing(lmlab, small, tmp_path):
+    arguments = ["train", *small, "model=lstm"]
+    first = lmlab(*arguments)
+    (run,) = all_runs(tmp_path / "outputs" / "runs")
+    assert run.status == "finished"
+    assert str(run.path) in first.stdout and "bits/byte" in first.stdout
+    for name in ("config.yaml", "metrics.jsonl", "samples.jsonl", "model.safetensors", "run.log", "tokenizer"):
+        assert (run.path / name).exists(), name
+    manifest = run.manifest
+    for key in ("code", "git", "packages", "python", "platform", "hardware"):
+        assert key in manifest["provenance"], key
+    assert manifest["data"]["fingerprint"] and manifest["data"]["tokenizer_fingerprint"]
+    assert {"total", "non_embedding", "matmul"} == set(manifest["sizes"]["parameters"])
+    assert manifest["timings"]["tokens"] == 640
+
+    again = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "lmlab", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"LMLAB_OUTPUTS": str(tmp_path / "outputs")},
+    )
+    assert "this is its recorded result" in again.stdout
+    assert "The code has changed" not in again.stdout
+    assert not [line for line in again.stderr.splitlines() if line.split("|")[-1].strip() == "torch"]
+
+    listed = json.loads(lmlab("runs", "format=json", "status=finished", "+where.model=lstm").stdout)
+    assert [row["id"] for row in listed] == [run.id]
+    assert json.loads(lmlab("runs", "format=json", "+where.model.width=17").stdout) == []
+
+    texts = [
+        lmlab("generate", f"run={run.id[:6]}", "prompt=the cat", "length=20", f"seed={s}").stdout for s in (1, 1, 2)
+    ]
+    assert texts[0] == texts[1] != texts[2]
+    assert texts[0].startswith("the cat")
+
+    done = lmlab("reproduce", f"run={run.path}")
+    assert "identical" in done.stdout and "different" not in done.stdout
+    assert "The environments do not differ." in done.stdout
+    assert len(list(all_runs(tmp_path / "outputs" / "runs"))) == 2
+
+    text = (run.path / "run.json").read_text()
+    loss = run.manifest["metrics"]["validation/loss"]
+    (run.path / "run.json").write_text(text.replace(str(loss), str(loss * 1.1)))
+    assert lmlab("reproduce", f"run={run.path}", check=False).returncode == 1
+
+    weights = run.weights.read_bytes()
+    run.weights.write_bytes(weights[: len(weights) // 2])
+    damaged = lmlab("generate", f"run={run.id}", check=False)
+    assert damaged.returncode != 0
+    assert "model.safetensors: the weights cannot be loaded" in damaged.stderr
