@@ -62,6 +62,7 @@ def compose(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
+    from omegaconf import open_dict
 
     from lmlab.config import CONF, canonical
 
@@ -69,6 +70,8 @@ def compose(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra_compose(command, [f"paths.outputs={outputs}", *overrides], return_hydra_config=True)
         HydraConfig.instance().set_config(config)
+        with open_dict(config):
+            del config["hydra"]
         return canonical(config)
 
     return composed

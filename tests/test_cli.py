@@ -48,7 +48,7 @@ def test_the_overview_names_every_command(lmlab):
         (["train", "data.context=8"], "data.context: no such option (did you mean 'batch.context'?)"),
         (["train", "model.widht=8"], "model.widht: no such option (did you mean 'model.width'?)"),
         (["train", "model.width=wide"], "model.width=wide: expected a whole number, got str"),
-        (["train", "+model.wdith=8"], "model.wdith: lmlab.models.language_model.LanguageModel has no such option"),
+        (["train", "+model.wdith=8"], "model.wdith: LanguageModel has no such option (did you mean 'width'?)"),
         (["train", "model=transformer", "model.mixer.heads=3"], "model.mixer.heads=3: must divide model.width=128"),
         (
             ["train", "mixer=attention", "block=classic", "channel=mlp"],

@@ -44,7 +44,7 @@ _SUPPLIED = frozenset({"vocabulary", "context", "run", "folder", "tokenizer", "s
 
 
 def canonical(composed: Any) -> Config:
-    """Return the plain, fully resolved form of a composed config, without Hydra's own section.
+    """Return the plain, fully resolved form of a composed config.
 
     Raises:
         UserError: a mandatory value (``???``) was not given, or an interpolation leads nowhere.
@@ -60,7 +60,6 @@ def canonical(composed: Any) -> Config:
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     assert isinstance(plain, dict)
-    plain.pop("hydra", None)
     return typing.cast(Config, plain)
 
 

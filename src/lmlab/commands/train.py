@@ -48,6 +48,7 @@ def task(
         return results.show(compute(config, rerun=rerun, choices=_choices()))
     folder = Path(hydra.sweep.dir)
     job = {"overrides": list(hydra.overrides.task)}
+    results.say(f"[bold]job {hydra.job.num + 1}[/]: {' '.join(job['overrides'])}")
     try:
         run = compute(config, rerun=rerun, sweep_name=folder.name, choices=_choices())
     except (UserError, RunFailed) as error:

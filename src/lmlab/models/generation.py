@@ -74,8 +74,8 @@ class Sampler:
 def generate(model: LanguageModel, prompt_BT: Tensor, length: int, sampler: Sampler, context: int) -> Iterator[Tensor]:
     """Yield ``length`` tokens [B] that continue ``prompt_BT`` [B, T >= 1], each as soon as it is drawn.
 
-    Memory stays constant: an attention cache keeps its last ``context`` tokens, and a model whose positions end reads
-    the last half of its context afresh when they do.
+    Memory stays constant: attention sees at most ``context`` tokens, as in training, and a model whose positions end
+    reads the last half of its context afresh when they do.
     """
     recent_BT = prompt_BT[:, -context:]
     unread_BT, state = recent_BT, None
@@ -85,6 +85,6 @@ def generate(model: LanguageModel, prompt_BT: Tensor, length: int, sampler: Samp
         hidden_BTD, state = model(unread_BT, state)
         token_B = sampler(model.head.log_probs(hidden_BTD[:, -1]))
         yield token_B
-        state = model_state.crop(state, context)
+        state = model_state.crop(state, context - 1)
         unread_BT = token_B[:, None]
         recent_BT = torch.cat([recent_BT, unread_BT], 1)[:, -context:]

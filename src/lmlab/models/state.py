@@ -60,7 +60,8 @@ def size_in_bytes(state: Any) -> int:
 def crop(state: Any, length: int) -> Any:
     """Keep the last ``length`` tokens of every key-value cache; a state of constant size stays as it is."""
     if isinstance(state, KeyValueCache):
-        return KeyValueCache(state.keys[:, :, -length:], state.values[:, :, -length:])
+        first = max(0, state.keys.shape[2] - length)
+        return KeyValueCache(state.keys[:, :, first:], state.values[:, :, first:])
     if isinstance(state, tuple):
         parts = [crop(part, length) for part in state]
         return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)

@@ -68,6 +68,8 @@ class LanguageModeling(pl.LightningModule):
         self.validated_step = 0
         self.latest: dict[str, float] = {}
         """The newest value of every metric, for whoever shows progress."""
+        self.also: dict[str, float] = {}
+        """What callbacks want in the next row of training metrics."""
         self._sums: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> Any:
@@ -95,15 +97,15 @@ class LanguageModeling(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         limit = float("inf") if gradient_clip_val is None else gradient_clip_val
-        if gradient_clip_val is not None or self._logs_at(self.global_step + 1):
+        if gradient_clip_val is not None or self.logs_at(self.global_step + 1):
             self._sums["gradient_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         accumulate = self.trainer.accumulate_grad_batches
         if (batch_idx + 1) % accumulate:
             return
-        if self._logs_at(self.global_step):
-            row = {}
+        if self.logs_at(self.global_step):
+            row = dict(self.also)
             for name, total in self._sums.items():
                 value = total if name == "gradient_norm" else total / accumulate
                 row[f"train/{name}"] = float(self.trainer.strategy.reduce(value.float(), reduce_op="mean"))
@@ -111,7 +113,8 @@ class LanguageModeling(pl.LightningModule):
             self.record(row)
         self._sums.clear()
 
-    def _logs_at(self, step: int) -> bool:
+    def logs_at(self, step: int) -> bool:
+        """Whether optimizer step ``step`` (counted from 1) gets a row of training metrics."""
         return step % self.log_every == 0 or step == self.total_steps
 
     def _learning_rate_used(self) -> float:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from lmlab.models.heads.head import Head
 
@@ -32,6 +31,8 @@ class Softmax(Head):
         return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
 
     def cross_entropy(self, hidden_ND: Tensor, targets_N: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        if not torch.is_grad_enabled():
+            return super().cross_entropy(hidden_ND, targets_N, label_smoothing)
         weight_VD, bias_V = self.linear.weight, self.linear.bias
         device = hidden_ND.device.type
         if torch.is_autocast_enabled(device):
@@ -45,8 +46,9 @@ class Softmax(Head):
 class _ChunkedCrossEntropy(torch.autograd.Function):
     """Mean cross-entropy of softmax(W h + b), its gradient computed in the forward pass while a chunk is at hand.
 
-    With p = softmax(W h + b) and the smoothed truth q, the gradient with respect to the logits is (p - q) / N. Each
-    chunk's logits are overwritten by their gradient and then used up, so three matrix products are all there is.
+    With p = softmax(W h + b) and the smoothed truth q, the gradient of one token's loss with respect to its logits is
+    p - q. It overwrites p and is used up at once, so three matrix products are all there is. What scales the whole
+    gradient waits for the backward pass, where only matrices of the size of h and W are left to scale.
     """
 
     @staticmethod
@@ -59,53 +61,62 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         smoothing: float,
         chunk: int,
     ) -> Tensor:
-        wanted = [tensor is not None and tensor.requires_grad for tensor in (hidden_ND, weight_VD, bias_V)]
-        wide = torch.promote_types(hidden_ND.dtype, torch.float32)
-        scored_N = targets_N >= 0
-        count = scored_N.sum().clamp(min=1)
+        wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        tokens, vocabulary = len(hidden_ND), len(weight_VD)
+        dtype, wide = hidden_ND.dtype, torch.promote_types(hidden_ND.dtype, torch.float32)
+        count = (targets_N >= 0).sum().clamp(min=1)
         total = torch.zeros((), dtype=torch.float64, device=hidden_ND.device)
-        d_hidden_ND = torch.empty_like(hidden_ND) if wanted[0] else None
-        d_weight_VD = torch.zeros_like(weight_VD, dtype=wide) if wanted[1] else None
-        d_bias_V = torch.zeros_like(bias_V, dtype=wide) if wanted[2] and bias_V is not None else None
-        vocabulary = weight_VD.shape[0]
-        for start in range(0, len(targets_N), chunk):
+        d_hidden_ND = torch.empty_like(hidden_ND) if wants_hidden else None
+        d_weight_VD = torch.zeros_like(weight_VD, dtype=wide) if wants_weight else None
+        d_bias_V = torch.zeros_like(bias_V, dtype=wide) if wants_bias and bias_V is not None else None
+        # All chunks share two buffers: on a CPU, fresh memory costs more than the softmax written into it.
+        logits_CV = hidden_ND.new_empty(min(chunk, tokens), vocabulary)
+        probs_CV = torch.empty_like(logits_CV, dtype=wide)
+        for start in range(0, tokens, chunk):
             part = slice(start, start + chunk)
-            hidden_nD, scored_n1 = hidden_ND[part], scored_N[part, None]
-            targets_n1 = targets_N[part, None].clamp(min=0)
-            logits_nV = linear(hidden_nD, weight_VD, bias_V).to(wide)
-            true_n1 = logits_nV.gather(1, targets_n1)
-            mean_n1 = logits_nV.mean(1, keepdim=True) if smoothing else true_n1
-            largest_n1 = logits_nV.amax(1, keepdim=True)
-            logits_nV.sub_(largest_n1).exp_()
-            sum_n1 = logits_nV.sum(1, keepdim=True)
-            nats_n1 = sum_n1.log() + largest_n1 - (1 - smoothing) * true_n1 - smoothing * mean_n1
-            total += nats_n1.masked_fill(~scored_n1, 0.0).sum(dtype=torch.float64)
-            if not any(wanted):
-                continue
-            scale_n1 = scored_n1.to(wide) / count
-            logits_nV.mul_(scale_n1 / sum_n1)
+            hidden_nD, targets_n1 = hidden_ND[part], targets_N[part, None].clamp(min=0)
+            logits_nV = _logits(hidden_nD, weight_VD, bias_V, out=logits_CV[: len(hidden_nD)])
+            probs_nV = torch.softmax(logits_nV, 1, wide, out=probs_CV[: len(hidden_nD)])
+            # log sum exp, read off the most probable type, where the logarithm of a probability is always accurate
+            normaliser_n1 = logits_nV.amax(1, keepdim=True).to(wide) - probs_nV.amax(1, keepdim=True).log()
+            truth_n1 = (1 - smoothing) * logits_nV.gather(1, targets_n1).to(wide)
             if smoothing:
-                logits_nV.sub_(scale_n1 * (smoothing / vocabulary))
-            logits_nV.scatter_add_(1, targets_n1, -scale_n1 * (1 - smoothing))
+                truth_n1 += smoothing * logits_nV.mean(1, keepdim=True, dtype=wide)
+                probs_nV.sub_(smoothing / vocabulary)
+            scored_n1 = (targets_N[part, None] >= 0).to(wide)
+            total += ((normaliser_n1 - truth_n1) * scored_n1).sum(dtype=torch.float64)
+            d_logits_nV = probs_nV.scatter_add_(1, targets_n1, torch.full_like(truth_n1, smoothing - 1))
             if d_bias_V is not None:
-                d_bias_V += logits_nV.sum(0)
-            d_logits_nV = logits_nV.to(hidden_ND.dtype)
+                d_bias_V.addmv_(d_logits_nV.T, scored_n1[:, 0])
+            if dtype != wide:
+                d_logits_nV = logits_nV.copy_(d_logits_nV)
             if d_hidden_ND is not None:
-                torch.mm(d_logits_nV, weight_VD, out=d_hidden_ND[part])
-            if d_weight_VD is not None:
-                if d_logits_nV.dtype == wide:
-                    d_weight_VD.addmm_(d_logits_nV.T, hidden_nD)
-                else:
-                    d_weight_VD += d_logits_nV.T @ hidden_nD
-        ctx.save_for_backward(d_hidden_ND, d_weight_VD, d_bias_V)
+                torch.mm(d_logits_nV, weight_VD, out=d_hidden_ND[part]).mul_(scored_n1)
+            if d_weight_VD is not None and dtype == wide:
+                d_weight_VD.addmm_(d_logits_nV.T, hidden_nD * scored_n1)
+            elif d_weight_VD is not None:
+                d_weight_VD += d_logits_nV.T @ (hidden_nD * scored_n1.to(dtype))
+        ctx.save_for_backward(d_hidden_ND, d_weight_VD, d_bias_V, count)
         ctx.dtypes = [tensor.dtype if tensor is not None else None for tensor in (hidden_ND, weight_VD, bias_V)]
         return (total / count).to(wide)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        gradients = [
-            None if gradient is None else gradient.mul_(d_loss).to(dtype)
-            for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        *gradients, count = ctx.saved_tensors
+        scale = d_loss / count
+        scaled = [
+            None if gradient is None else (gradient * scale).to(dtype)
+            for gradient, dtype in zip(gradients, ctx.dtypes, strict=True)
         ]
-        return (*gradients, None, None, None)
+        return (*scaled, None, None, None)
+
+
+def _logits(hidden_nD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, out: Tensor) -> Tensor:
+    """W h + b, written into ``out`` [n, V]."""
+    # A CPU's caches hold a product with some of the types, not with all: the same sums in 2/3 of the time.
+    block = 2048 if out.device.type == "cpu" else len(weight_VD)
+    for start in range(0, len(weight_VD), block):
+        part = slice(start, start + block)
+        torch.mm(hidden_nD, weight_VD[part].T, out=out[:, part])
+    return out if bias_V is None else out.add_(bias_V)

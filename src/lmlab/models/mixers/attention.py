@@ -73,7 +73,7 @@ class Attention(nn.Module):
         k_BKTH = self.key_norm(k_BTK.view(B, T, self.kv_heads, self.head_width)).transpose(1, 2)
         v_BKTH = v_BTK.view(B, T, self.kv_heads, self.head_width).transpose(1, 2)
         if self.rotary_base is not None:
-            cos_TH, sin_TH = _rotation(position, T, self.head_width, self.rotary_base, x_BTD.device)
+            cos_TH, sin_TH = _rotation(position, T, self.head_width, self.rotary_base, q_BQTH.dtype, q_BQTH.device)
             q_BQTH, k_BKTH = _rotate(q_BQTH, cos_TH, sin_TH), _rotate(k_BKTH, cos_TH, sin_TH)
         if cache is not None:
             k_BKTH = torch.cat([cache.keys, k_BKTH], 2)
@@ -96,15 +96,20 @@ class Attention(nn.Module):
 
 
 @lru_cache(maxsize=32)
-def _rotation(position: int, length: int, width: int, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
+@torch.inference_mode(False)  # tensors kept from validation must serve training too
+def _rotation(
+    position: int, length: int, width: int, base: float, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Cosines and sines [T, H] of the angles by which positions from ``position`` on turn each pair of channels.
 
-    Kept, because every layer and every step of equal length needs the same ones.
+    Kept, because every layer and every step of equal length needs the same ones. In float32 a far position times a
+    frequency would be off by more than the product's own rounding, so the angles are float64.
     """
-    frequencies = base ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
-    angles = torch.outer(torch.arange(position, position + length, device=device, dtype=torch.float32), frequencies)
+    frequencies = base ** (-torch.arange(0, width, 2, device=device, dtype=torch.float64) / width)
+    angles = torch.outer(torch.arange(position, position + length, device=device, dtype=torch.float64), frequencies)
     angles_TH = torch.cat([angles, angles], 1)
-    return angles_TH.cos(), angles_TH.sin()
+    wide = torch.promote_types(dtype, torch.float32)
+    return angles_TH.cos().to(wide), angles_TH.sin().to(wide)
 
 
 def _rotate(x_BQTH: Tensor, cos_TH: Tensor, sin_TH: Tensor) -> Tensor:

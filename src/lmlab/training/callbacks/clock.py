@@ -1,9 +1,11 @@
 """How long the training itself took, over all attempts, without validation and start-up."""
 
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
+
+from lmlab.training.module import LanguageModeling
 
 
 class Clock(pl.Callback):
@@ -36,6 +38,14 @@ class Clock(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._pause()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        module = cast(LanguageModeling, pl_module)
+        if module.logs_at(trainer.global_step):
+            seconds = self.seconds
+            module.also = {"time/seconds": seconds, "time/tokens_per_second": module.tokens_seen / max(seconds, 1e-9)}
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds}

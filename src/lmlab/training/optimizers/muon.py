@@ -31,10 +31,10 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 def muon(
     model: nn.Module,
     lr: float,
+    adamw_lr: float,
     betas: list[float],
     momentum: float = 0.95,
     iterations: int = 5,
-    adamw_lr: float | None = None,
     eps: float = 1e-8,
     weight_decay: float = 0.1,
 ) -> torch.optim.Optimizer:
@@ -44,17 +44,16 @@ def muon(
 
     Args:
         lr: learning rate of the hidden matrices.
+        adamw_lr: learning rate of everything else.
         betas: of AdamW.
         momentum: of Muon.
         iterations: of Newton-Schulz.
-        adamw_lr: learning rate of AdamW; ``None``: ``lr``.
         eps: of AdamW.
         weight_decay: decoupled decay of all matrices, embeddings among them, times their learning rate.
 
     Raises:
         UserError: a setting out of its range.
     """
-    adamw_lr = lr if adamw_lr is None else adamw_lr
     check(lr=lr, adamw_lr=adamw_lr, eps=eps, weight_decay=weight_decay)
     if not 0 <= momentum < 1:
         raise UserError(f"optimizer.momentum={momentum}: expected a number in [0, 1)")
@@ -81,7 +80,7 @@ def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
 
 
 class Muon(torch.optim.Optimizer):
-    """Both algorithms in one optimizer: each parameter group says whether it is ``muon`` and has the settings of its own.
+    """Both algorithms in one optimizer: each parameter group says which (``muon``) and has its settings.
 
     Muon groups: ``lr``, ``momentum``, ``iterations``, ``weight_decay``. AdamW groups: ``lr``, ``betas``, ``eps``,
     ``weight_decay``, ``fused``.
@@ -154,7 +153,7 @@ def orthogonalise(x_NRC: Tensor, iterations: int = 5) -> Tensor:
     Newton-Schulz iteration of the quintic, on all matrices at once. In bfloat16 where that is fast, else in float32.
     """
     a, b, c = QUINTIC
-    y_NRC = x_NRC.to(torch.bfloat16 if _fast_bfloat16(x_NRC.device) else torch.float32)
+    y_NRC = x_NRC.to(torch.bfloat16 if has_fast_bfloat16(x_NRC.device) else torch.float32)
     y_NRC = y_NRC / y_NRC.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(iterations):
         gram_NRR = y_NRC @ y_NRC.mT
@@ -163,8 +162,8 @@ def orthogonalise(x_NRC: Tensor, iterations: int = 5) -> Tensor:
     return y_NRC.to(x_NRC.dtype)
 
 
-def _fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 matrices in hardware; where it does not, that is far slower than float32."""
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices in hardware; elsewhere that is far slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()

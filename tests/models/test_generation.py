@@ -1,0 +1,110 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmlab.errors import UserError
+from lmlab.models import state as model_state
+from lmlab.models.generation import Sampler, generate
+
+CONTEXT = 24
+
+
+def text(model, sampler, length=15, prompt=((1, 2, 3), (4, 5, 6)), context=CONTEXT):
+    return torch.stack(list(generate(model, torch.tensor(prompt), length, sampler, context)), 1)
+
+
+@torch.no_grad()
+def test_greedy_text_is_the_most_probable_token_after_rereading_everything(make_model, architecture):
+    model = make_model(architecture, dtype=torch.float64)
+    tokens = torch.tensor([[1, 2, 3], [4, 5, 6]])
+    for _ in range(15):
+        best = model.head.log_probs(model(tokens)[0][:, -1]).argmax(1)
+        tokens = torch.cat([tokens, best[:, None]], 1)
+    assert torch.equal(text(model, Sampler(greedy=True)), tokens[:, 3:])
+
+
+@torch.no_grad()
+def test_a_recurrent_model_generates_beyond_its_context_as_if_it_had_none(make_model):
+    model = make_model("model=lstm", dtype=torch.float64)
+    assert torch.equal(text(model, Sampler(), context=4), text(model, Sampler(), context=CONTEXT))
+
+
+@torch.no_grad()
+def test_a_seed_means_a_text(make_model, architecture):
+    model = make_model(architecture)
+    first = text(model, Sampler(seed=1))
+    torch.rand(1)  # other draws do not matter
+    assert torch.equal(first, text(model, Sampler(seed=1)))
+    assert not torch.equal(first, text(model, Sampler(seed=2)))
+
+
+@pytest.mark.parametrize("context", [1, 2, 8])
+@pytest.mark.parametrize("overrides", ["model=gpt2", "model=transformer", "model=lstm", "model=lstm model.positions=learned"])
+def test_text_goes_on_beyond_the_context_in_constant_memory(make_model, overrides, context):
+    model = make_model(overrides, context=context)
+    read, carried = [], []
+    model.register_forward_pre_hook(lambda module, inputs: carried.append(model_state.size_in_bytes(inputs[1])))
+    model.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0].shape[1]))
+    made = text(model, Sampler(), length=5 * context, prompt=[[1] * (context + 3)], context=context)
+    assert made.shape == (1, 5 * context)
+    assert max(read) <= context
+    _, full = make_model(overrides, context=context)(torch.zeros(1, context, dtype=torch.int64))
+    assert max(carried) <= model_state.size_in_bytes(full)
+
+
+@torch.no_grad()
+def test_attention_sees_as_many_tokens_as_in_training(make_model):
+    model = make_model("model=transformer", "model.depth=1", dtype=torch.float64)
+    made = text(model, Sampler(greedy=True), length=20, prompt=[[1, 2, 3]], context=5)
+    tokens = torch.cat([torch.tensor([[1, 2, 3]]), made], 1)
+    for end in range(8, tokens.shape[1]):  # in one layer a rotary position counts only by its distance
+        best = model.head.log_probs(model(tokens[:, end - 5 : end])[0][:, -1]).argmax(1)
+        assert best == tokens[:, end]
+
+
+def allowed(scores: list[float], top_k: int | None, top_p: float | None) -> set[int]:
+    """Slowly: which tokens remain, the most probable first."""
+    order = sorted(range(len(scores)), key=lambda token: -scores[token])[:top_k]
+    if top_p is None:
+        return set(order)
+    weights = [2.718281828459045 ** scores[token] for token in order]
+    kept, mass = set(), 0.0
+    for token, weight in zip(order, weights, strict=True):
+        if kept and mass >= top_p - 1e-9:
+            break
+        kept.add(token)
+        mass += weight / sum(weights)
+    return kept
+
+
+@given(
+    st.lists(st.integers(-60, 60), min_size=1, max_size=8, unique=True),
+    st.none() | st.integers(1, 10),
+    st.none() | st.integers(1, 19).map(lambda twentieths: twentieths / 20 + 0.003),
+)
+def test_top_k_and_top_p_keep_what_they_should(tenths, top_k, top_p):
+    scores = torch.tensor([tenths], dtype=torch.float64) / 10
+    restricted = Sampler(top_k=top_k, top_p=top_p).restrict(scores)[0]
+    kept = set(torch.isfinite(restricted).nonzero()[:, 0].tolist())
+    assert kept == allowed(scores[0].tolist(), top_k, top_p)
+    assert torch.equal(restricted[sorted(kept)], scores[0, sorted(kept)])
+
+
+def test_tokens_are_drawn_as_often_as_they_are_probable():
+    log_probs = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(20_000, 4)
+    shares = Sampler()(log_probs).bincount(minlength=4) / 20_000
+    torch.testing.assert_close(shares, log_probs[0].exp(), rtol=0, atol=0.015)
+    sharper = torch.tensor([0.25, 0.09, 0.0225, 0.0025])
+    shares = Sampler(temperature=0.5)(log_probs).bincount(minlength=4) / 20_000
+    torch.testing.assert_close(shares, sharper / sharper.sum(), rtol=0, atol=0.015)
+    assert set(Sampler(top_k=2)(log_probs).tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("temperature", 0.0), ("temperature", -1.0), ("top_k", 0), ("top_p", 0.0), ("top_p", 1.5), ("top_p", float("nan"))],
+)
+def test_settings_out_of_range_are_refused(option, value):
+    with pytest.raises(UserError, match=f"{option}={value}"):
+        Sampler(**{option: value})

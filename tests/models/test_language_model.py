@@ -1,0 +1,198 @@
+"""The contract of every architecture: one function with state, that never looks ahead."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_model, save_model
+
+from lmlab.errors import UserError
+from lmlab.models import state as model_state
+
+B, T, VOCABULARY = 3, 12, 13
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
+
+
+def some_tokens(length: int = T, seed: int = 0) -> torch.Tensor:
+    return torch.randint(VOCABULARY, (B, length), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@torch.no_grad()
+def test_reading_token_by_token_equals_reading_at_once(make_model, architecture, dtype):
+    model = make_model(architecture, dtype=dtype)
+    tokens = some_tokens()
+    for start in (0, 5):  # from an empty state and from a carried one
+        state = model(tokens[:, :start])[1] if start else None
+        hidden, after = model(tokens[:, start:], state)
+        steps = []
+        for position in range(start, T):
+            step, state = model(tokens[:, position : position + 1], state)
+            steps.append(step)
+        stepwise = torch.cat(steps, 1)
+        torch.testing.assert_close(stepwise, hidden, rtol=0, atol=TOLERANCE[dtype])
+        torch.testing.assert_close(
+            model.head.log_probs(stepwise), model.head.log_probs(hidden), rtol=0, atol=TOLERANCE[dtype]
+        )
+        assert state.position == after.position == T
+        for one, other in zip(model_state.tensors(state), model_state.tensors(after), strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("overrides", ["model=lstm", "model=transformer model.mixer.kv_heads=2", "model=gpt2"])
+@given(cuts=st.sets(st.integers(1, T - 1)))
+@settings(max_examples=20)
+@torch.no_grad()
+def test_reading_in_any_pieces_equals_reading_at_once(make_model, overrides, cuts):
+    model = make_model(overrides, dtype=torch.float64)
+    tokens = some_tokens()
+    state, pieces = None, []
+    for start, end in pairwise([0, *sorted(cuts), T]):
+        piece, state = model(tokens[:, start:end], state)
+        pieces.append(piece)
+    torch.testing.assert_close(torch.cat(pieces, 1), model(tokens)[0], rtol=0, atol=1e-10)
+
+
+@torch.no_grad()
+def test_no_logit_depends_on_a_later_token_and_each_on_its_own(make_model, architecture):
+    model = make_model(architecture, dtype=torch.float64)
+    tokens = some_tokens()
+    before = model.head.log_probs(model(tokens)[0])
+    for position in range(T):
+        changed = tokens.clone()
+        changed[:, position] = (changed[:, position] + 1) % VOCABULARY
+        difference = (model.head.log_probs(model(changed)[0]) - before).abs().amax((0, 2))
+        assert difference[:position].sum() <= 1e-12
+        assert difference[position] > 1e-6
+
+
+def test_gradient_reaches_every_parameter(make_model, architecture):
+    model = make_model(architecture).train()
+    hidden, _ = model(some_tokens())
+    model.head.cross_entropy(hidden.flatten(0, 1), some_tokens(seed=1).flatten()).backward()
+    for name, parameter in model.named_parameters():
+        if name == "position_embedding.weight":
+            assert (parameter.grad[:T] != 0).any(1).all()
+        else:
+            assert parameter.grad is not None and parameter.grad.count_nonzero() > 0, name
+
+
+def test_gradient_flows_through_a_carried_state_until_it_is_cut(make_model, architecture):
+    model = make_model(architecture)
+    tokens = some_tokens()
+    embedded = []
+    model.embedding.register_forward_hook(lambda module, inputs, output: embedded.append(output))
+    _, state = model(tokens[:, :6])
+    first = embedded[0]
+    carried, _ = model(tokens[:, 6:], state)
+    (through,) = torch.autograd.grad(carried.square().sum(), first, retain_graph=True)
+    assert through.count_nonzero() > 0
+    cut, _ = model(tokens[:, 6:], model_state.detach(state))
+    assert torch.autograd.grad(cut.square().sum(), first, allow_unused=True) == (None,)
+
+
+@torch.no_grad()
+def test_state_rows_are_sequences(make_model, architecture):
+    model = make_model(architecture, dtype=torch.float64)
+    tokens, rows = some_tokens(), torch.tensor([2, 0, 0, 1])
+    _, state = model(tokens[:, :7])
+    chosen, _ = model(tokens[rows, 7:], model_state.select(state, rows))
+    torch.testing.assert_close(chosen, model(tokens)[0][rows, 7:], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("tied", ["true", "false"])
+@pytest.mark.parametrize("overrides", ["model=lstm", "model=transformer", "model=gpt2", "model=lstm head=mixture_of_softmaxes"])
+@torch.no_grad()
+def test_saved_weights_are_loaded_exactly(make_model, tmp_path, overrides, tied):
+    overrides = f"{overrides} model.tie_embeddings={tied}"
+    model, other = make_model(overrides), make_model(overrides)
+    for parameter in other.parameters():
+        parameter.zero_()
+    save_model(model, str(tmp_path / "model.safetensors"))
+    load_model(other, tmp_path / "model.safetensors")
+    assert (other.head.linear.weight is other.embedding.weight) == (tied == "true")
+    for (name, saved), loaded in zip(model.named_parameters(), other.parameters(), strict=True):
+        assert torch.equal(saved, loaded), name
+
+
+def test_a_model_is_built_on_the_meta_device_without_memory(make_model, architecture):
+    with torch.device("meta"):
+        model = make_model(architecture, "model.width=4096", "model.depth=3", vocabulary=1_000_000)
+    assert all(parameter.is_meta for parameter in [*model.parameters(), *model.buffers()])
+    hidden, _ = model(torch.zeros(1, 2, dtype=torch.int64, device="meta"))
+    assert hidden.shape == (1, 2, 4096)
+
+
+def test_training_goes_on_after_positions_were_first_seen_in_inference_mode(make_model):
+    model = make_model("model=transformer")
+    tokens = torch.zeros(1, 19, dtype=torch.int64)
+    with torch.inference_mode():
+        model(tokens)
+    model(tokens)[0].sum().backward()
+
+
+def test_dropout_acts_in_training_only(make_model, architecture):
+    model = make_model(architecture, "model.dropout=0.5")
+    tokens = some_tokens()
+    assert torch.equal(model(tokens)[0], model(tokens)[0])
+    model.train()
+    assert not torch.equal(model(tokens)[0], model(tokens)[0])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("model=transformer model.mixer.heads=3", r"model\.mixer\.heads=3: .*model\.width=16.*nearest that does: (2|4)\)"),
+        ("model=transformer model.mixer.heads=0", r"model\.mixer\.heads=0"),
+        ("model=transformer model.mixer.kv_heads=3", r"model\.mixer\.kv_heads=3: .*model\.mixer\.heads=4"),
+        ("model=transformer model.mixer.heads=16", r"model\.mixer\.heads=16: .*even width per head, not 1"),
+        ("model=transformer block=classic", r"block=classic: .*channel=none"),
+        ("model=transformer model.channel.ratio=0.0", r"model\.channel\.ratio=0\.0"),
+        ("model=gpt2 model.channel.ratio=0.0", r"model\.channel\.ratio=0\.0"),
+        ("model=lstm head=mixture_of_softmaxes model.head.factorised=false", r"model\.tie_embeddings=true"),
+        ("model=lstm head=mixture_of_softmaxes model.head.components=0", r"model\.head\.components=0"),
+        ("model=lstm model.width=0", r"model\.width=0"),
+        ("model=lstm model.depth=0", r"model\.depth=0"),
+        ("model=lstm model.dropout=1.0", r"model\.dropout=1\.0"),
+    ],
+)
+def test_impossible_combinations_are_refused_by_option(make_model, overrides, message):
+    with pytest.raises(UserError, match=message):
+        make_model(overrides)
+
+
+def test_learned_positions_end(make_model):
+    model = make_model("model=gpt2", context=8)
+    _, state = model(some_tokens(8))
+    with pytest.raises(UserError, match="9 tokens: .*end at 8"):
+        model(some_tokens(1), state)
+
+
+def test_initial_weights_have_the_documented_scale(make_model):
+    depth, width = 8, 256
+    model = make_model("model=transformer", f"model.width={width}", f"model.depth={depth}", vocabulary=500)
+    std = math.sqrt(2 / (5 * width))
+    assert model.embedding.weight.std() == pytest.approx(std, rel=0.02)
+    for block in model.blocks:
+        assert block.mixer.projection_in.weight.std() == pytest.approx(std, rel=0.02)
+        assert block.mixer.projection_out.weight.std() == pytest.approx(std / math.sqrt(2 * depth), rel=0.02)
+        assert block.channel.down.weight.std() == pytest.approx(std / math.sqrt(2 * depth), rel=0.02)
+
+
+@pytest.mark.parametrize("overrides", ["model=transformer", "model=gpt2", "model=lstm block=prenorm"])
+@torch.no_grad()
+def test_the_scale_of_stream_and_logits_depends_little_on_width_and_depth(make_model, overrides):
+    streams, logits = [], []
+    for width, depth in [(64, 2), (64, 16), (512, 2), (512, 8)]:
+        model = make_model(overrides, f"model.width={width}", f"model.depth={depth}", vocabulary=200)
+        seen = []
+        model.norm.register_forward_pre_hook(lambda module, inputs, seen=seen: seen.append(inputs[0]))
+        hidden, _ = model(torch.randint(200, (4, 16)))
+        streams.append(seen[0].square().mean().sqrt().item())
+        logits.append(model.head.linear(hidden).std().item())
+    print(overrides, streams, logits)
+    assert max(logits) / min(logits) < 2
+    assert max(streams) / min(streams) < 2

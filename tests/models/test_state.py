@@ -1,0 +1,65 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmlab.models.state import (
+    KeyValueCache,
+    LanguageModelState,
+    crop,
+    detach,
+    from_plain,
+    select,
+    size_in_bytes,
+    tensors,
+    to_plain,
+)
+
+
+def example(batch: int = 3, length: int = 5) -> LanguageModelState:
+    """Of a hybrid: a recurrent block, an attention block, and a block that carries nothing."""
+    cache = KeyValueCache(torch.randn(batch, 2, length, 4), torch.randn(batch, 2, length, 4))
+    return LanguageModelState(length, ((torch.randn(batch, 1, 6), torch.randn(batch, 1, 6)), (length, cache), None))
+
+
+@given(st.integers(0, 8), st.integers(0, 8))
+def test_crop_keeps_the_newest_tokens_of_caches_only(length, kept):
+    state = example(length=length)
+    cropped = crop(state, kept)
+    assert torch.equal(cropped.blocks[1][1].keys, state.blocks[1][1].keys[:, :, max(0, length - kept) :])
+    assert torch.equal(cropped.blocks[1][1].values, state.blocks[1][1].values[:, :, max(0, length - kept) :])
+    assert cropped.blocks[0] == state.blocks[0]
+    assert (cropped.position, cropped.blocks[1][0], cropped.blocks[2]) == (length, length, None)
+    assert type(cropped) is LanguageModelState and type(cropped.blocks[1][1]) is KeyValueCache
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=5))
+def test_select_takes_rows_of_every_tensor(rows):
+    state = example()
+    for before, after in zip(tensors(state), tensors(select(state, torch.tensor(rows))), strict=True):
+        assert torch.equal(after, torch.stack([before[row] for row in rows]))
+
+
+def test_detach_cuts_the_graph_and_keeps_the_values():
+    state = (torch.ones(2, requires_grad=True) * 3, None)
+    assert detach(state)[0].tolist() == [3, 3]
+    assert not detach(state)[0].requires_grad
+
+
+def test_bytes_are_counted():
+    assert size_in_bytes(example()) == 4 * (2 * 3 * 6 + 2 * 3 * 2 * 5 * 4)
+    assert size_in_bytes((torch.zeros(7, dtype=torch.float64), 3, None)) == 56
+
+
+def test_a_state_survives_a_checkpoint(tmp_path):
+    state = example()
+    torch.save(to_plain(state), tmp_path / "state.pt")
+    loaded = from_plain(torch.load(tmp_path / "state.pt", weights_only=True), torch.device("cpu"))
+    torch.testing.assert_close(loaded, state, rtol=0, atol=0)
+    assert type(loaded) is LanguageModelState and type(loaded.blocks[1][1]) is KeyValueCache
+
+
+@pytest.mark.parametrize("nothing", [None, ()])
+def test_an_empty_state_is_a_state(nothing):
+    assert select(nothing, torch.tensor([0])) == crop(nothing, 1) == detach(nothing) == nothing
+    assert size_in_bytes(nothing) == 0
