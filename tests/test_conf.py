@@ -33,7 +33,7 @@ def overrides_for(group: str, option: str) -> list[str]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_composes(command, compose):
-    config = compose(command=command, *(["data=stdlib"] if command == "train" else []))
+    config = compose(*(["data=stdlib"] if command == "train" else []), command=command)
     assert config["paths"]["outputs"]
 
 

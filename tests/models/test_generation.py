@@ -40,7 +40,9 @@ def test_a_seed_means_a_text(make_model, architecture):
 
 
 @pytest.mark.parametrize("context", [1, 2, 8])
-@pytest.mark.parametrize("overrides", ["model=gpt2", "model=transformer", "model=lstm", "model=lstm model.positions=learned"])
+@pytest.mark.parametrize(
+    "overrides", ["model=gpt2", "model=transformer", "model=lstm", "model=lstm model.positions=learned"]
+)
 def test_text_goes_on_beyond_the_context_in_constant_memory(make_model, overrides, context):
     model = make_model(overrides, context=context)
     read, carried = [], []
@@ -103,7 +105,14 @@ def test_tokens_are_drawn_as_often_as_they_are_probable():
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("temperature", 0.0), ("temperature", -1.0), ("top_k", 0), ("top_p", 0.0), ("top_p", 1.5), ("top_p", float("nan"))],
+    [
+        ("temperature", 0.0),
+        ("temperature", -1.0),
+        ("top_k", 0),
+        ("top_p", 0.0),
+        ("top_p", 1.5),
+        ("top_p", float("nan")),
+    ],
 )
 def test_settings_out_of_range_are_refused(option, value):
     with pytest.raises(UserError, match=f"{option}={value}"):

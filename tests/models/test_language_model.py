@@ -104,7 +104,9 @@ def test_state_rows_are_sequences(make_model, architecture):
 
 
 @pytest.mark.parametrize("tied", ["true", "false"])
-@pytest.mark.parametrize("overrides", ["model=lstm", "model=transformer", "model=gpt2", "model=lstm head=mixture_of_softmaxes"])
+@pytest.mark.parametrize(
+    "overrides", ["model=lstm", "model=transformer", "model=gpt2", "model=lstm head=mixture_of_softmaxes"]
+)
 @torch.no_grad()
 def test_saved_weights_are_loaded_exactly(make_model, tmp_path, overrides, tied):
     overrides = f"{overrides} model.tie_embeddings={tied}"
@@ -145,7 +147,10 @@ def test_dropout_acts_in_training_only(make_model, architecture):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ("model=transformer model.mixer.heads=3", r"model\.mixer\.heads=3: .*model\.width=16.*nearest that does: (2|4)\)"),
+        (
+            "model=transformer model.mixer.heads=3",
+            r"model\.mixer\.heads=3: .*model\.width=16.*nearest that does: (2|4)\)",
+        ),
         ("model=transformer model.mixer.heads=0", r"model\.mixer\.heads=0"),
         ("model=transformer model.mixer.kv_heads=3", r"model\.mixer\.kv_heads=3: .*model\.mixer\.heads=4"),
         ("model=transformer model.mixer.heads=16", r"model\.mixer\.heads=16: .*even width per head, not 1"),
@@ -171,6 +176,7 @@ def test_learned_positions_end(make_model):
         model(some_tokens(1), state)
 
 
+@torch.no_grad()
 def test_initial_weights_have_the_documented_scale(make_model):
     depth, width = 8, 256
     model = make_model("model=transformer", f"model.width={width}", f"model.depth={depth}", vocabulary=500)
@@ -193,6 +199,6 @@ def test_the_scale_of_stream_and_logits_depends_little_on_width_and_depth(make_m
         hidden, _ = model(torch.randint(200, (4, 16)))
         streams.append(seen[0].square().mean().sqrt().item())
         logits.append(model.head.linear(hidden).std().item())
-    print(overrides, streams, logits)
-    assert max(logits) / min(logits) < 2
-    assert max(streams) / min(streams) < 2
+    assert max(logits) / min(logits) < 1.2
+    if "lstm" not in overrides:  # an LSTM has no matrix after its output that could be made smaller
+        assert max(streams) / min(streams) < 1.5

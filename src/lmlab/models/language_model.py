@@ -23,7 +23,7 @@ class LanguageModel(nn.Module):
 
     Initialisation: matrices from N(0, 2 / (5 D)) (Nguyen & Salazar 2019, section 2.2), those that write into a residual
     stream divided by sqrt(2 depth) (Radford et al. 2019, section 2.3), so that the scale of the stream does not depend
-    on width and depth; LSTM weights as torch has them, uniform in +-1 / sqrt(D).
+    on width and depth; LSTM weights as torch has them, uniform in +-1 / sqrt(D), with which it grows as sqrt(depth).
 
     Args:
         vocabulary: V, types of the tokenizer; supplied by the data.

@@ -31,12 +31,11 @@ def flops_per_token(model: LanguageModel, context: int) -> int:
     Two for each matrix parameter (a mixture's shared output matrix once for each component), and what mixers do with
     the ``context`` tokens they see. Training takes three times as many. Element-wise work is not counted.
     """
-    operations = 2 * parameter_counts(model)["matmul"]
+    operations = 2 * parameter_counts(model)["matmul"] + model.head.repeated_flops()
     for module in model.modules():
-        if hasattr(module, "sequence_flops"):
-            operations += module.sequence_flops(context)
-    if hasattr(model.head, "repeated_flops"):
-        operations += model.head.repeated_flops()
+        sequence_flops = getattr(module, "sequence_flops", None)
+        if sequence_flops is not None:
+            operations += sequence_flops(context)
     return operations
 
 

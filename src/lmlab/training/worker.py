@@ -50,24 +50,8 @@ def train(run: Run) -> None:
     if config["trainer"]["compile"]:
         model.compile()
 
-    data = LanguageDataModule(
-        corpus,
-        training_order(config, corpus),
-        accumulate=config["trainer"]["accumulate"],
-        validation_tokens=settings.validation.tokens,
-    )
-    module = LanguageModeling(
-        model,
-        build(config["objective"]),
-        build(config["optimizer"]),
-        build(config["scheduler"]),
-        seed=settings.seed,
-        total_steps=settings.steps,
-        tokens_per_step=settings.tokens_per_step,
-        validation_metrics=LanguageModelMetrics(tokens_per_byte(corpus, "validation")),
-        log_every=settings.log_every,
-        carry_state=settings.batch.carry_state,
-    )
+    data = make_data(config, settings, corpus)
+    module = make_module(config, settings, corpus, model)
     clock = callbacks.Clock()
     checkpoint = resume(run)
     loggers = build_loggers(run, config)
@@ -81,6 +65,34 @@ def train(run: Run) -> None:
         close(loggers, {}, exit_code=1)
         raise
     close(loggers, run.manifest["metrics"], exit_code=0)
+
+
+def make_data(config: Config, settings: Settings, corpus: TokenizedCorpus) -> LanguageDataModule:
+    """The datamodule of a configuration."""
+    return LanguageDataModule(
+        corpus,
+        training_order(config, corpus),
+        accumulate=config["trainer"]["accumulate"],
+        validation_tokens=settings.validation.tokens,
+    )
+
+
+def make_module(
+    config: Config, settings: Settings, corpus: TokenizedCorpus, model: LanguageModel
+) -> LanguageModeling:
+    """The LightningModule of a configuration."""
+    return LanguageModeling(
+        model,
+        build(config["objective"]),
+        build(config["optimizer"]),
+        build(config["scheduler"]),
+        seed=settings.seed,
+        total_steps=settings.steps,
+        tokens_per_step=settings.tokens_per_step,
+        validation_metrics=LanguageModelMetrics(tokens_per_byte(corpus, "validation")),
+        log_every=settings.log_every,
+        carry_state=settings.batch.carry_state,
+    )
 
 
 @rank_zero_only

@@ -52,9 +52,13 @@ class Head(nn.Module, ABC):
 
         return self.per_token(nats, hidden_ND, targets_N).sum() / (targets_N >= 0).sum().clamp(min=1)
 
+    def repeated_flops(self) -> int:
+        """Operations of one token beyond one use of each matrix."""
+        return 0
+
     @torch.no_grad()
     def score(self, hidden_ND: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return, for each of N tokens: its loss in nats, whether the first guess was right, that guess's probability."""
+        """Return, for each of N tokens: nats, whether the most probable type was right, its probability."""
         parts = []
         for hidden_nD, targets_n in zip(hidden_ND.split(self.chunk), targets_N.split(self.chunk), strict=True):
             log_probs_nV = self.log_probs(hidden_nD)

@@ -63,5 +63,5 @@ class MixtureOfSoftmaxes(Head):
         return (log_alpha[..., None] + logits.to(wide).log_softmax(-1)).logsumexp(-2)
 
     def repeated_flops(self) -> int:
-        """Operations of one token beyond one use of each matrix: the shared output matrix serves every component."""
+        """The shared output matrix serves every component."""
         return 2 * (self.components - 1) * self.linear.weight.numel() if self.projection is not None else 0

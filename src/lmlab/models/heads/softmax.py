@@ -33,7 +33,8 @@ class Softmax(Head):
     def cross_entropy(self, hidden_ND: Tensor, targets_N: Tensor, label_smoothing: float = 0.0) -> Tensor:
         if not torch.is_grad_enabled():
             return super().cross_entropy(hidden_ND, targets_N, label_smoothing)
-        weight_VD, bias_V = self.linear.weight, self.linear.bias
+        weight_VD: Tensor = self.linear.weight
+        bias_V: Tensor | None = self.linear.bias
         device = hidden_ND.device.type
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)

@@ -1,0 +1,146 @@
+"""What the benchmarks share: steps of this project as it really trains, timed in turn with another loop.
+
+Everything runs in one process, in blocks that alternate, so that a machine whose speed drifts slows all arms alike; the
+medians and their ratio are what counts.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from lmlab.config import CONF, Config, canonical
+from lmlab.data.shards import TokenizedCorpus
+from lmlab.runs.run import Run
+from lmlab.training import callbacks
+from lmlab.training.preflight import build_model, open_corpus
+from lmlab.training.settings import Settings
+from lmlab.training.trainer import set_threads
+from lmlab.training.worker import build_loggers, make_data, make_module, make_trainer
+
+SKIPPED = 3
+"""Steps at the start of every block that are not counted."""
+
+Block = Callable[[int], list[float]]
+"""Runs so many steps and returns the seconds of each."""
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--rounds", type=int, default=6, help="blocks of each arm, in turn")
+    options.add_argument("--steps", type=int, default=25, help="steps in a block")
+    options.add_argument("--threads", type=int, default=None, help="CPU threads; default: all cores")
+    return options
+
+
+def composed(*overrides: str) -> Config:
+    """The configuration that ``lmlab train <overrides>`` composes."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    with open_dict(config):
+        del config["hydra"]
+    return canonical(config)
+
+
+class StepTimes(pl.Callback):
+    """Seconds from the start of one training batch to the start of the next: the whole loop, not the step alone."""
+
+    def __init__(self) -> None:
+        self.starts: list[float] = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.starts.append(time.perf_counter())
+
+    @property
+    def seconds(self) -> list[float]:
+        return [end - start for start, end in zip(self.starts, self.starts[1:], strict=False)]
+
+
+class Ours:
+    """This project's training of a configuration: module, datamodule, callbacks and loggers as a run has them."""
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self.config, self.folder = config, folder
+        self.settings = Settings.of(config)
+        self.corpus: TokenizedCorpus = open_corpus(config, progress=True)
+        torch.manual_seed(0)
+        self.model = build_model(config, self.corpus)
+        self.blocks = 0
+
+    def block(self, steps: int) -> list[float]:
+        """Train for so many steps and return the seconds of each."""
+        self.blocks += 1
+        run = Run(self.folder / f"block-{self.blocks}")
+        run.path.mkdir()
+        config = self.config | {"budget": {"tokens": (steps + 1) * self.settings.tokens_per_step}}
+        settings = Settings.of(config)
+        times = StepTimes()
+        trainer = make_trainer(run, config, settings, self.corpus, callbacks.Clock(), build_loggers(run, config))
+        trainer.callbacks.append(times)  # type: ignore[attr-defined]
+        trainer.limit_val_batches = 0
+        module = make_module(config, settings, self.corpus, self.model)
+        trainer.fit(module, make_data(config, settings, self.corpus))
+        return times.seconds
+
+
+def in_turn(arms: dict[str, Block], rounds: int, steps: int) -> dict[str, list[float]]:
+    """Run a block of every arm, in turn, ``rounds`` times after one that is not counted; seconds per step of each."""
+    found: dict[str, list[float]] = {name: [] for name in arms}
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("timing", total=(rounds + 1) * len(arms))
+        for turn in range(rounds + 1):
+            for name, block in arms.items():
+                seconds = block(steps + SKIPPED)[SKIPPED:]
+                if turn:
+                    found[name].append(statistics.median(seconds))
+                bars.advance(bar)
+    return found
+
+
+def report(title: str, found: dict[str, list[float]], ours: str, other: str, goal: float) -> None:
+    """Print milliseconds per step of every arm and the ratio of ``ours`` to ``other``, round by round."""
+    table = Table(title=title, title_justify="left")
+    for heading in ("arm", "median ms a step", "least", "most"):
+        table.add_column(heading, justify="left" if heading == "arm" else "right")
+    for name, seconds in found.items():
+        row = (statistics.median(seconds), min(seconds), max(seconds))
+        table.add_row(name, *(f"{1e3 * value:.2f}" for value in row))
+    console = Console()
+    console.print(table)
+    ratios = [one / two for one, two in zip(found[ours], found[other], strict=True)]
+    console.print(
+        f"{ours} / {other}: median {statistics.median(ratios):.3f} of {len(ratios)} rounds "
+        f"({min(ratios):.3f} to {max(ratios):.3f}); the goal is at most {goal:.2f}. "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}."
+    )
+
+
+@contextmanager
+def scratch(threads: int | None) -> Iterator[Path]:
+    """A temporary folder for what the timed runs write, with threads set as a run sets them."""
+    import logging
+    import warnings
+
+    os.environ["WANDB_MODE"] = "offline"
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    set_threads(threads, 1)
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)

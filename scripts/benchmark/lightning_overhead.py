@@ -1,0 +1,66 @@
+"""What the way through Lightning costs: this project's training against a bare PyTorch loop over the same network.
+
+    python scripts/benchmark/lightning_overhead.py [--experiment shakespeare_cpu] [overrides ...]
+
+Both use the same batches, objective, optimizer, clipping and schedule; this project's arm has its callbacks, its rows
+of metrics and its progress besides.
+"""
+
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import harness
+import torch
+
+from lmlab.config import Config, build
+from lmlab.data.batch import Batch
+from lmlab.training.preflight import build_model, open_corpus, training_order
+
+
+class Bare:
+    """The loop that one would write by hand."""
+
+    def __init__(self, config: Config) -> None:
+        corpus = open_corpus(config)
+        torch.manual_seed(0)
+        self.model = build_model(config, corpus)
+        self.objective = build(config["objective"])
+        self.optimizer = build(config["optimizer"])(self.model)
+        self.schedule = build(config["scheduler"])
+        self.order = training_order(config, corpus)
+        self.clip = config["trainer"]["gradient_clip"]
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+
+    def block(self, steps: int) -> list[float]:
+        starts = []
+        self.model.train()
+        for step in range(steps + 1):
+            starts.append(time.perf_counter())
+            tokens = torch.from_numpy(self.order.batch(step))
+            loss, _ = self.objective(self.model, Batch(tokens[:, :-1], tokens[:, 1:]))
+            self.optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                group["lr"] = rate * self.schedule(step, steps + 1)
+            self.optimizer.step()
+        return [end - start for start, end in pairwise(starts)]
+
+
+def main() -> None:
+    parser = harness.parser(__doc__)
+    parser.add_argument("--experiment", default="shakespeare_cpu")
+    parser.add_argument("overrides", nargs="*", help="further overrides of lmlab train")
+    options = parser.parse_args()
+    with harness.scratch(options.threads) as folder:
+        config = harness.composed(
+            f"experiment={options.experiment}", f"paths.outputs={Path('outputs').resolve()}", *options.overrides
+        )
+        arms = {"lmlab": harness.Ours(config, folder).block, "bare loop": Bare(config).block}
+        found = harness.in_turn(arms, options.rounds, options.steps)
+    harness.report(f"The way through Lightning ({options.experiment})", found, "lmlab", "bare loop", goal=1.03)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The commands of the README do what it says."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from lmlab.runs.lookup import all_runs
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+(BLOCK,) = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [line for line in BLOCK.splitlines() if line and not line.startswith("#")]
+
+
+def test_there_are_ten_commands():
+    assert len(COMMANDS) == 10
+
+
+def test_every_command_of_the_readme_runs(lmlab, tmp_path):
+    """In their order, in one folder; smaller networks than the shipped ones, which changes nothing else."""
+    outputs = tmp_path / "outputs"
+    for command in COMMANDS:
+        program, *words = shlex.split(command)
+        assert program == "lmlab"
+        if "$RUN" in command:
+            run = next(run for run in all_runs(outputs / "runs") if run.manifest["choices"]["model"] == "lstm")
+            words = [word.replace("$RUN", run.id[:8]) for word in words]
+        if words[0] == "train" and "--help" not in words:
+            words += [
+                "model.width=32",
+                "model.depth=1",
+                "validation.times=1",
+                "validation.tokens=2000",
+                "progress=false",
+            ]
+        done = lmlab(*words, cwd=ROOT)
+        assert done.stdout.strip(), command
+
+
+def test_every_option_of_the_readme_exists_and_every_option_is_there():
+    (table,) = re.findall(r"\| group \| options \|\n\| --- \| --- \|\n(.*?)\n\n", README, flags=re.DOTALL)
+    shown = set(re.findall(r"[\w]+", table))
+    for group in (ROOT / "conf").iterdir():
+        if group.is_dir() and group.name != "budget":
+            assert group.name in shown
+            for option in group.glob("*.yaml"):
+                assert option.stem in shown, f"{group.name}/{option.stem}"
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_every_place_that_is_named_exists(name):
+    for path in re.findall(r"\]\(([\w./-]+)\)", (ROOT / name).read_text()):
+        assert (ROOT / path).exists(), path

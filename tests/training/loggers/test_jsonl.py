@@ -1,0 +1,28 @@
+import json
+
+import pytest
+
+from lmlab.runs.files import read_jsonl
+from lmlab.training.loggers.jsonl import JsonlLogger, drop_rows_after
+
+
+def test_rows_are_read_back_exactly(tmp_path):
+    logger = JsonlLogger(tmp_path / "metrics.jsonl")
+    rows = [{"train/loss": 0.1 + 0.2, "tokens": 64}, {"validation/loss": 1e-300, "tokens": 128}]
+    for step, row in enumerate(rows):
+        logger.log_metrics(row, step=step)
+    assert read_jsonl(logger.path) == [{"step": step, **row} for step, row in enumerate(rows)]
+
+
+@pytest.mark.parametrize("step", [0, 2, 9])
+def test_rows_after_the_checkpoint_and_a_cut_line_go(tmp_path, step):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps({"step": s, "x": 0.1}) + "\n" for s in range(1, 6)) + '{"step": 6, "x"')
+    drop_rows_after(path, step)
+    assert [row["step"] for row in read_jsonl(path)] == [s for s in range(1, 6) if s <= step]
+    assert not path.read_text() or path.read_text().endswith("\n")
+
+
+def test_nothing_to_drop_is_fine(tmp_path):
+    drop_rows_after(tmp_path / "absent.jsonl", 3)
+    assert not list(tmp_path.iterdir())
