@@ -132,6 +132,21 @@ def test_muon_equals_its_equations():
             torch.testing.assert_close(model.get_parameter(name).double(), weights[name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("float32")
+def test_listed_blocks_of_rows_are_matrices_of_their_own():
+    torch.manual_seed(0)
+    layer = nn.Linear(6, 14, bias=False)
+    layer.row_blocks = [8, 4, 2]
+    before = layer.weight.detach().double()
+    layer.weight.grad = torch.randn(14, 6)
+    muon(nn.Sequential(layer), 0.02, 0.01, BETAS, weight_decay=0.0).step()
+    expected = [
+        block - 0.02 * 0.2 * max(block.shape) ** 0.5 * slow_newton_schulz(gradient, 5)
+        for block, gradient in zip(before.split([8, 4, 2]), layer.weight.grad.split([8, 4, 2]), strict=True)
+    ]
+    torch.testing.assert_close(layer.weight.double(), torch.cat(expected), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon of its own")
 def test_muon_equals_torch():
     model, twin = small(), small()

@@ -1,5 +1,6 @@
 """How results are shown: tables that fit the terminal, samples, and what to do next."""
 
+import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -170,6 +171,13 @@ def show(run: Run) -> float:
     show_sample(run)
     short = row["id"][:6]
     say(f"\nRun directory: {run.path}")
+    if (run.path / "wandb.json").exists():
+        place = json.loads((run.path / "wandb.json").read_text())
+        say(
+            f"W&B: {place['url']}"
+            if "url" in place
+            else f"W&B (offline): wandb sync {place.get('folder', run.path / 'wandb')}"
+        )
     say(f'Next: lmlab generate run={short} prompt="..."   lmlab evaluate run={short}   lmlab runs')
     return loss_of(run)
 

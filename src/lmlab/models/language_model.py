@@ -23,7 +23,9 @@ class LanguageModel(nn.Module):
 
     Initialisation: matrices from N(0, 2 / (5 D)) (Nguyen & Salazar 2019, section 2.2), those that write into a residual
     stream divided by sqrt(2 depth) (Radford et al. 2019, section 2.3), so that the scale of the stream does not depend
-    on width and depth; LSTM weights as torch has them, uniform in +-1 / sqrt(D), with which it grows as sqrt(depth).
+    on width and depth; LSTM weights as torch has them, uniform in +-1 / sqrt(D), with which it grows as sqrt(depth). An
+    embedding that blocks read without normalising it is drawn from N(0, 0.4^2): with the small one, an LSTM's gates
+    hardly see their input and its loss stays at that of token frequencies for hundreds of steps.
 
     Args:
         vocabulary: V, types of the tokenizer; supplied by the data.
@@ -110,3 +112,5 @@ class LanguageModel(nn.Module):
                 module.weight.normal_(0, std / math.sqrt(2 * depth) if writes_residual else std)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 module.bias.zero_()
+        if isinstance(self.norm, nn.Identity):  # blocks that normalise nothing
+            self.embedding.weight.normal_(0, 0.4)

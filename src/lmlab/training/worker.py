@@ -77,9 +77,7 @@ def make_data(config: Config, settings: Settings, corpus: TokenizedCorpus) -> La
     )
 
 
-def make_module(
-    config: Config, settings: Settings, corpus: TokenizedCorpus, model: LanguageModel
-) -> LanguageModeling:
+def make_module(config: Config, settings: Settings, corpus: TokenizedCorpus, model: LanguageModel) -> LanguageModeling:
     """The LightningModule of a configuration."""
     return LanguageModeling(
         model,

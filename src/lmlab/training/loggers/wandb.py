@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+from pathlib import Path
 from typing import Any, Literal
 
 from pytorch_lightning.loggers import Logger
@@ -58,7 +60,9 @@ class WandbRunLogger(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        write_json(self._file, {"id": self.wandb_run.id, "sent_step": self._sent})
+        # An offline run's folder is what `wandb sync` takes; an online run has an address.
+        place = {"url": self.wandb_run.url} if self.wandb_run.url else {"folder": str(Path(self.wandb_run.dir).parent)}
+        write_json(self._file, {"id": self.wandb_run.id, "sent_step": self._sent, **place})
 
     def finish(self, summary: dict[str, Any], exit_code: int) -> None:
         """Close the W&B run with the final metrics, as finished (0) or failed."""
@@ -107,6 +111,7 @@ def wandb_logger(
         wandb_run = wandb.init(**arguments, mode=chosen, settings=settings)
     except (wandb.errors.CommError, wandb.errors.UsageError, TimeoutError):
         wandb.teardown()
+        print("W&B cannot be reached; this run is logged offline.", file=sys.stderr)
         wandb_run = wandb.init(**{**arguments, "resume": None}, mode="offline", settings=settings)
     wandb_run.define_metric("tokens")
     wandb_run.define_metric("step")

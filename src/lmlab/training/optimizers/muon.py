@@ -40,7 +40,9 @@ def muon(
 ) -> torch.optim.Optimizer:
     """Return Muon for the hidden matrices of ``model`` and AdamW for its embeddings, head and vectors.
 
-    Fused matrices (queries, keys and values; the gates of an LSTM or of SwiGLU) are orthogonalised whole.
+    A weight that holds several matrices on top of each other is orthogonalised block by block where its layer lists
+    their rows as ``row_blocks``, else whole. (On characters, at 0.8 million parameters and 200 steps, queries, keys and
+    values one by one ended 0.03 nats lower than as one matrix; the gates of an LSTM 0.04 higher.)
 
     Args:
         lr: learning rate of the hidden matrices.
@@ -68,7 +70,7 @@ def muon(
             parameters = [parameter for parameter in group["params"] if (id(parameter) in of_muon) is wanted]
             if parameters:
                 groups.append({**group, **settings, "params": parameters})
-    return Muon(groups)
+    return Muon(groups, row_blocks(model))
 
 
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
@@ -79,6 +81,12 @@ def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
     return [p for p in model.parameters() if p.requires_grad and p.ndim == 2 and id(p) not in outside]
 
 
+def row_blocks(model: nn.Module) -> dict[nn.Parameter, list[int]]:
+    """Return the rows of the matrices that a weight consists of, for linear layers that list them as ``row_blocks``."""
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear) and hasattr(module, "row_blocks")]
+    return {layer.weight: layer.row_blocks for layer in layers}  # type: ignore[misc]
+
+
 class Muon(torch.optim.Optimizer):
     """Both algorithms in one optimizer: each parameter group says which (``muon``) and has its settings.
 
@@ -86,8 +94,9 @@ class Muon(torch.optim.Optimizer):
     ``weight_decay``, ``fused``.
     """
 
-    def __init__(self, groups: list[dict[str, Any]]) -> None:
+    def __init__(self, groups: list[dict[str, Any]], row_blocks: dict[nn.Parameter, list[int]]) -> None:
         super().__init__(groups, {})
+        self.row_blocks = row_blocks
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -102,16 +111,18 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _muon(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        by_shape: dict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
+        by_shape: dict[tuple[Any, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for parameter in parameters:
-            by_shape[(*sorted(parameter.shape), parameter.dtype, parameter.device)].append(parameter)
-        for matrices in by_shape.values():
-            directions = [_wide(self._nesterov(parameter, group["momentum"])) for parameter in matrices]
-            updates_NRC = orthogonalise(torch.stack(directions), group["iterations"])
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            rows = self.row_blocks.get(parameter, [parameter.shape[0]])
+            directions = self._nesterov(parameter, group["momentum"]).split(rows)
+            for block, direction in zip(parameter.split(rows), directions, strict=True):
+                by_shape[(*sorted(block.shape), block.dtype, block.device)].append((_wide(block), _wide(direction)))
+        for pairs in by_shape.values():
+            updates_NRC = orthogonalise(torch.stack([direction for _, direction in pairs]), group["iterations"])
             scale = 0.2 * math.sqrt(updates_NRC.shape[2])
-            for parameter, update_RC in zip(matrices, updates_NRC, strict=True):
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                _wide(parameter).add_(update_RC, alpha=-group["lr"] * scale)
+            for (block_RC, _), update_RC in zip(pairs, updates_NRC, strict=True):
+                block_RC.add_(update_RC, alpha=-group["lr"] * scale)
 
     def _nesterov(self, parameter: Tensor, momentum: float) -> Tensor:
         assert parameter.grad is not None
