@@ -47,9 +47,8 @@ class Peer:
 
     def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
         starts = torch.randint(len(self.tokens) - CONTEXT, (BATCH,))
-        windows = [self.tokens[int(start) : int(start) + CONTEXT + 1].astype(np.int64) for start in starts]
-        rows = torch.stack([torch.from_numpy(window) for window in windows])
-        return rows[:, :-1], rows[:, 1:]
+        windows = np.stack([self.tokens[int(start) : int(start) + CONTEXT + 1] for start in starts]).astype(np.int64)
+        return torch.from_numpy(windows[:, :-1].copy()), torch.from_numpy(windows[:, 1:].copy())
 
     def block(self, steps: int) -> list[float]:
         self.network.train()

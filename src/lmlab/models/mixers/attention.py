@@ -57,6 +57,8 @@ class Attention(nn.Module):
             )
         self.rotary_base = rotary_base if rotary else None
         self.projection_in = nn.Linear(width, (heads + 2 * kv_heads) * self.head_width, bias)
+        # Queries, keys and values are matrices of their own to an optimizer that treats matrices as such.
+        self.projection_in.row_blocks = [width, *[kv_heads * self.head_width] * 2]  # type: ignore[assignment]
         self.projection_out = nn.Linear(width, width, bias)
         self.projection_out.writes_residual = True  # type: ignore[assignment]
         self.query_norm = nn.RMSNorm(self.head_width) if query_key_norm else nn.Identity()
