@@ -51,7 +51,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 def composed(*overrides: str) -> Config:
     """The configuration that ``lmlab train <overrides>`` composes, logged to JSON lines only."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", ["logger=[]", "progress=false", "scheduler.warmup=0", *overrides], return_hydra_config=True)
+        config = compose(
+            "train", ["logger=[]", "progress=false", "scheduler.warmup=0", *overrides], return_hydra_config=True
+        )
     HydraConfig.instance().set_config(config)
     with open_dict(config):
         del config["hydra"]

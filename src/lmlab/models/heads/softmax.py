@@ -116,7 +116,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 def _logits(hidden_nD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, out: Tensor) -> Tensor:
     """W h + b, written into ``out`` [n, V]."""
     # A CPU's caches hold a product with some of the types, not with all: the same sums in 2/3 of the time.
-    block = 2048 if out.device.type == "cpu" else len(weight_VD)
+    block = 1024 if out.device.type == "cpu" else len(weight_VD)
     for start in range(0, len(weight_VD), block):
         part = slice(start, start + block)
         torch.mm(hidden_nD, weight_VD[part].T, out=out[:, part])
