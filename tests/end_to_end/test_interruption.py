@@ -74,7 +74,7 @@ def test_a_killed_run_asked_for_again_ends_bit_identical(variant, lmlab, small, 
     done = lmlab("train", *arguments, LMLAB_OUTPUTS=str(killed))
     first, second = only_run(undisturbed), only_run(killed)
     assert first.path.name == second.path.name
-    assert "going on from its last checkpoint" in done.stdout
+    assert "goes on from its last checkpoint" in done.stdout
     assert len(second.manifest["attempts"]) >= 2
     assert first.weights.read_bytes() == second.weights.read_bytes()
     assert first.manifest["metrics"] == second.manifest["metrics"]

@@ -48,7 +48,7 @@ def task(
     started = time.perf_counter()
     for number in range(samples):
         if samples > 1:
-            results.say(f"[bold]sample {number + 1}[/]")
+            results.say("", f"sample {number + 1}")
         sampler = Sampler(temperature, top_k, top_p, greedy, seed + number)
         sys.stdout.write(prompt)
         stream = TextStream(tokenizer)

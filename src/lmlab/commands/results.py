@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from lmlab.config import Config, differences
 from lmlab.runs.files import read_jsonl
@@ -40,9 +41,9 @@ METRICS = {
 """Heading and format of each metric."""
 
 
-def say(text: str) -> None:
-    """Print one line, with rich markup."""
-    console.print(text, soft_wrap=True)
+def say(text: str, head: str = "", style: str = "bold") -> None:
+    """Print a line of plain text, after ``head`` in ``style`` (brackets in a message are no markup)."""
+    console.print(Text.assemble((head, style), " " if head and text else "", text), soft_wrap=True)
 
 
 def compact(number: float | None) -> str:
@@ -77,9 +78,9 @@ def print_table(title: str, rows: Sequence[Mapping[str, str]], optional: Sequenc
 
 def say_recorded(run: Run, config: Config) -> None:
     """Say that a finished run's result is returned as recorded, and whether the code has changed since."""
-    say(f"[bold]{run.path.name}[/] is finished: this is its recorded result (rerun=true computes it afresh)")
+    say("is finished: this is its recorded result (rerun=true computes it afresh)", run.path.name)
     if run.manifest["provenance"]["code"] != code_fingerprint(config):
-        say("[yellow]The code has changed since it was computed.[/]")
+        say("", "The code has changed since it was computed.", "yellow")
 
 
 def loss_of(run: Run) -> float:

@@ -36,7 +36,7 @@ def task(
         try:
             row = results.summary(run) | {"config": run.config}
         except UserError as error:
-            results.say(f"[yellow]left out:[/] {error}")
+            results.say(str(error), "left out:", "yellow")
             continue
         fits = (
             (name is None or name in row["name"])

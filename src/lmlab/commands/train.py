@@ -48,11 +48,11 @@ def task(
         return results.show(compute(config, rerun=rerun, choices=_choices()))
     folder = Path(hydra.sweep.dir)
     job = {"overrides": list(hydra.overrides.task)}
-    results.say(f"[bold]job {hydra.job.num + 1}[/]: {' '.join(job['overrides'])}")
+    results.say(" ".join(job["overrides"]), f"job {hydra.job.num + 1}:")
     try:
         run = compute(config, rerun=rerun, sweep_name=folder.name, choices=_choices())
     except (UserError, RunFailed) as error:
-        results.say(f"[red]failed:[/] {error}")
+        results.say(str(error), "failed:", "red")
         sweep.record(folder, hydra.job.num, job | {"status": "failed", "error": str(error)})
         return math.nan
     sweep.record(folder, hydra.job.num, job | {"status": "finished", "run": str(run.path)})
@@ -68,7 +68,7 @@ def finish() -> None:
     results.show_side_by_side([Run(Path(row["run"])) for row in rows if "run" in row])
     failed = [row for row in rows if row["status"] == "failed"]
     for row in failed:
-        results.say(f"[red]failed:[/] {' '.join(row['overrides'])}: {row['error']}")
+        results.say(f"{' '.join(row['overrides'])}: {row['error']}", "failed:", "red")
     results.say(f"The sweep's record: {folder}")
     if failed:
         sys.exit(1)
@@ -111,7 +111,7 @@ def compute(
         if not run.exists:
             create(run, config, data=corpus.describe(), sweep=sweep_name, choices=choices or {})
         elif run.checkpoints.exists():
-            results.say(f"[bold]{run.path.name}[/]: going on from its last checkpoint")
+            results.say("goes on from its last checkpoint", run.path.name)
         try:
             execute(run, lock)
         except UserError:

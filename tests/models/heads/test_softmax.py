@@ -150,7 +150,7 @@ def test_predictions_are_never_whole_in_memory(monkeypatch):
     targets = torch.randint(vocabulary, (tokens,))
     with Largest() as fused:
         made.cross_entropy(hidden, targets).backward()
-    assert fused.elements == 64 * vocabulary
+    assert fused.elements <= 64 * vocabulary
     with Largest() as chunked:
         made.per_token(lambda log_probs, _: log_probs.square().sum(1), hidden, targets).sum().backward()
     assert chunked.elements == 64 * vocabulary
