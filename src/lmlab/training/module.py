@@ -78,7 +78,11 @@ class LanguageModeling(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": factor, "interval": "step"}}
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        torch.manual_seed(step_seed(self.seed, batch_idx, self.global_rank))
+        # torch.manual_seed also writes down, with a stack trace, what to do once a GPU is used: 1 ms at every step.
+        seed = step_seed(self.seed, batch_idx, self.global_rank)
+        torch.default_generator.manual_seed(seed)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if not batch.fresh:

@@ -44,6 +44,19 @@ def test_fused_cross_entropy_is_torchs(monkeypatch, dtype, bias, smoothing, toke
         torch.testing.assert_close(one, other, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_predictions_small_enough_to_keep_give_the_same(monkeypatch, bias, smoothing):
+    made, hidden_ND, targets_N = case(bias=bias)
+    chunked = made.cross_entropy(hidden_ND, targets_N, smoothing)
+    monkeypatch.setattr(head, "KEPT_ELEMENTS", N * V)
+    kept = made.cross_entropy(hidden_ND, targets_N, smoothing)
+    assert type(chunked.grad_fn) is not type(kept.grad_fn)
+    torch.testing.assert_close(kept, chunked, rtol=1e-13, atol=0)
+    for one, other in zip(gradients(kept, made, hidden_ND), gradients(chunked, made, hidden_ND), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-13)
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_gradients_are_those_of_finite_differences(smoothing):
     made, hidden_ND, targets_N = case()

@@ -13,6 +13,9 @@ from torch.utils.checkpoint import checkpoint
 CHUNK_ELEMENTS = 3 << 22
 """Predictions (tokens times types) in a chunk: 48 MB in float32. Matrix products with fewer tokens are slower."""
 
+KEPT_ELEMENTS = 1 << 20
+"""Predictions (tokens times types) that are kept for the backward pass: 4 MB in float32 are not worth computing twice."""
+
 
 class Head(nn.Module, ABC):
     """Turns hidden vectors into log-probabilities; everything else here follows from that."""
@@ -28,16 +31,22 @@ class Head(nn.Module, ABC):
         """Tokens in a chunk."""
         return max(1, CHUNK_ELEMENTS // self.vocabulary)
 
-    def per_token(self, function: Callable[[Tensor, Tensor], Tensor], hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
-        """Return ``function(log_probs_nV, targets_n)`` [N], computed chunk by chunk and again in the backward pass.
+    def keeps(self, targets_N: Tensor) -> bool:
+        """Whether the predictions for so many targets may all be in memory."""
+        return len(targets_N) * self.vocabulary <= KEPT_ELEMENTS
 
-        Tokens whose target is negative get 0, with no gradient.
+    def per_token(self, function: Callable[[Tensor, Tensor], Tensor], hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
+        """Return ``function(log_probs_nV, targets_n)`` [N]; tokens whose target is negative get 0, with no gradient.
+
+        More predictions than may be kept are computed chunk by chunk, and again in the backward pass.
         """
 
         def of_chunk(hidden_nD: Tensor, targets_n: Tensor) -> Tensor:
             values_n = function(self.log_probs(hidden_nD), targets_n.clamp(min=0))
             return values_n.masked_fill(targets_n < 0, 0.0)
 
+        if self.keeps(targets_N):
+            return of_chunk(hidden_ND, targets_N)
         chunks = zip(hidden_ND.split(self.chunk), targets_N.split(self.chunk), strict=True)
         return torch.cat([checkpoint(of_chunk, *chunk, use_reentrant=False) for chunk in chunks])
 

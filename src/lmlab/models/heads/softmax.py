@@ -30,7 +30,7 @@ class Softmax(Head):
         return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
 
     def cross_entropy(self, hidden_ND: Tensor, targets_N: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        if not torch.is_grad_enabled():
+        if self.keeps(targets_N) or not torch.is_grad_enabled():
             return super().cross_entropy(hidden_ND, targets_N, label_smoothing)
         weight_VD, bias_V = self.linear.weight, self.linear.bias
         return linear_cross_entropy(hidden_ND, weight_VD, bias_V, targets_N, label_smoothing, self.chunk)
