@@ -14,7 +14,7 @@ CHUNK_ELEMENTS = 3 << 22
 """Predictions (tokens times types) in a chunk: 48 MB in float32. Matrix products with fewer tokens are slower."""
 
 KEPT_ELEMENTS = 1 << 20
-"""Predictions (tokens times types) that are kept for the backward pass: 4 MB in float32 are not worth computing twice."""
+"""Predictions (tokens times types) that are kept for the backward pass: 4 MB in float32 are not worth a second time."""
 
 
 class Head(nn.Module, ABC):

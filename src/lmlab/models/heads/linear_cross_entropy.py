@@ -56,9 +56,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         tokens, vocabulary = len(hidden_ND), len(weight_VD)
         dtype, wide = hidden_ND.dtype, torch.promote_types(hidden_ND.dtype, torch.float32)
         d_hidden_ND = torch.zeros_like(hidden_ND, dtype=wide) if wants_hidden else None
-        d_weight_VD = torch.zeros_like(weight_VD, dtype=wide) if wants_weight else None
+        d_weight_VD = torch.empty_like(weight_VD, dtype=wide) if wants_weight else None
         d_bias_V = torch.zeros_like(bias_V, dtype=wide) if wants_bias and bias_V is not None else None
         total = torch.zeros((), dtype=torch.float64, device=hidden_ND.device)
+        weights_N1 = (targets_N >= 0).to(wide)[:, None]  # of the tokens in the mean
+        weights_N1 /= weights_N1.sum().clamp(min=1)
         width = min(BLOCK, vocabulary) if hidden_ND.device.type == "cpu" else vocabulary
         blocks = [slice(first, min(first + width, vocabulary)) for first in range(0, vocabulary, width)]
         size = -(-tokens // max(1, -(-tokens // chunk)))  # as few chunks as allowed, of one size
@@ -68,7 +70,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, tokens, max(1, size)):
             part = slice(start, start + size)
             hidden_nD, targets_n = hidden_ND[part], targets_N[part].clamp(min=0)
-            scored_n1 = (targets_N[part, None] >= 0).to(wide)
+            weights_n1 = weights_N1[part]
             log_sums_nB = torch.empty(len(hidden_nD), len(blocks), dtype=wide, device=hidden_ND.device)
             for index, block in enumerate(blocks):
                 logits_nv = logits_Cv[: len(hidden_nD), : block.stop - block.start]
@@ -77,43 +79,44 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     logits_nv += bias_V[block]
                 log_sums_nB[:, index] = _softmax(logits_nv, out=probs_BCv[index][: len(hidden_nD)])
             normaliser_n1 = log_sums_nB.logsumexp(1, keepdim=True)
-            shares_nB = (log_sums_nB - normaliser_n1).exp() * scored_n1
+            shares_nB = (log_sums_nB - normaliser_n1).exp() * weights_n1
             truth_nD = _smoothed(weight_VD, targets_n, smoothing, wide)
             truth_n1 = (hidden_nD * truth_nD).sum(1, keepdim=True)
             if bias_V is not None:
                 truth_n1 += _smoothed(bias_V, targets_n, smoothing, wide)[:, None]
-            total += ((normaliser_n1 - truth_n1) * scored_n1).sum(dtype=torch.float64)
+            total += ((normaliser_n1 - truth_n1) * weights_n1).sum(dtype=torch.float64)
             for index, block in enumerate(blocks):
                 probs_nv, share_n1 = probs_BCv[index][: len(hidden_nD)], shares_nB[:, index, None]
                 if d_hidden_ND is not None:
                     d_hidden_ND[part] += share_n1 * (probs_nv @ weight_VD[block])
                 if d_weight_VD is not None and dtype == wide:
-                    d_weight_VD[block].addmm_(probs_nv.T, share_n1 * hidden_nD)
+                    d_weight_VD[block].addmm_(probs_nv.T, share_n1 * hidden_nD, beta=min(start, 1))
                 elif d_weight_VD is not None:
-                    d_weight_VD[block] += probs_nv.T @ (share_n1 * hidden_nD).to(dtype)
+                    product_vD = probs_nv.T @ (share_n1 * hidden_nD).to(dtype)
+                    d_weight_VD[block] = d_weight_VD[block] + product_vD if start else product_vD
                 if d_bias_V is not None:
                     d_bias_V[block] += (probs_nv.T @ share_n1.to(dtype))[:, 0]
             if d_hidden_ND is not None:
-                d_hidden_ND[part] -= scored_n1 * truth_nD
+                d_hidden_ND[part] -= weights_n1 * truth_nD
             if d_weight_VD is not None:
-                _subtract_truth(d_weight_VD, targets_n, scored_n1 * hidden_nD, smoothing)
+                _subtract_truth(d_weight_VD, targets_n, weights_n1 * hidden_nD, smoothing)
             if d_bias_V is not None:
-                _subtract_truth(d_bias_V, targets_n, scored_n1[:, 0], smoothing)
-        count = (targets_N >= 0).sum().clamp(min=1)
-        ctx.save_for_backward(d_hidden_ND, d_weight_VD, d_bias_V, count)
+                _subtract_truth(d_bias_V, targets_n, weights_n1[:, 0], smoothing)
+        ctx.save_for_backward(d_hidden_ND, d_weight_VD, d_bias_V)
         ctx.dtypes = [None if tensor is None else tensor.dtype for tensor in (hidden_ND, weight_VD, bias_V)]
-        return (total / count).to(wide)
+        return total.to(wide)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        *gradients, count = ctx.saved_tensors
-        scale = d_loss / count
-        scaled = [
-            None if gradient is None else (gradient * scale).to(dtype)
+        gradients = ctx.saved_tensors
+        if d_loss.device.type != "cpu" or d_loss != 1:  # asking a GPU would wait for it
+            gradients = [None if gradient is None else gradient * d_loss for gradient in gradients]
+        typed = [
+            None if gradient is None else gradient.to(dtype)
             for gradient, dtype in zip(gradients, ctx.dtypes, strict=True)
         ]
-        return (*scaled, None, None, None)
+        return (*typed, None, None, None)
 
 
 def _softmax(logits_nv: Tensor, out: Tensor) -> Tensor:
