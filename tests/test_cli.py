@@ -1,9 +1,13 @@
 """The command line, as a user meets it."""
 
+import contextlib
+import fcntl
 import json
 import os
+import struct
 import subprocess
 import sys
+import termios
 import textwrap
 
 import pytest
@@ -202,3 +206,23 @@ def test_a_run_from_asking_to_reproducing(lmlab, small, tmp_path):
     damaged = lmlab("generate", f"run={run.id}", check=False)
     assert damaged.returncode != 0
     assert "model.safetensors: the weights cannot be loaded" in damaged.stderr
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_bars_of_training_and_validation(small, tmp_path):
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    command = [sys.executable, "-m", "lmlab", "train", *small, "model=lstm", "progress=true", "logger=[]"]
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    environment |= {"LMLAB_OUTPUTS": str(tmp_path / "outputs"), "TERM": "xterm"}
+    shown = b""
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as run:
+        os.close(theirs)
+        with contextlib.suppress(OSError):  # what a terminal answers once nobody writes to it any more
+            while chunk := os.read(ours, 4096):
+                shown += chunk
+    os.close(ours)
+    text = shown.decode()
+    assert run.returncode == 0, text
+    for expected in ("10/10", "tokens/s", "validating", "bits/byte", "Run directory:"):
+        assert expected in text

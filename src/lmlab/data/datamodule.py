@@ -1,5 +1,6 @@
 """The LightningDataModule: batches as a pure function of seed, step and rank."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -69,6 +70,12 @@ class ValidationBatches(IterableDataset[Batch]):
         self.stream = data.corpus.tokens("validation")
         if data.validation_tokens is not None:
             self.stream = self.stream[: data.validation_tokens + 1]
+
+    def __len__(self) -> int:
+        trainer, order = self.data.trainer, self.data.order
+        assert trainer is not None
+        batches = math.ceil((len(self.stream) - 1) / (order.context * order.batch_size))
+        return len(range(trainer.global_rank, batches, trainer.world_size))
 
     def __iter__(self) -> Iterator[Batch]:
         trainer, order = self.data.trainer, self.data.order

@@ -1,0 +1,22 @@
+from types import SimpleNamespace
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmlab.data.datamodule import LanguageDataModule, ValidationBatches
+
+
+@given(st.integers(2, 400), st.integers(1, 20), st.integers(1, 5), st.integers(1, 4), st.none() | st.integers(1, 500))
+def test_the_ranks_validate_every_token_once_in_as_many_batches_as_announced(length, context, size, ranks, limit):
+    stream = np.arange(length)
+    corpus = SimpleNamespace(tokens=lambda split: stream)
+    data = LanguageDataModule(corpus, SimpleNamespace(context=context, batch_size=size), validation_tokens=limit)
+    scored = []
+    for rank in range(ranks):
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=ranks)
+        batches = ValidationBatches(data)
+        found = list(batches)
+        assert len(found) == len(batches)
+        scored += [int(token) for batch in found for token in batch.targets.flatten() if token >= 0]
+    assert sorted(scored) == list(range(1, length))[:limit]
