@@ -29,7 +29,7 @@ check: install  ## lint, formatting and types
 	@$(BIN)/mypy --no-error-summary
 
 test: check  ## everything that is checked before a change lands (under 10 minutes on 2 cores)
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2
 
 format: install  ## rewrite the sources in the project's format
 	@$(BIN)/ruff check --quiet --fix .

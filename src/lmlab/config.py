@@ -7,13 +7,14 @@ the parameters of what it names before anything is built. This module is the onl
 
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import json
 import sys
 import sysconfig
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Literal, Union
@@ -38,6 +39,24 @@ NOT_IDENTITY = (
     "callbacks.samples",
 )
 """Keys that cannot change a result, and so are no part of a run's identity."""
+
+OPTIONS = (
+    "lmlab.models.",
+    "lmlab.data.corpora.",
+    "lmlab.data.tokenizers.",
+    "lmlab.training.callbacks.",
+    "lmlab.training.loggers.",
+    "lmlab.training.objectives.",
+    "lmlab.training.optimizers.",
+    "lmlab.training.schedules",
+    "lmlab.training.trainer",
+)
+"""Where lmlab defines what a configuration may name."""
+
+_TORCH_BASES = frozenset(
+    {"torch.nn.modules.module.Module", "torch.optim.optimizer.Optimizer", "torch.optim.lr_scheduler.LRScheduler"}
+)
+_STDLIB = Path(sysconfig.get_path("stdlib")).resolve()
 
 _SUPPLIED = frozenset({"vocabulary", "context", "run", "folder", "tokenizer", "supplied"})
 """Parameters that the program supplies: a configuration need not give them."""
@@ -65,7 +84,7 @@ def canonical(composed: Any) -> Config:
 
 def identity(config: Config) -> str:
     """Return the ten-character id of the result that ``config`` asks for: a hash of all keys that can change it."""
-    relevant = json.loads(json.dumps(config))
+    relevant = json.loads(json.dumps(config), parse_float=_whole)
     for key in NOT_IDENTITY:
         *parents, last = key.split(".")
         node = relevant
@@ -74,6 +93,12 @@ def identity(config: Config) -> str:
         node.pop(last, None)
     text = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _whole(number: str) -> int | float:
+    """1e6 and 1_000_000 ask for the same."""
+    value = float(number)
+    return int(value) if value.is_integer() else value
 
 
 def differences(first: Config, second: Config, prefix: str = "") -> dict[str, tuple[Any, Any]]:
@@ -101,7 +126,7 @@ def build(node: Mapping[str, Any] | None, **supplied: Any) -> Any:
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    for target, _, where in _targets(node, ""):
+    for target, _, where in targets(node):
         resolve_target(target, where)
     try:
         return instantiate(dict(node), **supplied, _convert_="all")
@@ -118,7 +143,7 @@ def validate(config: Mapping[str, Any], path: str = "") -> None:
         UserError: a target that cannot be imported or may not be called, an unknown or missing parameter, or a value
             of the wrong type; the message names the dotted option.
     """
-    for target, node, where in _targets(config, path):
+    for target, node, where in targets(config, path):
         given = {key: value for key, value in node.items() if not (key.startswith("_") and key.endswith("_"))}
         # Whoever calls a partial completes it.
         supplied = None if node.get("_partial_") else _SUPPLIED
@@ -140,10 +165,11 @@ def check_arguments(
     Raises:
         UserError: naming the option, its value and what was expected.
     """
-    parameters = inspect.signature(function).parameters
+    parameters = named_parameters(function)
+    anything = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
     hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
     for key, value in given.items():
-        if key not in parameters:
+        if key not in parameters and not anything:
             raise UserError(f"{prefix}{key}: {function.__name__} has no such option{nearest(key, parameters)}")
         _check_type(value, hints.get(key, Any), f"{prefix}{key}")
     for key, parameter in parameters.items():
@@ -151,51 +177,91 @@ def check_arguments(
             raise UserError(f"{prefix}{key} has no value: {function.__name__} needs one")
 
 
-def _targets(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any], str]]:
-    """Yield (target, node, dotted path) for every node that has a ``_target_``, outermost first."""
+def named_parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The parameters of ``function`` that can be given by name, but for ``**kwargs``."""
+    parameters = inspect.signature(function).parameters
+    return {name: p for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+
+
+def accepted(node: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is ``offered`` and the target of ``node`` has a parameter for."""
+    wanted = named_parameters(resolve_target(node["_target_"], node["_target_"]))
+    return {name: value for name, value in offered.items() if name in wanted}
+
+
+def targets(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    """Yield (target, node, dotted path) for every node that has a ``_target_``, outermost first.
+
+    Raises:
+        UserError: a node gives arguments by position, which no signature names.
+    """
     if isinstance(node, Mapping):
+        if "_args_" in node:
+            raise UserError(f"{path}._args_: not allowed; give every argument by its name")
         if "_target_" in node:
-            yield node["_target_"], node, path
+            yield str(node["_target_"]), node, path
         for key, value in node.items():
-            yield from _targets(value, f"{path}.{key}" if path else str(key))
+            yield from targets(value, f"{path}.{key}" if path else str(key))
     elif isinstance(node, list):
         for index, value in enumerate(node):
-            yield from _targets(value, f"{path}.{index}")
+            yield from targets(value, f"{path}.{index}")
 
 
 def resolve_target(target: str, path: str) -> Callable[..., Any]:
     """Import what a ``_target_`` names, if it may be called.
 
-    Allowed are lmlab's own objects, objects defined in the user's own source files (outside the folders of the
-    interpreter and its packages), and classes of torch and torchmetrics. A run directory from a stranger can therefore
-    not name a function of the standard library or of another package.
+    Allowed are what lmlab offers as options (``OPTIONS``), torch's modules, optimizers and schedules, and what is
+    defined in the user's own source files, outside the folders of the interpreter and of installed packages. A run
+    directory from a stranger can therefore not name a function of the standard library or of another package, and
+    importing what may not be called is not even tried.
 
     Raises:
         UserError: it cannot be imported, is not callable, or is not allowed.
     """
+    refused = UserError(
+        f"{path}._target_={target}: not allowed; expected an option of lmlab, a module or optimizer of torch, or "
+        "something defined in your own source files"
+    )
+    module, _, name = target.rpartition(".")
+    package = target.partition(".")[0]
+    if package not in ("lmlab", "torch") and _is_library(package):
+        raise refused
     try:
-        module, _, name = target.rpartition(".")
         found = getattr(importlib.import_module(module), name)
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}._target_={target}: cannot be imported ({reason})") from error
     if not callable(found):
         raise UserError(f"{path}._target_={target}: expected a class or a function")
-    package = target.split(".")[0]
-    if package == "lmlab" or (package == "torch" and inspect.isclass(found)) or _is_users_own(found):
-        return typing.cast(Callable[..., Any], found)
-    raise UserError(
-        f"{path}._target_={target}: not allowed; expected something of lmlab, a class of torch, or your own source file"
-    )
+    # Where it is defined counts, not through which module it was reached.
+    defined = str(getattr(found, "__module__", None) or "")
+    package = defined.partition(".")[0]
+    if package == "lmlab":
+        allowed = defined.startswith(OPTIONS)
+    elif package == "torch":
+        bases = {f"{base.__module__}.{base.__name__}" for base in getattr(found, "__mro__", ())}
+        allowed = not bases.isdisjoint(_TORCH_BASES)
+    else:
+        allowed = not _is_library(defined)
+    if not allowed:
+        raise refused
+    return typing.cast(Callable[..., Any], found)
 
 
-def _is_users_own(found: Any) -> bool:
-    module = sys.modules.get(getattr(found, "__module__", None) or "")
-    file = getattr(module, "__file__", None)
-    if file is None:
-        return False
-    libraries = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")}
-    return not any(Path(file).resolve().is_relative_to(library) for library in libraries)
+def _is_library(module: str) -> bool:
+    """Whether a module is part of the interpreter or of an installed package, or cannot be found."""
+    try:
+        known = sys.modules.get(module)
+        spec = known.__spec__ if known is not None else importlib.util.find_spec(module)
+        file = getattr(known, "__file__", None) or (spec.origin if spec is not None else None)
+    except (ImportError, ValueError, AttributeError):
+        return True
+    if file is None and spec is not None and spec.submodule_search_locations:  # a folder without __init__.py
+        file = next(iter(spec.submodule_search_locations))
+    if file is None or not Path(file).exists():
+        return True  # built in, frozen or absent
+    place = Path(file).resolve()
+    return "site-packages" in place.parts or "dist-packages" in place.parts or place.is_relative_to(_STDLIB)
 
 
 def _check_type(value: Any, hint: Any, path: str) -> None:
@@ -213,9 +279,9 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, argument) for argument in arguments)
     if origin is Literal:
         return value in arguments and type(value) in {type(argument) for argument in arguments}
-    if origin in (list, tuple) or hint in (list, tuple):
+    if origin in (list, tuple, Sequence) or hint in (list, tuple, Sequence):
         return isinstance(value, list) and (not arguments or all(_fits(item, arguments[0]) for item in value))
-    if origin is dict or hint is dict:
+    if origin in (dict, Mapping) or hint in (dict, Mapping):
         return isinstance(value, Mapping)
     if hint is type(None):
         return value is None
@@ -227,7 +293,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, hint)
     if hint is Path:
         return isinstance(value, str)
-    return hint is Any
+    return not isinstance(hint, type) and origin is not Callable  # what else an annotation may say is not known here
 
 
 def _readable(hint: Any) -> str:
@@ -235,7 +301,7 @@ def _readable(hint: Any) -> str:
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) in (Union, types.UnionType):
         return " or ".join(_readable(argument) for argument in arguments)
-    if typing.get_origin(hint) in (list, tuple):
+    if typing.get_origin(hint) in (list, tuple, Sequence):
         return f"a list of {_readable(arguments[0])}" if arguments else "a list"
     if typing.get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, arguments))

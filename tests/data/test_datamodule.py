@@ -12,11 +12,13 @@ def test_the_ranks_validate_every_token_once_in_as_many_batches_as_announced(len
     stream = np.arange(length)
     corpus = SimpleNamespace(tokens=lambda split: stream)
     data = LanguageDataModule(corpus, SimpleNamespace(context=context, batch_size=size), validation_tokens=limit)
-    scored = []
+    scored, announced = [], set()
     for rank in range(ranks):
         data.trainer = SimpleNamespace(global_rank=rank, world_size=ranks)
         batches = ValidationBatches(data)
         found = list(batches)
         assert len(found) == len(batches)
+        announced.add(len(batches))
         scored += [int(token) for batch in found for token in batch.targets.flatten() if token >= 0]
+    assert len(announced) == 1, "no rank waits for another"
     assert sorted(scored) == list(range(1, length))[:limit]

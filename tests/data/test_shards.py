@@ -109,13 +109,13 @@ class TestCache:
         ]
         assert len({corpus.folder for corpus in variants}) == 4
         assert len({corpus.fingerprint for corpus in variants}) == 4
-        assert variants[0].tokenizer_fingerprint == variants[3].tokenizer_fingerprint
+        assert variants[0].describe()["tokenizer_fingerprint"] == variants[3].describe()["tokenizer_fingerprint"]
 
     def test_fitted_tokenizer_is_taken_as_it_is(self, tmp_path):
         words = Word()
         words.fit(["c b"])
         corpus = made(tmp_path, tokenizer=words)
-        assert corpus.tokenizer_fingerprint == words.fingerprint()
+        assert corpus.describe()["tokenizer_fingerprint"] == words.fingerprint()
         assert corpus.folder != made(tmp_path, tokenizer=Word()).folder
 
     def test_given_tokenizer_stays_unfitted(self, tmp_path):

@@ -3,16 +3,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmlab.errors import UserError
 from lmlab.models.state import (
     KeyValueCache,
     LanguageModelState,
     crop,
     detach,
-    from_plain,
+    leaves,
     select,
     size_in_bytes,
     tensors,
-    to_plain,
+    with_leaves,
 )
 
 
@@ -53,8 +54,9 @@ def test_bytes_are_counted():
 
 def test_a_state_survives_a_checkpoint(tmp_path):
     state = example()
-    torch.save(to_plain(state), tmp_path / "state.pt")
-    loaded = from_plain(torch.load(tmp_path / "state.pt", weights_only=True), torch.device("cpu"))
+    torch.save(leaves(state), tmp_path / "state.pt")
+    found = torch.load(tmp_path / "state.pt", weights_only=True)
+    loaded = with_leaves(example(batch=1, length=1), iter(found), torch.device("cpu"))
     torch.testing.assert_close(loaded, state, rtol=0, atol=0)
     assert type(loaded) is LanguageModelState and type(loaded.blocks[1][1]) is KeyValueCache
 
@@ -63,3 +65,8 @@ def test_a_state_survives_a_checkpoint(tmp_path):
 def test_an_empty_state_is_a_state(nothing):
     assert select(nothing, torch.tensor([0])) == crop(nothing, 1) == detach(nothing) == nothing
     assert size_in_bytes(nothing) == 0
+
+
+def test_what_is_no_state_is_refused():
+    with pytest.raises(UserError, match="holds a list: expected tensors, numbers and tuples"):
+        detach((torch.zeros(1), [torch.zeros(1)]))

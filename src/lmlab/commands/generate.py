@@ -42,7 +42,8 @@ def task(
     trained = load_trained(found, checkpoint, device)
     tokenizer = trained.tokenizer
     try:
-        prompt_BT = torch.tensor([[tokenizer.separator, *map(int, tokenizer.encode(prompt))]], device=device)
+        prompt_N = tokenizer.encode_prompt(prompt)
+        prompt_BT = torch.tensor([[tokenizer.separator, *map(int, prompt_N)]], device=device)
     except (UnicodeError, TypeError):
         raise UserError("prompt: is not valid UTF-8") from None
     started = time.perf_counter()
@@ -51,7 +52,7 @@ def task(
             results.say("", f"sample {number + 1}")
         sampler = Sampler(temperature, top_k, top_p, greedy, seed + number)
         sys.stdout.write(prompt)
-        stream = TextStream(tokenizer)
+        stream = TextStream(tokenizer, prompt_N)
         for token_B in generate(trained.model, prompt_BT, length, sampler, trained.context):
             sys.stdout.write(results.printable(stream.add(int(token_B))))
             sys.stdout.flush()
@@ -60,23 +61,39 @@ def task(
     print(f"({found.path.name}, {rate:,.0f} tokens/s)", file=sys.stderr)
 
 
-class TextStream:
-    """Turns tokens into text as they come, holding back a character until all of its bytes are there."""
+CONTEXT = 16
+"""Tokens before a new one that can have a part in how it reads: the bytes of a character, the word before it."""
 
-    def __init__(self, tokenizer: Any) -> None:
+
+class TextStream:
+    """Turns tokens into text as they come, holding back a character until all of its bytes are there.
+
+    Args:
+        prompt_N: what stands before them. A space between two words may be part of neither, so a token is decoded
+            together with some that precede it.
+    """
+
+    def __init__(self, tokenizer: Any, prompt_N: np.ndarray) -> None:
         self._tokenizer = tokenizer
-        self._tokens: list[int] = []
-        self._written = 0
+        self._tokens = [int(token) for token in prompt_N[-CONTEXT:]]
+        self._written = len(self._decode())
+
+    def _decode(self) -> str:
+        return str(self._tokenizer.decode(np.array(self._tokens, np.int64)))
 
     def add(self, token: int) -> str:
         """Return the text that ``token`` completes."""
         self._tokens.append(token)
-        text = self._tokenizer.decode(np.array(self._tokens))
+        text = self._decode()
         if text.endswith("\N{REPLACEMENT CHARACTER}"):
             return ""
-        new, self._written = text[self._written :], len(text)
+        new = text[self._written :]
+        if len(self._tokens) > 2 * CONTEXT:  # all of it has been written: what is long past need not be kept
+            del self._tokens[:-CONTEXT]
+            text = self._decode()
+        self._written = len(text)
         return new
 
     def rest(self) -> str:
         """Return what was held back, once no more tokens follow."""
-        return str(self._tokenizer.decode(np.array(self._tokens)))[self._written :]
+        return self._decode()[self._written :]

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from lmlab.data.windows import EvaluationBatch
 
 
 @dataclass
@@ -21,3 +24,8 @@ class Batch:
     targets: Tensor
     fresh: bool = True
     state: Any = None
+
+
+def as_batch(batch: EvaluationBatch) -> Batch:
+    """An evaluation batch as tensors."""
+    return Batch(torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets))

@@ -1,17 +1,17 @@
 """The LightningDataModule: batches as a pure function of seed, step and rank."""
 
+import itertools
 import math
 from collections.abc import Iterator
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from lmlab.data.batch import Batch
+from lmlab.data.batch import Batch, as_batch
 from lmlab.data.order import TrainingOrder
 from lmlab.data.shards import TokenizedCorpus
-from lmlab.data.windows import EvaluationBatch, fixed_windows
+from lmlab.data.windows import NOTHING, fixed_windows
 
 
 class LanguageDataModule(pl.LightningDataModule):
@@ -63,7 +63,11 @@ class TrainingBatches(IterableDataset[Batch]):
 
 
 class ValidationBatches(IterableDataset[Batch]):
-    """This rank's share of the validation windows: every ``world_size``-th batch."""
+    """This rank's share of the validation windows: every ``world_size``-th batch.
+
+    All ranks have the same number of batches, so that none waits for another: one in which nothing is scored may be the
+    last.
+    """
 
     def __init__(self, data: LanguageDataModule) -> None:
         self.data = data
@@ -75,16 +79,12 @@ class ValidationBatches(IterableDataset[Batch]):
         trainer, order = self.data.trainer, self.data.order
         assert trainer is not None
         batches = math.ceil((len(self.stream) - 1) / (order.context * order.batch_size))
-        return len(range(trainer.global_rank, batches, trainer.world_size))
+        return math.ceil(batches / trainer.world_size)
 
     def __iter__(self) -> Iterator[Batch]:
         trainer, order = self.data.trainer, self.data.order
         assert trainer is not None
-        for index, batch in enumerate(fixed_windows(self.stream, order.context, order.batch_size)):
-            if index % trainer.world_size == trainer.global_rank:
-                yield as_batch(batch)
-
-
-def as_batch(batch: EvaluationBatch) -> Batch:
-    """An evaluation batch as tensors."""
-    return Batch(torch.from_numpy(np.asarray(batch.inputs)), torch.from_numpy(np.asarray(batch.targets)))
+        batches = fixed_windows(self.stream, order.context, order.batch_size)
+        own = itertools.islice(batches, trainer.global_rank, None, trainer.world_size)
+        for batch in itertools.islice(itertools.chain(own, itertools.repeat(NOTHING)), len(self)):
+            yield as_batch(batch)

@@ -32,17 +32,15 @@ class TokenizedCorpus:
         splits: the splits that it has.
         tokenizer: the fitted tokenizer.
         fingerprint: SHA-256, in hexadecimal, of all token ids and the tokenizer: equal exactly when results compare.
-        tokenizer_fingerprint: SHA-256 of the fitted tokenizer.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: type[Tokenizer]) -> None:
         self.folder = folder
         self._meta: dict[str, Any] = json.loads((folder / _META).read_text(encoding="utf-8"))
         self.name: str = self._meta["name"]
         self.splits: tuple[str, ...] = tuple(self._meta["splits"])
-        self.tokenizer: Tokenizer = load_tokenizer(folder)
+        self.tokenizer: Tokenizer = load_tokenizer(folder, kind)
         self.fingerprint: str = self._meta["fingerprint"]
-        self.tokenizer_fingerprint: str = self._meta["tokenizer_fingerprint"]
 
     def tokens(self, split: str) -> np.ndarray:
         """Return the memory-mapped ids [1 + N] of a split: the separator and a document, for each document in turn.
@@ -96,7 +94,7 @@ def prepare(
         key = f"{corpus.name}-{_key(corpus, tokenizer)[:16]}"
         folder = cache / key
         with _locked(cache / f".{key}.lock"):
-            prepared = _open_whole(folder)
+            prepared = _open_whole(folder, type(tokenizer))
             if prepared is None:
                 temporary = cache / f".{key}.tmp"
                 shutil.rmtree(folder, ignore_errors=True)
@@ -108,7 +106,7 @@ def prepare(
                     temporary.rename(folder)
                 finally:
                     shutil.rmtree(temporary, ignore_errors=True)
-                prepared = TokenizedCorpus(folder)
+                prepared = TokenizedCorpus(folder, type(tokenizer))
             return prepared
     except OSError as error:
         raise UserError(f"paths.cache={cache}: cannot prepare {corpus.name} there ({error})") from error
@@ -180,10 +178,10 @@ def _dtype(tokenizer: Tokenizer) -> np.dtype[Any]:
     return np.dtype("<u2" if tokenizer.size <= 1 << 16 else "<u4")
 
 
-def _open_whole(folder: Path) -> TokenizedCorpus | None:
+def _open_whole(folder: Path, kind: type[Tokenizer]) -> TokenizedCorpus | None:
     """Return the corpus in ``folder``, or ``None`` where that is absent or damaged."""
     try:
-        corpus = TokenizedCorpus(folder)
+        corpus = TokenizedCorpus(folder, kind)
         expected = {split: (1 + corpus.count(split)) * _dtype(corpus.tokenizer).itemsize for split in corpus.splits}
         sizes = {split: (folder / f"{split}.bin").stat().st_size for split in corpus.splits}
     except (OSError, ValueError, KeyError):

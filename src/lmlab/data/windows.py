@@ -30,6 +30,10 @@ class EvaluationBatch:
     continues: bool = False
 
 
+NOTHING = EvaluationBatch(np.zeros((1, 1), np.int64), np.full((1, 1), NOT_SCORED, np.int64))
+"""A batch in which nothing is scored."""
+
+
 def fixed_windows(tokens: np.ndarray, context: int, batch_size: int) -> Iterator[EvaluationBatch]:
     """Disjoint windows of ``context`` tokens, each read from an empty state; the last may be shorter."""
     return sliding_windows(tokens, context, context, batch_size)

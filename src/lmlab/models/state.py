@@ -4,11 +4,13 @@ A state is a nested structure of tuples, named tuples, tensors, numbers and ``No
 dimension of every tensor is the batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from lmlab.errors import UserError
 
 
 class LanguageModelState(NamedTuple):
@@ -26,13 +28,22 @@ class KeyValueCache(NamedTuple):
 
 
 def map_tensors(function: Callable[[Tensor], Any], state: Any) -> Any:
-    """Return ``state`` with ``function`` applied to every tensor."""
+    """Return ``state`` with ``function`` applied to every tensor.
+
+    Raises:
+        UserError: something in it is neither a tensor, a number, ``None`` nor a tuple of such things.
+    """
     if isinstance(state, Tensor):
         return function(state)
     if isinstance(state, tuple):
-        parts = [map_tensors(function, part) for part in state]
-        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
-    return state
+        return _like(state, [map_tensors(function, part) for part in state])
+    if state is None or isinstance(state, (int, float)):
+        return state
+    raise UserError(f"a mixer's state holds a {type(state).__name__}: expected tensors, numbers and tuples of them")
+
+
+def _like(state: tuple[Any, ...], parts: list[Any]) -> Any:
+    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
 
 
 def tensors(state: Any) -> list[Tensor]:
@@ -63,28 +74,20 @@ def crop(state: Any, length: int) -> Any:
         first = max(0, state.keys.shape[2] - length)
         return KeyValueCache(state.keys[:, :, first:], state.values[:, :, first:])
     if isinstance(state, tuple):
-        parts = [crop(part, length) for part in state]
-        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+        return _like(state, [crop(part, length) for part in state])
     return state
 
 
-_KINDS = {kind.__name__: kind for kind in (LanguageModelState, KeyValueCache)}
-
-
-def to_plain(state: Any) -> Any:
-    """Return ``state`` as lists, dicts and CPU tensors, which a checkpoint may hold."""
-    if isinstance(state, Tensor):
-        return state.cpu()
+def leaves(state: Any) -> list[Any]:
+    """Return the tensors (on the CPU) and numbers of ``state`` in order: what a checkpoint may hold."""
     if isinstance(state, tuple):
-        return {"kind": type(state).__name__, "parts": [to_plain(part) for part in state]}
-    return state
+        return [leaf for part in state for leaf in leaves(part)]
+    return [state.cpu() if isinstance(state, Tensor) else state]
 
 
-def from_plain(plain: Any, device: torch.device) -> Any:
-    """Undo :func:`to_plain`."""
-    if isinstance(plain, Tensor):
-        return plain.to(device)
-    if isinstance(plain, dict):
-        parts = [from_plain(part, device) for part in plain["parts"]]
-        return _KINDS[plain["kind"]](*parts) if plain["kind"] in _KINDS else tuple(parts)
-    return plain
+def with_leaves(state: Any, found: Iterator[Any], device: torch.device) -> Any:
+    """Undo :func:`leaves`: return a state built as ``state`` is, with the leaves ``found``, on ``device``."""
+    if isinstance(state, tuple):
+        return _like(state, [with_leaves(part, found, device) for part in state])
+    leaf = next(found)
+    return leaf.to(device) if isinstance(leaf, Tensor) else leaf

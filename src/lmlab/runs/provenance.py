@@ -6,13 +6,12 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lmlab.config import CONF, Config
+from lmlab.config import CONF, Config, targets
 
 PACKAGE = Path(__file__).parents[1]
 PACKAGES = (
@@ -54,7 +53,7 @@ def _package_hash() -> str:
 def code_fingerprint(config: Config) -> str:
     """SHA-256 over lmlab's own source and over the user's source files that the configuration's targets name."""
     digest = hashlib.sha256(_package_hash().encode())
-    for module in sorted({target.rpartition(".")[0] for target in _targets(config)}):
+    for module in sorted({target.rpartition(".")[0] for target, _, _ in targets(config)}):
         if module.split(".")[0] in ("lmlab", "torch"):
             continue
         try:
@@ -66,27 +65,17 @@ def code_fingerprint(config: Config) -> str:
     return digest.hexdigest()[:16]
 
 
-def _targets(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if isinstance(node.get("_target_"), str):
-            yield node["_target_"]
-        node = list(node.values())
-    if isinstance(node, list):
-        for value in node:
-            yield from _targets(value)
-
-
 def git_state() -> tuple[dict[str, Any] | None, str]:
     """Return ({commit, branch, dirty}, uncommitted diff) of the checkout lmlab runs from; (None, "") outside one."""
 
-    def git(*arguments: str) -> str | None:
+    def git(*arguments: str, fine: tuple[int, ...] = (0,)) -> str | None:
         try:
             done = subprocess.run(
                 ["git", "-C", str(CONF), *arguments], capture_output=True, text=True, timeout=20, errors="replace"
             )
         except (OSError, subprocess.TimeoutExpired):
             return None
-        return done.stdout if done.returncode == 0 else None
+        return done.stdout if done.returncode in fine else None
 
     tracked = git("ls-files", "--error-unmatch", "train.yaml")
     commit = git("rev-parse", "HEAD")
@@ -94,6 +83,8 @@ def git_state() -> tuple[dict[str, Any] | None, str]:
         return None, ""
     top = (git("rev-parse", "--show-toplevel") or "").strip()
     diff = git("-C", top, "diff", "HEAD") or ""
+    for new in (git("-C", top, "ls-files", "--others", "--exclude-standard", "*.py", "*.yaml") or "").splitlines():
+        diff += git("-C", top, "diff", "--no-index", "/dev/null", new, fine=(1,)) or ""
     state = {
         "commit": commit.strip(),
         "branch": (git("rev-parse", "--abbrev-ref", "HEAD") or "").strip(),

@@ -14,6 +14,11 @@ from lmlab.config import Config, identity
 from lmlab.errors import UserError
 from lmlab.runs.files import write_json, write_text
 
+LAST = "last.ckpt"
+"""In ``checkpoints/``: the state from which training goes on."""
+BEST = "best.safetensors"
+"""In ``checkpoints/``: the weights of the best validation."""
+
 Status = Literal["created", "running", "finished", "failed", "interrupted"]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lmlab.data.datamodule import as_batch
+from lmlab.data.batch import as_batch
 from lmlab.data.windows import EvaluationBatch, fixed_windows, sliding_windows
 from lmlab.data.windows import streams as streams_of
 from lmlab.errors import UserError, nearest
@@ -93,8 +93,8 @@ def _with_state(
     state = None
     for chunk in chunks:
         batch = as_batch(chunk)
-        length = batch.tokens.shape[1]
-        ended = state is not None and model.max_positions is not None and state.position + length > model.max_positions
+        # The full length of a chunk, so that it does not depend on the other parts in the batch when states end.
+        ended = state is not None and model.max_positions is not None and state.position + context > model.max_positions
         hidden_BTD, state = model(batch.tokens.to(device), state if chunk.continues and not ended else None)
         state = model_state.crop(state, context)
         yield hidden_BTD, batch.targets

@@ -2,20 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model
 
-from lmlab.config import Config, build, validate
+from lmlab.config import Config, build, resolve_target, validate
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
-from lmlab.runs.run import Run
-from lmlab.training.callbacks.checkpoint import BEST
-
-Which = Literal["final", "best"]
+from lmlab.runs.run import BEST, Run
 
 
 @dataclass(frozen=True)
@@ -44,8 +41,9 @@ def load_trained(run: Run, which: str = "final", device: str = "cpu") -> Trained
     if not path.exists():
         raise UserError(f"{run.path}: there are no {which} weights, the run is {run.status}; lmlab train finishes it")
     config = run.config
-    validate(config["model"], "model")
-    tokenizer = load_tokenizer(run.tokenizer)
+    for section in ("model", "data", "tokenizer"):
+        validate(config[section], section)
+    tokenizer = load_tokenizer(run.tokenizer, cast(Any, resolve_target(config["tokenizer"]["_target_"], "tokenizer")))
     context = config["batch"]["context"]
     with torch.device(device):
         model = build(config["model"], vocabulary=tokenizer.size, context=context)

@@ -65,6 +65,7 @@ class LanguageModeling(pl.LightningModule):
         self.log_every = log_every
         self.carry_state = carry_state
         self.carried: Any = None
+        self._resumed_leaves: list[Any] | None = None
         self.validated_step = 0
         self.latest: dict[str, float] = {}
         """The newest value of every metric, for whoever shows progress."""
@@ -76,6 +77,13 @@ class LanguageModeling(pl.LightningModule):
         optimizer = self.make_optimizer(self.model)
         factor = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule(step, self.total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": factor, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        if self._resumed_leaves is not None:
+            with torch.no_grad():
+                _, fresh = self.model(torch.zeros(1, 1, dtype=torch.int64, device=self.device), None)
+            self.carried = model_state.with_leaves(fresh, iter(self._resumed_leaves), self.device)
+            self._resumed_leaves = None
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # torch.manual_seed also writes down, with a stack trace, what to do once a GPU is used: 1 ms at every step.
@@ -90,6 +98,7 @@ class LanguageModeling(pl.LightningModule):
         loss, logs = self.objective(self.model, batch)
         if self.carry_state:
             self.carried = model_state.detach(batch.state)
+        batch.state = None  # key-value caches would live on until the next batch
         for name, value in logs.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         return loss
@@ -100,9 +109,17 @@ class LanguageModeling(pl.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        limit = float("inf") if gradient_clip_val is None else gradient_clip_val
-        if gradient_clip_val is not None or self.logs_at(self.global_step + 1):
-            self._sums["gradient_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        if gradient_clip_val is None and not self.logs_at(self.global_step + 1):
+            return
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            scaler.unscale_(optimizer)  # fused optimizers would do it in their step, after the clipping
+        parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        self._sums["gradient_norm"] = norm
+        # A GPU clips without looking, because looking would mean waiting for it.
+        if gradient_clip_val is not None and (norm.device.type != "cpu" or not norm <= gradient_clip_val):
+            torch.nn.utils.clip_grads_with_norm_(parameters, float(gradient_clip_val), norm)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         accumulate = self.trainer.accumulate_grad_batches
@@ -147,8 +164,6 @@ class LanguageModeling(pl.LightningModule):
         self.validation_metrics.update(*scores)
 
     def on_validation_epoch_end(self) -> None:
-        if self.trainer.sanity_checking:
-            return
         values = self.validation_metrics.compute()
         self.validation_metrics.reset()
         self.validated_step = self.global_step
@@ -159,15 +174,15 @@ class LanguageModeling(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["validated_step"] = self.validated_step
         checkpoint["latest"] = dict(self.latest)
-        states: list[Any] = [model_state.to_plain(self.carried)]
+        states: list[Any] = [model_state.leaves(self.carried)]
         if self.trainer.world_size > 1:
             states = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(states, model_state.to_plain(self.carried))
+            torch.distributed.all_gather_object(states, model_state.leaves(self.carried))
         checkpoint["carried_states"] = states
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.validated_step = checkpoint["validated_step"]
         self.latest = checkpoint["latest"]
         states = checkpoint["carried_states"]
-        if len(states) == self.trainer.world_size:
-            self.carried = model_state.from_plain(states[self.global_rank], self.device)
+        if self.carry_state and len(states) == self.trainer.world_size:
+            self._resumed_leaves = states[self.global_rank]  # the device is known once training starts

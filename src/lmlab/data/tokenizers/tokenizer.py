@@ -5,11 +5,11 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from lmlab.errors import UserError, nearest
+from lmlab.errors import UserError
 
 _FILE = "tokenizer.json"
 
@@ -19,15 +19,7 @@ class Tokenizer(ABC):
 
     A new tokenizer is one file: a direct subclass with the abstract methods below. Everything that its output depends
     on is in ``state()``, which is plain JSON: loading one runs no code of the file's.
-
-    Attributes:
-        classes: every tokenizer class that was imported, by name.
     """
-
-    classes: ClassVar[dict[str, type["Tokenizer"]]] = {}
-
-    def __init_subclass__(cls) -> None:
-        Tokenizer.classes[cls.__name__] = cls
 
     @property
     @abstractmethod
@@ -55,6 +47,10 @@ class Tokenizer(ABC):
     @abstractmethod
     def encode(self, document: str) -> np.ndarray:
         """Return the ids [N] int32 of a text."""
+
+    def encode_prompt(self, prompt: str) -> np.ndarray:
+        """Return the ids [N] int32 of a text that goes on: without an end that ``encode`` might put behind it."""
+        return self.encode(prompt)
 
     @abstractmethod
     def decode(self, ids: np.ndarray) -> str:
@@ -89,11 +85,11 @@ class Tokenizer(ABC):
         return json.dumps({"class": type(self).__name__, **self.state()}, sort_keys=True, ensure_ascii=False)
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """Return the tokenizer that was saved in ``folder``.
+def load_tokenizer(folder: Path, kind: type[Tokenizer]) -> Tokenizer:
+    """Return the tokenizer of class ``kind`` that was saved in ``folder``.
 
     Raises:
-        UserError: there is none, it cannot be read, or its class is unknown.
+        UserError: there is none, it cannot be read, or it is of another class.
     """
     path = folder / _FILE
     try:
@@ -103,6 +99,6 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         raise UserError(f"{folder} holds no {_FILE}") from error
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} is not a saved tokenizer ({error})") from error
-    if name not in Tokenizer.classes:
-        raise UserError(f"{path}: unknown tokenizer '{name}'{nearest(name, Tokenizer.classes)}")
-    return Tokenizer.classes[name].from_state(state)
+    if name != kind.__name__:
+        raise UserError(f"{path}: holds a tokenizer of class {name}, not {kind.__name__}")
+    return kind.from_state(state)

@@ -58,6 +58,10 @@ class Word(Tokenizer):
         words = _words(document)
         return np.fromiter((self._ids.get(word, 0) for word in words), np.int32, len(words))
 
+    def encode_prompt(self, prompt: str) -> np.ndarray:
+        ids = self.encode(prompt)
+        return ids if prompt.endswith("\n") else ids[:-1]
+
     def unknown(self, document: str) -> int:
         """Return how many tokens are ``<unk>``, those that the text itself spells so included."""
         return int((self.encode(document) == 0).sum())

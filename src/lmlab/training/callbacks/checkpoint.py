@@ -10,9 +10,7 @@ from safetensors.torch import save_model
 
 from lmlab.errors import UserError
 from lmlab.runs.files import write_whole
-
-LAST = "last.ckpt"
-BEST = "best.safetensors"
+from lmlab.runs.run import BEST, LAST
 
 
 class Checkpoint(pl.Callback):
@@ -62,7 +60,7 @@ class Checkpoint(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         loss = float(trainer.callback_metrics.get("validation/loss", math.nan))
-        if not trainer.sanity_checking and loss < self.best:
+        if loss < self.best:
             self.best = loss
             self._save_best(pl_module.model)
 

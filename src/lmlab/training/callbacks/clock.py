@@ -1,4 +1,4 @@
-"""How long the training itself took, over all attempts, without validation and start-up."""
+"""How long the training itself took, over all attempts, without start-up, validation and samples."""
 
 import time
 from typing import Any, cast
@@ -9,7 +9,10 @@ from lmlab.training.module import LanguageModeling
 
 
 class Clock(pl.Callback):
-    """Adds up seconds spent in training steps; goes on where a resumed run's checkpoint left it."""
+    """Adds up seconds spent in training steps; goes on where a resumed run's checkpoint left it.
+
+    First in the list of callbacks: what others do at a validation, and at the end, is no part of it.
+    """
 
     def __init__(self) -> None:
         self._before = 0.0
@@ -26,15 +29,14 @@ class Clock(pl.Callback):
     def _go_on(self) -> None:
         self._since = time.perf_counter()
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._go_on()
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self._since is None:
+            self._go_on()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._pause()
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.state.fn == "fit":
-            self._go_on()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._pause()

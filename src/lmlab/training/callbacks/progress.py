@@ -76,7 +76,7 @@ class Progress(pl.Callback):
         return ", ".join(parts)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._bars and not trainer.sanity_checking:
+        if self._bars:
             total = sum(trainer.num_val_batches) if isinstance(trainer.num_val_batches, list) else None
             self._validating = self._bars.add_task("  validating", total=total, text="")
 
@@ -89,11 +89,11 @@ class Progress(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self._bars and not trainer.sanity_checking:
+        if self._bars:
             self._bars.update(self._validating, completed=batch_idx + 1)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._bars and not trainer.sanity_checking:
+        if self._bars:
             self._bars.remove_task(self._validating)
             self._bars.update(self._training, text=self.describe(trainer, pl_module))
 

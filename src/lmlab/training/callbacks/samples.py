@@ -37,8 +37,6 @@ class Samples(pl.Callback):
 
     @rank_zero_only
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.sanity_checking:
-            return
         module = cast(LanguageModeling, pl_module)
         row = {"step": module.global_step, "tokens": module.tokens_seen, "text": self.sample(module)}
         with self.run.samples.open("a", encoding="utf-8") as file:
@@ -51,9 +49,11 @@ class Samples(pl.Callback):
         """Return the prompt and its continuation."""
         was_training = module.model.training
         module.model.eval()
-        prompt = [self.tokenizer.separator, *map(int, self.tokenizer.encode(self.prompt))]
-        prompt_BT = torch.tensor([prompt], device=module.device)
+        prompt = self.tokenizer.encode_prompt(self.prompt)
+        prompt_BT = torch.tensor([[self.tokenizer.separator, *map(int, prompt)]], device=module.device)
         sampler = Sampler(self.temperature, seed=module.seed)
         drawn = [int(token) for token in generate(module.model, prompt_BT, self.length, sampler, self.context)]
         module.model.train(was_training)
-        return self.prompt + self.tokenizer.decode(np.array(drawn))
+        # Decoded together, because a space between two words may be part of neither.
+        continued = self.tokenizer.decode(np.concatenate([prompt, np.array(drawn, prompt.dtype)]))
+        return self.prompt + continued[len(self.tokenizer.decode(prompt)) :]
