@@ -11,6 +11,7 @@ import termios
 import textwrap
 
 import pytest
+import yaml
 
 from lmlab.cli import COMMANDS
 from lmlab.runs.lookup import all_runs
@@ -34,6 +35,14 @@ def test_help_and_cfg_answer_without_torch(command, flag, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "paths:" in done.stdout
     assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+@pytest.mark.parametrize(
+    "prompt", ["def main():", "Hello, world", "don't", "5", "", "[x]", "a=b {c} \\\\ d", '"quoted']
+)
+def test_a_prompt_is_what_was_typed(lmlab, prompt):
+    shown = lmlab("generate", "run=x", f"prompt={prompt}", "--cfg", "job").stdout
+    assert yaml.safe_load(shown)["prompt"] == prompt
 
 
 def test_the_overview_names_every_command(lmlab):
@@ -60,6 +69,7 @@ def test_the_overview_names_every_command(lmlab):
         ),
         (["train", "budget.tokens=-5"], "budget.tokens=-5: expected a whole number of at least 1"),
         (["train", "batch.size=2.5"], "batch.size=2.5: expected a whole number"),
+        (["train", "trainer.gradient_clip=0"], "trainer.gradient_clip=0: expected a number above 0, or null"),
         (["train", "trainer.devices=0"], "trainer.devices=0: expected at least 1"),
         (["train", "trainer.devices=3"], "batch.size=16: not divisible by trainer.devices=3"),
         (["train", "trainer.precision=8-true"], "trainer.precision=8-true: unknown value"),

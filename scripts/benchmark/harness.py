@@ -30,7 +30,7 @@ from lmlab.training import callbacks
 from lmlab.training.preflight import build_model, open_corpus
 from lmlab.training.settings import Settings
 from lmlab.training.trainer import set_threads
-from lmlab.training.worker import build_loggers, make_data, make_module, make_trainer
+from lmlab.training.worker import build_callbacks, build_loggers, make_data, make_module, make_trainer
 
 SKIPPED = 3
 """Steps at the start of every block that are not counted."""
@@ -93,7 +93,8 @@ class Ours:
         config = self.config | {"budget": {"tokens": (steps + 1) * self.settings.tokens_per_step}}
         settings = Settings.of(config)
         times = StepTimes()
-        trainer = make_trainer(run, config, settings, self.corpus, callbacks.Clock(), build_loggers(run, config))
+        watching = [callbacks.Clock(), *build_callbacks(run, config, self.corpus)]
+        trainer = make_trainer(run, config, settings, watching, build_loggers(run, config))
         trainer.callbacks.append(times)  # type: ignore[attr-defined]
         trainer.limit_val_batches = 0
         module = make_module(config, settings, self.corpus, self.model)

@@ -14,6 +14,9 @@ COMMANDS = {
     "runs": "list the runs in the outputs folder",
 }
 
+TEXTS = ("prompt", "callbacks.samples.prompt")
+"""Options whose values are text, whatever characters are in it."""
+
 
 def main() -> None:
     """Entry point of the ``lmlab`` program and of ``python -m lmlab``."""
@@ -38,7 +41,7 @@ def main() -> None:
     # A user's own modules lie where they work; behind everything else, so that they can shadow nothing.
     sys.path.append(str(Path.cwd()))
     # Hydra's parser wants its flags in one place; people write them anywhere.
-    words = sys.argv[1:]
+    words = [_quoted(word) for word in sys.argv[1:]]
     sys.argv[1:] = [word for word in words if not _is_override(word)] + [word for word in words if _is_override(word)]
     trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
@@ -52,7 +55,16 @@ def main() -> None:
 
 
 def _is_override(word: str) -> bool:
-    return word[0] in "+~" or ("=" in word and word[0] != "-")
+    return word[:1] in ("+", "~") or ("=" in word and word[0] != "-")
+
+
+def _quoted(word: str) -> str:
+    """A text option's value in quotes: what a user means by prompt="a, b" is no list to choose from."""
+    key, _, value = word.partition("=")
+    if key.lstrip("+") not in TEXTS or (len(value) > 1 and value[0] == value[-1] and value[0] in "'\""):
+        return word
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{escaped}'"
 
 
 def _overview() -> None:

@@ -45,11 +45,15 @@ def run_app(command: str) -> None:
         app()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, command)) from error
-    if refused:
-        raise refused[0]
+    except OSError as error:  # Hydra's own files
+        raise UserError(f"paths.outputs: cannot be written ({error})") from error
     finish = getattr(sys.modules.get(f"lmlab.commands.{command}"), "finish", None)
-    if finish is not None:
-        finish()
+    try:
+        if finish is not None:
+            finish()
+    finally:
+        if refused:  # several jobs of a sweep may have been
+            raise refused[0] if len(refused) == 1 else UserError("\n".join(dict.fromkeys(map(str, refused))))
 
 
 def explain(error: Exception, command: str) -> str:

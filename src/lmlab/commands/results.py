@@ -125,12 +125,15 @@ def cells(row: Mapping[str, Any]) -> dict[str, str]:
 
 def show_side_by_side(runs: Sequence[Run]) -> None:
     """Print runs as a table, best first, with what differs between their configurations, samples and paths."""
-    runs = sorted(dict.fromkeys(runs), key=lambda run: summary(run)["bits_per_byte"] or math.inf)
+    runs = sorted(dict.fromkeys(runs), key=lambda run: _for_order(summary(run)["bits_per_byte"]))
     if not runs:
         return
     configs = [run.config for run in runs]
     varied = sorted({key for config in configs[1:] for key in differences(configs[0], config)})
-    shown = [key for key in varied if key.split(".")[0] not in ("paths", "name", "logger", "model", "tags", "rerun")]
+    shown = [key for key in varied if key.split(".")[0] not in ("paths", "name", "logger", "tags", "rerun")]
+    if len({run.manifest["choices"].get("model") for run in runs}) > 1:  # the run's name says which; their parts differ
+        shown = [key for key in shown if not key.startswith("model.") or all(_has(config, key) for config in configs)]
+        shown = [key for key in shown if not key.endswith("_target_")]
     rows = []
     for run, config in zip(runs, configs, strict=True):
         row = summary(run)
@@ -174,11 +177,7 @@ def show(run: Run) -> float:
     say(f"\nRun directory: {run.path}")
     if (run.path / "wandb.json").exists():
         place = json.loads((run.path / "wandb.json").read_text())
-        say(
-            f"W&B: {place['url']}"
-            if "url" in place
-            else f"W&B (offline): wandb sync {place.get('folder', run.path / 'wandb')}"
-        )
+        say(f"W&B: {place['url']}" if "url" in place else f"W&B (offline): wandb sync {run.path}/wandb/offline-run-*")
     say(f'Next: lmlab generate run={short} prompt="..."   lmlab evaluate run={short}   lmlab runs')
     return loss_of(run)
 
@@ -196,8 +195,18 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
+def _for_order(value: float | None) -> float:
+    """What a run that diverged, or has no such metric, is sorted by: last."""
+    return value if value is not None and math.isfinite(value) else math.inf
+
+
 def _at(config: Config, dotted: str) -> Any:
     node: Any = config
     for part in dotted.split("."):
         node = node.get(part) if isinstance(node, dict) else None
     return node
+
+
+def _has(config: Config, dotted: str) -> bool:
+    """Whether a value other than null is there."""
+    return _at(config, dotted) is not None

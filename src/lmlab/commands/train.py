@@ -43,6 +43,8 @@ def task(
 ) -> float:
     """Train, or return the recorded result; the value is the final validation loss (nan for a job that failed)."""
     config = dict(locals())
+    if "paths" in data:  # the same words mean other files elsewhere
+        config["data"] = data | {"paths": _absolute(data["paths"])}
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
         return results.show(compute(config, rerun=rerun, choices=_choices()))
@@ -74,6 +76,12 @@ def finish() -> None:
         sys.exit(1)
 
 
+def _absolute(paths: Any) -> Any:
+    if isinstance(paths, list):
+        return [_absolute(path) for path in paths]
+    return str(Path(paths).expanduser().absolute()) if isinstance(paths, str) else paths
+
+
 def _choices() -> dict[str, str]:
     """The options chosen of every group, to find runs by."""
     chosen = HydraConfig.get().runtime.choices
@@ -103,12 +111,14 @@ def compute(
     from lmlab.training.preflight import check
 
     corpus = check(config)
-    new = not run.exists
     waiting = lambda: results.say(f"{run.path.name} is being computed by another process; waiting for it")  # noqa: E731
     with run.lock(waiting) as lock:
         if run.exists and run.status_recorded == "finished":
             return run
-        if not run.exists:
+        new = not run.exists
+        if not new:
+            check_data(run, corpus.fingerprint)
+        if new:
             create(run, config, data=corpus.describe(), sweep=sweep_name, choices=choices or {})
         elif run.checkpoints.exists():
             results.say("goes on from its last checkpoint", run.path.name)
@@ -119,6 +129,16 @@ def compute(
                 run.remove()
             raise
     return run
+
+
+def check_data(run: Run, fingerprint: str) -> None:
+    """Refuse to go on with a run on other data than it began with. Raises ``UserError``."""
+    before = run.manifest["data"]["fingerprint"]
+    if fingerprint != before:
+        raise UserError(
+            f"{run.path}: its data have changed since it began (fingerprint {before[:12]} then, {fingerprint[:12]} "
+            "now); restore them, or delete the directory to begin anew"
+        )
 
 
 def create(run: Run, config: Config, **fields: Any) -> None:

@@ -15,17 +15,21 @@ from pathlib import Path
 from typing import IO, Any
 
 from lmlab.errors import RunFailed, UserError
+from lmlab.runs.provenance import code_fingerprint
 from lmlab.runs.run import Run, now
 
 PARENT = "LMLAB_PARENT"
 _WORKER = "lmlab.training.worker"
+# A safe path: a user's random.py where they work must not stand before the interpreter's own.
+_ENVIRONMENT = {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 
 
 def execute(run: Run, lock: IO[str]) -> dict[str, Any]:
     """Train ``run`` to its end in its own process or processes and return its manifest.
 
     Args:
-        lock: the open lock file of the run, inherited by the processes so that it stays held as long as one lives.
+        lock: the open lock file of the run, inherited by the process that is started, so that it stays held as long
+            as that one lives.
 
     Raises:
         UserError: the run was refused because of what its configuration asks for.
@@ -34,11 +38,17 @@ def execute(run: Run, lock: IO[str]) -> dict[str, Any]:
     """
     devices = run.config["trainer"]["devices"]
     run.error.unlink(missing_ok=True)
-    attempt = {"started": now(), "host": os.uname().nodename, "pid": os.getpid(), "processes": devices}
+    attempt = {
+        "started": now(),
+        "host": os.uname().nodename,
+        "pid": os.getpid(),
+        "processes": devices,
+        "code": code_fingerprint(run.config),
+    }
     run.update(lambda manifest: manifest["attempts"].append(attempt), status="running")
     process = subprocess.Popen(
         _command(run.path, devices),
-        env=os.environ | {PARENT: str(os.getpid()), "PYTHONUNBUFFERED": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"},
+        env=os.environ | {PARENT: str(os.getpid())} | _ENVIRONMENT,
         pass_fds=[lock.fileno()],
     )
     try:
@@ -101,19 +111,22 @@ def get_rank() -> int:
 
 
 def end_with_parent() -> None:
-    """End this process soon after the one that asked for the run is gone, however that one ended.
+    """End this process soon after the one that asked for the run, or the one that started this one, is gone.
 
     Otherwise an orphan would go on writing into a directory that a repeated command wants to resume.
     """
     parent = int(os.environ.get(PARENT, 0))
     if not parent:
         return
+    started_by = os.getppid()
 
     def watch() -> None:
         while True:
             try:
                 os.kill(parent, 0)
             except ProcessLookupError:
+                os._exit(143)
+            if os.getppid() != started_by:
                 os._exit(143)
             time.sleep(0.2)
 

@@ -11,7 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lmlab.config import CONF, Config, targets
+from lmlab.config import CONF, Config
+from lmlab.targets import targets
 
 PACKAGE = Path(__file__).parents[1]
 PACKAGES = (

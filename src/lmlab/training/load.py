@@ -8,11 +8,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model
 
-from lmlab.config import Config, build, resolve_target, validate
+from lmlab.config import Config, build, validate
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.runs.run import BEST, Run
+from lmlab.targets import resolve_target
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,16 @@ def training_order(config: Config, corpus: TokenizedCorpus) -> TrainingOrder:
     )
 
 
-def tokens_per_byte(corpus: TokenizedCorpus, split: str) -> float:
-    """Tokens of a split per byte of its text as UTF-8: what turns a loss per token into one per byte."""
-    return corpus.count(split) / corpus.bytes(split)
+def tokens_per_byte(corpus: TokenizedCorpus, split: str, first: int | None = None) -> float:
+    """Tokens of a split per byte of its text as UTF-8: what turns a loss per token into one per byte.
+
+    Args:
+        first: of the first so many tokens and their part of the text, which is their part of what the tokens decode to;
+            ``None``: of the whole split.
+    """
+    tokens = corpus.count(split)
+    if first is None or first >= tokens:
+        return tokens / corpus.bytes(split)
+    ids = corpus.tokens(split)[1:]
+    part, whole = (len(corpus.tokenizer.decode(some).encode()) for some in (ids[:first], ids))
+    return first / (corpus.bytes(split) * part / whole)

@@ -28,6 +28,9 @@ def check_devices(trainer: Mapping[str, Any], batch_size: int) -> None:
     for option, value in (("devices", devices), ("accumulate", accumulate), ("threads", trainer["threads"])):
         if value is not None and value < 1:
             raise UserError(f"trainer.{option}={value}: expected at least 1")
+    clip = trainer["gradient_clip"]
+    if clip is not None and not clip > 0:
+        raise UserError(f"trainer.gradient_clip={clip}: expected a number above 0, or null for no limit")
     kind = device_kind(trainer["accelerator"])
     if kind == "cuda" and devices > torch.cuda.device_count():
         raise UserError(f"trainer.devices={devices}: this machine has {torch.cuda.device_count()} GPUs")

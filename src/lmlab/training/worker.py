@@ -25,9 +25,9 @@ from lmlab.models.sizes import describe_sizes
 from lmlab.runs.execution import end_with_parent, get_rank
 from lmlab.runs.files import write_json, write_whole
 from lmlab.runs.provenance import hardware
-from lmlab.runs.run import Run
+from lmlab.runs.run import LAST, Run
+from lmlab.targets import accepted
 from lmlab.training import callbacks
-from lmlab.training.callbacks.checkpoint import LAST
 from lmlab.training.loggers.jsonl import JsonlLogger, drop_rows_after
 from lmlab.training.metrics import LanguageModelMetrics
 from lmlab.training.module import LanguageModeling, step_seed
@@ -53,10 +53,11 @@ def train(run: Run) -> None:
     data = make_data(config, settings, corpus)
     module = make_module(config, settings, corpus, model)
     clock = callbacks.Clock()
+    watching = [clock, *build_callbacks(run, config, corpus)]
     checkpoint = resume(run)
     loggers = build_loggers(run, config)
-    trainer = make_trainer(run, config, settings, corpus, clock, loggers)
     try:
+        trainer = make_trainer(run, config, settings, watching, loggers)
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         if module.validated_step != module.global_step:
             trainer.validate(module, data, verbose=False)
@@ -87,7 +88,7 @@ def make_module(config: Config, settings: Settings, corpus: TokenizedCorpus, mod
         seed=settings.seed,
         total_steps=settings.steps,
         tokens_per_step=settings.tokens_per_step,
-        validation_metrics=LanguageModelMetrics(tokens_per_byte(corpus, "validation")),
+        validation_metrics=LanguageModelMetrics(tokens_per_byte(corpus, "validation", settings.validation.tokens)),
         log_every=settings.log_every,
         carry_state=settings.batch.carry_state,
     )
@@ -141,24 +142,22 @@ def build_loggers(run: Run, config: Config) -> list[Any]:
     return [JsonlLogger(run.metrics), *(logger for logger in chosen if logger is not None)]
 
 
-def make_trainer(
-    run: Run,
-    config: Config,
-    settings: Settings,
-    corpus: TokenizedCorpus,
-    clock: callbacks.Clock,
-    loggers: list[Any],
-) -> Trainer:
-    """The Lightning trainer with this run's callbacks, loggers and schedule of validation."""
-    supplied: dict[str, dict[str, Any]] = {
-        "checkpoint": {"folder": run.checkpoints},
-        "samples": {"run": run, "tokenizer": corpus.tokenizer, "context": settings.batch.context},
+def build_callbacks(run: Run, config: Config, corpus: TokenizedCorpus) -> list[Any]:
+    """The callbacks of a configuration, each given what it has a parameter for of what a run can offer."""
+    offered = {
+        "run": run,
+        "folder": run.checkpoints,
+        "tokenizer": corpus.tokenizer,
+        "context": config["batch"]["context"],
     }
-    chosen = [build(node, **supplied.get(name, {})) for name, node in config["callbacks"].items() if node]
-    if config["progress"]:
-        chosen.append(callbacks.Progress(run.path.name))
+    chosen = [build(node, **accepted(node, offered)) for node in config["callbacks"].values() if node]
+    return [*chosen, callbacks.Progress(run.path.name)] if config["progress"] else chosen
+
+
+def make_trainer(run: Run, config: Config, settings: Settings, watching: list[Any], loggers: list[Any]) -> Trainer:
+    """The Lightning trainer with this run's callbacks, loggers and schedule of validation."""
     arguments = {
-        "callbacks": [clock, *chosen],
+        "callbacks": watching,
         "logger": loggers,
         "max_steps": settings.steps,
         "val_check_interval": settings.validation_interval * config["trainer"]["accumulate"],
@@ -200,6 +199,7 @@ def close(loggers: list[Any], summary: dict[str, Any], exit_code: int) -> None:
 
 def main() -> None:
     """Entry point of the process: records why it failed where the asking process finds it."""
+    sys.path.append(str(Path.cwd()))  # where a user's own modules lie; behind everything, so that they shadow nothing
     end_with_parent()
     run = Run(Path(sys.argv[1]))
     logging.basicConfig(filename=run.log, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")

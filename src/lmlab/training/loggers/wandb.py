@@ -2,8 +2,8 @@
 
 import json
 import os
+import secrets
 import sys
-from pathlib import Path
 from typing import Any, Literal
 
 from pytorch_lightning.loggers import Logger
@@ -60,8 +60,8 @@ class WandbRunLogger(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        # An offline run's folder is what `wandb sync` takes; an online run has an address.
-        place = {"url": self.wandb_run.url} if self.wandb_run.url else {"folder": str(Path(self.wandb_run.dir).parent)}
+        # Every attempt of an offline run has a folder of its own.
+        place = {"url": self.wandb_run.url} if self.wandb_run.url else {}
         write_json(self._file, {"id": self.wandb_run.id, "sent_step": self._sent, **place})
 
     def finish(self, summary: dict[str, Any], exit_code: int) -> None:
@@ -94,17 +94,19 @@ def wandb_logger(
     manifest, config = run.manifest, run.config
     os.environ["WANDB_SILENT"] = "true"
     chosen: Any = os.environ.get("WANDB_MODE") or (mode if mode != "auto" else "online" if _logged_in() else "offline")
+    kept = run.path / "wandb.json"
     arguments: dict[str, Any] = {
         "project": project,
         "entity": entity,
-        "id": manifest["id"],
+        # Not the run's own id: a colleague's run of the same configuration is another W&B run.
+        "id": json.loads(kept.read_text())["id"] if kept.exists() else f"{manifest['id']}-{secrets.token_hex(3)}",
         "name": run.path.name,
         "group": group or manifest.get("sweep"),
         "job_type": "train",
         "tags": manifest["tags"] or None,
         "config": {**config, "provenance": manifest["provenance"], "data_fingerprint": manifest["data"]["fingerprint"]},
         "dir": str(run.path),
-        "resume": "allow" if chosen == "online" else None,
+        "resume": "allow" if chosen == "online" and kept.exists() else None,
     }
     settings = wandb.Settings(init_timeout=init_timeout, console="off", x_disable_stats=chosen != "online")
     try:
