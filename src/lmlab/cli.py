@@ -1,6 +1,7 @@
 """``lmlab <command>``: finds the command and hands over to its Hydra app. Imports nothing heavy."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -63,7 +64,8 @@ def _quoted(word: str) -> str:
     key, _, value = word.partition("=")
     if key.lstrip("+") not in TEXTS or (len(value) > 1 and value[0] == value[-1] and value[0] in "'\""):
         return word
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    # A backslash stands for itself but before a quote.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
     return f"{key}='{escaped}'"
 
 

@@ -185,7 +185,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, hint)
     if hint is Path:
         return isinstance(value, str)
-    return not isinstance(hint, type) and origin is not Callable  # what else an annotation may say is not known here
+    # What else an annotation may say is not known here.
+    return hint is Any or (not isinstance(hint, type) and origin is not Callable)
 
 
 def _readable(hint: Any) -> str:
