@@ -47,7 +47,7 @@ def test_a_rank_that_dies_fails_its_run_and_the_sweep_goes_on(lmlab, small, tmp_
     done = lmlab("train", "-m", "--config-dir", "own", *arguments, check=False)
     assert done.returncode == 1
     assert "failed: data=text" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr, done.stderr
     status = {run.manifest["seed"]: run.status for run in all_runs(tmp_path / "outputs" / "runs")}
     assert status == {1: "failed", 2: "finished"}
     (record,) = (tmp_path / "outputs" / "sweeps").glob("*/runs.jsonl")

@@ -34,7 +34,7 @@ def test_the_offline_wandb_file_and_tensorboard_hold_the_history_of_the_run(lmla
         for name, value in row.items():
             assert sent[name] == pytest.approx(value), (row["step"], name)
     (about,) = (record["run"] for record in records if record["type"] == "run")
-    assert about["run_id"] == run.id
+    assert about["run_id"].startswith(f"{run.id}-")
     assert about["tags"] == ["first", "second"]
     assert about["config"]["update"]["model"]["width"] == 16
     assert any(record["type"] == "artifact" and "samples" in record["artifact"]["name"] for record in records)

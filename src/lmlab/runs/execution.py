@@ -21,7 +21,12 @@ from lmlab.runs.run import Run, now
 PARENT = "LMLAB_PARENT"
 _WORKER = "lmlab.training.worker"
 # A safe path: a user's random.py where they work must not stand before the interpreter's own.
-_ENVIRONMENT = {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+_ENVIRONMENT = {
+    "PYTHONSAFEPATH": "1",
+    "PYTHONUNBUFFERED": "1",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "LOGLEVEL": "CRITICAL",  # torchrun's own: which rank it ended, and how
+}
 
 
 def execute(run: Run, lock: IO[str]) -> dict[str, Any]:
@@ -67,7 +72,7 @@ def _command(path: Path, devices: int) -> list[str]:
     if devices == 1:
         return [sys.executable, "-m", _WORKER, str(path)]
     return [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"),
+        *(sys.executable, "-m", "lmlab.runs.launch", "--standalone", f"--nproc-per-node={devices}"),
         *("--max-restarts=0", "-m", _WORKER, str(path)),
     ]
 

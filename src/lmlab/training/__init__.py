@@ -1,1 +1,1 @@
-"""The LightningModule and what it is made of: objectives, optimizers, schedules, budget, callbacks."""
+"""The LightningModule and what it is made of: objectives, optimizers, schedules, callbacks, loggers."""

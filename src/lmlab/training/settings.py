@@ -40,7 +40,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Validation:
-    """Section ``validation``: ``times`` in a run, on the first ``tokens`` of the split or (``None``) on all."""
+    """Section ``validation``: at most ``times`` in a run, evenly spaced, on the first ``tokens`` or (``None``) all."""
 
     times: int
     tokens: int | None = None

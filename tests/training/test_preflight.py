@@ -1,0 +1,27 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from lmlab.data.tokenizers import BPE, Byte, Word
+from lmlab.training.preflight import tokens_per_byte
+
+TEXT = "a long-winded line of ordinary words\n" * 3 + "xx yy zz qq\n" * 20
+
+
+@pytest.mark.parametrize("kind", [Byte, Word, lambda: BPE(280)])
+@pytest.mark.parametrize("lines", [1, 3, 10])
+def test_the_bytes_of_the_first_tokens_are_those_of_their_text(kind, lines):
+    tokenizer = kind()
+    tokenizer.fit([TEXT])
+    ids = tokenizer.encode(TEXT)
+    corpus = SimpleNamespace(
+        tokenizer=tokenizer,
+        tokens=lambda split: np.concatenate([[tokenizer.separator], ids]),
+        count=lambda split: len(ids),
+        bytes=lambda split: len(TEXT.encode()),
+    )
+    part = "".join(TEXT.splitlines(keepends=True)[:lines])
+    first = len(tokenizer.encode(part))
+    assert tokens_per_byte(corpus, "validation", first) == pytest.approx(first / len(part.encode()))
+    assert tokens_per_byte(corpus, "validation", len(ids)) == tokens_per_byte(corpus, "validation")
