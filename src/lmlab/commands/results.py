@@ -61,10 +61,20 @@ def print_table(title: str, rows: Sequence[Mapping[str, str]], optional: Sequenc
     headings = list(rows[0])
     leave_out = list(optional)
     while True:
-        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1))
+        table = Table(
+            title=title,
+            title_justify="left",
+            title_style="bold",
+            box=SIMPLE_HEAD,
+            pad_edge=False,
+            show_edge=False,
+            collapse_padding=True,
+        )
         for heading in headings:
             numeric = all(row[heading][:1].isdigit() for row in rows if row[heading])
-            table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
+            # A unit below what it belongs to leaves room for more columns.
+            shown = heading.replace(" (", "\n").removesuffix(")")
+            table.add_column(shown, justify="right" if numeric else "left", no_wrap=True)
         for row in rows:
             table.add_row(*(row[heading] for heading in headings))
         if (
@@ -131,9 +141,8 @@ def show_side_by_side(runs: Sequence[Run]) -> None:
     configs = [run.config for run in runs]
     varied = sorted({key for config in configs[1:] for key in differences(configs[0], config)})
     shown = [key for key in varied if key.split(".")[0] not in ("paths", "name", "logger", "tags", "rerun")]
-    if len({run.manifest["choices"].get("model") for run in runs}) > 1:  # the run's name says which; their parts differ
-        shown = [key for key in shown if not key.startswith("model.") or all(_has(config, key) for config in configs)]
-        shown = [key for key in shown if not key.endswith("_target_")]
+    if len({run.manifest["choices"].get("model") for run in runs}) > 1:  # a run's name says which, and so their parts
+        shown = [key for key in shown if not key.startswith("model.")]
     rows = []
     for run, config in zip(runs, configs, strict=True):
         row = summary(run)
@@ -141,7 +150,7 @@ def show_side_by_side(runs: Sequence[Run]) -> None:
         rows.append({"run": f"{escape(row['name'])} {row['id'][:6]}", **arms, **cells(row)})
     console.print()
     print_table(
-        "Results on the validation split, best first", rows, optional=["loss (nats/token)", "tokens", "seconds"]
+        "Results on the validation split, best first", rows, optional=["loss (nats/token)", "seconds", "tokens"]
     )
     if len(runs) <= 4:
         for run in runs:
@@ -205,8 +214,3 @@ def _at(config: Config, dotted: str) -> Any:
     for part in dotted.split("."):
         node = node.get(part) if isinstance(node, dict) else None
     return node
-
-
-def _has(config: Config, dotted: str) -> bool:
-    """Whether a value other than null is there."""
-    return _at(config, dotted) is not None

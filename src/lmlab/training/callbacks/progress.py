@@ -59,7 +59,9 @@ class Progress(pl.Callback):
             self._bars.update(self._training, completed=trainer.global_step, text=text)
         else:
             self.console.print(
-                f"{self.name}: step {trainer.global_step} of {trainer.max_steps}, {text}", highlight=False
+                f"{self.name}: step {trainer.global_step} of {trainer.max_steps}, {text}",
+                highlight=False,
+                soft_wrap=True,
             )
 
     def describe(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> str:
