@@ -1,6 +1,6 @@
 """What a training or evaluation step is given."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,6 +24,10 @@ class Batch:
     targets: Tensor
     fresh: bool = True
     state: Any = None
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Return the batch with its tokens and targets on ``device``."""
+        return replace(self, tokens=self.tokens.to(device), targets=self.targets.to(device))
 
 
 def as_batch(batch: EvaluationBatch) -> Batch:
