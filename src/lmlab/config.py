@@ -134,26 +134,29 @@ def check_arguments(
     given: Mapping[str, Any],
     prefix: str = "",
     supplied: AbstractSet[str] | None = frozenset(),
+    name: str | None = None,
 ) -> None:
     """Hold options against the parameters of what they are for: names, types, and that none is missing.
 
     Args:
         prefix: what stands before an option's name in messages.
         supplied: parameters that need not be given; ``None``: any of them.
+        name: what messages call ``function``, if not by its own name.
 
     Raises:
         UserError: naming the option, its value and what was expected.
     """
+    name = name or function.__name__
     parameters = named_parameters(function)
     anything = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
     hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
     for key, value in given.items():
         if key not in parameters and not anything:
-            raise UserError(f"{prefix}{key}: {function.__name__} has no such option{nearest(key, parameters)}")
+            raise UserError(f"{prefix}{key}: {name} has no such option{nearest(key, parameters)}")
         _check_type(value, hints.get(key, Any), f"{prefix}{key}")
     for key, parameter in parameters.items():
         if parameter.default is parameter.empty and key not in given and supplied is not None and key not in supplied:
-            raise UserError(f"{prefix}{key} has no value: {function.__name__} needs one")
+            raise UserError(f"{prefix}{key} has no value: {name} needs one")
 
 
 def _check_type(value: Any, hint: Any, path: str) -> None:

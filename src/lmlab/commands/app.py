@@ -35,7 +35,7 @@ def run_app(command: str) -> None:
         module = importlib.import_module(f"lmlab.commands.{command}")
         try:
             config = canonical(composed)
-            check_arguments(module.task, config)
+            check_arguments(module.task, config, name=f"lmlab {command}")
             return module.task(**config)
         except (UserError, RunFailed) as error:
             refused.append(error)

@@ -12,13 +12,13 @@ Accelerator = Literal["auto", "cpu", "cuda"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
 
 
-def device_kind(accelerator: str) -> Literal["cpu", "cuda"]:
-    """What ``accelerator`` means on this machine. Raises ``UserError`` if there is no such device."""
+def device_kind(accelerator: str, option: str = "accelerator") -> Literal["cpu", "cuda"]:
+    """What ``accelerator``, given as ``option``, means on this machine. Raises ``UserError`` without such a device."""
     if accelerator not in get_args(Accelerator):
-        raise UserError(f"accelerator={accelerator}: unknown{nearest(accelerator, get_args(Accelerator))}")
+        raise UserError(f"{option}={accelerator}: unknown{nearest(accelerator, get_args(Accelerator))}")
     available = torch.cuda.is_available()
     if accelerator == "cuda" and not available:
-        raise UserError("accelerator=cuda: torch sees no CUDA device here (choose cpu or auto)")
+        raise UserError(f"{option}=cuda: torch sees no CUDA device here (choose cpu or auto)")
     return "cuda" if available and accelerator != "cpu" else "cpu"
 
 
@@ -31,7 +31,7 @@ def check_devices(trainer: Mapping[str, Any], batch_size: int) -> None:
     clip = trainer["gradient_clip"]
     if clip is not None and not clip > 0:
         raise UserError(f"trainer.gradient_clip={clip}: expected a number above 0, or null for no limit")
-    kind = device_kind(trainer["accelerator"])
+    kind = device_kind(trainer["accelerator"], "trainer.accelerator")
     if kind == "cuda" and devices > torch.cuda.device_count():
         raise UserError(f"trainer.devices={devices}: this machine has {torch.cuda.device_count()} GPUs")
     if kind == "cpu" and trainer["precision"] == "16-mixed":
