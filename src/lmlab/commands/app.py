@@ -28,10 +28,13 @@ def run_app(command: str) -> None:
     # Hydra then raises instead of printing and exiting.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     refused: list[UserError | RunFailed] = []
+    began = False
 
     def task(composed: DictConfig) -> Any:
         # Imported only now, so that --help and --cfg answer at once; errors are kept for afterwards, because Hydra
         # would announce an exception with a line of its own.
+        nonlocal began
+        began = True
         module = importlib.import_module(f"lmlab.commands.{command}")
         try:
             config = canonical(composed)
@@ -45,7 +48,10 @@ def run_app(command: str) -> None:
         app()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, command)) from error
-    except OSError as error:  # Hydra's own files
+    except OSError as error:
+        if began:
+            raise
+        # Hydra makes its folder before it calls the task.
         raise UserError(f"paths.outputs: cannot be written ({error})") from error
     finish = getattr(sys.modules.get(f"lmlab.commands.{command}"), "finish", None)
     try:

@@ -149,8 +149,16 @@ def show_side_by_side(runs: Sequence[Run]) -> None:
         arms = {key: escape(str(_at(config, key))) for key in shown}
         rows.append({"run": f"{escape(row['name'])} {row['id'][:6]}", **arms, **cells(row)})
     console.print()
+    limits = {config["validation"]["tokens"] for config in configs}
+    part = (
+        ""
+        if limits == {None}
+        else "the first tokens of "
+        if len(limits) > 1
+        else f"the first {limits.pop():,} tokens of "
+    )
     print_table(
-        "Results on the validation split, best first", rows, optional=["loss (nats/token)", "seconds", "tokens"]
+        f"Results on {part}the validation split, best first", rows, optional=["loss (nats/token)", "seconds", "tokens"]
     )
     if len(runs) <= 4:
         for run in runs:

@@ -72,10 +72,14 @@ def ordered(rows: list[dict[str, Any]], key: str, descending: bool) -> list[dict
         return row[key] if key in row else OmegaConf.select(OmegaConf.create(row["config"]), key)
 
     known = {column for row in rows for column in row if column != "config"}
-    with_value = [row for row in rows if value(row) is not None and value(row) == value(row)]  # nan equals nothing
+
+    def has_value(row: dict[str, Any]) -> bool:
+        return value(row) is not None and value(row) == value(row)  # nan equals nothing
+
+    with_value = [row for row in rows if has_value(row)]
     if rows and not with_value and key not in known:
         raise UserError(f"sort={key}: neither a column nor a configuration key of these runs{nearest(key, known)}")
-    without = [row for row in rows if row not in with_value]
+    without = [row for row in rows if not has_value(row)]
     try:
         return sorted(with_value, key=value, reverse=descending) + without
     except TypeError:
