@@ -119,7 +119,9 @@ def wandb_logger(
     wandb_run.define_metric("step")
     for names in ("train/*", "validation/*", "time/*"):
         wandb_run.define_metric(names, step_metric="tokens")
-    return WandbRunLogger(run, wandb_run)
+    logger = WandbRunLogger(run, wandb_run)
+    logger.save()  # an attempt that is killed before its first checkpoint leaves its id behind too
+    return logger
 
 
 def _logged_in() -> bool:
