@@ -22,6 +22,32 @@ class Dies(pl.Callback):
             os._exit(9)
 '''
 
+REMEMBERS = '''
+import atexit
+from pathlib import Path
+import pytorch_lightning as pl
+import torch
+
+class Remembers(pl.Callback):
+    """Writes down, as the interpreter of each rank ends, whether the rank is still connected to the others."""
+
+    def on_train_start(self, trainer, pl_module):
+        assert torch.distributed.is_initialized()
+        path = Path(f"rank-{trainer.global_rank}")
+        atexit.register(lambda: path.write_text(str(torch.distributed.is_initialized())))
+'''
+
+
+def test_no_rank_is_still_connected_when_its_interpreter_ends(lmlab, small, tmp_path):
+    """Gloo's threads would sometimes abort the process then, after all the work is done."""
+    (tmp_path / "remembering.py").write_text(REMEMBERS)
+    (tmp_path / "own" / "callbacks").mkdir(parents=True)
+    own = "defaults: [default]\nremembers: {_target_: remembering.Remembers}\n"
+    (tmp_path / "own" / "callbacks" / "remembers.yaml").write_text(own)
+    arguments = [*small, "model=lstm", "callbacks=remembers", "trainer=ddp", "trainer.accelerator=cpu", "logger=[]"]
+    lmlab("train", "--config-dir", "own", *arguments)
+    assert [(tmp_path / f"rank-{rank}").read_text() for rank in (0, 1)] == ["False", "False"]
+
 
 def test_two_ranks_at_half_the_batch_give_the_curve_of_one(lmlab, small, tmp_path):
     arguments = [*small, "model=transformer", "logger=[]"]

@@ -197,6 +197,16 @@ def close(loggers: list[Any], summary: dict[str, Any], exit_code: int) -> None:
             logger.finish(summary, exit_code)
 
 
+def leave_process_group() -> None:
+    """End the communication with the other ranks while the interpreter is still whole.
+
+    Gloo's threads may hold tensors of the last operation; one that lets go of them while the interpreter is being taken
+    down aborts the process, and a run that is complete would count as failed.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def main() -> None:
     """Entry point of the process: records why it failed where the asking process finds it."""
     sys.path.append(str(Path.cwd()))  # where a user's own modules lie; behind everything, so that they shadow nothing
@@ -210,6 +220,7 @@ def main() -> None:
     warnings.simplefilter("default")
     try:
         train(run)
+        leave_process_group()
     except Exception as error:
         logging.getLogger("lmlab").exception("the run failed")
         if not run.error.exists():
