@@ -69,10 +69,10 @@ def compose(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     def composed(*overrides: str, command: str = "train", outputs: Path = tmp_path / "outputs") -> dict[str, Any]:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra_compose(command, [f"paths.outputs={outputs}", *overrides], return_hydra_config=True)
-        HydraConfig.instance().set_config(config)
-        with open_dict(config):
-            del config["hydra"]
-        return canonical(config)
+            HydraConfig.instance().set_config(config)
+            with open_dict(config):
+                del config["hydra"]
+            return canonical(config)
 
     return composed
 

@@ -34,7 +34,7 @@ def test_a_strangers_run_directory_cannot_name_any_function(target):
 
 def test_arguments_by_position_escape_the_schema_and_are_refused():
     with pytest.raises(UserError, match=r"model\.mixer\._args_: not allowed"):
-        list(targets({"mixer": {"_target_": "lmlab.models.mixers.LSTM", "_args_": [3]}}, "model"))
+        list(targets({"mixer": {"_target_": "lmlab.models.mixers.lstm.LSTM", "_args_": [3]}}, "model"))
 
 
 def test_a_users_own_class_may_be_named_but_not_what_it_imported(tmp_path, monkeypatch):

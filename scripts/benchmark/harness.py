@@ -54,10 +54,10 @@ def composed(*overrides: str) -> Config:
         config = compose(
             "train", ["logger=[]", "progress=false", "scheduler.warmup=0", *overrides], return_hydra_config=True
         )
-    HydraConfig.instance().set_config(config)
-    with open_dict(config):
-        del config["hydra"]
-    return canonical(config)
+        HydraConfig.instance().set_config(config)
+        with open_dict(config):
+            del config["hydra"]
+        return canonical(config)
 
 
 class StepTimes(pl.Callback):

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cache
-from itertools import product
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from lmlab.config import CONF, build, validate
+from lmlab.config import CONF, build, canonical, validate
 from lmlab.models.language_model import LanguageModel
 
 VOCABULARY, CONTEXT = 13, 24
@@ -21,22 +20,27 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def is_possible(channel: str, block: str) -> bool:
-    return not (block == "classic" and channel != "none")
+def options_of(group: str, base: str) -> list[str]:
+    return [f"{base} {group}={option}" for option in choices(group)]
 
 
-ARCHITECTURES = [f"model={model}" for model in choices("model")] + [
-    f"model=transformer mixer={mixer} channel={channel} block={block} head={head}"
-    for mixer, channel, block, head in product(*map(choices, ("mixer", "channel", "block", "head")))
-    if is_possible(channel, block)
+PRENORM = "model=custom block=prenorm channel=mlp"
+ARCHITECTURES = [
+    *(f"model={model}" for model in choices("model")),
+    *options_of("mixer", PRENORM),
+    *options_of("mixer", "model=custom channel=none block=classic"),
+    *options_of("channel", "model=custom block=prenorm mixer=attention"),
+    *options_of("block", "model=custom channel=none mixer=rotary_attention"),
+    *options_of("head", f"{PRENORM} mixer=lstm"),
 ]
+"""Every model as it is shipped, every mixer in two blocks, and every other part in one model."""
 
 
 @cache
 def composed(overrides: tuple[str, ...]) -> Any:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra_compose("train", list(overrides))
-    node = OmegaConf.to_container(config.model, resolve=True)
+        node = canonical(OmegaConf.create({"model": config.model}))["model"]
     validate(node, "model")
     return node
 

@@ -202,3 +202,41 @@ def test_the_scale_of_stream_and_logits_depends_little_on_width_and_depth(make_m
     assert max(logits) / min(logits) < 1.2
     if "lstm" not in overrides:  # an LSTM has no matrix after its output that could be made smaller
         assert max(streams) / min(streams) < 1.5
+
+
+def test_a_pattern_names_the_mixers_of_the_blocks_in_turn(make_model):
+    model = make_model(
+        "model=custom block=prenorm channel=mlp model.pattern=[lstm,attention+swiglu,lstm+none]", "model.depth=3"
+    )
+    kinds = [(type(b.mixer).__name__, type(b.channel).__name__) for b in model.blocks]
+    assert kinds == [("LSTM", "MLP"), ("Attention", "SwiGLU"), ("LSTM", "NoneType")]
+    model = make_model(
+        "model=custom block=prenorm model.pattern=[lstm,attention] +model.mixers.attention.heads=2", "model.depth=5"
+    )
+    assert [type(block.mixer).__name__ for block in model.blocks] == ["LSTM", "Attention", "LSTM", "Attention", "LSTM"]
+    assert model.blocks[1].mixer.heads == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("model.pattern=[lstn,attention]", r"model\.pattern=lstn: there is no mixer 'lstn' \(did you mean 'lstm'"),
+        ("model.pattern=[lstm+mpl]", r"there is no channel 'mpl' \(did you mean 'mlp'"),
+        ("model.pattern=[]", r"model\.pattern=\[\]: expected"),
+        ("model.pattern=[lstm] +model.mixers.attention.heads=2", r"model\.mixers\.attention: the pattern has no such"),
+    ],
+)
+def test_a_pattern_of_what_does_not_exist_is_refused(make_model, overrides, message):
+    with pytest.raises(UserError, match=message):
+        make_model(f"model=custom {overrides}")
+
+
+def test_a_state_of_another_model_or_batch_is_refused(make_model):
+    tokens = some_tokens()
+    lstm, transformer = make_model("model=lstm"), make_model("model=transformer")
+    _, state = lstm(tokens)
+    for model in (transformer, make_model("model=lstm", "model.width=32"), make_model("model=lstm", "model.depth=3")):
+        with pytest.raises(UserError, match="state: it is of another architecture"):
+            model(tokens, state)
+    with pytest.raises(UserError, match="state: it is of 3 sequences, but there are 2"):
+        lstm(tokens[:2], state)

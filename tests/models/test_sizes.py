@@ -3,7 +3,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lmlab.models.sizes import describe_sizes, flops_per_token, grows_with_context, parameter_counts, state_bytes
+from lmlab.models.parameters import parameter_counts
+from lmlab.models.sizes import describe_sizes, flops_per_token, grows_with_context, state_bytes
+from lmlab.models.state import size_in_bytes
 
 V, C = 1000, 32
 
@@ -80,7 +82,20 @@ def test_state_bytes_are_those_counted_by_hand(make_model):
 
 def test_only_attention_grows_with_context(make_model, architecture):
     model = make_model(architecture)
-    assert grows_with_context(model) == (architecture != "model=lstm" and "mixer=lstm" not in architecture)
+    kinds = {type(block.mixer).__name__ for block in model.blocks}
+    unbounded = any(
+        getattr(block.mixer, "window", None) is None for block in model.blocks if hasattr(block.mixer, "heads")
+    )
+    assert grows_with_context(model) == (("Attention" in kinds and unbounded) or model.max_positions is not None)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length", [1, 5, 23])
+def test_the_state_has_the_size_that_the_model_declares(make_model, architecture, length):
+    model = make_model(architecture)
+    assert all(hasattr(block.mixer, "state_size") for block in model.blocks)
+    _, state = model(torch.zeros(1, length, dtype=torch.int64))
+    assert state_bytes(model, length) == size_in_bytes(state)
 
 
 def test_sizes_are_the_same_on_the_meta_device_and_leave_the_mode_alone(make_model, architecture):

@@ -4,7 +4,8 @@ from torch.nn.functional import cross_entropy, mse_loss, one_hot
 
 from lmlab.data.batch import Batch
 from lmlab.errors import UserError
-from lmlab.models.heads import MixtureOfSoftmaxes, Softmax
+from lmlab.models.heads.mixture_of_softmaxes import MixtureOfSoftmaxes
+from lmlab.models.heads.softmax import Softmax
 from lmlab.training.objectives import Brier, CrossEntropy
 
 B, T, D, V = 3, 5, 6, 11

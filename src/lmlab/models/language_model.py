@@ -4,14 +4,18 @@ Dimension legend: B sequences, T tokens, D width, V vocabulary.
 """
 
 import math
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import cycle, islice
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from lmlab.errors import UserError
+from lmlab.errors import UserError, nearest
+from lmlab.models import state as model_state
 from lmlab.models.heads.head import Head
+from lmlab.models.parameters import check_size
 from lmlab.models.state import LanguageModelState
 
 
@@ -32,17 +36,24 @@ class LanguageModel(nn.Module):
         context: longest sequence in training; supplied by the data.
         width: D.
         depth: number of blocks.
+        block: called with (width, mixer, channel, norm, dropout), makes a block.
+        head: called with (width, vocabulary, embedding or None), makes the head.
+        norm: called with (width), makes a normalisation.
         mixer: called with (width), makes the sequence mixer of a block.
         channel: called with (width), makes the channel mixer of a block; ``None``: blocks without one.
-        block: called with (width, mixer, channel, norm, dropout), makes a block.
-        norm: called with (width), makes a normalisation.
-        head: called with (width, vocabulary, embedding or None), makes the head.
-        positions: ``learned`` adds a table of ``context`` position vectors; ``none`` leaves positions to the mixers.
+        pattern: names of the blocks' mixers in turn, repeated until there are ``depth`` blocks, in place of ``mixer``.
+            ``name+channel`` gives a block another channel mixer than ``channel``.
+        mixers, channels: what makes those that ``pattern`` names.
+        positions: ``learned`` adds a table of ``context`` position vectors, ``sinusoidal`` fixed ones without end
+            (Vaswani et al. 2017, section 3.5); ``none`` leaves positions to the mixers.
+        scale_embedding: multiply embeddings by sqrt(D) (section 3.4 there).
         tie_embeddings: the head's matrix is the embedding's.
         dropout: probability, on embeddings and on what blocks add.
+        parameters: the size that ``width`` was solved for (see ``sizes.solve_width``), a whole number or like ``10M``.
+        parameters_of: which parameters that size counts.
 
     Raises:
-        UserError: a size is impossible.
+        UserError: a size is impossible, or misses ``parameters`` by more than 1 %.
     """
 
     def __init__(
@@ -52,14 +63,20 @@ class LanguageModel(nn.Module):
         *,
         width: int,
         depth: int,
-        mixer: Callable[..., nn.Module],
         block: Callable[..., nn.Module],
         head: Callable[..., Head],
         norm: Callable[..., nn.Module],
+        mixer: Callable[..., nn.Module] | None = None,
         channel: Callable[..., nn.Module] | None = None,
-        positions: Literal["none", "learned"] = "none",
+        pattern: list[str] | None = None,
+        mixers: dict[str, Any] | None = None,
+        channels: dict[str, Any] | None = None,
+        positions: Literal["none", "learned", "sinusoidal"] = "none",
+        scale_embedding: bool = False,
         tie_embeddings: bool = True,
         dropout: float = 0.0,
+        parameters: int | str | None = None,
+        parameters_of: Literal["total", "non_embedding", "matmul"] = "total",
     ) -> None:
         super().__init__()
         for option, value in (("width", width), ("depth", depth)):
@@ -69,14 +86,26 @@ class LanguageModel(nn.Module):
             raise UserError(f"model.dropout={dropout}: expected a number in [0, 1)")
         self.max_positions = context if positions == "learned" else None
         self.embedding = nn.Embedding(vocabulary, width)
+        self.embedding_scale = math.sqrt(width) if scale_embedding else 1.0
         self.position_embedding = nn.Embedding(context, width) if positions == "learned" else None
-        self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(
-            block(width, mixer(width), channel(width) if channel else None, norm, dropout) for _ in range(depth)
-        )
+        self.sinusoidal = positions == "sinusoidal"
+        make_dropout = partial(nn.Dropout, dropout)
+        self.dropout = make_dropout()
+        layers = [(mixer, channel)] if pattern is None else _layers(pattern, mixers or {}, channels or {}, channel)
+        self.blocks = nn.ModuleList()
+        for make_mixer, make_channel in islice(cycle(layers), depth):
+            if make_mixer is None:
+                raise UserError(
+                    "model.mixer: a model needs one, or a pattern (choose mixer=... or model.pattern=[...])"
+                )
+            made = make_mixer(width), make_channel(width) if make_channel else None
+            self.blocks.append(block(width, *made, norm, make_dropout))
         self.norm = norm(width) if getattr(self.blocks[0], "needs_closing_norm", False) else nn.Identity()
         self.head = head(width, vocabulary, self.embedding if tie_embeddings else None)
         self._initialise(width, depth)
+        self._state_structure: Any = None
+        if parameters is not None:
+            check_size(self, parameters, parameters_of)
 
     def forward(self, tokens_BT: Tensor, state: LanguageModelState | None = None) -> tuple[Tensor, LanguageModelState]:
         """Read tokens [B, T] int64 after those that ``state`` stands for (``None``: none).
@@ -85,17 +114,21 @@ class LanguageModel(nn.Module):
             The hidden vectors [B, T, D] and the state after the last token.
 
         Raises:
-            UserError: more positions than a learned table has.
+            UserError: more positions than a learned table has, or the state of another architecture or batch size.
         """
+        if state is not None:
+            self._check_state(state, tokens_BT)
         position = 0 if state is None else state.position
         end = position + tokens_BT.shape[1]
-        x_BTD = self.embedding(tokens_BT)
+        x_BTD = self.embedding(tokens_BT) * self.embedding_scale
         if self.position_embedding is not None:
             if self.max_positions is not None and end > self.max_positions:
                 raise UserError(
                     f"a sequence of {end} tokens: the learned positions of this model end at {self.max_positions}"
                 )
             x_BTD = x_BTD + self.position_embedding.weight[position:end]
+        if self.sinusoidal:
+            x_BTD = x_BTD + sinusoids(position, end, x_BTD.shape[2], x_BTD.device).to(x_BTD.dtype)
         x_BTD = self.dropout(x_BTD)
         states = []
         for block, before in zip(self.blocks, state.blocks if state else [None] * len(self.blocks), strict=True):
@@ -103,14 +136,66 @@ class LanguageModel(nn.Module):
             states.append(after)
         return self.norm(x_BTD), LanguageModelState(end, tuple(states))
 
+    def auxiliary_losses(self) -> dict[str, Tensor]:
+        """Return what the parts of the model ask to be added to the loss, from the latest forward pass in training."""
+        total: dict[str, Tensor] = {}
+        for module in self.modules():
+            for name, value in getattr(module, "auxiliary_losses", {}).items() if module is not self else ():
+                total[name] = total[name] + value if name in total else value
+        return total
+
+    def _check_state(self, state: LanguageModelState, tokens_BT: Tensor) -> None:
+        """Hold a carried state against what this model leaves. Raises ``UserError``."""
+        if torch.compiler.is_compiling():
+            return
+        if self._state_structure is None:
+            training = self.training
+            with torch.no_grad():
+                _, own = self.eval().forward(tokens_BT[:1, :1])  # not as a call: nobody's hooks are to see it
+            self.train(training)
+            self._state_structure = model_state.structure(own)
+        if model_state.structure(state) != self._state_structure:
+            raise UserError("state: it is of another architecture than the model that is to read on from it")
+        sizes = {tensor.shape[0] for tensor in model_state.tensors(state)}
+        if not sizes <= {tokens_BT.shape[0]}:
+            raise UserError(f"state: it is of {min(sizes)} sequences, but there are {tokens_BT.shape[0]} to read on")
+
     @torch.no_grad()
     def _initialise(self, width: int, depth: int) -> None:
         std = math.sqrt(2 / (5 * width))
         for module in self.modules():
+            if getattr(module, "keeps_initialisation", False):
+                continue
             if isinstance(module, (nn.Linear, nn.Embedding)):
                 writes_residual = getattr(module, "writes_residual", False)
                 module.weight.normal_(0, std / math.sqrt(2 * depth) if writes_residual else std)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 module.bias.zero_()
-        if isinstance(self.norm, nn.Identity):  # blocks that normalise nothing
+        if not getattr(self.blocks[0], "normalises", True):
             self.embedding.weight.normal_(0, 0.4)
+
+
+def _layers(
+    pattern: list[str],
+    mixers: Mapping[str, Callable[..., nn.Module]],
+    channels: Mapping[str, Callable[..., nn.Module] | None],
+    channel: Callable[..., nn.Module] | None,
+) -> list[tuple[Callable[..., nn.Module], Callable[..., nn.Module] | None]]:
+    """Return what makes mixer and channel of each entry of a pattern. Raises ``UserError`` for an unknown name."""
+    if not pattern:
+        raise UserError("model.pattern=[]: expected names of mixers, for example [mamba2, mamba2, attention]")
+    layers = []
+    for entry in pattern:
+        name, plus, own = entry.partition("+")
+        for kind, wanted, known in (("mixer", name, mixers), ("channel", own, channels)):
+            if wanted not in known and (kind == "mixer" or plus):
+                raise UserError(f"model.pattern={entry}: no such {kind}{nearest(wanted, known)}")
+        layers.append((mixers[name], channels[own] if plus else channel))
+    return layers
+
+
+def sinusoids(start: int, end: int, width: int, device: torch.device) -> Tensor:
+    """Return the position vectors [T, D] of positions ``start`` to ``end`` (Vaswani et al. 2017, section 3.5)."""
+    exponents = torch.arange(0, width, 2, device=device, dtype=torch.float64) / width
+    angles = torch.outer(torch.arange(start, end, device=device, dtype=torch.float64), 10000.0**-exponents)
+    return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :width]

@@ -63,6 +63,15 @@ def select(state: Any, rows: Tensor) -> Any:
     return map_tensors(lambda tensor: tensor[rows], state)
 
 
+def structure(state: Any) -> Any:
+    """Return what two states of one model have in common: kinds and shapes, less batch and length of caches."""
+    if isinstance(state, KeyValueCache):
+        return ("cache", state.keys.shape[1], state.keys.shape[3], state.values.shape[3])
+    if isinstance(state, Tensor):
+        return tuple(state.shape[1:])
+    return [structure(part) for part in state] if isinstance(state, tuple) else type(state).__name__
+
+
 def size_in_bytes(state: Any) -> int:
     """Return how much memory the tensors of ``state`` take."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors(state))

@@ -96,6 +96,9 @@ class LanguageModeling(pl.LightningModule):
         if not batch.fresh:
             batch.state = self.carried
         loss, logs = self.objective(self.model, batch)
+        for name, value in self.model.auxiliary_losses().items():
+            loss = loss + value
+            logs = logs | {name: value.detach()}
         if self.carry_state:
             self.carried = model_state.detach(batch.state)
         batch.state = None  # key-value caches would live on until the next batch

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from lmlab.models.channels import MLP
+from lmlab.models.channels.mlp import MLP
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lmlab.models.channels import SwiGLU
+from lmlab.models.channels.swiglu import SwiGLU
 
 
 @torch.no_grad()

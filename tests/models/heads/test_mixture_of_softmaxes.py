@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from lmlab.models.heads import MixtureOfSoftmaxes, Softmax, head
+from lmlab.models.heads import head
+from lmlab.models.heads.mixture_of_softmaxes import MixtureOfSoftmaxes
+from lmlab.models.heads.softmax import Softmax
 
 N, D, V, K = 9, 4, 17, 3
 

@@ -3,7 +3,8 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lmlab.models.heads import Softmax, head
+from lmlab.models.heads import head
+from lmlab.models.heads.softmax import Softmax
 
 N, D, V = 23, 8, 29
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-13}

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from lmlab.models.mixers import Attention
+from lmlab.models.mixers.attention import Attention
 
 B, T, D = 2, 7, 12
 
@@ -96,4 +96,4 @@ def test_far_rotary_positions_are_exact_in_float32():
 
 
 def test_operations_over_the_context_are_counted():
-    assert Attention(D, heads=3).sequence_flops(10) == 4 * 10 * D
+    assert Attention(D, heads=3).extra_flops(10) == 4 * 10 * D

@@ -1,6 +1,6 @@
 import torch
 
-from lmlab.models.mixers import LSTM
+from lmlab.models.mixers.lstm import LSTM
 
 
 @torch.no_grad()

@@ -1,6 +1,4 @@
-"""Channel mixers, one file each: ``y_BTD = channel(x_BTD)``, the same function at every position."""
+"""Channel mixers, one file each: ``y_BTD = channel(x_BTD)``, the same function at every position.
 
-from lmlab.models.channels.mlp import MLP
-from lmlab.models.channels.swiglu import SwiGLU
-
-__all__ = ["MLP", "SwiGLU"]
+They may say of themselves what mixers may (see ``lmlab.models.mixers``).
+"""

@@ -61,10 +61,6 @@ class Head(nn.Module, ABC):
 
         return self.per_token(nats, hidden_ND, targets_N).sum() / (targets_N >= 0).sum().clamp(min=1)
 
-    def repeated_flops(self) -> int:
-        """Operations of one token beyond one use of each matrix."""
-        return 0
-
     @torch.no_grad()
     def score(self, hidden_ND: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return, for each of N tokens: nats, whether the most probable type was right, its probability."""

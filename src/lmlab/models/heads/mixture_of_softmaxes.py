@@ -62,6 +62,6 @@ class MixtureOfSoftmaxes(Head):
         log_alpha = self.mixing(hidden).to(wide).log_softmax(-1)
         return (log_alpha[..., None] + logits.to(wide).log_softmax(-1)).logsumexp(-2)
 
-    def repeated_flops(self) -> int:
+    def extra_flops(self, context: int) -> int:
         """The shared output matrix serves every component."""
         return 2 * (self.components - 1) * self.linear.weight.numel() if self.projection is not None else 0

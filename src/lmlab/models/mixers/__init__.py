@@ -1,10 +1,11 @@
-"""Sequence mixers, one file each: ``y_BTD, state = mixer(x_BTD, state)``.
+"""Sequence mixers, one file each: ``y_BTD, state = mixer(x_BTD, state)``, made by ``Mixer(width, **options)``.
 
-A mixer whose work for a token grows with the context says so with ``sequence_flops(context)``: the floating-point
-operations for one token beyond two for each of its matrix weights.
+What a mixer may say of itself beside that:
+
+- ``state_size(context)``: how many numbers its state of one sequence has after ``context`` tokens;
+- ``extra_flops(context)``: floating-point operations of matrix products for one token beyond two for each entry of its
+  parameters of two and more dimensions, averaged over the ``context`` tokens of a sequence that is read at once;
+- ``layer.writes_residual = True``: this linear layer writes into the residual stream, so its weights start smaller;
+- ``layer.keeps_initialisation = True``: the weights of this linear layer or embedding are not to be drawn anew;
+- ``auxiliary_losses``: a dictionary of scalars that its latest forward pass in training left, to be added to the loss.
 """
-
-from lmlab.models.mixers.attention import Attention
-from lmlab.models.mixers.lstm import LSTM
-
-__all__ = ["LSTM", "Attention"]

@@ -92,7 +92,11 @@ class Attention(nn.Module):
         visible_TS = torch.ones(T, S, dtype=torch.bool, device=q_BQTH.device).tril(S - T)
         return scaled_dot_product_attention(q_BQTH, k_BKSH, v_BKSH, attn_mask=visible_TS, enable_gqa=grouped)
 
-    def sequence_flops(self, context: int) -> int:
+    def state_size(self, context: int) -> int:
+        """Numbers in the state of a sequence: keys and values of every token."""
+        return 2 * context * self.kv_heads * self.head_width
+
+    def extra_flops(self, context: int) -> int:
         """Operations of one token with ``context`` keys: products with keys and with values."""
         return 4 * context * self.heads * self.head_width
 

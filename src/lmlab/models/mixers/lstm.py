@@ -16,6 +16,10 @@ class LSTM(nn.Module):
         super().__init__()
         self.lstm = nn.LSTM(width, width, batch_first=True)
 
+    def state_size(self, context: int) -> int:
+        """Numbers in the state of a sequence: h and c."""
+        return 2 * self.lstm.hidden_size
+
     def forward(self, x_BTD: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         carried = (
             None if state is None else (state[0].transpose(0, 1).contiguous(), state[1].transpose(0, 1).contiguous())

@@ -1,0 +1,44 @@
+"""How many parameters a model has, in three senses, and a number of them that was asked for."""
+
+import re
+
+from torch import nn
+
+from lmlab.errors import UserError
+
+TOLERANCE = 0.01
+"""How far a size may be off the one that was asked for, as a share of it."""
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
+
+
+def parameter_counts(model: nn.Module) -> dict[str, int]:
+    """Return how many parameters there are, in three senses.
+
+    - ``total``: all of them, tied matrices once;
+    - ``non_embedding``: without token and position embeddings (Kaplan et al. 2020, section 2.1); a head's own matrix
+      counts, one that is the embedding does not;
+    - ``matmul``: entries of the matrices that a token is multiplied by, the head's (tied or not) among them.
+    """
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    lookups = sum(p.numel() for p in model.parameters() if id(p) in embeddings)
+    total = sum(p.numel() for p in model.parameters())
+    matmul = sum(p.numel() for p in model.parameters() if p.ndim >= 2 and id(p) not in embeddings)
+    tied = {id(p): p.numel() for p in model.head.parameters() if id(p) in embeddings}  # type: ignore[operator, union-attr]
+    return {"total": total, "non_embedding": total - lookups, "matmul": matmul + sum(tied.values())}
+
+
+def number_of_parameters(target: int | str) -> int:
+    """Read a size like 10M, 1.5B, 300k or a whole number. Raises ``UserError`` for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmb]?)", str(target).replace("_", "").lower())
+    size = round(float(found[1]) * _UNITS[found[2]]) if found else 0
+    if size < 1:
+        raise UserError(f"model.parameters={target}: expected a number of parameters, like 10M, 1.5B or 300_000")
+    return size
+
+
+def check_size(model: nn.Module, target: int | str, kind: str) -> None:
+    """Refuse a model that misses a size. Raises ``UserError``."""
+    wanted, has = number_of_parameters(target), parameter_counts(model)[kind]
+    if abs(has - wanted) > TOLERANCE * wanted:
+        raise UserError(f"model.parameters={target}: the model has {has:,} ({kind}), more than 1 % off")
