@@ -1,0 +1,1 @@
+"""Generated tasks with one right answer, on which recurrences and attention are known to part; one file each."""

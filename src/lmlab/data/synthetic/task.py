@@ -1,0 +1,47 @@
+"""What a generated task is: sequences of symbols, and which positions have an answer to be learned and scored."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from lmlab.errors import UserError
+
+NOT_SCORED = -1
+
+
+class Task(ABC):
+    """Draws sequences of any length; training, validation and the longer split differ in length and draws only.
+
+    A new task is one file: a subclass with ``name``, ``vocabulary`` and the abstract methods below.
+
+    Args:
+        longer: sequences of the split ``longer`` are so many times as long as those of training (length
+            generalisation); ``None``: there is no such split.
+
+    Attributes:
+        name: how runs call it.
+        vocabulary: number of symbols; they are 0 to vocabulary - 1.
+
+    Raises:
+        UserError: ``longer`` is below 2.
+    """
+
+    name: str
+    vocabulary: int
+
+    def __init__(self, longer: int | None = 4) -> None:
+        if longer is not None and longer < 2:
+            raise UserError(f"data.longer={longer}: expected at least 2, or null for no longer sequences")
+        self.longer = longer
+
+    @abstractmethod
+    def generate(self, random: np.random.Generator, rows: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw sequences: inputs [rows, length] int64, and targets of that shape, -1 where nothing is scored.
+
+        ``targets[r, t]`` is what the model should predict after reading ``inputs[r, : t + 1]``. An instance that is
+        shorter than ``length`` is padded; padding is not scored. Every row has at least one scored position.
+        """
+
+    @abstractmethod
+    def check(self, length: int) -> None:
+        """Refuse a length that cannot hold an instance. Raises ``UserError`` naming ``batch.context``."""
