@@ -1,4 +1,4 @@
-"""A causal convolution over the last few tokens, each channel by itself: what many recurrences read their input through.
+"""A causal convolution over the last few tokens, each channel by itself; many recurrences read their input through one.
 
 y_t = sum_k w_k x_{t - K + 1 + k} + b. Dimension legend: B sequences, T tokens, C channels, K taps.
 """
