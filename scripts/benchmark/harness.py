@@ -24,10 +24,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from lmlab.config import CONF, Config, canonical
-from lmlab.data.shards import TokenizedCorpus
 from lmlab.runs.run import Run
 from lmlab.training import callbacks
-from lmlab.training.preflight import build_model, open_corpus
+from lmlab.training.preflight import build_model, open_source
 from lmlab.training.settings import Settings
 from lmlab.training.trainer import set_threads
 from lmlab.training.worker import build_callbacks, build_loggers, make_data, make_module, make_trainer
@@ -80,9 +79,9 @@ class Ours:
     def __init__(self, config: Config, folder: Path) -> None:
         self.config, self.folder = config, folder
         self.settings = Settings.of(config)
-        self.corpus: TokenizedCorpus = open_corpus(config, progress=True)
+        self.source = open_source(config, progress=True)
         torch.manual_seed(0)
-        self.model = build_model(config, self.corpus)
+        self.model = build_model(config, self.source)
         self.blocks = 0
 
     def block(self, steps: int) -> list[float]:
@@ -93,12 +92,12 @@ class Ours:
         config = self.config | {"budget": {"tokens": (steps + 1) * self.settings.tokens_per_step}}
         settings = Settings.of(config)
         times = StepTimes()
-        watching = [callbacks.Clock(), *build_callbacks(run, config, self.corpus)]
+        watching = [callbacks.Clock(), *build_callbacks(run, config, self.source)]
         trainer = make_trainer(run, config, settings, watching, build_loggers(run, config))
         trainer.callbacks.append(times)  # type: ignore[attr-defined]
         trainer.limit_val_batches = 0
-        module = make_module(config, settings, self.corpus, self.model)
-        trainer.fit(module, make_data(config, settings, self.corpus))
+        module = make_module(config, settings, self.source, self.model)
+        trainer.fit(module, make_data(config, self.source))
         return times.seconds
 
 

@@ -14,21 +14,19 @@ import harness
 import torch
 
 from lmlab.config import Config, build
-from lmlab.data.batch import Batch
-from lmlab.training.preflight import build_model, open_corpus, training_order
+from lmlab.training.preflight import build_model, open_source
 
 
 class Bare:
     """The loop that one would write by hand."""
 
     def __init__(self, config: Config) -> None:
-        corpus = open_corpus(config)
+        self.source = open_source(config)
         torch.manual_seed(0)
-        self.model = build_model(config, corpus)
+        self.model = build_model(config, self.source)
         self.objective = build(config["objective"])
         self.optimizer = build(config["optimizer"])(self.model)
         self.schedule = build(config["scheduler"])
-        self.order = training_order(config, corpus)
         self.clip = config["trainer"]["gradient_clip"]
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
 
@@ -37,8 +35,7 @@ class Bare:
         self.model.train()
         for step in range(steps + 1):
             starts.append(time.perf_counter())
-            tokens = torch.from_numpy(self.order.batch(step))
-            loss, _ = self.objective(self.model, Batch(tokens[:, :-1], tokens[:, 1:]))
+            loss, _ = self.objective(self.model, self.source.training_batch(step, 0, 1, 0, 1))
             self.optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)

@@ -19,6 +19,7 @@ from lmlab.errors import UserError
 OPTIONS = (
     "lmlab.models.",
     "lmlab.data.corpora.",
+    "lmlab.data.synthetic.",
     "lmlab.data.tokenizers.",
     "lmlab.training.callbacks.",
     "lmlab.training.loggers.",

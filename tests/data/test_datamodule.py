@@ -4,18 +4,19 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.data.datamodule import LanguageDataModule, ValidationBatches
+from lmlab.data.datamodule import LanguageDataModule, ScoredBatches
+from lmlab.data.source import CorpusSource
 
 
 @given(st.integers(2, 400), st.integers(1, 20), st.integers(1, 5), st.integers(1, 4), st.none() | st.integers(1, 500))
 def test_the_ranks_validate_every_token_once_in_as_many_batches_as_announced(length, context, size, ranks, limit):
     stream = np.arange(length)
-    corpus = SimpleNamespace(tokens=lambda split: stream)
-    data = LanguageDataModule(corpus, SimpleNamespace(context=context, batch_size=size), validation_tokens=limit)
+    corpus = SimpleNamespace(tokens=lambda split: stream, tokenizer=None, fingerprint="")
+    data = LanguageDataModule(CorpusSource(corpus, SimpleNamespace(context=context, batch_size=size), limit))
     scored, announced = [], set()
     for rank in range(ranks):
         data.trainer = SimpleNamespace(global_rank=rank, world_size=ranks)
-        batches = ValidationBatches(data)
+        batches = ScoredBatches(data, "validation")
         found = list(batches)
         assert len(found) == len(batches)
         announced.add(len(batches))

@@ -7,12 +7,14 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from lmlab.commands import results
+from lmlab.commands import results, tables
 from lmlab.config import Paths
-from lmlab.errors import UserError
+from lmlab.errors import UserError, nearest
 from lmlab.runs.files import read_jsonl, write_text
 from lmlab.runs.lookup import find
 from lmlab.runs.run import Run, now
+
+COLUMNS = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
 
 
 def task(
@@ -29,33 +31,36 @@ def task(
 ) -> float:
     """Print and record the metrics; the value is the loss of the first of them, in nats per token."""
     found = find(run, Path(paths["runs"]))
+    from lmlab.data.source import CorpusSource
     from lmlab.training import evaluation
     from lmlab.training.load import load_trained
-    from lmlab.training.preflight import open_corpus, tokens_per_byte
+    from lmlab.training.preflight import open_source
     from lmlab.training.trainer import device_kind
 
     trained = load_trained(found, checkpoint, device_kind(accelerator))
+    source = open_source(trained.config | {"paths": paths}, progress=True)
+    recorded = found.manifest["data"]["fingerprint"]
+    if source.fingerprint != recorded:
+        raise UserError(
+            f"run={run}: its data have changed (fingerprint {recorded[:12]} then, {source.fingerprint[:12]} now), "
+            "so a score would not compare"
+        )
+    if not isinstance(source, CorpusSource):
+        return evaluate_task(found, trained, split, checkpoint, context)
     context = trained.context if context is None else context
     stride = max(1, context // 2) if stride is None else stride
     evaluation.check(metrics, context, stride, streams, batch_size, trained.model.max_positions)
-    corpus = open_corpus(trained.config | {"paths": paths}, progress=True)
-    recorded = found.manifest["data"]["fingerprint"]
-    if corpus.fingerprint != recorded:
-        raise UserError(
-            f"run={run}: its data have changed (fingerprint {recorded[:12]} then, {corpus.fingerprint[:12]} now), "
-            "so a score would not compare"
-        )
+    corpus = source.corpus
     stream = corpus.tokens(split)
     scores = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=results.progress_console, transient=True) as bars:
+    with Progress(*COLUMNS, console=tables.progress_console, transient=True) as bars:
         for metric in metrics:
             bar = bars.add_task(metric, total=len(stream) - 1)
             scores[metric] = evaluation.evaluate(
                 trained.model,
                 stream,
                 metric,
-                tokens_per_byte=tokens_per_byte(corpus, split),
+                tokens_per_byte=corpus.tokens_per_byte(split),
                 context=context,
                 stride=stride,
                 streams=streams,
@@ -66,6 +71,31 @@ def task(
     record(found, settings, scores)
     show(found, settings, scores)
     return float(scores[metrics[0]]["loss"])
+
+
+def evaluate_task(run: Run, trained: Any, split: str, checkpoint: str, context: int | None) -> float:
+    """Score a generated task's answers, in sequences of ``context`` tokens; ``None``: as long as in that split."""
+    from lmlab.training.evaluation import evaluate_answers
+    from lmlab.training.preflight import open_source
+
+    config = trained.config
+    if context is not None:
+        config = config | {"batch": config["batch"] | {"context": context}}
+        if split != "validation":
+            raise UserError(f"context={context}: give the length of the sequences with split=validation")
+    source = open_source(config | {"validation": config["validation"] | {"tokens": None}})
+    if split not in source.scored_splits:
+        raise UserError(f"split={split}: {run.path.name} has no such split{nearest(split, source.scored_splits)}")
+    length = source.length(split)  # type: ignore[attr-defined]
+    if trained.model.max_positions is not None and length > trained.model.max_positions:
+        raise UserError(f"context={length}: the positions of this model end at {trained.model.max_positions}")
+    with Progress(*COLUMNS, console=tables.progress_console, transient=True) as bars:
+        bar = bars.add_task(split, total=sum(int((batch.targets >= 0).sum()) for batch in source.batches(split)))
+        found = evaluate_answers(trained.model, source.batches(split), partial(bars.advance, bar))
+    settings = {"split": split, "checkpoint": checkpoint, "context": length}
+    record(run, settings, {"answers": found})
+    show(run, settings, {"answers": found})
+    return found["loss"]
 
 
 def record(run: Run, settings: dict[str, Any], found: dict[str, Any]) -> None:
@@ -80,11 +110,11 @@ def show(run: Run, settings: dict[str, Any], found: dict[str, dict[str, float]])
     """Print one row per way of scoring."""
     rows = []
     for metric, values in found.items():
-        scores = {heading: form.format(values[name]) for name, (heading, form) in results.METRICS.items()}
+        known = results.METRICS.items()
+        scores = {heading: form.format(values[name]) for name, (heading, form) in known if name in values}
         rows.append({"scored by": metric, "tokens": f"{values['tokens']:,}", **scores})
     title = f"{run.path.name}: {settings['split']} split, context {settings['context']}"
-    results.print_table(title, rows, optional=["tokens", "calibration error", "accuracy"])
-    results.say(
-        f"sliding_window moves by {settings['stride']}; stateful reads {settings['streams']} streams. "
-        f"Recorded in {run.path / 'evaluations.jsonl'}"
-    )
+    tables.print_table(title, rows, optional=["tokens", "calibration error", "accuracy"])
+    if "stride" in settings:
+        tables.say(f"sliding_window moves by {settings['stride']}; stateful reads {settings['streams']} streams.")
+    tables.say(f"Recorded in {run.path / 'evaluations.jsonl'}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lmlab.commands import results
+from lmlab.commands import results, tables
 from lmlab.config import Paths
 from lmlab.errors import UserError
 from lmlab.runs.lookup import find
@@ -49,7 +49,7 @@ def task(
     started = time.perf_counter()
     for number in range(samples):
         if samples > 1:
-            results.say("", f"sample {number + 1}")
+            tables.say("", f"sample {number + 1}")
         sampler = Sampler(temperature, top_k, top_p, greedy, seed + number)
         sys.stdout.write(prompt)
         stream = TextStream(tokenizer, prompt_N)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lmlab.commands import results
+from lmlab.commands import tables
 from lmlab.commands.train import compute
 from lmlab.config import Paths
 from lmlab.errors import UserError
@@ -43,15 +43,15 @@ def show(original: Run, afresh: Run, tolerance: float) -> list[str]:
         verdicts.append(verdict(old, new, tolerance))
         marked = f"[{STYLE[verdicts[-1]]}]{verdicts[-1]}[/]"
         rows.append({"metric": name, "recorded": f"{old:.10g}", "afresh": f"{new:.10g}", "verdict": marked})
-    results.print_table(f"{original.path.name}: recorded, and computed afresh", rows)
+    tables.print_table(f"{original.path.name}: recorded, and computed afresh", rows)
     found: dict[str, tuple[Any, Any]] = environment_differences(before["provenance"], after["provenance"])
     if before["data"]["fingerprint"] != after["data"]["fingerprint"]:
         found["data"] = (before["data"]["fingerprint"], after["data"]["fingerprint"])
     if found:
-        results.say("What differs between the environments:")
+        tables.say("What differs between the environments:")
         for key, (old, new) in found.items():
-            results.say(f"  {key}: {old} -> {new}")
+            tables.say(f"  {key}: {old} -> {new}")
     else:
-        results.say("The environments do not differ.")
-    results.say(f"The new run directory: {afresh.path}")
+        tables.say("The environments do not differ.")
+    tables.say(f"The new run directory: {afresh.path}")
     return verdicts

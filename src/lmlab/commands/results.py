@@ -2,34 +2,18 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
-from rich.measure import Measurement
 from rich.table import Table
-from rich.text import Text
 
+from lmlab.commands.grid import show_grid
+from lmlab.commands.tables import compact, console, print_table, say
 from lmlab.config import Config, differences
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.provenance import code_fingerprint
 from lmlab.runs.run import Run
-
-_WIDE = 160
-"""Columns of output that no terminal limits: a file or another program reads it."""
-
-
-def _console(**options: Any) -> Console:
-    found = Console(highlight=False, **options)
-    return found if found.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=_WIDE, **options)
-
-
-console = _console()
-progress_console = _console(stderr=True)
-"""Progress goes to standard error, so that standard output holds results only."""
 
 METRICS = {
     "bits_per_byte": ("bits/byte", "{:.4f}"),
@@ -39,51 +23,6 @@ METRICS = {
     "calibration_error": ("calibration error", "{:.3f}"),
 }
 """Heading and format of each metric."""
-
-
-def say(text: str, head: str = "", style: str = "bold") -> None:
-    """Print a line of plain text, after ``head`` in ``style`` (brackets in a message are no markup)."""
-    console.print(Text.assemble((head, style), " " if head and text else "", text), soft_wrap=True)
-
-
-def compact(number: float | None) -> str:
-    """A number to three digits with k, M or G: 1,052,672 is 1.05M."""
-    if number is None:
-        return ""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(number) >= size:
-            return f"{number / size:.3g}{letter}"
-    return f"{number:g}"
-
-
-def print_table(title: str, rows: Sequence[Mapping[str, str]], optional: Sequence[str] = ()) -> None:
-    """Print rows of rich markup; columns named in ``optional`` are left out, from the last, until the table fits."""
-    headings = list(rows[0])
-    leave_out = list(optional)
-    while True:
-        table = Table(
-            title=title,
-            title_justify="left",
-            title_style="bold",
-            box=SIMPLE_HEAD,
-            pad_edge=False,
-            show_edge=False,
-            collapse_padding=True,
-        )
-        for heading in headings:
-            numeric = all(row[heading][:1].isdigit() for row in rows if row[heading])
-            # A unit below what it belongs to leaves room for more columns.
-            shown = heading.replace(" (", "\n").removesuffix(")")
-            table.add_column(shown, justify="right" if numeric else "left", no_wrap=True)
-        for row in rows:
-            table.add_row(*(row[heading] for heading in headings))
-        if (
-            Measurement.get(console, console.options.update(max_width=1000), table).maximum <= console.width
-            or not leave_out
-        ):
-            console.print(table)
-            return
-        headings.remove(leave_out.pop())
 
 
 def say_recorded(run: Run, config: Config) -> None:
@@ -108,6 +47,7 @@ def summary(run: Run) -> dict[str, Any]:
         "status": run.status,
         "seed": manifest["seed"],
         **{name: metrics.get(f"validation/{name}") for name in METRICS},
+        "longer_accuracy": metrics.get("longer/accuracy"),
         "parameters": sizes.get("parameters", {}).get("total"),
         "tokens": timings.get("tokens"),
         "tokens_per_second": timings.get("tokens_per_second"),
@@ -125,6 +65,11 @@ def cells(row: Mapping[str, Any]) -> dict[str, str]:
         for name, (heading, form) in METRICS.items()
         if name in ("bits_per_byte", "loss")
     }
+    if row["bits_per_byte"] is None:  # a generated task
+        for name, heading in (("accuracy", "accuracy"), ("longer_accuracy", "accuracy (longer)")):
+            shown[heading] = "" if row[name] is None else f"{row[name]:.1%}"
+    else:
+        shown |= {"accuracy": "", "accuracy (longer)": ""}
     return shown | {
         "parameters": compact(row["parameters"]),
         "tokens": compact(row["tokens"]),
@@ -134,9 +79,15 @@ def cells(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def show_side_by_side(runs: Sequence[Run]) -> None:
-    """Print runs as a table, best first, with what differs between their configurations, samples and paths."""
-    runs = sorted(dict.fromkeys(runs), key=lambda run: _for_order(summary(run)["bits_per_byte"]))
+    """Print runs as a table, best first, with what differs between their configurations, samples and paths.
+
+    Several runs that are all on generated tasks become a grid of accuracies.
+    """
+    runs = sorted(dict.fromkeys(runs), key=_quality)
     if not runs:
+        return
+    if len(runs) > 1 and all(is_task(run) for run in runs):
+        show_grid(runs)
         return
     configs = [run.config for run in runs]
     varied = sorted({key for config in configs[1:] for key in differences(configs[0], config)})
@@ -176,6 +127,8 @@ def show(run: Run) -> float:
         for name, (heading, form) in METRICS.items()
         if row[name] is not None
     }
+    if row["longer_accuracy"] is not None:
+        lines["accuracy on longer sequences"] = f"{row['longer_accuracy']:.1%}"
     lines["parameters"] = f"{row['parameters']:,}"
     lines["tokens trained on"] = f"{row['tokens']:,}"
     lines["tokens/s"] = f"{row['tokens_per_second']:,.0f}"
@@ -202,7 +155,7 @@ def show(run: Run) -> float:
 def show_sample(run: Run) -> None:
     """Print the newest sample of a run's text, if it wrote one."""
     rows = read_jsonl(run.samples)
-    if rows:
+    if rows and not is_task(run):
         console.print(f"\n[bold]A sample of {escape(run.manifest['name'])}[/] (after {rows[-1]['tokens']:,} tokens):")
         console.print(escape(printable(rows[-1]["text"]).strip("\n")), style="dim", soft_wrap=True)
 
@@ -212,9 +165,16 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def _for_order(value: float | None) -> float:
-    """What a run that diverged, or has no such metric, is sorted by: last."""
-    return value if value is not None and math.isfinite(value) else math.inf
+def is_task(run: Run) -> bool:
+    """Whether a run is on a generated task, whose measure is accuracy rather than bits per byte."""
+    return bool(run.manifest["data"]["licence"] == "generated")
+
+
+def _quality(run: Run) -> tuple[float, ...]:
+    """What runs are sorted by, best first; one that diverged, or has no such metric, comes last."""
+    row = summary(run)
+    values = (row["bits_per_byte"], row["loss"])
+    return tuple(value if value is not None and math.isfinite(value) else math.inf for value in values)
 
 
 def _at(config: Config, dotted: str) -> Any:

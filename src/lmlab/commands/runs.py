@@ -7,7 +7,7 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 from rich.markup import escape
 
-from lmlab.commands import results
+from lmlab.commands import results, tables
 from lmlab.config import Paths
 from lmlab.errors import UserError, nearest
 from lmlab.runs.lookup import all_runs
@@ -36,7 +36,7 @@ def task(
         try:
             row = results.summary(run) | {"config": run.config}
         except UserError as error:
-            results.say(str(error), "left out:", "yellow")
+            tables.say(str(error), "left out:", "yellow")
             continue
         fits = (
             (name is None or name in row["name"])
@@ -89,7 +89,7 @@ def ordered(rows: list[dict[str, Any]], key: str, descending: bool) -> list[dict
 def show(rows: list[dict[str, Any]], folder: Path) -> None:
     """Print the table."""
     if not rows:
-        results.say(f"No runs fit in {folder}. A first one: lmlab train model=lstm budget.tokens=200_000")
+        tables.say(f"No runs fit in {folder}. A first one: lmlab train model=lstm budget.tokens=200_000")
         return
     table = [
         {
@@ -103,4 +103,4 @@ def show(rows: list[dict[str, Any]], folder: Path) -> None:
         for row in rows
     ]
     optional = ["loss (nats/token)", "tokens", "created", "seconds", "tokens/s", "seed"][::-1]
-    results.print_table(f"{len(rows)} runs in {folder}", table, optional)
+    tables.print_table(f"{len(rows)} runs in {folder}", table, optional)

@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from lmlab.commands import results
+from lmlab.commands import results, tables
 from lmlab.config import Config, Paths
 from lmlab.errors import RunFailed, UserError
 from lmlab.runs import sweep
@@ -50,11 +50,11 @@ def task(
         return results.show(compute(config, rerun=rerun, choices=_choices()))
     folder = Path(hydra.sweep.dir)
     job = {"overrides": list(hydra.overrides.task)}
-    results.say(" ".join(job["overrides"]), f"job {hydra.job.num + 1}:")
+    tables.say(" ".join(job["overrides"]), f"job {hydra.job.num + 1}:")
     try:
         run = compute(config, rerun=rerun, sweep_name=folder.name, choices=_choices())
     except (UserError, RunFailed) as error:
-        results.say(str(error), "failed:", "red")
+        tables.say(str(error), "failed:", "red")
         sweep.record(folder, hydra.job.num, job | {"status": "failed", "error": str(error)})
         return math.nan
     sweep.record(folder, hydra.job.num, job | {"status": "finished", "run": str(run.path)})
@@ -70,8 +70,8 @@ def finish() -> None:
     results.show_side_by_side([Run(Path(row["run"])) for row in rows if "run" in row])
     failed = [row for row in rows if row["status"] == "failed"]
     for row in failed:
-        results.say(f"{' '.join(row['overrides'])}: {row['error']}", "failed:", "red")
-    results.say(f"The sweep's record: {folder}")
+        tables.say(f"{' '.join(row['overrides'])}: {row['error']}", "failed:", "red")
+    tables.say(f"The sweep's record: {folder}")
     if failed:
         sys.exit(1)
 
@@ -110,18 +110,18 @@ def compute(
         run = next_copy(config)
     from lmlab.training.preflight import check
 
-    corpus = check(config)
-    waiting = lambda: results.say(f"{run.path.name} is being computed by another process; waiting for it")  # noqa: E731
+    source = check(config)
+    waiting = lambda: tables.say(f"{run.path.name} is being computed by another process; waiting for it")  # noqa: E731
     with run.lock(waiting) as lock:
         if run.exists and run.status_recorded == "finished":
             return run
         new = not run.exists
         if not new:
-            check_data(run, corpus.fingerprint)
+            check_data(run, source.fingerprint)
         if new:
-            create(run, config, data=corpus.describe(), sweep=sweep_name, choices=choices or {})
+            create(run, config, data=source.describe(), sweep=sweep_name, choices=choices or {})
         elif run.checkpoints.exists():
-            results.say("goes on from its last checkpoint", run.path.name)
+            tables.say("goes on from its last checkpoint", run.path.name)
         try:
             execute(run, lock)
         except UserError:

@@ -17,17 +17,26 @@ class Batch:
         tokens: [B, T] int64, what the model reads.
         targets: [B, T] int64, what follows each of ``tokens``; -1 where nothing is scored.
         fresh: whether the sequences start anew; if not, they go on where the previous batch's stopped.
+        where: indices [N] of the scored positions of the flattened batch, where few are scored; ``None``: all
+            positions are to be looked at.
         state: the model's state before ``tokens``, ``None`` for empty; an objective leaves the state after them here.
     """
 
     tokens: Tensor
     targets: Tensor
     fresh: bool = True
+    where: Tensor | None = None
     state: Any = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch with its tokens and targets on ``device``."""
-        return replace(self, tokens=self.tokens.to(device), targets=self.targets.to(device))
+        where = None if self.where is None else self.where.to(device)
+        return replace(self, tokens=self.tokens.to(device), targets=self.targets.to(device), where=where)
+
+    def scored(self, hidden_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the hidden vectors [N, D] and targets [N] that an objective looks at."""
+        hidden_ND, targets_N = hidden_BTD.flatten(0, 1), self.targets.flatten()
+        return (hidden_ND, targets_N) if self.where is None else (hidden_ND[self.where], targets_N[self.where])
 
 
 def as_batch(batch: EvaluationBatch) -> Batch:

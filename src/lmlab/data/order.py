@@ -85,15 +85,8 @@ class TrainingOrder:
         Raises:
             UserError: the batch size is no multiple of ``world * accumulate``.
         """
-        parts = world * accumulate
-        if self.batch_size % parts:
-            raise UserError(
-                f"batch.size={self.batch_size}: expected a multiple of {parts} "
-                f"(devices x accumulated micro-batches = {world} x {accumulate})"
-            )
-        rows = self.batch_size // parts
-        first = (rank * accumulate + micro) * rows
-        rows_R = np.arange(first, first + rows)
+        own = share(self.batch_size, rank, world, micro, accumulate)
+        rows_R = np.arange(own.start, own.stop)
         if self.order == "contiguous":
             starts_R = rows_R * self._stripe + step % (self._stripe // self.context) * self.context
         else:
@@ -117,3 +110,20 @@ class TrainingOrder:
             order_W = np.argsort(draws.random_raw(self._windows), kind="stable")
             self._epoch = epoch, order_W * self.context + offset
         return self._epoch[1]
+
+
+def share(batch_size: int, rank: int, world: int, micro: int, accumulate: int) -> slice:
+    """Return which rows of a step's batch are those of one micro-batch on one rank.
+
+    Raises:
+        UserError: the batch size is no multiple of ``world * accumulate``.
+    """
+    parts = world * accumulate
+    if batch_size % parts:
+        raise UserError(
+            f"batch.size={batch_size}: expected a multiple of {parts} "
+            f"(devices x accumulated micro-batches = {world} x {accumulate})"
+        )
+    rows = batch_size // parts
+    first = (rank * accumulate + micro) * rows
+    return slice(first, first + rows)

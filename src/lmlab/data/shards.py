@@ -61,6 +61,20 @@ class TokenizedCorpus:
         """Return the size of a split's text as UTF-8, in bytes."""
         return int(self._of(split)["bytes"])
 
+    def tokens_per_byte(self, split: str, first: int | None = None) -> float:
+        """Return tokens of a split per byte of its text as UTF-8: what turns a loss per token into one per byte.
+
+        Args:
+            first: of the first so many tokens and their part of the text, which is their part of what the tokens
+                decode to; ``None``: of the whole split.
+        """
+        tokens = self.count(split)
+        if first is None or first >= tokens:
+            return tokens / self.bytes(split)
+        ids = self.tokens(split)[1:]
+        part, whole = (len(self.tokenizer.decode(some).encode()) for some in (ids[:first], ids))
+        return first / (self.bytes(split) * part / whole)
+
     def describe(self) -> dict[str, Any]:
         """Return names, licence, fingerprints and, per split, counts of tokens, bytes, documents and unknown tokens."""
         return copy.deepcopy(self._meta)

@@ -69,7 +69,6 @@ def evaluate(
         The metrics of :class:`LanguageModelMetrics`, and ``tokens``, how many were scored.
     """
     device = next(model.parameters()).device
-    total = LanguageModelMetrics(tokens_per_byte).to(device)
     if metric == "stateful":
         batches = _with_state(model, streams_of(stream, streams, context, batch_size), context, device)
     else:
@@ -79,7 +78,33 @@ def evaluate(
             else sliding_windows(stream, context, stride, batch_size)
         )
         batches = ((model(batch.tokens.to(device), None)[0], batch.targets) for batch in map(as_batch, windows))
-    for hidden_BTD, targets_BT in batches:
+    return _score(model, batches, LanguageModelMetrics(tokens_per_byte), advance)
+
+
+@torch.inference_mode()
+def evaluate_answers(
+    model: LanguageModel, batches: Iterator[EvaluationBatch], advance: Callable[[int], None] = lambda answers: None
+) -> dict[str, float]:
+    """Score every answer of a generated task's sequences once, each sequence read from an empty state.
+
+    Returns:
+        What :func:`evaluate` does, less what only text has.
+    """
+    device = next(model.parameters()).device
+    read = ((model(batch.tokens.to(device), None)[0], batch.targets) for batch in map(as_batch, batches))
+    return _score(model, read, LanguageModelMetrics(None), advance)
+
+
+def _score(
+    model: LanguageModel,
+    read: Iterator[tuple[Tensor, Tensor]],
+    total: LanguageModelMetrics,
+    advance: Callable[[int], None],
+) -> dict[str, float]:
+    """Add up what pairs of hidden vectors [B, T, D] and targets [B, T] are worth."""
+    device = next(model.parameters()).device
+    total = total.to(device)
+    for hidden_BTD, targets_BT in read:
         scored_BT = (targets_BT >= 0).to(device)
         total.update(*model.head.score(hidden_BTD[scored_BT], targets_BT.to(device)[scored_BT]))
         advance(int(scored_BT.sum()))

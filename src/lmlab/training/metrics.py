@@ -17,13 +17,14 @@ class LanguageModelMetrics(Metric):
 
     - ``loss``: mean negative log-likelihood, nats per token;
     - ``perplexity``: exp(loss);
-    - ``bits_per_byte``: loss / ln 2 * tokens per UTF-8 byte of the split, comparable across tokenizers;
+    - ``bits_per_byte``: loss / ln 2 * tokens per UTF-8 byte of the split, comparable across tokenizers; left out where
+      what is scored is no text;
     - ``accuracy``: how often the most probable token is the next one;
     - ``calibration_error``: expected difference between confidence and accuracy over 15 equal bins of the confidence
       (ECE with the L1 norm; Guo et al. 2017, equation 3).
 
     Args:
-        tokens_per_byte: tokens of the scored split divided by its UTF-8 bytes.
+        tokens_per_byte: tokens of the scored split divided by its UTF-8 bytes; ``None`` for what is no text.
     """
 
     full_state_update = False
@@ -33,7 +34,7 @@ class LanguageModelMetrics(Metric):
     bin_correct: Tensor
     bin_confidence: Tensor
 
-    def __init__(self, tokens_per_byte: float) -> None:
+    def __init__(self, tokens_per_byte: float | None) -> None:
         super().__init__()
         self.tokens_per_byte = tokens_per_byte
         self.add_state("nats", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
@@ -65,14 +66,11 @@ class LanguageModelMetrics(Metric):
     def compute(self) -> dict[str, float]:
         """Return the metrics as plain numbers; nan where no token was scored."""
         tokens = int(self.tokens)
-        if tokens == 0:
-            names = ("loss", "perplexity", "bits_per_byte", "accuracy", "calibration_error")
-            return dict.fromkeys(names, math.nan)
-        loss = float(self.nats) / tokens
-        return {
-            "loss": loss,
-            "perplexity": math.exp(min(loss, 700.0)),
-            "bits_per_byte": loss / math.log(2) * self.tokens_per_byte,
-            "accuracy": float(self.bin_correct.sum()) / tokens,
-            "calibration_error": float((self.bin_correct - self.bin_confidence).abs().sum()) / tokens,
-        }
+        loss = float(self.nats) / tokens if tokens else math.nan
+        found = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+        if self.tokens_per_byte is not None:
+            found["bits_per_byte"] = loss / math.log(2) * self.tokens_per_byte
+        correct, confidence = self.bin_correct, self.bin_confidence
+        found["accuracy"] = float(correct.sum()) / tokens if tokens else math.nan
+        found["calibration_error"] = float((correct - confidence).abs().sum()) / tokens if tokens else math.nan
+        return found

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -34,7 +34,7 @@ class LanguageModeling(pl.LightningModule):
         schedule: called with (step, total steps), returns the factor on the learning rate.
         total_steps: optimizer steps in the whole run.
         tokens_per_step: tokens that all ranks together read in one optimizer step.
-        validation_metrics: adds up validation scores.
+        validation_metrics: add up the scores of each split that a validation scores, in the order of its loaders.
         log_every: optimizer steps between rows of training metrics.
         carry_state: hand the state after each batch, detached, to the next one.
     """
@@ -49,7 +49,7 @@ class LanguageModeling(pl.LightningModule):
         seed: int,
         total_steps: int,
         tokens_per_step: int,
-        validation_metrics: LanguageModelMetrics,
+        validation_metrics: dict[str, LanguageModelMetrics],
         log_every: int,
         carry_state: bool,
     ) -> None:
@@ -61,7 +61,8 @@ class LanguageModeling(pl.LightningModule):
         self.seed = seed
         self.total_steps = total_steps
         self.tokens_per_step = tokens_per_step
-        self.validation_metrics = validation_metrics
+        self.scored_splits = list(validation_metrics)
+        self.validation_metrics = torch.nn.ModuleDict(validation_metrics)
         self.log_every = log_every
         self.carry_state = carry_state
         self.carried: Any = None
@@ -161,19 +162,25 @@ class LanguageModeling(pl.LightningModule):
         for logger in self.loggers:
             logger.log_metrics({**metrics, "tokens": self.tokens_seen}, step=self.global_step)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         hidden, _ = self.model(batch.tokens, None)
         scored_N = batch.targets.flatten() >= 0
         scores = self.model.head.score(hidden.flatten(0, 1)[scored_N], batch.targets.flatten()[scored_N])
-        self.validation_metrics.update(*scores)
+        self._metrics(self.scored_splits[dataloader_idx]).update(*scores)
+
+    def _metrics(self, split: str) -> LanguageModelMetrics:
+        return cast(LanguageModelMetrics, self.validation_metrics[split])
 
     def on_validation_epoch_end(self) -> None:
-        values = self.validation_metrics.compute()
-        self.validation_metrics.reset()
+        values: dict[str, float] = {}
+        for split in self.scored_splits:
+            metrics = self._metrics(split)
+            values |= {f"{split}/{name}": value for name, value in metrics.compute().items()}
+            metrics.reset()
         self.validated_step = self.global_step
         # For callbacks that watch a metric; the rows themselves go through record().
-        self.log_dict({f"validation/{name}": value for name, value in values.items()}, logger=False)
-        self.record({f"validation/{name}": value for name, value in values.items()})
+        self.log_dict(values, logger=False)
+        self.record(values)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["validated_step"] = self.validated_step

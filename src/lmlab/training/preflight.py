@@ -6,7 +6,11 @@ import torch
 
 from lmlab.config import Config, build, validate
 from lmlab.data.order import TrainingOrder
-from lmlab.data.shards import TokenizedCorpus, prepare
+from lmlab.data.shards import prepare
+from lmlab.data.source import CorpusSource, Source
+from lmlab.data.synthetic.source import TaskSource
+from lmlab.data.synthetic.task import Task
+from lmlab.data.tokenizers import Symbols
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import grows_with_context
@@ -17,10 +21,10 @@ LIGHT_SECTIONS = ("model", "data", "tokenizer", "objective", "optimizer", "sched
 """Sections whose targets need no Lightning; the others are held against their signatures by the worker."""
 
 
-def check(config: Config) -> TokenizedCorpus:
-    """Refuse a configuration that cannot be trained, and return its tokenised corpus.
+def check(config: Config) -> Source:
+    """Refuse a configuration that cannot be trained, and return what it trains on.
 
-    The corpus is found, checked and tokenised here (once: it is cached), the network is built without memory.
+    A corpus is found, checked and tokenised here (once: it is cached), the network is built without memory.
 
     Raises:
         UserError: with the option that is wrong.
@@ -31,14 +35,22 @@ def check(config: Config) -> TokenizedCorpus:
         validate(config[section], section)
     settings = Settings.of(config)
     check_devices(config["trainer"], settings.batch.size)
-    check_objects(config, settings)
-    corpus = open_corpus(config, config["progress"])
-    training_order(config, corpus)
-    return corpus
+    model = check_objects(config, settings)
+    source = open_source(config, config["progress"])
+    if model.max_positions is not None and source.longest > model.max_positions:
+        raise UserError(
+            f"data.longer: sequences of {source.longest} tokens are scored, but the positions of this model end at "
+            f"batch.context={model.max_positions} (choose data.longer=null, or a model without learned positions)"
+        )
+    return source
 
 
-def check_objects(config: Config, settings: Settings) -> None:
-    """Build all that needs no data, the network without memory and for a made-up vocabulary. Raises ``UserError``."""
+def check_objects(config: Config, settings: Settings) -> LanguageModel:
+    """Build all that needs no data, and return the network without memory and for a made-up vocabulary.
+
+    Raises:
+        UserError: with the option that is wrong.
+    """
     with torch.device("meta"):
         model = build(config["model"], vocabulary=2, context=settings.batch.context)
     build(config["objective"])
@@ -53,50 +65,43 @@ def check_objects(config: Config, settings: Settings) -> None:
             raise UserError(
                 "batch.carry_state=true: only for recurrent models; the state of this one grows with every token"
             )
-
-
-def open_corpus(config: Config, progress: bool = False) -> TokenizedCorpus:
-    """Return the tokenised corpus of a configuration, from the cache where it was prepared before."""
-    paths = config["paths"]
-    corpora = paths["corpora"]
-    return prepare(
-        build(config["data"]),
-        build(config["tokenizer"]),
-        Path(paths["cache"]),
-        Path(corpora).expanduser() if corpora else None,
-        progress=progress,
-    )
-
-
-def build_model(config: Config, corpus: TokenizedCorpus) -> LanguageModel:
-    """Return the network of a configuration, on the default device."""
-    model = build(config["model"], vocabulary=corpus.tokenizer.size, context=config["batch"]["context"])
     assert isinstance(model, LanguageModel)
     return model
 
 
-def training_order(config: Config, corpus: TokenizedCorpus) -> TrainingOrder:
-    """Return which tokens every training batch holds. Raises ``UserError`` if the corpus is too short for it."""
-    settings = Settings.of(config)
-    return TrainingOrder(
+def open_source(config: Config, progress: bool = False) -> Source:
+    """Return what a configuration trains on: its corpus, tokenised once and cached, or its generated task.
+
+    Raises:
+        UserError: the text or the task does not suit the tokenizer or the batch.
+    """
+    data, tokenizer, settings = build(config["data"]), build(config["tokenizer"]), Settings.of(config)
+    if isinstance(data, Task):
+        if not isinstance(tokenizer, Symbols):
+            raise UserError(
+                f"tokenizer: {data.name} is a generated task, whose symbols need no tokenizer (leave it at symbols)"
+            )
+        if settings.batch.carry_state:
+            raise UserError(f"batch.carry_state=true: the sequences of {data.name} do not go on in the next batch")
+        symbols = Symbols(data.vocabulary)
+        return TaskSource(
+            data, symbols, settings.seed, settings.batch.size, settings.batch.context, settings.validation.tokens
+        )
+    paths = config["paths"]
+    corpora = Path(paths["corpora"]).expanduser() if paths["corpora"] else None
+    corpus = prepare(data, tokenizer, Path(paths["cache"]), corpora, progress=progress)
+    order = TrainingOrder(
         corpus.tokens("train"),
         seed=settings.seed,
         batch_size=settings.batch.size,
         context=settings.batch.context,
         order="contiguous" if settings.batch.carry_state else "shuffled",
     )
+    return CorpusSource(corpus, order, settings.validation.tokens)
 
 
-def tokens_per_byte(corpus: TokenizedCorpus, split: str, first: int | None = None) -> float:
-    """Tokens of a split per byte of its text as UTF-8: what turns a loss per token into one per byte.
-
-    Args:
-        first: of the first so many tokens and their part of the text, which is their part of what the tokens decode to;
-            ``None``: of the whole split.
-    """
-    tokens = corpus.count(split)
-    if first is None or first >= tokens:
-        return tokens / corpus.bytes(split)
-    ids = corpus.tokens(split)[1:]
-    part, whole = (len(corpus.tokenizer.decode(some).encode()) for some in (ids[:first], ids))
-    return first / (corpus.bytes(split) * part / whole)
+def build_model(config: Config, source: Source) -> LanguageModel:
+    """Return the network of a configuration, on the default device."""
+    model = build(config["model"], vocabulary=source.tokenizer.size, context=config["batch"]["context"])
+    assert isinstance(model, LanguageModel)
+    return model

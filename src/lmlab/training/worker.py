@@ -18,7 +18,7 @@ from safetensors.torch import save_model
 
 from lmlab.config import Config, build, validate
 from lmlab.data.datamodule import LanguageDataModule
-from lmlab.data.shards import TokenizedCorpus
+from lmlab.data.source import Source
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import describe_sizes
@@ -31,7 +31,7 @@ from lmlab.training import callbacks
 from lmlab.training.loggers.jsonl import JsonlLogger, drop_rows_after
 from lmlab.training.metrics import LanguageModelMetrics
 from lmlab.training.module import LanguageModeling, step_seed
-from lmlab.training.preflight import build_model, open_corpus, tokens_per_byte, training_order
+from lmlab.training.preflight import build_model, open_source
 from lmlab.training.settings import Settings
 from lmlab.training.trainer import set_threads
 
@@ -43,17 +43,17 @@ def train(run: Run) -> None:
     settings = Settings.of(config)
     set_threads(config["trainer"]["threads"], config["trainer"]["devices"])
 
-    corpus = open_corpus(config)
+    source = open_source(config)
     torch.manual_seed(step_seed(settings.seed, -1, 0))  # the same first weights on every rank
-    model = build_model(config, corpus)
-    describe(run, model, corpus, config, settings)
+    model = build_model(config, source)
+    describe(run, model, source, config, settings)
     if config["trainer"]["compile"]:
         model.compile()
 
-    data = make_data(config, settings, corpus)
-    module = make_module(config, settings, corpus, model)
+    data = make_data(config, source)
+    module = make_module(config, settings, source, model)
     clock = callbacks.Clock()
-    watching = [clock, *build_callbacks(run, config, corpus)]
+    watching = [clock, *build_callbacks(run, config, source)]
     checkpoint = resume(run)
     loggers = build_loggers(run, config)
     try:
@@ -68,17 +68,12 @@ def train(run: Run) -> None:
     close(loggers, run.manifest["metrics"], exit_code=0)
 
 
-def make_data(config: Config, settings: Settings, corpus: TokenizedCorpus) -> LanguageDataModule:
+def make_data(config: Config, source: Source) -> LanguageDataModule:
     """The datamodule of a configuration."""
-    return LanguageDataModule(
-        corpus,
-        training_order(config, corpus),
-        accumulate=config["trainer"]["accumulate"],
-        validation_tokens=settings.validation.tokens,
-    )
+    return LanguageDataModule(source, accumulate=config["trainer"]["accumulate"])
 
 
-def make_module(config: Config, settings: Settings, corpus: TokenizedCorpus, model: LanguageModel) -> LanguageModeling:
+def make_module(config: Config, settings: Settings, source: Source, model: LanguageModel) -> LanguageModeling:
     """The LightningModule of a configuration."""
     return LanguageModeling(
         model,
@@ -88,17 +83,19 @@ def make_module(config: Config, settings: Settings, corpus: TokenizedCorpus, mod
         seed=settings.seed,
         total_steps=settings.steps,
         tokens_per_step=settings.tokens_per_step,
-        validation_metrics=LanguageModelMetrics(tokens_per_byte(corpus, "validation", settings.validation.tokens)),
+        validation_metrics={
+            split: LanguageModelMetrics(source.tokens_per_byte(split)) for split in source.scored_splits
+        },
         log_every=settings.log_every,
         carry_state=settings.batch.carry_state,
     )
 
 
 @rank_zero_only
-def describe(run: Run, model: LanguageModel, corpus: TokenizedCorpus, config: Config, settings: Settings) -> None:
+def describe(run: Run, model: LanguageModel, source: Source, config: Config, settings: Settings) -> None:
     """Record sizes, data and device before training, and keep the tokenizer with the run."""
     if not run.tokenizer.exists():
-        write_whole_folder(run.tokenizer, corpus)
+        write_whole_folder(run.tokenizer, source)
     manifest = run.manifest
     run.update(
         sizes=describe_sizes(model, settings.batch.context),
@@ -107,11 +104,11 @@ def describe(run: Run, model: LanguageModel, corpus: TokenizedCorpus, config: Co
     )
 
 
-def write_whole_folder(folder: Path, corpus: TokenizedCorpus) -> None:
+def write_whole_folder(folder: Path, source: Source) -> None:
     """Save the tokenizer beside its place and move the complete folder there."""
     temporary = folder.with_name(f".{folder.name}.tmp")
     temporary.mkdir(exist_ok=True)
-    corpus.tokenizer.save(temporary)
+    source.tokenizer.save(temporary)
     temporary.replace(folder)
 
 
@@ -142,12 +139,12 @@ def build_loggers(run: Run, config: Config) -> list[Any]:
     return [JsonlLogger(run.metrics), *(logger for logger in chosen if logger is not None)]
 
 
-def build_callbacks(run: Run, config: Config, corpus: TokenizedCorpus) -> list[Any]:
+def build_callbacks(run: Run, config: Config, source: Source) -> list[Any]:
     """The callbacks of a configuration, each given what it has a parameter for of what a run can offer."""
     offered = {
         "run": run,
         "folder": run.checkpoints,
-        "tokenizer": corpus.tokenizer,
+        "tokenizer": source.tokenizer,
         "context": config["batch"]["context"],
     }
     chosen = [build(node, **accepted(node, offered)) for node in config["callbacks"].values() if node]
@@ -174,7 +171,7 @@ def make_trainer(run: Run, config: Config, settings: Settings, watching: list[An
 def finish(run: Run, trainer: Trainer, module: LanguageModeling, clock: callbacks.Clock) -> None:
     """Write the final weights, metrics and timings; the run is finished once its manifest says so."""
     write_whole(run.weights, lambda path: save_model(module.model, str(path)))
-    metrics = {name: value for name, value in module.latest.items() if name.startswith("validation/")}
+    metrics = {name: value for name, value in module.latest.items() if name.partition("/")[0] in module.scored_splits}
     timings = {
         "seconds": round(clock.seconds, 3),
         "tokens": module.tokens_seen,

@@ -71,10 +71,11 @@ class Progress(pl.Callback):
         seconds = max(time.perf_counter() - started, 1e-9)
         rate = (trainer.global_step - first_step) * module.tokens_per_step / seconds
         parts = [f"{rate:,.0f} tokens/s"]
-        for label, name in (("loss", "train/loss"), ("validation", "validation/bits_per_byte")):
-            if name in module.latest:
-                unit = " bits/byte" if name.endswith("byte") else ""
-                parts.append(f"{label} {module.latest[name]:.3f}{unit}")
+        shown = {"train/loss": "loss {:.3f}", "validation/bits_per_byte": "validation {:.3f} bits/byte"}
+        if "validation/loss" in module.latest and "validation/bits_per_byte" not in module.latest:
+            shown = {"train/loss": "loss {:.3f}", "validation/accuracy": "accuracy {:.1%}"}
+            shown["longer/accuracy"] = "longer {:.1%}"
+        parts += [form.format(module.latest[name]) for name, form in shown.items() if name in module.latest]
         return ", ".join(parts)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -92,7 +93,7 @@ class Progress(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if self._bars:
-            self._bars.update(self._validating, completed=batch_idx + 1)
+            self._bars.advance(self._validating)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._bars:

@@ -15,8 +15,8 @@ class Brier:
 
     def __call__(self, model: LanguageModel, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         hidden, batch.state = model(batch.tokens, batch.state)
-        targets_N = batch.targets.flatten()
-        scores_N = model.head.per_token(brier_score, hidden.flatten(0, 1), targets_N)
+        hidden_ND, targets_N = batch.scored(hidden)
+        scores_N = model.head.per_token(brier_score, hidden_ND, targets_N)
         loss = scores_N.sum() / (targets_N >= 0).sum().clamp(min=1)
         return loss, {"loss": loss.detach()}
 

@@ -24,5 +24,5 @@ class CrossEntropy:
 
     def __call__(self, model: LanguageModel, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         hidden, batch.state = model(batch.tokens, batch.state)
-        loss = model.head.cross_entropy(hidden.flatten(0, 1), batch.targets.flatten(), self.label_smoothing)
+        loss = model.head.cross_entropy(*batch.scored(hidden), self.label_smoothing)
         return loss, {"loss": loss.detach()}

@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from lmlab.data.shards import TokenizedCorpus
 from lmlab.data.tokenizers import BPE, Byte, Word
-from lmlab.training.preflight import tokens_per_byte
 
 TEXT = "a long-winded line of ordinary words\n" * 3 + "xx yy zz qq\n" * 20
 
@@ -23,5 +23,7 @@ def test_the_bytes_of_the_first_tokens_are_those_of_their_text(kind, lines):
     )
     part = "".join(TEXT.splitlines(keepends=True)[:lines])
     first = len(tokenizer.encode(part))
-    assert tokens_per_byte(corpus, "validation", first) == pytest.approx(first / len(part.encode()))
-    assert tokens_per_byte(corpus, "validation", len(ids)) == tokens_per_byte(corpus, "validation")
+    assert TokenizedCorpus.tokens_per_byte(corpus, "validation", first) == pytest.approx(first / len(part.encode()))
+    assert TokenizedCorpus.tokens_per_byte(corpus, "validation", len(ids)) == TokenizedCorpus.tokens_per_byte(
+        corpus, "validation"
+    )

@@ -1,0 +1,74 @@
+"""Lines and tables that fit the terminal."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+_WIDE = 160
+"""Columns of output that no terminal limits: a file or another program reads it."""
+
+
+def _console(**options: Any) -> Console:
+    found = Console(highlight=False, **options)
+    return found if found.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=_WIDE, **options)
+
+
+console = _console()
+progress_console = _console(stderr=True)
+"""Progress goes to standard error, so that standard output holds results only."""
+
+
+def say(text: str, head: str = "", style: str = "bold") -> None:
+    """Print a line of plain text, after ``head`` in ``style`` (brackets in a message are no markup)."""
+    between = " " if head and text and not text.startswith(":") else ""
+    console.print(Text.assemble((head, style), between, text), soft_wrap=True)
+
+
+def compact(number: float | None) -> str:
+    """A number to three digits with k, M or G: 1,052,672 is 1.05M."""
+    if number is None:
+        return ""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:g}"
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, str]], optional: Sequence[str] = ()) -> None:
+    """Print rows of rich markup, without columns that are empty.
+
+    Columns named in ``optional`` are left out, from the last, until the table fits.
+    """
+    headings = [heading for heading in rows[0] if any(row[heading] for row in rows)]
+    leave_out = list(optional)
+    while True:
+        table = Table(
+            title=title or None,
+            title_justify="left",
+            title_style="bold",
+            box=SIMPLE_HEAD,
+            pad_edge=False,
+            show_edge=False,
+            collapse_padding=True,
+        )
+        for heading in headings:
+            numeric = all(row[heading][:1].isdigit() for row in rows if row[heading])
+            # A unit below what it belongs to leaves room for more columns.
+            shown = heading.replace(" (", "\n").removesuffix(")")
+            table.add_column(shown, justify="right" if numeric else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*(row[heading] for heading in headings))
+        if (
+            Measurement.get(console, console.options.update(max_width=1000), table).maximum <= console.width
+            or not leave_out
+        ):
+            console.print(table)
+            return
+        if (least := leave_out.pop()) in headings:
+            headings.remove(least)

@@ -1,0 +1,88 @@
+"""What a run trains on and is scored on, text or a generated task: batches as a pure function of their number."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from lmlab.data.batch import Batch
+from lmlab.data.order import TrainingOrder
+from lmlab.data.shards import TokenizedCorpus
+from lmlab.data.tokenizers import Tokenizer
+from lmlab.data.windows import EvaluationBatch, fixed_windows
+
+
+class Source(ABC):
+    """Batches to train on, and batches of every split that is scored while training.
+
+    Attributes:
+        tokenizer: between its tokens and text.
+        fingerprint: SHA-256, in hexadecimal: equal exactly when results compare.
+        scored_splits: splits that a validation scores; the first decides which weights are best.
+        longest: tokens in the longest sequence of any of them.
+    """
+
+    tokenizer: Tokenizer
+    fingerprint: str
+    scored_splits: tuple[str, ...]
+    longest: int
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return what a run records about its data: name, licence, fingerprint and more, as plain values."""
+
+    @abstractmethod
+    def training_batch(self, step: int, rank: int, world: int, micro: int, accumulate: int) -> Batch:
+        """Return one micro-batch of an optimizer step; all of a step's are the same rows however they are shared."""
+
+    @abstractmethod
+    def batches(self, split: str) -> Iterator[EvaluationBatch]:
+        """Yield the batches of a scored split, in which everything that is scored comes once."""
+
+    @abstractmethod
+    def number_of_batches(self, split: str) -> int:
+        """Return how many :meth:`batches` yields."""
+
+    @abstractmethod
+    def tokens_per_byte(self, split: str) -> float | None:
+        """Return the scored tokens of a split per byte of their text; ``None`` where there is no text."""
+
+
+class CorpusSource(Source):
+    """A tokenised corpus in the order of ``order``, and its validation split in disjoint windows of the context.
+
+    Args:
+        validation_tokens: score only the first so many tokens of the validation split; ``None``: all.
+    """
+
+    scored_splits = ("validation",)
+
+    def __init__(self, corpus: TokenizedCorpus, order: TrainingOrder, validation_tokens: int | None = None) -> None:
+        self.corpus = corpus
+        self.order = order
+        self.validation_tokens = validation_tokens
+        self.tokenizer = corpus.tokenizer
+        self.fingerprint = corpus.fingerprint
+        self.longest = order.context
+
+    def describe(self) -> dict[str, Any]:
+        return self.corpus.describe()
+
+    def training_batch(self, step: int, rank: int, world: int, micro: int, accumulate: int) -> Batch:
+        tokens = torch.from_numpy(self.order.batch(step, rank, world, micro, accumulate))
+        return Batch(tokens[:, :-1], tokens[:, 1:], fresh=self.order.starts_new_pass(step))
+
+    def batches(self, split: str) -> Iterator[EvaluationBatch]:
+        return fixed_windows(self._stream(split), self.order.context, self.order.batch_size)
+
+    def number_of_batches(self, split: str) -> int:
+        return -(-(len(self._stream(split)) - 1) // (self.order.context * self.order.batch_size))
+
+    def tokens_per_byte(self, split: str) -> float:
+        return self.corpus.tokens_per_byte(split, self.validation_tokens)
+
+    def _stream(self, split: str) -> np.ndarray:
+        stream = self.corpus.tokens(split)
+        return stream if self.validation_tokens is None else stream[: self.validation_tokens + 1]

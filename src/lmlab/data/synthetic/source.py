@@ -1,0 +1,110 @@
+"""A generated task as what a run trains on: every step draws new sequences, every run is scored on the same ones."""
+
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from lmlab.data.batch import Batch
+from lmlab.data.order import share
+from lmlab.data.source import Source
+from lmlab.data.synthetic.task import Task
+from lmlab.data.tokenizers import Tokenizer
+from lmlab.data.windows import EvaluationBatch
+
+SEQUENCES = 1000
+"""Sequences of a split that is scored."""
+_SCORED, _TRAINED = 0, 1
+_SPLITS = ("validation", "longer")
+
+
+class TaskSource(Source):
+    """Sequences of ``context`` tokens, drawn from (seed, step), and splits drawn from a seed of their own.
+
+    Args:
+        tokenizer: shows the task's symbols.
+        seed: of the training sequences.
+        batch_size: sequences in an optimizer step, over all ranks and micro-batches.
+        context: tokens in a sequence of training and of the split ``validation``.
+        validation_tokens: score only so many sequences as hold that many tokens; ``None``: a thousand.
+
+    Raises:
+        UserError: an instance of the task does not fit into ``context``.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        tokenizer: Tokenizer,
+        seed: int,
+        batch_size: int,
+        context: int,
+        validation_tokens: int | None = None,
+    ) -> None:
+        task.check(context)
+        self.task = task
+        self.tokenizer = tokenizer
+        self.seed = seed
+        self.batch_size = batch_size
+        self.context = context
+        self.validation_tokens = validation_tokens
+        self.scored_splits = _SPLITS if task.longer is not None else _SPLITS[:1]
+        self.longest = context * (task.longer or 1)
+        self.fingerprint = self._fingerprint()
+        self._draw = cache(self._drawn)
+
+    def describe(self) -> dict[str, Any]:
+        lengths = {split: self.length(split) for split in self.scored_splits}
+        return {
+            "name": self.task.name,
+            "licence": "generated",
+            "fingerprint": self.fingerprint,
+            "vocabulary": self.task.vocabulary,
+            "splits": {split: {"sequences": self.sequences(split), "length": lengths[split]} for split in lengths},
+        }
+
+    def training_batch(self, step: int, rank: int, world: int, micro: int, accumulate: int) -> Batch:
+        own = share(self.batch_size, rank, world, micro, accumulate)
+        # Drawn whole, so that a sequence does not depend on how a batch is shared.
+        tokens, targets = self.task.generate(_generator(_TRAINED, self.seed, step), self.batch_size, self.context)
+        tokens_BT, targets_BT = torch.from_numpy(tokens[own]), torch.from_numpy(targets[own])
+        return Batch(tokens_BT, targets_BT, where=(targets_BT >= 0).flatten().nonzero().squeeze(1))
+
+    def length(self, split: str) -> int:
+        """Return how many tokens a sequence of a split has."""
+        return self.context * (self.task.longer or 1) if split == "longer" else self.context
+
+    def sequences(self, split: str) -> int:
+        """Return how many sequences of a split are scored."""
+        limit = self.validation_tokens
+        return SEQUENCES if limit is None else min(SEQUENCES, max(1, limit // self.length(split)))
+
+    def batches(self, split: str) -> Iterator[EvaluationBatch]:
+        tokens, targets = self._draw(split)
+        for first in range(0, self.sequences(split), self.batch_size):
+            rows = slice(first, min(first + self.batch_size, self.sequences(split)))
+            yield EvaluationBatch(tokens[rows], targets[rows])
+
+    def number_of_batches(self, split: str) -> int:
+        return -(-self.sequences(split) // self.batch_size)
+
+    def tokens_per_byte(self, split: str) -> None:
+        return None
+
+    def _drawn(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        random = _generator(_SCORED, _SPLITS.index(split), self.length(split))
+        return self.task.generate(random, self.sequences(split), self.length(split))
+
+    def _fingerprint(self) -> str:
+        """Of what the task draws here: another version of the code, or of NumPy, may draw something else."""
+        digest = hashlib.sha256(f"{self.task.name}\0{self.context}\0{self.task.longer}".encode())
+        for part in self.task.generate(_generator(_SCORED, len(_SPLITS), 0), 64, self.context):
+            digest.update(np.ascontiguousarray(part, "<i8").tobytes())
+        return digest.hexdigest()
+
+
+def _generator(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
