@@ -3,7 +3,8 @@
 from lmlab.data.tokenizers.bpe import BPE
 from lmlab.data.tokenizers.byte import Byte
 from lmlab.data.tokenizers.character import Character
+from lmlab.data.tokenizers.symbols import Symbols
 from lmlab.data.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from lmlab.data.tokenizers.word import Word
 
-__all__ = ["BPE", "Byte", "Character", "Tokenizer", "Word", "load_tokenizer"]
+__all__ = ["BPE", "Byte", "Character", "Symbols", "Tokenizer", "Word", "load_tokenizer"]
