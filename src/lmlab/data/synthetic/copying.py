@@ -4,7 +4,7 @@
     b a c . . . . > . . .    delayed: at the dots after >: b, a, c
 
 Jelassi et al. copy strings of an alphabet of 26, of lengths drawn at random (up to 300). Arjovsky et al. copy 10
-symbols of 8, ``delayed``, after a wait of 100 to 1,000 (batch.context = wait + 20).
+symbols of 8, ``delayed``, after a wait of 100 to 500 (batch.context = wait + 20).
 """
 
 import numpy as np
