@@ -1,1 +1,34 @@
 """Generated tasks with one right answer, on which recurrences and attention are known to part; one file each."""
+
+from lmlab.data.synthetic.compression import Compression
+from lmlab.data.synthetic.copying import Copying
+from lmlab.data.synthetic.dyck import Dyck
+from lmlab.data.synthetic.fuzzy_in_context_recall import FuzzyInContextRecall
+from lmlab.data.synthetic.in_context_recall import InContextRecall
+from lmlab.data.synthetic.induction_heads import InductionHeads
+from lmlab.data.synthetic.memorization import Memorization
+from lmlab.data.synthetic.modular_arithmetic import ModularArithmetic
+from lmlab.data.synthetic.parity import Parity
+from lmlab.data.synthetic.permutations import Permutations
+from lmlab.data.synthetic.recall import MultiQueryRecall
+from lmlab.data.synthetic.reversal import Reversal
+from lmlab.data.synthetic.selective_copying import SelectiveCopying
+from lmlab.data.synthetic.task import NOT_SCORED, Task
+
+__all__ = [
+    "NOT_SCORED",
+    "Compression",
+    "Copying",
+    "Dyck",
+    "FuzzyInContextRecall",
+    "InContextRecall",
+    "InductionHeads",
+    "Memorization",
+    "ModularArithmetic",
+    "MultiQueryRecall",
+    "Parity",
+    "Permutations",
+    "Reversal",
+    "SelectiveCopying",
+    "Task",
+]

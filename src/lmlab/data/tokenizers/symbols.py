@@ -1,4 +1,4 @@
-"""The symbols of a generated task, shown as decimal numbers."""
+"""One token per symbol of a generated task."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,15 +10,20 @@ from lmlab.errors import UserError
 
 
 class Symbols(Tokenizer):
-    """Ids 0 to size - 1 as the words ``0``, ``1``, ...; the separator is 0.
+    """Symbols without a meaning of their own, written as decimal numbers: ``12 5 7``.
+
+    No symbol is a line end, so none is the context of a first one in particular: the separator is 0, written as such.
 
     Args:
-        size: how many symbols there are; supplied by the task.
+        size: number of types; ``None``: the task that generates the symbols says.
+
+    Raises:
+        UserError: ``size`` is below 1.
     """
 
-    separator = 0
-
     def __init__(self, size: int | None = None) -> None:
+        if size is not None and size < 1:
+            raise UserError(f"tokenizer.size={size}: expected at least 1, or null for as many as the task has")
         self._size = size
 
     @property
@@ -27,22 +32,27 @@ class Symbols(Tokenizer):
 
     @property
     def size(self) -> int:
-        assert self._size is not None
-        return self._size
+        return self._size or 0
+
+    separator = 0
 
     def fit(self, documents: Iterable[str]) -> None:
-        raise UserError("tokenizer=symbols: only for generated tasks; text needs bpe, byte, character or word")
+        """Count the symbols, if nobody has said how many there are: one more than the greatest."""
+        if self._size is None:
+            words = {word for document in documents for word in document.split()}
+            self._size = 1 + max((_number(word, None) for word in words), default=0)
 
     def encode(self, document: str) -> np.ndarray:
-        ids = []
-        for word in document.split():
-            if not word.isdecimal() or int(word) >= self.size:
-                raise UserError(f"'{word}' is no symbol of this task: expected numbers from 0 to {self.size - 1}")
-            ids.append(int(word))
-        return np.array(ids, np.int32)
+        """Return the ids [N] int32 of a text.
+
+        Raises:
+            UserError: a word is no symbol.
+        """
+        words = document.split()
+        return np.fromiter((_number(word, self.size) for word in words), np.int32, len(words))
 
     def decode(self, ids: np.ndarray) -> str:
-        return "".join(f"{int(token)} " for token in ids)
+        return " ".join(map(str, np.asarray(ids).tolist()))
 
     def state(self) -> dict[str, Any]:
         return {"size": self._size}
@@ -50,3 +60,12 @@ class Symbols(Tokenizer):
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Symbols":
         return cls(state["size"])
+
+
+def _number(word: str, size: int | None) -> int:
+    """Return the symbol that a word writes. Raises ``UserError`` if it is none of the first ``size``."""
+    digits = word.isascii() and word.isdecimal() and len(word) <= 9
+    if not digits or (size is not None and int(word) >= size):
+        expected = "a decimal number" if size is None else f"one of the numbers 0 to {size - 1}"
+        raise UserError(f"'{word[:20]}' is no symbol: expected {expected}, with spaces between them")
+    return int(word)
