@@ -83,6 +83,8 @@ def open_source(config: Config, progress: bool = False) -> Source:
             )
         if settings.batch.carry_state:
             raise UserError(f"batch.carry_state=true: the sequences of {data.name} do not go on in the next batch")
+        if tokenizer.fitted and tokenizer.size != data.vocabulary:
+            raise UserError(f"tokenizer.size={tokenizer.size}: {data.name} has {data.vocabulary} symbols")
         symbols = Symbols(data.vocabulary)
         return TaskSource(
             data, symbols, settings.seed, settings.batch.size, settings.batch.context, settings.validation.tokens
