@@ -4,6 +4,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lmlab.errors import UserError
 from lmlab.models.channels.moe import MixtureOfExperts
+from lmlab.models.channels.swiglu import SwiGLU
 
 D = 6
 
@@ -118,8 +119,6 @@ def test_experts_that_are_not_chosen_do_not_count_as_operations(tokens):
 
 @torch.no_grad()
 def test_two_experts_cost_what_one_swiglu_does():
-    from lmlab.models.channels.swiglu import SwiGLU
-
     of_two = sum(parameter.numel() for expert in MixtureOfExperts(384).experts[:2] for parameter in expert.parameters())
     assert of_two == sum(parameter.numel() for parameter in SwiGLU(384).parameters())
 

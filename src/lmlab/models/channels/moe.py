@@ -7,15 +7,16 @@ noise; weights as in Jiang et al. 2024, section 2.1):
     y = sum_{e in C(x)} w_e SwiGLU_e(x),    w = softmax of (s_e for e in C(x)).
 
 No expert has a capacity that tokens could exceed: what a token becomes does not depend on the tokens beside it, so
-reading one by one equals reading at once. That experts share the work is asked for by a loss (Fedus et al. 2022,
-equations 4 to 6, whose K is 1):
-    balance E sum_e f_e P_e,    f_e = share of the N K choices that fell on e,    P_e = mean over tokens of softmax(s)_e;
+reading one by one equals reading at once. A loss asks that experts share the work (Fedus et al. 2022, equations 4 to 6,
+whose K is 1):
+    balance E sum_e f_e P_e,    f_e = share of N K choices that fell on e,    P_e = mean over tokens of softmax(s)_e;
 it is ``balance`` when all experts are equally likely, and at most ``balance`` E.
 
 A token costs 2 D E operations for the router and 6 ratio D^2 for each active expert. There is no state.
 """
 
 import math
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -72,8 +73,8 @@ class MixtureOfExperts(nn.Module):
         scores_NE = self._scores(x_ND)
         best_NK, chosen_NK = scores_NE.topk(self.active, dim=1)
         weights_NK = best_NK.softmax(1)
-        # Each token K times, in the order of the experts that are to read it: an expert reads one stretch. Those without
-        # tokens read an empty one, so that every parameter has a gradient in every process that takes part.
+        # Each token K times, in the order of the experts that are to read it: an expert reads one stretch. One without
+        # tokens reads an empty stretch, so that every parameter has a gradient in every process that takes part.
         order = chosen_NK.flatten().argsort(stable=True)
         read = x_ND.repeat_interleave(self.active, 0)[order].split(self._shares(chosen_NK))
         done = torch.cat([expert(part) for expert, part in zip(self.experts, read, strict=True)])
@@ -86,9 +87,7 @@ class MixtureOfExperts(nn.Module):
     def _scores(self, x_ND: Tensor) -> Tensor:
         """The router's scores, in float32 even under autocast (Fedus et al. 2022, section 2.4): rounding makes ties."""
         wide = torch.promote_types(x_ND.dtype, torch.float32)
-        if x_ND.is_meta or not torch.is_autocast_enabled(x_ND.device.type):
-            return x_ND.to(wide) @ self.router.weight.to(wide).T
-        with torch.autocast(x_ND.device.type, enabled=False):
+        with nullcontext() if x_ND.is_meta else torch.autocast(x_ND.device.type, enabled=False):
             return x_ND.to(wide) @ self.router.weight.to(wide).T
 
     def _shares(self, chosen_NK: Tensor) -> list[int]:

@@ -6,8 +6,8 @@ W window, N blocks of W tokens.
 A token costs 2 (2 Q + 2 K) H D operations in projections and 4 S Q H in scores and sums (counted for all S positions,
 as in PaLM, appendix B). The state is a key-value cache of 2 K H numbers for each token read.
 
-With a window a token sees itself and the W - 1 tokens before it (Beltagy et al. 2020, section 3.1, looking back only; as
-in Jiang et al. 2023, section 2). Scores and sums then cost at most 8 W Q H a token, because blocks of W tokens attend to
+With a window a token sees itself and the W - 1 tokens before it (Beltagy et al. 2020, section 3.1, looking back only;
+Jiang et al. 2023, section 2). Scores and sums then cost at most 8 W Q H a token, because blocks of W tokens attend to
 themselves and the block before; the cache keeps W - 1 tokens. A stack of L blocks still sees L (W - 1) tokens back.
 """
 
