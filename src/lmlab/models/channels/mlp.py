@@ -1,4 +1,6 @@
-"""The two-layer perceptron of the first Transformers, with GELU (Hendrycks & Gimpel 2016) as in GPT-2."""
+"""The two-layer perceptron of the first Transformers, with GELU (Hendrycks & Gimpel 2016) as in GPT-2, or with ReLU."""
+
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -6,20 +8,23 @@ from lmlab.errors import UserError
 
 
 class MLP(nn.Module):
-    """W_2 gelu(W_1 x); 4 ratio D^2 operations a token.
+    """W_2 f(W_1 x); 4 ratio D^2 operations a token.
 
     Args:
         ratio: inner width over outer width.
         bias: give both layers biases.
+        activation: f, ``gelu`` or ``relu``; with ReLU and biases it is equation 2 of Vaswani et al. 2017.
     """
 
-    def __init__(self, width: int, ratio: float = 4.0, bias: bool = False) -> None:
+    def __init__(
+        self, width: int, ratio: float = 4.0, bias: bool = False, activation: Literal["gelu", "relu"] = "gelu"
+    ) -> None:
         super().__init__()
         inner = round(ratio * width)
         if inner < 1:
             raise UserError(f"model.channel.ratio={ratio}: leaves no inner width")
         self.up = nn.Linear(width, inner, bias)
-        self.activation = nn.GELU()
+        self.activation = nn.ReLU() if activation == "relu" else nn.GELU()
         self.down = nn.Linear(inner, width, bias)
         self.down.writes_residual = True  # type: ignore[assignment]
 

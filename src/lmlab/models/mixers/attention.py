@@ -1,9 +1,14 @@
-"""Causal self-attention (Vaswani et al. 2017, section 3.2), with rotary positions and grouped queries.
+"""Causal self-attention (Vaswani et al. 2017, section 3.2), with rotary positions, grouped queries, a sliding window.
 
-Dimension legend: B sequences, T new tokens, S tokens in all, Q query heads, K key-value heads, H width of a head.
+Dimension legend: B sequences, T new tokens, S tokens in all, Q query heads, K key-value heads, H width of a head,
+W window, N blocks of W tokens.
 
 A token costs 2 (2 Q + 2 K) H D operations in projections and 4 S Q H in scores and sums (counted for all S positions,
 as in PaLM, appendix B). The state is a key-value cache of 2 K H numbers for each token read.
+
+With a window a token sees itself and the W - 1 tokens before it (Beltagy et al. 2020, section 3.1, looking back only;
+Jiang et al. 2023, section 2). Scores and sums then cost at most 8 W Q H a token, because blocks of W tokens attend to
+themselves and the block before; the cache keeps W - 1 tokens. A stack of L blocks still sees L (W - 1) tokens back.
 """
 
 from functools import lru_cache
@@ -27,9 +32,10 @@ class Attention(nn.Module):
         query_key_norm: normalise queries and keys of each head to unit root mean square, with a learned gain
             (Dehghani et al. 2023, section 2.1).
         bias: give the projections biases.
+        window: W, tokens that a token sees, itself included; ``None``: all.
 
     Raises:
-        UserError: the heads do not divide the width, or a size does not suit rotary positions.
+        UserError: the heads do not divide the width, a size does not suit rotary positions, or a window is empty.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class Attention(nn.Module):
         rotary_base: float = 10000.0,
         query_key_norm: bool = False,
         bias: bool = False,
+        window: int | None = None,
     ) -> None:
         super().__init__()
         kv_heads = heads if kv_heads is None else kv_heads
@@ -55,6 +62,9 @@ class Attention(nn.Module):
             raise UserError(
                 f"model.mixer.heads={heads}: rotary positions need an even width per head, not {self.head_width}"
             )
+        if window is not None and window < 1:
+            raise UserError(f"model.mixer.window={window}: expected at least 1, or null (nearest: 1)")
+        self.window = window
         self.rotary_base = rotary_base if rotary else None
         self.projection_in = nn.Linear(width, (heads + 2 * kv_heads) * self.head_width, bias)
         # Queries, keys and values are matrices of their own to an optimizer that treats matrices as such.
@@ -80,25 +90,60 @@ class Attention(nn.Module):
         if cache is not None:
             k_BKTH = torch.cat([cache.keys, k_BKTH], 2)
             v_BKTH = torch.cat([cache.values, v_BKTH], 2)
-        y_BQTH = self._attend(q_BQTH, k_BKTH, v_BKTH)
+        in_blocks = self.window is not None and self.window < T
+        y_BQTH = (self._attend_in_blocks if in_blocks else self._attend)(q_BQTH, k_BKTH, v_BKTH)
         y_BTD = self.projection_out(y_BQTH.transpose(1, 2).reshape(B, T, D))
+        if self.window is not None and k_BKTH.shape[2] >= self.window:  # copies: a view would keep all of them alive
+            first = k_BKTH.shape[2] - self.window + 1
+            k_BKTH, v_BKTH = k_BKTH[:, :, first:].clone(), v_BKTH[:, :, first:].clone()
         return y_BTD, (position + T, KeyValueCache(k_BKTH, v_BKTH))
 
     def _attend(self, q_BQTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor) -> Tensor:
+        """Attend from the last T of S tokens, with scores of all T S pairs."""
         T, S = q_BQTH.shape[2], k_BKSH.shape[2]
-        grouped = self.heads != self.kv_heads
-        if T == S or T == 1:  # a single new token sees everything before it
+        grouped, bounded = self.heads != self.kv_heads, self.window is not None and self.window < S
+        if not bounded and (T == S or T == 1):  # a single new token sees everything before it
             return scaled_dot_product_attention(q_BQTH, k_BKSH, v_BKSH, is_causal=T > 1, enable_gqa=grouped)
         visible_TS = torch.ones(T, S, dtype=torch.bool, device=q_BQTH.device).tril(S - T)
+        if self.window is not None:
+            visible_TS = visible_TS.triu(S - T - self.window + 1)
         return scaled_dot_product_attention(q_BQTH, k_BKSH, v_BKSH, attn_mask=visible_TS, enable_gqa=grouped)
 
+    def _attend_in_blocks(self, q_BQTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor) -> Tensor:
+        """Attend from the last T > W of S tokens: a first block, whole ones after it all at once, and what is left."""
+        W, (B, Q, T, H) = self.window or 0, q_BQTH.shape
+        carried, later = k_BKSH.shape[2] - T, T // W - 1
+        parts = [self._attend(q_BQTH[:, :, :W], k_BKSH[:, :, : carried + W], v_BKSH[:, :, : carried + W])]
+        if later:
+            end = (1 + later) * W
+            q_BNQWH = q_BQTH[:, :, W:end].unflatten(2, (later, W)).transpose(1, 2)
+            k_BNKWH, v_BNKWH = (
+                x_BKSH[:, :, carried : carried + end].unfold(2, 2 * W, W).permute(0, 2, 1, 4, 3)
+                for x_BKSH in (k_BKSH, v_BKSH)
+            )
+            y_NQWH = self._attend(q_BNQWH.flatten(0, 1), k_BNKWH.flatten(0, 1), v_BNKWH.flatten(0, 1))
+            parts.append(y_NQWH.view(B, later, Q, W, H).transpose(1, 2).flatten(2, 3))
+        if T % W:
+            start = carried + later * W
+            parts.append(self._attend(q_BQTH[:, :, -(T % W) :], k_BKSH[:, :, start:], v_BKSH[:, :, start:]))
+        return torch.cat(parts, 2)
+
     def state_size(self, context: int) -> int:
-        """Numbers in the state of a sequence: keys and values of every token."""
-        return 2 * context * self.kv_heads * self.head_width
+        """Numbers in the state of a sequence: keys and values of every token, or of as many as later ones can see."""
+        kept = context if self.window is None else min(context, self.window - 1)
+        return 2 * kept * self.kv_heads * self.head_width
 
     def extra_flops(self, context: int) -> int:
-        """Operations of one token with ``context`` keys: products with keys and with values."""
-        return 4 * context * self.heads * self.head_width
+        """Operations of one token with ``context`` keys: products with keys and with values.
+
+        With a window, those of a sequence of ``context`` tokens read at once, over its tokens: W keys for those of the
+        first block, 2 W for those of whole ones after it, and W + r for those of the last r.
+        """
+        keys = context * context
+        if self.window is not None and self.window < context:
+            W, rest = self.window, context % self.window
+            keys = W * W + (context // W - 1) * 2 * W * W + rest * (W + rest)
+        return 4 * keys * self.heads * self.head_width // context
 
 
 @lru_cache(maxsize=32)

@@ -1,0 +1,108 @@
+"""A sparsely gated mixture of experts: each token is read by the few perceptrons that a router chooses for it.
+
+Dimension legend: N tokens, D width, E experts, K experts active for a token.
+
+With router scores s = R x, and C(x) the K experts that score highest (Shazeer et al. 2017, equations 1 and 3, without
+noise; weights as in Jiang et al. 2024, section 2.1):
+    y = sum_{e in C(x)} w_e SwiGLU_e(x),    w = softmax of (s_e for e in C(x)).
+
+No expert has a capacity that tokens could exceed: what a token becomes does not depend on the tokens beside it, so
+reading one by one equals reading at once. A loss asks that experts share the work (Fedus et al. 2022, equations 4 to 6,
+whose K is 1):
+    balance E sum_e f_e P_e,    f_e = share of N K choices that fell on e,    P_e = mean over tokens of softmax(s)_e;
+it is ``balance`` when all experts are equally likely, and at most ``balance`` E.
+
+A token costs 2 D E operations for the router and 6 ratio D^2 for each active expert. There is no state.
+"""
+
+import math
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from lmlab.errors import UserError
+from lmlab.models.channels.swiglu import SwiGLU
+
+
+class MixtureOfExperts(nn.Module):
+    """Top-K routing over SwiGLU experts, without dropped tokens.
+
+    Args:
+        experts: E.
+        active: K, experts that read a token.
+        ratio: inner width of an expert over outer width; 4/3: two of them cost what one ``SwiGLU`` of 8/3 does.
+        multiple: the inner width is rounded to a multiple of it.
+        balance: weight of the loss that asks for equal use of the experts.
+
+    Raises:
+        UserError: there are fewer experts than active ones, or a size or weight is out of its range.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        experts: int = 8,
+        active: int = 2,
+        ratio: float = 4 / 3,
+        multiple: int = 8,
+        balance: float = 0.01,
+    ) -> None:
+        super().__init__()
+        if experts < 1:
+            raise UserError(f"model.channel.experts={experts}: expected at least 1 (nearest: 1)")
+        if not 1 <= active <= experts:
+            near = min(max(active, 1), experts)
+            raise UserError(
+                f"model.channel.active={active}: expected 1 to model.channel.experts={experts} (nearest: {near})"
+            )
+        if balance < 0:
+            raise UserError(f"model.channel.balance={balance}: expected at least 0 (nearest: 0)")
+        self.active, self.balance = active, balance
+        self.router = nn.Linear(width, experts, bias=False)
+        # Fedus et al. 2022, section 2.4: a tenth of the usual variance, so that no choice is made in earnest at first.
+        std = math.sqrt(0.1 / width)
+        nn.init.trunc_normal_(self.router.weight, std=std, a=-2 * std, b=2 * std)
+        self.router.keeps_initialisation = True  # type: ignore[assignment]
+        self.experts = nn.ModuleList(SwiGLU(width, ratio, multiple) for _ in range(experts))
+        self.auxiliary_losses: dict[str, Tensor] = {}
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        x_ND = x_BTD.flatten(0, -2)
+        scores_NE = self._scores(x_ND)
+        best_NK, chosen_NK = scores_NE.topk(self.active, dim=1)
+        weights_NK = best_NK.softmax(1)
+        # Each token K times, in the order of the experts that are to read it: an expert reads one stretch. One without
+        # tokens reads an empty stretch, so that every parameter has a gradient in every process that takes part.
+        order = chosen_NK.flatten().argsort(stable=True)
+        read = x_ND.repeat_interleave(self.active, 0)[order].split(self._shares(chosen_NK))
+        done = torch.cat([expert(part) for expert, part in zip(self.experts, read, strict=True)])
+        y_NKD = done[order.argsort()].unflatten(0, chosen_NK.shape)
+        self.auxiliary_losses = (
+            {"load_balance": self._imbalance(scores_NE, chosen_NK)} if self.training and self.balance else {}
+        )
+        return (y_NKD * weights_NK[:, :, None]).sum(1).to(x_BTD.dtype).view_as(x_BTD)
+
+    def _scores(self, x_ND: Tensor) -> Tensor:
+        """The router's scores, in float32 even under autocast (Fedus et al. 2022, section 2.4): rounding makes ties."""
+        wide = torch.promote_types(x_ND.dtype, torch.float32)
+        with nullcontext() if x_ND.is_meta else torch.autocast(x_ND.device.type, enabled=False):
+            return x_ND.to(wide) @ self.router.weight.to(wide).T
+
+    def _shares(self, chosen_NK: Tensor) -> list[int]:
+        """How many rows each expert reads; where there are no numbers to look at, as many as the next."""
+        E = len(self.experts)
+        if chosen_NK.is_meta:
+            return [(chosen_NK.numel() + expert) // E for expert in range(E)]
+        return torch.bincount(chosen_NK.flatten(), minlength=E).tolist()
+
+    def _imbalance(self, scores_NE: Tensor, chosen_NK: Tensor) -> Tensor:
+        E = len(self.experts)
+        share_E = one_hot(chosen_NK.flatten(), E).to(scores_NE.dtype).mean(0)
+        return self.balance * E * (share_E * scores_NE.softmax(1).mean(0)).sum()
+
+    def extra_flops(self, context: int) -> int:
+        """Operations of the experts that are not chosen, below zero: their weights are counted as if they were."""
+        of_one = sum(parameter.numel() for parameter in self.experts[0].parameters())
+        return -2 * (len(self.experts) - self.active) * of_one
