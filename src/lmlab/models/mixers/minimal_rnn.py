@@ -28,8 +28,7 @@ class MinimalRNN(nn.Module):
         parts: P.
         expansion: I / D.
         candidate: ``positive`` puts candidates through g (appendix B), ``linear`` leaves them as they are (section 3).
-        taps: of a causal convolution that the mixer reads its input through, as in the paper's language models, which
-            have 4; 0: none.
+        taps: of a causal convolution that the mixer reads its input through, each channel by itself; 0: none.
 
     Raises:
         UserError: there would be no inner width, or a negative number of taps.
