@@ -1,0 +1,80 @@
+"""What minGRU and minLSTM have in common (Feng et al. 2024, "Were RNNs All We Needed?").
+
+Dimension legend: B sequences, T tokens, D width, I inner width, P parts (gates and candidate) of the projection.
+
+Gates and candidate depend on the token alone, so the state follows a linear recurrence, which a scan computes for all
+tokens together. The paper keeps states positive in order to scan their logarithms (appendix B): with
+    g(x) = x + 1/2 for x >= 0, else sigmoid(x)
+as the candidate's activation, that gives the states computed here, where the scan needs no logarithms. The state before
+the first token is zero.
+
+A token costs 2 (P + 1) D I operations; the state is h, I numbers, however long the context.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lmlab.errors import UserError
+from lmlab.models.mixers.short_convolution import ShortConvolution
+from lmlab.models.scan import scan
+
+
+class MinimalRNN(nn.Module):
+    """A projection, a linear recurrence and a projection back; what becomes of the first is the subclass's.
+
+    Args:
+        parts: P.
+        expansion: I / D.
+        candidate: ``positive`` puts candidates through g (appendix B), ``linear`` leaves them as they are (section 3).
+        taps: of a causal convolution that the mixer reads its input through, each channel by itself; 0: none.
+
+    Raises:
+        UserError: there would be no inner width, or a negative number of taps.
+    """
+
+    def __init__(
+        self, width: int, parts: int, expansion: float, candidate: Literal["positive", "linear"], taps: int
+    ) -> None:
+        super().__init__()
+        self.inner = round(expansion * width)
+        if self.inner < 1:
+            raise UserError(
+                f"model.mixer.expansion={expansion}: leaves no inner width (expected at least 1 / model.width={width})"
+            )
+        if taps < 0:
+            raise UserError(f"model.mixer.taps={taps}: expected a number of tokens (0: no convolution)")
+        self.positive = candidate == "positive"
+        self.convolution = ShortConvolution(width, taps) if taps else None
+        self.projection_in = nn.Linear(width, parts * self.inner, bias=False)
+        self.projection_in.row_blocks = [self.inner] * parts  # type: ignore[assignment]
+        self.bias = nn.Parameter(torch.zeros(parts * self.inner))
+        self.projection_out = nn.Linear(self.inner, width, bias=False)
+        self.projection_out.writes_residual = True  # type: ignore[assignment]
+
+    def recurrence(self, x_BTP: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a and b [B, T, I] of h_t = a_t h_{t-1} + b_t from what was projected, [B, T, P I]."""
+        raise NotImplementedError
+
+    def activate(self, x_BTI: Tensor) -> Tensor:
+        """Return the candidates of what was projected for them."""
+        if not self.positive:
+            return x_BTI
+        return x_BTI.relu() + x_BTI.clamp(max=0).sigmoid()  # g without a branch: where() takes five times as long
+
+    def forward(
+        self, x_BTD: Tensor, state: tuple[Tensor, Tensor | None] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor | None]]:
+        h_BI, seen_BKD = (None, None) if state is None else state
+        u_BTD = x_BTD
+        if self.convolution is not None:
+            u_BTD, seen_BKD = self.convolution(x_BTD, seen_BKD)
+        x_BTP = self.projection_in(u_BTD)
+        a_BTI, b_BTI = self.recurrence(x_BTP.to(torch.promote_types(x_BTP.dtype, torch.float32)) + self.bias)
+        h_BTI = scan(a_BTI, b_BTI, torch.zeros_like(b_BTI[:, 0]) if h_BI is None else h_BI)
+        return self.projection_out(h_BTI.to(x_BTD.dtype)), (h_BTI[:, -1], seen_BKD)
+
+    def state_size(self, context: int) -> int:
+        """Numbers in the state of a sequence: h, and the convolution's inputs."""
+        return self.inner + (0 if self.convolution is None else self.convolution.state_size())
