@@ -183,6 +183,21 @@ def test_impossible_sizes_are_refused(options, message):
         GatedDeltaNet(D, **options)
 
 
+def test_logits_and_gradients_start_at_a_scale_that_depth_hardly_changes(make_model):
+    logits, gradients = [], []
+    for depth in (2, 16):
+        model = make_model("model=gated_deltanet", "model.width=64", f"model.depth={depth}", vocabulary=100)
+        embedded = []
+        model.embedding.register_forward_hook(lambda module, inputs, output, kept=embedded: kept.append(output))
+        tokens = torch.randint(100, (2, 33))
+        hidden, _ = model(tokens[:, :-1])
+        loss = model.head.cross_entropy(hidden.flatten(0, 1), tokens[:, 1:].flatten()).mean()
+        gradients.append(torch.autograd.grad(loss, embedded[0])[0].norm().item())
+        logits.append(model.head.linear(hidden).std().item())
+    assert max(logits) / min(logits) < 1.2
+    assert max(gradients) / min(gradients) < 1.3
+
+
 def test_the_kernel_is_called_as_it_documents_itself(monkeypatch):
     modeling = pytest.importorskip("transformers.models.qwen3_next.modeling_qwen3_next")
 

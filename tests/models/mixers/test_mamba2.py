@@ -29,7 +29,7 @@ def a_mixer(**options) -> Mamba2:
 
 
 def token_by_token(mixer: Mamba2, x_BTD: torch.Tensor) -> torch.Tensor:
-    """Dao & Gu 2024: the recurrence of equation 1 with A_t = exp(-A dt_t), one sequence, token and head at a time."""
+    """Dao & Gu 2024: the recurrence of equation 2 with A_t = exp(-A dt_t), one sequence, token and head at a time."""
     H, P, G, N, taps = mixer.heads, mixer.head_width, mixer.groups, mixer.state_width, mixer.convolution.taps
     out = torch.zeros_like(x_BTD)
     for b, sequence in enumerate(x_BTD):
@@ -175,6 +175,21 @@ def test_operations_are_those_that_the_framework_counts(context, options):
 def test_impossible_sizes_are_refused(options, message):
     with pytest.raises(UserError, match=message):
         Mamba2(D, **options)
+
+
+def test_logits_and_gradients_start_at_a_scale_that_depth_hardly_changes(make_model):
+    logits, gradients = [], []
+    for depth in (2, 16):
+        model = make_model("model=mamba2", "model.width=64", f"model.depth={depth}", vocabulary=100)
+        embedded = []
+        model.embedding.register_forward_hook(lambda module, inputs, output, kept=embedded: kept.append(output))
+        tokens = torch.randint(100, (2, 33))
+        hidden, _ = model(tokens[:, :-1])
+        loss = model.head.cross_entropy(hidden.flatten(0, 1), tokens[:, 1:].flatten()).mean()
+        gradients.append(torch.autograd.grad(loss, embedded[0])[0].norm().item())
+        logits.append(model.head.linear(hidden).std().item())
+    assert max(logits) / min(logits) < 1.2
+    assert max(gradients) / min(gradients) < 1.3
 
 
 def test_the_kernel_is_called_as_it_documents_itself(monkeypatch):

@@ -37,7 +37,7 @@ class GatedDeltaNet(nn.Module):
             weights, as flash-linear-attention's has.
         value_ratio: width of all heads' values over width. Both are rounded to whole widths of a head.
         negative_eigenvalues: let beta be in (0, 2), so that I - beta k k^T has eigenvalues in (-1, 1) and not only in
-            (0, 1), which tracking a parity takes (Grazzi et al. 2024, section 4).
+            (0, 1), which tracking a parity takes (Grazzi et al. 2024).
         taps: length of the convolution.
         chunk_length: longest L; changes speed and memory, not results.
 

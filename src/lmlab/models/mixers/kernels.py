@@ -9,8 +9,8 @@ from torch import Tensor
 def available(key_BTHK: Tensor, value_BTHV: Tensor) -> bool:
     """Return whether a sequence with these keys (or input matrices) and values is one for the kernels.
 
-    They run on CUDA devices, where the package is installed; its gated delta rule takes half precision only and keys no
-    wider than 256. A few tokens are done as fast without.
+    They run on CUDA devices, where the package is installed; some of its versions take half precision only, and keys no
+    wider than 256. Fewer tokens than its chunks of 64 are left to the form here.
     """
     return (
         key_BTHK.is_cuda
