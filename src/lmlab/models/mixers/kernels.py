@@ -1,0 +1,34 @@
+"""Whether the kernels of the package flash-linear-attention can do a recurrence in place of the chunked form here."""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+
+def available(key_BTHK: Tensor, value_BTHV: Tensor) -> bool:
+    """Return whether a sequence with these keys (or input matrices) and values is one for the kernels.
+
+    They run on CUDA devices, where the package is installed; some of its versions take half precision only, and keys no
+    wider than 256. Fewer tokens than its chunks of 64 are left to the form here.
+    """
+    return (
+        key_BTHK.is_cuda
+        and key_BTHK.dtype in (torch.bfloat16, torch.float16)
+        and key_BTHK.dtype == value_BTHV.dtype
+        and 16 <= key_BTHK.shape[-1] <= 256
+        and value_BTHV.shape[-1] >= 16
+        and key_BTHK.shape[1] >= 64
+        and installed()
+    )
+
+
+@cache
+def installed() -> bool:
+    """Return whether the package can be imported; it is asked for only where it could be used, being slow to load."""
+    try:
+        import fla.ops.gated_delta_rule
+        import fla.ops.simple_gla  # noqa: F401
+    except ImportError:
+        return False
+    return True
