@@ -24,7 +24,7 @@ def overrides_for(group: str, option: str) -> list[str]:
     chosen = [f"{group}=[{option}]" if group == "logger" else f"{group}={option}", "data=text", "data.paths=x.txt"]
     if group == "data":
         chosen = [f"data={option}", *(["data.paths=x.txt"] if option == "text" else [])]
-    if (group, option) in (("channel", "mlp"), ("channel", "swiglu")):
+    if group == "channel" and option != "none":
         chosen.append("block=prenorm")
     if (group, option) == ("trainer", "gpu"):
         chosen.append("trainer.accelerator=cpu")
