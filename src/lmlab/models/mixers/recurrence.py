@@ -3,9 +3,9 @@
 Stacked without residual connections, a layer must pass on what it reads at the scale at which it read it, and gradients
 the same way back. So every gate has an orthogonal matrix for its input and one for its state (Saxe et al. 2014,
 section 3), biases are zero, and the gains of these matrices are chosen so that the layer as a whole, seen as a linear
-filter around zero (where each gate is 1/2), has a gain a little above 1: the excess is what tanh takes away. With torch's
-own uniform weights the gradient that reaches the embedding (width 64, 16 tokens) falls between depth 2 and 16 by factors
-of 300 (tanh), 10^4 (GRU) and 10^8 (LSTM), and what comes out depends on biases more than on what was read.
+filter around zero (where each gate is 1/2), has a gain a little above 1: the excess is what tanh takes away. With
+torch's own uniform weights the gradient that reaches the embedding (width 64, 16 tokens) falls between depth 2 and 16
+by factors of 300 (tanh), 10^4 (GRU) and 10^8 (LSTM), and what comes out depends on biases more than on what was read.
 """
 
 import math
