@@ -48,6 +48,8 @@ def composed(overrides: tuple[str, ...]) -> Any:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "architecture" in metafunc.fixturenames:
         metafunc.parametrize("architecture", ARCHITECTURES)
+    if "shipped" in metafunc.fixturenames:
+        metafunc.parametrize("shipped", [f"model={model}" for model in choices("model")])
 
 
 @pytest.fixture(scope="session")

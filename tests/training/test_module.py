@@ -1,9 +1,11 @@
+import json
 from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from lmlab.training.module import LanguageModeling, step_seed
 
@@ -66,3 +68,25 @@ def test_scaled_gradients_are_unscaled_before_they_are_clipped():
     before = network.weight.detach().clone()
     scaler.step(optimizer)
     torch.testing.assert_close(network.weight, before - 2.0)
+
+
+@pytest.mark.slow
+def test_what_is_validated_and_kept_are_the_weights_that_the_optimizer_evaluates_at(lmlab, small, tmp_path):
+    # A learning rate that makes the loss rise, so that averaging begins.
+    settings = ["optimizer=nt_asgd", "optimizer.patience=1", "optimizer.lr=100.0", "scheduler=constant", "logger=[]"]
+    lmlab("train", "model=lstm", *small, *settings)
+    (run,) = (path.parent for path in tmp_path.glob("outputs/runs/*/run.json"))
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    final, trained = load_file(run / "model.safetensors"), checkpoint["state_dict"]
+    (optimizer,) = checkpoint["optimizer_states"]
+    losses = [
+        row["validation/loss"] for row in map(json.loads, (run / "metrics.jsonl").open()) if "validation/loss" in row
+    ]
+    assert list(optimizer["param_groups"][0]["losses"]) == losses and len(losses) == 5
+    averages = {
+        tuple(state["average"].flatten()[:2].tolist()): state["average"] for state in optimizer["state"].values()
+    }
+    for name, weight in final.items():
+        if weight.ndim == 2:
+            assert torch.equal(weight, averages[tuple(weight.flatten()[:2].tolist())])
+            assert not torch.equal(weight, trained[f"model.{name}"])

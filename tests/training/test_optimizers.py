@@ -8,7 +8,7 @@ from torch import nn
 
 from lmlab.config import CONF, build
 from lmlab.errors import UserError
-from lmlab.training.optimizers import adam, adamw, muon, sgd
+from lmlab.training.optimizers import adam, adamw, muon, nt_asgd, sgd
 from lmlab.training.optimizers.muon import Muon, hidden_matrices, orthogonalise
 
 BETAS = [0.9, 0.95]
@@ -312,3 +312,79 @@ def test_building_an_optimizer_changes_no_weight():
     before = copy.deepcopy(model.state_dict())
     muon(model, 0.1, 0.1, BETAS)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+LOSSES = [5.0, 4.0, 4.5, 4.4, 4.3]
+"""With a patience of 2, averaging starts at the last: it is above 4, the best of those before the newest two."""
+
+
+def test_averaging_starts_where_algorithm_1_starts_it():
+    def trigger(losses: list[float], patience: int) -> int | None:
+        """Merity et al. 2018, algorithm 1, with its names: the first t at which T is set."""
+        logs: list[float] = []
+        for t, v in enumerate(losses):
+            if t > patience and v > min(logs[: t - patience]):
+                return t
+            logs.append(v)
+        return None
+
+    generator = torch.Generator().manual_seed(0)
+    for patience in (1, 2, 5):
+        for _ in range(20):
+            losses = (torch.rand(12, generator=generator) / torch.arange(1, 13)).tolist()
+            optimizer = nt_asgd(small(), 0.1, patience)
+            found = None
+            for t, loss in enumerate(losses):
+                optimizer.observe(loss)
+                if found is None and optimizer.param_groups[0]["triggered"]:
+                    found = t
+            assert found == trigger(losses, patience)
+
+
+def test_the_weights_evaluated_at_are_the_mean_since_averaging_began():
+    model, twin = small(), small()
+    optimizer, plain = nt_asgd(model, 0.5, 2, weight_decay=0.1), sgd(twin, 0.5, weight_decay=0.1)
+    seen: list[list[torch.Tensor]] = []
+    for seed in range(8):
+        optimizer.eval()
+        if not seen:
+            assert_equal_weights(model, twin, rtol=0, atol=0)
+        for index, parameter in enumerate(model.parameters() if seen else ()):
+            torch.testing.assert_close(parameter.double(), sum(weights[index] for weights in seen) / len(seen))
+        if seed < 5:
+            optimizer.observe(LOSSES[seed])
+        optimizer.eval()  # twice is once
+        optimizer.train()
+        assert_equal_weights(model, twin, rtol=0, atol=0)  # averaging does not change what SGD does
+        if seed == 4:  # w_T is part of the mean
+            seen.append([parameter.detach().double() for parameter in twin.parameters()])
+        train(model, optimizer, range(seed, seed + 1))
+        train(twin, plain, range(seed, seed + 1))
+        if seen:
+            seen.append([parameter.detach().double() for parameter in twin.parameters()])
+    assert len(seen) == 5
+
+
+@pytest.mark.parametrize("stop", [2, 6])
+def test_averages_and_losses_survive_a_checkpoint(tmp_path: Path, stop):
+    def go_on(model: nn.Module, optimizer: torch.optim.Optimizer, seeds: range) -> None:
+        for seed in seeds:
+            if seed < len(LOSSES):
+                optimizer.observe(LOSSES[seed])
+            train(model, optimizer, range(seed, seed + 1))
+
+    whole, first, resumed = small(), small(), Small()
+    of_whole, of_first, of_resumed = (nt_asgd(model, 0.5, 2, 0.9) for model in (whole, first, resumed))
+    go_on(whole, of_whole, range(9))
+    go_on(first, of_first, range(stop))
+    torch.save({"model": first.state_dict(), "optimizer": of_first.state_dict()}, tmp_path / "states.pt")
+    states = torch.load(tmp_path / "states.pt", weights_only=True)
+    resumed.load_state_dict(states["model"])
+    of_resumed.load_state_dict(states["optimizer"])
+    go_on(resumed, of_resumed, range(stop, 9))
+    assert_equal_weights(resumed, whole, rtol=0, atol=0)
+    at_training = copy.deepcopy(whole.state_dict())
+    of_whole.eval()
+    of_resumed.eval()
+    assert_equal_weights(resumed, whole, rtol=0, atol=0)
+    assert not torch.equal(whole.square.weight, at_training["square.weight"])

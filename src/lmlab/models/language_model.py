@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lmlab.errors import UserError, nearest
 from lmlab.models import state as model_state
+from lmlab.models.dropout import EmbeddingDropout, VariationalDropout
 from lmlab.models.heads.head import Head
 from lmlab.models.parameters import check_size
 from lmlab.models.state import LanguageModelState
@@ -49,6 +50,9 @@ class LanguageModel(nn.Module):
         scale_embedding: multiply embeddings by sqrt(D) (section 3.4 there).
         tie_embeddings: the head's matrix is the embedding's.
         dropout: probability, on embeddings and on what blocks add.
+        variational_dropout: drop the same channels at all positions of a sequence (Gal & Ghahramani 2016).
+        embedding_dropout: probability that a type of the vocabulary is read as zeros throughout a forward pass in
+            training (Merity et al. 2018, section 4.3); the head's matrix stays whole, tied or not.
         parameters: the size that ``width`` was solved for (see ``sizes.solve_width``), a whole number or like ``10M``.
         parameters_of: which parameters that size counts.
 
@@ -75,6 +79,8 @@ class LanguageModel(nn.Module):
         scale_embedding: bool = False,
         tie_embeddings: bool = True,
         dropout: float = 0.0,
+        variational_dropout: bool = False,
+        embedding_dropout: float = 0.0,
         parameters: int | str | None = None,
         parameters_of: Literal["total", "non_embedding", "matmul"] = "total",
     ) -> None:
@@ -82,15 +88,17 @@ class LanguageModel(nn.Module):
         for option, value in (("width", width), ("depth", depth)):
             if value < 1:
                 raise UserError(f"model.{option}={value}: expected at least 1")
-        if not 0 <= dropout < 1:
-            raise UserError(f"model.dropout={dropout}: expected a number in [0, 1)")
+        for option, share in (("dropout", dropout), ("embedding_dropout", embedding_dropout)):
+            if not 0 <= share < 1:
+                raise UserError(f"model.{option}={share}: expected a number in [0, 1)")
         self.max_positions = context if positions == "learned" else None
         self.embedding = nn.Embedding(vocabulary, width)
         self.embedding_scale = math.sqrt(width) if scale_embedding else 1.0
         self.position_embedding = nn.Embedding(context, width) if positions == "learned" else None
         self.sinusoidal = positions == "sinusoidal"
-        make_dropout = partial(nn.Dropout, dropout)
+        make_dropout = partial(VariationalDropout if variational_dropout else nn.Dropout, dropout)
         self.dropout = make_dropout()
+        self.embedding_dropout = EmbeddingDropout(embedding_dropout)
         layers = [(mixer, channel)] if pattern is None else _layers(pattern, mixers or {}, channels or {}, channel)
         self.blocks = nn.ModuleList()
         for make_mixer, make_channel in islice(cycle(layers), depth):
@@ -120,7 +128,8 @@ class LanguageModel(nn.Module):
             self._check_state(state, tokens_BT)
         position = 0 if state is None else state.position
         end = position + tokens_BT.shape[1]
-        x_BTD = self.embedding(tokens_BT) * self.embedding_scale
+        x_BTD = self.embedding_dropout(self.embedding(tokens_BT), tokens_BT, self.embedding.num_embeddings)
+        x_BTD = x_BTD * self.embedding_scale
         if self.position_embedding is not None:
             if self.max_positions is not None and end > self.max_positions:
                 raise UserError(

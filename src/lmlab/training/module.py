@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
@@ -57,6 +57,7 @@ class LanguageModeling(pl.LightningModule):
         self.model = model
         self.objective = objective
         self.make_optimizer = optimizer
+        self.made_optimizer: Optimizer | None = None
         self.schedule = schedule
         self.seed = seed
         self.total_steps = total_steps
@@ -75,7 +76,7 @@ class LanguageModeling(pl.LightningModule):
         self._sums: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.model)
+        optimizer = self.made_optimizer = self.make_optimizer(self.model)
         factor = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule(step, self.total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": factor, "interval": "step"}}
 
@@ -161,6 +162,20 @@ class LanguageModeling(pl.LightningModule):
     def _log(self, metrics: dict[str, float]) -> None:
         for logger in self.loggers:
             logger.log_metrics({**metrics, "tokens": self.tokens_seen}, step=self.global_step)
+
+    def weights_to(self, mode: Literal["eval", "train"]) -> None:
+        """Put in place the weights that the optimizer evaluates or trains at, where these are not the same."""
+        if hasattr(self.made_optimizer, mode):
+            getattr(self.made_optimizer, mode)()
+
+    def on_validation_start(self) -> None:
+        self.weights_to("eval")
+
+    def on_validation_end(self) -> None:  # after that of the callbacks, which save the best weights and write samples
+        observe = getattr(self.made_optimizer, "observe", None)
+        if observe is not None and self.trainer.state.fn == "fit":
+            observe(self.latest["validation/loss"])
+        self.weights_to("train")
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         hidden, _ = self.model(batch.tokens, None)

@@ -170,6 +170,7 @@ def make_trainer(run: Run, config: Config, settings: Settings, watching: list[An
 @rank_zero_only
 def finish(run: Run, trainer: Trainer, module: LanguageModeling, clock: callbacks.Clock) -> None:
     """Write the final weights, metrics and timings; the run is finished once its manifest says so."""
+    module.weights_to("eval")
     write_whole(run.weights, lambda path: save_model(module.model, str(path)))
     metrics = {name: value for name, value in module.latest.items() if name.partition("/")[0] in module.scored_splits}
     timings = {

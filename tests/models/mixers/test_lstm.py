@@ -11,7 +11,7 @@ def test_lstm_is_the_cell_equations_step_by_step():
     x_BTD = torch.randn(B, T, D, dtype=torch.float64)
     h_BD, c_BD = torch.randn(2, B, D, dtype=torch.float64)
     y_BTD, (h_B1D, c_B1D) = mixer(x_BTD, (h_BD[:, None], c_BD[:, None]))
-    own = mixer.lstm
+    own = mixer.layer
     for t in range(T):
         gates = x_BTD[:, t] @ own.weight_ih_l0.T + own.bias_ih_l0 + h_BD @ own.weight_hh_l0.T + own.bias_hh_l0
         i_BD, f_BD, g_BD, o_BD = gates.chunk(4, 1)
