@@ -90,8 +90,8 @@ class SLSTM(nn.Module):
                 h_HBP = o_HBP.sigmoid() * c_HBP / n_HBP
                 outputs.append(h_HBP)
             y_BTD = self.norm(torch.stack(outputs).permute(2, 0, 1, 3)).to(x_BTD.dtype)
-        carried = (part_HBP.transpose(0, 1) for part_HBP in (h_HBP, c_HBP, n_HBP, m_HBP))
-        return y_BTD, SLSTMState(*carried, convolution)
+        h_BHP, c_BHP, n_BHP, m_BHP = (part_HBP.transpose(0, 1) for part_HBP in (h_HBP, c_HBP, n_HBP, m_HBP))
+        return y_BTD, SLSTMState(h_BHP, c_BHP, n_BHP, m_BHP, convolution)
 
     def state_size(self, context: int) -> int:
         """Numbers in the state of a sequence: h, c, n and m, and the last inputs of the convolution."""

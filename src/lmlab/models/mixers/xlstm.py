@@ -42,10 +42,10 @@ class BlockDiagonal(nn.Module):
 class HeadNorm(nn.Module):
     """Normalise each head to zero mean and unit variance, with a gain for each channel (Wu & He 2018, by head)."""
 
-    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+    def __init__(self, channels: int, gain: float = 1.0, eps: float = 1e-6) -> None:
         super().__init__()
         self.eps = eps
-        self.gain = nn.Parameter(torch.ones(channels))
+        self.gain = nn.Parameter(torch.full((channels,), gain))
 
     def forward(self, h_BTHP: Tensor) -> Tensor:
         return layer_norm(h_BTHP, h_BTHP.shape[3:], eps=self.eps).flatten(2) * self.gain
