@@ -40,12 +40,18 @@ class BlockDiagonal(nn.Module):
 
 
 class HeadNorm(nn.Module):
-    """Normalise each head to zero mean and unit variance, with a gain for each channel (Wu & He 2018, by head)."""
+    """Normalise each head to zero mean and unit variance, with a gain for each channel (Wu & He 2018, by head).
 
-    def __init__(self, channels: int, gain: float = 1.0, eps: float = 1e-6) -> None:
+    Gains start at 0.1, a choice of this project. With 1, the embedding's gradient grew fivefold from 2 mLSTM blocks to
+    16 (width 64), and on one file of Python source, with one seed, AdamW came less far in as many steps: 6 mLSTM blocks
+    to a loss of 1.30 and not 1.04 in 150, 4 sLSTM blocks to 2.15 and not 1.94 in 90. The authors' code has gains of 1,
+    but mLSTM keys so small that epsilon hides the memory at first (1.10 in place of 1.04).
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
         super().__init__()
         self.eps = eps
-        self.gain = nn.Parameter(torch.full((channels,), gain))
+        self.gain = nn.Parameter(torch.full((channels,), 0.1))
 
     def forward(self, h_BTHP: Tensor) -> Tensor:
         return layer_norm(h_BTHP, h_BTHP.shape[3:], eps=self.eps).flatten(2) * self.gain
