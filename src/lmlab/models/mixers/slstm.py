@@ -39,7 +39,7 @@ class SLSTMState(NamedTuple):
 class SLSTM(nn.Module):
     """The sLSTM with its convolution and norm; a channel mixer is to follow it.
 
-    Forget gates start open, with biases from 3 to 6 over the channels of a head; other biases and R start at zero. It is
+    Forget gates start open, with biases from 3 to 6 over the channels of a head; other biases and R start at 0. It is
     ``small_init`` in the authors' code (github.com/NX-AI/xlstm, blocks/slstm/cell.py); their default there spreads the
     biases from 5 to -7, by a power that depends on the block's place in the stack.
 
