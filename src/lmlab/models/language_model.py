@@ -49,7 +49,7 @@ class LanguageModel(nn.Module):
         scale_embedding: multiply embeddings by sqrt(D) (section 3.4 there).
         tie_embeddings: the head's matrix is the embedding's.
         dropout: probability, on embeddings and on what blocks add.
-        parameters: the size that ``width`` was solved for (see ``sizes.solve_width``), a whole number or like ``10M``.
+        parameters: the size that ``width`` was solved for (``lmlab.training.sizing``), a whole number or like ``10M``.
         parameters_of: which parameters that size counts.
 
     Raises:

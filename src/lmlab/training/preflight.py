@@ -10,6 +10,7 @@ from lmlab.data.shards import TokenizedCorpus, prepare
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import grows_with_context
+from lmlab.training import sizing
 from lmlab.training.settings import Settings
 from lmlab.training.trainer import check_devices
 
@@ -39,8 +40,9 @@ def check(config: Config) -> TokenizedCorpus:
 
 def check_objects(config: Config, settings: Settings) -> None:
     """Build all that needs no data, the network without memory and for a made-up vocabulary. Raises ``UserError``."""
+    node = sizing.without_size(config["model"], vocabulary=2, context=settings.batch.context)
     with torch.device("meta"):
-        model = build(config["model"], vocabulary=2, context=settings.batch.context)
+        model = build(node, vocabulary=2, context=settings.batch.context)
     build(config["objective"])
     build(config["optimizer"])(model)
     build(config["scheduler"])(0, settings.steps)
