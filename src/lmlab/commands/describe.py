@@ -100,7 +100,8 @@ def measure(model: Any, optimizer: Config, batch: dict[str, Any]) -> dict[str, A
 
     validate(optimizer, "optimizer")
     context = batch["context"]
-    declared = all(hasattr(block.mixer, "state_size") for block in model.blocks)
+    with_state = [model] if hasattr(model, "state_size") else [block.mixer for block in model.blocks]
+    declared = all(hasattr(part, "state_size") for part in with_state)
     longest = model.max_positions or CONTEXTS[-1]
     contexts = [length for length in CONTEXTS if length <= (longest if declared else min(longest, 128))]
     return {

@@ -44,10 +44,14 @@ def parts_of(model: nn.Module) -> Part:
 def parameters_by_kind(model: LanguageModel) -> dict[str, int]:
     """Return how many parameters are in which kind of part; a shared one counts for the first of its owners.
 
-    The norms are those between mixers; one inside of a mixer counts for that.
+    The norms are those between mixers; one inside of a mixer counts for that. What a model without blocks like ours has
+    beside its embedding, head and norms is ``other``.
     """
-    owners: list[tuple[str, Any]] = [("embedding", model.embedding), ("embedding", model.position_embedding)]
-    for block in model.blocks:
+    owners: list[tuple[str, Any]] = [
+        ("embedding", model.embedding),
+        ("embedding", getattr(model, "position_embedding", None)),
+    ]
+    for block in getattr(model, "blocks", ()):
         owners += [("sequence mixers", block.mixer), ("channel mixers", getattr(block, "channel", None))]
     owners.append(("head", model.head))
     owners += [("norms", module) for name, module in model.named_modules() if name.endswith("norm")]
