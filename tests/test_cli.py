@@ -75,6 +75,8 @@ def test_the_overview_names_every_command(lmlab):
         (["train", "trainer.precision=8-true"], "trainer.precision=8-true: unknown value"),
         (["train", "optimizer.lr=-1"], "optimizer.lr=-1: expected"),
         (["train", "scheduler.floor=2"], "scheduler.floor=2: expected"),
+        (["train", "model.parameters=10Q"], "model.parameters=10Q: expected a number of parameters, like 10M"),
+        (["describe", "model.depth=none"], "model.depth=none: expected a whole number"),
         (["train", "objective.label_smoothing=1"], "objective.label_smoothing=1: expected a number in [0, 1)"),
         (["train", "data=text"], "data.paths has no value: give one as data.paths=..."),
         (["train", "data=text", "data.paths=nowhere.txt"], "nowhere.txt"),

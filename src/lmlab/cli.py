@@ -13,6 +13,7 @@ COMMANDS = {
     "generate": "continue a prompt with a run's model",
     "reproduce": "compute a run afresh from what it left behind and compare",
     "runs": "list the runs in the outputs folder",
+    "describe": "show a model's blocks, parameters, state, operations and memory, without training it",
 }
 
 TEXTS = ("prompt", "callbacks.samples.prompt")

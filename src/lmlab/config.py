@@ -108,6 +108,8 @@ def identity(config: Config) -> str:
         for parent in parents:
             node = node.get(parent) or {}
         node.pop(last, None)
+    if (relevant.get("model") or {}).get("parameters") is not None:
+        relevant["model"].pop("width", None)  # it follows from the size that is asked for
     text = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 

@@ -102,7 +102,7 @@ def compute(
         UserError: the configuration cannot be trained; nothing is left behind.
         RunFailed: the training failed; the directory says why, and asking again resumes it.
     """
-    run = existing(config)
+    run = earlier = existing(config)
     if run.exists and run.status == "finished":
         if not rerun:
             results.say_recorded(run, config)
@@ -111,6 +111,7 @@ def compute(
     from lmlab.training.preflight import check
 
     source = check(config)
+    config = with_size(config, source.tokenizer.size, earlier)
     waiting = lambda: tables.say(f"{run.path.name} is being computed by another process; waiting for it")  # noqa: E731
     with run.lock(waiting) as lock:
         if run.exists and run.status_recorded == "finished":
@@ -129,6 +130,27 @@ def compute(
                 run.remove()
             raise
     return run
+
+
+def with_size(config: Config, vocabulary: int, earlier: Run) -> Config:
+    """Return ``config`` with the width that gives its model the size it asks for, if it asks for one, and say which.
+
+    Args:
+        earlier: the directory of ``config``; where it exists, its width is kept as long as it gives that size.
+
+    Raises:
+        UserError: no width does.
+    """
+    from lmlab.training import sizing
+
+    model, context = config["model"], config["batch"]["context"]
+    if sizing.check_parameters(model) is None:
+        return config
+    kept = model | {"width": earlier.config["model"].get("width")} if earlier.exists else None
+    solved = kept if kept and sizing.fits(kept, vocabulary, context) else sizing.solve_width(model, vocabulary, context)
+    size = f"{sizing.size_of(solved, vocabulary, context):,} {model['parameters_of']}"
+    results.say(f"width {solved['width']} ({size})", f"model.parameters={model['parameters']}:")
+    return config | {"model": solved}
 
 
 def check_data(run: Run, fingerprint: str) -> None:

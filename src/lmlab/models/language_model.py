@@ -53,7 +53,7 @@ class LanguageModel(nn.Module):
         variational_dropout: drop the same channels at all positions of a sequence (Gal & Ghahramani 2016).
         embedding_dropout: probability that a type of the vocabulary is read as zeros throughout a forward pass in
             training (Merity et al. 2018, section 4.3); the head's matrix stays whole, tied or not.
-        parameters: the size that ``width`` was solved for (see ``sizes.solve_width``), a whole number or like ``10M``.
+        parameters: the size that ``width`` was solved for (``lmlab.training.sizing``), a whole number or like ``10M``.
         parameters_of: which parameters that size counts.
 
     Raises:

@@ -14,6 +14,7 @@ from lmlab.data.tokenizers import Symbols
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import grows_with_context
+from lmlab.training import sizing
 from lmlab.training.settings import Settings
 from lmlab.training.trainer import check_devices
 
@@ -51,8 +52,9 @@ def check_objects(config: Config, settings: Settings) -> LanguageModel:
     Raises:
         UserError: with the option that is wrong.
     """
+    node = sizing.without_size(config["model"], vocabulary=2, context=settings.batch.context)
     with torch.device("meta"):
-        model = build(config["model"], vocabulary=2, context=settings.batch.context)
+        model = build(node, vocabulary=2, context=settings.batch.context)
     build(config["objective"])
     build(config["optimizer"])(model)
     build(config["scheduler"])(0, settings.steps)

@@ -98,7 +98,7 @@ def describe(run: Run, model: LanguageModel, source: Source, config: Config, set
         write_whole_folder(run.tokenizer, source)
     manifest = run.manifest
     run.update(
-        sizes=describe_sizes(model, settings.batch.context),
+        sizes=describe_sizes(model, settings.batch.context) | {"width": config["model"].get("width")},
         provenance=manifest["provenance"] | {"hardware": hardware()},
         training={"steps": settings.steps, "compiled": config["trainer"]["compile"]},
     )

@@ -33,7 +33,7 @@ def linear_cross_entropy(
         chunk: the most tokens whose predictions are in memory at once.
     """
     device = hidden_ND.device.type
-    if torch.is_autocast_enabled(device):
+    if device != "meta" and torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         hidden_ND, weight_VD = hidden_ND.to(dtype), weight_VD.to(dtype)
         bias_V = None if bias_V is None else bias_V.to(dtype)

@@ -1,0 +1,235 @@
+"""``lmlab describe``: what a model is made of and what it costs, without data or training; with -m, side by side."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from lmlab.commands import results
+from lmlab.config import Config, Paths, build, check_arguments, validate
+from lmlab.errors import UserError
+from lmlab.runs import sweep
+
+CONTEXTS = (1, 128, 1024, 8192, 65_536, 1_048_576)
+"""Tokens after which the size of a state is shown."""
+
+ACTIVATIONS = (
+    "Activations: what the forward pass keeps for the backward pass, with fused attention; buffers that live for one "
+    "operation come on top."
+)
+NOT_COUNTED = (
+    "Counted: matrix products. Not counted: look-ups, norms, activations, softmax, gates and other element-wise work, "
+    "and what a backward pass computes a second time."
+)
+
+
+def task(
+    paths: Paths,
+    vocabulary: int,
+    batch: dict[str, Any],
+    model: dict[str, Any],
+    optimizer: dict[str, Any],
+) -> None:
+    """Print what the model is made of and what it costs; in a sweep, keep it for the table at the end."""
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN:
+        built, node = built_model(model, vocabulary, batch)
+        show(built, node, measure(built, optimizer, batch), hydra.runtime.choices["model"])
+        return
+    folder, job = Path(hydra.sweep.dir), {"overrides": list(hydra.overrides.task)}
+    try:
+        built, node = built_model(model, vocabulary, batch)
+        row = {"status": "described", "model": node, **measure(built, optimizer, batch)}
+    except UserError as error:
+        row = {"status": "failed", "error": str(error)}
+    sweep.record(folder, hydra.job.num, job | row)
+
+
+def finish() -> None:
+    """After the last job of a sweep: all models side by side; the exit code says whether any was refused."""
+    folder = sweep.SweepCallback.ended
+    if folder is None:
+        return
+    rows = sweep.rows(folder)
+    described = [row for row in rows if row["status"] == "described"]
+    if described:
+        show_side_by_side(described)
+    failed = [row for row in rows if row["status"] == "failed"]
+    for row in failed:
+        results.say(f"{' '.join(row['overrides'])}: {row['error']}", "failed:", "red")
+    if failed:
+        sys.exit(1)
+
+
+def built_model(node: Config, vocabulary: int, batch: dict[str, Any]) -> tuple[Any, Config]:
+    """Return the network of a section ``model`` without memory, and the section with the width that was solved for.
+
+    Raises:
+        UserError: an option is wrong.
+    """
+    import torch
+
+    from lmlab.training.settings import Batch
+    from lmlab.training.sizing import solve_width
+
+    if "_target_" not in node:
+        raise UserError("model: nothing is chosen, give an option as model=...")
+    validate(node, "model")
+    check_arguments(Batch, batch, "batch.")
+    context = Batch(**batch).context
+    if vocabulary < 1:
+        raise UserError(f"vocabulary={vocabulary}: expected at least 1")
+    node = solve_width(node, vocabulary, context)
+    with torch.device("meta"):
+        return build(node, vocabulary=vocabulary, context=context), node
+
+
+def measure(model: Any, optimizer: Config, batch: dict[str, Any]) -> dict[str, Any]:
+    """Return what a network on the meta device costs, as plain numbers."""
+    from lmlab.models.anatomy import parameters_by_kind
+    from lmlab.models.parameters import parameter_counts
+    from lmlab.models.sizes import flops_per_token, state_bytes
+    from lmlab.training.memory import generation_memory, training_memory
+
+    validate(optimizer, "optimizer")
+    context = batch["context"]
+    with_state = [model] if hasattr(model, "state_size") else [block.mixer for block in model.blocks]
+    declared = all(hasattr(part, "state_size") for part in with_state)
+    longest = model.max_positions or CONTEXTS[-1]
+    contexts = [length for length in CONTEXTS if length <= (longest if declared else min(longest, 128))]
+    return {
+        "batch": batch,
+        "parameters": parameter_counts(model),
+        "parameters_by_kind": parameters_by_kind(model),
+        "state_bytes": {str(length): state_bytes(model, length) for length in contexts},
+        "flops_per_token": flops_per_token(model, context),
+        "training_memory": training_memory(model, build(optimizer), batch["size"], context),
+        "generation_memory": generation_memory(model, context),
+    }
+
+
+def show(model: Any, node: Config, found: dict[str, Any], title: str) -> None:
+    """Print the diagram of a model and the tables of what it costs."""
+    from lmlab.models.anatomy import parts_of
+
+    total = found["parameters"]["total"]
+    sizes = ", ".join(f"{key} {node[key]:,}" for key in ("width", "depth") if isinstance(node.get(key), int))
+    results.console.print(diagram(parts_of(model), f"{title}  {sizes}", min(results.console.width, 100)))
+    rows: list[tuple[str, ...]]
+    kinds = {kind: count for kind, count in found["parameters_by_kind"].items() if count}
+    rows = [(kind, f"{count:,}", f"{count / total:.1%}") for kind, count in kinds.items()]
+    rows += [(kind.replace("_", " "), f"{count:,}", "") for kind, count in found["parameters"].items()]
+    _print("Parameters", ["", "number", "share"], rows)
+    states = found["state_bytes"]
+    size, context = found["batch"]["size"], found["batch"]["context"]
+    headings = ["tokens read", *(f"{int(length):,}" for length in states)]
+    _print("State of one sequence", headings, [("state", *map(readable, states.values()))])
+    flops = found["flops_per_token"]
+    batch = (f"a batch of {size:,} x {context:,}", *(f"{n * flops * size * context:,}" for n in (1, 3)))
+    _print(
+        f"Floating-point operations at a context of {context:,} tokens",
+        ["", "forward", "training"],
+        [("a token", f"{flops:,}", f"{3 * flops:,}"), batch],
+    )
+    results.console.print(NOT_COUNTED, style="dim")
+    columns = [found["training_memory"], found["generation_memory"]]
+    parts = dict.fromkeys(part for column in columns for part in column)
+    rows = [(part, *(readable(column[part]) if part in column else "" for column in columns)) for part in parts]
+    rows.append(("total", *(readable(sum(column.values())) for column in columns)))
+    _print("Memory in float32", ["", f"training, {size:,} x {context:,}", f"generating, 1 x {context:,}"], rows)
+    results.console.print(ACTIVATIONS, style="dim")
+
+
+def show_side_by_side(rows: list[dict[str, Any]]) -> None:
+    """Print one row a model; what was asked of all of them stands in the title."""
+    everywhere = [word for word in rows[0]["overrides"] if all(word in row["overrides"] for row in rows)]
+    everywhere = everywhere if len(rows) > 1 else []
+    table = []
+    for row in rows:
+        states = row["state_bytes"]
+        own = [word.removeprefix("model=") for word in row["overrides"] if word not in everywhere]
+        table.append(
+            {
+                "model": escape(" ".join(own)),
+                "width (x depth)": " x ".join(str(row["model"].get(key, "")) for key in ("width", "depth")),
+                "parameters": results.compact(row["parameters"]["total"]),
+                "non- (embedding)": results.compact(row["parameters"]["non_embedding"]),
+                "matmul": results.compact(row["parameters"]["matmul"]),
+                "state (after context)": readable(row["generation_memory"]["state"]),
+                "state (after 65,536)": readable(states["65536"]) if "65536" in states else "",
+                "FLOPs (a token)": results.compact(row["flops_per_token"]),
+                "training (memory)": readable(sum(row["training_memory"].values())),
+            }
+        )
+    batches = {f"{row['batch']['size']:,} x {row['batch']['context']:,}" for row in rows}
+    title = escape(", ".join([f"Models side by side: batch {' or '.join(sorted(batches))}", *everywhere]))
+    results.print_table(title, table, ["width (x depth)", "state (after 65,536)", "matmul", "non- (embedding)"])
+    results.say("FLOPs: of the forward pass. Without -m, lmlab describe shows a model in full.")
+
+
+def diagram(part: Any, title: str, width: int) -> Tree:
+    """Return the parts of a model as a tree of ``width`` columns, parameters to the right."""
+    root = Tree(_line(Text(title, "bold"), f"{part.parameters:,}", width), guide_style="dim")
+    for child in part.parts:
+        _grow(root, child, width - 4)
+    return root
+
+
+def _grow(tree: Tree, part: Any, width: int) -> None:
+    if part.kind == "ModuleList":  # its members stand in its place
+        for member in part.parts:
+            member.name = _numbered(part.name, member.name)
+            member.same_as = member.same_as and _numbered(part.name, member.same_as)
+            _grow(tree, member, width)
+        return
+    described = (part.kind, "bold"), (part.shape, "")
+    label = Text.assemble((part.name, "cyan"), *((f"  {text}", style) for text, style in described if text))
+    options = ", ".join(_option(key, value) for key, value in part.options.items() if value)
+    if part.same_as:
+        options = f"as {part.same_as}"
+    label.append(f"  {options}" if options else "", "dim")
+    tied = "the embedding's" + (" + " if part.parameters else "")
+    count = (tied if part.tied else "") + (f"{part.parameters:,}" if part.parameters or not part.tied else "")
+    branch = tree.add(_line(label, f"{part.times} x {count}" if part.times > 1 else count, width))
+    for child in part.parts:
+        _grow(branch, child, width - 4)
+
+
+def _line(left: Text, right: str, width: int) -> Text:
+    left.truncate(width - len(right) - 2, overflow="ellipsis")
+    return Text.assemble(left, " " * (width - left.cell_len - len(right)), right)
+
+
+def _numbered(many: str, number: str) -> str:
+    """blocks 0 to 3, but block 4."""
+    return f"{many if ' ' in number else many.removesuffix('s')} {number}"
+
+
+def _option(key: str, value: Any) -> str:
+    return key if value is True else f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+
+
+def _print(title: str, headings: list[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row, style="bold" if row[0] == "total" else "")
+    results.console.print()
+    results.console.print(Text(title, "bold"))
+    results.console.print(table)
+
+
+def readable(size: int) -> str:
+    """A number of bytes to three digits: 800 B, 1.56 KiB, 96.2 MiB."""
+    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if size >= 1000 * 1024 ** (power - 1):
+            return f"{size / 1024**power:.3g} {unit}"
+    return f"{size} B"

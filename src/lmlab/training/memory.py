@@ -1,0 +1,111 @@
+"""How much memory training and generating take, without taking it: everything is measured on the meta device."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from torch.optim import Optimizer
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lmlab.models.language_model import LanguageModel
+from lmlab.models.sizes import state_bytes
+
+
+def training_memory(
+    model: LanguageModel, make_optimizer: Callable[[nn.Module], Optimizer], batch_size: int, context: int
+) -> dict[str, int]:
+    """Return the bytes of weights, gradients, optimizer state and activations in a training step.
+
+    Args:
+        model: on the meta device.
+    """
+    weights = _bytes(model.parameters())
+    return {
+        "weights": weights,
+        "gradients": _bytes(parameter for parameter in model.parameters() if parameter.requires_grad),
+        "optimizer state": optimizer_bytes(model, make_optimizer(model)),
+        "activations": activation_bytes(model, batch_size, context),
+    }
+
+
+def generation_memory(model: LanguageModel, context: int) -> dict[str, int]:
+    """Return the bytes of weights and of the state of one sequence after ``context`` tokens."""
+    return {"weights": _bytes(model.parameters()), "state": state_bytes(model, context)}
+
+
+def activation_bytes(model: LanguageModel, batch_size: int, context: int) -> int:
+    """Return the bytes that the forward pass and the cross-entropy of a batch keep for the backward pass.
+
+    Memory that several saved tensors share counts once, parameters not at all. Attention keeps what a fused kernel
+    keeps. Recurrent layers of torch's own count as unrolled steps; a fused kernel may keep more or less.
+
+    Args:
+        model: on the meta device.
+    """
+    kept: dict[int, torch.UntypedStorage] = {}
+    permanent = {tensor.untyped_storage()._cdata for tensor in [*model.parameters(), *model.buffers()]}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage
+        return tensor
+
+    tokens_BT = torch.zeros(batch_size, context, dtype=torch.int64, device="meta")
+    training = model.training
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), _FusedAttention():
+        hidden_BTD, _ = model.train()(tokens_BT)
+        model.head.cross_entropy(hidden_BTD.flatten(0, 1), tokens_BT.flatten())
+    model.train(training)
+    return sum(storage.nbytes() for key, storage in kept.items() if key not in permanent)
+
+
+def optimizer_bytes(model: nn.Module, optimizer: Optimizer) -> int:
+    """Return the bytes that ``optimizer`` keeps from one step to the next, by taking a step.
+
+    Args:
+        model: on the meta device.
+    """
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    with _ScalarsOne():
+        optimizer.step()
+    model.zero_grad()
+    return _bytes(value for kept in optimizer.state.values() for value in kept.values() if isinstance(value, Tensor))
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+class _ScalarsOne(TorchDispatchMode):
+    """Reading a number from a tensor without values gives 1: an optimizer may want to know which step it is at."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return 1.0
+        return func(*args, **(kwargs or {}))
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Attention on the meta device is worked out step by step, with all scores; devices have kernels without them."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is scaled_dot_product_attention:
+            given = dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | (kwargs or {})
+            return _Attention.apply(given["query"], given["key"], given["value"], given.get("attn_mask"))
+        return func(*args, **(kwargs or {}))
+
+
+class _Attention(torch.autograd.Function):
+    """What a fused kernel keeps: queries, keys, values, results, and a normaliser for each query."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        *batch, heads, length, _ = query.shape
+        result = query.new_empty(*batch, length, heads, value.shape[-1]).transpose(-3, -2)  # as kernels lay it out
+        normalisers = query.new_empty(query.shape[:-1], dtype=torch.float32)
+        ctx.save_for_backward(query, key, value, mask, result, normalisers)
+        return result

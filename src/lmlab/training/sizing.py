@@ -1,0 +1,140 @@
+"""The width that gives a model the size that was asked for (``model.parameters=10M``), whatever its architecture.
+
+Every width that is tried is built on the meta device, which takes milliseconds and no memory. How many parameters there
+are grows with the width, up to rounding inside of layers, so a bisection finds the widths on either side of a size.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+
+from lmlab.config import Config, build
+from lmlab.errors import UserError
+from lmlab.models.parameters import TOLERANCE, number_of_parameters, parameter_counts
+
+MULTIPLES = (128, 64, 32, 16, 8, 4, 2, 1)
+"""Hardware works best with widths that are multiples of a large power of two, so those are preferred."""
+
+_ATTEMPTS = 32
+"""How many widths in a row a constructor may refuse before no larger one is tried."""
+
+
+def check_parameters(model_node: Config) -> int | None:
+    """Return how many parameters a section ``model`` asks for; ``None``: it does not say.
+
+    Raises:
+        UserError: that is no number of parameters, or there is no width to solve for.
+    """
+    target = model_node.get("parameters")
+    if target is None:
+        return None
+    wanted = number_of_parameters(target)
+    if "width" not in model_node:
+        raise UserError(f"model.parameters={target}: this model has no model.width that could be solved for it")
+    return wanted
+
+
+def solve_width(model_node: Config, vocabulary: int, context: int) -> Config:
+    """Return a section ``model`` with the ``width`` that gives it as many ``parameters`` as it asks for.
+
+    Of the widths within 1 % of that size, those that are multiples of the largest of ``MULTIPLES`` come first, and of
+    them the nearest. Widths that a constructor refuses (because heads do not divide them, say) do not count. A section
+    that asks for no size is returned as it is.
+
+    Raises:
+        UserError: no width is near enough, or a constructor refuses them all.
+    """
+    wanted = check_parameters(model_node)
+    if wanted is None:
+        return model_node
+    size = cache(lambda width: size_of(model_node | {"width": width}, vocabulary, context))
+    if not _some_width(size):
+        _build(model_node | {"parameters": None}, vocabulary, context)  # says why no width will do
+    low, high = 0, 0
+    for multiple in MULTIPLES:
+        low, high = _around(wanted, size, multiple, low, high)
+        found = min((width for width in (low, high) if width), key=lambda width: abs(size(width) - wanted), default=0)
+        if found and abs(size(found) - wanted) <= TOLERANCE * wanted:
+            return model_node | {"width": found}
+    sizes = " and ".join(f"width {width} has {size(width):,}" for width in (low, high) if width)
+    raise UserError(
+        f"model.parameters={model_node['parameters']}: no width is within 1 %; the nearest: {sizes} "
+        f"({model_node['parameters_of']})"
+    )
+
+
+def size_of(model_node: Config, vocabulary: int, context: int) -> int:
+    """Return how many of the parameters that count a section ``model`` makes; 0 if a constructor refuses it."""
+    try:
+        model = _build(model_node | {"parameters": None}, vocabulary, context)
+    except (UserError, InstantiationException):
+        return 0
+    return parameter_counts(model)[model_node["parameters_of"]]
+
+
+def fits(model_node: Config, vocabulary: int, context: int) -> bool:
+    """Whether a section ``model``, with the width that it has, is of the size that it asks for."""
+    wanted = number_of_parameters(model_node["parameters"])
+    return abs(size_of(model_node, vocabulary, context) - wanted) <= TOLERANCE * wanted
+
+
+def without_size(model_node: Config, vocabulary: int, context: int) -> Config:
+    """Return a section ``model`` for a build that does not know the vocabulary: of any size.
+
+    One that asks for a size gets a width that constructors accept, because its own is not the one it will have.
+
+    Raises:
+        UserError: it asks for a size that is none, or there is no width to solve for.
+    """
+    if check_parameters(model_node) is None:
+        return model_node
+    width = _some_width(lambda width: size_of(model_node | {"width": width}, vocabulary, context))
+    return model_node | {"parameters": None, "width": width or model_node["width"]}
+
+
+def _some_width(size: Callable[[int], int]) -> int:
+    """Return a width that is accepted; 0 if none of many is."""
+    tried = (*range(MULTIPLES[0], MULTIPLES[0] * (_ATTEMPTS + 1), MULTIPLES[0]), *range(1, _ATTEMPTS + 1))
+    return next((width for width in tried if size(width)), 0)
+
+
+def _build(model_node: Config, vocabulary: int, context: int) -> Any:
+    with torch.device("meta"):
+        return build(model_node, vocabulary=vocabulary, context=context)
+
+
+def _around(wanted: int, size: Callable[[int], int], multiple: int, low: int, high: int) -> tuple[int, int]:
+    """Return the multiples of ``multiple`` that make the largest size below ``wanted`` and the smallest that is not.
+
+    Args:
+        low: a width whose size is known to be below ``wanted``; 0: none is known.
+        high: a width whose size is known not to be below ``wanted``; 0: none is known.
+
+    Returns:
+        Both widths; 0 for one that there is not.
+    """
+
+    def accepted(widths: Iterable[int]) -> int:
+        return next((width for width in widths if size(width)), 0)
+
+    reach = low // multiple * multiple + multiple
+    while not high:
+        found = accepted(range(reach, reach + multiple * _ATTEMPTS, multiple))
+        if not found:
+            break
+        if size(found) >= wanted:
+            high = found
+        else:
+            low, reach = found, 2 * found // multiple * multiple
+    while high:
+        middle = (low + high) // (2 * multiple) * multiple
+        if middle <= low:
+            break
+        found = accepted(range(middle, high, multiple)) or accepted(range(middle, low, -multiple))
+        if not found:
+            break
+        low, high = (found, high) if size(found) < wanted else (low, found)
+    return low, high

@@ -1,0 +1,149 @@
+import pytest
+import torch
+
+from lmlab.config import CONF, build, identity
+from lmlab.errors import UserError
+from lmlab.models.parameters import parameter_counts
+from lmlab.runs.lookup import all_runs
+from lmlab.training.preflight import check_objects
+from lmlab.training.settings import Settings
+from lmlab.training.sizing import MULTIPLES, fits, size_of, solve_width
+
+V, C = 1000, 32
+MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml") if path.stem != "hf")
+
+
+@pytest.fixture
+def node(compose):
+    """A section ``model`` as the command line composes it."""
+    return lambda *overrides: compose("data=text", "data.paths=x.txt", *overrides)["model"]
+
+
+def built(model_node):
+    with torch.device("meta"):
+        return build(model_node, vocabulary=V, context=C)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("target", "kind"), [("2M", "matmul"), ("20M", "total"), ("300M", "non_embedding")])
+def test_every_model_gets_the_size_asked_for(model, target, kind, node):
+    wanted = int(target[:-1]) * 10**6
+    asked = node(f"model={model}", f"model.parameters={target}", f"model.parameters_of={kind}")
+    try:
+        solved = solve_width(asked, V, C)
+    except UserError as refused:
+        # Then the steps between its widths are too large: no width between the two that it names is accepted.
+        words = str(refused).replace(",", "").split()
+        low, high = (int(words[i + 1]) for i, word in enumerate(words) if word == "width" and words[i + 1].isdigit())
+        sizes = [size_of(asked | {"width": width}, V, C) for width in range(low, high + 1)]
+        assert 0 < sizes[0] < 0.99 * wanted and sizes[-1] > 1.01 * wanted and not any(sizes[1:-1])
+        return
+    assert {**solved, "width": asked["width"]} == asked
+    # The model itself refuses to be built with another size than it was asked for.
+    assert parameter_counts(built(solved))[kind] == pytest.approx(wanted, rel=0.01)
+
+
+def lstm(width):
+    """Parameters of two LSTM layers, of one embedding table that is also the head's."""
+    return V * width + 2 * (8 * width * width + 8 * width)
+
+
+def gpt2(width):
+    """Parameters of four blocks, of nine norms' gains, of the embedding and the positions."""
+    return V * width + C * width + 4 * 12 * width * width + 9 * width if width % 4 == 0 else 0
+
+
+@pytest.mark.parametrize(("model", "formula"), [("lstm", lstm), ("gpt2", gpt2)])
+@pytest.mark.parametrize("target", [50_000, 123_456, 800_000, 3_000_000, 25_000_000])
+def test_the_width_is_the_nearest_of_the_roundest(model, formula, target, node):
+    asked = node(f"model={model}", f"model.parameters={target}")
+    for multiple in MULTIPLES:
+        near = [w for w in range(multiple, 2000, multiple) if abs(formula(w) - target) <= 0.01 * target]
+        if near:
+            solved = solve_width(asked, V, C)
+            assert solved["width"] == min(near, key=lambda width: abs(formula(width) - target))
+            return
+    with pytest.raises(UserError, match="no width is within 1 %"):
+        solve_width(asked, V, C)
+
+
+def test_widths_that_a_constructor_refuses_are_skipped(node):
+    asked = node("model=transformer", "model.parameters=50M", "model.mixer.heads=7")
+    solved = solve_width(asked, V, C)
+    assert solved["width"] % (2 * 7) == 0
+    assert fits(solved, V, C) and not fits(asked, V, C)
+
+
+def test_what_no_width_reaches_is_one_line_with_the_two_nearest(node):
+    message = (
+        r"model\.parameters=5k: no width is within 1 %; the nearest: "
+        r"width 4 has 4,320 and width 5 has 5,480 \(total\)"
+    )
+    with pytest.raises(UserError, match=message):
+        solve_width(node("model=lstm", "model.parameters=5k"), V, C)
+    with pytest.raises(UserError, match="the nearest: width 1 has 1,032"):
+        solve_width(node("model=lstm", "model.parameters=9"), V, C)
+
+
+def test_what_is_wrong_at_any_width_is_said(node):
+    asked = node("model=transformer", "model.parameters=1M", "model.mixer.heads=0")
+    with pytest.raises(UserError, match=r"model\.mixer\.heads=0"):
+        solve_width(asked, V, C)
+
+
+@pytest.mark.parametrize("target", ["10Q", "many", "-3", "0"])
+def test_a_size_that_is_none_is_refused_before_anything_is_built(target, compose):
+    config = compose("data=text", "data.paths=x.txt", f"model.parameters={target}")
+    with pytest.raises(UserError, match=rf"model\.parameters={target}: expected a number of parameters, like 10M"):
+        check_objects(config, Settings.of(config))
+
+
+def test_a_model_without_a_width_cannot_be_sized():
+    with pytest.raises(UserError, match=r"model\.parameters=1M: this model has no model\.width"):
+        solve_width({"_target_": "x", "parameters": "1M"}, V, C)
+
+
+def test_a_width_that_will_not_be_the_model_s_does_not_matter_before_it_is_solved(compose):
+    sized = compose("data=text", "data.paths=x.txt", "model=transformer", "model.mixer.heads=7", "model.parameters=3M")
+    check_objects(sized, Settings.of(sized))
+    with pytest.raises(UserError, match="must divide model.width=128"):
+        plain = compose("data=text", "data.paths=x.txt", "model=transformer", "model.mixer.heads=7")
+        check_objects(plain, Settings.of(plain))
+
+
+def test_the_identity_is_known_before_the_width(compose):
+    base = ("data=text", "data.paths=x.txt", "model=lstm")
+    asked = compose(*base, "model.parameters=2M")
+    solved = asked | {"model": solve_width(asked["model"], V, C)}
+    assert solved["model"]["width"] != asked["model"]["width"]
+    assert identity(asked) == identity(solved) == identity(compose(*base, "model.parameters=2M", "model.width=7"))
+    others = [(), ("model.parameters=3M",), ("model.parameters=2M", "model.parameters_of=matmul")]
+    assert len({identity(asked), *(identity(compose(*base, *other)) for other in others)}) == 4
+    assert identity(compose(*base, "model.width=7")) != identity(compose(*base))
+
+
+def test_a_model_that_asks_for_no_size_is_left_alone(node):
+    asked = node("model=lstm")
+    assert solve_width(asked, V, C) is asked
+
+
+@pytest.mark.slow
+def test_a_run_of_a_size_from_asking_to_reproducing(lmlab, small, tmp_path):
+    arguments = [word for word in small if not word.startswith("model.width")]
+    arguments = ["train", *arguments, "model=lstm", "model.parameters=20k"]
+    first = lmlab(*arguments)
+    (run,) = all_runs(tmp_path / "outputs" / "runs")
+    width = run.config["model"]["width"]
+    sizes = run.manifest["sizes"]
+    assert width != 200 and sizes["width"] == width
+    assert sizes["parameters"]["total"] == pytest.approx(20_000, rel=0.01)
+    assert f"model.parameters=20k: width {width} ({sizes['parameters']['total']:,} total)" in first.stdout
+    # Asked again it is the same run, whatever the width; evaluating and computing afresh take the one that was solved.
+    assert "this is its recorded result" in lmlab(*arguments, "model.width=7").stdout
+    assert "fixed_window" in lmlab("evaluate", f"run={run.id}", "metrics=[fixed_window]").stdout
+    done = lmlab("reproduce", f"run={run.id}")
+    assert "identical" in done.stdout and "different" not in done.stdout
+    assert [other.config["model"]["width"] for other in all_runs(tmp_path / "outputs" / "runs")] == [width, width]
+    refused = lmlab(*arguments[:-2], "model.parameters=300", check=False)
+    assert "model.parameters=300: no width is within 1 %; the nearest: width 1 has" in refused.stderr
+    assert len(list((tmp_path / "outputs" / "runs").iterdir())) == 2
