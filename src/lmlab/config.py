@@ -109,9 +109,20 @@ def identity(config: Config) -> str:
             node = node.get(parent) or {}
         node.pop(last, None)
     if (relevant.get("model") or {}).get("parameters") is not None:
-        relevant["model"].pop("width", None)  # it follows from the size that is asked for
+        # What follows from the size that is asked for has no part in it.
+        relevant["model"].pop("width", None)
+        for key, asked in (relevant["model"].pop("solved_from", None) or {}).items():
+            set_at(relevant["model"], key, asked)
     text = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def set_at(section: Config, key: str, value: Any) -> None:
+    """Change the option with the dotted ``key`` below ``section`` in place."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        section = section[parent]
+    section[last] = value
 
 
 def _whole(number: str) -> int | float:

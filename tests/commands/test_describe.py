@@ -5,7 +5,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from lmlab.commands import describe, results
+from lmlab.commands import describe, tables
 from lmlab.errors import UserError
 from lmlab.models.anatomy import parameters_by_kind, parts_of
 from lmlab.training.memory import activation_bytes
@@ -127,7 +127,7 @@ def test_equal_blocks_are_one_and_later_ones_refer_to_them(described):
 
 def printed(monkeypatch, width, function, *arguments):
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    monkeypatch.setattr(results, "console", console)
+    monkeypatch.setattr(tables, "console", console)
     function(*arguments)
     return console.file.getvalue()
 

@@ -269,7 +269,7 @@ def test_which_parameters_go_where(model_name, head, compose):
         group = places[id(parameter)]
         in_block = name.startswith("blocks.")
         assert group["muon"] == (in_block and parameter.ndim == 2), name
-        assert (group["weight_decay"] > 0) == (parameter.ndim == 2), name
+        assert (group["weight_decay"] > 0) == (parameter.ndim >= 2), name
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from lmlab.models.parameters import parameter_counts
 from lmlab.runs.lookup import all_runs
 from lmlab.training.preflight import check_objects
 from lmlab.training.settings import Settings
-from lmlab.training.sizing import MULTIPLES, fits, size_of, solve_width
+from lmlab.training.sizing import MULTIPLES, fits, solve_width
 
 V, C = 1000, 32
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml") if path.stem != "hf")
@@ -29,16 +29,9 @@ def built(model_node):
 def test_every_model_gets_the_size_asked_for(model, target, kind, node):
     wanted = int(target[:-1]) * 10**6
     asked = node(f"model={model}", f"model.parameters={target}", f"model.parameters_of={kind}")
-    try:
-        solved = solve_width(asked, V, C)
-    except UserError as refused:
-        # Then the steps between its widths are too large: no width between the two that it names is accepted.
-        words = str(refused).replace(",", "").split()
-        low, high = (int(words[i + 1]) for i, word in enumerate(words) if word == "width" and words[i + 1].isdigit())
-        sizes = [size_of(asked | {"width": width}, V, C) for width in range(low, high + 1)]
-        assert 0 < sizes[0] < 0.99 * wanted and sizes[-1] > 1.01 * wanted and not any(sizes[1:-1])
-        return
-    assert {**solved, "width": asked["width"]} == asked
+    solved = solve_width(asked, V, C)
+    if solved["solved_from"] is None:
+        assert {**solved, "width": asked["width"]} == asked
     # The model itself refuses to be built with another size than it was asked for.
     assert parameter_counts(built(solved))[kind] == pytest.approx(wanted, rel=0.01)
 
@@ -63,8 +56,23 @@ def test_the_width_is_the_nearest_of_the_roundest(model, formula, target, node):
             solved = solve_width(asked, V, C)
             assert solved["width"] == min(near, key=lambda width: abs(formula(width) - target))
             return
-    with pytest.raises(UserError, match="no width is within 1 %"):
-        solve_width(asked, V, C)
+    if model == "lstm":  # nothing else can be changed
+        with pytest.raises(UserError, match="no width is within 1 %"):
+            solve_width(asked, V, C)
+        return
+    solved = solve_width(asked, V, C)
+    assert solved["solved_from"] == {"channel.ratio": 4.0} and solved["channel"]["ratio"] == pytest.approx(4, rel=0.5)
+    assert parameter_counts(built(solved))["total"] == pytest.approx(target, rel=0.01)
+
+
+def test_what_a_size_changed_has_no_part_in_the_identity(node):
+    asked = node("model=transformer", "model.parameters=10M")
+    solved = solve_width(asked, 2048, 128)
+    assert solved["solved_from"] == {"channel.ratio": asked["channel"]["ratio"]} != {"channel.ratio": 0}
+    assert solved["channel"]["ratio"] != asked["channel"]["ratio"] and fits(solved, 2048, 128)
+    assert identity({"model": solved}) == identity({"model": asked})
+    other = asked | {"channel": asked["channel"] | {"ratio": solved["channel"]["ratio"]}}
+    assert identity({"model": other}) != identity({"model": asked})
 
 
 def test_widths_that_a_constructor_refuses_are_skipped(node):

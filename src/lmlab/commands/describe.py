@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from lmlab.commands import results
+from lmlab.commands import tables
 from lmlab.config import Config, Paths, build, check_arguments, validate
 from lmlab.errors import UserError
 from lmlab.runs import sweep
@@ -63,7 +63,7 @@ def finish() -> None:
         show_side_by_side(described)
     failed = [row for row in rows if row["status"] == "failed"]
     for row in failed:
-        results.say(f"{' '.join(row['overrides'])}: {row['error']}", "failed:", "red")
+        tables.say(f"{' '.join(row['overrides'])}: {row['error']}", "failed:", "red")
     if failed:
         sys.exit(1)
 
@@ -121,7 +121,7 @@ def show(model: Any, node: Config, found: dict[str, Any], title: str) -> None:
 
     total = found["parameters"]["total"]
     sizes = ", ".join(f"{key} {node[key]:,}" for key in ("width", "depth") if isinstance(node.get(key), int))
-    results.console.print(diagram(parts_of(model), f"{title}  {sizes}", min(results.console.width, 100)))
+    tables.console.print(diagram(parts_of(model), f"{title}  {sizes}", min(tables.console.width, 100)))
     rows: list[tuple[str, ...]]
     kinds = {kind: count for kind, count in found["parameters_by_kind"].items() if count}
     rows = [(kind, f"{count:,}", f"{count / total:.1%}") for kind, count in kinds.items()]
@@ -138,13 +138,13 @@ def show(model: Any, node: Config, found: dict[str, Any], title: str) -> None:
         ["", "forward", "training"],
         [("a token", f"{flops:,}", f"{3 * flops:,}"), batch],
     )
-    results.console.print(NOT_COUNTED, style="dim")
+    tables.console.print(NOT_COUNTED, style="dim")
     columns = [found["training_memory"], found["generation_memory"]]
     parts = dict.fromkeys(part for column in columns for part in column)
     rows = [(part, *(readable(column[part]) if part in column else "" for column in columns)) for part in parts]
     rows.append(("total", *(readable(sum(column.values())) for column in columns)))
     _print("Memory in float32", ["", f"training, {size:,} x {context:,}", f"generating, 1 x {context:,}"], rows)
-    results.console.print(ACTIVATIONS, style="dim")
+    tables.console.print(ACTIVATIONS, style="dim")
 
 
 def show_side_by_side(rows: list[dict[str, Any]]) -> None:
@@ -159,19 +159,19 @@ def show_side_by_side(rows: list[dict[str, Any]]) -> None:
             {
                 "model": escape(" ".join(own)),
                 "width (x depth)": " x ".join(str(row["model"].get(key, "")) for key in ("width", "depth")),
-                "parameters": results.compact(row["parameters"]["total"]),
-                "non- (embedding)": results.compact(row["parameters"]["non_embedding"]),
-                "matmul": results.compact(row["parameters"]["matmul"]),
+                "parameters": tables.compact(row["parameters"]["total"]),
+                "non- (embedding)": tables.compact(row["parameters"]["non_embedding"]),
+                "matmul": tables.compact(row["parameters"]["matmul"]),
                 "state (after context)": readable(row["generation_memory"]["state"]),
                 "state (after 65,536)": readable(states["65536"]) if "65536" in states else "",
-                "FLOPs (a token)": results.compact(row["flops_per_token"]),
+                "FLOPs (a token)": tables.compact(row["flops_per_token"]),
                 "training (memory)": readable(sum(row["training_memory"].values())),
             }
         )
     batches = {f"{row['batch']['size']:,} x {row['batch']['context']:,}" for row in rows}
     title = escape(", ".join([f"Models side by side: batch {' or '.join(sorted(batches))}", *everywhere]))
-    results.print_table(title, table, ["width (x depth)", "state (after 65,536)", "matmul", "non- (embedding)"])
-    results.say("FLOPs: of the forward pass. Without -m, lmlab describe shows a model in full.")
+    tables.print_table(title, table, ["width (x depth)", "state (after 65,536)", "matmul", "non- (embedding)"])
+    tables.say("FLOPs: of the forward pass. Without -m, lmlab describe shows a model in full.")
 
 
 def diagram(part: Any, title: str, width: int) -> Tree:
@@ -222,9 +222,9 @@ def _print(title: str, headings: list[str], rows: Sequence[Sequence[str]]) -> No
         table.add_column(heading, justify="right" if number else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row, style="bold" if row[0] == "total" else "")
-    results.console.print()
-    results.console.print(Text(title, "bold"))
-    results.console.print(table)
+    tables.console.print()
+    tables.console.print(Text(title, "bold"))
+    tables.console.print(table)
 
 
 def readable(size: int) -> str:

@@ -146,10 +146,12 @@ def with_size(config: Config, vocabulary: int, earlier: Run) -> Config:
     model, context = config["model"], config["batch"]["context"]
     if sizing.check_parameters(model) is None:
         return config
-    kept = model | {"width": earlier.config["model"].get("width")} if earlier.exists else None
+    kept = earlier.config["model"] if earlier.exists else None
     solved = kept if kept and sizing.fits(kept, vocabulary, context) else sizing.solve_width(model, vocabulary, context)
     size = f"{sizing.size_of(solved, vocabulary, context):,} {model['parameters_of']}"
-    results.say(f"width {solved['width']} ({size})", f"model.parameters={model['parameters']}:")
+    changed = [f"{key} other than {asked:.4g}" for key, asked in (solved.get("solved_from") or {}).items()]
+    chosen = ", ".join([f"width {solved['width']}", *changed])
+    tables.say(f"{chosen} ({size})", f"model.parameters={model['parameters']}:")
     return config | {"model": solved}
 
 

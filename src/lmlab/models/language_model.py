@@ -55,6 +55,7 @@ class LanguageModel(nn.Module):
             training (Merity et al. 2018, section 4.3); the head's matrix stays whole, tied or not.
         parameters: the size that ``width`` was solved for (``lmlab.training.sizing``), a whole number or like ``10M``.
         parameters_of: which parameters that size counts.
+        solved_from: what other options were before they were changed to reach that size, for the record.
 
     Raises:
         UserError: a size is impossible, or misses ``parameters`` by more than 1 %.
@@ -83,6 +84,7 @@ class LanguageModel(nn.Module):
         embedding_dropout: float = 0.0,
         parameters: int | str | None = None,
         parameters_of: Literal["total", "non_embedding", "matmul"] = "total",
+        solved_from: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         for option, value in (("width", width), ("depth", depth)):

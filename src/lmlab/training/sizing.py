@@ -1,22 +1,28 @@
 """The width that gives a model the size that was asked for (``model.parameters=10M``), whatever its architecture.
 
+Where heads and the like leave only widths that are too far apart, the inner width of a part is changed as well.
+
 Every width that is tried is built on the meta device, which takes milliseconds and no memory. How many parameters there
 are grows with the width, up to rounding inside of layers, so a bisection finds the widths on either side of a size.
 """
 
+import copy
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, reduce
 from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
 
-from lmlab.config import Config, build
+from lmlab.config import Config, build, set_at
 from lmlab.errors import UserError
 from lmlab.models.parameters import TOLERANCE, number_of_parameters, parameter_counts
 
 MULTIPLES = (128, 64, 32, 16, 8, 4, 2, 1)
 """Hardware works best with widths that are multiples of a large power of two, so those are preferred."""
+
+KNOBS = ("ratio", "expansion")
+"""Options of channels and mixers that set an inner width over the outer one."""
 
 _ATTEMPTS = 32
 """How many widths in a row a constructor may refuse before no larger one is tried."""
@@ -41,8 +47,9 @@ def solve_width(model_node: Config, vocabulary: int, context: int) -> Config:
     """Return a section ``model`` with the ``width`` that gives it as many ``parameters`` as it asks for.
 
     Of the widths within 1 % of that size, those that are multiples of the largest of ``MULTIPLES`` come first, and of
-    them the nearest. Widths that a constructor refuses (because heads do not divide them, say) do not count. A section
-    that asks for no size is returned as it is.
+    them the nearest. Widths that a constructor refuses (because heads do not divide them, say) do not count. Where no
+    width is near enough, the nearest one is taken and the inner width of a part (``KNOBS``) changed as little as will
+    do; ``solved_from`` then says what it was. A section that asks for no size is returned as it is.
 
     Raises:
         UserError: no width is near enough, or a constructor refuses them all.
@@ -59,11 +66,49 @@ def solve_width(model_node: Config, vocabulary: int, context: int) -> Config:
         found = min((width for width in (low, high) if width), key=lambda width: abs(size(width) - wanted), default=0)
         if found and abs(size(found) - wanted) <= TOLERANCE * wanted:
             return model_node | {"width": found}
+    for width in sorted((width for width in (low, high) if width), key=lambda width: abs(size(width) - wanted)):
+        for key in _knobs(model_node):
+            changed = _turned(model_node | {"width": width}, key, wanted, vocabulary, context)
+            if changed is not None:
+                return changed
     sizes = " and ".join(f"width {width} has {size(width):,}" for width in (low, high) if width)
     raise UserError(
         f"model.parameters={model_node['parameters']}: no width is within 1 %; the nearest: {sizes} "
         f"({model_node['parameters_of']})"
     )
+
+
+def _knobs(model_node: Config) -> list[str]:
+    """Return the dotted options that set inner widths: first of channels, then of mixers."""
+    sections = [model_node, *(model_node.get(group) or {} for group in ("channels", "mixers"))]
+    prefixes = ("", "channels.", "mixers.")
+    return [
+        f"{prefix}{name}.{knob}"
+        for prefix, section in zip(prefixes, sections, strict=True)
+        for name in (("channel", "mixer") if section is model_node else section)
+        for knob in KNOBS
+        if isinstance((section.get(name) or {}).get(knob), float)
+    ]
+
+
+def _turned(model_node: Config, key: str, wanted: int, vocabulary: int, context: int) -> Config | None:
+    """Return the section with the option ``key`` so that its size fits; ``None`` where none within a third does."""
+    *parents, last = key.split(".")
+    asked = reduce(lambda section, parent: section[parent], parents, model_node)[last]
+
+    def at(value: float) -> Config:
+        changed = copy.deepcopy(model_node)
+        set_at(changed, key, round(value, 6))
+        return changed | {"solved_from": {key: asked}}
+
+    low, high = asked / 1.5, asked * 1.5
+    for _ in range(20):
+        middle = (low + high) / 2
+        size = size_of(at(middle), vocabulary, context)
+        if abs(size - wanted) <= TOLERANCE * wanted:
+            return at(middle)
+        low, high = (middle, high) if size < wanted else (low, middle)
+    return None
 
 
 def size_of(model_node: Config, vocabulary: int, context: int) -> int:

@@ -43,7 +43,7 @@ def token_by_token(mixer: GatedDeltaNet, x_BTD: torch.Tensor) -> torch.Tensor:
         for t, token in enumerate(sequence):
             mixed, z, p, raw = (mixer.projection_in.weight @ token).split([H * (2 * K + V), H * V, H, H])
             seen = torch.cat([seen, mixed[None]])[-taps:]
-            q, k, v = silu((seen * mixer.convolution.weight.T).sum(0)).split([H * K, H * K, H * V])
+            q, k, v = silu((seen * mixer.convolution.weight[:, 0].T).sum(0)).split([H * K, H * K, H * V])
             seen = seen[1:]
             ys = []
             for h in range(H):

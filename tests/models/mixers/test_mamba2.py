@@ -37,7 +37,7 @@ def token_by_token(mixer: Mamba2, x_BTD: torch.Tensor) -> torch.Tensor:
         for t, token in enumerate(sequence):
             z, mixed, p = (mixer.projection_in.weight @ token).split([H * P, H * P + 2 * G * N, H])
             seen = torch.cat([seen, mixed[None]])[-taps:]
-            mixed = silu((seen * mixer.convolution.weight.T).sum(0) + mixer.convolution.bias)
+            mixed = silu((seen * mixer.convolution.weight[:, 0].T).sum(0) + mixer.convolution.bias)
             x, B_, C = mixed.split([H * P, G * N, G * N])
             seen = seen[1:]
             ys = []
@@ -75,7 +75,7 @@ def test_it_is_the_mixer_of_transformers():
     other = modeling.Mamba2Mixer(config, 0).eval()
     other.in_proj.weight.copy_(mixer.projection_in.weight)
     other.in_proj.bias = None
-    other.conv1d.weight.copy_(mixer.convolution.weight[:, None])
+    other.conv1d.weight.copy_(mixer.convolution.weight)
     other.conv1d.bias.copy_(mixer.convolution.bias)
     other.dt_bias.copy_(mixer.decay.step_bias)
     other.A_log.copy_(mixer.decay.log_rate)

@@ -46,7 +46,7 @@ def slow_block(mixer: MLSTM, x_BTD: torch.Tensor) -> torch.Tensor:
         mixed_TC = mixer.convolution.bias.repeat(len(x_TD), 1)
         for t in range(len(x_TD)):
             for s in range(max(0, t - taps + 1), t + 1):
-                mixed_TC[t] += mixer.convolution.weight[:, s - t + taps - 1] * x_TC[s]
+                mixed_TC[t] += mixer.convolution.weight[:, 0, s - t + taps - 1] * x_TC[s]
         mixed_TC = mixed_TC / (1 + (-mixed_TC).exp())
         q_TC, k_TC, v_TC = mixed_TC @ query.T, mixed_TC @ key.T, x_TC @ value.T
         gates_TG = torch.cat([q_TC, k_TC, v_TC], 1) @ mixer.gates.weight.T + mixer.gates.bias

@@ -39,7 +39,7 @@ def test_it_is_the_equations_step_by_step():
             window = [[0.0] * N] * max(0, 2 - t) + u[-3:]
             v = [
                 mixer.convolution.bias[c].item()
-                + sum(mixer.convolution.weight[c, k].item() * window[k][c] for k in range(3))
+                + sum(mixer.convolution.weight[c, 0, k].item() * window[k][c] for k in range(3))
                 for c in range(N)
             ]
             for c in range(N):
@@ -77,7 +77,7 @@ def test_it_is_the_recurrent_block_of_recurrent_gemma():
     other.linear_y.weight.copy_(mixer.projection_in.weight[:N])
     other.linear_x.weight.copy_(mixer.projection_in.weight[N:])
     other.linear_out.weight.copy_(mixer.projection_out.weight)
-    other.conv_1d.weight.copy_(mixer.convolution.weight[:, None])
+    other.conv_1d.weight.copy_(mixer.convolution.weight)
     other.conv_1d.bias.copy_(mixer.convolution.bias)
     other.rg_lru.recurrent_gate_weight.copy_(mixer.gates[:, :, :C])
     other.rg_lru.input_gate_weight.copy_(mixer.gates[:, :, C:])

@@ -13,7 +13,7 @@ def test_it_is_the_sum_over_the_last_taps_whole_or_in_pieces(taps):
     for t in range(7):
         for k in range(taps):
             if t - taps + 1 + k >= 0:
-                expected[:, t] += convolution.weight[:, k] * x[:, t - taps + 1 + k]
+                expected[:, t] += convolution.weight[:, 0, k] * x[:, t - taps + 1 + k]
     expected += convolution.bias
     whole, after = convolution(x, None)
     torch.testing.assert_close(whole, expected)

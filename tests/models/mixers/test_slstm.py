@@ -34,7 +34,7 @@ def slow_slstm(mixer: SLSTM, x_TD: torch.Tensor) -> torch.Tensor:
     for t, x in enumerate(x_TD):
         mixed = mixer.convolution.bias.clone()
         for s in range(max(0, t - taps + 1), t + 1):
-            mixed += mixer.convolution.weight[:, s - t + taps - 1] * x_TD[s]
+            mixed += mixer.convolution.weight[:, 0, s - t + taps - 1] * x_TD[s]
         mixed = mixed / (1 + (-mixed).exp())
         i, f, z, o = (W[g] @ (mixed if g in "if" else x) + R[g] @ h + b[g] for g in "ifzo")
         i, f, z, o = i.exp(), 1 / (1 + (-f).exp()), z.tanh(), 1 / (1 + (-o).exp())

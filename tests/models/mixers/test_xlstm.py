@@ -25,7 +25,7 @@ def test_the_norm_by_head_is_torchs_group_norm():
 def test_an_xlstm_has_three_matrix_memories_to_a_scalar_one_with_a_perceptron(make_model):
     model = make_model("model=xlstm", "model.depth=8", dtype=torch.float64)
     kinds = [(type(block.mixer).__name__, type(block.channel).__name__) for block in model.blocks]
-    assert kinds == 2 * [*3 * [("MLSTM", "NoneType")], ("SLSTM", "SwiGLU")]
+    assert kinds == 2 * [*3 * [("MLSTM", "NoneType")], ("SLSTM", "GeGLU")]
     assert model.blocks[3].channel.down.weight.shape == (16, 24)  # 4/3 of 16, to a multiple of 8
     tokens, state, steps = torch.randint(13, (2, 9)), None, []
     for token in tokens.split(1, 1):

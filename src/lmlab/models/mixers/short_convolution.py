@@ -20,7 +20,7 @@ class ShortConvolution(nn.Module):
     def __init__(self, channels: int, taps: int = 4, bias: bool = True) -> None:
         super().__init__()
         self.taps = taps
-        self.weight = nn.Parameter(torch.empty(channels, taps).uniform_(-(taps**-0.5), taps**-0.5))
+        self.weight = nn.Parameter(torch.empty(channels, 1, taps).uniform_(-(taps**-0.5), taps**-0.5))
         self.bias = nn.Parameter(torch.zeros(channels)) if bias else None
 
     def state_size(self) -> int:
@@ -32,5 +32,5 @@ class ShortConvolution(nn.Module):
         if state_BKC is None:
             state_BKC = x_BTC.new_zeros(x_BTC.shape[0], self.taps - 1, x_BTC.shape[2])
         seen_BSC = torch.cat([state_BKC, x_BTC], 1)
-        y_BCT = conv1d(seen_BSC.mT, self.weight[:, None], self.bias, groups=x_BTC.shape[2])
+        y_BCT = conv1d(seen_BSC.mT, self.weight, self.bias, groups=x_BTC.shape[2])
         return y_BCT.mT, seen_BSC[:, seen_BSC.shape[1] - (self.taps - 1) :]
