@@ -1,6 +1,7 @@
 """Everything that can be refused is refused before a run directory exists or a process starts."""
 
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -71,8 +72,7 @@ def open_corpus(config: Config, progress: bool = False) -> TokenizedCorpus:
 def build_model(config: Config, corpus: TokenizedCorpus) -> LanguageModel:
     """Return the network of a configuration, on the default device."""
     model = build(config["model"], vocabulary=corpus.tokenizer.size, context=config["batch"]["context"])
-    assert isinstance(model, LanguageModel)
-    return model
+    return cast(LanguageModel, model)
 
 
 def training_order(config: Config, corpus: TokenizedCorpus) -> TrainingOrder:
