@@ -27,7 +27,7 @@ MODELS = {
     "gemma2": {"sliding_window": 4, "final_logit_softcapping": 0.05},
     "granite": {"logits_scaling": 7.0},
     "mamba": {},
-    "mamba2": {"state_size": 8, "chunk_size": 4},
+    "mamba2": {"state_size": 8, "chunk_size": 8},
     "qwen3_next": {
         "layer_types": ["linear_attention", "full_attention"],
         "linear_num_key_heads": 2,
@@ -37,6 +37,7 @@ MODELS = {
         "num_experts": 4,
         "num_experts_per_tok": 2,
     },
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "num_experts": 4, "mamba_d_state": 4},
     "lfm2": {"layer_types": ["conv", "full_attention"]},
 }
 """Fields of the configuration of one model of each kind: how positions enter, windows, heads, recurrences, mixtures."""
@@ -208,6 +209,11 @@ def test_sizes_and_positions_are_those_asked_for():
         ({"architecture": "mamba", "dropout": 0.1}, r"model\.dropout=0\.1: .*has no dropout"),
         ({"architecture": "llama", "config": {"num_key_value_heads": 3}}, r"model\.architecture=llama: "),
         ({"architecture": "rwkv"}, r"model\.architecture=rwkv: .*cache"),
+        (
+            {"architecture": "recurrent_gemma", "depth": 3},
+            r"model\.architecture=recurrent_gemma: .*not all in the library's cache",
+        ),
+        ({"architecture": "gemma3"}, r"model\.architecture=gemma3: .*choose the text model in it: gemma3_text"),
         ({"path": "/nowhere"}, r"model\.path=/nowhere: expected a folder with a config\.json"),
     ],
 )

@@ -4,21 +4,19 @@ Dimension legend: B sequences, T tokens, N tokens, D width, V vocabulary.
 """
 
 import inspect
+from contextlib import nullcontext
 from importlib.util import find_spec
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lmlab.errors import UserError, nearest
+from lmlab.errors import UserError
 from lmlab.models import hugging_face_cache as library_cache
 from lmlab.models import state as model_state
 from lmlab.models.heads.head import Head
 from lmlab.models.heads.softmax import Softmax
 from lmlab.models.hugging_face_config import configuration, first_line, last_position
-from lmlab.models.parameters import parameter_counts
 from lmlab.models.state import KeyValueCache, LanguageModelState
 
 
@@ -96,12 +94,11 @@ class HuggingFace(nn.Module):
         logging.set_verbosity_error()  # token ids beyond the vocabulary, kernels that are not installed
         try:
             if path and torch.get_default_device().type != "meta":
-                causal, report = AutoModelForCausalLM.from_pretrained(
-                    path, config=self.config, local_files_only=True, output_loading_info=True, **options
-                )
-                if report["missing_keys"]:
-                    raise UserError(f"{self.name}: the weights lack {min(report['missing_keys'])}")
-                return causal
+                options |= {"config": self.config, "local_files_only": True, "output_loading_info": True}
+                loaded: Any = AutoModelForCausalLM.from_pretrained(path, **options)
+                if missing := loaded[1]["missing_keys"]:
+                    raise UserError(f"{self.name}: the weights lack {min(missing)}")
+                return loaded[0]
             causal = AutoModelForCausalLM.from_config(self.config, **options)
             embedding = causal.get_input_embeddings()
             if getattr(embedding, "padding_idx", None) is not None:  # here every type is text
@@ -154,7 +151,9 @@ class HuggingFace(nn.Module):
         if self._takes_positions:
             positions_T = torch.arange(position, position + T, device=tokens_BT.device)
             inputs["position_ids"] = positions_T.expand(B, T)
-        hidden_BTD = self.network(**inputs).last_hidden_state
+        written = T == 1 and state is not None and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        with library_cache.saving_copies(cache) if written else nullcontext():
+            hidden_BTD = self.network(**inputs).last_hidden_state
         return hidden_BTD, LanguageModelState(position + T, library_cache.to_state(cache))
 
     def _new_cache(self) -> Any:
@@ -189,12 +188,12 @@ class HuggingFace(nn.Module):
         if not meta:
             self._steps = any(hasattr(layer, "recurrent_states") for layer in self._new_cache().layers)
             if self._steps:
-                # Weights may be such that a state hardly matters: ten times as much of it does.
-                self._steps = not self._agrees(tokens_BT, model_state.map_tensors(lambda tensor: 10 * tensor, first))
+                # From a state of ones: with new weights, that of a few tokens may hardly matter.
+                self._steps = not self._agrees(tokens_BT, model_state.map_tensors(torch.ones_like, first))
             if not self._agrees(tokens_BT, None):
                 raise UserError(
-                    f"{self.name}: reading a sequence in pieces is not the same as reading it at once, "
-                    "so it is no causal model with a state"
+                    f"{self.name}: reading a sequence in pieces is not the same as reading it at once; "
+                    "its tokens see later ones, or its state is not all in the library's cache"
                 )
         self.train(training)
 
@@ -206,6 +205,7 @@ class HuggingFace(nn.Module):
             for piece in tokens_BT.split([2, 1, 2] if state is None and tokens_BT.shape[1] == 5 else 1, 1):
                 part, state = self(piece, state)
                 parts.append(part)
+                self._read(tokens_BT.flip(1), None)  # a state that is kept elsewhere than in the cache is lost
         except Exception:
             return False
         return bool((torch.cat(parts, 1) - hidden_BTD).abs().max() <= 1e-3 * hidden_BTD.abs().max())

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import pad
 
 from lmlab.models.state import KeyValueCache
@@ -69,6 +70,20 @@ def keep_gradients(cache: Any) -> Any:
             layer.update_recurrent_state = MethodType(_update_recurrent_state, layer)
             layer.update_conv_state = MethodType(_update_conv_state, layer)
     return cache
+
+
+def saving_copies(cache: Any) -> Any:
+    """Return a context in which the backward pass keeps copies of the states in ``cache``.
+
+    What the library has for single tokens writes into them, whatever the cache does.
+    """
+    states = [part for layer in cache.layers for part in _flat(_layer_state(layer)[2:]) if isinstance(part, Tensor)]
+    written = {part.untyped_storage().data_ptr() for part in states}
+
+    def pack(tensor: Tensor) -> Tensor:
+        return tensor.clone() if tensor.untyped_storage().data_ptr() in written else tensor
+
+    return saved_tensors_hooks(pack, lambda tensor: tensor)
 
 
 def window(layer: Any) -> int | None:

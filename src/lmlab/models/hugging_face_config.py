@@ -57,9 +57,9 @@ def configuration(
     fields = _fields(default, sizes, context) | _dropouts(default, dropout, where) | given
     fields["vocab_size"] = vocabulary
     made = _made(kind, fields, where)
-    if not {"max_position_embeddings", _name(default, "max_position_embeddings")} & set(config):
-        if last_position(made, where) is not None:
-            made = _made(kind, fields | {_name(default, "max_position_embeddings"): context}, where)
+    positions = _name(default, "max_position_embeddings")
+    if positions not in given and last_position(made, where) is not None:
+        made = _made(kind, fields | {positions: context}, where)
     return made
 
 
@@ -136,7 +136,9 @@ def _known(config: dict[str, Any], default: Any) -> dict[str, Any]:
     known = {name for name in vars(default) if not name.startswith("_")} | set(default.attribute_map)
     for name, value in config.items():
         if name not in known:
-            raise UserError(f"model.config.{name}={value}: {default.model_type} has no such field{nearest(name, known)}")
+            raise UserError(
+                f"model.config.{name}={value}: {default.model_type} has no such field{nearest(name, known)}"
+            )
     if "vocab_size" in config:
         raise UserError("model.config.vocab_size: the tokenizer decides how many types there are")
     return config
