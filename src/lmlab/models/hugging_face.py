@@ -15,8 +15,9 @@ from lmlab.errors import UserError
 from lmlab.models import hugging_face_cache as library_cache
 from lmlab.models import state as model_state
 from lmlab.models.heads.hugging_face import Hidden, LibraryHead
+from lmlab.models.hugging_face_cache import LayerSize
 from lmlab.models.hugging_face_config import configuration, first_line, last_position
-from lmlab.models.state import KeyValueCache, LanguageModelState
+from lmlab.models.state import LanguageModelState
 
 
 class HuggingFace(nn.Module):
@@ -181,7 +182,7 @@ class HuggingFace(nn.Module):
             raise UserError(f"{self.name}: what it carries from token to token is not in the library's DynamicCache")
         self._own_structure = model_state.structure(first)
         self._layers = [
-            _Layer(state, library_cache.window(layer))
+            LayerSize(state, library_cache.window(layer))
             for state, layer in zip(first.blocks, self._new_cache().layers, strict=True)
         ]
         if not meta:
@@ -240,20 +241,6 @@ class HuggingFace(nn.Module):
 
 
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
-
-
-class _Layer:
-    """The size of what one layer carries, from its state after one token of two sequences."""
-
-    def __init__(self, state: Any, window: int | None) -> None:
-        caches = [part for part in state if isinstance(part, KeyValueCache)]
-        self.window = window
-        self.per_token = sum(part.numel() for cache in caches for part in cache) // 2
-        self.constant = sum(part.numel() for part in model_state.tensors(state)) // 2 - self.per_token
-        self.head_widths = sum(part.shape[3] for cache in caches for part in cache)
-
-    def kept(self, context: int) -> int:
-        return context if self.window is None else min(context, self.window)
 
 
 def _number(config: Any, name: str) -> int:

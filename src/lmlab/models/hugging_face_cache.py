@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import pad
 
+from lmlab.models import state as model_state
 from lmlab.models.state import KeyValueCache
 
 _KEYS = ("keys", "values", "indexer_keys")
@@ -90,6 +91,21 @@ def window(layer: Any) -> int | None:
     """Return how many keys a layer of a cache keeps at most; ``None``: all."""
     size = getattr(layer, "sliding_window", None)
     return None if size is None else size - 1
+
+
+class LayerSize:
+    """The size of what one layer carries, from its state after one token of two sequences."""
+
+    def __init__(self, state: Any, window: int | None) -> None:
+        caches = [part for part in state if isinstance(part, KeyValueCache)]
+        self.window = window
+        self.per_token = sum(part.numel() for cache in caches for part in cache) // 2
+        self.constant = sum(part.numel() for part in model_state.tensors(state)) // 2 - self.per_token
+        self.head_widths = sum(part.shape[3] for cache in caches for part in cache)
+
+    def kept(self, context: int) -> int:
+        """Keys of a head after ``context`` tokens."""
+        return context if self.window is None else min(context, self.window)
 
 
 def _update_recurrent_state(layer: Any, recurrent_states: Tensor, state_idx: int = 0, **options: Any) -> Tensor:
