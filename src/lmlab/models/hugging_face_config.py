@@ -67,9 +67,9 @@ def _made(kind: Any, fields: dict[str, Any], where: str) -> Any:
     """Build a configuration. Raises ``UserError`` where the library refuses it."""
     problem: Exception | None = None
     # Token ids of another tokenizer are to have no part in a model; some architectures insist on having them.
-    for dropped in (TOKEN_IDS, ()):
+    for token_id in (None, 0):
         try:
-            return kind(**(dict.fromkeys(dropped) | fields))
+            return kind(**(dict.fromkeys(TOKEN_IDS, token_id) | fields))
         except Exception as error:
             problem = problem or error
     raise UserError(f"{where}: the library refuses it ({first_line(problem)})") from problem
