@@ -213,6 +213,7 @@ def test_sizes_and_positions_are_those_asked_for():
             {"architecture": "recurrent_gemma", "depth": 3},
             r"model\.architecture=recurrent_gemma: .*not all in the library's cache",
         ),
+        ({"architecture": "roberta"}, r"model\.architecture=roberta: its positions do not count from 0"),
         ({"architecture": "gemma3"}, r"model\.architecture=gemma3: .*choose the text model in it: gemma3_text"),
         ({"path": "/nowhere"}, r"model\.path=/nowhere: expected a folder with a config\.json"),
     ],

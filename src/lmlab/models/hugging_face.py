@@ -190,6 +190,8 @@ class HuggingFace(nn.Module):
             if self._steps:
                 # From a state of ones: with new weights, that of a few tokens may hardly matter.
                 self._steps = not self._agrees(tokens_BT, model_state.map_tensors(torch.ones_like, first))
+            if not self._counts_from_zero(tokens_BT, hidden_BTD):
+                raise UserError(f"{self.name}: its positions do not count from 0, or it reads otherwise with a cache")
             if not self._agrees(tokens_BT, None):
                 raise UserError(
                     f"{self.name}: reading a sequence in pieces is not the same as reading it at once; "
@@ -208,7 +210,15 @@ class HuggingFace(nn.Module):
                 self._read(tokens_BT.flip(1), None)  # a state that is kept elsewhere than in the cache is lost
         except Exception:
             return False
-        return bool((torch.cat(parts, 1) - hidden_BTD).abs().max() <= 1e-3 * hidden_BTD.abs().max())
+        return _close(torch.cat(parts, 1), hidden_BTD)
+
+    def _counts_from_zero(self, tokens_BT: Tensor, hidden_BTD: Tensor) -> bool:
+        """Whether the library, left to find positions by itself and without a cache, reads the same."""
+        try:
+            own = self.network(input_ids=tokens_BT, use_cache=False, return_dict=True)
+        except Exception:
+            return False
+        return _close(hidden_BTD, own.last_hidden_state)
 
     def _check_state(self, state: LanguageModelState, tokens_BT: Tensor) -> None:
         if torch.compiler.is_compiling():
@@ -250,3 +260,7 @@ def _number(config: Any, name: str) -> int:
     except Exception:
         return 0
     return value if isinstance(value, int) else 0
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    return bool((one - other).abs().max() <= 1e-3 * other.abs().max())
