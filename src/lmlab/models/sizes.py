@@ -28,12 +28,11 @@ def flops_per_token(model: LanguageModel, context: int) -> int:
 def state_bytes(model: LanguageModel, context: int) -> int:
     """Return the bytes that the state of one sequence takes after ``context`` tokens.
 
-    As the mixers declare it (``state_size``); where one does not, the model reads so many tokens and its state is
-    measured.
+    As the model or its mixers declare it (``state_size``); where one does not, the model reads so many tokens and its
+    state is measured.
     """
-    mixers = [block.mixer for block in model.blocks if isinstance(block.mixer, nn.Module)]
-    if all(hasattr(mixer, "state_size") for mixer in mixers):
-        numbers = sum(mixer.state_size(context) for mixer in mixers)  # type: ignore[operator]
+    if declaring := _declaring(model):
+        numbers = sum(part.state_size(context) for part in declaring)
         return numbers * next(model.parameters()).element_size()
     training = model.training
     with torch.no_grad():
@@ -46,9 +45,17 @@ def grows_with_context(model: LanguageModel) -> bool:
     """Return whether the state of a sequence takes more memory the longer the sequence is, without an end."""
     if model.max_positions is not None:
         return True
-    if all(hasattr(block.mixer, "state_size") for block in model.blocks):
+    if _declaring(model):
         return state_bytes(model, 1 << 31) > state_bytes(model, 1 << 30)
     return state_bytes(model, 2) > state_bytes(model, 1)
+
+
+def _declaring(model: LanguageModel) -> list[Any]:
+    """Return what declares the state of a model: the model itself or its mixers; nothing if one of them does not."""
+    if hasattr(model, "state_size"):
+        return [model]
+    mixers = [block.mixer for block in model.blocks if isinstance(block.mixer, nn.Module)]
+    return mixers if all(hasattr(mixer, "state_size") for mixer in mixers) else []
 
 
 def describe_sizes(model: LanguageModel, context: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Everything that can be refused is refused before a run directory exists or a process starts."""
 
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -67,8 +68,7 @@ def check_objects(config: Config, settings: Settings) -> LanguageModel:
             raise UserError(
                 "batch.carry_state=true: only for recurrent models; the state of this one grows with every token"
             )
-    assert isinstance(model, LanguageModel)
-    return model
+    return cast(LanguageModel, model)
 
 
 def open_source(config: Config, progress: bool = False) -> Source:
@@ -107,5 +107,4 @@ def open_source(config: Config, progress: bool = False) -> Source:
 def build_model(config: Config, source: Source) -> LanguageModel:
     """Return the network of a configuration, on the default device."""
     model = build(config["model"], vocabulary=source.tokenizer.size, context=config["batch"]["context"])
-    assert isinstance(model, LanguageModel)
-    return model
+    return cast(LanguageModel, model)

@@ -1,0 +1,266 @@
+"""Any causal language model of the transformers library, as one function with state.
+
+Dimension legend: B sequences, T tokens, D width, V vocabulary.
+"""
+
+import inspect
+from contextlib import nullcontext
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lmlab.errors import UserError
+from lmlab.models import hugging_face_cache as library_cache
+from lmlab.models import state as model_state
+from lmlab.models.heads.hugging_face import Hidden, LibraryHead
+from lmlab.models.hugging_face_cache import LayerSize
+from lmlab.models.hugging_face_config import configuration, first_line, last_position
+from lmlab.models.state import LanguageModelState
+
+
+class HuggingFace(nn.Module):
+    """``hidden_BTD, state = model(tokens_BT, state)`` of a model that ``AutoModelForCausalLM`` builds.
+
+    Weights are drawn as the library draws them. A model is tried when it is made: one that does not read a sequence in
+    pieces as it does at once, or whose cache is none of the library's ``DynamicCache``, is refused; one that does so
+    token by token only is read token by token once it carries a state.
+
+    Args:
+        vocabulary: V, types of the tokenizer; supplied by the data.
+        context: longest sequence in training; supplied by the data. Positions end there where the model has a table of
+            them, unless ``config`` says otherwise.
+        architecture: the library's ``model_type``.
+        width: D; inner widths, unless ``config`` gives them, keep the proportion that they have by default.
+        depth: number of blocks.
+        heads: of attention, for queries as for keys and values.
+        dropout: probability, wherever the architecture has one.
+        config: fields of the architecture's configuration, over all of those above.
+        path: a folder that the library's ``save_pretrained`` wrote, read instead: its weights, and its configuration in
+            place of architecture, width, depth, heads and dropout.
+
+    Raises:
+        UserError: the library is missing, or cannot build this, or the architecture does not fit the contract.
+    """
+
+    blocks: tuple[nn.Module, ...] = ()
+
+    def __init__(
+        self,
+        vocabulary: int,
+        context: int,
+        *,
+        architecture: str = "gpt2",
+        width: int | None = 128,
+        depth: int | None = 4,
+        heads: int | None = 4,
+        dropout: float = 0.0,
+        config: dict[str, Any] | None = None,
+        path: str | None = None,
+    ) -> None:
+        super().__init__()
+        if find_spec("transformers") is None:
+            raise UserError("model=hf: needs the package transformers (pip install 'lmlab[hf]')")
+        sizes = {"width": width, "depth": depth, "heads": heads}
+        self.config = configuration(architecture, path, vocabulary, context, sizes, dropout, config or {})
+        self.name = f"model.path={path}" if path else f"model.architecture={architecture}"
+        self.max_positions = last_position(self.config, self.name)
+        if self.max_positions is not None and context > self.max_positions:
+            raise UserError(f"batch.context={context}: the positions of {self.name} end at {self.max_positions}")
+        causal = self._build(path)
+        self.network = causal.base_model
+        if self.network is causal:
+            raise UserError(f"{self.name}: the library does not tell its head from the rest")
+        output = causal.get_output_embeddings()
+        if not isinstance(output, nn.Linear):
+            raise UserError(f"{self.name}: its head has no matrix of its own to predict {vocabulary} types with")
+        accepted = inspect.signature(self.network.forward).parameters
+        names = [name for name in ("cache", "past_key_values", "cache_params") if name in accepted]
+        if not names:
+            raise UserError(f"{self.name}: it carries no cache from call to call")
+        self._cache_name, self._takes_positions = names[0], "position_ids" in accepted
+        setattr(causal, causal.base_model_prefix, Hidden())
+        self.head = LibraryHead(causal, output, vocabulary)
+        self._steps = False
+        self._try()
+
+    def _build(self, path: str | None) -> Any:
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
+
+        options: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": False}
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity_error()  # token ids beyond the vocabulary, kernels that are not installed
+        try:
+            if path and torch.get_default_device().type != "meta":
+                options |= {"config": self.config, "local_files_only": True, "output_loading_info": True}
+                loaded: Any = AutoModelForCausalLM.from_pretrained(path, **options)
+                if missing := loaded[1]["missing_keys"]:
+                    raise UserError(f"{self.name}: the weights lack {min(missing)}")
+                return loaded[0]
+            causal = AutoModelForCausalLM.from_config(self.config, **options)
+            embedding = causal.get_input_embeddings()
+            if getattr(embedding, "padding_idx", None) is not None:  # here every type is text
+                embedding.weight.data[embedding.padding_idx].normal_(0, embedding.weight.std().item())
+                embedding.padding_idx = None
+            return causal
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"{self.name}: the library cannot build it ({first_line(error)})") from error
+        finally:
+            logging.set_verbosity(verbosity)
+
+    @property
+    def embedding(self) -> nn.Module:
+        """What turns tokens into vectors."""
+        return self.network.get_input_embeddings()
+
+    def forward(self, tokens_BT: Tensor, state: LanguageModelState | None = None) -> tuple[Tensor, LanguageModelState]:
+        """Read tokens [B, T] int64 after those that ``state`` stands for (``None``: none).
+
+        Returns:
+            The hidden vectors [B, T, D] and the state after the last token.
+
+        Raises:
+            UserError: more positions than the model has, or the state of another architecture or batch size.
+        """
+        position = 0 if state is None else state.position
+        if state is not None:
+            self._check_state(state, tokens_BT)
+        end = position + tokens_BT.shape[1]
+        if self.max_positions is not None and end > self.max_positions:
+            raise UserError(f"a sequence of {end} tokens: the positions of this model end at {self.max_positions}")
+        if self._steps and state is not None and tokens_BT.shape[1] > 1:
+            parts = []
+            for token_B1 in tokens_BT.split(1, 1):
+                part_B1D, state = self._read(token_B1, state)
+                parts.append(part_B1D)
+            return torch.cat(parts, 1), state
+        return self._read(tokens_BT, state)
+
+    def _read(self, tokens_BT: Tensor, state: LanguageModelState | None) -> tuple[Tensor, LanguageModelState]:
+        B, T = tokens_BT.shape
+        position = 0 if state is None else state.position
+        cache = self._new_cache()
+        if state is not None:
+            library_cache.from_state(cache, state.blocks, position)
+        inputs: dict[str, Any] = {"input_ids": tokens_BT, "use_cache": True, "return_dict": True}
+        inputs[self._cache_name] = library_cache.keep_gradients(cache)
+        if self._takes_positions:
+            positions_T = torch.arange(position, position + T, device=tokens_BT.device)
+            inputs["position_ids"] = positions_T.expand(B, T)
+        written = T == 1 and state is not None and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        with library_cache.saving_copies(cache) if written else nullcontext():
+            hidden_BTD = self.network(**inputs).last_hidden_state
+        return hidden_BTD, LanguageModelState(position + T, library_cache.to_state(cache))
+
+    def _new_cache(self) -> Any:
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.config)
+
+    @torch.no_grad()
+    def _try(self) -> None:
+        """Find out what the state is made of, and whether the model keeps the contract. Raises ``UserError``."""
+        training, meta = self.training, self.head.linear.weight.is_meta
+        self.eval()
+        device = self.head.linear.weight.device
+        length = min(5, self.max_positions or 5)
+        tokens_BT = torch.arange(2 * length, device=device).view(2, length) % self.head.vocabulary
+        try:
+            hidden_BTD, _ = self._read(tokens_BT, None)
+            _, first = self._read(tokens_BT[:, :1], None)
+            if not meta:
+                self.head.linear_only = self.head.is_linear(hidden_BTD)
+            fits = all(tensor.shape[:1] == (2,) for tensor in model_state.tensors(first))
+            fits = fits and len(model_state.tensors(first)) > 0
+        except Exception as error:
+            raise UserError(f"{self.name}: a first sequence cannot be read ({first_line(error)})") from error
+        if not fits:
+            raise UserError(f"{self.name}: what it carries from token to token is not in the library's DynamicCache")
+        self._own_structure = model_state.structure(first)
+        self._layers = [
+            LayerSize(state, library_cache.window(layer))
+            for state, layer in zip(first.blocks, self._new_cache().layers, strict=True)
+        ]
+        if not meta:
+            self._steps = any(hasattr(layer, "recurrent_states") for layer in self._new_cache().layers)
+            if self._steps:
+                # From a state of ones: with new weights, that of a few tokens may hardly matter.
+                self._steps = not self._agrees(tokens_BT, model_state.map_tensors(torch.ones_like, first))
+            if not self._counts_from_zero(tokens_BT, hidden_BTD):
+                raise UserError(f"{self.name}: its positions do not count from 0, or it reads otherwise with a cache")
+            if not self._agrees(tokens_BT, None):
+                raise UserError(
+                    f"{self.name}: reading a sequence in pieces is not the same as reading it at once; "
+                    "its tokens see later ones, or its state is not all in the library's cache"
+                )
+        self.train(training)
+
+    def _agrees(self, tokens_BT: Tensor, state: LanguageModelState | None) -> bool:
+        """Whether reading in pieces is reading at once, which it is not if a token depends on a later one."""
+        try:
+            hidden_BTD, _ = self._read(tokens_BT, state)
+            parts = []
+            for piece in tokens_BT.split([2, 1, 2] if state is None and tokens_BT.shape[1] == 5 else 1, 1):
+                part, state = self(piece, state)
+                parts.append(part)
+                self._read(tokens_BT.flip(1), None)  # a state that is kept elsewhere than in the cache is lost
+        except Exception:
+            return False
+        return _close(torch.cat(parts, 1), hidden_BTD)
+
+    def _counts_from_zero(self, tokens_BT: Tensor, hidden_BTD: Tensor) -> bool:
+        """Whether the library, left to find positions by itself and without a cache, reads the same."""
+        try:
+            own = self.network(input_ids=tokens_BT, use_cache=False, return_dict=True)
+        except Exception:
+            return False
+        return _close(hidden_BTD, own.last_hidden_state)
+
+    def _check_state(self, state: LanguageModelState, tokens_BT: Tensor) -> None:
+        if torch.compiler.is_compiling():
+            return
+        if model_state.structure(state) != self._own_structure:
+            raise UserError("state: it is of another architecture than the model that is to read on from it")
+        sizes = {tensor.shape[0] for tensor in model_state.tensors(state)}
+        if not sizes <= {tokens_BT.shape[0]}:
+            raise UserError(f"state: it is of {min(sizes)} sequences, but there are {tokens_BT.shape[0]} to read on")
+
+    def auxiliary_losses(self) -> dict[str, Tensor]:
+        """Return nothing: losses that balance experts are not read from the library."""
+        return {}
+
+    def state_size(self, context: int) -> int:
+        """Numbers in the state of a sequence after ``context`` tokens."""
+        return sum(layer.constant + layer.per_token * layer.kept(context) for layer in self._layers)
+
+    def extra_flops(self, context: int) -> int:
+        """Operations of attention with ``context`` keys, less those of experts that are not chosen.
+
+        What the recurrences of state-space layers and linear attention do beyond their projections is not counted.
+        """
+        heads = _number(self.config, "num_attention_heads")
+        attention = sum(2 * layer.kept(context) * heads * layer.head_widths for layer in self._layers)
+        experts = next((number for name in _EXPERTS if (number := _number(self.config, name))), 0)
+        chosen = _number(self.config, "num_experts_per_tok") or experts
+        idle = sum(p.numel() for p in self.network.parameters() if experts and p.ndim == 3 and p.shape[0] == experts)
+        return attention - (2 * idle * (experts - chosen) // experts if experts else 0)
+
+
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+
+
+def _number(config: Any, name: str) -> int:
+    """A whole number of a configuration; 0 where there is none, or one for each block."""
+    try:
+        value = getattr(config, name)
+    except Exception:
+        return 0
+    return value if isinstance(value, int) else 0
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    return bool((one - other).abs().max() <= 1e-3 * other.abs().max())

@@ -1,0 +1,208 @@
+"""Configurations of the transformers library from the few sizes that all architectures have in common."""
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lmlab.errors import UserError, nearest
+
+INNER = ("intermediate_size", "ffn_dim", "n_inner", "d_ff", "d_inner", "ffn_hidden_size")
+"""What names of inner widths end in."""
+
+TOKEN_IDS = ("pad_token_id", "bos_token_id", "eos_token_id")
+
+
+def configuration(
+    architecture: str,
+    path: str | None,
+    vocabulary: int,
+    context: int,
+    sizes: dict[str, int | None],
+    dropout: float,
+    config: dict[str, Any],
+) -> Any:
+    """Return the library's configuration of a model.
+
+    Args:
+        sizes: width, depth and heads.
+        config: fields of the configuration, over all else.
+
+    Raises:
+        UserError: an architecture or a field that the library does not know, a size that cannot be, or a checkpoint
+            that is missing or has too few types.
+    """
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
+
+    if path is not None:
+        return _of_checkpoint(path, vocabulary, context, config)
+    if architecture not in CAUSAL:
+        raise UserError(
+            f"model.architecture={architecture}: the library has no such causal language model"
+            f"{nearest(architecture, CAUSAL)}"
+        )
+    for option, value in sizes.items():
+        if value is not None and value < 1:
+            raise UserError(f"model.{option}={value}: expected at least 1, or null for the architecture's own")
+    if not 0 <= dropout < 1:
+        raise UserError(f"model.dropout={dropout}: expected a number in [0, 1)")
+    kind = CONFIG_MAPPING[architecture]
+    where = f"model.architecture={architecture}"
+    default = _made(kind, {}, where)
+    _refuse_parts(default, where)
+    given = {kind.attribute_map.get(name, name): value for name, value in _known(config, default).items()}
+    fields = _fields(default, sizes, context) | _dropouts(default, dropout, where) | given
+    fields["vocab_size"] = vocabulary
+    made = _made(kind, fields, where)
+    positions = _name(default, "max_position_embeddings")
+    if positions not in given and last_position(made, where) is not None:
+        made = _made(kind, fields | {positions: context}, where)
+    return made
+
+
+def _made(kind: Any, fields: dict[str, Any], where: str) -> Any:
+    """Build a configuration. Raises ``UserError`` where the library refuses it."""
+    problem: Exception | None = None
+    # Token ids of another tokenizer are to have no part in a model; some architectures insist on having them.
+    for token_id in (None, 0):
+        try:
+            return kind(**(dict.fromkeys(TOKEN_IDS, token_id) | fields))
+        except Exception as error:
+            problem = problem or error
+    raise UserError(f"{where}: the library refuses it ({first_line(problem)})") from problem
+
+
+def first_line(error: BaseException | None) -> str:
+    """What an error of the library says, in one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def last_position(config: Any, where: str) -> int | None:
+    """Return at which length the positions of a model end: that of a table that its configuration sizes, if any."""
+    name = _name(config, "max_position_embeddings")
+    length = getattr(config, name, None)
+    if not isinstance(length, int):
+        return None
+    longer = copy.deepcopy(config)
+    setattr(longer, name, length + 8)
+    try:
+        return length if _shapes(config) != _shapes(longer) else None
+    except Exception as error:
+        raise UserError(f"{where}: the library cannot build it ({first_line(error)})") from error
+
+
+def _shapes(config: Any) -> list[Any]:
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    return [tensor.shape for tensor in [*model.parameters(), *model.buffers()]]
+
+
+def _of_checkpoint(path: str, vocabulary: int, context: int, config: dict[str, Any]) -> Any:
+    from transformers import AutoConfig
+
+    if not (Path(path).expanduser() / "config.json").is_file():
+        raise UserError(f"model.path={path}: expected a folder with a config.json, as save_pretrained writes it")
+    try:
+        made = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise UserError(f"model.path={path}: {first_line(error)}") from error
+    _refuse_parts(made, f"model.path={path}")
+    for name, value in _known(config, made).items():
+        setattr(made, name, value)
+    if made.vocab_size < vocabulary:
+        raise UserError(
+            f"model.path={path}: it has {made.vocab_size} types, but the tokenizer has {vocabulary} "
+            "(choose the tokenizer that it was trained with)"
+        )
+    return made
+
+
+def _refuse_parts(config: Any, where: str) -> None:
+    try:
+        parts = config.get_text_config()
+    except ValueError as error:
+        raise UserError(f"{where}: it does not read text alone") from error
+    if parts is not config:
+        raise UserError(f"{where}: it does not read text alone (choose the text model in it: {parts.model_type})")
+
+
+def _known(config: dict[str, Any], default: Any) -> dict[str, Any]:
+    """Return the fields of ``config``. Raises ``UserError`` for one that the architecture does not have."""
+    known = {name for name in vars(default) if not name.startswith("_")} | set(default.attribute_map)
+    for name, value in config.items():
+        if name not in known:
+            raise UserError(
+                f"model.config.{name}={value}: {default.model_type} has no such field{nearest(name, known)}"
+            )
+    if "vocab_size" in config:
+        raise UserError("model.config.vocab_size: the tokenizer decides how many types there are")
+    return config
+
+
+def _name(config: Any, name: str) -> str:
+    return str(config.attribute_map.get(name, name))
+
+
+def _fields(default: Any, sizes: dict[str, int | None], context: int) -> dict[str, Any]:
+    """Return the fields that give a model its width, depth and heads."""
+    fields: dict[str, Any] = {}
+    width, depth, heads = sizes["width"], sizes["depth"], sizes["heads"]
+    own = vars(default)
+    old = getattr(default, "hidden_size", None)
+    if width is not None and isinstance(old, int):
+        for name, value in own.items():
+            if not isinstance(value, int) or isinstance(value, bool) or name == "vocab_size":
+                continue
+            if name.endswith(INNER):
+                fields[name] = max(8, round(value / old * width / 8) * 8)
+            elif value == old and "position" not in name:  # widths of the same stream
+                fields[name] = width
+        fields[_name(default, "hidden_size")] = width
+    if depth is not None:
+        fields[_name(default, "num_hidden_layers")] = depth
+    if heads is not None:
+        for name in ("num_attention_heads", "num_key_value_heads"):
+            if _name(default, name) in own:
+                fields[_name(default, name)] = heads
+        if width is not None and width % heads:
+            raise UserError(f"model.heads={heads}: must divide model.width={width}")
+        if width is not None:
+            fields |= _head_widths(own, width, heads)
+    if "is_decoder" in own:
+        fields["is_decoder"] = True
+    name = _name(default, "max_position_embeddings")
+    if isinstance(getattr(default, name, None), int):
+        fields[name] = max(context, getattr(default, name))
+    return fields
+
+
+def _head_widths(own: dict[str, Any], width: int, heads: int) -> dict[str, Any]:
+    """Return widths of heads, which some configurations have beside their number, of attention and of Mamba-2."""
+    fields: dict[str, Any] = {
+        name: math.gcd(heads, own[name]) for name in ("n_groups", "mamba_n_groups") if isinstance(own.get(name), int)
+    }
+    if "num_heads" in own and "head_dim" in own and "expand" in own:
+        return fields | {"num_heads": heads, "head_dim": width * own["expand"] // heads}
+    if "head_dim" in own and "qk_rope_head_dim" not in own:
+        fields["head_dim"] = width // heads
+    if isinstance(own.get("rotary_dim"), int):
+        fields["rotary_dim"] = width // heads
+    if "mamba_n_heads" in own and "mamba_d_head" in own:
+        fields |= {"mamba_n_heads": heads, "mamba_d_head": width * own.get("mamba_expand", 2) // heads}
+    return fields
+
+
+def _dropouts(default: Any, dropout: float, where: str) -> dict[str, float]:
+    names = [
+        name
+        for name, value in vars(default).items()
+        if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")) and "class" not in name
+    ]
+    if dropout and not names:
+        raise UserError(f"model.dropout={dropout}: {where} has no dropout")
+    return dict.fromkeys(names, dropout)
