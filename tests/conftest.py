@@ -22,8 +22,6 @@ settings.register_profile("steady", deadline=None)  # a first call may import to
 settings.load_profile("steady")
 
 SMALL = [
-    "data=text",
-    "tokenizer=byte",
     "model.width=16",
     "model.depth=2",
     "batch.size=4",
@@ -53,7 +51,13 @@ def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small(corpus_file: Path) -> list[str]:
     """Overrides of a small run on the made-up corpus."""
-    return [*SMALL, f"data.paths={corpus_file}"]
+    return ["data=text", "tokenizer=byte", f"data.paths={corpus_file}", *SMALL]
+
+
+@pytest.fixture
+def small_task() -> list[str]:
+    """Overrides of a small run on a generated task."""
+    return ["data=parity", *SMALL]
 
 
 @pytest.fixture

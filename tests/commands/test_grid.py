@@ -15,7 +15,7 @@ def make_run(tmp_path):
         run = Run(tmp_path / f"{task}-{model}-{seed}-{width}")
         metrics = {"validation/accuracy": value, "longer/accuracy": value / 2}
         data = {"name": task, "licence": "generated"}
-        run.create(config, run.path.name, metrics=metrics, data=data, choices={"model": model})
+        run.create(config, run.path.name, metrics=metrics, data=data, choices={"model": model, "data": task})
         return run
 
     return make

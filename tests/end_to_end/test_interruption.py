@@ -24,6 +24,7 @@ VARIANTS = {
         "callbacks.early_stopping.patience=2",
         "optimizer.lr=0.0",
     ],
+    "task": ["data=parity", "model=mamba2", "optimizer=muon"],
 }
 
 
@@ -59,8 +60,8 @@ def rows_without_times(run: Run) -> list[dict]:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_killed_run_asked_for_again_ends_bit_identical(variant, lmlab, small, tmp_path):
-    arguments = [*small, *LONG, *VARIANTS[variant], "logger=[]"]
+def test_a_killed_run_asked_for_again_ends_bit_identical(variant, lmlab, small, small_task, tmp_path):
+    arguments = [*(small_task if variant == "task" else small), *LONG, *VARIANTS[variant], "logger=[]"]
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     lmlab("train", *arguments, LMLAB_OUTPUTS=str(undisturbed))
     for step in (60, 130):

@@ -18,7 +18,7 @@ def show_grid(runs: Sequence[Run]) -> None:
     """Print, for each split, mean accuracy and standard deviation over seeds of every model on every task."""
     groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
-        groups[run.manifest["data"]["name"], run.manifest["choices"]["model"]].append(run)
+        groups[run.manifest["choices"]["data"], run.manifest["choices"]["model"]].append(run)
     varied = sorted({key for group in groups.values() for key in _varied(group)})
     cells: dict[tuple[str, str], dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for (task, model), group in groups.items():
