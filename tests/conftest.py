@@ -32,6 +32,7 @@ SMALL = [
     "callbacks.samples.length=4",
     "log_every=1",
     "trainer=cpu",
+    "trainer.threads=1",  # runs side by side would otherwise wait for each other's cores in every operation
     "progress=false",
 ]
 """Overrides for a run of ten steps that takes no time of its own."""

@@ -35,6 +35,7 @@ def test_every_command_of_the_readme_runs(lmlab, tmp_path):
                 "model.depth=1",
                 "validation.times=1",
                 "validation.tokens=2000",
+                "trainer.threads=1",
                 "progress=false",
             ]
         done = lmlab(*words, cwd=ROOT)

@@ -43,7 +43,7 @@ def test_two_ranks_learn_a_task_as_one_does(lmlab, small_task, tmp_path):
 
 
 def test_diagnostics_sweep_by_themselves_and_end_in_a_grid(lmlab, tmp_path):
-    small = ["model.width=16", "model.depth=1", "budget.tokens=8192", "validation.tokens=1000", "progress=false"]
+    small = ["model.width=16", "model.depth=1", "budget.tokens=8192", "validation.tokens=1000", "trainer.threads=1"]
     done = lmlab("train", "experiment=diagnostics", "data=parity,dyck", "seed=1,2", *small)
     runs = list(all_runs(tmp_path / "outputs" / "runs"))
     assert {(run.manifest["choices"]["model"], run.manifest["choices"]["data"]) for run in runs} == {
