@@ -1,0 +1,25 @@
+"""What holds for every file under conf/mixer, whatever it computes."""
+
+import pytest
+import torch
+
+from lmlab.config import CONF, build
+
+B, T, D = 1, 5, 8
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "mixer").glob("*.yaml")))
+def test_gradients_are_those_of_finite_differences(name, compose):
+    """With respect to the input, every parameter and, for what is read after it, the carried state."""
+    torch.manual_seed(0)
+    mixer = build(compose("data=text", "data.paths=x", f"mixer={name}")["model"]["mixer"])(D).double().eval()
+    for parameter in mixer.parameters():  # away from zeros, where functions may have corners
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    x_BTD = torch.randn(B, T, D, dtype=torch.float64, requires_grad=True)
+    small = [parameter for parameter in mixer.parameters() if parameter.numel() <= 64]
+
+    def whole(x_BTD: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+        y_BTD, state = mixer(x_BTD[:, :2], None)
+        return torch.cat([y_BTD, mixer(x_BTD[:, 2:], state)[0]], 1)
+
+    assert torch.autograd.gradcheck(whole, (x_BTD, *small), atol=1e-6)
