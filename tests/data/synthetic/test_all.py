@@ -13,15 +13,25 @@ from lmlab.data.synthetic import NOT_SCORED, Task
 from lmlab.errors import UserError
 
 
+def options_of(name: str) -> dict[str, Any]:
+    """The options of a file of conf/data, on top of those of the files that it starts from."""
+    own = yaml.safe_load((CONF / "data" / f"{name}.yaml").read_text(encoding="utf-8"))
+    bases = [default for default in own.pop("defaults", []) if isinstance(default, str) and default != "_self_"]
+    found: dict[str, Any] = {}
+    for base in bases:
+        found |= options_of(base)
+    return found | own
+
+
 def tasks() -> dict[str, tuple[type[Task], dict[str, Any]]]:
     """The class and the options of every file of conf/data whose target is a task."""
     found = {}
     for path in sorted((CONF / "data").glob("*.yaml")):
-        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+        options = options_of(path.stem)
         module, _, name = options.pop("_target_").rpartition(".")
         target = getattr(importlib.import_module(module), name)
         if isinstance(target, type) and issubclass(target, Task):
-            found[path.stem] = target, {key: value for key, value in options.items() if key != "defaults"}
+            found[path.stem] = target, options
     return found
 
 
