@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 from architectures_report import Row, draw, label, table_of_mixers, table_of_models, write
-from architectures_timing import Mixer, Model, Timing, expected, model_section
+from architectures_timing import TOO_LONG, Mixer, Model, Timing, clock, expected, model_section
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -44,7 +44,7 @@ def arguments() -> argparse.Namespace:
     options.add_argument("--vocabulary", type=int, default=512)
     options.add_argument("--tokens", type=int, default=4096, help="in a training step; the batch follows from it")
     options.add_argument("--generated", type=int, default=16, help="tokens that are generated at the end of a context")
-    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--rounds", type=int, default=2)
     options.add_argument("--cap", type=float, default=20.0, help="seconds that one cell may take")
     options.add_argument("--compile-cap", type=float, default=120.0, help="seconds that compiling one cell may take")
     options.add_argument("--length", type=int, default=512, help="tokens of the second table; 0: without it")
@@ -52,6 +52,8 @@ def arguments() -> argparse.Namespace:
     options.add_argument("--compile", choices=("auto", "no", "yes", "both"), default="auto", help="auto: both on CUDA")
     options.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
     options.add_argument("--threads", type=int, default=None, help="CPU threads; default: all cores")
+    clocks = "process: processor time of this process, for a CPU shared with others (with --threads 1)"
+    options.add_argument("--clock", choices=("wall", "process"), default="wall", help=clocks)
     outputs = Path(os.environ.get("LMLAB_OUTPUTS", "outputs"))
     options.add_argument("--folder", type=Path, default=outputs / "benchmark", help="where the results are left")
     chosen = options.parse_args()
@@ -92,12 +94,14 @@ def time_models(options: argparse.Namespace, device: str, compiled: bool, bars: 
         name: model_section(f"model={name}", f"model.parameters={options.parameters}") for name in options.models
     }
     past: dict[str, dict[int, float]] = {name: {} for name in options.models}
+    given_up: dict[str, str] = {}  # why, of models that took too long at a shorter context
     for context in options.contexts:
         torch._dynamo.reset()
         models: dict[str, Model] = {}
         for name, section in sections.items():
             bars.update(bar, description=f"{where}: context {context}, making {name}")
             models[name] = Model(section, context, device, compiled, expected(past[name], context), options)
+            models[name].training.note = models[name].training.note or given_up.get(name, "")
         for turn in range(options.rounds + 1):
             for name, model in models.items():
                 bars.update(bar, description=f"{where}: context {context}, {name}")
@@ -106,6 +110,8 @@ def time_models(options: argparse.Namespace, device: str, compiled: bool, bars: 
         for name, model in models.items():
             if model.training.result is not None:
                 past[name][context] = model.training.result
+            if model.training.note in TOO_LONG:
+                given_up[name] = model.training.note
         keys = {"device": device, "compiled": compiled, "context": context}
         yield [{**keys, "model": name, **model.row()} for name, model in models.items()]
     bars.update(bar, description=where)
@@ -115,7 +121,7 @@ def time_mixers(options: argparse.Namespace, device: str, bars: Progress) -> lis
     """Return a row for each mixer with a parallel form: whole sequences against a loop over their tokens."""
     bar = bars.add_task("", total=len(PARALLEL) * (options.rounds + 1))
     batch = max(1, options.tokens // options.length)
-    mixers = {name: Mixer(name, batch, options.length, device) for name in PARALLEL}
+    mixers = {name: Mixer(name, batch, options.length, device, clock(device, options.clock)) for name in PARALLEL}
     arms = {name: (Timing(options.cap), Timing(options.cap)) for name in PARALLEL}
     for turn in range(options.rounds + 1):
         for name, mixer in mixers.items():
@@ -140,6 +146,7 @@ def machine(options: argparse.Namespace, device: str) -> Row:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "precision": options.precision,
+        "clock": "wall" if device == "cuda" else options.clock,
     }
 
 

@@ -141,9 +141,9 @@ def draw(rows: list[Row], subtitle: str, path: Path) -> Path:
         title={"text": "Architectures at equal parameters, against context", "subtitle": {"text": subtitle}},
         template="plotly_white",
         margin={"t": 120},
-        height=120 + 520 * len(devices),
+        height=160 + 520 * len(devices),
         hovermode="closest",
-        legend={"title": {"text": "click: hide one, twice: show it alone"}},
+        legend={"title": {"text": "click: hide one, twice: show it alone"}, "tracegroupgap": 0, "font": {"size": 11}},
     )
     figure.write_html(path, include_plotlyjs=True)
     return path

@@ -31,6 +31,10 @@ REPEATS = 5
 """How often a turn generates, from the same state: once takes so little time that a machine's hiccups would show."""
 
 
+TOO_LONG = ("too slow", "compiles too long")
+"""Notes of work that a longer context can only make longer."""
+
+
 class TooLong(Exception):
     """The cap was reached."""
 
@@ -88,14 +92,14 @@ class Timing:
         if self.note or (counted and self.spent + latest > self.cap):
             return
         compiles = not counted and self.first_cap is not None
-        allowed = self.first_cap if compiles and self.first_cap else self.cap
+        allowed = (not counted and self.first_cap) or self.cap
         started = time.perf_counter()
         try:
             with limit(allowed):
                 seconds = work()
         except Exception as error:
             if time.perf_counter() - started >= allowed:  # whatever the compiler made of TooLong
-                self.note = "compiles too long" if compiles else "too slow"
+                self.note = TOO_LONG[compiles]
             else:
                 memory = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
                 self.note = "out of memory" if memory else reason(error)
@@ -118,10 +122,15 @@ def reason(error: Exception) -> str:
     return f"failed: {(str(error).strip() or type(error).__name__).splitlines()[0][:200]}"
 
 
-def clock(device: str) -> float:
-    if device == "cuda":
+def clock(device: str, kind: str) -> Callable[[], float]:
+    """Return what tells the time once all work on ``device`` is done: seconds passed, or of this process's own work."""
+
+    def synchronised() -> float:
         torch.cuda.synchronize()
-    return time.perf_counter()
+        return time.perf_counter()
+
+    own = time.process_time if kind == "process" else time.perf_counter
+    return synchronised if device == "cuda" else own
 
 
 class Model:
@@ -132,15 +141,10 @@ class Model:
     """
 
     def __init__(
-        self,
-        section: Config,
-        context: int,
-        device: str,
-        compiled: bool,
-        expected: float,
-        options: argparse.Namespace,
+        self, section: Config, context: int, device: str, compiled: bool, expected: float, options: argparse.Namespace
     ) -> None:
-        self.context, self.device, self.compiled, self.generated = context, device, compiled, options.generated
+        self.context, self.device, self.generated = context, device, options.generated
+        self.clock = clock(device, options.clock)
         self.half = options.precision == "bf16-mixed"
         self.batch = max(1, options.tokens // context)
         self.training = Timing(options.cap, options.compile_cap if compiled else None)
@@ -150,7 +154,7 @@ class Model:
         if compiled:
             self.generation.note = "never compiled"
         if expected > options.cap:
-            self.training.note = "too slow"
+            self.training.note = TOO_LONG[False]
         try:
             torch.manual_seed(0)
             solved = solve_width(section, options.vocabulary, context)
@@ -171,12 +175,12 @@ class Model:
 
     def _train(self) -> float:
         self.model.train()
-        start = clock(self.device)
+        start = self.clock()
         with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
             hidden_BTD, _ = self.model(self.tokens_BT)
             loss = self.model.head.cross_entropy(hidden_BTD.flatten(0, 1), self.targets_N)
         sum(self.model.auxiliary_losses().values(), loss).backward()
-        seconds = clock(self.device) - start
+        seconds = self.clock() - start
         self.model.zero_grad()
         return seconds
 
@@ -189,11 +193,11 @@ class Model:
             seconds = []
             for _ in range(REPEATS):
                 state, token_B1 = self.state, self.tokens_BT[:1, -1:]
-                start = clock(self.device)
+                start = self.clock()
                 for _ in range(self.generated):
                     hidden_B1D, state = self.model(token_B1, state)
                     token_B1 = self.model.head.log_probs(hidden_B1D[:, -1]).argmax(1, keepdim=True)
-                seconds.append(clock(self.device) - start)
+                seconds.append(self.clock() - start)
         return statistics.median(seconds)
 
     def row(self) -> dict[str, Any]:
@@ -211,13 +215,13 @@ class Model:
 class Mixer:
     """A mixer that reads a sequence at once, and token by token with carried state."""
 
-    def __init__(self, name: str, batch: int, length: int, device: str) -> None:
+    def __init__(self, name: str, batch: int, length: int, device: str, clock: Callable[[], float]) -> None:
         overrides = (f"mixer={name}", "block=prenorm", "channel=none", f"model.width={MIXER_WIDTH}", "model.depth=1")
         torch.manual_seed(0)
         with torch.device(device):
             model = build(model_section("model=custom", *overrides), vocabulary=2, context=length)
             self.x_BTD = torch.randn(batch, length, MIXER_WIDTH)
-        self.mixer, self.device = model.blocks[0].mixer, device
+        self.mixer, self.clock = model.blocks[0].mixer, clock
 
     def whole(self) -> float:
         return self._timed(lambda: self.mixer(self.x_BTD, None)[0])
@@ -233,9 +237,9 @@ class Mixer:
         return self._timed(read)
 
     def _timed(self, read: Callable[[], Tensor]) -> float:
-        start = clock(self.device)
+        start = self.clock()
         read().square().mean().backward()
-        seconds = clock(self.device) - start
+        seconds = self.clock() - start
         self.mixer.zero_grad()
         return seconds
 
