@@ -26,10 +26,8 @@ from lmlab.training.sizing import solve_width
 MIXER_WIDTH = 256
 """Width of the mixers that are held against a loop."""
 
-
 REPEATS = 5
 """How often a turn generates, from the same state: once takes so little time that a machine's hiccups would show."""
-
 
 TOO_LONG = ("too slow", "compiles too long")
 """Notes of work that a longer context can only make longer."""
