@@ -1,0 +1,42 @@
+"""The benchmarks that need nothing but this project run; what they find is no matter of a test."""
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts" / "benchmark"
+
+pytestmark = pytest.mark.slow
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_architectures_of_equal_size_are_timed_and_what_fails_is_marked(tmp_path):
+    sizes = ["--contexts=8,24", "--parameters=40k", "--tokens=48", "--generated=4", "--rounds=1", "--length=8"]
+    command = [sys.executable, SCRIPTS / "architectures.py", "--models=transformer,min_gru,lstm", "--device=cpu"]
+    done = subprocess.run(
+        [*command, *sizes, "--vocabulary=64", "--threads=1", f"--folder={tmp_path}"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = rows(tmp_path / "architectures.jsonl")
+    assert [(row["model"], row["context"], row["batch"]) for row in found] == [
+        (model, context, 48 // context) for context in (8, 24) for model in ("transformer", "min_gru", "lstm")
+    ]
+    for row in found:
+        if row["model"] == "lstm":  # too coarse for this size
+            assert row["training_tokens_per_second"] is row["generation_tokens_per_second"] is None
+            assert row["training_note"].startswith("failed: model.parameters=40k: no width is within 1 %")
+        else:
+            assert row["parameters"] == pytest.approx(40_000, rel=0.01)
+            assert row["training_tokens_per_second"] > 0
+            assert row["generation_tokens_per_second"] > 0
+    assert found[0]["state_bytes"] * 3 == found[3]["state_bytes"]
+    assert found[1]["state_bytes"] == found[4]["state_bytes"]
+    assert all(row["ratio"] > 0 for row in rows(tmp_path / "recurrences.jsonl"))
+    assert (tmp_path / "architectures.html").exists() == (find_spec("plotly") is not None)
