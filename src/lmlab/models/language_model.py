@@ -131,7 +131,8 @@ class LanguageModel(nn.Module):
         position = 0 if state is None else state.position
         end = position + tokens_BT.shape[1]
         x_BTD = self.embedding_dropout(self.embedding(tokens_BT), tokens_BT, self.embedding.num_embeddings)
-        x_BTD = x_BTD * self.embedding_scale
+        if self.embedding_scale != 1:
+            x_BTD = x_BTD * self.embedding_scale
         if self.position_embedding is not None:
             if self.max_positions is not None and end > self.max_positions:
                 raise UserError(
