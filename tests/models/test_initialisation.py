@@ -25,3 +25,13 @@ def test_the_scale_of_logits_and_gradients_depends_little_on_depth(make_model, s
         pytest.skip("the transformers library draws the weights of its models")
     for measured in zip(*(scales(make_model, shipped, depth) for depth in DEPTHS), strict=True):
         assert max(measured) < 3 * min(measured)
+
+
+@pytest.mark.parametrize("mixer", ["mamba2", "min_gru"])
+@torch.no_grad()
+def test_without_a_residual_stream_nothing_is_scaled_down(make_model, mixer):
+    scales = []
+    for depth in DEPTHS:
+        model = make_model(f"model=custom block=classic mixer={mixer}", "model.width=64", f"model.depth={depth}")
+        scales.append(model(torch.randint(13, (4, 16)))[0].std().item())
+    assert min(scales) > 1e-3, scales

@@ -240,6 +240,24 @@ def test_a_pattern_of_what_does_not_exist_is_refused(make_model, overrides, mess
         make_model(f"model=custom {overrides}")
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("mixer=rnn", "mixer=gru"),
+        ("mixer=attention", "mixer=sliding_window_attention"),
+        ("mixer=attention", "mixer=rotary_attention"),
+        ("mixer=attention model.mixer.heads=2", "mixer=attention"),
+        ("mixer=attention", "mixer=attention model.positions=sinusoidal"),
+    ],
+)
+def test_a_state_of_the_same_shape_from_another_architecture_is_refused(make_model, first, second):
+    one, other = (make_model(f"model=custom block=prenorm {overrides}") for overrides in (first, second))
+    for model, reader in ((one, other), (other, one)):
+        _, state = model(some_tokens())
+        with pytest.raises(UserError, match="state: it is of another architecture"):
+            reader(some_tokens(), state)
+
+
 def test_a_state_of_another_model_or_batch_is_refused(make_model):
     tokens = some_tokens()
     lstm, transformer = make_model("model=lstm"), make_model("model=transformer")

@@ -57,7 +57,8 @@ def test_a_state_survives_a_checkpoint(tmp_path):
     torch.save(leaves(state), tmp_path / "state.pt")
     found = torch.load(tmp_path / "state.pt", weights_only=True)
     loaded = with_leaves(example(batch=1, length=1), iter(found), torch.device("cpu"))
-    torch.testing.assert_close(loaded, state, rtol=0, atol=0)
+    torch.testing.assert_close(loaded[:2], state[:2], rtol=0, atol=0)
+    assert loaded.architecture == state.architecture
     assert type(loaded) is LanguageModelState and type(loaded.blocks[1][1]) is KeyValueCache
 
 

@@ -21,7 +21,7 @@ def config(tmp_path):
 def test_a_run_is_found_by_directory_id_and_start_of_id(tmp_path):
     run = make(tmp_path, "lstm-text", "abc123")
     make(tmp_path, "gpt2-text", "abd999")
-    for given in (str(run.path), "abc123", "abc"):
+    for given in (str(run.path), run.path.name, "abc123", "abc"):
         assert find(given, tmp_path).path == run.path
 
 

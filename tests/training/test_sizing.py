@@ -46,11 +46,28 @@ def gpt2(width):
     return V * width + C * width + 4 * 12 * width * width + 9 * width if width % 4 == 0 else 0
 
 
+@pytest.mark.parametrize("model", ["mlstm", "moe", "transformer", "gpt2", "xlstm", "hybrid"])
+@pytest.mark.parametrize(("target", "depth"), [("300k", 2), ("300k", 4), ("1M", 2), ("1M", 4), ("1M", 8)])
+def test_small_models_whose_widths_are_far_apart_get_their_size_too(model, target, depth, node):
+    asked = node(f"model={model}", f"model.parameters={target}", f"model.depth={depth}")
+    solved = solve_width(asked, 256, C)
+    wanted = {"300k": 300_000, "1M": 1_000_000}[target]
+    with torch.device("meta"):
+        model = build(solved, vocabulary=256, context=C)
+    assert parameter_counts(model)["total"] == pytest.approx(wanted, rel=0.01)
+
+
+def test_models_of_a_library_get_their_size_too(node):
+    pytest.importorskip("transformers")
+    asked = node("model=hf", "model.architecture=gpt2", "model.parameters=2M")
+    assert fits(solve_width(asked, 256, C), 256, C)
+
+
 @pytest.mark.parametrize(("model", "formula"), [("lstm", lstm), ("gpt2", gpt2)])
 @pytest.mark.parametrize("target", [50_000, 123_456, 800_000, 3_000_000, 25_000_000])
 def test_the_width_is_the_nearest_of_the_roundest(model, formula, target, node):
     asked = node(f"model={model}", f"model.parameters={target}")
-    for multiple in MULTIPLES:
+    for multiple in MULTIPLES[: MULTIPLES.index(8) + 1] if model == "gpt2" else MULTIPLES:
         near = [w for w in range(multiple, 2000, multiple) if abs(formula(w) - target) <= 0.01 * target]
         if near:
             solved = solve_width(asked, V, C)

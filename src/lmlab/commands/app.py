@@ -95,7 +95,7 @@ def _nearest_key(key: str, command: str) -> str:
                 composed = hydra.compose(command, [word.partition(",")[0] for word in attempt])
             except (HydraException, OmegaConfBaseException):
                 continue
-            keys = list(_keys(composed))
+            keys = [known for known in _keys(composed) if known != key]
             groups = [folder.name for folder in CONF.iterdir() if folder.is_dir()]
             same_end = [known for known in keys if known.rpartition(".")[2] == key.rpartition(".")[2]]
             return f" (did you mean '{same_end[0]}'?)" if same_end else nearest(key, keys + groups)

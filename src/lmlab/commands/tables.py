@@ -35,7 +35,7 @@ def compact(number: float | None) -> str:
     if number is None:
         return ""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(number) >= size:
+        if abs(float(f"{number:.3g}")) >= size:
             return f"{number / size:.3g}{letter}"
     return f"{number:g}"
 

@@ -3,10 +3,11 @@
 Dimension legend: B sequences, T tokens, D width, V vocabulary.
 """
 
+import hashlib
 import inspect
 from contextlib import nullcontext
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from lmlab.models import state as model_state
 from lmlab.models.heads.hugging_face import Hidden, LibraryHead
 from lmlab.models.hugging_face_cache import LayerSize
 from lmlab.models.hugging_face_config import configuration, first_line, last_position
+from lmlab.models.parameters import check_size
 from lmlab.models.state import LanguageModelState
 
 
@@ -58,6 +60,9 @@ class HuggingFace(nn.Module):
         dropout: float = 0.0,
         config: dict[str, Any] | None = None,
         path: str | None = None,
+        parameters: int | str | None = None,
+        parameters_of: Literal["total", "non_embedding", "matmul"] = "total",
+        solved_from: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if find_spec("transformers") is None:
@@ -65,6 +70,7 @@ class HuggingFace(nn.Module):
         sizes = {"width": width, "depth": depth, "heads": heads}
         self.config = configuration(architecture, path, vocabulary, context, sizes, dropout, config or {})
         self.name = f"model.path={path}" if path else f"model.architecture={architecture}"
+        self.architecture = hashlib.sha256(self.config.to_json_string().encode()).hexdigest()[:16]
         self.max_positions = last_position(self.config, self.name)
         if self.max_positions is not None and context > self.max_positions:
             raise UserError(f"batch.context={context}: the positions of {self.name} end at {self.max_positions}")
@@ -84,6 +90,8 @@ class HuggingFace(nn.Module):
         self.head = LibraryHead(causal, output, vocabulary)
         self._steps = False
         self._try()
+        if parameters is not None:
+            check_size(self, parameters, parameters_of)
 
     def _build(self, path: str | None) -> Any:
         from transformers import AutoModelForCausalLM
@@ -128,7 +136,7 @@ class HuggingFace(nn.Module):
         """
         position = 0 if state is None else state.position
         if state is not None:
-            self._check_state(state, tokens_BT)
+            model_state.check(state, self.architecture, tokens_BT.shape[0])
         end = position + tokens_BT.shape[1]
         if self.max_positions is not None and end > self.max_positions:
             raise UserError(f"a sequence of {end} tokens: the positions of this model end at {self.max_positions}")
@@ -154,7 +162,7 @@ class HuggingFace(nn.Module):
         written = T == 1 and state is not None and torch.is_grad_enabled() and not torch.compiler.is_compiling()
         with library_cache.saving_copies(cache) if written else nullcontext():
             hidden_BTD = self.network(**inputs).last_hidden_state
-        return hidden_BTD, LanguageModelState(position + T, library_cache.to_state(cache))
+        return hidden_BTD, LanguageModelState(position + T, library_cache.to_state(cache), self.architecture)
 
     def _new_cache(self) -> Any:
         from transformers import DynamicCache
@@ -180,7 +188,6 @@ class HuggingFace(nn.Module):
             raise UserError(f"{self.name}: a first sequence cannot be read ({first_line(error)})") from error
         if not fits:
             raise UserError(f"{self.name}: what it carries from token to token is not in the library's DynamicCache")
-        self._own_structure = model_state.structure(first)
         self._layers = [
             LayerSize(state, library_cache.window(layer))
             for state, layer in zip(first.blocks, self._new_cache().layers, strict=True)
@@ -219,15 +226,6 @@ class HuggingFace(nn.Module):
         except Exception:
             return False
         return _close(hidden_BTD, own.last_hidden_state)
-
-    def _check_state(self, state: LanguageModelState, tokens_BT: Tensor) -> None:
-        if torch.compiler.is_compiling():
-            return
-        if model_state.structure(state) != self._own_structure:
-            raise UserError("state: it is of another architecture than the model that is to read on from it")
-        sizes = {tensor.shape[0] for tensor in model_state.tensors(state)}
-        if not sizes <= {tokens_BT.shape[0]}:
-            raise UserError(f"state: it is of {min(sizes)} sequences, but there are {tokens_BT.shape[0]} to read on")
 
     def auxiliary_losses(self) -> dict[str, Tensor]:
         """Return nothing: losses that balance experts are not read from the library."""

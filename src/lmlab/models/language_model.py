@@ -3,6 +3,7 @@
 Dimension legend: B sequences, T tokens, D width, V vocabulary.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -28,9 +29,9 @@ class LanguageModel(nn.Module):
 
     Initialisation: matrices from N(0, 2 / (5 D)) (Nguyen & Salazar 2019, section 2.2), those that write into a residual
     stream divided by sqrt(2 depth) (Radford et al. 2019, section 2.3), so that the scale of the stream does not depend
-    on width and depth; LSTM weights as torch has them, uniform in +-1 / sqrt(D), with which it grows as sqrt(depth). An
-    embedding that blocks read without normalising it is drawn from N(0, 0.4^2): with the small one, an LSTM's gates
-    hardly see their input and its loss stays at that of token frequencies for hundreds of steps.
+    on width and depth; recurrent layers of torch's own as ``lmlab.models.mixers.recurrence`` says. An embedding that
+    blocks read without normalising it is drawn from N(0, 0.4^2): with the small one, an LSTM's gates hardly see their
+    input and its loss stays at that of token frequencies for hundreds of steps.
 
     Args:
         vocabulary: V, types of the tokenizer; supplied by the data.
@@ -113,7 +114,7 @@ class LanguageModel(nn.Module):
         self.norm = norm(width) if getattr(self.blocks[0], "needs_closing_norm", False) else nn.Identity()
         self.head = head(width, vocabulary, self.embedding if tie_embeddings else None)
         self._initialise(width, depth)
-        self._state_structure: Any = None
+        self.architecture = self._signature()
         if parameters is not None:
             check_size(self, parameters, parameters_of)
 
@@ -127,7 +128,7 @@ class LanguageModel(nn.Module):
             UserError: more positions than a learned table has, or the state of another architecture or batch size.
         """
         if state is not None:
-            self._check_state(state, tokens_BT)
+            model_state.check(state, self.architecture, tokens_BT.shape[0])
         position = 0 if state is None else state.position
         end = position + tokens_BT.shape[1]
         x_BTD = self.embedding_dropout(self.embedding(tokens_BT), tokens_BT, self.embedding.num_embeddings)
@@ -146,7 +147,7 @@ class LanguageModel(nn.Module):
         for block, before in zip(self.blocks, state.blocks if state else [None] * len(self.blocks), strict=True):
             x_BTD, after = block(x_BTD, before)
             states.append(after)
-        return self.norm(x_BTD), LanguageModelState(end, tuple(states))
+        return self.norm(x_BTD), LanguageModelState(end, tuple(states), self.architecture)
 
     def auxiliary_losses(self) -> dict[str, Tensor]:
         """Return what the parts of the model ask to be added to the loss, from the latest forward pass in training."""
@@ -156,35 +157,33 @@ class LanguageModel(nn.Module):
                 total[name] = total[name] + value if name in total else value
         return total
 
-    def _check_state(self, state: LanguageModelState, tokens_BT: Tensor) -> None:
-        """Hold a carried state against what this model leaves. Raises ``UserError``."""
-        if torch.compiler.is_compiling():
-            return
-        if self._state_structure is None:
-            training = self.training
-            with torch.no_grad():
-                _, own = self.eval().forward(tokens_BT[:1, :1])  # not as a call: nobody's hooks are to see it
-            self.train(training)
-            self._state_structure = model_state.structure(own)
-        if model_state.structure(state) != self._state_structure:
-            raise UserError("state: it is of another architecture than the model that is to read on from it")
-        sizes = {tensor.shape[0] for tensor in model_state.tensors(state)}
-        if not sizes <= {tokens_BT.shape[0]}:
-            raise UserError(f"state: it is of {min(sizes)} sequences, but there are {tokens_BT.shape[0]} to read on")
+    def _signature(self) -> str:
+        """What tells one architecture's states from another's: the mixers with their settings, and the positions."""
+        mixers = [
+            (type(block.mixer).__name__, sorted((k, v) for k, v in vars(block.mixer).items() if _is_setting(k, v)))
+            for block in self.blocks
+        ]
+        text = repr((self.embedding.embedding_dim, self.max_positions, self.sinusoidal, mixers))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @torch.no_grad()
     def _initialise(self, width: int, depth: int) -> None:
         std = math.sqrt(2 / (5 * width))
+        normalises = getattr(self.blocks[0], "normalises", True)  # blocks that do not have no residual stream either
         for module in self.modules():
             if getattr(module, "keeps_initialisation", False):
                 continue
             if isinstance(module, (nn.Linear, nn.Embedding)):
-                writes_residual = getattr(module, "writes_residual", False)
+                writes_residual = normalises and getattr(module, "writes_residual", False)
                 module.weight.normal_(0, std / math.sqrt(2 * depth) if writes_residual else std)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 module.bias.zero_()
-        if not getattr(self.blocks[0], "normalises", True):
+        if not normalises:
             self.embedding.weight.normal_(0, 0.4)
+
+
+def _is_setting(name: str, value: Any) -> bool:
+    return name[0] != "_" and name != "training" and isinstance(value, (int, float, str, type(None)))
 
 
 def _layers(

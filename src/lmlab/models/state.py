@@ -1,7 +1,7 @@
 """What a model carries from one stretch of tokens to the next, and what can be done with it whatever the model.
 
-A state is a nested structure of tuples, named tuples, tensors, numbers and ``None`` (nothing carried yet). The first
-dimension of every tensor is the batch.
+A state is a nested structure of tuples, named tuples, tensors, numbers, texts and ``None`` (nothing carried yet). The
+first dimension of every tensor is the batch.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,10 +14,11 @@ from lmlab.errors import UserError
 
 
 class LanguageModelState(NamedTuple):
-    """The state of a whole model: how many tokens it has read, and the state of every block's mixer."""
+    """The state of a whole model: how many tokens it has read, every block's state, and which architecture left it."""
 
     position: int
     blocks: tuple[Any, ...]
+    architecture: str = ""
 
 
 class KeyValueCache(NamedTuple):
@@ -37,7 +38,7 @@ def map_tensors(function: Callable[[Tensor], Any], state: Any) -> Any:
         return function(state)
     if isinstance(state, tuple):
         return _like(state, [map_tensors(function, part) for part in state])
-    if state is None or isinstance(state, (int, float)):
+    if state is None or isinstance(state, (int, float, str)):
         return state
     raise UserError(f"a mixer's state holds a {type(state).__name__}: expected tensors, numbers and tuples of them")
 
@@ -63,13 +64,13 @@ def select(state: Any, rows: Tensor) -> Any:
     return map_tensors(lambda tensor: tensor[rows], state)
 
 
-def structure(state: Any) -> Any:
-    """Return what two states of one model have in common: kinds and shapes, less batch and length of caches."""
-    if isinstance(state, KeyValueCache):
-        return ("cache", state.keys.shape[1], state.keys.shape[3], state.values.shape[3])
-    if isinstance(state, Tensor):
-        return tuple(state.shape[1:])
-    return [structure(part) for part in state] if isinstance(state, tuple) else type(state).__name__
+def check(state: LanguageModelState, architecture: str, sequences: int) -> None:
+    """Refuse a state that another architecture left, or of another number of sequences. Raises ``UserError``."""
+    if state.architecture != architecture:
+        raise UserError("state: it is of another architecture than the model that is to read on from it")
+    sizes = {tensor.shape[0] for tensor in tensors(state)}
+    if not sizes <= {sequences}:
+        raise UserError(f"state: it is of {min(sizes)} sequences, but there are {sequences} to read on")
 
 
 def size_in_bytes(state: Any) -> int:

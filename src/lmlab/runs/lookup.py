@@ -38,7 +38,7 @@ def next_copy(config: Config) -> Run:
 
 
 def find(run: str | None, folder: Path) -> Run:
-    """Return the run that ``run`` means: a directory, or any unambiguous start of an id.
+    """Return the run that ``run`` means: a directory, its name in ``folder``, or any unambiguous start of an id.
 
     A start that fits a run and its own repetitions means the first of them.
 
@@ -47,8 +47,8 @@ def find(run: str | None, folder: Path) -> Run:
     """
     if not run:
         raise UserError("run= has no value: give a run directory or the start of an id (lmlab runs lists them)")
-    as_path = Path(run).expanduser()
-    if as_path.is_dir():
+    as_path = next((path for path in (Path(run).expanduser(), folder / run) if path.is_dir()), None)
+    if as_path is not None:
         found = Run(as_path.resolve())
         _ = found.manifest  # says what is wrong with a directory that is no run
         return found

@@ -65,9 +65,9 @@ def check_objects(config: Config, settings: Settings) -> LanguageModel:
                 "trainer.accumulate: must be 1 with batch.carry_state=true, each row has one state to carry"
             )
         if grows_with_context(model):
-            raise UserError(
-                "batch.carry_state=true: only for recurrent models; the state of this one grows with every token"
-            )
+            endless = model.max_positions is None
+            why = "the state of this one grows with every token" if endless else "the positions of this one end"
+            raise UserError(f"batch.carry_state=true: only for recurrent models; {why}")
     return cast(LanguageModel, model)
 
 

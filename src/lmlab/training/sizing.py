@@ -9,6 +9,7 @@ are grows with the width, up to rounding inside of layers, so a bisection finds 
 import copy
 from collections.abc import Callable, Iterable
 from functools import cache, reduce
+from itertools import product
 from typing import Any
 
 import torch
@@ -23,6 +24,9 @@ MULTIPLES = (128, 64, 32, 16, 8, 4, 2, 1)
 
 KNOBS = ("ratio", "expansion")
 """Options of channels and mixers that set an inner width over the outer one."""
+
+EVEN = 8
+"""Before widths that are no multiple of it are tried, inner widths are changed."""
 
 _ATTEMPTS = 32
 """How many widths in a row a constructor may refuse before no larger one is tried."""
@@ -48,8 +52,8 @@ def solve_width(model_node: Config, vocabulary: int, context: int) -> Config:
 
     Of the widths within 1 % of that size, those that are multiples of the largest of ``MULTIPLES`` come first, and of
     them the nearest. Widths that a constructor refuses (because heads do not divide them, say) do not count. Where no
-    width is near enough, the nearest one is taken and the inner width of a part (``KNOBS``) changed as little as will
-    do; ``solved_from`` then says what it was. A section that asks for no size is returned as it is.
+    multiple of ``EVEN`` is near enough, the nearest one is taken and the inner width of a part (``KNOBS``) changed, by
+    a third at most; ``solved_from`` then says what it was. A section that asks for no size is returned as it is.
 
     Raises:
         UserError: no width is near enough, or a constructor refuses them all.
@@ -63,14 +67,14 @@ def solve_width(model_node: Config, vocabulary: int, context: int) -> Config:
     low, high = 0, 0
     for multiple in MULTIPLES:
         low, high = _around(wanted, size, multiple, low, high)
-        found = min((width for width in (low, high) if width), key=lambda width: abs(size(width) - wanted), default=0)
-        if found and abs(size(found) - wanted) <= TOLERANCE * wanted:
-            return model_node | {"width": found}
-    for width in sorted((width for width in (low, high) if width), key=lambda width: abs(size(width) - wanted)):
-        for key in _knobs(model_node):
-            changed = _turned(model_node | {"width": width}, key, wanted, vocabulary, context)
-            if changed is not None:
-                return changed
+        near = sorted((width for width in (low, high) if width), key=lambda width: abs(size(width) - wanted))
+        if near and abs(size(near[0]) - wanted) <= TOLERANCE * wanted:
+            return model_node | {"width": near[0]}
+        if multiple in (EVEN, 1):  # an inner width a little off is better than a width that suits no hardware
+            for width, key, finely in product(near, _knobs(model_node), (False, True)):
+                changed = _turned(model_node | {"width": width}, key, finely, wanted, vocabulary, context)
+                if changed is not None:
+                    return changed
     sizes = " and ".join(f"width {width} has {size(width):,}" for width in (low, high) if width)
     raise UserError(
         f"model.parameters={model_node['parameters']}: no width is within 1 %; the nearest: {sizes} "
@@ -91,24 +95,33 @@ def _knobs(model_node: Config) -> list[str]:
     ]
 
 
-def _turned(model_node: Config, key: str, wanted: int, vocabulary: int, context: int) -> Config | None:
-    """Return the section with the option ``key`` so that its size fits; ``None`` where none within a third does."""
-    *parents, last = key.split(".")
-    asked = reduce(lambda section, parent: section[parent], parents, model_node)[last]
+def _turned(model_node: Config, key: str, finely: bool, wanted: int, vocabulary: int, context: int) -> Config | None:
+    """Return the section with the option ``key`` so that its size fits; ``None`` where none within a third does.
 
-    def at(value: float) -> Config:
+    Args:
+        finely: do not round the inner width to a multiple, where the part would.
+    """
+    path, _, knob = key.rpartition(".")
+    part = reduce(lambda section, parent: section[parent], path.split("."), model_node)
+    if finely and part.get("multiple", 1) == 1:
+        return None
+    asked = {key: part[knob]} | ({f"{path}.multiple": part["multiple"]} if finely else {})
+
+    def at(inner: int) -> Config:
         changed = copy.deepcopy(model_node)
-        set_at(changed, key, round(value, 6))
-        return changed | {"solved_from": {key: asked}}
+        set_at(changed, key, round(inner / model_node["width"], 6))
+        if finely:
+            set_at(changed, f"{path}.multiple", 1)
+        return changed | {"solved_from": asked}
 
-    low, high = asked / 1.5, asked * 1.5
-    for _ in range(20):
-        middle = (low + high) / 2
-        size = size_of(at(middle), vocabulary, context)
-        if abs(size - wanted) <= TOLERANCE * wanted:
-            return at(middle)
-        low, high = (middle, high) if size < wanted else (low, middle)
-    return None
+    usual = part[knob] * model_node["width"]
+    size = cache(lambda inner: size_of(at(inner), vocabulary, context) if usual / 1.5 < inner < usual * 1.5 else 0)
+    least = next((inner for inner in range(int(usual / 1.5), int(usual * 1.5)) if size(inner)), 0)
+    if not least or size(least) > wanted * (1 + TOLERANCE):
+        return None
+    low, high = _around(wanted, size, 1, least, 0)
+    found = min((inner for inner in (low, high) if inner), key=lambda inner: abs(size(inner) - wanted))
+    return at(found) if abs(size(found) - wanted) <= TOLERANCE * wanted else None
 
 
 def size_of(model_node: Config, vocabulary: int, context: int) -> int:

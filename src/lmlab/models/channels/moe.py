@@ -73,16 +73,23 @@ class MixtureOfExperts(nn.Module):
         scores_NE = self._scores(x_ND)
         best_NK, chosen_NK = scores_NE.topk(self.active, dim=1)
         weights_NK = best_NK.softmax(1)
-        # Each token K times, in the order of the experts that are to read it: an expert reads one stretch. One without
-        # tokens reads an empty stretch, so that every parameter has a gradient in every process that takes part.
-        order = chosen_NK.flatten().argsort(stable=True)
-        read = x_ND.repeat_interleave(self.active, 0)[order].split(self._shares(chosen_NK))
-        done = torch.cat([expert(part) for expert, part in zip(self.experts, read, strict=True)])
-        y_NKD = done[order.argsort()].unflatten(0, chosen_NK.shape)
+        y_NKD = self._read(x_ND, chosen_NK)
         self.auxiliary_losses = (
             {"load_balance": self._imbalance(scores_NE, chosen_NK)} if self.training and self.balance else {}
         )
         return (y_NKD * weights_NK[:, :, None]).sum(1).to(x_BTD.dtype).view_as(x_BTD)
+
+    @torch.compiler.disable  # how many tokens an expert reads is another shape at every step
+    def _read(self, x_ND: Tensor, chosen_NK: Tensor) -> Tensor:
+        """Return what the chosen experts make of each token [N, K, D].
+
+        Each token stands K times in the order of the experts that are to read it, so an expert reads one stretch. One
+        without tokens reads an empty stretch, so that every parameter has a gradient in every process that takes part.
+        """
+        order = chosen_NK.flatten().argsort(stable=True)
+        read = x_ND.repeat_interleave(self.active, 0)[order].split(self._shares(chosen_NK))
+        done = torch.cat([expert(part) for expert, part in zip(self.experts, read, strict=True)])
+        return done[order.argsort()].unflatten(0, chosen_NK.shape)
 
     def _scores(self, x_ND: Tensor) -> Tensor:
         """The router's scores, in float32 even under autocast (Fedus et al. 2022, section 2.4): rounding makes ties."""

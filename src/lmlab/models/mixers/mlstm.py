@@ -31,8 +31,9 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, pad, silu
 
 from lmlab.errors import UserError
+from lmlab.models.mixers.chunks import chunks, full_precision
 from lmlab.models.mixers.short_convolution import ShortConvolution
-from lmlab.models.mixers.xlstm import BlockDiagonal, HeadNorm, check_heads, full_precision
+from lmlab.models.mixers.xlstm import BlockDiagonal, HeadNorm, check_heads
 
 
 class MLSTMState(NamedTuple):
@@ -114,7 +115,7 @@ class MLSTM(nn.Module):
             x.to(wide).unflatten(2, (self.heads, self.head_width)).transpose(1, 2) for x in (q_BTC, k_BTC, v_BTC)
         )
         i_BHT, f_BHT = gates_BTG.to(wide).mT.chunk(2, 1)
-        with full_precision(x_BTD.device):
+        with full_precision(x_BTD):
             h_BHTP, memory = remember(
                 q_BHTP,
                 k_BHTP * self.head_width**-0.5,
@@ -141,12 +142,6 @@ class MLSTM(nn.Module):
         count, length = chunks(context, self.chunk)
         P, R = self.head_width, self.head_width + 1
         return round(count * length / context * self.heads * (2 * length * (P + R) + 4 * P * R))
-
-
-def chunks(tokens: int, limit: int) -> tuple[int, int]:
-    """Return how many chunks of at most ``limit`` tokens hold so many, and the length that pads them least."""
-    count = math.ceil(tokens / limit)
-    return count, math.ceil(tokens / count)
 
 
 def remember(

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, silu
 
 from lmlab.errors import UserError
+from lmlab.models.mixers.chunks import full_precision
 from lmlab.models.mixers.short_convolution import ShortConvolution
-from lmlab.models.mixers.xlstm import BlockDiagonal, HeadNorm, check_heads, full_precision
+from lmlab.models.mixers.xlstm import BlockDiagonal, HeadNorm, check_heads
 
 
 class SLSTMState(NamedTuple):
@@ -80,7 +81,7 @@ class SLSTM(nn.Module):
         else:
             h_HBP, c_HBP, n_HBP, m_HBP = (part.transpose(0, 1) for part in state[:4])
         recurrent_HPQ, outputs = self.recurrent.to(wide), []
-        with full_precision(x_BTD.device):
+        with full_precision(x_BTD):
             for input_HBQ in inputs_THBQ.unbind():
                 i_HBP, f_HBP, z_HBP, o_HBP = torch.baddbmm(input_HBQ, h_HBP, recurrent_HPQ).chunk(4, -1)
                 kept_HBP = logsigmoid(f_HBP) + m_HBP

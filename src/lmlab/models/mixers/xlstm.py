@@ -4,7 +4,6 @@ Dimension legend: B sequences, T tokens, N = B T, C channels, G blocks, H heads,
 """
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -66,10 +65,3 @@ def check_heads(heads: int, channels: int, what: str) -> None:
             f"model.mixer.heads={heads}: must divide {what}={channels} and leave a head two channels or more, "
             f"as it is normalised (nearest that does: {near})"
         )
-
-
-def full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Leave autocasting, so that products of float32 tensors are taken in float32."""
-    if torch.amp.is_autocast_available(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
