@@ -6,8 +6,11 @@
 - Temporal activation regularisation (same section): beta times the mean square of h_t - h_{t-1}, before dropout.
 - Layers that are wider inside than outside (section 4.5), so that embeddings stay small.
 
-A mask is drawn at every forward pass. With widths D_0 = D, D_1 = ... = D_{L-1} = E D and D_L = D, a token costs
-sum_l 8 D_l (D_{l-1} + D_l) floating-point operations; the state is (h, c) of every layer, 2 sum_l D_l numbers.
+Each layer is that of ``lmlab.models.mixers.lstm``, with weight drop h_t = LSTM(x_t, h_{t-1}; W, M * U / (1 - p)) for a
+mask M of zeros and ones. A mask is drawn at every forward pass. Dimension legend: B sequences, T tokens, D width.
+
+With widths D_0 = D, D_1 = ... = D_{L-1} = E D and D_L = D, a token costs sum_l 8 D_l (D_{l-1} + D_l) floating-point
+operations; the state is (h, c) of every layer, 2 sum_l D_l numbers.
 """
 
 from itertools import pairwise

@@ -1,8 +1,9 @@
 """Long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000).
 
-With gates i, f, o in (0, 1) from x_t and h_{t-1}:
-    c_t = f * c_{t-1} + i * tanh(W_c x_t + U_c h_{t-1} + b_c),    h_t = o * tanh(c_t),
-and h_t is the output.
+    i_t, f_t, o_t = sigmoid(W_g x_t + U_g h_{t-1} + b_g) for each gate g,
+    c_t = f_t * c_{t-1} + i_t * tanh(W_c x_t + U_c h_{t-1} + b_c),    h_t = o_t * tanh(c_t),
+and h_t is the output. Each W and U is [D, D], each b [D], h and c are [B, D]. Dimension legend: B sequences, T tokens,
+D width.
 
 A token costs 16 D^2 floating-point operations; the state is (h, c), 2 D numbers, however long the context.
 """

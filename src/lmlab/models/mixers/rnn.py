@@ -1,5 +1,7 @@
 """The simple recurrent network (Elman 1990): h_t = tanh(W x_t + U h_{t-1} + b), and h_t is the output.
 
+W and U are [D, D], b is [D] and h [B, D]. Dimension legend: B sequences, T tokens, D width.
+
 A token costs 4 D^2 floating-point operations; the state is h, D numbers, however long the context.
 """
 
