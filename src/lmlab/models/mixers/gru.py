@@ -2,8 +2,8 @@
 
     r_t = sigmoid(W_r x_t + U_r h_{t-1} + b_r),    z_t = sigmoid(W_z x_t + U_z h_{t-1} + b_z),
     n_t = tanh(W x_t + b + r_t * (U h_{t-1} + b')),    h_t = z_t * h_{t-1} + (1 - z_t) * n_t,
-and h_t is the output. (The paper has U (r * h_{t-1}); as here, all products with h_{t-1} are one matrix product.) Each W
-and U is [D, D], each b [D] and h [B, D]. Dimension legend: B sequences, T tokens, D width.
+and h_t is the output. (The paper has U (r * h_{t-1}); as here, all products with h_{t-1} are one matrix product.)
+Each W and U is [D, D], each b [D] and h [B, D]. Dimension legend: B sequences, T tokens, D width.
 
 A token costs 12 D^2 floating-point operations; the state is h, D numbers, however long the context.
 """
