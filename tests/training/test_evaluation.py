@@ -86,7 +86,7 @@ def test_an_attention_cache_keeps_its_last_tokens(compose, stream):
                 (position, type(cache)(cache.keys[:, :, -CONTEXT:], cache.values[:, :, -CONTEXT:]))
                 for position, cache in state.blocks
             ]
-            state = type(state)(state.position, tuple(kept))
+            state = state._replace(blocks=tuple(kept))
             log_probs = model.head.log_probs(hidden[0])
             total -= float(log_probs.gather(1, ids[start + 1 : start + 1 + chunk.shape[1], None]).sum())
     assert score(model, stream, "stateful", streams=1)["loss"] == pytest.approx(total / LENGTH, rel=1e-5)
