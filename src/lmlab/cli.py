@@ -63,6 +63,8 @@ def _is_override(word: str) -> bool:
 def _quoted(word: str) -> str:
     """A text option's value in quotes: what a user means by prompt="a, b" is no list to choose from."""
     key, _, value = word.partition("=")
+    if key == "run":  # an id of digits only, or like 12e5, is no number
+        return "run=" + ",".join(f"'{part}'" if re.fullmatch(r"\d[\w-]*", part) else part for part in value.split(","))
     if key.lstrip("+") not in TEXTS or (len(value) > 1 and value[0] == value[-1] and value[0] in "'\""):
         return word
     # A backslash stands for itself but before a quote.
