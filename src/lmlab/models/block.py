@@ -46,6 +46,7 @@ class ResidualBlock(nn.Module):
 
     needs_closing_norm = True
     normalises = True
+    norms_channel = True
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.mixer_norm = norm(width)
         self.mixer = mixer
-        self.channel_norm = norm(width) if channel is not None else None
+        self.channel_norm = norm(width) if channel is not None and self.norms_channel else None
         self.channel = channel
         self.dropout = dropout()
 
@@ -90,16 +91,7 @@ class PostNormBlock(ResidualBlock):
 class ParallelBlock(ResidualBlock):
     """x + mixer(norm(x)) + channel(norm(x)) with one norm (Chowdhery et al. 2022, section 2, "parallel layers")."""
 
-    def __init__(
-        self,
-        width: int,
-        mixer: nn.Module,
-        channel: nn.Module | None,
-        norm: Callable[..., nn.Module],
-        dropout: Callable[[], nn.Module],
-    ) -> None:
-        super().__init__(width, mixer, channel, norm, dropout)
-        self.channel_norm = None
+    norms_channel = False
 
     def forward(self, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any]:
         normed_BTD = self.mixer_norm(x_BTD)

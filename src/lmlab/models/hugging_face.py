@@ -17,7 +17,7 @@ from lmlab.models import hugging_face_cache as library_cache
 from lmlab.models import state as model_state
 from lmlab.models.heads.hugging_face import Hidden, LibraryHead
 from lmlab.models.hugging_face_cache import LayerSize
-from lmlab.models.hugging_face_config import configuration, first_line, last_position
+from lmlab.models.hugging_face_config import EXPERTS, configuration, first_line, last_position, number
 from lmlab.models.parameters import check_size
 from lmlab.models.state import LanguageModelState
 
@@ -240,24 +240,12 @@ class HuggingFace(nn.Module):
 
         What the recurrences of state-space layers and linear attention do beyond their projections is not counted.
         """
-        heads = _number(self.config, "num_attention_heads")
+        heads = number(self.config, "num_attention_heads")
         attention = sum(2 * layer.kept(context) * heads * layer.head_widths for layer in self._layers)
-        experts = next((number for name in _EXPERTS if (number := _number(self.config, name))), 0)
-        chosen = _number(self.config, "num_experts_per_tok") or experts
+        experts = next((found for name in EXPERTS if (found := number(self.config, name))), 0)
+        chosen = number(self.config, "num_experts_per_tok") or experts
         idle = sum(p.numel() for p in self.network.parameters() if experts and p.ndim == 3 and p.shape[0] == experts)
         return attention - (2 * idle * (experts - chosen) // experts if experts else 0)
-
-
-_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
-
-
-def _number(config: Any, name: str) -> int:
-    """A whole number of a configuration; 0 where there is none, or one for each block."""
-    try:
-        value = getattr(config, name)
-    except Exception:
-        return 0
-    return value if isinstance(value, int) else 0
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

@@ -206,3 +206,16 @@ def _dropouts(default: Any, dropout: float, where: str) -> dict[str, float]:
     if dropout and not names:
         raise UserError(f"model.dropout={dropout}: {where} has no dropout")
     return dict.fromkeys(names, dropout)
+
+
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+"""Fields in which configurations say how many experts there are."""
+
+
+def number(config: Any, name: str) -> int:
+    """A whole number of a configuration; 0 where there is none, or one for each block."""
+    try:
+        value = getattr(config, name)
+    except Exception:
+        return 0
+    return value if isinstance(value, int) else 0

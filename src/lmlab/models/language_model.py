@@ -152,8 +152,8 @@ class LanguageModel(nn.Module):
     def auxiliary_losses(self) -> dict[str, Tensor]:
         """Return what the parts of the model ask to be added to the loss, from the latest forward pass in training."""
         total: dict[str, Tensor] = {}
-        for module in self.modules():
-            for name, value in getattr(module, "auxiliary_losses", {}).items() if module is not self else ():
+        for module in self.blocks.modules():
+            for name, value in getattr(module, "auxiliary_losses", {}).items():
                 total[name] = total[name] + value if name in total else value
         return total
 

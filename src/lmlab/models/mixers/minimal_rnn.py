@@ -11,6 +11,7 @@ the first token is zero.
 A token costs 2 (P + 1) D I operations; the state is h, I numbers, however long the context.
 """
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -21,7 +22,7 @@ from lmlab.models.mixers.short_convolution import ShortConvolution
 from lmlab.models.scan import scan
 
 
-class MinimalRNN(nn.Module):
+class MinimalRNN(nn.Module, ABC):
     """A projection, a linear recurrence and a projection back; what becomes of the first is the subclass's.
 
     Args:
@@ -53,9 +54,9 @@ class MinimalRNN(nn.Module):
         self.projection_out = nn.Linear(self.inner, width, bias=False)
         self.projection_out.writes_residual = True  # type: ignore[assignment]
 
+    @abstractmethod
     def recurrence(self, x_BTP: Tensor) -> tuple[Tensor, Tensor]:
         """Return a and b [B, T, I] of h_t = a_t h_{t-1} + b_t from what was projected, [B, T, P I]."""
-        raise NotImplementedError
 
     def activate(self, x_BTI: Tensor) -> Tensor:
         """Return the candidates of what was projected for them."""

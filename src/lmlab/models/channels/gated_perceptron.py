@@ -1,0 +1,36 @@
+"""What gated perceptrons share: W_2 (f(W_1 x) * V x), with an activation f of the subclass's (Shazeer 2020)."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from lmlab.errors import UserError
+
+
+class GatedPerceptron(nn.Module, ABC):
+    """6 ratio D^2 operations a token, without biases.
+
+    Args:
+        ratio: inner width over outer width.
+        multiple: the inner width is rounded to a multiple of it.
+
+    Raises:
+        UserError: there would be no inner width.
+    """
+
+    def __init__(self, width: int, ratio: float, multiple: int) -> None:
+        super().__init__()
+        inner = round(ratio * width / multiple) * multiple
+        if inner < 1:
+            raise UserError(f"model.channel.ratio={ratio}: leaves no inner width")
+        self.up = nn.Linear(width, 2 * inner, bias=False)
+        self.down = nn.Linear(inner, width, bias=False)
+        self.down.writes_residual = True  # type: ignore[assignment]
+
+    @abstractmethod
+    def activate(self, gate_BTI: Tensor) -> Tensor:
+        """Return f of what W_1 made of the input."""
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        gate_BTI, value_BTI = self.up(x_BTD).chunk(2, -1)
+        return self.down(self.activate(gate_BTI) * value_BTI)
