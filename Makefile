@@ -28,8 +28,8 @@ check: install  ## lint, formatting and types
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary
 
-test: check  ## everything that is checked before a change lands (under 10 minutes on 2 cores)
-	@$(BIN)/python -m pytest -q -n 2
+test: check  ## everything that is checked before a change lands (under 30 minutes on 2 cores)
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 format: install  ## rewrite the sources in the project's format
 	@$(BIN)/ruff check --quiet --fix .
