@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -37,7 +38,7 @@ def test_running_without_a_living_process_is_interrupted(tmp_path):
     run.create(CONFIG, "abc")
     run.update(status="running")
     assert run.status == "interrupted"
-    with run.lock(lambda: None):
+    with run.lock(lambda owner: None):
         assert run.status == "running"
     assert run.status == "interrupted"
 
@@ -50,7 +51,7 @@ def test_the_lock_outlives_the_process_that_took_it_in_its_child(tmp_path):
         import os, subprocess, sys
         from pathlib import Path
         from lmlab.runs.run import Run
-        with Run(Path({str(run.path)!r})).lock(lambda: None) as lock:
+        with Run(Path({str(run.path)!r})).lock(lambda owner: None) as lock:
             child = subprocess.Popen([sys.executable, "-c", "input()"], pass_fds=[lock.fileno()], stdin=subprocess.PIPE)
             print(child.pid, flush=True)
             os.kill(os.getpid(), 9)
@@ -70,12 +71,12 @@ def test_the_second_to_ask_waits_for_the_first(tmp_path):
     code = f"""
 from pathlib import Path
 from lmlab.runs.run import Run
-with Run(Path({str(run.path)!r})).lock(lambda: print("waiting", flush=True)):
+with Run(Path({str(run.path)!r})).lock(lambda owner: print("waiting", owner, flush=True)):
     print("mine", flush=True)
 """
-    with run.lock(lambda: None):
+    with run.lock(lambda owner: None):
         second = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-        assert second.stdout.readline() == "waiting\n"
+        assert second.stdout.readline().startswith(f"waiting pid {os.getpid()} on ")
     assert second.communicate(timeout=20)[0] == "mine\n"
 
 

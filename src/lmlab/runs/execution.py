@@ -1,138 +1,73 @@
-"""Executing a run in processes of its own, which read nothing but the run directory.
+"""How a run's processes are looked after, and which of them run on this node."""
 
-One device is one plain Python process; several are started by ``torchrun``, PyTorch's elastic launcher. No process
-ever recomposes a configuration, so none can see another job's overrides, environment or leftovers.
-"""
-
-import json
 import os
-import signal
-import subprocess
-import sys
-import threading
-import time
-from pathlib import Path
-from typing import IO, Any
+import re
+import socket
+from dataclasses import dataclass
 
-from lmlab.errors import RunFailed, UserError
-from lmlab.runs.provenance import code_fingerprint
-from lmlab.runs.run import Run, now
-
-PARENT = "LMLAB_PARENT"
-_WORKER = "lmlab.training.worker"
-# A safe path: a user's random.py where they work must not stand before the interpreter's own.
-_ENVIRONMENT = {
-    "PYTHONSAFEPATH": "1",
-    "PYTHONUNBUFFERED": "1",
-    "TORCH_CPP_LOG_LEVEL": "ERROR",
-    "LOGLEVEL": "CRITICAL",  # torchrun's own: which rank it ended, and how
-}
+from lmlab.config import Config, check_arguments
+from lmlab.errors import UserError
+from lmlab.runs.elastic import Ranks
 
 
-def execute(run: Run, lock: IO[str]) -> dict[str, Any]:
-    """Train ``run`` to its end in its own process or processes and return its manifest.
+@dataclass(frozen=True)
+class Execution:
+    """Section ``execution`` of a training configuration: how a run's processes are looked after.
 
     Args:
-        lock: the open lock file of the run, inherited by the process that is started, so that it stays held as long
-            as that one lives.
+        restarts: times that a run goes on by itself after one of its processes died, hung or differed from the others.
+        grace: seconds that a run has to write its state after it was told to stop, before its processes are killed.
+        requeue: under SLURM, ask for the job to be queued again after it was told to stop.
+        rendezvous: ``host:port`` of the first of several nodes; ``None``: from SLURM's environment.
+        node: the number of this node.
+    """
+
+    restarts: int = 1
+    grace: float = 60.0
+    requeue: bool = True
+    rendezvous: str | None = None
+    node: int = 0
+
+    def __post_init__(self) -> None:
+        for option, least in (("restarts", 0), ("grace", 0), ("node", 0)):
+            value = getattr(self, option)
+            if value < least:
+                raise UserError(f"execution.{option}={value}: expected at least {least}")
+        if self.rendezvous is not None and not re.fullmatch(r"[^:\s]+:\d+", self.rendezvous):
+            raise UserError(f"execution.rendezvous={self.rendezvous}: expected host:port, for example node1:29500")
+
+    @classmethod
+    def of(cls, config: Config) -> "Execution":
+        """Read a configuration. Raises ``UserError`` for an unknown option, a wrong type or a value out of range."""
+        section = config.get("execution") or {}
+        check_arguments(cls, section, "execution.")
+        return cls(**section)
+
+
+def ranks_of(trainer: Config, settings: Execution) -> Ranks:
+    """The processes that a section ``trainer`` asks for on this node; the tasks of a SLURM job are nodes.
 
     Raises:
-        UserError: the run was refused because of what its configuration asks for.
-        RunFailed: a process failed or was killed.
-        KeyboardInterrupt: the user stopped it; what was trained so far stays resumable.
+        UserError: several nodes cannot meet.
     """
-    devices = run.config["trainer"]["devices"]
-    run.error.unlink(missing_ok=True)
-    attempt = {
-        "started": now(),
-        "host": os.uname().nodename,
-        "pid": os.getpid(),
-        "processes": devices,
-        "code": code_fingerprint(run.config),
-    }
-    run.update(lambda manifest: manifest["attempts"].append(attempt), status="running")
-    process = subprocess.Popen(
-        _command(run.path, devices),
-        env=os.environ | {PARENT: str(os.getpid())} | _ENVIRONMENT,
-        pass_fds=[lock.fileno()],
-    )
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        _stop(process)
-        _end_attempt(run, "interrupted", "stopped from the keyboard")
-        raise
-    if code == 0 and run.manifest["status"] == "finished":
-        _end_attempt(run, "finished", None)
-        return run.manifest
-    raise _failure(run, code)
+    nodes, node, rendezvous = trainer.get("nodes", 1), settings.node, settings.rendezvous
+    tasks = int(os.environ.get("SLURM_NTASKS", 1))
+    if nodes > 1 and rendezvous is None and tasks > 1:
+        if tasks != nodes:
+            raise UserError(f"trainer.nodes={nodes}: this SLURM job has {tasks} tasks; each of them is a node")
+        node = int(os.environ["SLURM_PROCID"])
+        rendezvous = f"{os.uname().nodename}:{_free_port()}" if node == 0 else None
+    elif nodes > 1 and rendezvous is None:
+        raise UserError(
+            f"trainer.nodes={nodes}: the nodes need a place to meet; start the same command on each of them with "
+            "execution.rendezvous=<host of the first>:29500 and execution.node=0, 1, ... (or use hydra/launcher=slurm)"
+        )
+    if node >= max(nodes, 1):
+        raise UserError(f"execution.node={node}: expected 0 to {nodes - 1} with trainer.nodes={nodes}")
+    return Ranks(trainer["devices"], nodes, node, rendezvous)
 
 
-def _command(path: Path, devices: int) -> list[str]:
-    if devices == 1:
-        return [sys.executable, "-m", _WORKER, str(path)]
-    return [
-        *(sys.executable, "-m", "lmlab.runs.launch", "--standalone", f"--nproc-per-node={devices}"),
-        *("--max-restarts=0", "-m", _WORKER, str(path)),
-    ]
-
-
-def _failure(run: Run, code: int) -> UserError | RunFailed:
-    """Record why the attempt ended and return the error to raise."""
-    if run.error.exists():
-        reason = json.loads(run.error.read_text())
-        _end_attempt(run, "failed", reason["message"])
-        if reason["kind"] == "UserError":
-            return UserError(reason["message"])
-        return RunFailed(f"{reason['message']} (details: {run.log})")
-    cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    _end_attempt(run, "failed", f"a process of the run ended: {cause}")
-    return RunFailed(f"a process of the run ended: {cause} (details: {run.log})")
-
-
-def _end_attempt(run: Run, status: str, error: str | None) -> None:
-    def change(manifest: dict[str, Any]) -> None:
-        manifest["status"] = status
-        manifest["attempts"][-1] |= {"ended": now(), "status": status, "error": error}
-
-    run.update(change)
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """Let a process that was interrupted end by itself; end it if it has not after ten seconds."""
-    for signal_to_send in (None, signal.SIGTERM, signal.SIGKILL):
-        if signal_to_send is not None:
-            process.send_signal(signal_to_send)
-        try:
-            process.wait(timeout=10)
-            return
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            continue
-
-
-def get_rank() -> int:
-    """This process's number among those of the run: 0 for the one that writes what all of them need only once."""
-    return int(os.environ.get("RANK", 0))
-
-
-def end_with_parent() -> None:
-    """End this process soon after the one that asked for the run, or the one that started this one, is gone.
-
-    Otherwise an orphan would go on writing into a directory that a repeated command wants to resume.
-    """
-    parent = int(os.environ.get(PARENT, 0))
-    if not parent:
-        return
-    started_by = os.getppid()
-
-    def watch() -> None:
-        while True:
-            try:
-                os.kill(parent, 0)
-            except ProcessLookupError:
-                os._exit(143)
-            if os.getppid() != started_by:
-                os._exit(143)
-            time.sleep(0.2)
-
-    threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("", 0))
+        return int(free.getsockname()[1])

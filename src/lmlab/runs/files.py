@@ -1,22 +1,31 @@
 """Files that are either whole or absent: written beside their place, flushed to disk, then renamed into it."""
 
+import errno
 import json
 import os
-from collections.abc import Callable
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Call ``write`` with a temporary path beside ``path``, then move the flushed file into place."""
+    """Call ``write`` with a temporary path beside ``path``, then move the flushed file or folder into place.
+
+    A folder must not be there yet. An ``OSError`` names ``path``.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with errors_name(path):
+        try:
+            write(temporary)
+            flush(temporary)
+            temporary.replace(path)
+        except BaseException:
+            remove(temporary)
+            raise
+        flush(path.parent, below=False)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -33,12 +42,104 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Append ``row`` as a line of JSON. An ``OSError`` names ``path``."""
+    with errors_name(path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Read JSON lines; a last line that was cut short (the writer was killed) is left out."""
     if not path.exists():
         return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n"):
-            rows.append(json.loads(line))
-    return rows
+    # As bytes: a text may hold other ends of lines, and the cut may lie within a character.
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+
+
+def flush(path: Path, below: bool = True) -> None:
+    """Wait until a file, or a folder and (``below``) all that is in it, is on disk. An ``OSError`` names it."""
+    for part in [*(path.rglob("*") if below and path.is_dir() else ()), path]:
+        with errors_name(part):
+            descriptor = os.open(part, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            except OSError as error:  # some network drives cannot flush folders
+                if error.errno != errno.EINVAL:
+                    raise
+            finally:
+                os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder, if it is there and can be deleted."""
+    with suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed have left in ``folder``; nobody may be writing there now."""
+    for leftover in folder.glob(".*.tmp"):
+        remove(leftover)
+
+
+@contextmanager
+def errors_name(path: Path) -> Iterator[None]:
+    """Let what the system refuses below be an ``OSError`` that names ``path``, whichever library was told of it."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        failure = system_error(error)
+        if failure is None:
+            raise
+        raise OSError(failure.errno, os.strerror(failure.errno or 0), str(path)) from error
+
+
+def system_error(error: BaseException | None) -> OSError | None:
+    """The refusal of the system that ``error`` stems from, if any."""
+    seen: list[BaseException] = []  # an error that was raised anew may stand behind what it stems from
+    while error is not None and not any(error is one for one in seen):
+        seen.append(error)
+        if isinstance(error, OSError) and error.errno:
+            return error
+        number = re.search(r"\(os error (\d+)\)", str(error))  # how libraries written in Rust tell of it
+        if number:
+            return OSError(int(number[1]), os.strerror(int(number[1])))
+        for failure, _ in getattr(error, "failures", {}).values():  # of a distributed checkpoint, by rank
+            if (found := system_error(failure)) is not None:
+                return found
+        error = error.__cause__ or error.__context__
+    return None
+
+
+class Tail:
+    """The rows of steps in a file of JSON lines as they come, each once, also when a resumed run replaces the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._steps: dict[frozenset[str], int] = {}
+        """The last step of each kind of row: one of training and one of validation may have the same step."""
+        self._offset = 0
+        self._file: int | None = None
+
+    def new_rows(self) -> list[dict[str, Any]]:
+        """Return the rows that have been completed since the last call."""
+        try:
+            with self.path.open("rb") as file:
+                found = os.fstat(file.fileno())
+                if found.st_ino != self._file or found.st_size < self._offset:
+                    self._offset = 0
+                self._file = found.st_ino
+                file.seek(self._offset)
+                whole, newline, _ = file.read().rpartition(b"\n")
+        except FileNotFoundError:
+            return []
+        self._offset += len(whole) + len(newline)
+        rows = []
+        for row in map(json.loads, whole.split(b"\n") if whole else ()):
+            kind = frozenset(row)
+            if row["step"] > self._steps.get(kind, -1):
+                self._steps[kind] = row["step"]
+                rows.append(row)
+        return rows

@@ -1,12 +1,147 @@
-"""``torchrun``, PyTorch's elastic launcher, less its report of failed processes: the run itself says what failed."""
+"""Starting the processes of a run, each from a process that has imported the libraries already.
 
+Importing them takes seconds. One server process does it, once, and every process of every run is forked from it before
+it has done anything else: with its own memory, environment, generators and nothing that another run left behind. The
+server is ``multiprocessing``'s.
+"""
+
+import multiprocessing
+import os
+import resource
+import signal
 import sys
+from multiprocessing import reduction
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.run import main
+from lmlab.runs.elastic import Ranks, start_ranks
+from lmlab.runs.parent import PARENT, end_with_parent
+from lmlab.runs.run import Run
 
-if __name__ == "__main__":
+_PROCESS = "lmlab.training.process"
+_CONTEXT = multiprocessing.get_context("forkserver")
+_ENVIRONMENT = {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
+
+
+class Share(NamedTuple):
+    """What of this machine the processes of a run may use; ``None``: all of it."""
+
+    cores: tuple[int, ...] | None = None
+    gpus: tuple[str, ...] | None = None
+    memory: int | None = None
+    """bytes that each process may hold"""
+    quiet: bool = False
+    """what they print goes to the run's log: the terminal belongs to whoever shows several runs"""
+
+
+EVERYTHING = Share()
+
+
+def warm_up() -> None:
+    """Begin importing the libraries in the server process, which costs this one nothing; does so once.
+
+    A cluster sends its signals to every process of a job. The server lives through them, and a process that it has
+    just forked gets them as soon as it listens (see :mod:`lmlab.runs.signals`).
+    """
+    from multiprocessing import forkserver, resource_tracker
+
+    _CONTEXT.set_forkserver_preload(["lmlab.runs.server", _PROCESS, "torch.distributed.launcher.api"])
+    resource_tracker.ensure_running()  # would let signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
+    surroundings = dict(os.environ)
+    os.environ.update(_ENVIRONMENT)  # for the server alone: other programs that are started from here are not its kind
     try:
-        main(sys.argv[1:])
-    except ChildFailedError:
-        sys.exit(1)
+        forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(surroundings)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def start(run: Run, ranks: Ranks, lock: int | None, share: Share = EVERYTHING) -> BaseProcess:
+    """Start the process or processes of ``run`` in a process group of their own and return the first of them.
+
+    Args:
+        lock: the file descriptor of the run's lock, which they hold as long as one of them lives; ``None`` on all nodes
+            but the first.
+    """
+    warm_up()
+    environment = {**os.environ, **_ENVIRONMENT, PARENT: str(os.getpid())}
+    if share.gpus is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(share.gpus)
+    folder = str(Path.cwd())
+    # A user's own modules lie where they work; behind everything else, so that they can shadow nothing.
+    places = [place for place in sys.path if place not in ("", folder)] + [folder]
+    held = None if lock is None else _Inherited(lock)
+    process = _CONTEXT.Process(target=_begin, args=(run.path, ranks, held, share, environment, folder, places))
+    process.start()
+    return process
+
+
+class _Inherited:
+    """A file descriptor that a started process has as well, until it ends."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __reduce__(self) -> Any:
+        return _keep, (reduction.DupFd(self.descriptor),)
+
+
+def _keep(descriptor: Any) -> "_Inherited":
+    return _Inherited(descriptor.detach())
+
+
+def send(process: BaseProcess, sent: signal.Signals) -> None:
+    """Send a signal to all processes that were started with ``process``."""
+    assert process.pid is not None
+    try:
+        os.killpg(process.pid, sent)
+    except ProcessLookupError:  # they have ended, or the first has not yet made its group
+        if process.exitcode is not None:  # its number may be another process's by now
+            return
+        try:
+            os.kill(process.pid, sent)
+        except ProcessLookupError:
+            return
+
+
+def _begin(
+    path: Path,
+    ranks: Ranks,
+    lock: _Inherited | None,  # open as long as this function runs
+    share: Share,
+    environment: dict[str, str],
+    folder: str,
+    places: list[str],
+) -> None:
+    """What the first process does: be the run, or start its ranks."""
+    os.setpgid(0, 0)
+    _keep_to(share, Run(path).log)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.path[:] = places
+    if ranks.here * ranks.nodes == 1:
+        _be_rank(path)
+        return
+    end_with_parent()
+    start_ranks(Run(path), ranks, _be_rank)
+
+
+def _keep_to(share: Share, log: Path) -> None:
+    if share.cores is not None:
+        os.sched_setaffinity(0, share.cores)
+    if share.memory is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (share.memory, share.memory))
+    if share.quiet:
+        with log.open("ab") as file:
+            os.dup2(file.fileno(), sys.stdout.fileno())
+            os.dup2(file.fileno(), sys.stderr.fileno())
+
+
+def _be_rank(path: Path) -> None:
+    from lmlab.training.process import main
+
+    main(Run(path))

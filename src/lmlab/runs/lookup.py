@@ -52,7 +52,13 @@ def find(run: str | None, folder: Path) -> Run:
         found = Run(as_path.resolve())
         _ = found.manifest  # says what is wrong with a directory that is no run
         return found
-    known = {found.manifest["id"]: found for found in all_runs(folder)}
+    known: dict[str, Run] = {}
+    for candidate in all_runs(folder):
+        try:
+            known[candidate.id] = candidate
+        except UserError:  # one that cannot be read is no reason not to find another
+            if f"-{run}" in candidate.path.name:
+                raise
     if run in known:
         return known[run]
     fitting = {run_id: found for run_id, found in known.items() if run_id.startswith(run)}

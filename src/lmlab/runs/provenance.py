@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -54,6 +55,13 @@ def _package_hash() -> str:
 def code_fingerprint(config: Config) -> str:
     """SHA-256 over lmlab's own source and over the user's source files that the configuration's targets name."""
     digest = hashlib.sha256(_package_hash().encode())
+    for _, source in user_sources(config):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def user_sources(config: Config) -> Iterator[tuple[str, Path]]:
+    """Yield the user's modules that the configuration's targets name, each with its source file, in order of name."""
     for module in sorted({target.rpartition(".")[0] for target, _, _ in targets(config)}):
         if module.split(".")[0] in ("lmlab", "torch"):
             continue
@@ -62,12 +70,15 @@ def code_fingerprint(config: Config) -> str:
         except (ImportError, ValueError):
             spec = None
         if spec is not None and spec.origin and Path(spec.origin).is_file():
-            digest.update(Path(spec.origin).read_bytes())
-    return digest.hexdigest()[:16]
+            yield module, Path(spec.origin)
 
 
+@cache
 def git_state() -> tuple[dict[str, Any] | None, str]:
-    """Return ({commit, branch, dirty}, uncommitted diff) of the checkout lmlab runs from; (None, "") outside one."""
+    """Return ({commit, branch, dirty}, uncommitted diff) of the checkout lmlab runs from; (None, "") outside one.
+
+    As it was when this process first asked: all its runs are forked from one that imported the code then.
+    """
 
     def git(*arguments: str, fine: tuple[int, ...] = (0,)) -> str | None:
         try:
@@ -108,6 +119,7 @@ def hardware() -> dict[str, Any]:
     return found
 
 
+@cache
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -116,6 +128,7 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

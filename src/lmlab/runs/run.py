@@ -1,6 +1,5 @@
 """A run is a directory, and a directory is a program: everything a command needs to know lies in it."""
 
-import fcntl
 import json
 import shutil
 import time
@@ -8,16 +7,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import Any, Literal, cast
+
+from omegaconf import OmegaConf
 
 from lmlab.config import Config, identity
 from lmlab.errors import UserError
+from lmlab.runs import config_file, lock, version
 from lmlab.runs.files import write_json, write_text
+from lmlab.runs.lock import RunLock
 
-LAST = "last.ckpt"
-"""In ``checkpoints/``: the state from which training goes on."""
 BEST = "best.safetensors"
 """In ``checkpoints/``: the weights of the best validation."""
+
+_SECONDS_BETWEEN_TRIES = 0.2
+
 
 Status = Literal["created", "running", "finished", "failed", "interrupted"]
 
@@ -26,8 +30,10 @@ class Run:
     """A handle on one run directory; it keeps nothing in memory that the directory does not hold.
 
     The directory holds ``config.yaml`` (resolved, complete), ``run.json`` (the manifest), ``metrics.jsonl``,
-    ``samples.jsonl``, ``run.log``, ``checkpoints/``, ``tokenizer/``, ``model.safetensors`` and, where the code had
-    uncommitted changes, ``git.diff``.
+    ``samples.jsonl``, ``events.jsonl`` (where something went wrong), ``run.log``, ``checkpoints/``, ``tokenizer/``,
+    ``model.safetensors``, ``breakdown.json`` (where the loss of the final weights comes from) and, where the code had
+    uncommitted changes, ``git.diff``; while it is computed, ``progress.json`` and who does it,
+    ``owner.<number>.json``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,6 +45,8 @@ class Run:
         self.tokenizer = path / "tokenizer"
         self.log = path / "run.log"
         self.error = path / "error.json"
+        self.events = path / "events.jsonl"
+        self.breakdown = path / "breakdown.json"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Run) and self.path == other.path
@@ -53,25 +61,31 @@ class Run:
     @property
     def config(self) -> Config:
         """The saved configuration. Raises ``UserError`` when it is missing or cut short."""
-        from omegaconf import OmegaConf
-
         try:
-            config = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))
+            content = (self.path / "config.yaml").read_bytes()
+            config = config_file.load(content)
         except Exception as error:
             raise UserError(f"{self.path}: config.yaml cannot be read ({type(error).__name__})") from error
+        if not content.endswith(b"\n"):
+            raise UserError(f"{self.path}: config.yaml cannot be read (its last line is cut short)")
         if not isinstance(config, dict) or "model" not in config:
             raise UserError(f"{self.path}: config.yaml is no configuration of a run")
-        return config  # type: ignore[return-value]
+        return version.read_config(config)
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The content of ``run.json``. Raises ``UserError`` when it is missing or cut short."""
+        """The content of ``run.json``. Raises ``UserError`` when it cannot be read or is of a newer version."""
         try:
-            return json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+            manifest = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError(f"{self.path}: not a run directory (it has no run.json)") from None
-        except ValueError as error:
+        except OSError as error:
+            raise UserError(f"{self.path}/run.json cannot be read: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{self.path}/run.json cannot be read: {error}") from error
+        if not isinstance(manifest, dict):
+            raise UserError(f"{self.path}/run.json is no manifest of a run")
+        return version.read_manifest(manifest, self.path)
 
     @property
     def id(self) -> str:
@@ -80,8 +94,17 @@ class Run:
     @property
     def status(self) -> Status:
         """The recorded status; ``interrupted`` if it says running but no process holds the run's lock."""
-        status = self.status_recorded
-        return "interrupted" if status == "running" and not self.is_locked() else status
+        return self.manifest_and_status()[1]
+
+    def manifest_and_status(self) -> tuple[dict[str, Any], Status]:
+        """The manifest and what it comes to (see :attr:`status`), of one moment. Raises ``UserError`` like it."""
+        manifest = self.manifest
+        if manifest.get("status") == "running" and not self.is_locked():
+            # Whoever ends a run writes how before letting go of the lock.
+            manifest = self.manifest
+            if manifest.get("status") == "running":
+                return manifest, "interrupted"
+        return manifest, cast(Status, manifest.get("status"))
 
     @property
     def status_recorded(self) -> Status:
@@ -90,11 +113,10 @@ class Run:
 
     def create(self, config: Config, run_id: str, **fields: Any) -> None:
         """Write a new run directory: its saved configuration, then its manifest, each of them whole."""
-        from omegaconf import OmegaConf
-
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
         manifest = {
+            "version": version.VERSION,
             "id": run_id,
             "identity": identity(config),
             "name": config["name"],
@@ -107,10 +129,18 @@ class Run:
         }
         write_json(self.path / "run.json", manifest | fields)
 
+    def refresh(self, config: Config) -> None:
+        """Save another configuration that asks for the same: with other devices, say. Not while it is computed."""
+        if config != self.config and (lock := self.try_lock()) is not None:
+            try:
+                write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+            finally:
+                lock.release()
+
     def update(self, change: Callable[[dict[str, Any]], None] | None = None, **fields: Any) -> None:
         """Merge ``fields`` into the manifest, or let ``change`` edit it, and write it whole."""
         manifest = self.manifest
-        manifest |= fields
+        manifest |= {"version": version.VERSION, **fields}
         if change is not None:
             change(manifest)
         write_json(self.path / "run.json", manifest)
@@ -120,31 +150,30 @@ class Run:
         shutil.rmtree(self.path)
 
     @contextmanager
-    def lock(self, waiting: Callable[[], None]) -> Iterator[IO[str]]:
-        """Hold the run's lock, calling ``waiting`` once if another process holds it now.
+    def lock(self, waiting: Callable[[str], None]) -> Iterator[RunLock]:
+        """Hold the run's lock, calling ``waiting`` once with a description of who holds it now, if somebody does.
 
-        The open file can be handed to a child process; the lock is free once every process that has it is gone,
-        however they end.
+        A child process that inherits its descriptor holds it as well (see :mod:`lmlab.runs.lock`).
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "run.lock").open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waiting()
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield file
+        held = self.try_lock()
+        if held is None:
+            owner = lock.owner(self.path)
+            waiting("another process" if owner is None else str(owner))
+        while held is None:
+            time.sleep(_SECONDS_BETWEEN_TRIES)
+            held = self.try_lock()
+        try:
+            yield held
+        finally:
+            held.release()
+
+    def try_lock(self) -> RunLock | None:
+        """Take the run's lock and return it, to be released; ``None`` if another process holds it."""
+        return lock.take(self.path)
 
     def is_locked(self) -> bool:
-        """Whether some process is computing this run now (on this machine, or through a file system that locks)."""
-        try:
-            with (self.path / "run.lock").open("a") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        """Whether some process is computing this run now, on this machine or on another one that shares the folder."""
+        return lock.is_held(self.path)
 
 
 def now() -> str:

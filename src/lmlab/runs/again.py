@@ -1,0 +1,69 @@
+"""``python -m lmlab.runs.again <run directory>``: see a run through that lies there unfinished, with nobody watching.
+
+What it says goes to the run's log. Its configuration is the saved one: nothing is composed, so the run cannot become
+another one because some default has changed since.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from lmlab.errors import Interrupted, RunFailed, UserError
+from lmlab.runs.run import Run
+
+
+def start_again(run: Run) -> None:
+    """Start a process that goes on with ``run`` from its last checkpoint and outlives this one; returns at once.
+
+    Raises:
+        UserError: it is finished or being computed, or the folder that it was asked for in is gone.
+    """
+    if run.status not in ("failed", "interrupted"):
+        raise UserError(f"{run.path.name}: is {run.status}; only a failed or interrupted run is tried again")
+    folder = Path(run.manifest["provenance"]["directory"])  # where the user's own modules lie
+    detached([sys.executable, "-P", "-m", "lmlab.runs.again", str(run.path.absolute())], folder, run.log)
+
+
+def detached(command: list[str], folder: Path, log: Path, **environment: str) -> None:
+    """Start a command in ``folder`` that no terminal and no end of this process disturbs; what it says goes to ``log``.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is gone; what is to be tried again was asked for there")
+    # What a command sets for itself is not for the next.
+    surroundings = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
+    with log.open("ab") as said:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=surroundings | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+    threading.Thread(target=process.wait, daemon=True, name="detached").start()  # or it stays in the list of processes
+
+
+def main(path: str) -> None:
+    """Be that process."""
+    from lmlab.runs.signals import INTERRUPTED, stopped_by_signals
+    from lmlab.runs.supervisor import execute
+
+    run = Run(Path(path))
+    try:
+        with stopped_by_signals():
+            execute(run, lambda owner: print(f"{run.path.name} is being computed by {owner}; waiting for it"))
+    except (RunFailed, UserError) as error:
+        sys.exit(str(error))
+    except (Interrupted, KeyboardInterrupt) as error:
+        print(error)
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

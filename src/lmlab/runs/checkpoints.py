@@ -1,0 +1,161 @@
+"""Checkpoints: folders that are whole or absent, and know when something in them has changed since.
+
+``step-<8 digits>/`` holds ``state``, which is what the trainer saved (a file, or a folder of shards that all ranks
+write), and ``checksums.json``: the step, and the size and BLAKE2b digest of every file. A checkpoint is written to a
+temporary folder beside its place, flushed to disk and renamed. The one before it is kept, to go on from should the
+newest one turn out damaged.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lmlab.errors import UserError
+from lmlab.runs.files import clear_leftovers, errors_name, flush, write_json
+
+STATE = "state"
+CHECKSUMS = "checksums.json"
+
+
+class Damaged(Exception):
+    """A checkpoint is not what was written; the message names the file and says what is wrong with it."""
+
+
+def saved(folder: Path) -> dict[int, Path]:
+    """The checkpoints in ``folder`` by step, oldest first, whether or not they are damaged."""
+    found = {int(path.name[5:]): path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name)}
+    return dict(sorted(found.items()))
+
+
+def place(folder: Path, step: int) -> Path:
+    """Where the checkpoint of ``step`` lies."""
+    return folder / f"step-{step:08d}"
+
+
+def temporary(folder: Path, step: int) -> Path:
+    """Where the checkpoint of ``step`` is being written: the same for all ranks."""
+    return folder / f".step-{step:08d}.tmp"
+
+
+def begin(folder: Path, step: int) -> None:
+    """Make the empty temporary folder for ``step``; on one rank, before any of them saves."""
+    with errors_name(place(folder, step)):
+        folder.mkdir(exist_ok=True)
+        clear_leftovers(folder)
+        temporary(folder, step).mkdir()
+
+
+def complete(folder: Path, step: int, previous: int, validated_step: int) -> None:
+    """Make what lies in the temporary folder the checkpoint of ``step``; on one rank, after all of them have saved.
+
+    Args:
+        previous: the step of the checkpoint before, which is kept; all others are removed. Those of later steps were
+            damaged, or the run would have gone on from them.
+        validated_step: the newest step whose validation is part of the state.
+    """
+    written = temporary(folder, step)
+    with errors_name(place(folder, step)):
+        flush(written)
+        about = {"step": step, "validated_step": validated_step, "files": checksums(written)}
+        write_json(written / CHECKSUMS, about | {"blake2b": _digest_of(about)})
+        _remove(place(folder, step))
+        written.rename(place(folder, step))
+        flush(folder, below=False)
+    for other, path in saved(folder).items():
+        if other not in (step, previous):
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder such that, if this process is killed meanwhile, nothing is left that looks like a checkpoint."""
+    if path.exists():
+        shutil.rmtree(path.rename(path.with_name(f".{path.name}.removed.tmp")))
+
+
+def checksums(folder: Path) -> dict[str, dict[str, int | str]]:
+    """Size in bytes and digest of every file below ``folder`` but the checksums, by relative path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / CHECKSUMS)
+    with ThreadPoolExecutor() as pool:
+        digests = list(pool.map(_digest, files))
+    return {
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "blake2b": digest}
+        for path, digest in zip(files, digests, strict=True)
+    }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+
+
+def _digest_of(record: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(record, sort_keys=True).encode(), digest_size=32).hexdigest()
+
+
+def verify(path: Path) -> None:
+    """Compare a checkpoint with its checksums; every file is read once. Raises ``Damaged``."""
+    try:
+        recorded = json.loads((path / CHECKSUMS).read_text(encoding="utf-8"))
+        step, sizes = recorded["step"], {name: file["bytes"] for name, file in recorded["files"].items()}
+        own = recorded.pop("blake2b")
+    except FileNotFoundError:
+        raise Damaged(f"{CHECKSUMS} is missing") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Damaged(f"{CHECKSUMS} cannot be read") from error
+    if own != _digest_of(recorded):
+        raise Damaged(f"the content of {CHECKSUMS} has changed")
+    if path != place(path.parent, step) or not sizes:
+        raise Damaged(f"{CHECKSUMS} is that of another checkpoint")
+    try:
+        for name, size in sizes.items():
+            if not (path / name).is_file():
+                raise Damaged(f"{name} is missing")
+            if (path / name).stat().st_size != size:
+                raise Damaged(f"{name} has {(path / name).stat().st_size} bytes instead of {size}")
+        found = checksums(path)
+    except OSError as error:
+        raise Damaged(f"{error.filename or path} cannot be read ({error.strerror})") from error
+    for name, file in recorded["files"].items():
+        if found[name] != file:
+            raise Damaged(f"the content of {name} has changed")
+
+
+class Good(NamedTuple):
+    """A state to go on from."""
+
+    step: int
+    validated_step: int
+    state: Path
+
+
+def newest_good(folder: Path, warn: Callable[[str], None]) -> Good | None:
+    """Return the newest state that is as it was written; ``None`` if there is no checkpoint at all.
+
+    It depends on the files alone, so that all ranks come to the same answer.
+
+    Args:
+        warn: called with a line for every damaged checkpoint that is passed over.
+
+    Raises:
+        UserError: there are checkpoints, but all of them are damaged.
+    """
+    damaged = []
+    for step, path in reversed(saved(folder).items()):
+        try:
+            verify(path)
+        except Damaged as error:
+            damaged.append(f"{path.name} is damaged: {error}")
+            continue
+        for line in damaged:
+            warn(f"{folder}: {line}; going on from {path.name} instead")
+        return Good(step, json.loads((path / CHECKSUMS).read_text())["validated_step"], path / STATE)
+    if damaged:
+        raise UserError(
+            f"{folder}: no checkpoint to go on from, {'; '.join(damaged)}; delete it to train this run anew"
+        )
+    return None

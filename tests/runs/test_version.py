@@ -1,0 +1,55 @@
+import json
+
+import pytest
+
+from lmlab.config import NOT_IDENTITY
+from lmlab.errors import UserError
+from lmlab.runs.lookup import find
+from lmlab.runs.run import Run
+from lmlab.runs.version import _ADDED, VERSION
+
+CONFIG = {"name": "lstm-text", "seed": 1, "tags": [], "paths": {}, "model": {"width": 1}, "trainer": {"devices": 1}}
+
+
+@pytest.fixture
+def run(tmp_path):
+    made = Run(tmp_path / "lstm-text-abc")
+    made.create(CONFIG, "abc")
+    return made
+
+
+def rewrite(run, **fields):
+    manifest = json.loads((run.path / "run.json").read_text()) | fields
+    (run.path / "run.json").write_text(json.dumps({key: value for key, value in manifest.items() if value is not None}))
+
+
+def test_what_an_older_run_lacks_is_filled_in_and_what_it_has_is_kept(run):
+    added = {key.removeprefix("trainer."): value for key, value in _ADDED.items() if key.startswith("trainer.")}
+    assert added and run.config["trainer"] == added | {"devices": 1}
+    assert run.config["execution"] == {}
+    (run.path / "config.yaml").write_text("model: {width: 1}\ntrainer: {nodes: 4}\n")
+    assert run.config["trainer"]["nodes"] == 4
+
+
+@pytest.mark.parametrize("key", _ADDED)
+def test_what_is_filled_in_changes_no_identity(key):
+    assert key in NOT_IDENTITY
+
+
+def test_a_manifest_without_a_version_is_of_the_first_and_of_this_one_once_it_is_written_to(run):
+    assert run.manifest["version"] == VERSION
+    rewrite(run, version=None)
+    assert run.manifest["version"] == 0
+    run.update(status="finished")
+    assert run.manifest["version"] == VERSION
+
+
+def test_a_newer_one_is_refused_and_hides_no_other(run, tmp_path):
+    other = Run(tmp_path / "lstm-text-abd")
+    other.create(CONFIG, "abd")
+    rewrite(run, version=VERSION + 1, provenance={"packages": {"lmlab": "9.8.7"}})
+    message = f"lstm-text-abc: written in version {VERSION + 1} .* by lmlab 9.8.7; .* up to {VERSION}$"
+    for read in (lambda: run.status, lambda: run.update(status="failed"), lambda: find("abc", tmp_path)):
+        with pytest.raises(UserError, match=message):
+            read()
+    assert find("abd", tmp_path) == other
