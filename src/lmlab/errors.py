@@ -12,6 +12,26 @@ class RunFailed(Exception):
     """A run's own processes ended without finishing it; the message says why in one line and where the log is."""
 
 
+class Interrupted(Exception):
+    """A run was told to stop and has left its state behind, to go on from; the message says by what."""
+
+
+class Fault(Exception):
+    """Something that going on from the last checkpoint may cure: a rank that hangs, or differs from the others."""
+
+
+class Restart(Exception):
+    """A run is to go on from its last checkpoint in new processes; what they do differently is recorded with it."""
+
+
+class SkipStep(Exception):
+    """The update of the optimizer step under way is not to be applied."""
+
+
+class CannotGoOn(Exception):
+    """A run's training went wrong in a way that trying again does not cure; the message says how, at which step."""
+
+
 def nearest(value: object, choices: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the choice nearest to ``value``, or all choices if none is near.
 

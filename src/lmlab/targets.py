@@ -18,10 +18,13 @@ from lmlab.errors import UserError
 
 OPTIONS = (
     "lmlab.models.",
+    "lmlab.sweeps.engines.",
+    "lmlab.sweeps.search.",
     "lmlab.data.corpora.",
     "lmlab.data.synthetic.",
     "lmlab.data.tokenizers.",
     "lmlab.training.callbacks.",
+    "lmlab.training.devices",
     "lmlab.training.loggers.",
     "lmlab.training.objectives.",
     "lmlab.training.optimizers.",

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.data.datamodule import LanguageDataModule, ScoredBatches
+from lmlab.data.batch import Batch
+from lmlab.data.datamodule import LanguageDataModule, ScoredBatches, TrainingBatches
 from lmlab.data.source import CorpusSource
 
 
@@ -15,7 +16,7 @@ def test_the_ranks_validate_every_token_once_in_as_many_batches_as_announced(len
     data = LanguageDataModule(CorpusSource(corpus, SimpleNamespace(context=context, batch_size=size), limit))
     scored, announced = [], set()
     for rank in range(ranks):
-        data.trainer = SimpleNamespace(global_rank=rank, world_size=ranks)
+        data.trainer = SimpleNamespace(distributed_sampler_kwargs={"rank": rank, "num_replicas": ranks})
         batches = ScoredBatches(data, "validation")
         found = list(batches)
         assert len(found) == len(batches)
@@ -23,3 +24,26 @@ def test_the_ranks_validate_every_token_once_in_as_many_batches_as_announced(len
         scored += [int(token) for batch in found for token in batch.targets.flatten() if token >= 0]
     assert len(announced) == 1, "no rank waits for another"
     assert sorted(scored) == list(range(1, length))[:limit]
+
+
+@given(st.integers(0, 9), st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5)), max_size=3), st.booleans())
+def test_what_was_rolled_back_is_left_out_of_the_order(start, jumps, newest):
+    """Batches in their order, less those from where a run went back to up to where it had come."""
+    jumps = sorted(jump for jump in jumps if jump[0] <= start) + [(start, 2)] * newest
+    left_out = [(first, first + length) for first, length in jumps]
+    if newest:
+        left_out[-1] = (None, start + 2)  # where the run goes on from now
+    asked = []
+
+    def training_batch(step, *place):
+        asked.append(step)
+        return Batch(None, None, fresh=False)
+
+    data = LanguageDataModule(SimpleNamespace(training_batch=training_batch), 2, left_out)
+    data.trainer = SimpleNamespace(global_step=start, max_steps=start + 4, distributed_sampler_kwargs=None)
+    fresh = [batch.fresh for batch in TrainingBatches(data)]
+    expected = list(range(100))
+    for first, length in jumps:
+        del expected[first : first + length]
+    assert asked == [step for step in expected[start : start + 4] for _ in range(2)]
+    assert fresh == [any(first == start for first, _ in jumps)] * 2 + [False] * 6, "no state fits what comes next"

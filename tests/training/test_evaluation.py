@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lmlab.config import CONF, build
+from lmlab.errors import UserError
 from lmlab.training.evaluation import METRICS, check, evaluate
 
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
@@ -114,3 +115,14 @@ def test_impossible_settings_are_refused(changes, message):
     settings = {"metrics": ["stateful"], "context": 8, "stride": 4, "streams": 2, "batch_size": 1, "max_positions": 64}
     with pytest.raises(ValueError, match=message):
         check(**(settings | changes))
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_one_clear_message(compose, stream, monkeypatch):
+    model = make(compose, "lstm")
+
+    def full(tokens, state):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(model, "forward", full)
+    with pytest.raises(UserError, match=r"batch_size=4: .* do not fit into memory, choose fewer"):
+        score(model, stream, "fixed_window")

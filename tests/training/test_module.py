@@ -2,12 +2,15 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from lmlab.training.module import LanguageModeling, step_seed
+from lmlab.errors import SkipStep
+from lmlab.training.module import LanguageModeling
+from lmlab.training.seeds import step_seed
 
 places = st.tuples(st.integers(0, 2**31), st.integers(-1, 10**7), st.integers(0, 1024))
 
@@ -37,6 +40,7 @@ def test_gradients_are_clipped_as_torch_clips_them(scale, limit):
         other.grad = one.grad.clone()
     module = SimpleNamespace(
         logs_at=lambda step: True,
+        judge=None,
         global_step=0,
         trainer=SimpleNamespace(precision_plugin=None),
         model=network,
@@ -57,6 +61,7 @@ def test_scaled_gradients_are_unscaled_before_they_are_clipped():
     scaler.scale(network(torch.ones(2, 4)).sum()).backward()
     module = SimpleNamespace(
         logs_at=lambda step: True,
+        judge=None,
         global_step=0,
         trainer=SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler)),
         model=network,
@@ -76,7 +81,7 @@ def test_what_is_validated_and_kept_are_the_weights_that_the_optimizer_evaluates
     settings = ["optimizer=nt_asgd", "optimizer.patience=1", "optimizer.lr=100.0", "scheduler=constant", "logger=[]"]
     lmlab("train", "model=lstm", *small, *settings)
     (run,) = (path.parent for path in tmp_path.glob("outputs/runs/*/run.json"))
-    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint = torch.load(run / "checkpoints" / "step-00000010" / "state", weights_only=True)
     final, trained = load_file(run / "model.safetensors"), checkpoint["state_dict"]
     (optimizer,) = checkpoint["optimizer_states"]
     losses = [
@@ -90,3 +95,30 @@ def test_what_is_validated_and_kept_are_the_weights_that_the_optimizer_evaluates
         if weight.ndim == 2:
             assert torch.equal(weight, averages[tuple(weight.flatten()[:2].tolist())])
             assert not torch.equal(weight, trained[f"model.{name}"])
+
+
+@pytest.mark.parametrize("gradient", [1.0, float("inf")])
+def test_a_skipped_step_in_16_bits_goes_on_with_the_scaler_as_a_step_would(gradient, monkeypatch):
+    """A scaler refuses to look at a second gradient before it is told that the first has been dealt with."""
+    network = torch.nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(network.parameters(), 1.0, fused=True)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+
+    def bad_step(module, optimizer):
+        scaler.scale(network(torch.ones(2, 4)).sum() * gradient).backward()
+        scaler.unscale_(optimizer)
+        raise SkipStep
+
+    monkeypatch.setattr(pl.LightningModule, "optimizer_step", bad_step)
+    module = object.__new__(LanguageModeling)
+    torch.nn.Module.__init__(module)
+    module._trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler))
+    module._fabric = None
+    module.carried = "left by the bad step"
+    before = network.weight.detach().clone()
+    for _ in range(2):
+        module.optimizer_step(optimizer)
+        optimizer.zero_grad()
+    assert module.carried is None
+    assert torch.equal(network.weight, before)
+    assert scaler.get_scale() == (1024.0 if gradient == 1.0 else 256.0)

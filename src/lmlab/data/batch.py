@@ -1,5 +1,6 @@
 """What a training or evaluation step is given."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +33,14 @@ class Batch:
         """Return the batch with its tokens and targets on ``device``."""
         where = None if self.where is None else self.where.to(device)
         return replace(self, tokens=self.tokens.to(device), targets=self.targets.to(device), where=where)
+
+    def pieces(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield tokens and targets in ``number`` parts; where rows are too few, parts in which nothing is scored."""
+        for piece in range(number):
+            if piece < len(self.tokens):
+                yield self.tokens[piece::number], self.targets[piece::number]
+            else:  # all ranks call the network equally often
+                yield self.tokens[:1], torch.full_like(self.targets[:1], -1)
 
     def scored(self, hidden_BTD: Tensor) -> tuple[Tensor, Tensor]:
         """Return the hidden vectors [N, D] and targets [N] that an objective looks at."""

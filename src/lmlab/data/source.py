@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from lmlab.data.batch import Batch
+from lmlab.data.frequencies import frequencies
 from lmlab.data.order import TrainingOrder
 from lmlab.data.shards import TokenizedCorpus
 from lmlab.data.tokenizers import Tokenizer
@@ -49,6 +50,10 @@ class Source(ABC):
     def tokens_per_byte(self, split: str) -> float | None:
         """Return the scored tokens of a split per byte of their text; ``None`` where there is no text."""
 
+    @abstractmethod
+    def training_counts(self) -> np.ndarray | None:
+        """Return [V], how often each type is a token of the training split; ``None`` where there is no text."""
+
 
 class CorpusSource(Source):
     """A tokenised corpus in the order of ``order``, and its validation split in disjoint windows of the context.
@@ -82,6 +87,9 @@ class CorpusSource(Source):
 
     def tokens_per_byte(self, split: str) -> float:
         return self.corpus.tokens_per_byte(split, self.validation_tokens)
+
+    def training_counts(self) -> np.ndarray:
+        return frequencies(self.corpus, "train")
 
     def _stream(self, split: str) -> np.ndarray:
         stream = self.corpus.tokens(split)

@@ -85,7 +85,7 @@ def _part(name: str, module: nn.Module, counted: set[int]) -> Part:
         found = _part(named, child, counted)
         found.times = times
         if isinstance(module, nn.ModuleList):
-            same = first.setdefault(_signature(child), named)
+            same = first.setdefault(signature(child), named)
             if same != named:
                 found.same_as, found.parts = same, []
         part.parts.append(found)
@@ -102,17 +102,17 @@ def _children(module: nn.Module) -> Iterator[tuple[str, nn.Module, int]]:
         return
     while children:
         name, child = children[0]
-        signature = _signature(child)
-        times = next((i for i, (_, other) in enumerate(children) if _signature(other) != signature), len(children))
+        alike = signature(child)
+        times = next((i for i, (_, other) in enumerate(children) if signature(other) != alike), len(children))
         yield (name if times == 1 else f"{name} to {children[times - 1][0]}"), child, times
         children = children[times:]
 
 
-def _signature(module: nn.Module) -> Any:
+def signature(module: nn.Module) -> Any:
     """What two modules have in common that are made alike."""
     shapes = tuple((name, tuple(parameter.shape)) for name, parameter in module.named_parameters(recurse=False))
     options = tuple(sorted((name, str(value)) for name, value in _plain(module).items()))
-    children = tuple((name, _signature(child)) for name, child in module.named_children())
+    children = tuple((name, signature(child)) for name, child in module.named_children())
     return (type(module), options, shapes, children)
 
 

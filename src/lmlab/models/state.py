@@ -101,3 +101,13 @@ def with_leaves(state: Any, found: Iterator[Any], device: torch.device) -> Any:
         return _like(state, [with_leaves(part, found, device) for part in state])
     leaf = next(found)
     return leaf.to(device) if isinstance(leaf, Tensor) else leaf
+
+
+def join(parts: list[list[Any]]) -> list[Any]:
+    """Return the :func:`leaves` of a whole batch from those of its parts, in order."""
+    return [torch.cat(leaf) if isinstance(leaf[0], Tensor) else leaf[0] for leaf in zip(*parts, strict=True)]
+
+
+def part(whole: list[Any], number: int, parts: int) -> list[Any]:
+    """Undo :func:`join`: return the leaves of one of ``parts`` equal parts of a batch."""
+    return [leaf.chunk(parts)[number].clone() if isinstance(leaf, Tensor) else leaf for leaf in whole]

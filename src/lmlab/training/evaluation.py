@@ -22,6 +22,7 @@ from lmlab.data.windows import streams as streams_of
 from lmlab.errors import UserError, nearest
 from lmlab.models import state as model_state
 from lmlab.models.language_model import LanguageModel
+from lmlab.training.memory import is_out_of_memory
 from lmlab.training.metrics import LanguageModelMetrics
 
 METRICS = ("fixed_window", "sliding_window", "stateful")
@@ -67,6 +68,9 @@ def evaluate(
 
     Returns:
         The metrics of :class:`LanguageModelMetrics`, and ``tokens``, how many were scored.
+
+    Raises:
+        UserError: a batch does not fit into memory.
     """
     device = next(model.parameters()).device
     if metric == "stateful":
@@ -78,7 +82,14 @@ def evaluate(
             else sliding_windows(stream, context, stride, batch_size)
         )
         batches = ((model(batch.tokens.to(device), None)[0], batch.targets) for batch in map(as_batch, windows))
-    return _score(model, batches, LanguageModelMetrics(tokens_per_byte), advance)
+    try:
+        return _score(model, batches, LanguageModelMetrics(tokens_per_byte), advance)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"batch_size={batch_size}: so many sequences of {context} tokens do not fit into memory, choose fewer"
+        ) from error
 
 
 @torch.inference_mode()

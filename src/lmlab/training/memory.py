@@ -1,5 +1,9 @@
-"""How much memory training and generating take, without taking it: everything is measured on the meta device."""
+"""How much memory training and generating take, without taking it: everything is measured on the meta device.
 
+And what torch says when there is none left.
+"""
+
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,6 +16,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import state_bytes
+
+_MESSAGES = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch raised ``error`` because a device had no memory left."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(message in str(error) for message in _MESSAGES)
 
 
 def training_memory(
@@ -55,7 +68,7 @@ def activation_bytes(model: LanguageModel, batch_size: int, context: int) -> int
 
     tokens_BT = torch.zeros(batch_size, context, dtype=torch.int64, device="meta")
     training = model.training
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), _FusedAttention():
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), FusedAttention():
         hidden_BTD, _ = model.train()(tokens_BT)
         model.head.cross_entropy(hidden_BTD.flatten(0, 1), tokens_BT.flatten())
     model.train(training)
@@ -89,7 +102,7 @@ class _ScalarsOne(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-class _FusedAttention(TorchFunctionMode):
+class FusedAttention(TorchFunctionMode):
     """Attention on the meta device is worked out step by step, with all scores; devices have kernels without them."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -109,3 +122,35 @@ class _Attention(torch.autograd.Function):
         normalisers = query.new_empty(query.shape[:-1], dtype=torch.float32)
         ctx.save_for_backward(query, key, value, mask, result, normalisers)
         return result
+
+
+class LiveBytes(TorchDispatchMode):
+    """Watches the memory of all tensors that are made under it; ``most`` is what they took at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {tensor.untyped_storage()._cdata for tensor in tensors_in((args, kwargs or {}))}
+        results = func(*args, **(kwargs or {}))
+        for tensor in tensors_in(results):
+            storage = tensor.untyped_storage()
+            key, size = storage._cdata, storage.nbytes()
+            if key in given or key in self._known:
+                continue
+            self._known.add(key)
+            self.now += size
+            self.most = max(self.most, self.now)
+            weakref.finalize(storage, self._freed, key, size)
+        return results
+
+    def _freed(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
+
+
+def tensors_in(value: Any) -> Iterable[Tensor]:
+    """All tensors in nested containers."""
+    return (leaf for leaf in torch.utils._pytree.tree_leaves(value) if isinstance(leaf, Tensor))

@@ -1,6 +1,7 @@
 """What a language model's predictions are worth, added up exactly over batches and ranks."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +24,9 @@ class LanguageModelMetrics(Metric):
     - ``calibration_error``: expected difference between confidence and accuracy over 15 equal bins of the confidence
       (ECE with the L1 norm; Guo et al. 2017, equation 3).
 
+    ``calibration`` holds, after :meth:`compute`, the bins that have tokens: their mean ``confidence`` and ``accuracy``,
+    and how many ``tokens``.
+
     Args:
         tokens_per_byte: tokens of the scored split divided by its UTF-8 bytes; ``None`` for what is no text.
     """
@@ -37,6 +41,7 @@ class LanguageModelMetrics(Metric):
     def __init__(self, tokens_per_byte: float | None) -> None:
         super().__init__()
         self.tokens_per_byte = tokens_per_byte
+        self.calibration: list[dict[str, Any]] = []
         self.add_state("nats", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("tokens", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         for name in ("bin_tokens", "bin_correct", "bin_confidence"):
@@ -73,4 +78,10 @@ class LanguageModelMetrics(Metric):
         correct, confidence = self.bin_correct, self.bin_confidence
         found["accuracy"] = float(correct.sum()) / tokens if tokens else math.nan
         found["calibration_error"] = float((correct - confidence).abs().sum()) / tokens if tokens else math.nan
+        bins = torch.stack([self.bin_tokens, correct, confidence], 1).tolist()
+        self.calibration = [
+            {"confidence": sure / number, "accuracy": right / number, "tokens": int(number)}
+            for number, right, sure in bins
+            if number
+        ]
         return found

@@ -1,6 +1,5 @@
 """The LightningModule: one optimizer step of any language model under any objective, and its validation."""
 
-import hashlib
 from collections.abc import Callable
 from typing import Any, Literal, cast
 
@@ -11,22 +10,21 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lmlab.data.batch import Batch
+from lmlab.data.datamodule import share_of_rows
+from lmlab.errors import SkipStep
 from lmlab.models import state as model_state
 from lmlab.models.language_model import LanguageModel
+from lmlab.training import parallel
+from lmlab.training.breakdown import Breakdown
 from lmlab.training.metrics import LanguageModelMetrics
-
-
-def step_seed(seed: int, step: int, rank: int) -> int:
-    """The seed of all random draws of one micro-batch on one rank: unrelated for any two (seed, step, rank)."""
-    digest = hashlib.blake2b(f"{seed},{step},{rank}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest) >> 1
+from lmlab.training.seeds import step_seed
 
 
 class LanguageModeling(pl.LightningModule):
     """Trains ``model`` to make ``objective`` small.
 
     All randomness of a step is drawn from generators seeded with (seed, step, rank), so a resumed run needs no
-    generator's state, and no two ranks draw the same dropout mask.
+    generator's state, and no two ranks draw the same dropout mask, unless they share the work of each layer.
 
     Args:
         objective: ``loss, logs = objective(model, batch)``.
@@ -35,6 +33,7 @@ class LanguageModeling(pl.LightningModule):
         total_steps: optimizer steps in the whole run.
         tokens_per_step: tokens that all ranks together read in one optimizer step.
         validation_metrics: add up the scores of each split that a validation scores, in the order of its loaders.
+        breakdown: sorts those of the first of them.
         log_every: optimizer steps between rows of training metrics.
         carry_state: hand the state after each batch, detached, to the next one.
     """
@@ -50,6 +49,7 @@ class LanguageModeling(pl.LightningModule):
         total_steps: int,
         tokens_per_step: int,
         validation_metrics: dict[str, LanguageModelMetrics],
+        breakdown: Breakdown,
         log_every: int,
         carry_state: bool,
     ) -> None:
@@ -64,6 +64,7 @@ class LanguageModeling(pl.LightningModule):
         self.tokens_per_step = tokens_per_step
         self.scored_splits = list(validation_metrics)
         self.validation_metrics = torch.nn.ModuleDict(validation_metrics)
+        self.sorted_scores = breakdown
         self.log_every = log_every
         self.carry_state = carry_state
         self.carried: Any = None
@@ -71,9 +72,23 @@ class LanguageModeling(pl.LightningModule):
         self.validated_step = 0
         self.latest: dict[str, float] = {}
         """The newest value of every metric, for whoever shows progress."""
+        self.breakdown: dict[str, list[dict[str, Any]]] | None = None
+        """Where the loss of the newest validation comes from; ``None``: an earlier version did that one."""
+        self.times: dict[str, float] = {}
+        """What training has taken so far, for every row."""
         self.also: dict[str, float] = {}
         """What callbacks want in the next row of training metrics."""
+        self.judge: Callable[[Tensor, Tensor], None] | None = None
+        """Called with loss (of this rank) and gradient norm before a step is applied; may raise :class:`SkipStep`."""
+        self.validation_pieces = 1
+        """Parts in which a batch is scored, one after the other."""
         self._sums: dict[str, Tensor] = {}
+        self._loss: Tensor | float = 0.0
+
+    def configure_model(self) -> None:
+        # Called anew for every validation; its optimizer knows the parameters from then on.
+        if self.device_mesh is not None and not isinstance(self.model, parallel.FSDPModule):
+            parallel.shard(self.model, self.device_mesh)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.made_optimizer = self.make_optimizer(self.model)
@@ -89,7 +104,7 @@ class LanguageModeling(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # torch.manual_seed also writes down, with a stack trace, what to do once a GPU is used: 1 ms at every step.
-        seed = step_seed(self.seed, batch_idx, self.global_rank)
+        seed = step_seed(self.seed, batch_idx, share_of_rows(self.trainer)[0])
         torch.default_generator.manual_seed(seed)
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(seed)
@@ -106,7 +121,21 @@ class LanguageModeling(pl.LightningModule):
         batch.state = None  # key-value caches would live on until the next batch
         for name, value in logs.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
+        if self.judge is not None:
+            self._loss = self._loss + loss.detach() / self.trainer.accumulate_grad_batches
         return loss
+
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """Take the step under way, unless it is found on the way that it is not to be applied.
+
+        Every optimizer computes the gradient, and this module judges it, before it changes anything.
+        """
+        try:
+            super().optimizer_step(*arguments, **named)
+        except SkipStep:
+            self.carried = None  # the state that the step left may be no better than its gradient
+            if (scaler := getattr(self.trainer.precision_plugin, "scaler", None)) is not None:
+                scaler.update()  # as after a step: it has looked at this gradient
 
     def configure_gradient_clipping(
         self,
@@ -114,18 +143,20 @@ class LanguageModeling(pl.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        if gradient_clip_val is None and not self.logs_at(self.global_step + 1):
+        if gradient_clip_val is None and self.judge is None and not self.logs_at(self.global_step + 1):
             return
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
             scaler.unscale_(optimizer)  # fused optimizers would do it in their step, after the clipping
         # The optimizer's own lists: walking through the network's modules at every step takes longer.
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        norm = parallel.total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
         self._sums["gradient_norm"] = norm
+        if self.judge is not None:
+            self.judge(torch.as_tensor(self._loss), norm)
         # A GPU clips without looking, because looking would mean waiting for it.
         if gradient_clip_val is not None and (norm.device.type != "cpu" or not norm <= gradient_clip_val):
-            torch.nn.utils.clip_grads_with_norm_(parameters, float(gradient_clip_val), norm)
+            parallel.clip(parameters, float(gradient_clip_val), norm)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         accumulate = self.trainer.accumulate_grad_batches
@@ -139,6 +170,7 @@ class LanguageModeling(pl.LightningModule):
             row["train/learning_rate"] = self._learning_rate_used()
             self.record(row)
         self._sums.clear()
+        self._loss = 0.0
 
     def logs_at(self, step: int) -> bool:
         """Whether optimizer step ``step`` (counted from 1) gets a row of training metrics."""
@@ -154,7 +186,8 @@ class LanguageModeling(pl.LightningModule):
         return self.global_step * self.tokens_per_step
 
     def record(self, metrics: dict[str, float]) -> None:
-        """Send metrics of this step to every logger, against steps and tokens."""
+        """Send metrics of this step to every logger, against steps, tokens and time."""
+        metrics = self.times | metrics
         self.latest |= metrics
         self._log(metrics)
 
@@ -165,6 +198,7 @@ class LanguageModeling(pl.LightningModule):
 
     def weights_to(self, mode: Literal["eval", "train"]) -> None:
         """Put in place the weights that the optimizer evaluates or trains at, where these are not the same."""
+        parallel.reshard(self.model)
         if hasattr(self.made_optimizer, mode):
             getattr(self.made_optimizer, mode)()
 
@@ -178,10 +212,15 @@ class LanguageModeling(pl.LightningModule):
         self.weights_to("train")
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        hidden, _ = self.model(batch.tokens, None)
-        scored_N = batch.targets.flatten() >= 0
-        scores = self.model.head.score(hidden.flatten(0, 1)[scored_N], batch.targets.flatten()[scored_N])
-        self._metrics(self.scored_splits[dataloader_idx]).update(*scores)
+        for tokens, targets in batch.pieces(self.validation_pieces):
+            hidden, _ = self.model(tokens, None)
+            scored_N = targets.flatten() >= 0
+            scored_targets = targets.flatten()[scored_N]
+            scores = self.model.head.score(hidden.flatten(0, 1)[scored_N], scored_targets)
+            self._metrics(self.scored_splits[dataloader_idx]).update(*scores)
+            if dataloader_idx == 0:
+                positions = torch.arange(targets.shape[1], device=targets.device).expand_as(targets)
+                self.sorted_scores.update(scores[0], positions.flatten()[scored_N], scored_targets)
 
     def _metrics(self, split: str) -> LanguageModelMetrics:
         return cast(LanguageModelMetrics, self.validation_metrics[split])
@@ -192,6 +231,9 @@ class LanguageModeling(pl.LightningModule):
             metrics = self._metrics(split)
             values |= {f"{split}/{name}": value for name, value in metrics.compute().items()}
             metrics.reset()
+        calibration = self._metrics(self.scored_splits[0]).calibration
+        self.breakdown = {**self.sorted_scores.compute(), "calibration": calibration}
+        self.sorted_scores.reset()
         self.validated_step = self.global_step
         # For callbacks that watch a metric; the rows themselves go through record().
         self.log_dict(values, logger=False)
@@ -200,15 +242,24 @@ class LanguageModeling(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["validated_step"] = self.validated_step
         checkpoint["latest"] = dict(self.latest)
+        checkpoint["breakdown"] = self.breakdown
         states: list[Any] = [model_state.leaves(self.carried)]
         if self.trainer.world_size > 1:
             states = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(states, model_state.leaves(self.carried))
-        checkpoint["carried_states"] = states
+        each = self.trainer.world_size // share_of_rows(self.trainer)[1]  # ranks that read the same rows
+        checkpoint["carried_state"] = model_state.join(states[::each])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.validated_step = checkpoint["validated_step"]
         self.latest = checkpoint["latest"]
-        states = checkpoint["carried_states"]
-        if self.carry_state and len(states) == self.trainer.world_size:
-            self._resumed_leaves = states[self.global_rank]  # the device is known once training starts
+        self.breakdown = checkpoint.get("breakdown")
+        whole = checkpoint["carried_state"]
+        if self.carry_state and not (len(whole) == 1 and whole[0] is None):
+            # The device is known once training starts.
+            self._resumed_leaves = model_state.part(whole, *share_of_rows(self.trainer))
+        # Lightning counts micro-batches, of which a step may have more now than when the checkpoint was written.
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        done = checkpoint["global_step"] * self.trainer.accumulate_grad_batches
+        for counters in (progress["total"], progress["current"]):
+            counters |= dict.fromkeys(counters, done)

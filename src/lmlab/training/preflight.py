@@ -15,7 +15,8 @@ from lmlab.data.tokenizers import Symbols
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import grows_with_context
-from lmlab.training import sizing
+from lmlab.runs.execution import Execution
+from lmlab.training import parallel, sizing
 from lmlab.training.settings import Settings
 from lmlab.training.trainer import check_devices
 
@@ -23,10 +24,13 @@ LIGHT_SECTIONS = ("model", "data", "tokenizer", "objective", "optimizer", "sched
 """Sections whose targets need no Lightning; the others are held against their signatures by the worker."""
 
 
-def check(config: Config) -> Source:
+def check(config: Config, here: bool = True) -> Source:
     """Refuse a configuration that cannot be trained, and return what it trains on.
 
     A corpus is found, checked and tokenised here (once: it is cached), the network is built without memory.
+
+    Args:
+        here: it is this machine that trains, with its devices.
 
     Raises:
         UserError: with the option that is wrong.
@@ -36,7 +40,8 @@ def check(config: Config) -> Source:
             raise UserError(f"{section}: nothing is chosen, give an option as {section}=...")
         validate(config[section], section)
     settings = Settings.of(config)
-    check_devices(config["trainer"], settings.batch.size)
+    Execution.of(config)
+    check_devices(config["trainer"], settings.batch.size, here)
     model = check_objects(config, settings)
     source = open_source(config, config["progress"])
     if model.max_positions is not None and source.longest > model.max_positions:
@@ -57,7 +62,8 @@ def check_objects(config: Config, settings: Settings) -> LanguageModel:
     with torch.device("meta"):
         model = build(node, vocabulary=2, context=settings.batch.context)
     build(config["objective"])
-    build(config["optimizer"])(model)
+    optimizer = build(config["optimizer"])(model)
+    parallel.check(model, optimizer, config["trainer"], settings.batch.carry_state)
     build(config["scheduler"])(0, settings.steps)
     if settings.batch.carry_state:
         if config["trainer"]["accumulate"] > 1:

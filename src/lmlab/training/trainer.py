@@ -22,64 +22,109 @@ def device_kind(accelerator: str, option: str = "accelerator") -> Literal["cpu",
     return "cuda" if available and accelerator != "cpu" else "cpu"
 
 
-def check_devices(trainer: Mapping[str, Any], batch_size: int) -> None:
-    """Refuse what this machine or the batch cannot give to a ``trainer`` section. Raises ``UserError``."""
-    devices, accumulate = trainer["devices"], trainer["accumulate"]
-    for option, value in (("devices", devices), ("accumulate", accumulate), ("threads", trainer["threads"])):
+def check_devices(trainer: Mapping[str, Any], batch_size: int, here: bool = True) -> None:
+    """Refuse what the batch, or this machine, cannot give to a ``trainer`` section.
+
+    Args:
+        here: it is this machine that trains.
+
+    Raises:
+        UserError: with the option.
+    """
+    devices, nodes, accumulate = trainer["devices"], trainer["nodes"], trainer["accumulate"]
+    for option in ("devices", "nodes", "accumulate", "tensor_parallel", "threads"):
+        value = trainer[option]
         if value is not None and value < 1:
             raise UserError(f"trainer.{option}={value}: expected at least 1")
     clip = trainer["gradient_clip"]
     if clip is not None and not clip > 0:
         raise UserError(f"trainer.gradient_clip={clip}: expected a number above 0, or null for no limit")
-    kind = device_kind(trainer["accelerator"], "trainer.accelerator")
-    if kind == "cuda" and devices > torch.cuda.device_count():
+    kind = device_kind(trainer["accelerator"], "trainer.accelerator") if here else trainer["accelerator"]
+    if here and kind == "cuda" and devices > torch.cuda.device_count():
         raise UserError(f"trainer.devices={devices}: this machine has {torch.cuda.device_count()} GPUs")
     if kind == "cpu" and trainer["precision"] == "16-mixed":
         raise UserError("trainer.precision=16-mixed: needs a GPU (bf16-mixed also runs on a CPU)")
-    if batch_size % (devices * accumulate):
+    ranks, shared = devices * nodes, trainer["tensor_parallel"]
+    if trainer["strategy"] != "fsdp" and shared > 1:
+        raise UserError(f"trainer.tensor_parallel={shared}: needs trainer.strategy=fsdp")
+    if ranks % shared:
+        raise UserError(f"trainer.tensor_parallel={shared}: must divide trainer.devices times trainer.nodes, {ranks}")
+    if trainer["strategy"] == "fsdp" and trainer["compile"]:
+        raise UserError("trainer.compile=true: not with trainer.strategy=fsdp (choose false, or strategy=ddp)")
+    if trainer["strategy"] == "fsdp" and trainer["precision"] in ("16-mixed", "bf16-true"):
+        raise UserError(f"trainer.precision={trainer['precision']}: not with trainer.strategy=fsdp (choose bf16-mixed)")
+    if batch_size % (shares(trainer) * accumulate):
+        by = f" (over trainer.tensor_parallel={shared})" if shared > 1 else ""
         raise UserError(
-            f"batch.size={batch_size}: not divisible by trainer.devices={devices} times trainer.accumulate={accumulate}"
+            f"batch.size={batch_size}: not divisible by trainer.devices={devices} times trainer.nodes={nodes}{by} "
+            f"times trainer.accumulate={accumulate}"
         )
 
 
+def shares(trainer: Mapping[str, Any]) -> int:
+    """Into how many parts ranks share a batch: those that share the work of each layer read the same rows."""
+    return int(trainer["devices"] * trainer["nodes"] // trainer["tensor_parallel"])
+
+
 def set_threads(threads: int | None, processes: int) -> None:
-    """Give each process its share of the cores, or ``threads`` of them, for work inside one operation."""
+    """Give each process its share of the cores, or ``threads`` of them, for work inside one operation.
+
+    ``OMP_NUM_THREADS`` says how many of the cores there are to share, where it is set.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if (limit := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(limit) > 0:
+        cores = min(cores, int(limit))
     torch.set_num_threads(threads or max(1, cores // processes))
 
 
 def build_trainer(
     accelerator: Accelerator = "auto",
     devices: int = 1,
-    strategy: Literal["auto", "ddp"] = "auto",
+    nodes: int = 1,
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto",
     precision: Precision = "32-true",
     accumulate: int = 1,
     gradient_clip: float | None = 1.0,
     compile: bool = False,
+    tensor_parallel: int = 1,
+    activation_checkpointing: bool = False,
     threads: int | None = None,
+    out_of_memory: Literal["halve", "fail"] = "halve",
     *,
     supplied: dict[str, Any] | None = None,
 ) -> Any:
     """Return a ``pytorch_lightning.Trainer`` for one run.
 
     Args:
-        devices: processes, one per device, started beforehand by the run's execution.
+        devices: processes on each node, one per device, started beforehand by the run's execution.
+        nodes: machines.
         accumulate: micro-batches per optimizer step on each device.
         gradient_clip: largest norm of the whole gradient; ``None``: no limit.
         compile: the worker compiles the network (never the LightningModule).
+        tensor_parallel: ranks that share the work of each layer, and so read the same rows.
+        activation_checkpointing: the LightningModule has blocks computed again in the backward pass.
         threads: CPU threads per process; ``None``: the cores divided by the processes.
+        out_of_memory: ``halve`` micro-batches that do not fit, or ``fail``
+            (see :class:`lmlab.training.callbacks.OutOfMemory`, which the worker adds).
         supplied: further arguments of the Trainer, given by the worker.
     """
     import pytorch_lightning as pl
+    from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
     from pytorch_lightning.strategies import DDPStrategy
 
+    from lmlab.training.fsdp import FSDP
+
     kind = device_kind(accelerator)
+    backend = "nccl" if kind == "cuda" else "gloo"
     chosen: Any = "auto"
-    if devices > 1 or strategy == "ddp":
-        chosen = DDPStrategy(process_group_backend="nccl" if kind == "cuda" else "gloo")
+    if strategy == "fsdp":
+        chosen = FSDP(devices * nodes // tensor_parallel, tensor_parallel, process_group_backend=backend)
+    elif devices * nodes > 1 or strategy == "ddp":
+        chosen = DDPStrategy(process_group_backend=backend)
     return pl.Trainer(
         accelerator=kind,
         devices=devices,
+        num_nodes=nodes,
         strategy=chosen,
         precision=precision,
         accumulate_grad_batches=accumulate,
@@ -89,5 +134,7 @@ def build_trainer(
         enable_model_summary=False,
         enable_checkpointing=False,
         num_sanity_val_steps=0,
+        # Named, so that nothing that SLURM says to a process changes what it does.
+        plugins=[TorchElasticEnvironment() if devices * nodes > 1 else LightningEnvironment()],
         **(supplied or {}),
     )

@@ -1,76 +1,90 @@
-"""The process that trains a run: ``python -m lmlab.training.worker <run directory>``, once per device.
-
-It reads nothing but the run directory.
-"""
+"""Training what a run directory describes, from its last checkpoint if it has one."""
 
 import logging
-import os
 import sys
-import traceback
-import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities import rank_zero_only
-from safetensors.torch import save_model
 
 from lmlab.config import Config, build, validate
 from lmlab.data.datamodule import LanguageDataModule
 from lmlab.data.source import Source
-from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import describe_sizes
-from lmlab.runs.execution import end_with_parent, get_rank
-from lmlab.runs.files import write_json, write_whole
+from lmlab.runs import checkpoints, events, signals, stacks
+from lmlab.runs.elastic import get_rank
+from lmlab.runs.files import clear_leftovers, write_json, write_whole
+from lmlab.runs.heartbeat import Heartbeat
 from lmlab.runs.provenance import hardware
-from lmlab.runs.run import LAST, Run
+from lmlab.runs.run import Run
 from lmlab.targets import accepted
-from lmlab.training import callbacks
+from lmlab.training import accounting, callbacks, parallel
+from lmlab.training.breakdown import Breakdown
+from lmlab.training.callbacks.out_of_memory import fitting
 from lmlab.training.loggers.jsonl import JsonlLogger, drop_rows_after
 from lmlab.training.metrics import LanguageModelMetrics
-from lmlab.training.module import LanguageModeling, step_seed
+from lmlab.training.module import LanguageModeling
+from lmlab.training.parallel import save_weights
 from lmlab.training.preflight import build_model, open_source
+from lmlab.training.seeds import step_seed
 from lmlab.training.settings import Settings
 from lmlab.training.trainer import set_threads
 
 
 def train(run: Run) -> None:
     """Train what the run directory describes, from its last checkpoint if it has one, and leave the results there."""
+    if get_rank() == 0:
+        Heartbeat("starting").write(run)
     config = run.config
     validate(config)
     settings = Settings.of(config)
+    config, pieces = fitting(run, config)
     set_threads(config["trainer"]["threads"], config["trainer"]["devices"])
 
     source = open_source(config)
     torch.manual_seed(step_seed(settings.seed, -1, 0))  # the same first weights on every rank
     model = build_model(config, source)
     describe(run, model, source, config, settings)
+    if config["trainer"]["activation_checkpointing"]:
+        parallel.recompute(model)
     if config["trainer"]["compile"]:
         model.compile()
 
-    data = make_data(config, source)
+    data = make_data(config, source, [(row.get("to"), row["step"]) for row in events.done(run, "roll_back")])
     module = make_module(config, settings, source, model)
-    clock = callbacks.Clock()
-    watching = [clock, *build_callbacks(run, config, source)]
+    clock, memory = callbacks.Clock(), callbacks.PeakMemory()
+    watching = [
+        clock,
+        memory,
+        callbacks.Stopping(),
+        callbacks.Contract(run, settings.batch.context, config["trainer"]["compile"]),
+        callbacks.Heartbeats(run),
+        *build_callbacks(run, config, source),
+        callbacks.OutOfMemory(run, config, pieces),
+    ]
+    signals.check()
     checkpoint = resume(run)
     loggers = build_loggers(run, config)
     try:
+        signals.check()
         trainer = make_trainer(run, config, settings, watching, loggers)
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         if module.validated_step != module.global_step:
             trainer.validate(module, data, verbose=False)
-        finish(run, trainer, module, clock)
+        finish(run, config, trainer, module, clock, memory)
     except BaseException:
         close(loggers, {}, exit_code=1)
         raise
     close(loggers, run.manifest["metrics"], exit_code=0)
 
 
-def make_data(config: Config, source: Source) -> LanguageDataModule:
-    """The datamodule of a configuration."""
-    return LanguageDataModule(source, accumulate=config["trainer"]["accumulate"])
+def make_data(config: Config, source: Source, left_out: Sequence[tuple[int | None, int]] = ()) -> LanguageDataModule:
+    """The datamodule of a configuration, without the batches that a run has ``left_out``."""
+    return LanguageDataModule(source, config["trainer"]["accumulate"], left_out)
 
 
 def make_module(config: Config, settings: Settings, source: Source, model: LanguageModel) -> LanguageModeling:
@@ -86,6 +100,7 @@ def make_module(config: Config, settings: Settings, source: Source, model: Langu
         validation_metrics={
             split: LanguageModelMetrics(source.tokens_per_byte(split)) for split in source.scored_splits
         },
+        breakdown=Breakdown(settings.batch.context, source.training_counts()),
         log_every=settings.log_every,
         carry_state=settings.batch.carry_state,
     )
@@ -95,42 +110,52 @@ def make_module(config: Config, settings: Settings, source: Source, model: Langu
 def describe(run: Run, model: LanguageModel, source: Source, config: Config, settings: Settings) -> None:
     """Record sizes, data and device before training, and keep the tokenizer with the run."""
     if not run.tokenizer.exists():
-        write_whole_folder(run.tokenizer, source)
+
+        def save(temporary: Path) -> None:
+            temporary.mkdir()
+            source.tokenizer.save(temporary)
+
+        write_whole(run.tokenizer, save)
     manifest = run.manifest
     run.update(
         sizes=describe_sizes(model, settings.batch.context) | {"width": config["model"].get("width")},
         provenance=manifest["provenance"] | {"hardware": hardware()},
-        training={"steps": settings.steps, "compiled": config["trainer"]["compile"]},
+        training={
+            "steps": settings.steps,
+            "compiled": config["trainer"]["compile"],
+            "accumulate": config["trainer"]["accumulate"],
+        },
     )
 
 
-def write_whole_folder(folder: Path, source: Source) -> None:
-    """Save the tokenizer beside its place and move the complete folder there."""
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    temporary.mkdir(exist_ok=True)
-    source.tokenizer.save(temporary)
-    temporary.replace(folder)
-
-
 def resume(run: Run) -> Path | None:
-    """Return the checkpoint to go on from, with the rows after it removed; ``None`` for a fresh start.
+    """Return the state to go on from, a file or a folder, with the rows after it removed; ``None`` for a fresh start.
+
+    A damaged checkpoint is passed over with a warning, here and in the log. Every rank looks at the same files.
 
     Raises:
-        UserError: the checkpoint cannot be read.
+        UserError: all checkpoints are damaged.
     """
-    path = run.checkpoints / LAST
-    step = 0
-    if path.exists():
-        try:
-            step = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"]
-        except Exception as error:
-            raise UserError(
-                f"{path}: the checkpoint cannot be read, it is cut short or damaged; delete it to train this run anew"
-            ) from error
-    if get_rank() == 0:
+    first = get_rank() == 0
+    if first:
+        clear_leftovers(run.path)
+
+    def warn(line: str) -> None:
+        if first:
+            logging.getLogger("lmlab").warning(line)
+            print(line, file=sys.stderr)
+
+    found = checkpoints.newest_good(run.checkpoints, warn)
+    before = run.checkpoints / "last.ckpt"  # a checkpoint as earlier versions wrote it
+    if found is None and before.exists():
+        step = torch.load(before, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+        found = checkpoints.Good(step, step, before)
+    step, validated_step = (found.step, found.validated_step) if found else (0, 0)
+    if first:
         for rows in (run.metrics, run.samples):
-            drop_rows_after(rows, step)
-    return path if step else None
+            drop_rows_after(rows, step, validated_step)
+        events.settle(run, step)
+    return found and found.state
 
 
 def build_loggers(run: Run, config: Config) -> list[Any]:
@@ -167,25 +192,36 @@ def make_trainer(run: Run, config: Config, settings: Settings, watching: list[An
     return trainer
 
 
-@rank_zero_only
-def finish(run: Run, trainer: Trainer, module: LanguageModeling, clock: callbacks.Clock) -> None:
-    """Write the final weights, metrics and timings; the run is finished once its manifest says so."""
+def finish(
+    run: Run,
+    config: Config,
+    trainer: Trainer,
+    module: LanguageModeling,
+    clock: callbacks.Clock,
+    memory: callbacks.PeakMemory,
+) -> None:
+    """Write the final weights, metrics and what they took; the run is finished once its manifest says so.
+
+    Called on every rank: the weights may be in shards.
+    """
     module.weights_to("eval")
-    write_whole(run.weights, lambda path: save_model(module.model, str(path)))
+    save_weights(module.model, run.weights)
+    timings = accounting.timings(run, config, trainer, module, clock, memory)
+    generation = accounting.generation(config, trainer, module)
+    if not trainer.is_global_zero:
+        return
     metrics = {name: value for name, value in module.latest.items() if name.partition("/")[0] in module.scored_splits}
-    timings = {
-        "seconds": round(clock.seconds, 3),
-        "tokens": module.tokens_seen,
-        "tokens_per_second": round(module.tokens_seen / max(clock.seconds, 1e-9), 1),
-    }
-    if torch.cuda.is_available():
-        timings["peak_memory_bytes"] = torch.cuda.max_memory_allocated()
+    if module.breakdown is not None:
+        write_json(run.breakdown, module.breakdown)
     run.update(
         status="finished",
         metrics=metrics,
         timings=timings,
+        generation=generation,
         training=run.manifest["training"] | {"stopped_at": trainer.global_step},
     )
+    Heartbeat.remove(run)
+    stacks.clear(run)
 
 
 def close(loggers: list[Any], summary: dict[str, Any], exit_code: int) -> None:
@@ -193,42 +229,3 @@ def close(loggers: list[Any], summary: dict[str, Any], exit_code: int) -> None:
     for logger in loggers:
         if hasattr(logger, "finish"):
             logger.finish(summary, exit_code)
-
-
-def leave_process_group() -> None:
-    """End the communication with the other ranks while the interpreter is still whole.
-
-    Gloo's threads may hold tensors of the last operation; one that lets go of them while the interpreter is being taken
-    down aborts the process, and a run that is complete would count as failed.
-    """
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
-def main() -> None:
-    """Entry point of the process: records why it failed where the asking process finds it."""
-    sys.path.append(str(Path.cwd()))  # where a user's own modules lie; behind everything, so that they shadow nothing
-    end_with_parent()
-    run = Run(Path(sys.argv[1]))
-    logging.basicConfig(filename=run.log, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    logging.captureWarnings(True)
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).handlers.clear()  # to the run's log, not to the terminal
-        logging.getLogger(name).propagate = True
-    warnings.simplefilter("default")
-    try:
-        train(run)
-        leave_process_group()
-    except Exception as error:
-        logging.getLogger("lmlab").exception("the run failed")
-        if not run.error.exists():
-            lines = str(error).splitlines() or [""]
-            message = lines[0] if isinstance(error, UserError) else f"{type(error).__name__}: {lines[0]}"
-            kind = "UserError" if isinstance(error, UserError) else "Exception"
-            write_json(run.error, {"kind": kind, "message": message, "traceback": traceback.format_exc()})
-        logging.shutdown()
-        os._exit(1)  # at once: another rank may be waiting inside a collective operation
-
-
-if __name__ == "__main__":
-    main()

@@ -17,12 +17,20 @@ def test_rows_are_read_back_exactly(tmp_path):
 @pytest.mark.parametrize("step", [0, 2, 9])
 def test_rows_after_the_checkpoint_and_a_cut_line_go(tmp_path, step):
     path = tmp_path / "metrics.jsonl"
-    path.write_text("".join(json.dumps({"step": s, "x": 0.1}) + "\n" for s in range(1, 6)) + '{"step": 6, "x"')
-    drop_rows_after(path, step)
+    path.write_text("".join(json.dumps({"step": s, "train/x": 0.1}) + "\n" for s in range(1, 6)) + '{"step": 6, "x"')
+    drop_rows_after(path, step, validated_step=0)
     assert [row["step"] for row in read_jsonl(path)] == [s for s in range(1, 6) if s <= step]
     assert not path.read_text() or path.read_text().endswith("\n")
 
 
+def test_rows_of_a_validation_that_is_still_due_go(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    rows = [{"step": s, name: 0.1} for s in (2, 4) for name in ("train/loss", "validation/loss")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    drop_rows_after(path, step=4, validated_step=2)
+    assert read_jsonl(path) == rows[:3]
+
+
 def test_nothing_to_drop_is_fine(tmp_path):
-    drop_rows_after(tmp_path / "absent.jsonl", 3)
+    drop_rows_after(tmp_path / "absent.jsonl", 3, 3)
     assert not list(tmp_path.iterdir())

@@ -94,6 +94,9 @@ class TaskSource(Source):
     def tokens_per_byte(self, split: str) -> None:
         return None
 
+    def training_counts(self) -> None:
+        return None
+
     def _drawn(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         random = _generator(_SCORED, _SPLITS.index(split), self.length(split))
         return self.task.generate(random, self.sequences(split), self.length(split))

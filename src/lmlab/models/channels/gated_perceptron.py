@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from lmlab.errors import UserError
+from lmlab.models.split import Split
 
 
 class GatedPerceptron(nn.Module, ABC):
@@ -34,3 +35,8 @@ class GatedPerceptron(nn.Module, ABC):
     def forward(self, x_BTD: Tensor) -> Tensor:
         gate_BTI, value_BTI = self.up(x_BTD).chunk(2, -1)
         return self.down(self.activate(gate_BTI) * value_BTI)
+
+    def split(self) -> Split:
+        """Inner channels can be shared among processes."""
+        inner = self.down.in_features
+        return Split(inner, "the inner width of model.channel", {"up": [inner, inner]}, ["down"])

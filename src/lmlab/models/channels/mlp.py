@@ -5,6 +5,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from lmlab.errors import UserError
+from lmlab.models.split import Split
 
 
 class MLP(nn.Module):
@@ -30,3 +31,8 @@ class MLP(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.down(self.activation(self.up(x_BTD)))
+
+    def split(self) -> Split:
+        """Inner channels can be shared among processes."""
+        inner = self.down.in_features
+        return Split(inner, "the inner width of model.channel", {"up": [inner]}, ["down"])

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from lmlab.errors import UserError
+from lmlab.models.split import Split
 from lmlab.models.state import KeyValueCache
 
 
@@ -77,13 +78,15 @@ class Attention(nn.Module):
     def forward(
         self, x_BTD: Tensor, state: tuple[int, KeyValueCache] | None
     ) -> tuple[Tensor, tuple[int, KeyValueCache]]:
-        B, T, D = x_BTD.shape
+        B, T, _ = x_BTD.shape
         position, cache = (0, None) if state is None else state
-        sizes = [heads * self.head_width for heads in (self.heads, self.kv_heads, self.kv_heads)]
-        q_BTQ, k_BTK, v_BTK = self.projection_in(x_BTD).split(sizes, dim=-1)
-        q_BQTH = self.query_norm(q_BTQ.view(B, T, self.heads, self.head_width)).transpose(1, 2)
-        k_BKTH = self.key_norm(k_BTK.view(B, T, self.kv_heads, self.head_width)).transpose(1, 2)
-        v_BKTH = v_BTK.view(B, T, self.kv_heads, self.head_width).transpose(1, 2)
+        projected_BTP = self.projection_in(x_BTD)
+        sharing = self.projection_in.out_features // projected_BTP.shape[-1]  # processes, each with some of the heads
+        Q, K, H = self.heads // sharing, self.kv_heads // sharing, self.head_width
+        q_BTQ, k_BTK, v_BTK = projected_BTP.split([Q * H, K * H, K * H], dim=-1)
+        q_BQTH = self.query_norm(q_BTQ.view(B, T, Q, H)).transpose(1, 2)
+        k_BKTH = self.key_norm(k_BTK.view(B, T, K, H)).transpose(1, 2)
+        v_BKTH = v_BTK.view(B, T, K, H).transpose(1, 2)
         if self.rotary_base is not None:
             cos_TH, sin_TH = _rotation(position, T, self.head_width, self.rotary_base, q_BQTH.dtype, q_BQTH.device)
             q_BQTH, k_BKTH = _rotate(q_BQTH, cos_TH, sin_TH), _rotate(k_BKTH, cos_TH, sin_TH)
@@ -92,11 +95,19 @@ class Attention(nn.Module):
             v_BKTH = torch.cat([cache.values, v_BKTH], 2)
         in_blocks = self.window is not None and self.window < T
         y_BQTH = (self._attend_in_blocks if in_blocks else self._attend)(q_BQTH, k_BKTH, v_BKTH)
-        y_BTD = self.projection_out(y_BQTH.transpose(1, 2).reshape(B, T, D))
+        y_BTD = self.projection_out(y_BQTH.transpose(1, 2).reshape(B, T, Q * H))
         if self.window is not None and k_BKTH.shape[2] >= self.window:  # copies: a view would keep all of them alive
             first = k_BKTH.shape[2] - self.window + 1
             k_BKTH, v_BKTH = k_BKTH[:, :, first:].clone(), v_BKTH[:, :, first:].clone()
         return y_BTD, (position + T, KeyValueCache(k_BKTH, v_BKTH))
+
+    def split(self) -> Split | None:
+        """Heads can be shared among processes, but not the gains that all of them have in common."""
+        if isinstance(self.query_norm, nn.RMSNorm):
+            return None
+        option = "model.mixer.heads" if self.kv_heads == self.heads else "model.mixer.kv_heads"
+        blocks = [heads * self.head_width for heads in (self.heads, self.kv_heads, self.kv_heads)]
+        return Split(self.kv_heads, option, {"projection_in": blocks}, ["projection_out"], state=True)
 
     def _attend(self, q_BQTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor) -> Tensor:
         """Attend from the last T of S tokens, with scores of all T S pairs."""

@@ -1,9 +1,31 @@
-"""What happens beside training: checkpoints, samples, early stopping, progress, timing."""
+"""What happens beside training: checks, checkpoints, samples, early stopping, progress, accounts, faults, signals."""
 
+from lmlab.training.callbacks.bad_steps import BadSteps
 from lmlab.training.callbacks.checkpoint import Checkpoint
 from lmlab.training.callbacks.clock import Clock
+from lmlab.training.callbacks.contract import Contract
 from lmlab.training.callbacks.early_stopping import EarlyStopping
+from lmlab.training.callbacks.heartbeats import Heartbeats
+from lmlab.training.callbacks.out_of_memory import OutOfMemory
+from lmlab.training.callbacks.peak_memory import PeakMemory
 from lmlab.training.callbacks.progress import Progress
+from lmlab.training.callbacks.replicas import Replicas
 from lmlab.training.callbacks.samples import Samples
+from lmlab.training.callbacks.stopping import Stopping
+from lmlab.training.callbacks.watchdog import Watchdog
 
-__all__ = ["Checkpoint", "Clock", "EarlyStopping", "Progress", "Samples"]
+__all__ = [
+    "BadSteps",
+    "Checkpoint",
+    "Clock",
+    "Contract",
+    "EarlyStopping",
+    "Heartbeats",
+    "OutOfMemory",
+    "PeakMemory",
+    "Progress",
+    "Replicas",
+    "Samples",
+    "Stopping",
+    "Watchdog",
+]

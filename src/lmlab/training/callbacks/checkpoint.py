@@ -2,22 +2,28 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
-from pytorch_lightning.utilities import rank_zero_only
-from safetensors.torch import save_model
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.strategies import ModelParallelStrategy
 
 from lmlab.errors import UserError
-from lmlab.runs.files import write_whole
-from lmlab.runs.run import BEST, LAST
+from lmlab.runs import checkpoints
+from lmlab.runs.files import errors_name, remove
+from lmlab.runs.run import BEST
+from lmlab.training.fsdp import read_shards
+from lmlab.training.module import LanguageModeling
+from lmlab.training.parallel import save_weights
 
 
 class Checkpoint(pl.Callback):
-    """Keeps ``last.ckpt``, from which training goes on exactly, and ``best.safetensors``, the best weights so far.
+    """Keeps the states of the last two checkpoints, from which training goes on exactly, and ``best.safetensors``, the
+    best weights so far.
 
-    The last checkpoint is written between two steps: after the validation and every row that belong to the step before
-    it, so that a resumed run neither repeats nor loses one. Both files are replaced whole.
+    A checkpoint is written between two steps: after the validation and every row that belong to the step before it, so
+    that a resumed run neither repeats nor loses one. It is whole or absent, and so is the file.
 
     Args:
         every: optimizer steps between checkpoints; ``None``: after every validation.
@@ -31,6 +37,11 @@ class Checkpoint(pl.Callback):
         self.every = every
         self.best = math.inf
         self.saved_step = 0
+        """The step of the newest checkpoint, or of the one that the run went on from."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if not isinstance(trainer.strategy, ModelParallelStrategy):  # which saves in shards, in a way of its own
+            trainer.strategy.checkpoint_io = OneFile()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -45,35 +56,64 @@ class Checkpoint(pl.Callback):
         self.save(trainer)
 
     def save(self, trainer: pl.Trainer) -> None:
-        """Write ``last.ckpt`` now; called on every rank, at a moment when no step is under way."""
-        self.folder.mkdir(exist_ok=True)
-        self.saved_step = trainer.global_step
+        """Write a checkpoint now; called on every rank, at a moment when no step is under way.
+
+        Nothing happens if there is one of this step already.
+
+        Raises:
+            OSError: it cannot be written; the checkpoints before it are as they were.
+        """
+        step, previous = trainer.global_step, self.saved_step
+        if step == previous:
+            return
+        self.saved_step = step
         for logger in trainer.loggers:
             logger.save()
         checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
         _count_started_batch_as_not_begun(checkpoint)
-        if trainer.is_global_zero:
-            write_whole(
-                self.folder / LAST, lambda path: trainer.strategy.checkpoint_io.save_checkpoint(checkpoint, path)
-            )
-        trainer.strategy.barrier()
+        try:
+            if trainer.is_global_zero:
+                checkpoints.begin(self.folder, step)
+            trainer.strategy.barrier()
+            state = checkpoints.temporary(self.folder, step) / checkpoints.STATE
+            with errors_name(checkpoints.place(self.folder, step)):
+                trainer.strategy.save_checkpoint(checkpoint, state)
+            trainer.strategy.barrier()
+            if trainer.is_global_zero:
+                checkpoints.complete(self.folder, step, previous, checkpoint["validated_step"])
+            trainer.strategy.barrier()
+        except BaseException:
+            if trainer.is_global_zero:
+                remove(checkpoints.temporary(self.folder, step))  # it may be what has filled the disk
+            raise
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         loss = float(trainer.callback_metrics.get("validation/loss", math.nan))
         if loss < self.best:
             self.best = loss
-            self._save_best(pl_module.model)
-
-    @rank_zero_only
-    def _save_best(self, model: Any) -> None:
-        self.folder.mkdir(exist_ok=True)
-        write_whole(self.folder / BEST, lambda path: save_model(model, str(path)))
+            self.folder.mkdir(exist_ok=True)
+            save_weights(cast(LanguageModeling, pl_module).model, self.folder / BEST)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "saved_step": self.saved_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.saved_step = state_dict["best"], state_dict["saved_step"]
+
+
+class OneFile(TorchCheckpointIO):
+    """Writes straight into the checkpoint's folder, which is renamed as a whole.
+
+    Lightning's own way makes a copy of the state in memory and another in the system's temporary folder, where it stays
+    if the process is killed.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        with Path(path).open("wb") as file:
+            torch.save(checkpoint, file)
+
+    def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
+        return read_shards(path) if Path(path).is_dir() else super().load_checkpoint(path, *arguments, **options)
 
 
 def _count_started_batch_as_not_begun(checkpoint: dict[str, Any]) -> None:

@@ -1,56 +1,151 @@
-"""How long the training itself took, over all attempts, without start-up, validation and samples."""
+"""How long the training itself took, and its energy, over all attempts, without start-up, validation and samples."""
 
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytorch_lightning as pl
+import torch
 
+from lmlab.training import energy
 from lmlab.training.module import LanguageModeling
+
+SECONDS_BETWEEN_READINGS = 20.0
+"""A meter of energy may start again at 0 unless it is read so often."""
 
 
 class Clock(pl.Callback):
-    """Adds up seconds spent in training steps; goes on where a resumed run's checkpoint left it.
+    """Adds up seconds spent in training steps, and joules; goes on where a resumed run's checkpoint left them.
+
+    Seconds are those of rank 0, on whose device everything that it was given is done. Joules are those of the devices
+    that train, of all ranks together: of their GPUs (what processors take meanwhile is not counted), or, on CPUs, of
+    all packages of every machine, with whatever else these compute. They are left out where a device does not report
+    them, or did not in an earlier attempt.
 
     First in the list of callbacks: what others do at a validation, and at the end, is no part of it.
     """
 
     def __init__(self) -> None:
-        self._before = 0.0
-        self._since: float | None = None
+        self._seconds = Stretches(time.perf_counter)
+        self._joules: Stretches | None = None
+        self._joules_before: float | None = 0.0
+        self._read_at = 0.0
+        self.joules: float | None = None
+        """Joules of training of all ranks, all attempts together, when last asked for."""
 
     @property
     def seconds(self) -> float:
         """Seconds of training so far, all attempts together."""
-        return self._before + (0.0 if self._since is None else time.perf_counter() - self._since)
+        return self._seconds.total
 
-    def _pause(self) -> None:
-        self._before, self._since = self.seconds, None
-
-    def _go_on(self) -> None:
-        self._since = time.perf_counter()
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        found = energy.meter(pl_module.device, trainer.local_rank)
+        all_have_one = _over_ranks(trainer, pl_module, float(found is not None), "min")
+        if found is None or not all_have_one:
+            self._joules_before = self.joules = None
+        elif self._joules_before is not None:
+            self._joules = Stretches(found.read)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self._since is None:
-            self._go_on()
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._pause()
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._pause()
+        self._seconds.go_on()
+        if self._joules is not None:
+            self._joules.go_on()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         module = cast(LanguageModeling, pl_module)
-        if module.logs_at(trainer.global_step):
-            seconds = self.seconds
-            module.also = {"time/seconds": seconds, "time/tokens_per_second": module.tokens_seen / max(seconds, 1e-9)}
+        accumulated = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if accumulated and module.logs_at(trainer.global_step):
+            _wait_for(module.device)
+            self._note(trainer, module)
+            module.also = {"time/tokens_per_second": module.tokens_seen / max(self.seconds, 1e-9)}
+        elif self._joules is not None and time.perf_counter() - self._read_at > SECONDS_BETWEEN_READINGS:
+            self._read_at = time.perf_counter()
+            _ = self._joules.total
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._pause(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._pause(trainer, pl_module)
+
+    def _pause(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        _wait_for(pl_module.device)
+        self._seconds.pause()
+        if self._joules is not None:
+            self._joules.pause()
+        self._note(trainer, pl_module)
+
+    def _note(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Have the rows that come say how much it is by now; called on every rank."""
+        module = cast(LanguageModeling, pl_module)
+        module.times = {"time/seconds": self.seconds}
+        if self._joules is not None:
+            assert self._joules_before is not None
+            self._read_at = time.perf_counter()
+            own = self._joules.total
+            self.joules = self._joules_before + _over_ranks(trainer, pl_module, own, "sum")
+        if self.joules is not None:
+            module.times["time/joules"] = self.joules
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._before = state_dict["seconds"]
+        self._seconds.before = state_dict["seconds"]
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._note(trainer, pl_module)  # here and not in the state: every rank is asked
+        checkpoint["joules"] = self.joules
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._joules_before = self.joules = checkpoint.get("joules")  # earlier versions did not measure it
+
+
+class Stretches:
+    """By how much something that only grows has grown, in stretches of time.
+
+    Args:
+        read: returns how much it is now.
+    """
+
+    def __init__(self, read: Callable[[], float]) -> None:
+        self._read = read
+        self.before = 0.0
+        self._since: float | None = None
+
+    @property
+    def total(self) -> float:
+        """The growth in all stretches so far, that under way among them."""
+        return self.before + (0.0 if self._since is None else self._read() - self._since)
+
+    def go_on(self) -> None:
+        """Begin a stretch, if none is under way."""
+        if self._since is None:
+            self._since = self._read()
+
+    def pause(self) -> None:
+        """End the stretch under way, if there is one."""
+        self.before, self._since = self.total, None
+
+
+def _over_ranks(trainer: pl.Trainer, module: pl.LightningModule, value: float, reduction: str) -> float:
+    if trainer.world_size == 1:
+        return value
+    reduced = trainer.strategy.reduce(
+        torch.tensor(value, dtype=torch.float64, device=module.device), reduce_op=reduction
+    )
+    return float(cast(torch.Tensor, reduced))
+
+
+def _wait_for(device: torch.device) -> None:
+    """Let a device do all that it was given: a GPU's work goes on behind what Python has done."""
+    if device.type != "cpu":
+        torch.get_device_module(device).synchronize(device)

@@ -1,6 +1,7 @@
 """Ending a run whose validation loss no longer falls."""
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 
 from lmlab.errors import UserError
 
@@ -12,3 +13,8 @@ class EarlyStopping(pl.callbacks.EarlyStopping):
         if patience < 1:
             raise UserError(f"callbacks.early_stopping.patience={patience}: expected at least 1")
         super().__init__(monitor="validation/loss", mode="min", patience=patience, min_delta=min_delta)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Killed between its last checkpoint and its end, a run that had stopped would train on to the next validation.
+        if self.stopping_reason != EarlyStoppingReason.NOT_STOPPED:
+            trainer.should_stop = True

@@ -1,15 +1,14 @@
 """Text that the model writes as it learns."""
 
-import json
 from typing import cast
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_only
 
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.models.generation import Sampler, generate
+from lmlab.runs.files import append_row, flush
 from lmlab.runs.run import Run
 from lmlab.training.module import LanguageModeling
 
@@ -35,12 +34,14 @@ class Samples(pl.Callback):
         self.temperature = temperature
         Sampler(temperature)  # refuses a bad temperature now rather than at the first validation
 
-    @rank_zero_only
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module = cast(LanguageModeling, pl_module)
-        row = {"step": module.global_step, "tokens": module.tokens_seen, "text": self.sample(module)}
-        with self.run.samples.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        text = self.sample(module)  # on every rank: the weights may be in shards
+        if not trainer.is_global_zero:
+            return
+        row = {"step": module.global_step, "tokens": module.tokens_seen, "text": text}
+        append_row(self.run.samples, row)
+        flush(self.run.samples)
         for logger in trainer.loggers:
             if hasattr(logger, "log_sample"):
                 logger.log_sample(row)

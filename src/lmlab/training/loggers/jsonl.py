@@ -1,14 +1,13 @@
 """Every logged scalar, as a line of JSON in the run directory."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lmlab.runs.files import read_jsonl, write_text
+from lmlab.runs.files import append_row, flush, read_jsonl, write_text
 
 
 class JsonlLogger(Logger):
@@ -31,18 +30,26 @@ class JsonlLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
+        append_row(self.path, {"step": step, **metrics})
 
     @rank_zero_only
     def save(self) -> None:
         if self.path.exists():
-            with self.path.open("rb") as file:
-                os.fsync(file.fileno())
+            flush(self.path)
 
 
-def drop_rows_after(path: Path, step: int) -> None:
-    """Leave out the rows of steps that a resumed run will compute again, and a last row that was cut short."""
+def drop_rows_after(path: Path, step: int, validated_step: int) -> None:
+    """Leave out the rows that a resumed run will compute again, and a last row that was cut short.
+
+    Args:
+        step: the last step whose training is not repeated.
+        validated_step: the last step whose validation, with all that comes of it, is not repeated.
+    """
+
+    def is_of_training(row: dict[str, Any]) -> bool:
+        return any(name.startswith("train/") for name in row)
+
     if path.exists():
-        kept = [row for row in read_jsonl(path) if row["step"] <= step]
+        rows = read_jsonl(path)
+        kept = [row for row in rows if row["step"] <= (step if is_of_training(row) else validated_step)]
         write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))

@@ -1,34 +1,68 @@
 """Weights & Biases: online when the user is logged in, offline otherwise; one W&B run per run, kept across attempts."""
 
-import json
 import os
-import secrets
+import queue
 import sys
+import threading
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lmlab.runs.execution import get_rank
-from lmlab.runs.files import read_jsonl, write_json
+from lmlab.runs.elastic import get_rank
+from lmlab.runs.files import read_jsonl
 from lmlab.runs.run import Run
+from lmlab.runs.wandb import (
+    Row,
+    WandbRecord,
+    WandbRun,
+    logged_in,
+    recorded_rows,
+    remove_earlier_attempts,
+    silence,
+)
+from lmlab.runs.wandb_artifacts import Extras, Kind
+
+SYNC = "lmlab wandb sync sends what is missing"
 
 
 class WandbRunLogger(Logger):
-    """Sends metrics, samples, config and summary to one W&B run.
+    """Sends metrics, samples, config and summary to one W&B run, from a thread of its own.
 
-    The W&B run's id and the last step sent lie in ``wandb.json`` of the run directory. A resumed attempt continues the
-    same W&B run and sends nothing twice: rows that it computes again are, step for step, the ones already sent.
+    Whatever wandb waits for or raises there, training neither waits nor fails: the rows are in the run directory, and
+    ``wandb.json`` says whether the server has them all. Rows that a resumed attempt computes again are not sent again;
+    they are, step for step, the ones already sent.
+
+    Args:
+        mode: ``None``: online if credentials are found.
     """
 
-    def __init__(self, run: Run, wandb_run: Any) -> None:
+    def __init__(
+        self,
+        run: Run,
+        mode: str | None,
+        project: str,
+        entity: str | None,
+        extras: Extras,
+        init_timeout: float,
+        finish_timeout: float,
+    ) -> None:
         super().__init__()
         self.run = run
-        self.wandb_run = wandb_run
-        self._file = run.path / "wandb.json"
-        sent = json.loads(self._file.read_text())["sent_step"] if self._file.exists() else -1
-        self._already_sent: int = sent
-        self._sent: int = sent
+        self.mode = mode
+        self.extras = extras
+        self.timeouts = {"init_timeout": init_timeout, "finish_timeout": finish_timeout}
+        self.record = WandbRecord(run)
+        self.record.begin(run, project, entity)
+        remove_earlier_attempts(run)
+        self._row: Row = {}
+        self._rows: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
+        self._end: tuple[dict[str, Any], int] = ({}, 1)
+        self._before = recorded_rows(run)  # up to the checkpoint that this attempt goes on from, and so whole
+        self._said = False
+        self._thread = threading.Thread(target=self._work, daemon=True, name="wandb")
+        self._thread.start()
 
     @property
     def name(self) -> str:
@@ -36,39 +70,73 @@ class WandbRunLogger(Logger):
 
     @property
     def version(self) -> str:
-        return str(self.wandb_run.id)
+        return str(self.record.fields["id"])
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing to do: the whole configuration was given to ``wandb.init``."""
+        """Nothing to do: the whole configuration is given to ``wandb.init``."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         assert step is not None
-        if step > self._already_sent:
-            self.wandb_run.log({**metrics, "step": step}, step=step)
-            self._sent = step
+        self._at(step).update(metrics)
 
     @rank_zero_only
-    def log_sample(self, row: dict[str, Any]) -> None:
-        """Show a sample; a W&B table cannot grow, so the newest one holds all samples so far."""
-        import wandb
+    def log_sample(self, row: Row) -> None:
+        """Show a sample, with all before it."""
+        self._at(row["step"]).update(tokens=row["tokens"], samples=read_jsonl(self.run.samples))
 
-        if row["step"] > self._already_sent:
-            rows = [[old["step"], old["tokens"], old["text"]] for old in read_jsonl(self.run.samples)]
-            table = wandb.Table(columns=["step", "tokens", "text"], data=rows)
-            self.wandb_run.log({"samples": table}, step=row["step"])
-
-    @rank_zero_only
-    def save(self) -> None:
-        # Every attempt of an offline run has a folder of its own.
-        place = {"url": self.wandb_run.url} if self.wandb_run.url else {}
-        write_json(self._file, {"id": self.wandb_run.id, "sent_step": self._sent, **place})
+    def _at(self, step: int) -> Row:
+        """The row of ``step``; the one before it is whole now."""
+        if self._row and self._row["step"] != step:
+            self._rows.put(self._row)
+            self._row = {}
+        self._row["step"] = step
+        return self._row
 
     def finish(self, summary: dict[str, Any], exit_code: int) -> None:
-        """Close the W&B run with the final metrics, as finished (0) or failed."""
-        self.wandb_run.summary.update(summary)
-        self.wandb_run.finish(exit_code=exit_code)
-        self.save()
+        """Close the W&B run with the final metrics, as finished (0) or failed, in a bounded time."""
+        if self._row and exit_code == 0:
+            self._rows.put(self._row)
+        self._end = (summary, exit_code)
+        self._rows.put(None)
+        self._thread.join(sum(self.timeouts.values()))
+        if self._thread.is_alive():
+            self._say("W&B does not take what it is sent", "no answer in time")
+
+    def _work(self) -> None:
+        try:
+            opened = self._open()
+            for row in self._before:
+                opened.send(row)
+            while (next_row := self._rows.get()) is not None:
+                opened.send(next_row)
+            opened.close(*self._end)
+            for kind in opened.left_out:
+                print(f"W&B was not given {kind}: not here as the run had it.", file=sys.stderr)
+        except Exception as error:
+            self._say("W&B did not take everything", error)
+
+    def _open(self) -> WandbRun:
+        import wandb
+
+        silence()
+        mode = self.mode or ("online" if logged_in() else "offline")
+        start = lambda mode: WandbRun(self.run, self.record, mode, self.run.path, self.extras, **self.timeouts)  # noqa: E731
+        if mode == "online":
+            try:
+                return start("online")
+            except Exception as error:
+                self._say("W&B cannot be reached, this run is logged offline", error)
+                wandb.teardown()
+                silence()
+        return start("offline")
+
+    def _say(self, what: str, why: Any) -> None:
+        """Announce that W&B lacks something: once, whatever else goes wrong."""
+        if not self._said:
+            self._said = True
+            reason = (str(why).splitlines() or [type(why).__name__])[0]
+            print(f"{what} ({reason}); {SYNC}.", file=sys.stderr)
 
 
 def wandb_logger(
@@ -76,56 +144,28 @@ def wandb_logger(
     project: str = "lmlab",
     entity: str | None = None,
     group: str | None = None,
+    notes: str | None = None,
+    code: bool = False,
+    artifacts: Sequence[Kind] = (),
     mode: Literal["auto", "online", "offline"] = "auto",
     init_timeout: float = 20.0,
+    finish_timeout: float = 30.0,
 ) -> Logger | None:
     """Start (or continue) the W&B run of ``run`` and return its logger; ``None`` on all ranks but the first.
 
     Args:
         group: groups runs in the W&B pages; ``None``: the sweep that the run is part of.
+        notes: what a reader of the W&B page should know; ``None`` leaves what is written there.
+        code: send lmlab's sources, its configurations and the user's own modules that the run names.
+        artifacts: what to send of a run that has finished: ``weights`` (with the configuration and the tokenizer),
+            ``samples``.
         mode: ``auto`` is online if credentials are found (``WANDB_API_KEY`` or ``wandb login``), else offline; the
             environment variable ``WANDB_MODE`` goes before it.
-        init_timeout: seconds to wait for the server before going on offline.
+        init_timeout: seconds to wait for the server before going on offline; training goes on meanwhile.
+        finish_timeout: seconds that a run whose training has ended waits for what is not delivered yet.
     """
-    if get_rank() != 0:
+    chosen = os.environ.get("WANDB_MODE") or (None if mode == "auto" else mode)
+    if get_rank() != 0 or chosen == "disabled":
         return None
-    import wandb
-
-    manifest, config = run.manifest, run.config
-    os.environ["WANDB_SILENT"] = "true"
-    chosen: Any = os.environ.get("WANDB_MODE") or (mode if mode != "auto" else "online" if _logged_in() else "offline")
-    kept = run.path / "wandb.json"
-    arguments: dict[str, Any] = {
-        "project": project,
-        "entity": entity,
-        # Not the run's own id: a colleague's run of the same configuration is another W&B run.
-        "id": json.loads(kept.read_text())["id"] if kept.exists() else f"{manifest['id']}-{secrets.token_hex(3)}",
-        "name": run.path.name,
-        "group": group or manifest.get("sweep"),
-        "job_type": "train",
-        "tags": manifest["tags"] or None,
-        "config": {**config, "provenance": manifest["provenance"], "data_fingerprint": manifest["data"]["fingerprint"]},
-        "dir": str(run.path),
-        "resume": "allow" if chosen == "online" and kept.exists() else None,
-    }
-    settings = wandb.Settings(init_timeout=init_timeout, console="off", x_disable_stats=chosen != "online")
-    try:
-        wandb_run = wandb.init(**arguments, mode=chosen, settings=settings)
-    except (wandb.errors.CommError, wandb.errors.UsageError, TimeoutError):
-        wandb.teardown()
-        print("W&B cannot be reached; this run is logged offline.", file=sys.stderr)
-        wandb_run = wandb.init(**{**arguments, "resume": None}, mode="offline", settings=settings)
-    wandb_run.define_metric("tokens")
-    wandb_run.define_metric("step")
-    for names in ("train/*", "validation/*", "time/*"):
-        wandb_run.define_metric(names, step_metric="tokens")
-    logger = WandbRunLogger(run, wandb_run)
-    logger.save()  # an attempt that is killed before its first checkpoint leaves its id behind too
-    return logger
-
-
-def _logged_in() -> bool:
-    """Whether credentials exist, without asking the user or the network anything."""
-    import wandb
-
-    return wandb.login(prompt=False, verify=False)
+    extras = Extras(group, notes, code, artifacts)
+    return WandbRunLogger(run, chosen, project, entity, extras, init_timeout, finish_timeout)

@@ -17,9 +17,16 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
-def fused(model: nn.Module) -> bool:
-    """Whether torch updates the parameters of ``model`` in one fused kernel on their device."""
-    return all(parameter.device.type in ("cpu", "cuda") for parameter in model.parameters())
+def fused(model: nn.Module, shards: bool = True) -> bool:
+    """Whether torch updates the parameters of ``model`` in one fused kernel on their device.
+
+    Args:
+        shards: whether the kernel can work on shards; those of several groups of processes are no work for one kernel.
+    """
+    parameters = list(model.parameters())
+    meshes = {getattr(parameter, "device_mesh", None) for parameter in parameters}
+    fits = len(meshes) == 1 and (shards or meshes == {None})
+    return fits and all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
 
 
 def check(**options: float) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, Replicate
 from torch.optim.adamw import adamw as adamw_update
 
 from lmlab.errors import UserError
@@ -113,17 +114,22 @@ class Muon(torch.optim.Optimizer):
 
     def _muon(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         by_shape: dict[tuple[Any, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        gathered: list[tuple[DTensor, Tensor]] = []
         for parameter in parameters:
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
             rows = self.row_blocks.get(parameter, [parameter.shape[0]])
-            directions = self._nesterov(parameter, group["momentum"]).split(rows)
-            for block, direction in zip(parameter.split(rows), directions, strict=True):
-                by_shape[(*sorted(block.shape), block.dtype, block.device)].append((_wide(block), _wide(direction)))
+            whole, direction = _whole(parameter), _whole(self._nesterov(parameter, group["momentum"]))
+            for block, part in zip(whole.split(rows), direction.split(rows), strict=True):
+                by_shape[(*sorted(block.shape), block.dtype, block.device)].append((_wide(block), _wide(part)))
+            if isinstance(parameter, DTensor):
+                gathered.append((parameter, whole))
         for pairs in by_shape.values():
             updates_NRC = orthogonalise(torch.stack([direction for _, direction in pairs]), group["iterations"])
             scale = 0.2 * math.sqrt(updates_NRC.shape[2])
             for (block_RC, _), update_RC in zip(pairs, updates_NRC, strict=True):
                 block_RC.add_(update_RC, alpha=-group["lr"] * scale)
+        for parameter, whole in gathered:
+            parameter.copy_(_shards_of(whole, parameter))
 
     def _nesterov(self, parameter: Tensor, momentum: float) -> Tensor:
         assert parameter.grad is not None
@@ -184,3 +190,14 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 def _wide(matrix: Tensor) -> Tensor:
     """The matrix, or its transpose where it has more rows than columns."""
     return matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """The tensor, gathered from all processes that hold a shard of it: a direction follows from a whole matrix."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _shards_of(whole: Tensor, like: DTensor) -> DTensor:
+    """This process's shard of ``whole``, which all of them have."""
+    everywhere = [Replicate()] * like.device_mesh.ndim
+    return DTensor.from_local(whole, like.device_mesh, everywhere).redistribute(placements=like.placements)

@@ -56,12 +56,16 @@ class NTASGD(torch.optim.SGD):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Take a step of SGD, and its end into the mean; return what ``closure`` returns."""
+        loss = None
+        if closure is not None:  # first: whoever gives it may find that there is no step to take, and raise
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             if group["triggered"] and not group["averaged"]:
                 group["averaged"] = 1
                 for parameter in group["params"]:
                     self.state[parameter]["average"] = parameter.clone()
-        loss = super().step(closure)
+        super().step()
         for group in self.param_groups:
             if group["averaged"]:
                 group["averaged"] += 1

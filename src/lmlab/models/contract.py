@@ -1,0 +1,93 @@
+"""Whether a model keeps its contract, tried with a few tokens: no look ahead, and step by step as at once.
+
+Dimension legend: T positions, V vocabulary.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lmlab.models.language_model import LanguageModel
+
+TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.3}
+"""How far values that are the same on paper may be apart, by the type of the weights; hidden vectors and logits are of
+the order of 1."""
+
+LENGTH = 16
+"""Tokens of the sequence that is read."""
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What a model was found to do.
+
+    Attributes:
+        causal: no hidden vector changes with tokens after its own.
+        stepwise: largest difference of log-probabilities between reading one by one with carried state and at once;
+            ``None``: one of them is no number.
+        stepwise_agrees: it is within the tolerance.
+        tolerance: how much counts as none.
+        dtype: of the weights.
+    """
+
+    causal: bool
+    stepwise: float | None
+    stepwise_agrees: bool
+    tolerance: float
+    dtype: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@torch.no_grad()
+def check(model: LanguageModel, context: int) -> Checks:
+    """Try a model, with whatever weights it has; its mode and every random draw are left as they were.
+
+    Args:
+        context: longest sequence that it is trained on.
+    """
+    weight = next(model.parameters())
+    was_training = model.training
+    model.eval()
+    tokens_TT = variations(min(LENGTH, context), model.head.vocabulary).to(weight.device)
+    hidden_TTD, _ = model(tokens_TT, None)
+    at_once_TV = model.head.log_probs(hidden_TTD[0]).double()
+    state, steps = None, []
+    for token_11 in tokens_TT[:1].split(1, 1):
+        hidden_11D, state = model(token_11, state)
+        steps.append(model.head.log_probs(hidden_11D[0]).double())
+    model.train(was_training)
+    tolerance = TOLERANCE[weight.dtype]
+    ahead = look_ahead(hidden_TTD)
+    stepwise = float((torch.cat(steps) - at_once_TV).abs().max())
+    return Checks(
+        causal=ahead <= tolerance * max(1.0, float(hidden_TTD.abs().max())),
+        stepwise=stepwise if stepwise < float("inf") else None,
+        stepwise_agrees=stepwise <= tolerance,
+        tolerance=tolerance,
+        dtype=str(weight.dtype).removeprefix("torch."),
+    )
+
+
+def variations(length: int, vocabulary: int) -> Tensor:
+    """Return a random sequence [T, T], and below it those that differ from it in every token from the t-th on.
+
+    Row 0 is the sequence itself; row t has other tokens at t and after, for t from 1 to T - 1.
+    """
+    draw = torch.Generator(device="cpu").manual_seed(0)
+    tokens_1T = torch.randint(vocabulary, (1, length), generator=draw, device="cpu")
+    shift_1T = torch.randint(1, max(2, vocabulary), (1, length), generator=draw, device="cpu")
+    changed_TT = torch.ones(length, length, dtype=torch.bool, device="cpu").triu()
+    changed_TT[0] = False
+    return torch.where(changed_TT, (tokens_1T + shift_1T) % vocabulary, tokens_1T)
+
+
+def look_ahead(hidden_TTD: Tensor) -> float:
+    """Return by how much hidden vectors of :func:`variations` differ before the first token that does."""
+    unchanged_TT = torch.ones(hidden_TTD.shape[:2], dtype=torch.bool, device=hidden_TTD.device).tril(-1)
+    difference_TT = (hidden_TTD - hidden_TTD[:1]).abs().amax(2)
+    found = difference_TT[unchanged_TT]
+    return float(found.max()) if len(found) else 0.0

@@ -1,0 +1,74 @@
+"""Where a model's loss comes from: which positions of the context, and how frequent tokens; and its calibration.
+
+Dimension legend: N tokens, V vocabulary.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+POSITIONS = 32
+"""Bins of positions: 0, 1, 2 to 3, 4 to 7, ..."""
+DECADES = 16
+"""Bins of counts: 0, 1 to 9, 10 to 99, ..."""
+
+
+class Breakdown(Metric):
+    """Loss in bins of a token's position in its context and of how often it occurs in the training split.
+
+    Sums in float64, as those of :class:`lmlab.training.metrics.LanguageModelMetrics`: neither batches nor ranks change
+    the result but for the rounding of a sum's order.
+
+    Args:
+        context: positions that there are.
+        counts: [V], how often each type of the vocabulary is trained on; ``None`` for what is no text.
+    """
+
+    full_state_update = False
+    by_position: Tensor
+    by_frequency: Tensor
+
+    def __init__(self, context: int, counts: np.ndarray | None) -> None:
+        super().__init__()
+        self.context = context
+        self._edges = 2 ** torch.arange(POSITIONS - 1, device="cpu")
+        # No buffer: ranks would send it to each other at every step.
+        self._decade_V: Tensor | None = None
+        if counts is not None:
+            edges = 10 ** np.arange(DECADES - 1, dtype=np.int64)
+            self._decade_V = torch.from_numpy(np.searchsorted(edges, counts, side="right"))
+        for name, bins in (("by_position", POSITIONS), ("by_frequency", DECADES)):
+            self.add_state(name, torch.zeros(2, bins, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def set_dtype(self, dst_type: torch.dtype | str) -> Metric:
+        """Stay in float64 whatever precision the module around this metric is moved to."""
+        return self
+
+    def update(self, nats_N: Tensor, positions_N: Tensor, targets_N: Tensor) -> None:
+        """Add tokens, each given by its loss in nats, its position (0 is predicted from one token), and its type."""
+        both = torch.stack([nats_N.double(), torch.ones_like(nats_N, dtype=torch.float64)])
+        self._edges = self._edges.to(positions_N.device)
+        self.by_position.index_add_(1, torch.bucketize(positions_N, self._edges, right=True), both)
+        if self._decade_V is not None:
+            self._decade_V = self._decade_V.to(targets_N.device)
+            self.by_frequency.index_add_(1, self._decade_V[targets_N], both)
+
+    def compute(self) -> dict[str, list[dict[str, Any]]]:
+        """Return, by ``position`` and ``frequency``, the bins that hold tokens: ``from``, ``to`` (not included),
+        ``tokens`` and their mean ``loss`` in nats."""
+        found = {"position": _bins(self.by_position, 2), "frequency": _bins(self.by_frequency, 10)}
+        for row in found["position"]:
+            row["to"] = min(row["to"], self.context)
+        return found
+
+
+def _bins(sums: Tensor, base: int) -> list[dict[str, Any]]:
+    edges = [0, *(base**power for power in range(sums.shape[1]))]
+    return [
+        {"from": edges[number], "to": edges[number + 1], "tokens": int(tokens), "loss": nats / tokens}
+        for number, (nats, tokens) in enumerate(sums.T.tolist())
+        if tokens
+    ]

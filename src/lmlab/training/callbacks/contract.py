@@ -1,0 +1,69 @@
+"""Whether the network of a run keeps its contract, found out before its first step."""
+
+import logging
+import sys
+from typing import Any, cast
+
+import pytorch_lightning as pl
+
+from lmlab.models import contract
+from lmlab.models.contract import Checks
+from lmlab.runs.run import Run
+from lmlab.training import parallel
+from lmlab.training.eager import eager
+from lmlab.training.memory import is_out_of_memory
+from lmlab.training.module import LanguageModeling
+
+
+class Contract(pl.Callback):
+    """Tries the network with its first weights, where and as it is trained, and records what it does as ``checks``.
+
+    A network that breaks the contract is trained all the same, with a warning: what it scores means little.
+
+    Args:
+        context: tokens in a sequence of training.
+        compiled: the network is compiled for training; it is tried as it is without.
+    """
+
+    def __init__(self, run: Run, context: int, compiled: bool) -> None:
+        self.run = run
+        self.context = context
+        self.compiled = compiled
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.global_step > 0:
+            return
+        model = cast(LanguageModeling, pl_module).model
+        problem = ""
+        found: dict[str, Any]
+        try:
+            with eager(self.compiled):
+                checks = contract.check(model, self.context)  # on every rank: the weights may be in shards
+            found, problem = checks.as_dict(), describe(checks)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            problem = f"a few tokens cannot be read, one by one or at once ({type(error).__name__}: {error})"
+            found = {"causal": False, "stepwise": None, "stepwise_agrees": False}
+        parallel.reshard(model)
+        if not trainer.is_global_zero:
+            return
+        self.run.update(checks=found)
+        if problem:
+            text = f"{self.run.path.name}: {problem}; its results are not to be compared with others"
+            logging.getLogger("lmlab").warning(text)
+            print(f"WARNING: {text}", file=sys.stderr)
+
+
+def describe(checks: Checks) -> str:
+    """Say what is wrong; nothing if nothing is."""
+    wrong = []
+    if not checks.causal:
+        wrong.append("positions of this network see tokens after their own")
+    if not checks.stepwise_agrees:
+        apart = "numbers that are none" if checks.stepwise is None else f"logits {checks.stepwise:.2g} apart"
+        wrong.append(
+            f"reading one by one is not reading at once ({apart}, {checks.tolerance:g} would be rounding in "
+            f"{checks.dtype})"
+        )
+    return " and ".join(wrong)

@@ -1,0 +1,70 @@
+"""Signs of life for whoever watches a run from outside."""
+
+import time
+from typing import Any, cast
+
+import pytorch_lightning as pl
+
+from lmlab.runs.heartbeat import Heartbeat, Phase
+from lmlab.runs.run import Run
+from lmlab.training.module import LanguageModeling
+
+SECONDS_BETWEEN_BEATS = 1.0
+
+
+class Heartbeats(pl.Callback):
+    """Writes the run's :class:`lmlab.runs.heartbeat.Heartbeat` on rank 0, at most once a second."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._written = -SECONDS_BETWEEN_BEATS
+        self._start = (0, 0.0)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start = (trainer.global_step, time.perf_counter())
+        self.write(trainer, pl_module, "training")
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.write(trainer, pl_module, "training")
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.write(trainer, pl_module, "validating")
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self.write(trainer, pl_module, "validating")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._written = -SECONDS_BETWEEN_BEATS
+        self.write(trainer, pl_module, "finishing")
+
+    def write(self, trainer: pl.Trainer, pl_module: pl.LightningModule, phase: Phase) -> None:
+        """Write a heartbeat, unless the last one is younger than a second."""
+        moment = time.perf_counter()
+        if not trainer.is_global_zero or moment - self._written < SECONDS_BETWEEN_BEATS:
+            return
+        self._written = moment
+        module = cast(LanguageModeling, pl_module)
+        first_step, started = self._start
+        steps_per_second = (trainer.global_step - first_step) / max(moment - started, 1e-9)
+        Heartbeat(
+            phase,
+            step=trainer.global_step,
+            steps=module.total_steps,
+            tokens_per_second=round(steps_per_second * module.tokens_per_step, 1) if steps_per_second else None,
+            train_loss=module.latest.get("train/loss"),
+            validation_loss=module.latest.get("validation/loss"),
+            validation_bits_per_byte=module.latest.get("validation/bits_per_byte"),
+            seconds_left=round((module.total_steps - trainer.global_step) / steps_per_second, 1)
+            if steps_per_second
+            else None,
+        ).write(self.run)

@@ -1,0 +1,98 @@
+"""Micro-batches that do not fit into memory."""
+
+import logging
+import sys
+from typing import Literal, cast
+
+import pytorch_lightning as pl
+
+from lmlab.config import Config
+from lmlab.errors import CannotGoOn, Restart
+from lmlab.runs import events
+from lmlab.runs.run import Run
+from lmlab.training.memory import is_out_of_memory
+from lmlab.training.module import LanguageModeling
+from lmlab.training.trainer import shares
+
+
+class OutOfMemory(pl.Callback):
+    """When a micro-batch does not fit, has the run go on from its last checkpoint with smaller ones; same steps.
+
+    Recorded is how many sequences were too many, as a row of ``events.jsonl``: see :func:`fitting`. The run goes on in
+    new processes, so that nothing of what was in memory stays, and no other rank waits for the one that failed.
+
+    Args:
+        run: whose configuration is ``config``, with the micro-batches that are in use.
+        pieces: parts in which a batch is scored in a validation.
+    """
+
+    def __init__(self, run: Run, config: Config, pieces: int) -> None:
+        self.run = run
+        self.batch = config["batch"]
+        self.action: Literal["halve", "fail"] = config["trainer"]["out_of_memory"]
+        self.rows = _rows(config)
+        self.pieces = pieces
+        self._began = False
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        cast(LanguageModeling, pl_module).validation_pieces = self.pieces
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._began = True
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._began = True
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Record and announce what did not fit. Raises ``Restart``, or ``CannotGoOn`` where nothing is to be done."""
+        if not is_out_of_memory(exception):
+            return
+        if not self._began:
+            raise CannotGoOn("the network alone does not fit into memory") from exception
+        step = trainer.global_step + 1
+        validating = trainer.validating
+        rows = -(-self.batch["size"] // self.pieces) if validating else self.rows
+        where = "validating" if validating else "training"
+        text = f"step {step}: {where} on {rows} sequences of {self.batch['context']} tokens does not fit into memory"
+        if self.action == "fail":
+            raise CannotGoOn(f"{text} (trainer.out_of_memory=halve would take fewer at a time)") from exception
+        if rows == 1:
+            raise CannotGoOn(f"{text}, and there are no smaller micro-batches") from exception
+        if self.batch["carry_state"] and not validating:
+            raise CannotGoOn(
+                f"{text}, and batch.carry_state=true allows no micro-batches (choose a smaller batch.size or "
+                "batch.context, or more trainer.devices)"
+            ) from exception
+        text += "; it goes on from the last checkpoint with at most half as many at a time"
+        if not any(row["where"] == where and row["rows"] == rows for row in events.done(self.run, "halve")):
+            events.record(self.run, step, "out_of_memory", "halve", where=where, rows=rows)
+            logging.getLogger("lmlab").warning(text)
+            print(f"{self.run.path.name}: {text}", file=sys.stderr)
+        raise Restart(text) from exception
+
+
+def fitting(run: Run, config: Config) -> tuple[Config, int]:
+    """Return ``config`` with micro-batches that are small enough as far as is known, and the parts of a validation.
+
+    A micro-batch has at most half as many sequences as the smallest that did not fit; how many micro-batches that
+    makes depends on how many devices there are now.
+    """
+    if config["trainer"]["out_of_memory"] == "fail":
+        return config, 1
+    too_many = {
+        where: min((row["rows"] for row in events.done(run, "halve") if row["where"] == where), default=None)
+        for where in ("training", "validating")
+    }
+    size, trainer = config["batch"]["size"], config["trainer"]
+    accumulate, pieces = trainer["accumulate"], 1
+    if (limit := too_many["training"]) is not None:
+        share = size // shares(trainer)
+        while share % accumulate or share // accumulate > limit // 2:
+            accumulate += 1
+    if (limit := too_many["validating"]) is not None:
+        pieces = -(-size // (limit // 2))
+    return config | {"trainer": trainer | {"accumulate": accumulate}}, pieces
+
+
+def _rows(config: Config) -> int:
+    return int(config["batch"]["size"] // (shares(config["trainer"]) * config["trainer"]["accumulate"]))

@@ -1,0 +1,93 @@
+"""Ending a rank that hangs, with the stacks of all its threads left behind."""
+
+import faulthandler
+import signal
+import time
+from typing import IO, Any
+
+import pytorch_lightning as pl
+
+from lmlab.errors import UserError
+from lmlab.runs import stacks
+from lmlab.runs.run import Run
+
+SECONDS_TO_DUMP = 5.0
+"""Seconds from writing the stacks to the end of the process: the launcher ends all ranks once the first one is gone."""
+FIRST = 4
+"""How many times longer the first batch of training and of a validation may take: networks are compiled there."""
+
+
+class Watchdog(pl.Callback):
+    """Ends a rank on which no batch ended for ``seconds``, in training, validation or what happens beside them.
+
+    The rank first writes where all of its threads are to ``stacks/rank-<rank>.txt`` in the run directory
+    (:func:`lmlab.runs.stacks.hung` reads them), then dies of SIGALRM. Ranks that wait for one that hangs time out with
+    it and leave their stacks too. Neither needs Python to go on running: a thread of ``faulthandler`` that does without
+    the interpreter's lock writes, a timer of the kernel kills.
+
+    Args:
+        seconds: seconds without progress that are too many.
+        run: supplied by the run.
+    """
+
+    def __init__(self, run: Run, seconds: float = 900) -> None:
+        if not seconds > 0:
+            raise UserError(
+                f"callbacks.watchdog.seconds={seconds}: expected more than 0 (callbacks.watchdog=null: none)"
+            )
+        self.run = run
+        self.seconds = seconds
+        self._file: IO[str] | None = None
+        self._allowed = 0.0
+        self._armed_at = 0.0
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self._file is None:
+            self._file = stacks.open_for(self.run, trainer.global_rank)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        self._arm(FIRST * self.seconds)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._arm(FIRST * self.seconds)
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._arm(self.seconds)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._arm(self.seconds)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._disarm()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._disarm()
+
+    def _arm(self, seconds: float) -> None:
+        """Set the time at which this rank counts as hanging to ``seconds`` from now."""
+        now = time.monotonic()
+        # Setting it costs a thread, so not after every batch.
+        if self._allowed == seconds and now - self._armed_at < min(1.0, seconds / 10):
+            return
+        assert self._file is not None
+        self._allowed, self._armed_at = seconds, now
+        faulthandler.dump_traceback_later(seconds, file=self._file)
+        stacks.drop(self._file)
+        signal.setitimer(signal.ITIMER_REAL, seconds + SECONDS_TO_DUMP)
+
+    def _disarm(self) -> None:
+        if self._file is None:
+            return
+        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        stacks.close(self._file)
+        self._file, self._allowed = None, 0.0

@@ -1,0 +1,132 @@
+"""What a plan knows of a device: memory, speeds and price. Options in ``conf/device/``, with the source of each."""
+
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from lmlab.config import CONF
+from lmlab.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device of a plan.
+
+    Args:
+        name: as its maker calls it.
+        memory: GiB.
+        half: peak TFLOPS of dense matrix products in bfloat16 or float16.
+        single: peak TFLOPS of matrix products in float32.
+        bandwidth: of its memory, GB/s.
+        link: to the other devices of its node, GB/s in each direction.
+        efficiency: share of the peak that training reaches (model FLOPs utilisation, Chowdhery et al. 2022, section
+            4.1).
+        price: US dollars an hour; ``None``: not known.
+        bfloat16: its matrix units take bfloat16.
+        reserved: GiB that the driver, the library of collectives and workspaces take.
+        reported: what torch calls it, a regular expression of the whole name; ``None``: it is not recognised.
+
+    Raises:
+        UserError: a number that is not above 0, or an efficiency above 1.
+    """
+
+    name: str
+    memory: float
+    half: float
+    single: float
+    bandwidth: float
+    link: float
+    efficiency: float
+    price: float | None = None
+    bfloat16: bool = True
+    reserved: float = 2.0
+    reported: str | None = None
+
+    def __post_init__(self) -> None:
+        for option in ("memory", "half", "single", "bandwidth", "link"):
+            value = getattr(self, option)
+            if not value > 0:
+                raise UserError(f"device.{option}={value}: expected a number above 0")
+        check_efficiency(self.efficiency, "device.efficiency")
+
+    def peak(self, precision: str) -> float:
+        """Return the FLOPs a second of matrix products in a ``trainer.precision``.
+
+        Raises:
+            UserError: the device has no units for it.
+        """
+        if precision.startswith("bf16") and not self.bfloat16:
+            raise UserError(f"trainer.precision={precision}: {self.name} has no units for bfloat16 (choose 16-mixed)")
+        return 1e12 * (self.single if precision == "32-true" else self.half)
+
+
+def check_efficiency(efficiency: float, option: str) -> None:
+    """Refuse what is no share. Raises ``UserError``."""
+    if not 0 < efficiency <= 1:
+        raise UserError(f"{option}={efficiency}: expected a number in (0, 1]")
+
+
+def this_cpu(efficiency: float, price: float | None = None) -> Device:
+    """Return this machine's CPU, all cores of it, with speeds that are measured in a moment.
+
+    Raises:
+        UserError: ``efficiency`` is no share.
+    """
+    import torch
+
+    large = torch.ones(1 << 24)  # 64 MiB, more than caches hold
+    bandwidth = 2 * large.nbytes / _shortest(large.clone) / 1e9
+    return Device(
+        name=f"this CPU, {torch.get_num_threads()} threads",
+        memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
+        half=matrix_speed(torch.bfloat16, torch.device("cpu")) / 1e12,
+        single=matrix_speed(torch.float32, torch.device("cpu")) / 1e12,
+        bandwidth=bandwidth,
+        link=bandwidth / 2,  # processes share its memory: what one writes, another reads
+        efficiency=efficiency,
+        price=price,
+        reserved=0.5,
+    )
+
+
+def reported_as(name: str) -> Device | None:
+    """Return the device of ``conf/device/`` that torch calls ``name``; ``None``: none of them."""
+    for path in sorted((CONF / "device").glob("*.yaml")):
+        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if (pattern := options.pop("reported", None)) and re.fullmatch(pattern, name):
+            del options["_target_"]
+            return Device(**options, reported=pattern)
+    return None
+
+
+def matrix_speed(dtype: "torch.dtype", device: "torch.device") -> float:
+    """Return the FLOPs a second of a large product of square matrices, the quickest of several."""
+    import torch
+
+    size = 1024 if device.type == "cpu" else 4096
+    one = torch.ones(size, size, dtype=dtype, device=device)
+
+    def product() -> None:
+        _ = one @ one
+        if device.type != "cpu":
+            torch.get_device_module(device).synchronize(device)
+
+    return 2 * size**3 / _shortest(product)
+
+
+def _shortest(work: Callable[[], Any], times: int = 5) -> float:
+    """Return the seconds of the quickest of several repetitions."""
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return min(taken)

@@ -1,0 +1,167 @@
+"""One model on several processes: its parameters in shards, its layers' work shared, or computed twice to save memory.
+
+Everything here is torch's own: ``fully_shard`` (FSDP2) and DTensor. A parameter is stored in the order that it has on
+one device, whatever the number of processes, so checkpoints and weights fit any number of them.
+
+Dimension legend: B sequences, T tokens, N outputs of a linear layer, n a process's share of them.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import torch
+import torch.distributed._functional_collectives as collectives
+from safetensors.torch import save_model
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+from torch.utils.checkpoint import checkpoint
+
+from lmlab.errors import UserError
+from lmlab.models.language_model import LanguageModel
+from lmlab.models.split import Split
+from lmlab.runs.files import write_whole
+
+
+def check(model: nn.Module, optimizer: Any, trainer: Mapping[str, Any], carry_state: bool) -> None:
+    """Refuse what a ``trainer`` section cannot do with a model. Raises ``UserError``."""
+    ranks = trainer["tensor_parallel"]
+    for _, split in splits(model) if ranks > 1 else ():
+        split.check(ranks)
+        if carry_state and split.state:
+            raise UserError(f"trainer.tensor_parallel={ranks}: must be 1 with batch.carry_state=true and {split.what}")
+    if trainer["strategy"] == "fsdp" and hasattr(optimizer, "eval"):
+        raise UserError(
+            "trainer.strategy=fsdp: not with an optimizer that evaluates at other weights than it trains at"
+        )
+    if trainer["activation_checkpointing"] and not isinstance(model, LanguageModel):
+        raise UserError("trainer.activation_checkpointing=true: only for models that are made of lmlab's own blocks")
+
+
+def shard(model: nn.Module, mesh: DeviceMesh) -> None:
+    """Share ``model`` among the processes of ``mesh``, whose dimensions are ``data_parallel`` and ``tensor_parallel``.
+
+    The layers that say how they can be split are split over the second dimension, and their shares sharded over the
+    first. All else is sharded over all processes: it is computed by each of a tensor-parallel group, and the mean of
+    their gradients keeps it the same in all. Blocks are gathered one at a time; embedding, head and closing norm stay
+    whole from the forward pass to the end of the backward pass, since the head is called outside of the model's own.
+    """
+    tensor = mesh["tensor_parallel"]
+    everyone = mesh._flatten()
+    if tensor.size() > 1:
+        for layer, split in splits(model):
+            fully_shard(split_layer(layer, split, tensor), mesh=mesh["data_parallel"])
+    for layer in layers(model):
+        fully_shard(layer, mesh=everyone)
+    fully_shard(model, mesh=everyone)
+
+
+def layers(model: nn.Module) -> list[nn.Module]:
+    """Return the blocks of a model: the entries of its outermost lists of modules."""
+    found = []
+    for child in model.children():
+        found += list(child) if isinstance(child, nn.ModuleList) else layers(child)
+    return found
+
+
+def splits(model: nn.Module) -> Iterator[tuple[nn.Module, Split]]:
+    """Yield the mixers and channel mixers of a model's blocks whose work can be shared, with how."""
+    for block in layers(model):
+        for layer in block.children():
+            split = layer.split() if hasattr(layer, "split") else None  # type: ignore[operator]
+            if split is not None:
+                yield layer, cast(Split, split)
+
+
+def split_layer(layer: nn.Module, split: Split, mesh: DeviceMesh) -> list[nn.Module]:
+    """Share the linear layers of ``layer`` among the processes of ``mesh``, and return them."""
+    plan: Any = dict.fromkeys(split.outputs, ColwiseParallel()) | dict.fromkeys(split.inputs, RowwiseParallel())
+    parallelize_module(layer, mesh, plan)
+    for name, blocks in split.outputs.items():
+        if len(blocks) > 1:
+            layer.get_submodule(name).register_forward_hook(Exchange(blocks, mesh))
+    return [layer.get_submodule(name) for name in plan]
+
+
+class Exchange:
+    """Gives each process its share of every block of outputs, where they are stored as one matrix cut into equal parts.
+
+    Args:
+        blocks: sizes of the blocks, in order; each is divisible by the number of processes.
+    """
+
+    def __init__(self, blocks: list[int], mesh: DeviceMesh) -> None:
+        ranks, rank = mesh.size(), mesh.get_local_rank()
+        stored = sum(blocks) // ranks
+        wanted_by = torch.cat([torch.arange(ranks).repeat_interleave(size // ranks) for size in blocks])
+        counts = torch.stack([torch.bincount(part, minlength=ranks) for part in wanted_by.split(stored)])
+        self.sent, self.received = counts[rank].tolist(), counts[:, rank].tolist()
+        self.order_n = wanted_by[rank * stored : (rank + 1) * stored].argsort(stable=True)
+        self.mesh = mesh
+
+    def __call__(self, module: nn.Module, inputs: Any, y_BTn: Tensor) -> Tensor:
+        sent_nBT = y_BTn.movedim(-1, 0)[self.order_n.to(y_BTn.device)]
+        got_nBT = collectives.all_to_all_single_autograd(sent_nBT, self.received, self.sent, self.mesh)
+        return got_nBT.movedim(0, -1).contiguous()
+
+
+def recompute(model: nn.Module) -> None:
+    """Have each block keep only its input for the backward pass, and compute the rest again (Chen et al. 2016)."""
+    for layer in layers(model):
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+
+
+def by_mesh(tensors: list[Tensor]) -> list[list[Tensor]]:
+    """Return ``tensors`` in groups that one operation can work on: those that are sharded over the same processes."""
+    groups: dict[Any, list[Tensor]] = {}
+    for tensor in tensors:
+        key = (tensor.device_mesh, tensor.placements) if isinstance(tensor, DTensor) else None
+        groups.setdefault(key, []).append(tensor)
+    return list(groups.values())
+
+
+def total_norm(gradients: list[Tensor]) -> Tensor:
+    """Return the norm of all gradients together, over all shards."""
+    norms = [torch.nn.utils.get_total_norm(group) for group in by_mesh(gradients)]
+    whole = [norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms]
+    return whole[0] if len(whole) == 1 else torch.linalg.vector_norm(torch.stack(whole))
+
+
+def clip(parameters: list[Tensor], limit: float, norm: Tensor) -> None:
+    """Scale gradients whose norm is ``norm`` down to ``limit``."""
+    for group in by_mesh(parameters):
+        torch.nn.utils.clip_grads_with_norm_(group, limit, norm)
+
+
+def reshard(model: nn.Module) -> None:
+    """Give up what a forward pass left whole; the next one gathers it again."""
+    if isinstance(model, FSDPModule):
+        model.reshard()
+
+
+def whole_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return the state dict of the whole model; where it is in shards, only on rank 0. Called on every rank."""
+    if not isinstance(model, FSDPModule):
+        return model.state_dict()
+    weights: dict[str, Any] = get_model_state_dict(
+        model, options=StateDictOptions(full_state_dict=True, cpu_offload=True)
+    )
+    first: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if first.setdefault(id(parameter), name) != name and name in weights:
+            weights[name] = weights[first[id(parameter)]]  # gathered twice, but one matrix
+    return weights
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write the weights of the whole model to ``path`` (safetensors), whole or not at all. Called on every rank."""
+    weights = whole_weights(model)
+    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+        whole = cast(nn.Module, SimpleNamespace(state_dict=lambda: weights))
+        write_whole(path, lambda temporary: save_model(whole, str(temporary)))

@@ -1,0 +1,73 @@
+"""The process that trains a run, once per device. It reads nothing but the run directory."""
+
+import logging
+import os
+import time
+import traceback
+import warnings
+from contextlib import suppress
+
+import torch
+from pytorch_lightning.utilities import rank_zero_only
+
+from lmlab.errors import CannotGoOn, Fault, Interrupted, Restart, UserError
+from lmlab.runs import disk, signals
+from lmlab.runs.elastic import get_rank
+from lmlab.runs.files import write_json
+from lmlab.runs.parent import end_with_parent
+from lmlab.runs.run import Run
+from lmlab.runs.signals import INTERRUPTED
+from lmlab.training.worker import train
+
+
+def main(run: Run) -> None:
+    """Be one process of a run: train, and record why it failed where the asking process finds it."""
+    end_with_parent()
+    signals.listen()
+    # Where SLURM has numbered the processes, Lightning takes that number for the rank.
+    rank_zero_only.rank = get_rank()  # type: ignore[attr-defined]
+    logging.basicConfig(
+        handlers=[disk.LogFile(run.log, delay=True)],
+        level=logging.INFO,
+        format="%(asctime)s %(name)s %(levelname)s %(message)s",
+    )
+    logging.captureWarnings(True)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).handlers.clear()  # to the run's log, not to the terminal
+        logging.getLogger(name).propagate = True
+    warnings.simplefilter("default")
+    try:
+        train(run)
+        leave_process_group()
+    except Exception as error:
+        try:
+            with suppress(OSError):  # what cannot be written down now, the asking process meets as well, and says so
+                record(run, error)
+            logging.shutdown()
+            if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+                time.sleep(1)  # a rank whose death made this one fail is to be found first
+        finally:
+            # At once: another rank may wait for this one in a collective operation.
+            os._exit(INTERRUPTED if isinstance(error, Interrupted) else 1)
+
+
+def record(run: Run, error: Exception) -> None:
+    """Write down why the run ends, unless another rank has."""
+    if not run.error.exists():
+        lines = str(error).splitlines() or [""]
+        known = isinstance(error, (UserError, Interrupted, Fault, Restart, CannotGoOn))
+        message = disk.reason(error, run) or (lines[0] if known else f"{type(error).__name__}: {lines[0]}")
+        kind = type(error).__name__ if known else "Exception"
+        write_json(run.error, {"kind": kind, "message": message, "traceback": traceback.format_exc()})
+    level = logging.INFO if isinstance(error, Interrupted) else logging.ERROR
+    logging.getLogger("lmlab").log(level, "the run ends", exc_info=error)
+
+
+def leave_process_group() -> None:
+    """End the communication with the other ranks while the interpreter is still whole.
+
+    Gloo's threads may hold tensors of the last operation; one that lets go of them while the interpreter is being taken
+    down aborts the process, and a run that is complete would count as failed.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
