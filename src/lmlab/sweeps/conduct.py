@@ -1,0 +1,182 @@
+"""The one loop that every sweep is: ask the search what to compute, have the engine compute it, tell the search."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from lmlab.errors import UserError
+from lmlab.runs.files import Tail
+from lmlab.runs.run import Run
+from lmlab.sweeps.engines.engine import Engine
+from lmlab.sweeps.search import Proposal, Search
+from lmlab.sweeps.sweep import ENDED, Job, Sweep
+
+
+class View(Protocol):
+    """What is shown of a sweep while it is under way."""
+
+    def prepared(self, job: Job, same: Job | None) -> None:
+        """A job's run is ready to be executed, or finished already, or its configuration was refused.
+
+        Args:
+            same: an earlier job that asked for the same run, which is computed once.
+        """
+
+    def ended(self, job: Job) -> None:
+        """A job that was executed has ended."""
+
+    def going_on(self, jobs: list[Job]) -> None:
+        """Called a few times a second."""
+
+
+class Conductor:
+    """Conducts one sweep.
+
+    Args:
+        prepare: makes the run directory of overrides ready; raises ``UserError`` for those that cannot be trained.
+        retry: compute jobs again that failed when the sweep was conducted before.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        search: Search,
+        engine: Engine,
+        prepare: Callable[[Job], Run],
+        view: View,
+        retry: bool = True,
+    ) -> None:
+        self.sweep = sweep
+        self.search = search
+        self.engine = engine
+        self.prepare = prepare
+        self.view = view
+        kept = ENDED if not retry else tuple(status for status in ENDED if status != "failed")
+        self._before = {job.number: job for job in sweep.jobs if job.status in kept}
+        self.jobs: dict[int, Job] = {job.number: job for job in sweep.jobs}
+        self._proposals: dict[int, Proposal] = {}
+        self._pruned: dict[int, str] = {}
+        self._tails: dict[int, Tail] = {}
+        self._written: list[tuple[int, str, str | None]] = []
+
+    def conduct(self) -> list[Job]:
+        """Compute all that the search asks for and return the jobs, whatever has become of each.
+
+        Raises:
+            KeyboardInterrupt: the user, or a signal, stopped it.
+            UserError: the search cannot go on.
+            OSError: the sweep's directory cannot be written.
+
+        Whichever it is, runs that were under way have written their state.
+        """
+        try:
+            self._go_through()
+        except BaseException as error:
+            told = isinstance(error, KeyboardInterrupt)
+            self._stop_all(str(error) or "stopped from the keyboard" if told else f"the sweep cannot go on: {error}")
+            with suppress(OSError):  # the reason itself may be that nothing can be written
+                self._write()
+                self.sweep.end("interrupted")
+            raise
+        self.sweep.end("finished")
+        return self._in_order()
+
+    def _go_through(self) -> None:
+        while True:
+            proposal = None
+            while self.engine.free > 0 and (proposal := self.search.ask()) is not None:
+                self._take(proposal)
+            for job in self.engine.poll(0.0 if proposal is not None else 0.25):
+                self._end(job)
+            if self._written != self._states():  # an engine of a cluster learns later what its jobs are doing
+                self._write()
+            self._watch()
+            self.view.going_on(self._in_order())
+            if not self._proposals and self.search.done:
+                return
+
+    def _take(self, proposal: Proposal) -> None:
+        number = proposal.number
+        before = self._before.get(number)
+        same = before is not None and before.overrides == proposal.overrides
+        if before is not None and same and (before.status != "finished" or (before.path and before.run.exists)):
+            self.jobs[number] = before
+            self._show_rows(proposal, before)
+            self.search.tell(proposal, before.outcome, _metrics(before), Path(before.path) if before.path else None)
+            return
+        job = self.jobs[number] = Job(number, proposal.overrides, arm=proposal.arm, phase=proposal.phase)
+        try:
+            run = self.prepare(job)
+        except UserError as error:
+            job.end("failed", str(error))
+        else:
+            job.path = str(run.path)
+            if run.status_recorded == "finished":
+                job.end("finished")
+        earlier = (other for other in self._in_order() if other is not job and other.path == job.path)
+        self.view.prepared(job, next(earlier, None) if job.path else None)
+        self._proposals[number] = proposal
+        if job.status == "waiting":
+            self.engine.submit(job)
+            self._write()
+        else:
+            self._end(job, shown=True)
+
+    def _end(self, job: Job, shown: bool = False) -> None:
+        proposal = self._proposals.pop(job.number)
+        if job.number in self._pruned and job.status == "interrupted":
+            job.status = "pruned"
+        self._write()
+        self._show_rows(proposal, job)
+        self.search.tell(proposal, job.outcome, _metrics(job), Path(job.path) if job.path else None)
+        if not shown:
+            self.view.ended(job)
+
+    def _watch(self) -> None:
+        """Show the search the new rows of what is under way, and stop what it has seen enough of."""
+        for number, proposal in self._proposals.items():
+            job = self.jobs[number]
+            if job.status != "running" or number in self._pruned:
+                continue
+            if (why := self._show_rows(proposal, job)) is not None:
+                self._pruned[number] = why
+                self.engine.stop(job, why)
+
+    def _show_rows(self, proposal: Proposal, job: Job) -> str | None:
+        """Show the search what a job has measured since the last time; return why it is to be stopped, if it is."""
+        if job.path is None:
+            return None
+        rows = self._tails.setdefault(job.number, Tail(job.run.metrics)).new_rows()
+        return self.search.watch(proposal, rows) if rows else None
+
+    def _stop_all(self, why: str) -> None:
+        under_way = [self.jobs[number] for number in self._proposals]
+        for job in under_way:
+            self.engine.stop(job, why)
+        while under_way:
+            try:
+                for job in self.engine.poll(0.25):
+                    self._proposals.pop(job.number, None)
+                under_way = [job for job in under_way if job.status in ("waiting", "running")]
+                self.view.going_on(self._in_order())
+            except KeyboardInterrupt:
+                self.engine.kill()
+
+    def _write(self) -> None:
+        self.sweep.write(self._in_order())
+        self._written = self._states()
+
+    def _states(self) -> list[tuple[int, str, str | None]]:
+        return [(job.number, job.status, job.where) for job in self._in_order()]
+
+    def _in_order(self) -> list[Job]:
+        return [self.jobs[number] for number in sorted(self.jobs)]
+
+
+def _metrics(job: Job) -> dict[str, Any]:
+    """What a job's run measured, flat: its metrics, sizes and timings."""
+    if job.status != "finished":
+        return {}
+    manifest = Run(Path(job.path or "")).manifest
+    return {**manifest["metrics"], **{f"timings/{name}": value for name, value in manifest["timings"].items()}}

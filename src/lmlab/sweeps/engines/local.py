@@ -1,0 +1,160 @@
+"""This machine: one run after another, or several at a time, each with its share of cores, memory and GPUs."""
+
+import os
+from multiprocessing import connection
+
+from lmlab.errors import RunFailed, UserError
+from lmlab.runs import disk
+from lmlab.runs.launch import Share
+from lmlab.runs.signals import undisturbed
+from lmlab.runs.supervisor import Supervisor
+from lmlab.sweeps.engines.engine import Engine
+from lmlab.sweeps.sweep import Job
+
+
+class Local(Engine):
+    """Executes runs on this machine, at most ``workers`` at a time.
+
+    A run that another process is computing takes no worker: it is looked at again until that process is done with it.
+
+    Args:
+        workers: runs at a time; ``None``: as many as the shares below leave room for.
+        cores: CPU cores for each run; ``None``: all cores for all runs.
+        memory: gigabytes that each process of a run may hold; ``None``: no limit.
+        gpus: GPUs for each run; ``None``: all GPUs for all runs.
+
+    Raises:
+        UserError: the machine has less than is asked for.
+    """
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        cores: int | None = None,
+        memory: float | None = None,
+        gpus: int | None = None,
+    ) -> None:
+        for option, value in (("workers", workers), ("cores", cores), ("gpus", gpus)):
+            if value is not None and value < 1:
+                raise UserError(f"hydra.launcher.{option}={value}: expected at least 1")
+        if memory is not None and not memory > 0:
+            raise UserError(f"hydra.launcher.memory={memory}: expected gigabytes above 0, or null for no limit")
+        shares = _shares(workers, cores, memory, gpus)
+        self.shows_runs = len(shares) > 1
+        self._free = [share._replace(quiet=self.shows_runs) for share in shares]
+        self._running: dict[int, tuple[Job, Supervisor, Share]] = {}
+        self._waiting: list[Job] = []
+        self._ended: list[Job] = []
+
+    @property
+    def free(self) -> int:
+        return len(self._free)
+
+    def submit(self, job: Job) -> None:
+        self._waiting.append(job)
+        self._ended += self._start()
+
+    @undisturbed()
+    def _start(self) -> list[Job]:
+        """Start what waits, as far as there is room; return jobs whose run somebody else has finished meanwhile."""
+        done = []
+        for job in list(self._waiting):
+            if not self._free and not _is_finished(job):
+                continue
+            if (lock := job.run.try_lock()) is None:
+                continue
+            try:
+                if _is_finished(job):
+                    job.end("finished")
+                else:
+                    supervisor = Supervisor(job.run, lock, self._free[0])
+                    self._running[job.number] = job, supervisor, self._free.pop(0)
+                    job.status = "running"
+            except (OSError, UserError) as error:  # its directory is gone, or cannot be written to
+                job.end_with(_failure(error, job))
+            self._waiting.remove(job)
+            if job.status != "running":
+                lock.release()
+                done.append(job)
+        return done
+
+    def poll(self, seconds: float) -> list[Job]:
+        connection.wait([supervisor.sentinel for _, supervisor, _ in self._running.values()], timeout=seconds)
+        ended, self._ended = self._ended + self._collect() + self._start(), []
+        return ended
+
+    @undisturbed()
+    def _collect(self) -> list[Job]:
+        ended = []
+        for number, (job, supervisor, share) in list(self._running.items()):
+            try:
+                if not supervisor.poll():
+                    continue
+                error = supervisor.error
+            except (OSError, UserError) as failure:  # what it came to cannot be written down
+                error = _failure(failure, job)
+            del self._running[number]
+            self._free.append(share)
+            supervisor.lock.release()
+            job.end_with(error)
+            ended.append(job)
+        return ended
+
+    def stop(self, job: Job, why: str) -> None:
+        if job in self._waiting:
+            self._waiting.remove(job)
+            job.end("interrupted", why)
+            self._ended.append(job)
+        elif job.number in self._running:
+            self._running[job.number][1].stop(why)
+
+    def kill(self) -> None:
+        for _, supervisor, _ in self._running.values():
+            supervisor.kill()
+
+
+def _is_finished(job: Job) -> bool:
+    return job.run.exists and job.run.status_recorded == "finished"
+
+
+def _failure(error: Exception, job: Job) -> Exception:
+    return RunFailed(disk.reason(error, job.run) or str(error))
+
+
+def _shares(workers: int | None, cores: int | None, memory: float | None, gpus: int | None) -> list[Share]:
+    """Cut this machine into shares, one for each run at a time."""
+    own_cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    own_gpus = _gpus() if gpus is not None else []
+    room = []
+    if cores is not None:
+        room.append((len(own_cores or ()) // cores, f"cores={cores}", f"{len(own_cores or ())} cores"))
+    if memory is not None:
+        gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+        room.append((int(gigabytes / memory), f"memory={memory}", f"{gigabytes:.1f} GB"))
+    if gpus is not None:
+        room.append((len(own_gpus) // gpus, f"gpus={gpus}", f"{len(own_gpus)} GPUs"))
+    for fitting, option, there in room:
+        if fitting < (workers or 1):
+            raise UserError(
+                f"hydra.launcher.{option}: this machine has {there}, enough for {fitting} runs at a time and not "
+                f"for {workers or 1} (hydra.launcher.workers)"
+            )
+    count = workers or min((fitting for fitting, _, _ in room), default=2)
+    return [
+        Share(
+            cores=tuple(own_cores[i * cores : (i + 1) * cores]) if cores is not None and own_cores else None,
+            gpus=tuple(own_gpus[i * gpus : (i + 1) * gpus]) if gpus is not None else None,
+            memory=None if memory is None else int(memory * 1e9),
+        )
+        for i in range(count)
+    ]
+
+
+def _gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES would name them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name]
+    import torch
+
+    return [str(index) for index in range(torch.cuda.device_count())]

@@ -1,0 +1,227 @@
+"""A Ray cluster: each run is a task, and Ray finds the machine that has room for it.
+
+The machines share the folder of outputs. A task says only that it is over; what has become of its run is in the run's
+directory.
+"""
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from lmlab.errors import Interrupted, RunFailed, UserError
+from lmlab.runs.execution import Execution
+from lmlab.runs.run import Run
+from lmlab.runs.signals import stopped_by_signals
+from lmlab.runs.supervisor import execute
+from lmlab.sweeps.engines.engine import Engine
+from lmlab.sweeps.sweep import Job
+
+CARRIED = ("WANDB_", "HF_", "LMLAB_")
+"""Environment variables whose names begin so are, on the machine of a run, as they are here."""
+
+
+class Ray(Engine):
+    """Executes runs as tasks of a Ray cluster.
+
+    A task that is lost with its process or its machine is submitted again, at most ``execution.restarts`` times, and
+    its run goes on from its last checkpoint. A run that another process is computing is submitted once that is done.
+
+    Args:
+        address: ``None``: a cluster of this machine alone, which ends with this process; ``auto``: the cluster that
+            this machine is part of; or one elsewhere, as ``ray://host:10001``.
+        cpus: CPU cores that each run is given room for.
+        gpus: GPUs for each run, which sees no others; below 1: a share of one.
+        memory: gigabytes that each run is given room for; ``None``: any machine will do.
+        workers: runs at a time, at most; ``None``: as many as the cluster has room for.
+
+    Raises:
+        UserError: Ray is missing or cannot be reached, or no machine has room for a run.
+    """
+
+    elsewhere = True
+
+    def __init__(
+        self,
+        address: str | None = None,
+        cpus: int = 1,
+        gpus: float = 0,
+        memory: float | None = None,
+        workers: int | None = None,
+    ) -> None:
+        for option, value in (("cpus", cpus), ("workers", workers)):
+            if value is not None and value < 1:
+                raise UserError(f"hydra.launcher.{option}={value}: expected at least 1")
+        if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
+            raise UserError(f"hydra.launcher.gpus={gpus}: expected a whole number, or a share of one GPU")
+        if memory is not None and not memory > 0:
+            raise UserError(f"hydra.launcher.memory={memory}: expected gigabytes above 0, or null for any machine")
+        self._ray = connect(address)
+        self._needs = {"CPU": float(cpus), "GPU": float(gpus), "memory": (memory or 0) * 1e9}
+        self._workers = workers
+        if self._room() < 1 and (workers is None or address is None):  # others may grow as tasks wait for room
+            asked = f"cpus={cpus}, gpus={gpus}, memory={memory}"
+            raise UserError(f"hydra.launcher: no machine of the cluster has room for one run of {asked}")
+        task = {"num_cpus": cpus, "num_gpus": gpus, "memory": int(self._needs["memory"]) or None, "max_retries": 0}
+        self._work = self._ray.remote(**task)(work)
+        self._environment = {name: value for name, value in os.environ.items() if name.startswith(CARRIED)}
+        if gpus == 0:
+            self._environment["CUDA_VISIBLE_DEVICES"] = ""
+        self._waiting: list[Job] = []
+        self._running: dict[int, tuple[Job, Any]] = {}
+        self._told: dict[int, str] = {}
+        self._lost: Counter[int] = Counter()
+
+    def _room(self) -> int:
+        """How many runs the machines have room for if they do nothing else."""
+        there = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        needs = {kind: amount for kind, amount in self._needs.items() if amount}
+        return sum(min(int(has.get(kind, 0) / amount) for kind, amount in needs.items()) for has in there)
+
+    @property
+    def free(self) -> int:
+        return (self._workers or self._room()) - len(self._waiting) - len(self._running)
+
+    def submit(self, job: Job) -> None:
+        self._lost[job.number] = 0
+        self._waiting.append(job)
+        self._start()
+
+    def _start(self) -> list[Job]:
+        """Submit what waits and nobody computes; return jobs whose run somebody else has finished meanwhile."""
+        done = []
+        for job in list(self._waiting):
+            if job.run.exists and job.run.status_recorded == "finished":
+                self._waiting.remove(job)
+                job.end("finished")
+                done.append(job)
+            elif not job.run.is_locked():
+                self._waiting.remove(job)
+                task = self._work.remote(str(job.run.path.absolute()), str(Path.cwd()), self._environment)
+                self._running[job.number] = job, task
+        return done
+
+    def poll(self, seconds: float) -> list[Job]:
+        deadline = time.monotonic() + seconds
+        while not (over := self._over()) and time.monotonic() < deadline:
+            time.sleep(0.05)  # not in Ray's own waiting, which forgets what signal has ended it
+        ended = []
+        for number, (job, task) in list(self._running.items()):
+            if task not in over:
+                self._watch(job)
+                continue
+            del self._running[number]
+            if self._end(job, task):
+                ended.append(job)
+            else:
+                job.status = "waiting"
+                self._waiting.append(job)
+        return ended + self._start()
+
+    def _over(self) -> list[Any]:
+        tasks = [task for _, task in self._running.values()]
+        return list(self._ray.wait(tasks, num_returns=len(tasks), timeout=0)[0]) if tasks else []
+
+    def _watch(self, job: Job) -> None:
+        """Note that a job has found its machine."""
+        if job.status == "waiting" and job.run.exists and job.run.status == "running":
+            job.status, job.where = "running", job.run.manifest["attempts"][-1]["host"]
+
+    def _end(self, job: Job, task: Any) -> bool:
+        """Set what has become of a job whose task is over; return whether it is not to be submitted again."""
+        from ray.exceptions import RayError, RayTaskError, TaskCancelledError
+
+        told = self._told.pop(job.number, None)
+        if job.run.exists and job.run.status_recorded == "finished":  # whatever its task met afterwards
+            job.end("finished")
+            return True
+        if told is not None:  # however its task has taken it
+            job.end("interrupted", told)
+            return True
+        try:
+            self._ray.get(task)
+        except TaskCancelledError:
+            job.end("interrupted", "its machine was taken away")
+        except RayTaskError as error:
+            cause = error.cause
+            job.end_with(cause if isinstance(cause, (Interrupted, RunFailed, UserError)) else RunFailed(_line(cause)))
+        except RayError as error:  # whoever executed it is gone
+            self._lost[job.number] += 1
+            if self._lost[job.number] <= Execution.of(job.run.config).restarts:
+                print(f"{job.run.path.name}: {_line(error)}; it goes on from its last checkpoint", file=sys.stderr)
+                return False
+            job.end("failed", f"its task was lost: {_line(error)}")
+        else:
+            job.end("finished")
+        return True
+
+    def stop(self, job: Job, why: str) -> None:
+        if job in self._waiting:
+            self._waiting.remove(job)
+            job.end("interrupted", why)
+        elif job.number in self._running and job.number not in self._told:
+            self._told[job.number] = why
+            self._ray.cancel(self._running[job.number][1])
+
+    def kill(self) -> None:
+        for _, task in self._running.values():
+            self._ray.cancel(task, force=True)
+
+
+def connect(address: str | None) -> Any:
+    """Return the module ``ray``, connected to a cluster; it disconnects, and ends its own cluster, with this process.
+
+    Raises:
+        UserError: Ray is missing, or there is no cluster at ``address``.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError("hydra/launcher=ray: Ray is missing (pip install 'lmlab[ray]')") from error
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if ray.is_initialized():  # by an earlier launch of another sweeper than lmlab's
+        return ray
+    own: dict[str, Any] = (
+        {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False} if address is None else {}
+    )
+    try:
+        ray.init(address or "local", logging_level=logging.ERROR, log_to_driver=False, **own)
+    except Exception as error:
+        raise UserError(f"hydra.launcher.address={address}: there is no Ray cluster ({_line(error)})") from error
+    return ray
+
+
+def work(path: str, folder: str, environment: dict[str, str]) -> None:
+    """What a task does: see the run of the directory ``path`` through, as if it had been asked for in ``folder``.
+
+    Ray cancels a task by what the keyboard does, in the main thread.
+    """
+    os.environ.update(environment)
+    run = Run(Path(path))
+    if not run.exists:
+        raise RunFailed(f"{path}: not there on {os.uname().nodename}; the cluster's machines must share paths.outputs")
+    os.chdir(folder)
+    vars(sys.modules["__main__"]).pop("__file__", None)  # or the run's process would begin with Ray's own script
+    before = signal.signal(signal.SIGINT, _stop)
+    try:
+        with stopped_by_signals():
+            execute(run, lambda _: None)
+    except KeyboardInterrupt:
+        if run.is_locked():  # told while it was starting the run's process, which ends with this one
+            os._exit(1)
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt("the sweep told it to stop")
+
+
+def _line(error: BaseException) -> str:
+    """The first line of an error, with its kind."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -1,0 +1,228 @@
+"""A SLURM cluster: every run is a job, which survives being pushed out, queued again, and its own time limit."""
+
+import shutil
+import time as clock
+from typing import Any
+
+from lmlab.errors import UserError
+from lmlab.runs.execution import Execution
+from lmlab.runs.run import Run
+from lmlab.sweeps.engines import slurm_job
+from lmlab.sweeps.engines.engine import Engine
+from lmlab.sweeps.engines.slurm_job import Submitted
+from lmlab.sweeps.sweep import Job
+
+_AT_ONCE = 1000
+"""Jobs that are taken: what clusters allow in one array, unless they are told otherwise."""
+_BETWEEN_LOOKS = 3.0
+"""Seconds between two looks at the queue and the runs."""
+_PATIENCE = 6.0
+"""Seconds that a job has to be gone before it is believed: one that is queued again may look gone for a moment."""
+_MARGIN = 30.0
+"""Seconds beyond the grace period of a run that its notice comes before its time is over."""
+
+
+class Slurm(Engine):
+    """Executes runs as jobs of a SLURM cluster; those that are submitted together are one array.
+
+    A run that somebody computes already, or an earlier sweep's job is still going to, is waited for. SLURM's nodes are
+    machines; ``trainer.nodes`` counts a run's tasks, of which one machine may have several.
+
+    Args:
+        partition, account, qos, constraint: as ``sbatch`` takes them; ``None``: the cluster's default.
+        time: minutes that a job may run before it is queued again; ``None``: the partition's limit.
+        cpus: CPU cores for each task.
+        memory: gigabytes on each machine.
+        gpus: GPUs for each task.
+        tasks_per_node: tasks of a run on one machine.
+        array: runs at a time; ``None``: as many as the cluster lets. A search that learns from results needs it.
+        notice: seconds before its time is over that a run is told to write its state; ``None``: its grace period
+            (``execution.grace``) and half a minute.
+        extra: further options of ``sbatch`` by their long names; ``true`` for those without a value.
+
+    Raises:
+        UserError: submitit or SLURM is missing, or a value is out of range.
+    """
+
+    elsewhere = True
+
+    def __init__(
+        self,
+        partition: str | None = None,
+        account: str | None = None,
+        qos: str | None = None,
+        constraint: str | None = None,
+        time: int | None = None,
+        cpus: int | None = None,
+        memory: float | None = None,
+        gpus: int | None = None,
+        tasks_per_node: int = 1,
+        array: int | None = None,
+        notice: int | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        numbers = {"time": time, "cpus": cpus, "gpus": gpus, "tasks_per_node": tasks_per_node, "array": array}
+        for option, value in (numbers | {"notice": notice}).items():
+            if value is not None and value < 1:
+                raise UserError(f"hydra.launcher.{option}={value}: expected at least 1")
+        if memory is not None and not memory > 0:
+            raise UserError(f"hydra.launcher.memory={memory}: expected gigabytes above 0, or null")
+        try:
+            import submitit  # noqa: F401
+        except ImportError:
+            raise UserError("hydra/launcher=slurm: submitit is missing (pip install 'lmlab[slurm]')") from None
+        if shutil.which("sbatch") is None or shutil.which("srun") is None:
+            raise UserError("hydra/launcher=slurm: there is no sbatch here (choose a machine of the cluster)")
+        self.at_once = array or _AT_ONCE
+        self.tasks_per_node, self.notice, self.extra = tasks_per_node, notice, extra or {}
+        self.parameters: dict[str, Any] = {
+            "partition": partition,
+            "account": account,
+            "qos": qos,
+            "constraint": constraint,
+            "time": time,
+            "cpus_per_task": cpus,
+            "mem": None if memory is None else f"{round(memory * 1000)}M",
+            "gpus_per_task": gpus,
+            "array_parallelism": self.at_once,
+        }
+        self._new: list[Job] = []
+        self._submitted: list[Submitted] = []
+        self._states: dict[str, tuple[str, str]] = {}
+        self._looked = -_BETWEEN_LOOKS
+
+    @property
+    def free(self) -> int:
+        return self.at_once - len(self._new) - len(self._submitted)
+
+    def submit(self, job: Job) -> None:
+        self._shape(job.run)  # refuses what cannot be one
+        self._new.append(job)
+
+    def poll(self, seconds: float) -> list[Job]:
+        self._cancel()
+        clock.sleep(seconds)
+        if clock.monotonic() < self._looked + _BETWEEN_LOOKS:
+            return []
+        self._looked = clock.monotonic()
+        states = slurm_job.states()
+        if states is None:  # the controller is away: nothing is known to have changed
+            return []
+        self._states = states
+        return self._end() + self._take_up()
+
+    def stop(self, job: Job, why: str) -> None:
+        if job in self._new:
+            self._states = self._states or slurm_job.states() or {}
+            if (earlier := self._queued(job.run)) is not None:
+                self._keep(job, earlier["job"], 0)
+            else:
+                self._new.remove(job)
+                job.end("interrupted", why)
+        for submitted in self._submitted:
+            if submitted.job is job and submitted.told is None:
+                submitted.told = why
+                # So that it does not ask to be queued again, nor begin if it is.
+                slurm_job.write_record(job.run, slurm_job.record(job.run) | {"stop": why})
+
+    def kill(self) -> None:
+        if ids := [submitted.id for submitted in self._submitted]:
+            slurm_job.scancel("--full", "--signal=KILL", *ids)
+            slurm_job.scancel(*ids)
+
+    def _cancel(self) -> None:
+        """Cancel what was told to stop: by a signal where it runs, which leaves it its whole grace period."""
+        new = [submitted for submitted in self._submitted if submitted.told is not None and not submitted.cancelled]
+        if new:
+            ids = [submitted.id for submitted in new]
+            slurm_job.scancel("--state=PENDING", *ids)
+            slurm_job.scancel("--state=RUNNING", "--signal=TERM", *ids)
+        for submitted in new:
+            submitted.cancelled = True
+
+    def _take_up(self) -> list[Job]:
+        """Submit what nobody computes yet; return jobs whose run somebody else has finished."""
+        groups: dict[tuple[Any, ...], list[Job]] = {}
+        finished = []
+        for job in list(self._new):
+            run, earlier = job.run, self._queued(job.run)
+            if run.status_recorded == "finished":
+                self._new.remove(job)
+                job.end("finished")
+                finished.append(job)
+            elif earlier is not None and earlier["stop"] is None:
+                self._keep(job, earlier["job"], 0)
+            elif earlier is None and not run.is_locked():
+                groups.setdefault(self._shape(run), []).append(job)
+        for shape, jobs in groups.items():
+            self._submit(shape, jobs)
+        return finished
+
+    def _queued(self, run: Run) -> dict[str, Any] | None:
+        """The record of an earlier job of a run that SLURM still has, if there is one."""
+        record = slurm_job.record(run)
+        state, name = self._states.get(record["job"], ("gone", ""))
+        return record if state != "gone" and state not in slurm_job.GONE and name == record["name"] else None
+
+    def _shape(self, run: Run) -> tuple[int, int, int, bool]:
+        """What a run's job asks for that not all do; those that ask for the same are one array.
+
+        Returns:
+            Machines, tasks on each, seconds of notice, and whether it may be queued again.
+        """
+        config = run.config
+        tasks, settings = config["trainer"].get("nodes", 1), Execution.of(config)
+        here = 1 if tasks == 1 else self.tasks_per_node
+        if tasks % here:
+            raise UserError(f"trainer.nodes={tasks}: not divisible by hydra.launcher.tasks_per_node={here}")
+        return tasks // here, here, self.notice or round(settings.grace + _MARGIN), settings.requeue
+
+    def _submit(self, shape: tuple[int, int, int, bool], jobs: list[Job]) -> None:
+        import submitit
+
+        machines, here, notice, requeue = shape
+        name = jobs[0].run.path.name
+        executor = submitit.SlurmExecutor(slurm_job.folder(jobs[0].run))
+        try:
+            executor.update_parameters(
+                **self.parameters,
+                job_name=name,
+                nodes=machines,
+                ntasks_per_node=here,
+                signal_delay_s=notice,
+                additional_parameters={("requeue" if requeue else "no-requeue"): True, **self.extra},
+                srun_args=["--kill-on-bad-exit=1"],
+            )
+            with executor.batch():
+                made = [executor.submit(slurm_job.work, str(job.run.path)) for job in jobs]
+            ids = [done.job_id for done in made]
+        except submitit.core.utils.FailedJobError as error:
+            reason = str(error).strip().splitlines()[-1].removeprefix("sbatch: error: ")
+            raise UserError(f"hydra/launcher=slurm: SLURM refuses the job: {reason}") from error
+        for job, known in zip(jobs, ids, strict=True):
+            slurm_job.write_record(job.run, {"job": known, "name": name, "stop": None})
+            self._keep(job, known, len(job.run.manifest["attempts"]))
+
+    def _keep(self, job: Job, known: str, attempts: int) -> None:
+        self._new.remove(job)
+        job.where = f"slurm job {known}"
+        self._submitted.append(Submitted(job, known, attempts))
+
+    def _end(self) -> list[Job]:
+        """Return the jobs that have ended, and set what the others are doing."""
+        ended = []
+        for submitted in list(self._submitted):
+            job = submitted.job
+            state, _ = self._states.get(submitted.id, ("gone", ""))
+            finished = job.run.exists and job.run.status_recorded == "finished"
+            if state != "gone" and state not in slurm_job.GONE and not finished:
+                submitted.gone = None
+                job.status = "waiting" if state in ("PENDING", "CONFIGURING", "REQUEUE_HOLD") else "running"
+                continue
+            submitted.gone = submitted.gone or clock.monotonic()
+            if not finished and clock.monotonic() < submitted.gone + _PATIENCE:
+                continue
+            self._submitted.remove(submitted)
+            job.end("finished") if finished else job.end(*submitted.outcome(state))
+            ended.append(job)
+        return ended

@@ -1,0 +1,150 @@
+"""A run as a job of a SLURM cluster: what SLURM says of it, and what it does there.
+
+A job gets SIGTERM when it is cancelled, pushed out, queued again by someone, or over its time, and SIGUSR2 before its
+time is over. Whatever it was, its run has written its state by the time :func:`work` learns of it. What SLURM does with
+the job next is in its state: RUNNING means that nothing is decided, so the job asks to be queued again itself, because
+one that ends by itself within its grace period counts as complete. Any other state means that SLURM has decided.
+"""
+
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmlab.errors import Interrupted, RunFailed
+from lmlab.runs import checkpoints
+from lmlab.runs.execution import Execution
+from lmlab.runs.files import write_json
+from lmlab.runs.run import Run
+from lmlab.runs.signals import stopped_by_signals
+from lmlab.runs.supervisor import execute
+from lmlab.sweeps.search.search import Outcome
+from lmlab.sweeps.sweep import Job
+
+GONE = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"}
+GONE |= {"REVOKED", "TIMEOUT"}
+"""States of a job that does not go on by itself."""
+
+IN_VAIN = 3
+"""Jobs in a row without a new checkpoint, after which none is queued again: they have less time than a start takes."""
+
+
+def folder(run: Run) -> Path:
+    """Where the jobs' scripts and output go: beside the runs, which the machines of the cluster share."""
+    return run.path.parents[1] / "slurm"
+
+
+def _file(run: Run) -> Path:
+    return run.path / "slurm.json"
+
+
+def write_record(run: Run, content: dict[str, Any]) -> None:
+    """Replace the record of a run's newest job."""
+    write_json(_file(run), content)
+
+
+def record(run: Run) -> dict[str, Any]:
+    """The newest job of a run: its id and name, and why it is to stop, if it is."""
+    try:
+        return dict(json.loads(_file(run).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {"job": "", "name": "", "stop": None}
+
+
+def scancel(*words: str) -> None:
+    """Run that command."""
+    subprocess.run(["scancel", *words], capture_output=True, timeout=120, check=False)  # what is gone is no error
+
+
+def states() -> dict[str, tuple[str, str]] | None:
+    """State and name of every job of this user that SLURM still knows, by id; needs no accounts of the cluster."""
+    command = ["squeue", "--me", "--all", "--array", "--noheader", "--states=all", "--format=%i %T %j"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        return None
+    rows = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+@dataclass
+class Submitted:
+    """A job that SLURM knows.
+
+    Attributes:
+        id: SLURM's, of one element of an array: ``12_3``.
+        attempts: of its run, before it was submitted.
+        gone: when it was first seen to be, by the clock that only grows.
+        told: why it is to stop.
+        cancelled: whether SLURM was asked to tell it.
+    """
+
+    job: Job
+    id: str
+    attempts: int
+    gone: float | None = None
+    told: str | None = None
+    cancelled: bool = False
+
+    def outcome(self, state: str) -> tuple[Outcome, str]:
+        """What has become of a job that is gone and whose run is not finished."""
+        run = self.job.run
+        manifest = run.manifest if run.exists else {"attempts": []}
+        if self.told is not None:
+            return "interrupted", self.told
+        if len(manifest["attempts"]) <= self.attempts:
+            log = folder(run) / f"{self.id}_0_log.err"
+            return "failed", f"{self.job.where} ended before its run began: {state} (details: {log})"
+        last = manifest["attempts"][-1]
+        if last.get("status") == "failed":
+            return "failed", f"{last['error']} (details: {run.log})"
+        return "interrupted", last.get("error") or f"{self.job.where} was ended: {state}"
+
+
+def work(path: str) -> None:
+    """What a job does in each of its tasks: the first sees the run of the directory ``path`` through."""
+    run = Run(Path(path))
+    first = os.environ.get("SLURM_PROCID", "0") == "0"
+    try:
+        if _told(run):
+            return
+        before = _newest_step(run)
+        with stopped_by_signals():  # instead of submitit's own handlers, which were set before this function is called
+            execute(run, lambda _: None)
+    except (Interrupted, KeyboardInterrupt) as told:
+        if not first:  # what is next is the first's to say
+            return
+        in_vain = 0 if _newest_step(run) > before else record(run).get("in_vain", 0) + 1
+        write_record(run, record(run) | {"in_vain": in_vain})
+        if in_vain == IN_VAIN:
+            raise RunFailed(
+                f"{told}; {IN_VAIN} jobs in a row were, without a new checkpoint: give them more time "
+                "(hydra.launcher.time)"
+            ) from None
+        if _told(run) or not Execution.of(run.config).requeue or not queue_again(os.environ["SLURM_JOB_ID"]):
+            raise RunFailed(str(told)) from None
+        while True:  # SLURM ends this process; one that ended by itself first might count as failed
+            time.sleep(1)
+
+
+def _newest_step(run: Run) -> int:
+    return max(checkpoints.saved(run.checkpoints), default=0)
+
+
+def _told(run: Run) -> bool:
+    """Whether this job is to stop, rather than to begin or to be queued again."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    own = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+    newest = record(run)
+    return newest["job"] == own and newest["stop"] is not None
+
+
+def queue_again(job: str) -> bool:
+    """Have a job that SLURM has decided nothing about queued again; return whether SLURM will do that."""
+    shown = subprocess.run(["scontrol", "show", "job", "-o", job], capture_output=True, text=True, timeout=60).stdout
+    if "JobState=RUNNING" not in shown.split():
+        return False
+    return subprocess.run(["scontrol", "requeue", job], capture_output=True, timeout=60).returncode == 0

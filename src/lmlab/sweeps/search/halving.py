@@ -1,0 +1,85 @@
+"""Successive halving over complete runs."""
+
+from pathlib import Path
+
+from lmlab.errors import UserError
+from lmlab.sweeps.search.search import Outcome, Proposal, Queue
+from lmlab.sweeps.search.space import Space
+
+BUDGET = "budget.tokens"
+
+
+class Halving(Queue):
+    """Successive halving (Jamieson & Talwalkar 2016): many jobs on few tokens, then the best on more.
+
+    Of the *n* jobs at the start, rung *r* computes the best ``n // factor**r`` on ``tokens * factor**r`` tokens. Every
+    job is a complete run whose learning rate falls to its end at that rung's budget: losses in the middle of a
+    schedule say little about which is better at its end. A rung starts when all jobs of the one below have ended.
+
+    Args:
+        tokens: training tokens of a run of the first rung.
+        trials: jobs of the first rung, drawn at random; ``None``: every combination.
+        seed: of the draws.
+        factor: how many times more tokens, and fewer jobs, each rung has.
+        rungs: how many at most; ``None``: until fewer than ``factor`` jobs are left.
+        space: what is varied; supplied by the sweep.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        tokens: int,
+        trials: int | None = 27,
+        seed: int = 1,
+        factor: int = 3,
+        rungs: int | None = None,
+    ) -> None:
+        for option, value, least in (
+            ("tokens", tokens, 1),
+            ("trials", trials, 1),
+            ("factor", factor, 2),
+            ("rungs", rungs, 1),
+        ):
+            if value is not None and value < least:
+                raise UserError(f"sweep.{option}={value}: expected at least {least}")
+        if any(word.lstrip("+").startswith(f"{BUDGET}=") for word in space.fixed) or any(
+            option.key.lstrip("+") == BUDGET for option in space.varied
+        ):
+            raise UserError(f"{BUDGET}: sweep=halving chooses it itself; give sweep.tokens, that of the first rung")
+        if trials is None:
+            self._jobs = dict(enumerate(space.combinations()))
+        else:
+            self._jobs = {number: space.draw(seed, number) for number in range(trials)}
+        self._tokens, self._factor = tokens, factor
+        self._sizes = [len(self._jobs)]
+        while self._sizes[-1] >= factor and (rungs is None or len(self._sizes) < rungs):
+            self._sizes.append(self._sizes[-1] // factor)
+        self._rung, self._first = 0, 0
+        super().__init__([])
+        self._start(list(self._jobs.values()))
+
+    def tell(self, proposal: Proposal, outcome: Outcome, metrics: dict[str, float], run: Path | None = None) -> None:
+        super().tell(proposal, outcome, metrics, run)
+        if not self.waiting and not self.running and self._rung + 1 < len(self._sizes):
+            best = self._ranked_here()
+            self._first += self._sizes[self._rung]
+            self._rung += 1
+            self._start([self._jobs[number] for number in best[: self._sizes[self._rung]]])
+
+    def best(self) -> list[int]:
+        """The best of the highest rung that has any; losses on fewer tokens are no measure for it."""
+        highest = self._ranked_here()
+        if not highest and self._rung:
+            first = self._first - self._sizes[self._rung - 1]
+            highest = self.ranked(number for number in self.losses if first <= number < self._first)
+        return highest[:1]
+
+    def _ranked_here(self) -> list[int]:
+        return self.ranked(number for number in self.losses if number >= self._first)
+
+    def _start(self, jobs: list[list[str]]) -> None:
+        """Put the jobs of the present rung in line. A job keeps its number, however many failed on the way."""
+        budget = f"{BUDGET}={self._tokens * self._factor**self._rung}"
+        for number, job in enumerate(jobs, self._first):
+            self._jobs[number] = job
+            self.waiting.append(Proposal(number, [*job, budget]))

@@ -1,0 +1,155 @@
+"""A search by Optuna: samplers that learn from the results so far, and pruning of jobs that go badly."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+try:
+    import optuna
+except ImportError as missing:
+    raise ImportError("Optuna is not installed: pip install 'lmlab[optuna]'") from missing
+
+from optuna.trial import TrialState
+
+from lmlab.errors import UserError, nearest
+from lmlab.sweeps.search import optuna_parts as parts
+from lmlab.sweeps.search.optuna_study import SharedStudy, job_of
+from lmlab.sweeps.search.search import LOSS, Outcome, Proposal, Search
+from lmlab.sweeps.search.space import Space
+
+
+class Optuna(Search):
+    """An Optuna study (Akiba et al. 2019), whose trials are complete runs unless a pruner stops them.
+
+    The study outlives this process: asked for again, a sweep goes on with the trials that are left, and first with
+    those that were under way when their process died. With a ``storage``, any number of sweeps may work on it at once,
+    whose directories lie in one folder.
+
+    Args:
+        trials: how many jobs, over all processes and attempts; those that failed or were pruned count.
+        objectives: metrics of a finished run, each with ``minimize`` or ``maximize``; ``None``: the validation loss.
+        sampler: the name of any of ``optuna.samplers``: ``tpe``, ``random``, ``cma_es``, ``gp``, ``nsgaii``, ``qmc``...
+        sampler_options: its own.
+        seed: of the sampler.
+        pruner: ``none``, or the name of any of ``optuna.pruners``: ``median``, ``hyperband``, ``successive_halving``...
+        pruner_options: its own; steps are counted as ``pruning_steps`` says.
+        pruning_steps: what jobs are compared at on their way: the same number of validations, or of training tokens.
+        storage: a database URL; ``None``: a file in the sweep's directory.
+        study: the study's name; a database, which may hold several, needs one.
+        space: what is varied; supplied by the sweep.
+        folder: the sweep's own directory; supplied by the sweep.
+
+    Raises:
+        UserError: an option that Optuna does not have or refuses, or a study that searches something else.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        folder: Path,
+        trials: int = 20,
+        objectives: dict[str, str] | None = None,
+        sampler: str = "tpe",
+        sampler_options: dict[str, Any] | None = None,
+        seed: int = 1,
+        pruner: str = "none",
+        pruner_options: dict[str, Any] | None = None,
+        pruning_steps: Literal["validations", "tokens"] = "validations",
+        storage: str | None = None,
+        study: str | None = None,
+    ) -> None:
+        optuna.logging.set_verbosity(logging.WARNING)
+        self.objectives = objectives or {LOSS: "minimize"}
+        if trials < 1:
+            raise UserError(f"sweep.trials={trials}: expected at least 1")
+        if storage is not None and study is None:
+            raise UserError("sweep.study has no value: a database may hold several studies, so give this one's name")
+        _check_objectives(self.objectives, pruner)
+        found = parts.sampler(sampler, sampler_options or {}, space, seed)
+        if parts.is_exhaustive(sampler):
+            trials = min(trials, sum(1 for _ in space.combinations()))
+        self.trials, self.space, self.pruner, self.pruning_steps = trials, space, pruner, pruning_steps
+        self._distributions = {option.key: parts.distribution(option) for option in space.varied}
+        self.shared = SharedStudy(
+            folder,
+            storage=storage,
+            name=study or "sweep",
+            objectives=self.objectives,
+            distributions=self._distributions,
+            sampler=found,
+            pruner=parts.pruner(pruner, pruner_options or {}),
+        )
+        self._running: dict[int, optuna.Trial] = {}
+        self._validated: dict[int, list[int]] = {}
+        """The tokens at every validation of a job that is under way, by its number."""
+
+    def ask(self) -> Proposal | None:
+        asked = self.shared.ask(self.trials)
+        if asked is None:
+            return None
+        number, trial = asked
+        self._running[number], self._validated[number] = trial, []
+        values = {option.key: parts.value_of(option, trial.params[option.key]) for option in self.space.varied}
+        return Proposal(number, self.space.job(values))
+
+    @property
+    def done(self) -> bool:
+        """Whether every trial of the study has ended, whichever process computes it."""
+        jobs = self.shared.jobs()
+        return len(jobs) >= self.trials and all(trial.state.is_finished() for trial in jobs.values())
+
+    def watch(self, proposal: Proposal, rows: list[dict[str, Any]]) -> str | None:
+        if self.pruner == "none":
+            return None
+        trial, validated = self._running[proposal.number], self._validated[proposal.number]
+        (objective,) = self.objectives
+        for row in rows:
+            if objective not in row or row["tokens"] in validated:
+                continue
+            validated.append(row["tokens"])
+            trial.report(row[objective], row["tokens"] if self.pruning_steps == "tokens" else len(validated))
+            if trial.should_prune():
+                return f"{objective}={row[objective]:.4f} after {row['tokens']:,} tokens (sweep.pruner={self.pruner})"
+        return None
+
+    def tell(self, proposal: Proposal, outcome: Outcome, metrics: dict[str, float], run: Path | None = None) -> None:
+        values = [self._value(name, metrics) for name in self.objectives] if outcome == "finished" else None
+        trial = self._running.pop(proposal.number)
+        del self._validated[proposal.number]
+        if run is not None:
+            trial.set_user_attr("run", str(run))
+        if outcome == "interrupted":
+            self.shared.propose_again(trial.number)
+            return
+        states = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+        self.shared.study.tell(trial, values, states[outcome])
+
+    def _value(self, name: str, metrics: dict[str, float]) -> float:
+        """An objective of a finished run; one that diverged has the worst there is, so that samplers keep away."""
+        if name not in metrics:
+            raise UserError(f"sweep.objectives.{name}: a finished run has no such metric{nearest(name, metrics)}")
+        value = float(metrics[name])
+        if math.isnan(value):
+            return math.inf if self.objectives[name] == "minimize" else -math.inf
+        return value
+
+    def best(self) -> list[int]:
+        trials = self.shared.study.get_trials(deepcopy=False)
+        if not any(trial.state == TrialState.COMPLETE for trial in trials):
+            return []
+        best = self.shared.study.best_trials if len(self.objectives) > 1 else [self.shared.study.best_trial]
+        finite = [trial for trial in best if all(map(math.isfinite, trial.values))]
+        return sorted({job_of(trial, trials) for trial in finite})
+
+
+def _check_objectives(objectives: dict[str, str], pruner: str) -> None:
+    for name, direction in objectives.items():
+        if direction not in ("minimize", "maximize"):
+            raise UserError(f"sweep.objectives.{name}={direction}: expected minimize or maximize")
+    if pruner != "none" and len(objectives) > 1:
+        raise UserError(f"sweep.pruner={pruner}: only with a single objective, not with {len(objectives)}")
+    if pruner != "none" and not next(iter(objectives)).startswith("validation/"):
+        raise UserError(
+            f"sweep.pruner={pruner}: only for an objective that validations measure, not {next(iter(objectives))}"
+        )

@@ -1,0 +1,22 @@
+"""Jobs drawn at random."""
+
+from lmlab.errors import UserError
+from lmlab.sweeps.search.search import Proposal, Queue
+from lmlab.sweeps.search.space import Space
+
+
+class Random(Queue):
+    """Random search (Bergstra & Bengio 2012): each option drawn by itself from its list, range or interval.
+
+    Job *n* follows from (seed, n) alone: more trials go on where fewer ended.
+
+    Args:
+        trials: how many jobs.
+        seed: of the draws.
+        space: what is varied; supplied by the sweep.
+    """
+
+    def __init__(self, space: Space, trials: int = 20, seed: int = 1) -> None:
+        if trials < 1:
+            raise UserError(f"sweep.trials={trials}: expected at least 1")
+        super().__init__(Proposal(number, space.draw(seed, number)) for number in range(trials))

@@ -1,0 +1,107 @@
+"""The contract between a search and the loop that launches its jobs."""
+
+import math
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+LOSS = "validation/loss"
+"""What a job is judged by where a search has no objectives of its own: nats per token, less is better."""
+
+Outcome = Literal["finished", "failed", "pruned", "interrupted"]
+Phase = Literal["pilot", "trial", "final"]
+"""What a job of a study is for: measuring speed, tuning, or the conclusion."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A job to launch: its number in the sweep, from 0, and what it changes in the configuration.
+
+    Attributes:
+        arm: of a study, which side of it the job belongs to.
+        phase: of a study, what the job is for.
+    """
+
+    number: int
+    overrides: list[str]
+    arm: str | None = None
+    phase: Phase | None = None
+
+
+class Search(ABC):
+    """Decides which jobs a sweep computes: asked for the next one, told how each goes and how it ended.
+
+    A sweep that is asked for again proposes the same jobs; those that are finished are told at once, from their record.
+    """
+
+    @abstractmethod
+    def ask(self) -> Proposal | None:
+        """The next job to launch; ``None`` if there is none right now."""
+
+    @property
+    @abstractmethod
+    def done(self) -> bool:
+        """Whether nothing is under way and nothing will come any more."""
+
+    def watch(self, proposal: Proposal, rows: list[dict[str, Any]]) -> str | None:
+        """Take note of new rows of a job's ``metrics.jsonl``, from its first row on; return why to stop it, if so.
+
+        The rows of a job whose run is finished already are shown as well, for others to be compared with; it has
+        nothing to stop.
+        """
+        return None
+
+    @abstractmethod
+    def tell(self, proposal: Proposal, outcome: Outcome, metrics: dict[str, float], run: Path | None = None) -> None:
+        """Take note of how a job ended; one that was interrupted is proposed again.
+
+        Args:
+            metrics: of the finished run, by name.
+            run: its directory, where it has one.
+        """
+
+    @abstractmethod
+    def best(self) -> list[int]:
+        """The numbers of the best finished jobs so far: one, or several of which none is better in all objectives."""
+
+
+class Queue(Search):
+    """A search whose jobs wait in a line; it remembers nothing beyond this process, because the runs do."""
+
+    def __init__(self, proposals: Iterable[Proposal]) -> None:
+        self.waiting = deque(proposals)
+        self.running: dict[int, Proposal] = {}
+        self.losses: dict[int, float] = {}
+        """The loss of every job that ended, by number; infinite if it failed or diverged."""
+
+    def ask(self) -> Proposal | None:
+        if not self.waiting:
+            return None
+        proposal = self.waiting.popleft()
+        self.running[proposal.number] = proposal
+        return proposal
+
+    @property
+    def done(self) -> bool:
+        return not self.waiting and not self.running
+
+    def tell(self, proposal: Proposal, outcome: Outcome, metrics: dict[str, float], run: Path | None = None) -> None:
+        del self.running[proposal.number]
+        if outcome == "interrupted":
+            self.waiting.appendleft(proposal)
+            return
+        loss = metrics.get(LOSS, math.inf) if outcome == "finished" else math.inf
+        self.losses[proposal.number] = loss if math.isfinite(loss) else math.inf
+
+    def best(self) -> list[int]:
+        return self.ranked(self.losses)[:1]
+
+    def ranked(self, numbers: Iterable[int]) -> list[int]:
+        """Those of the jobs that have a loss, best first; of equal ones the earlier."""
+        return sorted(
+            (number for number in numbers if math.isfinite(self.losses[number])),
+            key=lambda number: (self.losses[number], number),
+        )

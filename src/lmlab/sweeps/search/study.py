@@ -1,0 +1,140 @@
+"""The jobs of a study: pilots where budgets are in seconds, the same trials for every arm, the best over all seeds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmlab.errors import UserError
+from lmlab.sweeps.search.search import Outcome, Phase, Proposal, Search
+
+if TYPE_CHECKING:
+    from lmlab.sweeps.study import Study
+
+PILOT_STEPS = 50
+"""Optimizer steps of a pilot: enough for the slow first ones not to decide its speed."""
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """A short run that measures an arm's speed: the arm's overrides, and the tokens in an optimizer step."""
+
+    overrides: Sequence[str]
+    tokens_per_step: int
+
+
+class StudySearch(Search):
+    """A study's jobs, in three phases.
+
+    *Pilots*, where the budget is in seconds: a run of ``PILOT_STEPS`` of each arm, untuned; the tokens that it trained
+    on in a second, times the seconds, are the tokens of the arm's other runs. *Trials*: candidate *k* of every arm,
+    all with the tuning seed; left out where there is one candidate. *Final* runs: the candidate of each arm with the
+    best score, with every seed; they begin when all trials of the arm have ended. A trial that failed or diverged is
+    worse than any other; of equal ones the earlier is the best. An arm of which all trials failed has no final runs.
+
+    A job's number follows from its phase, candidate or seed, and arm alone: ``number = first of the phase + arms * k +
+    arm``.
+
+    Args:
+        study: seeds, metric and budget.
+        candidates: by arm, equally many, the overrides of everything that is tried, without the seed.
+        pilots: by arm, where the budget is in seconds.
+    """
+
+    def __init__(
+        self, study: "Study", candidates: Mapping[str, Sequence[list[str]]], pilots: Mapping[str, Pilot] | None = None
+    ) -> None:
+        self.study, self.candidates, self.pilots = study, candidates, pilots or {}
+        self.trials = len(next(iter(candidates.values())))
+        """Candidates of each arm."""
+        self.chosen: dict[str, int] = {}
+        """Which candidate is the best, by arm, once it is known."""
+        self._arms = list(candidates)
+        self._first_trial = len(self.pilots)
+        self._first_final = self._first_trial + (self.trials * len(self._arms) if self.trials > 1 else 0)
+        self._tokens: dict[str, int] = {}
+        self._badness: dict[str, dict[int, float]] = {arm: {} for arm in self._arms}
+        self._waiting: dict[int, Proposal] = {}
+        self._running: dict[int, Proposal] = {}
+        for arm, pilot in self.pilots.items():
+            words = [f"budget.tokens={PILOT_STEPS * pilot.tokens_per_step}", "validation.times=1"]
+            self._put(self._arms.index(arm), [*pilot.overrides, *words], arm, "pilot", study.tuning_seed)
+        if not self.pilots:
+            self._begin_trials()
+
+    def ask(self) -> Proposal | None:
+        if not self._waiting:
+            return None
+        proposal = self._waiting.pop(min(self._waiting))
+        self._running[proposal.number] = proposal
+        return proposal
+
+    @property
+    def done(self) -> bool:
+        return not self._waiting and not self._running
+
+    def tell(self, proposal: Proposal, outcome: Outcome, metrics: dict[str, float], run: Path | None = None) -> None:
+        """Take note of how a job ended. Raises ``UserError`` for a pilot that failed: its arm has no budget."""
+        del self._running[proposal.number]
+        if outcome == "interrupted":
+            self._waiting[proposal.number] = proposal
+            return
+        arm = proposal.arm
+        assert arm is not None
+        if proposal.phase == "pilot":
+            self._measure(arm, metrics, run)
+            if len(self._tokens) == len(self._arms):
+                self._begin_trials()
+        elif proposal.phase == "trial":
+            candidate = (proposal.number - self._first_trial) // len(self._arms)
+            score = metrics.get(self.study.metric) if outcome == "finished" else None
+            badness = self._badness[arm]
+            badness[candidate] = self.study.badness(score)
+            if len(badness) == self.trials:
+                best = min(badness, key=lambda number: (badness[number], number))
+                if badness[best] < float("inf"):
+                    self._choose(arm, best)
+
+    def best(self) -> list[int]:
+        """The trial of each arm that was chosen, or its first final run where there were no trials."""
+        first = self._first_trial
+        return [first + len(self._arms) * best + self._arms.index(arm) for arm, best in self.chosen.items()]
+
+    @property
+    def counts(self) -> dict[Phase, int]:
+        """How many jobs each phase has for one arm."""
+        trials = self.trials if self.trials > 1 else 0
+        return {"pilot": 1 if self.pilots else 0, "trial": trials, "final": len(self.study.seeds)}
+
+    def _measure(self, arm: str, metrics: Mapping[str, float], run: Path | None) -> None:
+        assert self.study.budget is not None
+        seconds, per_step = self.study.budget["seconds"], self.pilots[arm].tokens_per_step
+        speed = metrics.get("timings/tokens_per_second")
+        if not speed:
+            raise UserError(
+                f"study.budget.seconds={seconds}: the pilot run of {arm}, which says how many tokens that is, failed"
+                + (f" ({run})" if run is not None else "")
+            )
+        self._tokens[arm] = max(1, int(seconds * speed / per_step)) * per_step
+
+    def _begin_trials(self) -> None:
+        for place, arm in enumerate(self._arms):
+            if self.trials == 1:
+                self._choose(arm, 0)
+                continue
+            for candidate in range(self.trials):
+                number = self._first_trial + len(self._arms) * candidate + place
+                self._put(number, self._overrides(arm, candidate), arm, "trial", self.study.tuning_seed)
+
+    def _choose(self, arm: str, candidate: int) -> None:
+        self.chosen[arm] = candidate
+        for index, seed in enumerate(self.study.seeds):
+            number = self._first_final + len(self._arms) * index + self._arms.index(arm)
+            self._put(number, self._overrides(arm, candidate), arm, "final", seed)
+
+    def _overrides(self, arm: str, candidate: int) -> list[str]:
+        budget = [f"budget.tokens={self._tokens[arm]}"] if self.pilots else []
+        return [*self.candidates[arm][candidate], *budget]
+
+    def _put(self, number: int, words: list[str], arm: str, phase: Phase, seed: int) -> None:
+        self._waiting[number] = Proposal(number, [*words, f"seed={seed}"], arm, phase)

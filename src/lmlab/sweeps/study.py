@@ -1,0 +1,210 @@
+"""What a study compares, as an experiment's section ``study`` declares it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lmlab.config import Config, check_arguments, differences
+from lmlab.errors import UserError, nearest
+from lmlab.runs.metrics import METRICS
+from lmlab.sweeps.search.space import Interval, Space
+
+if TYPE_CHECKING:
+    from lmlab.sweeps.sweep import Sweep
+
+EQUAL: Mapping[str, Sequence[str]] = {
+    "data": ["data"],
+    "tokenizer": ["tokenizer"],
+    "budget": ["budget"],
+    "parameters": ["model.parameters_of"],  # and their number
+    "context": ["batch.context", "batch.carry_state"],
+}
+"""What a study can hold equal, and the parts of a configuration that must then be the same in all its runs."""
+
+BUDGETS = {"flops": "FLOPs of training", "seconds": "seconds of training"}
+"""What a run's budget can be counted in instead of tokens."""
+
+SEED_OF_DRAWS = 1
+
+
+@dataclass(frozen=True)
+class Study:
+    """Arms, what is held equal between them, what is tuned in each, and the seeds of the runs that conclude.
+
+    Tuning takes the same number of trials, with the same draws, for every arm, all of them with ``tuning_seed``. The
+    best of each arm is then computed with every seed of ``seeds``: the score that a setting was chosen for is no
+    estimate of how good it is.
+
+    Attributes:
+        arms: what each changes, as on the command line, by its name.
+        seeds: of the final runs.
+        tune: options with the values to try, in the syntax of the command line (``tag(log, interval(1e-3, 3e-2))``).
+        trials: how many are drawn at random for each arm; ``None``: every combination.
+        equal: of ``EQUAL``, what no arm and no trial may change.
+        metric: a key of ``METRICS``.
+        budget: ``{"flops": n}`` or ``{"seconds": n}`` of training for every run, which become tokens for each arm;
+            ``None``: ``budget.tokens``, whatever that takes.
+        question: what is to be found out, in a sentence.
+    """
+
+    arms: Mapping[str, Sequence[str]]
+    seeds: Sequence[int]
+    tune: Mapping[str, str] = field(default_factory=dict)
+    trials: int | None = None
+    equal: Sequence[str] = tuple(EQUAL)
+    metric: str = "validation/bits_per_byte"
+    budget: Mapping[str, Any] | None = None
+    question: str | None = None
+
+    @classmethod
+    def read(cls, section: Mapping[str, Any]) -> "Study":
+        """Read the section ``study`` of a configuration. Raises ``UserError`` for whatever is wrong with it."""
+        check_arguments(cls, section, "study.", name="a study")
+        study = cls(**section)
+        study._check()
+        return study
+
+    @classmethod
+    def of(cls, sweep: "Sweep") -> "Study":
+        """Read back the study that a sweep's directory belongs to. Raises ``UserError`` if it belongs to none."""
+        section = sweep.definition.get("study")
+        if section is None:
+            raise UserError(f"{sweep.path}: the sweep of no study (lmlab study makes one)")
+        return cls.read(section)
+
+    def _check(self) -> None:
+        if len(self.arms) < 2:
+            raise UserError(f"study.arms: expected at least 2 to compare, got {len(self.arms)}")
+        for arm, words in self.arms.items():
+            if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+                raise UserError(f"study.arms.{arm}={words}: expected a list of overrides, like [model=lstm]")
+        if not self.seeds:
+            raise UserError("study.seeds=[]: expected at least one")
+        for seed in self.seeds:
+            if seed < 0:
+                raise UserError(f"study.seeds: {seed} is not at least 0")
+            if list(self.seeds).count(seed) > 1:
+                raise UserError(f"study.seeds: {seed} is there twice, and is the same run both times")
+        if self.trials is not None and self.trials < 1:
+            raise UserError(f"study.trials={self.trials}: expected at least 1, or null for every combination")
+        for option, values in self.tune.items():
+            if not isinstance(values, str):
+                raise UserError(f"study.tune.{option}={values}: expected values to try as a text, like 1e-3,3e-3")
+        for name in self.equal:
+            if name not in EQUAL:
+                raise UserError(f"study.equal: {name} is unknown{nearest(name, EQUAL)}")
+        if self.metric not in METRICS:
+            raise UserError(f"study.metric={self.metric}: unknown{nearest(self.metric, METRICS)}")
+        if self.budget is not None:
+            for kind, amount in self.budget.items():
+                if kind not in BUDGETS:
+                    hint = " (tokens are given as budget.tokens)" if kind == "tokens" else nearest(kind, BUDGETS)
+                    raise UserError(f"study.budget.{kind}: unknown{hint}")
+                if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 < amount < float("inf"):
+                    raise UserError(f"study.budget.{kind}={amount}: expected a number above 0")
+            if len(self.budget) != 1:
+                raise UserError(f"study.budget: expected one of {', '.join(BUDGETS)}, or null")
+
+    @property
+    def section(self) -> dict[str, Any]:
+        """The study as plain values; :meth:`read` takes them."""
+        return asdict(self) | {"equal": list(self.equal)}
+
+    @property
+    def tuning_seed(self) -> int:
+        """The seed of all trials: the smallest that no final run has."""
+        return next(seed for seed in range(len(self.seeds) + 1) if seed not in self.seeds)
+
+    def badness(self, score: float | None) -> float:
+        """A score turned so that less is better; infinite where there is none, or none that is a number."""
+        if score is None or not abs(score) < float("inf"):
+            return float("inf")
+        return score if METRICS[self.metric][1] == "minimize" else -score
+
+    def own_words(self, words: Sequence[str]) -> list[str]:
+        """Of the words of a command line, those that every run has.
+
+        Raises:
+            UserError: one has several values, or sets what the study decides.
+        """
+        words = [word for word in words if key_of(word) != "study" and not key_of(word).startswith("study.")]
+        decided = {key_of(word): f"study.arms.{arm}" for arm, own in self.arms.items() for word in own}
+        decided |= dict.fromkeys(self.tune, "study.tune") | {
+            "seed": "study.seeds",
+            "sweep": "a study is its own search",
+        }
+        if self.budget is not None:
+            decided |= {"budget": "study.budget", "budget.tokens": "study.budget"}
+        for word in words:
+            if (by := decided.get(key_of(word))) is not None:
+                raise UserError(f"{word}: decided by {by}" if by.startswith("study.") else f"{word}: {by}")
+        space = Space(words)
+        for option in space.varied:
+            raise UserError(f"{option.key}: several values; what a study compares and tunes, its section study says")
+        return space.fixed
+
+    def untuned(self, arm: str, words: Sequence[str]) -> list[str]:
+        """The overrides of an arm before anything is tuned. Raises ``UserError`` for what an arm may not change."""
+        for word in self.arms[arm]:
+            if key_of(word) in ("seed", "sweep", "study"):
+                raise UserError(f"study.arms.{arm}: {word} cannot be part of an arm")
+            if self.budget is not None and key_of(word).split(".")[0] == "budget":
+                raise UserError(f"study.arms.{arm}: {word} is decided by study.budget")
+        space = Space([*words, *self.arms[arm]])
+        for option in space.varied:
+            raise UserError(f"study.arms.{arm}: {option.key} has several values; name an arm for each")
+        return space.fixed
+
+    def candidates(self, arm: str, words: Sequence[str]) -> list[list[str]]:
+        """The overrides of everything that is tried in an arm, in order; of the arm itself where nothing is tuned.
+
+        A draw follows from its number and its option alone, so the same values are tried in every arm.
+
+        Raises:
+            UserError: what is tuned is decided elsewhere, or cannot be drawn from.
+        """
+        own = {key_of(word) for word in self.arms[arm]}
+        for option in self.tune:
+            if option in own:
+                raise UserError(f"study.tune.{option}: decided by study.arms.{arm}")
+            if option == "seed" or (self.budget is not None and option.split(".")[0] == "budget"):
+                raise UserError(f"study.tune.{option}: decided by study.{'seeds' if option == 'seed' else 'budget'}")
+        space = Space([*self.untuned(arm, words), *(f"{option}={values}" for option, values in self.tune.items())])
+        varied = {option.key: option for option in space.varied}
+        for option, values in self.tune.items():
+            if option not in varied:
+                raise UserError(f"study.tune.{option}={values}: expected several values, or an interval")
+            if self.trials is None and isinstance(varied[option], Interval):
+                raise UserError(f"study.trials: {option} varies in an interval, so give the number of draws")
+        if not self.tune:
+            return [space.fixed]
+        if self.trials is None:
+            return list(space.combinations())
+        return [space.draw(SEED_OF_DRAWS, number) for number in range(self.trials)]
+
+    def check_equal(self, first: Config, other: Config, where: str, reference: str) -> None:
+        """Refuse a configuration that differs from the first in what is held equal. Raises ``UserError``.
+
+        Args:
+            where: what messages call the place that makes it differ.
+            reference: the arm of the first configuration.
+        """
+        for name in self.equal:
+            for key in EQUAL[name]:
+                found = differences({key: _at(first, key)}, {key: _at(other, key)})
+                for option, (before, after) in found.items():
+                    raise UserError(
+                        f"{where}: {option}={after}, but {before} in {reference}, and study.equal has {name}"
+                    )
+
+
+def key_of(word: str) -> str:
+    """The option that an override is about, without marks: ``model.depth`` of ``+model.depth=2``."""
+    return word.partition("=")[0].lstrip("+~").partition("@")[0]
+
+
+def _at(config: Config, key: str) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node

@@ -1,0 +1,204 @@
+"""A sweep's own directory: what it was asked for, its jobs, and what has become of each."""
+
+import json
+import os
+import shlex
+import signal
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from lmlab.errors import Interrupted, UserError, nearest
+from lmlab.runs import lock
+from lmlab.runs.files import write_json
+from lmlab.runs.run import Run, now
+from lmlab.sweeps.search.search import Outcome, Phase
+
+JobStatus = Literal["waiting", "running"] | Outcome
+ENDED: tuple[Outcome, ...] = ("finished", "failed", "pruned")
+"""What a job does not go on from when its sweep is resumed; a failed one does when it is retried."""
+
+
+@dataclass(eq=False)
+class Job:
+    """One run of a sweep.
+
+    Attributes:
+        number: counts the sweep's jobs from 0.
+        overrides: what the job changes, as on the command line.
+        name: what it is told apart by: those of them that not all jobs have.
+        path: its run's directory, once it is prepared.
+        error: why it is not finished.
+        where: what the engine knows it by: a job id of a cluster, say.
+        arm: of a study, which side of it the job belongs to.
+        phase: of a study, what the job is for.
+    """
+
+    number: int
+    overrides: list[str]
+    name: str = ""
+    status: JobStatus = "waiting"
+    path: str | None = None
+    error: str | None = None
+    where: str | None = None
+    started: str = field(default_factory=now)
+    ended: str | None = None
+    arm: str | None = None
+    phase: Phase | None = None
+
+    @property
+    def run(self) -> Run:
+        """The run of a job that is prepared."""
+        assert self.path is not None, "the job is not prepared"
+        return Run(Path(self.path))
+
+    @property
+    def outcome(self) -> Outcome:
+        """The status of a job that has ended."""
+        assert self.status != "waiting" and self.status != "running"
+        return self.status
+
+    def end(self, status: Outcome, error: str | None = None) -> None:
+        """Set what has become of the job."""
+        self.status, self.error, self.ended = status, error, now()
+
+    def end_with(self, error: Exception | None) -> None:
+        """Set what has become of the job from the error that its run ended with."""
+        if error is None:
+            self.end("finished")
+        else:
+            self.end("interrupted" if isinstance(error, Interrupted) else "failed", str(error))
+
+
+class Sweep:
+    """A handle on a sweep's directory.
+
+    ``sweep.json`` holds its definition: the command, where it was given, by which process, and whether that is still at
+    it. ``jobs.json`` holds its jobs. Both are replaced whole. Whoever is at it holds the lock of the
+    directory, as one holds a run's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: lock.RunLock | None = None
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """The content of ``sweep.json``. Raises ``UserError`` when it is missing or cut short."""
+        try:
+            return json.loads((self.path / "sweep.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{self.path}: not a sweep (it has no sweep.json)") from None
+        except ValueError as error:
+            raise UserError(f"{self.path}/sweep.json cannot be read: {error}") from error
+
+    def begin(
+        self,
+        command: list[str],
+        search: dict[str, Any],
+        engine: dict[str, Any],
+        study: dict[str, Any] | None = None,
+    ) -> None:
+        """Record what is asked for and who is at it; a sweep that goes on keeps when it was created.
+
+        Args:
+            command: the words behind ``lmlab train``, or ``lmlab study`` where there is a study.
+            study: the section that declares it.
+
+        Raises:
+            UserError: another process is at it.
+        """
+        self._lock = lock.take(self.path)
+        if self._lock is None:
+            raise UserError(f"{self.path}: {lock.owner(self.path) or 'another process'} is at this sweep now")
+        before = self.definition if (self.path / "sweep.json").exists() else {}
+        write_json(
+            self.path / "sweep.json",
+            {
+                "version": 1,
+                "command": before.get("command", command),
+                "directory": before.get("directory", str(Path.cwd())),
+                "created": before.get("created", now()),
+                "search": search,
+                "study": study,
+                "engine": engine,
+                "status": "running",
+                "host": os.uname().nodename,
+                "pid": os.getpid(),
+            },
+        )
+
+    def end(self, status: Literal["finished", "interrupted"]) -> None:
+        """Record that nobody is at it any more."""
+        write_json(self.path / "sweep.json", self.definition | {"status": status, "ended": now()})
+        if self._lock is not None:
+            self._lock.release()
+
+    @property
+    def status(self) -> str:
+        """``running``, ``finished`` (every job has ended), or ``interrupted``: also when its process has vanished."""
+        status = str(self.definition["status"])
+        return "interrupted" if status == "running" and not lock.is_held(self.path) else status
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The sweep's jobs, in the order of their numbers."""
+        path = self.path / "jobs.json"
+        if not path.exists():
+            return []
+        return [Job(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+
+    def write(self, jobs: list[Job]) -> None:
+        """Replace the record of the jobs."""
+        write_json(self.path / "jobs.json", [asdict(job) for job in sorted(jobs, key=lambda job: job.number)])
+
+    def tell_to_stop(self) -> None:
+        """Tell the process that is at the sweep to have its runs write their state, and to end; returns at once.
+
+        Raises:
+            UserError: nobody is at it, or on another machine.
+        """
+        definition = self.definition
+        if self.status != "running":
+            raise UserError(f"{self.path.name}: nobody is at it, it is {self.status}")
+        if definition["host"] != os.uname().nodename:
+            raise UserError(f"{self.path.name}: its process is on {definition['host']}; cancel it there")
+        os.kill(definition["pid"], signal.SIGTERM)
+
+    @property
+    def program(self) -> str:
+        """Which of lmlab's commands asked for the sweep."""
+        return "train" if self.definition.get("study") is None else "study"
+
+    @property
+    def command(self) -> str:
+        """The command that asked for the sweep, as it would be typed."""
+        return shlex.join(["lmlab", self.program, *self.definition["command"]])
+
+
+def all_sweeps(folder: Path) -> Iterator[Sweep]:
+    """Yield every sweep directly below ``folder`` (``<outputs>/sweeps``), oldest first."""
+    for definition in sorted(folder.glob("*/sweep.json")):
+        yield Sweep(definition.parent)
+
+
+def find_sweep(name: str | None, folder: Path) -> Sweep:
+    """Return the sweep that ``name`` means: a directory, the start of its name in ``folder``; ``None``: the newest.
+
+    Raises:
+        UserError: nothing fits, or several do.
+    """
+    known = {sweep.path.name: sweep for sweep in all_sweeps(folder)}
+    if name is None:
+        if not known:
+            raise UserError(f"{folder}: no sweeps (lmlab train -m ... makes one)")
+        return known[max(known, key=lambda key: known[key].definition["created"])]
+    if (Path(name).expanduser() / "sweep.json").exists():
+        return Sweep(Path(name).expanduser().resolve())
+    fitting = [key for key in known if key.startswith(name)]
+    if name in known or len(fitting) == 1:
+        return known[name if name in known else fitting[0]]
+    if fitting:
+        raise UserError(f"name={name}: ambiguous, it is the start of {', '.join(fitting)}; give more characters")
+    raise UserError(f"name={name}: neither a sweep's directory nor the start of its name{nearest(name, known)}")

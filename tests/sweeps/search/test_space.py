@@ -1,0 +1,54 @@
+import pytest
+
+from lmlab.errors import UserError
+from lmlab.sweeps.search import Space
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a=[1"], "a=[1: cannot be read"),
+        (["a=interval(2,1)"], "expected an interval from a number to a larger one"),
+        (["a=tag(log,interval(0,1))"], "a logarithmic interval begins above 0"),
+        (["a=tag(lin,interval(0,1))"], "unknown tag; expected log"),
+        (["a=tag(log,choice(1,2))"], "only an interval can have a tag"),
+        (["a=range(5,5)"], "holds no value"),
+        (["sweep=grid,random"], "one search at a time"),
+        (["sweep.trials=1,2"], "one search at a time"),
+    ],
+)
+def test_what_cannot_be_searched_is_one_clear_line(words, message):
+    with pytest.raises(UserError) as error:
+        Space(words)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_later_word_takes_the_place_of_an_earlier_one():
+    space = Space(["seed=1,2,3", "model=lstm", "seed=5"])
+    assert space.varied == [] and space.fixed == ["seed=5", "model=lstm"]
+
+
+def test_what_the_search_is_told_is_no_part_of_a_job():
+    space = Space(["sweep=random", "sweep.trials=3", "+sweep.x=1", "model=lstm", "~a", "+sweeping=1"])
+    assert space.fixed == ["model=lstm", "~a", "+sweeping=1"]
+
+
+def test_a_shuffled_list_has_the_same_order_whenever_it_is_asked_for():
+    first, second = (list(Space(["a=shuffle(range(0,50))"]).combinations()) for _ in range(2))
+    assert first == second != sorted(first, key=lambda words: int(words[0][2:]))
+    assert len({*map(tuple, first)}) == 50
+
+
+@pytest.mark.parametrize(
+    ("word", "values"),
+    [
+        ("a=int(interval(1,3))", {"1", "2", "3"}),
+        ("a=int(tag(log,interval(1,3)))", {"1", "2", "3"}),
+        ("a=range(9,2,-3)", {"9", "6", "3"}),
+        ("a=range(0,1,0.25)", {"0.0", "0.25", "0.5", "0.75"}),
+        ("a='x, y',null,[1,2]", {"'x, y'", "null", "[1,2]"}),
+    ],
+)
+def test_draws_are_exactly_the_values_that_there_are(word, values):
+    space = Space([word])
+    assert {space.draw(0, number)[0].removeprefix("a=") for number in range(200)} == values

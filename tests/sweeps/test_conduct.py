@@ -1,0 +1,192 @@
+import json
+import threading
+
+import pytest
+
+from lmlab.errors import UserError
+from lmlab.runs.files import append_row
+from lmlab.runs.run import Run
+from lmlab.sweeps.conduct import Conductor
+from lmlab.sweeps.search import Proposal
+from lmlab.sweeps.search.search import Queue
+from lmlab.sweeps.sweep import Job, Sweep
+
+
+def statuses(jobs):
+    return [job.status for job in jobs]
+
+
+def test_jobs_start_in_order_and_are_told_to_the_search(sweep, queue, pretending, prepare, seen):
+    search, engine = queue("a", "b", "c", "d"), pretending(workers=2, outcomes={1: "failed"})
+    jobs = Conductor(sweep, search, engine, prepare, seen).conduct()
+    assert engine.submitted == seen.prepared_jobs == [0, 1, 2, 3]
+    assert statuses(jobs) == ["finished", "failed", "finished", "finished"]
+    assert [number for number, _ in seen.ended_jobs] == [0, 1, 2, 3]
+    assert search.losses == {0: 9.0, 1: float("inf"), 2: 7.0, 3: 6.0} and search.best() == [3]
+    assert sweep.status == "finished" and statuses(sweep.jobs) == statuses(jobs)
+
+
+def test_a_job_that_is_refused_keeps_no_other_from_being_computed(sweep, queue, pretending, prepare, seen):
+    jobs = Conductor(sweep, queue("a", "refused", "b"), pretending(), prepare, seen).conduct()
+    assert statuses(jobs) == ["finished", "failed", "finished"]
+    assert jobs[1].error == "x=refused: expected something else" and jobs[1].path is None
+    assert seen.ended_jobs == [(0, "finished"), (2, "finished")], "a refused job is shown once, when it is prepared"
+
+
+def test_what_is_finished_already_is_not_submitted(sweep, queue, pretending, prepare, seen, tmp_path):
+    prepare(Job(0, ["b"])).update(status="finished", metrics={"validation/loss": 1.0}, timings={})
+    search, engine = queue("a", "b"), pretending()
+    Conductor(sweep, search, engine, prepare, seen).conduct()
+    assert engine.submitted == [0] and search.best() == [1]
+
+
+def test_jobs_that_ask_for_one_run_are_told_apart(sweep, queue, pretending, prepare, seen):
+    jobs = Conductor(sweep, queue("a", "b", "a"), pretending(workers=1), prepare, seen).conduct()
+    assert statuses(jobs) == ["finished"] * 3
+    assert seen.same_jobs == {2: 0}
+
+
+@pytest.mark.parametrize(("retry", "again"), [(True, [1, 3]), (False, [3])])
+def test_going_on_with_a_sweep(retry, again, sweep, queue, pretending, prepare, seen):
+    """What was finished is not submitted; what failed only when it is retried; what was interrupted always."""
+    words = ("a", "b", "refused", "d")
+    engine = pretending(outcomes={1: "failed", 3: "failed"})
+    before = Conductor(sweep, queue(*words), engine, prepare, seen).conduct()
+    before[3].status = "interrupted"
+    sweep.write(before)
+    engine, search = pretending(), queue(*words)
+    jobs = Conductor(Sweep(sweep.path), search, engine, prepare, seen, retry).conduct()
+    assert engine.submitted == again
+    expected = ["finished", "finished" if retry else "failed", "failed", "finished"]
+    assert statuses(jobs) == expected
+    assert jobs[2].error == "x=refused: expected something else"
+    assert search.done and set(search.losses) == {0, 1, 2, 3}
+
+
+def test_a_job_of_the_same_number_with_other_options_is_another(sweep, queue, pretending, prepare, seen):
+    Conductor(sweep, queue("a"), pretending(), prepare, seen).conduct()
+    engine = pretending()
+    jobs = Conductor(Sweep(sweep.path), queue("b"), engine, prepare, seen).conduct()
+    assert engine.submitted == [0] and jobs[0].overrides == ["b"]
+
+
+def test_a_finished_job_whose_run_was_deleted_is_computed_again(sweep, queue, pretending, prepare, seen):
+    (job,) = Conductor(sweep, queue("a"), pretending(), prepare, seen).conduct()
+    job.run.remove()
+    engine = pretending()
+    Conductor(Sweep(sweep.path), queue("a"), engine, prepare, seen).conduct()
+    assert engine.submitted == [0] and job.run.status_recorded == "finished"
+
+
+class Watching(Queue):
+    """Stops a job at its second row."""
+
+    def __init__(self, *words):
+        super().__init__(Proposal(number, [word]) for number, word in enumerate(words))
+        self.rows: dict[int, list[int]] = {}
+
+    def watch(self, proposal, rows):
+        seen = self.rows.setdefault(proposal.number, [])
+        seen += [row["step"] for row in rows]
+        return "bad" if proposal.number == 1 and len(seen) >= 2 else None
+
+
+def test_a_job_that_the_search_has_seen_enough_of_is_pruned(sweep, pretending, prepare, seen, tmp_path):
+    steps = iter(range(1, 100))
+
+    def train(engine):
+        step = next(steps)
+        for word in "ab":
+            append_row(tmp_path / f"run-{word}" / "metrics.jsonl", {"step": step})
+
+    class Slow(pretending):
+        def poll(self, seconds):
+            if next(self.polls) < 4 and not self.stopped:
+                train(self)
+                return []
+            return super().poll(seconds)
+
+        polls = iter(range(100))
+
+    search, engine = Watching("a", "b"), Slow()
+    jobs = Conductor(sweep, search, engine, prepare, seen).conduct()
+    assert engine.stopped == {1: "bad"}
+    assert statuses(jobs) == ["finished", "pruned"] and jobs[1].error == "bad"
+    assert search.rows == {0: [1, 2], 1: [1, 2]}, "every row is shown once"
+    assert search.losses[1] == float("inf")
+
+
+def test_stopped_from_outside_all_jobs_write_their_state(sweep, queue, pretending, prepare, seen):
+    def stop(engine):
+        if len(engine.submitted) == 3 and not engine.stopped:
+            raise KeyboardInterrupt("told to stop by SIGTERM")
+
+    engine = pretending(workers=2, during=stop)
+    with pytest.raises(KeyboardInterrupt):
+        Conductor(sweep, queue("a", "b", "c", "d"), engine, prepare, seen).conduct()
+    assert engine.stopped == dict.fromkeys([1, 2], "told to stop by SIGTERM") and not engine.killed
+    assert statuses(sweep.jobs) == ["finished", "interrupted", "interrupted"]
+    assert sweep.status == "interrupted"
+    engine = pretending()
+    jobs = Conductor(Sweep(sweep.path), queue("a", "b", "c", "d"), engine, prepare, seen).conduct()
+    assert engine.submitted == [1, 2, 3] and statuses(jobs) == ["finished"] * 4
+
+
+def test_told_to_stop_twice_it_kills(sweep, queue, pretending, prepare, seen):
+    interrupts = iter([True, True])
+
+    def stop(engine):
+        if next(interrupts, False):
+            raise KeyboardInterrupt
+
+    engine = pretending(during=stop)
+    with pytest.raises(KeyboardInterrupt):
+        Conductor(sweep, queue("a", "b"), engine, prepare, seen).conduct()
+    assert engine.killed and set(engine.stopped.values()) == {"stopped from the keyboard"}
+
+
+def test_a_search_that_cannot_go_on_leaves_nothing_running(sweep, pretending, prepare, seen):
+    class Broken(Queue):
+        def tell(self, *told):
+            raise UserError("sweep.objectives.x: a finished run has no such metric")
+
+    engine = pretending(workers=2)
+    with pytest.raises(UserError, match="no such metric"):
+        Conductor(sweep, Broken(Proposal(n, [w]) for n, w in enumerate("abc")), engine, prepare, seen).conduct()
+    assert not engine.under_way
+    assert statuses(sweep.jobs) == ["finished", "interrupted"] and sweep.status == "interrupted"
+
+
+def test_a_full_disk_leaves_nothing_running(sweep, queue, pretending, prepare, seen, monkeypatch):
+    engine = pretending(workers=2)
+
+    def write(jobs):
+        if engine.submitted == [0, 1]:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sweep, "write", write)
+    with pytest.raises(OSError, match="No space left"):
+        Conductor(sweep, queue("a", "b", "c"), engine, prepare, seen).conduct()
+    assert not engine.under_way
+
+
+def test_the_record_is_whole_at_every_moment(sweep, queue, pretending, prepare, seen):
+    stop, found, errors = threading.Event(), [], []
+
+    def read():
+        while not stop.is_set():
+            try:
+                text = (sweep.path / "jobs.json").read_text()
+                found.append(len(json.loads(text)))
+            except FileNotFoundError:
+                continue
+            except Exception as error:
+                errors.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    Conductor(sweep, queue(*map(str, range(30))), pretending(workers=3), prepare, seen).conduct()
+    stop.set()
+    reader.join()
+    assert not errors and len(set(found)) > 3 and found == sorted(found)
+    assert all(Run(sweep.path.parent / f"run-{number}").status_recorded == "finished" for number in range(30))

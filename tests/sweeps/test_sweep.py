@@ -1,0 +1,104 @@
+import json
+import multiprocessing
+import os
+import signal
+import threading
+
+import pytest
+
+from lmlab.errors import Interrupted, RunFailed, UserError
+from lmlab.sweeps.sweep import Job, Sweep, find_sweep
+
+
+def begin_and_wait(path, ready):
+    sweep = Sweep(path)
+    sweep.begin(["-m"], {}, {})
+    ready.set()
+    signal.pause()
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A process that is at a sweep in ``tmp_path``."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=begin_and_wait, args=(tmp_path / "theirs", ready))
+    process.start()
+    assert ready.wait(60)
+    yield process
+    process.kill()
+    process.join()
+
+
+def test_who_is_at_a_sweep_holds_it_until_it_ends_or_dies(tmp_path, elsewhere):
+    sweep = Sweep(tmp_path / "theirs")
+    assert sweep.status == "running"
+    with pytest.raises(UserError, match=rf"pid {elsewhere.pid} on .* is at this sweep now"):
+        Sweep(sweep.path).begin(["-m"], {}, {})
+    elsewhere.kill()
+    elsewhere.join()
+    assert sweep.status == "interrupted"
+    sweep.begin(["another command"], {}, {})
+    assert sweep.status == "running" and sweep.definition["pid"] == os.getpid()
+    assert sweep.definition["command"] == ["-m"], "what it was asked for stays"
+    sweep.end("finished")
+    assert sweep.status == "finished"
+    Sweep(sweep.path).begin(["-m"], {}, {})
+
+
+def test_a_process_with_the_number_of_a_dead_launcher_is_not_taken_for_it(tmp_path, elsewhere):
+    elsewhere.kill()
+    elsewhere.join()
+    definition = tmp_path / "theirs" / "sweep.json"
+    definition.write_text(json.dumps(json.loads(definition.read_text()) | {"pid": os.getpid()}))
+    assert Sweep(tmp_path / "theirs").status == "interrupted"
+
+
+def test_jobs_come_back_as_they_were_written(sweep):
+    jobs = [Job(1, ["a=1", "b=2"], "a=1", path="runs/x"), Job(0, ["a=0"], "a=0")]
+    jobs[0].end_with(RunFailed("rank 0 died"))
+    jobs[1].end_with(Interrupted("told to stop"))
+    sweep.write(jobs)
+    found = sweep.jobs
+    assert [vars(job) for job in found] == [vars(job) for job in reversed(jobs)]
+    assert [(job.status, job.error) for job in found] == [("interrupted", "told to stop"), ("failed", "rank 0 died")]
+
+
+def test_a_reader_never_sees_half_of_the_jobs(sweep):
+    jobs = [Job(number, [f"x={number}"] * 50) for number in range(40)]
+    sweep.write(jobs)
+    stop = threading.Event()
+    errors, counts = [], set()
+
+    def read():
+        while not stop.is_set():
+            try:
+                counts.add(len(sweep.jobs))
+                assert sweep.status == "running"
+            except Exception as error:
+                errors.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for count in range(1, 40):
+        sweep.write(jobs[:count])
+    stop.set()
+    reader.join()
+    assert not errors and len(counts) > 1
+    assert not list(sweep.path.glob(".*.tmp"))
+
+
+def test_sweeps_are_found_by_the_start_of_their_name(tmp_path):
+    for name in ("2026-01-01_a", "2026-01-02_b", "2026-01-02_c"):
+        sweep = Sweep(tmp_path / name)
+        sweep.begin(["-m", "note='a b'"], {}, {})
+        sweep.end("finished")
+    assert find_sweep("2026-01-01", tmp_path).path.name == "2026-01-01_a"
+    assert find_sweep(str(tmp_path / "2026-01-02_b"), tmp_path).path.name == "2026-01-02_b"
+    assert find_sweep(None, tmp_path).command == """lmlab train -m 'note='"'"'a b'"'"''"""
+    with pytest.raises(UserError, match="ambiguous, it is the start of 2026-01-02_b, 2026-01-02_c"):
+        find_sweep("2026-01-02", tmp_path)
+    with pytest.raises(UserError, match="did you mean '2026-01-01_a'"):
+        find_sweep("2026-01-01_x", tmp_path)
+    with pytest.raises(UserError, match="no sweeps"):
+        find_sweep(None, tmp_path / "nothing")
