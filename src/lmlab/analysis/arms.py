@@ -1,0 +1,44 @@
+"""Which runs belong to which arm, and which arm the others are held against."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lmlab.analysis.comparison import Comparison, compare
+from lmlab.analysis.options import at, varied, written
+from lmlab.analysis.records import Record
+from lmlab.errors import UserError, nearest
+
+
+def compare_by(
+    records: Sequence[Record], arm: Sequence[str] = (), metric: str | None = None, baseline: str | None = None
+) -> Comparison:
+    """Sort records into arms and hold them against a baseline, which comes first.
+
+    Args:
+        arm: groups (``model``) or options (``optimizer.lr``) whose values name an arm; none: what differs.
+        metric: a key of ``METRICS``; ``None``: the one that most of the runs have.
+        baseline: the name of an arm; ``None``: that of the first run.
+
+    Raises:
+        UserError: no run has such an option, or there is no such metric or arm.
+    """
+    for key in arm:
+        _check(key, records)
+    comparison = compare(records, metric, (lambda record: arm_of(record, arm)) if arm else None)
+    names = [one.name for one in comparison.arms]
+    if baseline is not None and baseline not in names:
+        raise UserError(f"baseline={baseline}: there is no such arm{nearest(baseline, names)}")
+    return replace(comparison, arms=sorted(comparison.arms, key=lambda one: one.name != baseline))
+
+
+def arm_of(record: Record, keys: Sequence[str]) -> str:
+    """``lstm``, or ``optimizer.lr=0.001``: what an arm is called; a group's option needs no more than its name."""
+    return " ".join(record.choice(key) or f"{key}={written(at(record.config, key))}" for key in keys)
+
+
+def _check(key: str, records: Sequence[Record]) -> None:
+    """Refuse what no run has."""
+    has = [record for record in records if record.choice(key) is not None or at(record.config, key) is not None]
+    if records and not has:
+        known = {*records[0].manifest.get("choices", {}), *varied(record.config for record in records)}
+        raise UserError(f"arm={key}: none of these runs has such an option{nearest(key, known)}")

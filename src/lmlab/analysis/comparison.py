@@ -1,0 +1,180 @@
+"""What is compared with what: runs sorted into arms, settings and seeds."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lmlab.analysis.options import at, varied, written
+from lmlab.analysis.records import Record
+from lmlab.config import identity
+from lmlab.errors import UserError, nearest
+from lmlab.runs.metrics import METRICS
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """Finished runs that differ in nothing but their seed.
+
+    Attributes:
+        runs: one a seed, in the order of seeds.
+    """
+
+    runs: Sequence[Record]
+
+    def scores(self, metric: str) -> dict[int, float]:
+        """The final metric by seed, of runs that have it."""
+        found = {run.seed: run.metric(metric) for run in self.runs}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One side of a comparison: an architecture, say, with everything that was tried to tune it.
+
+    Attributes:
+        name: what it is called.
+        settings: everything that was tried, the chosen one too.
+        chosen: the setting that stands for the arm.
+    """
+
+    name: str
+    settings: Sequence[Setting]
+    chosen: Setting
+
+    @property
+    def has_one_seed(self) -> bool:
+        """Whether nothing can be said about how much it varies."""
+        return len(self.chosen.runs) == 1
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A run that has no part in a comparison, and why.
+
+    Attributes:
+        arm: the arm that it would belong to; ``None``: to none.
+        record: what it left behind; ``None``: nothing that could be read.
+    """
+
+    run: str
+    why: str
+    arm: str | None = None
+    record: Record | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Arms to be compared by a metric.
+
+    Attributes:
+        metric: a key of ``METRICS``.
+        arms: in the order in which they are to be shown.
+        left_out: what was asked for but cannot be averaged.
+        study: what a study declared to be held equal and to be tuned; ``None`` for runs that no study asked for.
+    """
+
+    metric: str
+    arms: Sequence[Arm]
+    left_out: Sequence[LeftOut] = field(default_factory=list)
+    study: Any | None = None
+
+    @property
+    def runs(self) -> list[Record]:
+        """The runs that the conclusion rests on."""
+        return [run for arm in self.arms for run in arm.chosen.runs]
+
+
+def default_metric(records: Iterable[Record]) -> str:
+    """What runs are best compared by: accuracy on generated tasks, otherwise the metric that most of them have.
+
+    Of ``METRICS``, the first of several; only finished runs count.
+    """
+    finished = [record for record in records if record.status == "finished"]
+    if 2 * sum(record.is_task for record in finished) > len(finished):
+        return "validation/accuracy"
+    return max(METRICS, key=lambda name: sum(record.metric(name) is not None for record in finished))
+
+
+def default_arm(records: Iterable[Record]) -> Callable[[Record], str]:
+    """What runs are best sorted by: the model where it differs, otherwise every option that does.
+
+    An arm is called ``lstm``, or ``lr=0.003 depth=2``; on several data each has an arm of its own, ``lstm, parity``.
+    """
+    finished = [record for record in records if record.status == "finished"]
+    several_data = len({record.choice("data") for record in finished}) > 1
+    several_models = len({_model(record) for record in finished}) > 1
+    keys = [] if several_models or not finished else varied(record.config for record in finished)
+    keys = [key for key in keys if not (several_data and key.split(".")[0] in ("data", "tokenizer"))]
+    ends = Counter(key.rpartition(".")[2] for key in keys)
+    names = {key: end if ends[end := key.rpartition(".")[2]] == 1 else key for key in keys}
+
+    def name(record: Record) -> str:
+        options = " ".join(f"{names[key]}={written(at(record.config, key))}" for key in keys) or _model(record)
+        return f"{options}, {record.choice('data')}" if several_data else options
+
+    return name
+
+
+def _model(record: Record) -> str:
+    return record.choice("model") or str(record.manifest["name"])
+
+
+def compare(
+    records: Iterable[Record], metric: str | None = None, arm: Callable[[Record], str] | None = None
+) -> Comparison:
+    """Sort finished runs into arms by what ``arm`` says, and settings by what differs besides the seed.
+
+    The setting with the most seeds stands for an arm; of those with equally many, the one with the best mean. Of runs
+    that computed the same again, the first counts. What has no finite score is left out, and listed.
+
+    Args:
+        metric: a key of ``METRICS``; ``None``: :func:`default_metric`.
+        arm: the name of a run's arm; ``None``: :func:`default_arm`.
+
+    Raises:
+        UserError: there is no such metric.
+    """
+    records = list(records)
+    metric = metric or default_metric(records)
+    if metric not in METRICS:
+        raise UserError(f"metric={metric}: unknown{nearest(metric, METRICS)}")
+    arm = arm or default_arm(records)
+    arms: dict[str, dict[str, dict[int, Record]]] = {}
+    left_out = []
+    counted: dict[tuple[str, int], Record] = {}
+    for record in sorted(records, key=lambda record: record.copy):
+        name, why = arm(record), why_not(record, metric)
+        if why is None:
+            setting = identity({**record.config, "seed": 0})
+            first = counted.setdefault((setting, record.seed), record)
+            if first is record:
+                arms.setdefault(name, {}).setdefault(setting, {})[record.seed] = record
+            else:
+                why = f"computes the same as {first.label} ({first.run.path.name}), which counts"
+        if why is not None:
+            left_out.append(LeftOut(record.label, why, name, record))
+    sign = 1 if METRICS[metric][1] == "minimize" else -1
+
+    def quality(setting: Setting) -> tuple[int, float]:
+        scores = list(setting.scores(metric).values())
+        return -len(scores), sign * sum(scores) / len(scores)
+
+    made = []
+    for name in dict.fromkeys(arm(record) for record in records if why_not(record, metric) is None):
+        settings = [Setting([runs[seed] for seed in sorted(runs)]) for runs in arms.get(name, {}).values()]
+        if settings:
+            made.append(Arm(name, settings, min(settings, key=quality)))
+    return Comparison(metric, made, left_out)
+
+
+def why_not(record: Record, metric: str) -> str | None:
+    """Why a run has no score to be averaged; ``None``: it has one."""
+    if record.status != "finished":
+        return f"is {record.status}: {record.error or 'it has no result'}"
+    score = record.metric(metric)
+    if score is None:
+        others = [name for name in METRICS if record.metric(name) is not None]
+        return f"has no {metric}" + (f" (it has {', '.join(others)})" if others else "")
+    return None if math.isfinite(score) else f"has {metric}={score}"

@@ -1,0 +1,88 @@
+"""What a run logged, as columns of numbers against any axis, and thinned to what a figure can show."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lmlab.analysis.rows import PLACES, Array
+
+AXES = {
+    "tokens": "training tokens",
+    "step": "optimizer steps",
+    "flops": "FLOPs of training",
+    "seconds": "seconds of training",
+    "joules": "energy of training (J)",
+}
+"""What metrics are drawn against, with a name for people."""
+
+_LOGGED = {"seconds": "time/seconds", "joules": "time/joules"}
+"""Axes that a run measures."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The metrics of one run.
+
+    Attributes:
+        columns: by name, [N]; nan where a row does not have it. ``step`` and ``tokens`` are there and complete. Of a
+            long run they hold what :mod:`lmlab.analysis.logged` keeps.
+        flops_per_token: operations of training on one token.
+    """
+
+    columns: Mapping[str, Array]
+    flops_per_token: float
+
+    @classmethod
+    def of(cls, rows: Iterable[Mapping[str, Any]], flops_per_token: float) -> "Curves":
+        """Turn rows of ``metrics.jsonl`` into columns."""
+        rows = list(rows)
+        names = dict.fromkeys(name for row in (PLACES, *rows) for name in row)
+        columns = {name: np.array([row.get(name, np.nan) for row in rows], dtype=np.float64) for name in names}
+        return cls(columns, flops_per_token)
+
+    @property
+    def metrics(self) -> list[str]:
+        """What can be drawn."""
+        return [name for name in self.columns if name not in (*PLACES, *_LOGGED.values())]
+
+    def axis(self, axis: str) -> Array | None:
+        """The values of an axis, row by row: measured ones linear between measurements; ``None``: not known."""
+        if axis == "flops":
+            return None if np.isnan(self.flops_per_token) else self.columns["tokens"] * self.flops_per_token
+        if axis not in _LOGGED:
+            return self.columns.get(axis)
+        measured = self.columns.get(_LOGGED[axis])
+        if measured is None:
+            return None
+        known = ~np.isnan(measured)
+        tokens = self.columns["tokens"]
+        return np.interp(tokens, np.r_[0.0, tokens[known]], np.r_[0.0, measured[known]])
+
+    def curve(self, metric: str, axis: str = "tokens") -> tuple[Array, Array] | None:
+        """A metric against an axis, both [M], where it was logged; ``None``: it never was, or the axis is not known."""
+        values, along = self.columns.get(metric), self.axis(axis)
+        if values is None or along is None:
+            return None
+        known = ~np.isnan(values)
+        return along[known], values[known]
+
+
+def thinned(x: Array, y: Array, points: int) -> tuple[Array, Array]:
+    """At most ``points`` of a curve: the first, the last, and of each stretch of equally many its least and greatest.
+
+    No extreme is lost, and a curve that is short enough stays as it is.
+    """
+    if len(x) <= points:
+        return x, y
+    inner, count = y[1:-1], max(1, (points - 2) // 2)
+    lengths = np.full(count, len(inner) // count)
+    lengths[: len(inner) % count] += 1
+    starts, stretch = np.cumsum(lengths) - lengths, np.repeat(np.arange(count), lengths)
+    kept = [np.array([0, len(x) - 1])]
+    for extreme in (np.fmin, np.fmax):  # which pass over what is no number
+        at = np.flatnonzero(inner == extreme.reduceat(inner, starts)[stretch])
+        kept.append(1 + at[np.unique(stretch[at], return_index=True)[1]])
+    indices = np.unique(np.concatenate(kept))
+    return x[indices], y[indices]

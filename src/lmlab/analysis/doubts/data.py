@@ -1,0 +1,173 @@
+"""Errors 2, 3 and 5: what was trained on and scored, whether all of it once, and in which unit."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from lmlab.analysis.comparison import METRICS, Comparison
+from lmlab.analysis.doubts.arms import all_equal, by_arm, differ, told
+from lmlab.analysis.doubts.doubt import Finding
+from lmlab.analysis.records import Record
+from lmlab.runs.files import read_jsonl
+
+PER_BYTE = "validation/bits_per_byte"
+"""The one metric that does not depend on how text is cut into tokens."""
+
+UNKNOWN = 1e-3
+"""Share of tokens that are unknown above which bits per byte are no longer those of the text."""
+
+
+def data_of(run: Record, key: str) -> Any:
+    """A field of what a run recorded about its data; ``None`` where it has none."""
+    return run.manifest.get("data", {}).get(key)
+
+
+def corpus_of(run: Record) -> Any:
+    """The fingerprint of the text, whatever it was cut into; that of the task where there is no text."""
+    return data_of(run, "corpus_fingerprint") or data_of(run, "fingerprint")
+
+
+def tokenizers_differ(comparison: Comparison) -> bool:
+    """Whether two runs cut text into tokens differently."""
+    return not all_equal([data_of(run, "tokenizer_fingerprint") for run in comparison.runs])
+
+
+def other_data(comparison: Comparison) -> Iterator[Finding]:
+    """Runs on other data, or that do not say on which.
+
+    The same text in other tokens is no other data: whether it can be compared is a matter of the unit (error 5).
+    """
+    nameless = [run for run in comparison.runs if not data_of(run, "fingerprint")]
+    if nameless:
+        yield Finding(
+            "refuse",
+            f"{len(nameless)} of {len(comparison.runs)} runs have no fingerprint of their data on record, so nobody "
+            "can say what their scores are of. Train them again (rerun=true).",
+            nameless,
+        )
+    fingerprints = by_arm(comparison, lambda run: data_of(run, "fingerprint"))
+    same_text = all_equal([corpus_of(run) for run in comparison.runs])
+    if differ(fingerprints) and not nameless and not (same_text and tokenizers_differ(comparison)):
+        names = by_arm(comparison, lambda run: f"{data_of(run, 'name')} {str(data_of(run, 'fingerprint'))[:12]}")
+        yield Finding(
+            "refuse",
+            f"The runs are not on the same data: {told(names)} (name and fingerprint). Compare runs of one corpus and "
+            "tokenizer (data=..., or filter them).",
+            comparison.runs,
+        )
+    for arm in comparison.arms:
+        own = corpus_of(arm.chosen.runs[0])
+        others = [run for setting in arm.settings for run in setting.runs if corpus_of(run) != own]
+        if others:
+            yield Finding(
+                "doubt",
+                f"Of the runs from which {arm.name} was chosen, {len(others)} are on other data than the chosen ones, "
+                "so the choice may be of the easiest data. Compare runs of one corpus (filter them by data).",
+                others,
+            )
+
+
+def tokens_not_scored_once(comparison: Comparison) -> Iterator[Finding]:
+    """Arms scored on different parts of a split, or not on every token of it exactly once."""
+    per_byte = tokenizers_differ(comparison)
+    tokens = by_arm(comparison, lambda run: scored_tokens(run, "validation"))
+    limits = by_arm(comparison, _limit)
+    if not per_byte and differ(tokens):
+        yield Finding(
+            "refuse",
+            f"The arms are scored on different numbers of tokens of the validation split ({told(tokens)}), so on "
+            "different text. Train all with one validation.tokens (null: the whole split).",
+            comparison.runs,
+        )
+    elif per_byte and any(limit is not None for found in limits.values() for limit in found):
+        yield Finding(
+            "refuse",
+            f"Only the first tokens of the validation split are scored (validation.tokens: {told(limits)}), which are "
+            "different text with different tokenizers. Train all with validation.tokens=null.",
+            comparison.runs,
+        )
+    elif per_byte and differ(size := by_arm(comparison, lambda run: _split(run, "validation").get("bytes"))):
+        yield Finding(
+            "refuse",
+            f"The validation splits have different sizes ({told(size)} bytes), so they are different text. Compare "
+            "runs of one corpus (data=...).",
+            comparison.runs,
+        )
+    for run in comparison.runs:
+        expected, counted = scored_tokens(run, "validation"), _broken_down(run)
+        whole = _split(run, "validation").get("tokens")
+        if counted is not None and expected is not None and whole is not None and counted not in (expected, whole):
+            yield Finding(
+                "refuse",
+                f"{run.label} was scored on {counted:,} tokens of a validation split that has {expected:,} to score: "
+                "some were left out or counted twice. Compute it again (rerun=true).",
+                [run],
+            )
+        for row in read_jsonl(run.run.path / "evaluations.jsonl"):
+            whole = _split(run, str(row["settings"].get("split"))).get("tokens")
+            for metric, found in row["metrics"].items():
+                if whole is not None and found.get("tokens") not in (None, whole):
+                    yield Finding(
+                        "doubt",
+                        f"{metric} of {run.label} scored {found['tokens']:,} of the {whole:,.0f} tokens of the split "
+                        f"{row['settings'].get('split')}. Score it again (lmlab evaluate run={run.id}).",
+                        [run],
+                    )
+
+
+def metrics_across_tokenizers(comparison: Comparison) -> Iterator[Finding]:
+    """A loss, perplexity or accuracy per token between arms whose tokens are not the same; or bytes that are not."""
+    if not tokenizers_differ(comparison):
+        return
+    vocabularies = by_arm(comparison, lambda run: data_of(run, "vocabulary"))
+    if comparison.metric != PER_BYTE:
+        yield Finding(
+            "refuse",
+            f"{METRICS[comparison.metric][0]} is per token, and the tokens are not the same: vocabularies of "
+            f"{told(vocabularies)} types. Compare by metric={PER_BYTE}, or train all arms with one tokenizer.",
+            comparison.runs,
+        )
+        return
+    shares = {arm.name: max(_unknown(run) for run in arm.chosen.runs) for arm in comparison.arms}
+    if any(shares.values()):
+        words = ", ".join(f"{arm} {share:.2%}" for arm, share in shares.items())
+        yield Finding(
+            "refuse" if max(shares.values()) > UNKNOWN else "doubt",
+            f"A tokenizer reads part of the text as unknown ({words} of the tokens), and an unknown token costs less "
+            "than the text behind it, so these are not bits per byte of one text. Use a tokenizer without unknown "
+            "tokens (tokenizer=bpe or byte).",
+            comparison.runs,
+        )
+
+
+def scored_tokens(run: Record, split: str) -> int | None:
+    """How many tokens of a split a validation scores; sequences, of a generated task; ``None``: not on record."""
+    recorded = _split(run, split)
+    whole = recorded.get("tokens", recorded.get("sequences"))
+    limit = run.config.get("validation", {}).get("tokens") if "tokens" in recorded else None
+    return None if whole is None else int(whole) if limit is None else min(int(whole), int(limit))
+
+
+def _broken_down(run: Record) -> int | None:
+    """How many tokens ``breakdown.json`` has by their position; ``None`` where there is none."""
+    try:
+        rows = json.loads((run.run.path / "breakdown.json").read_text(encoding="utf-8"))["position"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return sum(int(row["tokens"]) for row in rows) or None
+
+
+def _limit(run: Record) -> int | None:
+    """``validation.tokens`` where it leaves something out."""
+    whole, limit = _split(run, "validation").get("tokens"), run.config.get("validation", {}).get("tokens")
+    return None if limit is None or whole is None or limit >= whole else int(limit)
+
+
+def _split(run: Record, split: str) -> dict[str, Any]:
+    return (data_of(run, "splits") or {}).get(split) or {}
+
+
+def _unknown(run: Record) -> float:
+    """Share of the validation split's tokens that the tokenizer does not know."""
+    split = _split(run, "validation")
+    return float(split.get("unknown") or 0) / max(float(split.get("tokens") or 0), 1.0)

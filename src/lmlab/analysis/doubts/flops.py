@@ -1,0 +1,80 @@
+"""Error 10: FLOPs that are not those of the model, or more of them than the device can do."""
+
+from collections.abc import Iterator
+
+from lmlab.analysis.comparison import Comparison
+from lmlab.analysis.doubts.doubt import Finding, Severity
+from lmlab.analysis.doubts.measures import equal_budgets, number
+from lmlab.analysis.doubts.rebuilt import recounted_flops
+from lmlab.analysis.records import Record
+
+TOLERANCE = 0.01
+"""How far a recorded count may be off the one that the saved configuration gives."""
+
+
+def wrong_flops(comparison: Comparison) -> Iterator[Finding]:
+    """A recorded count that the saved configuration does not give, one that is absent, and a utilisation above 100 %.
+
+    What rests on FLOPs is refused: arms that have neither tokens nor seconds in common.
+    """
+    severity: Severity = "refuse" if equal_budgets(comparison) == ["FLOPs"] else "doubt"
+    for arm in comparison.arms:
+        runs = arm.chosen.runs
+        recorded = [run.metric("sizes/flops_per_token") for run in runs]
+        if any(value is None for value in recorded):
+            without = [run for run, value in zip(runs, recorded, strict=True) if value is None]
+            yield Finding(
+                severity,
+                f"{len(without)} of {len(runs)} runs of {arm.name} do not say how many FLOPs a token takes. Train them "
+                "again (rerun=true).",
+                without,
+            )
+            continue
+        counted = recounted_flops(runs[0])
+        if counted is None:
+            yield Finding(
+                severity,
+                f"The FLOPs of {arm.name} ({number(recorded[0])} per token) could not be counted again: what its saved "
+                "configuration names cannot be built here. Make its packages and source files available.",
+                runs,
+            )
+            continue
+        wrong = [run for run, value in zip(runs, recorded, strict=True) if not _near(value, counted)]
+        if wrong:
+            yield Finding(
+                severity,
+                f"{len(wrong)} of {len(runs)} runs of {arm.name} recorded "
+                f"{number(wrong[0].metric('sizes/flops_per_token'))} FLOPs per token, but their saved configuration "
+                f"takes {number(counted)}: no axis of FLOPs holds for them. Train them again with this version "
+                "(rerun=true).",
+                wrong,
+            )
+        total = [run for run in runs if not _adds_up(run)]
+        if total:
+            yield Finding(
+                severity,
+                f"{len(total)} of {len(runs)} runs of {arm.name} recorded "
+                f"{number(total[0].metric('timings/flops'))} FLOPs of training, which is not three times those of a "
+                "forward pass for each token that they trained on. Train them again with this version (rerun=true).",
+                total,
+            )
+    fast = [run for run in comparison.runs if (run.metric("timings/utilisation") or 0.0) > 1]
+    if fast:
+        most = max(run.metric("timings/utilisation") or 0.0 for run in fast)
+        peak = fast[0].metric("timings/peak_flops")
+        yield Finding(
+            severity,
+            f"{len(fast)} runs are said to use {most:.0%} of their device, more than there is: the FLOPs or the peak "
+            f"({number(peak)} FLOP/s) are wrong. Compare by tokens or seconds, not by FLOPs, until the peak is right.",
+            fast,
+        )
+
+
+def _near(value: float | None, expected: float) -> bool:
+    return value is not None and abs(value - expected) <= TOLERANCE * expected
+
+
+def _adds_up(run: Record) -> bool:
+    """Whether the FLOPs of training are those of its tokens; nothing to say where they are not on record."""
+    flops, tokens, each = (run.metric(name) for name in ("timings/flops", "timings/tokens", "sizes/flops_per_token"))
+    return flops is None or tokens is None or each is None or _near(flops, 3 * each * tokens)

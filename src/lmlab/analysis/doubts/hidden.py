@@ -1,0 +1,155 @@
+"""Error 9: differences between arms beyond what they are about: options, code, packages, devices."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from lmlab.analysis.comparison import Comparison
+from lmlab.analysis.doubts.arms import by_arm, differ, differences_between, distinct, short, subject, told, varied
+from lmlab.analysis.doubts.doubt import Finding
+from lmlab.analysis.records import Record
+from lmlab.config import differences
+from lmlab.errors import UserError
+from lmlab.targets import targets
+
+ELSEWHERE = ("data.", "budget.", "batch.", "validation.tokens")
+"""Options that other errors are about, each with what makes a difference of it."""
+
+HARMLESS = ("log_every", "trainer.accelerator", "trainer.compile")
+"""Options without influence on a result, or whose outcome is on record: the device, whether it was compiled."""
+
+SHOWN = 6
+"""How many differences a text names; :func:`differences_between` has all."""
+
+NO_RESULT = ("lmlab", "wandb")
+"""Packages whose version is no difference by itself: lmlab's own code has a fingerprint, W&B computes nothing."""
+
+
+def hidden_differences(comparison: Comparison) -> Iterator[Finding]:
+    """What differs that the arms are not about, and was not tuned."""
+    yield from _options(comparison)
+    yield from _code(comparison)
+    yield from _environment(comparison)
+    yield from _device(comparison)
+
+
+def _options(comparison: Comparison) -> Iterator[Finding]:
+    about = tuple(f"{section}." for section in subject(comparison))
+    tuned = {option for arm in comparison.arms for option in varied(comparison, arm)}
+    found = [
+        (option, values)
+        for option, values in differences_between(comparison)
+        if not option.startswith((*about, *ELSEWHERE)) and option not in (*HARMLESS, *tuned, *subject(comparison))
+    ]
+    if found:
+        words = "; ".join(f"{option}: {told(values)}" for option, values in found[:SHOWN])
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        yield Finding(
+            "doubt",
+            f"The arms differ in {len(found)} options besides what they are about, and any of them may be the reason: "
+            f"{words}{more}. Train all arms with the same, or tune them in every arm.",
+            comparison.runs,
+        )
+
+
+def _code(comparison: Comparison) -> Iterator[Finding]:
+    """Runs of one comparison on different source code, and code that nobody else has."""
+    nameless = [run for run in comparison.runs if not _codes(run)]
+    if nameless:
+        yield Finding(
+            "doubt",
+            f"{len(nameless)} of {len(comparison.runs)} runs have no fingerprint of their code on record. Train them "
+            "again (rerun=true).",
+            nameless,
+        )
+    by_modules: dict[tuple[str, ...], list[Record]] = {}
+    for run in comparison.runs:
+        by_modules.setdefault(own_modules(run), []).append(run)
+    mixed = [runs for runs in by_modules.values() if len({code for run in runs for code in _codes(run)}) > 1]
+    if mixed:
+        codes = distinct([code for runs in mixed for run in runs for code in _codes(run)])
+        yield Finding(
+            "doubt",
+            f"The runs were computed by {len(codes)} versions of the code ({', '.join(map(short, codes))}). Train "
+            " them again with one (lmlab reproduce says whether a result is still the same).",
+            [run for runs in mixed for run in runs],
+        )
+    dirty = [run for run in comparison.runs if (_provenance(run).get("git") or {}).get("dirty")]
+    if dirty:
+        yield Finding(
+            "doubt",
+            f"{len(dirty)} of {len(comparison.runs)} runs were computed from a checkout with uncommitted changes, "
+            "which the commit on record does not have (git.diff in their directories does). Commit, and train them "
+            "again (rerun=true).",
+            dirty,
+        )
+
+
+def _environment(comparison: Comparison) -> Iterator[Finding]:
+    """Other versions of the project, of packages or of Python."""
+    first, found = comparison.runs[0], dict[str, list[Any]]()
+    for run in comparison.runs[1:]:
+        for name, pair in differences(_versions(first), _versions(run)).items():
+            found[name] = distinct([*found.get(name, []), *pair])
+    if found:
+        words = "; ".join(f"{name} {' and '.join(map(short, values))}" for name, values in found.items())
+        yield Finding(
+            "doubt",
+            f"The runs were computed in different environments ({words}). Train them again in one (rerun=true).",
+            comparison.runs,
+        )
+
+
+def _device(comparison: Comparison) -> Iterator[Finding]:
+    """Arms on different devices, or of which only some were compiled: their times do not compare."""
+    compiled = by_arm(comparison, lambda run: bool(run.manifest.get("training", {}).get("compiled", False)))
+    if differ(compiled):
+        yield Finding(
+            "doubt",
+            f"Not all arms were compiled ({told(compiled)}), so their times and throughputs do not compare. Train all "
+            "with one trainer.compile.",
+            comparison.runs,
+        )
+    devices = {arm: sorted(map(str, found)) for arm, found in by_arm(comparison, device_of).items()}
+    if len({tuple(found) for found in devices.values()}) > 1:
+        yield Finding(
+            "doubt",
+            f"The arms were not trained on the same devices ({told(devices)}): times, energy and throughput do not "
+            "compare, and losses differ by rounding. Train all arms on one kind of device.",
+            comparison.runs,
+        )
+
+
+def own_modules(run: Record) -> tuple[str, ...]:
+    """The user's own modules that a configuration names; their source is part of a run's code fingerprint."""
+    try:
+        named = {target.rpartition(".")[0] for target, _, _ in targets(run.config)}
+    except UserError:  # arguments by position, which this version refuses
+        return ()
+    return tuple(sorted(module for module in named if module.partition(".")[0] not in ("lmlab", "torch")))
+
+
+def device_of(run: Record) -> str:
+    """The GPU that a run trained on, or the processor; ``unknown`` where neither is on record."""
+    hardware = _provenance(run).get("hardware") or {}
+    gpus = hardware.get("gpus") if run.config.get("trainer", {}).get("accelerator") != "cpu" else None
+    return " + ".join(distinct(gpus)) if gpus else str(hardware.get("processor") or "unknown")
+
+
+def _codes(run: Record) -> list[str]:
+    """The code fingerprints of all attempts that computed a run; of its creation where attempts have none."""
+    attempts = distinct([attempt["code"] for attempt in run.manifest.get("attempts", []) if attempt.get("code")])
+    return attempts or [code for code in [_provenance(run).get("code")] if code]
+
+
+def _provenance(run: Record) -> dict[str, Any]:
+    return run.manifest.get("provenance") or {}
+
+
+def _versions(run: Record) -> dict[str, Any]:
+    packages = _provenance(run).get("packages") or {}
+    return {
+        "run directory": run.manifest.get("version"),
+        "lmlab": packages.get("lmlab"),
+        "python": _provenance(run).get("python"),
+        **{name: version for name, version in packages.items() if name not in NO_RESULT},
+    }

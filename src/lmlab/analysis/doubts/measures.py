@@ -1,0 +1,92 @@
+"""How much each arm is and was given: means over its runs, and whether they are equal within what counts as equal."""
+
+from collections.abc import Callable, Mapping
+
+from lmlab.analysis.comparison import Comparison
+from lmlab.analysis.records import Record
+
+KINDS = ("total", "non_embedding", "matmul")
+"""The three senses of the number of parameters."""
+
+SIZE_TOLERANCE = 1.01 / 0.99 - 1 + 1e-9
+"""A model that asks for a size may be 1 % off it (``model.parameters``), so two may be that far apart."""
+
+BUDGET_TOLERANCES = {"tokens": 0.01, "FLOPs": 0.05, "seconds": 0.1}
+"""Tokens are rounded up to whole steps, FLOPs follow from a size that is 1 % off, seconds depend on the machine."""
+
+Measured = Mapping[str, float | None]
+"""A number for each arm; ``None`` where a run of it does not say."""
+
+
+def planned_tokens(run: Record) -> float | None:
+    """Tokens of the whole schedule of a run."""
+    steps, batch = run.metric("training/steps"), run.config.get("batch", {})
+    if steps is None or "size" not in batch or "context" not in batch:
+        return None
+    return steps * float(batch["size"]) * float(batch["context"])
+
+
+def training_flops(run: Record) -> float | None:
+    """Operations of training through the whole schedule, three times those of the forward passes."""
+    tokens, each = planned_tokens(run), run.metric("sizes/flops_per_token")
+    return None if tokens is None or each is None else 3 * each * tokens
+
+
+BUDGETS: Mapping[str, Callable[[Record], float | None]] = {
+    "tokens": planned_tokens,
+    "FLOPs": training_flops,
+    "seconds": lambda run: run.metric("timings/seconds"),
+}
+"""What a budget may be given in, and how a run's is found."""
+
+
+def measured(comparison: Comparison, read: Callable[[Record], float | None]) -> dict[str, float | None]:
+    """The mean over the chosen runs of each arm."""
+    found: dict[str, float | None] = {}
+    for arm in comparison.arms:
+        values = [value for value in map(read, arm.chosen.runs) if value is not None]
+        found[arm.name] = sum(values) / len(values) if len(values) == len(arm.chosen.runs) else None
+    return found
+
+
+def parameters(comparison: Comparison) -> dict[str, dict[str, float | None]]:
+    """The number of parameters of each arm, for each kind."""
+    return {kind: measured(comparison, _parameters_of(kind)) for kind in KINDS}
+
+
+def _parameters_of(kind: str) -> Callable[[Record], float | None]:
+    return lambda run: run.metric(f"sizes/parameters/{kind}")
+
+
+def spread(values: Measured) -> float | None:
+    """How much larger the largest is than the smallest, as a share of the smallest; ``None`` where one is unknown."""
+    known = [value for value in values.values() if value is not None]
+    if len(known) < len(values) or not known:
+        return None
+    return 0.0 if max(known) == min(known) else max(known) / min(known) - 1 if min(known) > 0 else float("inf")
+
+
+def close(values: Measured, tolerance: float) -> bool:
+    """Whether all are known and equal within ``tolerance``."""
+    apart = spread(values)
+    return apart is not None and apart <= tolerance
+
+
+def equal_budgets(comparison: Comparison) -> list[str]:
+    """Which of the budgets of ``BUDGETS`` the arms have in common."""
+    return [name for name, read in BUDGETS.items() if close(measured(comparison, read), BUDGET_TOLERANCES[name])]
+
+
+def equal_kinds(comparison: Comparison) -> list[str]:
+    """In which senses the arms have equally many parameters."""
+    return [kind for kind, found in parameters(comparison).items() if close(found, SIZE_TOLERANCE)]
+
+
+def number(value: float | None) -> str:
+    """A count in words: 1,053,824; 1.2e+15."""
+    return "unknown" if value is None else f"{value:,.0f}" if value < 1e9 else f"{value:.3g}"
+
+
+def numbers(values: Measured) -> str:
+    """Counts by arm in words."""
+    return ", ".join(f"{arm} {number(value)}" for arm, value in values.items())

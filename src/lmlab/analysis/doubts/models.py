@@ -1,0 +1,51 @@
+"""Errors 11 and 12: models that see the future, and models whose two forms are not one function."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from lmlab.analysis.comparison import Comparison
+from lmlab.analysis.doubts.doubt import Finding
+from lmlab.analysis.records import Record
+
+
+def leakage(comparison: Comparison) -> Iterator[Finding]:
+    """Models whose predictions change with later tokens: their losses mean nothing."""
+    failed = [run for run in comparison.runs if _check(run, "causal") is False]
+    if failed:
+        yield Finding(
+            "refuse",
+            f"{len(failed)} of {len(comparison.runs)} models see the future: what they predict changes with later "
+            "tokens, so their losses mean nothing. Mend the mixer, then train again (rerun=true).",
+            failed,
+        )
+    yield from _unchecked(comparison, "causal", "whether their models see later tokens")
+
+
+def disagreement(comparison: Comparison) -> Iterator[Finding]:
+    """Models that predict otherwise token by token than all at once: what generates is not what was scored."""
+    failed = [run for run in comparison.runs if _check(run, "stepwise_agrees") is False]
+    if failed:
+        apart = max((float(_check(run, "stepwise") or 0.0) for run in failed), default=0.0)
+        yield Finding(
+            "refuse",
+            f"{len(failed)} of {len(comparison.runs)} models predict otherwise token by token than all at once (logits "
+            f"differ by up to {apart:.2g}), so what was scored is not what generates. Mend the mixer's step, then "
+            "train again (rerun=true).",
+            failed,
+        )
+    yield from _unchecked(comparison, "stepwise_agrees", "whether reading token by token gives the same")
+
+
+def _check(run: Record, name: str) -> Any:
+    return (run.manifest.get("checks") or {}).get(name)
+
+
+def _unchecked(comparison: Comparison, name: str, what: str) -> Iterator[Finding]:
+    runs = [run for run in comparison.runs if _check(run, name) is None]
+    if runs:
+        yield Finding(
+            "doubt",
+            f"{len(runs)} of {len(comparison.runs)} runs have no record of {what}. Train them again with this "
+            "version, which checks it before the first step (rerun=true).",
+            runs,
+        )

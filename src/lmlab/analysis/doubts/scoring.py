@@ -1,0 +1,124 @@
+"""Errors 1 and 4: arms that see unequal context, and evaluations of different kinds under one heading."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lmlab.analysis.comparison import Comparison
+from lmlab.analysis.doubts.arms import by_arm, differ, subject, told
+from lmlab.analysis.doubts.doubt import Finding
+from lmlab.analysis.doubts.rebuilt import evaluates_elsewhere
+from lmlab.analysis.records import Record
+from lmlab.runs.files import read_jsonl
+
+DEFINED_BY: Mapping[str, tuple[str, ...]] = {
+    "fixed_window": ("context",),
+    "sliding_window": ("context", "stride"),
+    "stateful": ("context", "streams"),
+    "answers": ("context",),
+}
+"""Settings of ``lmlab evaluate`` that are part of what a metric means."""
+
+Settings = tuple[tuple[str, Any], ...]
+
+
+def unequal_context(comparison: Comparison) -> Iterator[Finding]:
+    """One arm goes on with its state where another starts cold; or the windows that are scored differ in length.
+
+    Arms that are about the batch (``batch.context`` itself, say) are read with that in mind rather than refused.
+    """
+    carried = by_arm(comparison, lambda run: bool(run.config.get("batch", {}).get("carry_state", False)))
+    if differ(carried):
+        yield Finding(
+            "refuse",
+            f"State is carried from batch to batch in some arms only (batch.carry_state: {told(carried)}), so one "
+            "reads the corpus in order with all that came before, another in windows from an empty state. Train all "
+            "arms with batch.carry_state=false.",
+            comparison.runs,
+        )
+    contexts = by_arm(comparison, lambda run: run.config.get("batch", {}).get("context"))
+    if differ(contexts):
+        yield Finding(
+            "doubt" if "batch" in subject(comparison) else "refuse",
+            f"The windows that are trained on and scored have different lengths (batch.context: {told(contexts)} "
+            "tokens), and a longer one lowers the loss by itself. Train all arms with one batch.context.",
+            comparison.runs,
+        )
+    for split, metric, by_run in _scored(comparison):
+        if not _in_common([{_without_checkpoint(one) for one in found} for found in by_run.values()]):
+            lengths = {run.label: sorted({_words(one) for one in found}) for run, found in by_run.items()}
+            yield Finding(
+                "doubt",
+                f"{metric} on the split {split} was scored with different settings ({told(lengths)}), so these numbers "
+                "of evaluations.jsonl are no column. Score every run with the same context, stride and streams "
+                "(lmlab evaluate).",
+                list(by_run),
+            )
+
+
+def different_evaluations(comparison: Comparison) -> Iterator[Finding]:
+    """Weights that are a mean, the best or pretrained, beside weights as training left them."""
+    pretrained = by_arm(comparison, lambda run: run.config.get("model", {}).get("path"))
+    if any(value is not None for found in pretrained.values() for value in found):
+        some = differ({arm: [value is not None for value in found] for arm, found in pretrained.items()})
+        yield Finding(
+            "refuse" if some else "doubt",
+            f"Training began with the weights of a folder (model.path: {told(pretrained)}), which saw other text "
+            "before; that is fine-tuning, not the plain training of its neighbours. Train every arm from scratch with "
+            "model.path=null.",
+            comparison.runs,
+        )
+    if differ(by_arm(comparison, lambda run: str((run.config.get("optimizer") or {}).get("_target_")))):
+        averaged = by_arm(comparison, evaluates_elsewhere)
+        if differ(averaged):
+            words = {
+                arm: "the mean of its weights" if found == [True] else "its last weights"
+                for arm, found in averaged.items()
+            }
+            yield Finding(
+                "doubt",
+                f"The arms are not scored at the same kind of weights: {told(words)}. Averaging lowers a loss by "
+                "itself; train all arms with one optimizer (optimizer=...).",
+                comparison.runs,
+            )
+    for split, metric, by_run in _scored(comparison):
+        found = list(by_run.values())
+        if _in_common([{_without_checkpoint(one) for one in some} for some in found]) and not _in_common(found):
+            which = {run.label: sorted({dict(one)["checkpoint"] for one in some}) for run, some in by_run.items()}
+            yield Finding(
+                "doubt",
+                f"{metric} on the split {split} was scored at different checkpoints ({told(which)}): the best of many "
+                "validations is a choice on that split, the final weights are not. Score every run with "
+                "checkpoint=final (lmlab evaluate).",
+                list(by_run),
+            )
+
+
+def _scored(comparison: Comparison) -> Iterator[tuple[str, str, dict[Record, set[Settings]]]]:
+    """Yield (split, metric, settings it was scored with by run) of what runs of two arms or more were scored on."""
+    found: dict[tuple[str, str], dict[Record, set[Settings]]] = {}
+    arms: dict[tuple[str, str], set[str]] = {}
+    for arm in comparison.arms:
+        for run in arm.chosen.runs:
+            for row in read_jsonl(run.run.path / "evaluations.jsonl"):
+                settings = row["settings"]
+                for metric in row["metrics"]:
+                    kept = ("checkpoint", *DEFINED_BY.get(metric, ("context",)))
+                    key = (str(settings.get("split")), metric)
+                    one = tuple((name, settings.get(name)) for name in kept)
+                    found.setdefault(key, {}).setdefault(run, set()).add(one)
+                    arms.setdefault(key, set()).add(arm.name)
+    for (split, metric), by_run in sorted(found.items(), key=lambda item: item[0]):
+        if len(arms[split, metric]) > 1:
+            yield split, metric, by_run
+
+
+def _in_common(found: list[set[Settings]]) -> bool:
+    return bool(set.intersection(*found))
+
+
+def _without_checkpoint(settings: Settings) -> Settings:
+    return tuple(pair for pair in settings if pair[0] != "checkpoint")
+
+
+def _words(settings: Settings) -> str:
+    return " ".join(f"{name}={value}" for name, value in _without_checkpoint(settings))

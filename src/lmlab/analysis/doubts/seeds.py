@@ -1,0 +1,64 @@
+"""Error 13: one seed, few seeds, or seeds that do not pair."""
+
+from collections.abc import Iterator
+
+from lmlab.analysis.comparison import Comparison
+from lmlab.analysis.doubts.arms import by_arm, differ, subject, told
+from lmlab.analysis.doubts.doubt import Finding
+from lmlab.runs import events
+
+FEW = 3
+"""Fewer seeds than this have an interval so wide that it says next to nothing: with two, 12.7 standard errors."""
+
+
+def too_few_seeds(comparison: Comparison) -> Iterator[Finding]:
+    """Arms without an interval, or with a very wide one, and arms that cannot be paired by seed and data order."""
+    seeds = {arm.name: sorted(arm.chosen.scores(comparison.metric)) for arm in comparison.arms}
+    few = [arm for arm in comparison.arms if len(seeds[arm.name]) < FEW]
+    if few:
+        least = min(len(seeds[arm.name]) for arm in few)
+        counts = {arm: len(found) for arm, found in seeds.items()}
+        why = (
+            "one seed has no interval, so a difference cannot be told from chance"
+            if least == 1
+            else f"{least} seeds give an interval of many standard errors"
+        )
+        yield Finding(
+            "refuse" if least == 1 else "doubt",
+            f"Number of seeds: {told(counts)}; {why}. Train every arm with {FEW} seeds or more, for example "
+            f"-m seed={','.join(map(str, range(1, FEW + 3)))}.",
+            [run for arm in few for run in arm.chosen.runs],
+        )
+    every = sorted({seed for found in seeds.values() for seed in found})
+    missing = {arm: [seed for seed in every if seed not in found] for arm, found in seeds.items()}
+    if any(missing.values()):
+        words = "; ".join(f"{arm} has no seed {', '.join(map(str, found))}" for arm, found in missing.items() if found)
+        absent = sorted({seed for found in missing.values() for seed in found})
+        yield Finding(
+            "doubt",
+            f"The arms do not have the same seeds ({words}), so not all runs can be paired. Train every arm with "
+            f"seed={','.join(map(str, absent))} too.",
+            comparison.runs,
+        )
+    yield from _order(comparison)
+
+
+def _order(comparison: Comparison) -> Iterator[Finding]:
+    """Runs of one seed that did not read the same batches."""
+    sizes = by_arm(comparison, lambda run: run.config.get("batch", {}).get("size"))
+    if differ(sizes) and "batch" not in subject(comparison):
+        yield Finding(
+            "doubt",
+            f"Runs of one seed did not read the same batches (batch.size: {told(sizes)}), so pairing them by seed "
+            "takes away less of the chance. Train all arms with one batch.size.",
+            comparison.runs,
+        )
+    rolled_back = [run for run in comparison.runs if events.done(run.run, "roll_back")]
+    if rolled_back:
+        yield Finding(
+            "doubt",
+            f"{len(rolled_back)} of {len(comparison.runs)} runs went back and left out batches after a bad step "
+            "(events.jsonl), so they did not read what others of their seed did. Train them with a smaller "
+            "optimizer.lr, or callbacks.bad_steps.spike=null.",
+            rolled_back,
+        )

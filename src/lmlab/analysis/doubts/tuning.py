@@ -1,0 +1,160 @@
+"""Error 6: one arm tuned more, over another range, or to the end of its range."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from lmlab.analysis.comparison import METRICS, Arm, Comparison, Setting
+from lmlab.analysis.doubts.arms import SIZES, as_list, chosen_value, short, subject, told, tried, varied
+from lmlab.analysis.doubts.doubt import Finding
+
+LEARNING_RATE = "optimizer.lr"
+"""The option whose best value depends most on the architecture."""
+
+OVERLAP = 0.5
+"""Ranges of drawn values that have less than this share of their union in common are not the same range."""
+
+
+def unequal_tuning(comparison: Comparison) -> Iterator[Finding]:
+    """Different numbers of trials or values tried, a best value at an edge, or a better setting passed over."""
+    options = {arm.name: _tuned(comparison, arm) for arm in comparison.arms}
+    yield from _trials(comparison)
+    if not any(LEARNING_RATE in found for found in options.values()):
+        rates = {arm.name: chosen_value(arm, LEARNING_RATE) for arm in comparison.arms}
+        if any(rate is not None for rate in rates.values()):
+            yield Finding(
+                "doubt",
+                f"No arm's learning rate was tuned ({LEARNING_RATE}: {told(rates)}), and one that suits one "
+                "architecture may not suit another. Train every arm with several, for example "
+                f"-m {LEARNING_RATE}={_around(rates)}.",
+                comparison.runs,
+            )
+    yield from _values(comparison, options)
+    for arm in comparison.arms:
+        for option, values in options[arm.name].items():
+            yield from _edge(arm, option, values)
+        yield from _passed_over(comparison, arm)
+
+
+def _tuned(comparison: Comparison, arm: Arm) -> dict[str, list[Any]]:
+    """What was varied in an arm, less what only makes it larger or longer."""
+    return {option: values for option, values in varied(comparison, arm).items() if not option.startswith(SIZES)}
+
+
+def _trials(comparison: Comparison) -> Iterator[Finding]:
+    trials = {arm.name: len(tried(comparison, arm)) for arm in comparison.arms}
+    if len(set(trials.values())) > 1:
+        most = max(trials.values())
+        fewer = [arm for arm in comparison.arms if trials[arm.name] < most]
+        yield Finding(
+            "doubt",
+            f"The arms were tuned with different numbers of settings ({told(trials)}), and the best of more is better "
+            f"by luck alone. Try {most} settings of {' and '.join(arm.name for arm in fewer)} too.",
+            [run for arm in fewer for run in arm.chosen.runs],
+        )
+
+
+def _values(comparison: Comparison, options: dict[str, dict[str, list[Any]]]) -> Iterator[Finding]:
+    """Options tuned in some arms only, unless the arms differ in having them, and options tuned over other values."""
+    own = tuple(f"{section}." for section in subject(comparison))
+    for option in sorted({option for found in options.values() for option in found}):
+        values = {arm: found[option] for arm, found in options.items() if option in found}
+        if len(values) < len(options):
+            without = [arm for arm in comparison.arms if arm.name not in values]
+            if not option.startswith(own):
+                fixed = {arm.name: chosen_value(arm, option) for arm in without}
+                yield Finding(
+                    "doubt",
+                    f"{option} was tuned for {' and '.join(values)} ({told(values)}) but not for others "
+                    f"({told(fixed)}). Try the same values for every arm.",
+                    [run for arm in without for run in arm.chosen.runs],
+                )
+        elif not _same_values(list(values.values())):
+            ordered = {arm: _ordered(found) for arm, found in values.items()}
+            yield Finding(
+                "doubt",
+                f"{option} was tuned over different values ({told(ordered)}). Try the same values for every arm.",
+                comparison.runs,
+            )
+
+
+def _same_values(found: Sequence[list[Any]]) -> bool:
+    """Whether the values tried in all arms are a grid of the same, or drawn from about the same range."""
+    first = found[0]
+    for other in found[1:]:
+        same = all(value in first for value in other) and all(value in other for value in first)
+        drawn = _are_numbers([*first, *other]) and not any(value in first for value in other)
+        if not same and not (drawn and min(len(first), len(other)) > 2 and _overlap(first, other) >= OVERLAP):
+            return False
+    return True
+
+
+def _overlap(first: list[float], other: list[float]) -> float:
+    """The common part of two ranges as a share of both together, on a logarithmic axis where all are positive."""
+    place = math.log if min(*first, *other) > 0 else float
+    (low, high), (below, above) = ((place(min(values)), place(max(values))) for values in (first, other))
+    return max(0.0, min(high, above) - max(low, below)) / (max(high, above) - min(low, below))
+
+
+def _edge(arm: Arm, option: str, values: list[Any]) -> Iterator[Finding]:
+    """The chosen value is the least or the greatest tried; a zero is an end of its own, there is nothing below it."""
+    best = chosen_value(arm, option)
+    if not _are_numbers(values) or best not in (min(values), max(values)) or best == 0:
+        return
+    low = best == min(values)
+    others = sorted(values)
+    neighbour = others[1] if low else others[-2]
+    further = best * best / neighbour if neighbour > 0 else best * 2
+    yield Finding(
+        "doubt",
+        f"The best {option} of {arm.name}, {short(best)}, is the {'least' if low else 'greatest'} of the "
+        f"{len(values)} that were tried, so a better one may lie beyond. Try {option}={further:.2g} as well.",
+        arm.chosen.runs,
+    )
+
+
+def _passed_over(comparison: Comparison, arm: Arm) -> Iterator[Finding]:
+    """A setting that is better than the chosen one on the seeds that both have, but has fewer of them."""
+    sign = 1 if METRICS[comparison.metric][1] == "minimize" else -1
+    own = arm.chosen.scores(comparison.metric)
+
+    def lead(setting: Setting) -> float:
+        """By how much the chosen setting is worse on common seeds; minus infinity where there are none."""
+        scores = setting.scores(comparison.metric)
+        common = [seed for seed in own if seed in scores]
+        return sum(sign * (own[seed] - scores[seed]) for seed in common) / len(common) if common else -math.inf
+
+    better = max((setting for setting in arm.settings if setting is not arm.chosen), key=lead, default=None)
+    if better is None or lead(better) <= 0:
+        return
+    seeds = ",".join(str(seed) for seed in own if seed not in better.scores(comparison.metric))
+    changed = {
+        option: chosen
+        for option in varied(comparison, arm)
+        if (chosen := _of(better, arm, option)) != chosen_value(arm, option)
+    }
+    words = " ".join(f"{option}={short(value)}" for option, value in changed.items())
+    yield Finding(
+        "doubt",
+        f"{arm.name} is not represented by its best setting: {words} is better by {lead(better):.3g} on the seeds that "
+        f"both have. Train it with the other seeds as well (seed={seeds}).",
+        [*arm.chosen.runs, *better.runs],
+    )
+
+
+def _of(setting: Setting, arm: Arm, option: str) -> Any:
+    return chosen_value(Arm(arm.name, arm.settings, setting), option)
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+
+
+def _ordered(values: list[Any]) -> list[Any]:
+    return sorted(values) if _are_numbers(values) else values
+
+
+def _around(values: dict[str, Any]) -> str:
+    """A third, the whole and the triple of the value that was used, for an example."""
+    known = [value for value in as_list(list(values.values())) if isinstance(value, (int, float))]
+    return ",".join(f"{known[0] * factor:.2g}" for factor in (1 / 3, 1, 3)) if known else "1e-3,3e-3,1e-2"

@@ -1,0 +1,185 @@
+"""What run directories say, read once: the material of tables, comparisons, reports and dashboards."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from lmlab.config import Config, identity
+from lmlab.errors import UserError, nearest
+from lmlab.runs.run import Run, Status
+
+if TYPE_CHECKING:  # numpy, which a table of runs does not need
+    from lmlab.analysis.curves import Curves
+    from lmlab.analysis.log import Log
+
+_FIELDS: dict[str, type] = {
+    "id": str,
+    "name": str,
+    "status": str,
+    "seed": int,
+    "attempts": list,
+    "metrics": dict,
+}
+"""What every manifest has."""
+_OPTIONAL: dict[str, type] = {
+    "created": str,
+    "tags": list,
+    "choices": dict,
+    "sizes": dict,
+    "timings": dict,
+    "data": dict,
+}
+"""What it may have besides."""
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One run as it was when its directory was read.
+
+    Attributes:
+        run: where more of it lies: samples, log, weights.
+        manifest: the content of ``run.json``.
+        config: the saved configuration.
+        status: ``interrupted`` also where a run says that it is running but its process is gone.
+        cache: where what is kept of its curves is found again by the next process, if anywhere.
+    """
+
+    run: Run
+    manifest: Mapping[str, Any]
+    config: Config
+    status: Status
+    cache: Path | None = None
+
+    @classmethod
+    def of(cls, run: Run, cache: Path | None = None) -> "Record":
+        """Read a run directory. Raises ``UserError`` where it cannot be read; the message names it."""
+        manifest, status = run.manifest_and_status()
+        _check(manifest, run.path / "run.json")
+        return cls(run, manifest, run.config, status, cache)
+
+    @property
+    def id(self) -> str:
+        return str(self.manifest["id"])
+
+    @property
+    def label(self) -> str:
+        """What people call it: its name and the start of its id."""
+        return f"{self.manifest['name']} {self.id[:6]}"
+
+    @property
+    def seed(self) -> int:
+        return int(self.manifest["seed"])
+
+    @property
+    def copy(self) -> int:
+        """Which computation of the same it is: 1, or more where it was computed afresh (``<id>-2``)."""
+        _, _, number = self.id.partition("-")
+        return int(number) if number.isdecimal() else 1
+
+    @property
+    def tags(self) -> list[str]:
+        return [str(tag) for tag in self.manifest.get("tags", [])]
+
+    @property
+    def error(self) -> str | None:
+        """Why the last attempt did not finish."""
+        attempts = self.manifest["attempts"]
+        return None if self.status == "finished" or not attempts else attempts[-1].get("error")
+
+    @property
+    def is_task(self) -> bool:
+        """Whether it is on a generated task, whose measure is accuracy rather than bits per byte."""
+        return bool(self.manifest.get("data", {}).get("licence") == "generated")
+
+    def choice(self, group: str) -> str | None:
+        """The option of a group of ``conf/`` that it was composed of: ``lstm`` of ``model``."""
+        found = self.manifest.get("choices", {}).get(group)
+        return None if found in (None, "None") else str(found)
+
+    def metric(self, name: str) -> float | None:
+        """A final metric (``validation/loss``), timing (``timings/seconds``) or size (``sizes/flops_per_token``)."""
+        section, _, key = name.partition("/")
+        node: Any = self.manifest["metrics"] if name in self.manifest["metrics"] else self.manifest.get(section, {})
+        for part in [name] if node is self.manifest["metrics"] else key.split("/"):
+            node = node.get(part) if isinstance(node, Mapping) else None
+        return None if node is None else float(node)
+
+    @cached_property
+    def log(self) -> "Log":
+        """Its rows of metrics, which can be read on while they come."""
+        from lmlab.analysis.log import Log
+
+        return Log(self.run.metrics, self.cache)
+
+    @cached_property
+    def curves(self) -> "Curves":
+        """What it logged (see :mod:`lmlab.analysis.logged`), read when first asked for."""
+        from lmlab.analysis.curves import Curves
+
+        self.log.read()
+        return Curves(self.log.logged.columns, self.flops_per_token)
+
+    @property
+    def flops_per_token(self) -> float:
+        """Operations of training on one token: three times those of the forward pass; nan where it did not begin."""
+        return 3 * float(self.manifest.get("sizes", {}).get("flops_per_token", float("nan")))
+
+    @cached_property
+    def problems(self) -> list[str]:
+        """What a reader of its numbers has to know, a line each; reads its curves.
+
+        Rows that are broken, doubled or missing, metrics that are no finite numbers, a configuration that was changed.
+        """
+        found = [f"{name} is {value}" for name, value in self.manifest["metrics"].items() if not _is_finite(value)]
+        asked = self.manifest.get("identity")
+        if asked is not None and identity(self.config) != asked:
+            found.append("config.yaml does not ask for what was computed: it was changed, or another version wrote it")
+        _ = self.curves
+        return found + self.log.problems(self.status in ("running", "created"))
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of several run directories.
+
+    Attributes:
+        found: those that could be read.
+        unreadable: what is wrong with the others, by path.
+    """
+
+    found: list[Record] = field(default_factory=list)
+    unreadable: dict[Path, str] = field(default_factory=dict)
+
+
+def read(runs: Iterable[Run], cache: Path | None = None) -> Records:
+    """Read run directories, each once; what cannot be read hides nothing else.
+
+    Args:
+        cache: see :class:`Record`.
+    """
+    records = Records()
+    for run in runs:
+        try:
+            records.found.append(Record.of(run, cache))
+        except UserError as error:
+            records.unreadable[run.path] = str(error)
+    return records
+
+
+def _check(manifest: Mapping[str, Any], path: Path) -> None:
+    """Refuse what lacks something that every manifest has, or has something else in its place. Raises ``UserError``."""
+    for name, kind in (_FIELDS | _OPTIONAL).items():
+        if not isinstance(manifest.get(name, None if name in _FIELDS else kind()), kind):
+            raise UserError(f"{path} is no manifest of a run: {name}={manifest.get(name)!r}")
+    if manifest["status"] not in get_args(Status):
+        raise UserError(f"{path}: status={manifest['status']}: unknown{nearest(manifest['status'], get_args(Status))}")
+    for name, value in manifest["metrics"].items():
+        if not isinstance(value, (int, float, type(None))):
+            raise UserError(f"{path} is no manifest of a run: metrics.{name}={value!r}")
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

@@ -1,0 +1,152 @@
+"use strict";
+// Draws a chart (the JSON of charts.py) with plotly.js. The global `Plotly` must be loaded.
+//
+//   drawChart(element, chart, {axis, logX, logY, hidden, dark})
+//
+// axis: the name of an x axis, the first where it is left out; logX, logY: logarithmic axes, as the chart says where left out;
+// hidden: a Set of arms that are not drawn; dark: whether the ground is dark. Ink, ground and font are those of the element,
+// the colour of the grid is that of its border.
+
+const drawChart = (() => {
+  const POINTS_WITH_MARKERS = 20, LINE_HEIGHT = 16, NARROW = 560;
+
+  // plotly.js reads a little HTML in texts: none of ours is meant as such.
+  const plain = text => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  const short = text => text.length > 28 ? text.slice(0, 27) + "…" : text;
+  const wrapped = text => text.slice(0, 300).match(/[^\n]{1,60}/g)?.map(plain).join("<br>") ?? "";
+
+  const formatNumber = value => {
+    if (typeof value !== "number") return String(value ?? "–");
+    const size = Math.abs(value);
+    if (size && (size < 1e-3 || size >= 1e9)) return value.toExponential(3);
+    return value.toLocaleString("en", {maximumSignificantDigits: size >= 1e4 ? 9 : 5, maximumFractionDigits: size >= 1e4 ? 0 : 6});
+  };
+
+  const view = (chart, options) => {
+    const axis = options.axis in chart.x ? options.axis : Object.keys(chart.x)[0];
+    const shown = chart.series.filter(series => series.x[axis] && !options.hidden?.has(series.arm));
+    return {axis, shown, dark: options.dark ? 1 : 0, texts: shown.some(series => series.x[axis].some(x => typeof x === "string")),
+      logX: options.logX ?? chart.x[axis].log, logY: options.logY ?? chart.y.log};
+  };
+
+  // Points that the axes can show; what lies between two of them that cannot be shown is a gap of the line.
+  const points = (series, {axis, logX, logY}) => series.y.map((y, i) => {
+    const x = series.x[axis][i];
+    const can = x !== null && y !== null && !(logX && x <= 0) && !(logY && y <= 0);
+    const bound = value => value === null || value === undefined || (logY && value <= 0) ? null : value;
+    return {x, y: can ? y : null, low: bound(series.low?.[i]), high: bound(series.high?.[i]), i};
+  }).filter(point => point.x !== null && !(logX && point.x <= 0));
+
+  const hover = (chart, series, axis, {i}) => {
+    const lines = [`<b>${plain(series.name)}</b>`, `${plain(chart.y.label)}: ${formatNumber(series.y[i])}`];
+    if (series.low) lines[1] += ` [${formatNumber(series.low[i])}, ${formatNumber(series.high[i])}]`;
+    lines.push(`${plain(chart.x[axis].label)}: ${plain(formatNumber(series.x[axis][i]))}`);
+    if (series.details) lines.push(wrapped(series.details[i]));
+    return lines.join("<br>");
+  };
+
+  const band = (series, seen, colour) => {
+    const x = [], y = [];
+    let run = [];
+    for (const point of [...seen, {low: null, high: null, y: null}]) {
+      if (point.y !== null && point.low !== null && point.high !== null) { run.push(point); continue; }
+      if (run.length > 1) {
+        const back = [...run].reverse();
+        x.push(...run.map(p => p.x), ...back.map(p => p.x), null);
+        y.push(...run.map(p => p.high), ...back.map(p => p.low), null);
+      }
+      run = [];
+    }
+    return {type: "scatter", mode: "lines", x, y, fill: "toself", fillcolor: colour + "2e", line: {width: 0}, hoverinfo: "skip", showlegend: false};
+  };
+
+  const traces = (chart, state) => state.shown.flatMap(series => {
+    const seen = points(series, state), colour = series.style.line[state.dark], line = isLine(series);
+    const trace = {x: seen.map(p => p.x), y: seen.map(p => p.y), hoverinfo: "text", showlegend: false, name: plain(series.name),
+      hovertext: seen.map(p => hover(chart, series, state.axis, p)), hoverlabel: {bordercolor: colour}};
+    if (series.low && series.high && !line) {
+      trace.error_y = {type: "data", symmetric: false, thickness: 1.4, width: 4, color: series.kind === "bars" ? state.ink : series.style.text[state.dark],
+        array: seen.map(p => p.high === null || p.y === null ? 0 : p.high - p.y), arrayminus: seen.map(p => p.low === null || p.y === null ? 0 : p.y - p.low)};
+    }
+    if (series.kind === "bars") return [{...trace, type: "bar", marker: {color: colour}}];
+    const few = line && seen.length <= POINTS_WITH_MARKERS && series.kind !== "dashes";
+    const drawn = {...trace, type: "scatter", mode: !line ? "markers" : few ? "lines+markers" : "lines",
+      line: {color: colour, width: 2, dash: series.kind === "dashes" ? "5px,4px" : series.style.dash},
+      marker: {color: colour, size: line ? 6 : 9, symbol: series.style.marker}};
+    return line && series.low && series.high && !state.texts ? [band(series, seen, colour), drawn] : [drawn];
+  });
+
+  const extent = (values, log, padding) => {
+    let low = Infinity, high = -Infinity;
+    for (const value of values) if (typeof value === "number" && !(log && value <= 0)) { low = Math.min(low, value); high = Math.max(high, value); }
+    if (low > high) return null;
+    if (log) [low, high] = [Math.log10(low), Math.log10(high)];
+    const pad = (high - low || Math.abs(high) || 1) * padding;
+    return [low - pad, high + pad];
+  };
+
+  // Names beside the ends of lines, pushed apart where they would cover each other.
+  const isLine = series => series.kind === "line" || series.kind === "dashes";
+  const labels = (state, range, height) => {
+    const [left, right] = range.x, named = new Map(), lined = new Set(state.shown.filter(isLine).map(series => series.arm));
+    for (const series of state.shown) {
+      if (series.kind === "bars" || named.has(series.name) || (series.kind === "points" && lined.has(series.arm))) continue;
+      const seen = points(series, state).map(p => p.y === null ? null : {x: at(p.x, state.logX), y: at(p.y, state.logY)});
+      const last = seen.filter(p => p && p.x <= right + 1e-9).reduce((a, p) => !a || p.x >= a.x ? p : a, null);
+      if (last) named.set(series.name, {series, ...last, pixel: (last.y - range.y[0]) / (range.y[1] - range.y[0]) * height});
+    }
+    const ends = [...named.values()].sort((a, b) => a.pixel - b.pixel), atEdge = end => (end.x - left) / (right - left) > 0.85;
+    if (ends.length * LINE_HEIGHT > height) return [];
+    for (const group of [ends.filter(atEdge), ends.filter(end => !atEdge(end))]) {
+      let floor = LINE_HEIGHT / 2, ceiling = height;
+      for (const end of group) { end.shifted = Math.max(end.pixel, floor); floor = end.shifted + LINE_HEIGHT; }
+      for (const end of group.toReversed()) { end.shifted = Math.min(end.shifted, ceiling); ceiling = end.shifted - LINE_HEIGHT; }
+    }
+    return ends.map(({series, x, y, pixel, shifted}) => ({x, y, xref: "x", yref: "y", xanchor: "left", yanchor: "middle", xshift: 7, yshift: shifted - pixel,
+      showarrow: false, text: plain(short(series.name)), font: {color: series.style.text[state.dark], size: 13}}));
+  };
+  const at = (value, log) => log ? Math.log10(value) : value;
+
+  const textWidth = (texts, font) => {
+    const context = document.createElement("canvas").getContext("2d");
+    context.font = font;
+    return Math.max(0, ...texts.map(text => context.measureText(text).width));
+  };
+
+  const relabel = new WeakMap();  // by element: what places the names anew when a reader has zoomed
+
+  return (element, chart, options = {}) => {
+    const look = getComputedStyle(element), ink = look.color, state = {...view(chart, options), ink}, grid = look.borderTopColor;
+    const width = options.width ?? element.clientWidth, height = width < NARROW ? 300 : 400;
+    const family = look.fontFamily, direct = width >= NARROW && !state.texts;
+    const lines = state.shown.filter(series => series.kind !== "bars");
+    const right = direct ? Math.min(220, 14 + textWidth(lines.map(series => short(series.name)), `13px ${family}`)) : 12;
+    const margin = {l: 58, r: right, t: 30, b: 50};
+    const bars = state.shown.some(series => series.kind === "bars");
+    const ys = state.shown.flatMap(series => [...series.y, ...(series.low ?? []), ...(series.high ?? [])]);
+    const range = {x: state.texts ? null : extent(state.shown.flatMap(series => series.x[state.axis]), state.logX, 0.015),
+      y: extent(bars && !state.logY ? [0, ...ys] : ys, state.logY, 0.05)};
+    const title = {text: plain(chart.y.label), xref: "paper", yref: "paper", x: 0, y: 1, xanchor: "left", yanchor: "bottom", xshift: -57, yshift: 8, showarrow: false};
+    const annotations = ranges => [title, ...(direct && ranges.x && ranges.y ? labels(state, ranges, height - margin.t - margin.b) : [])];
+    if (bars && !state.logY && range.y && !ys.some(y => y < 0)) range.y[0] = 0;
+    const decades = state.logX && range.x ? range.x[1] - range.x[0] : 0, big = range.x && (state.logX ? range.x[1] > 4 : range.x[1] >= 1e4);
+    const axis = {gridcolor: grid, linecolor: grid, zerolinecolor: grid, ticks: "outside", ticklen: 4, tickcolor: grid, automargin: true, exponentformat: "power"};
+    const layout = {
+      width, height, margin, barmode: "group", bargap: 0.3, hovermode: "closest", showlegend: false, dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {family, size: 13, color: ink},
+      hoverlabel: {bgcolor: look.backgroundColor, font: {family, size: 13, color: ink}, align: "left"},
+      xaxis: {...axis, showgrid: false, type: state.texts ? "category" : state.logX ? "log" : "linear", range: range.x ?? undefined, showline: true,
+        tickformat: big ? "~s" : "", dtick: state.logX && decades > 1.5 ? 1 : undefined, title: {text: plain(chart.x[state.axis].label.slice(0, 80)), standoff: 8, font: {size: 13}}},
+      yaxis: {...axis, type: state.logY ? "log" : "linear", range: range.y ?? undefined},
+      annotations: annotations(range),
+    };
+    const drawn = Plotly.react(element, traces(chart, state), layout, {displayModeBar: false});
+    if (!relabel.has(element)) element.on("plotly_relayout", change => relabel.get(element)(change));
+    relabel.set(element, change => {
+      if (!Object.keys(change).some(key => /^[xy]axis\./.test(key))) return;
+      const {xaxis, yaxis} = element.layout;
+      Plotly.relayout(element, {annotations: annotations({x: state.texts ? null : xaxis.range, y: yaxis.range})});
+    });
+    return drawn;
+  };
+})();

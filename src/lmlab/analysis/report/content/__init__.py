@@ -1,0 +1,91 @@
+"""What a report says, theme by theme: a comparison in, a section out, or nothing where there is nothing to say."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lmlab.analysis.comparison import Comparison
+from lmlab.analysis.doubts import Doubt
+from lmlab.analysis.report.content.arms import arms
+from lmlab.analysis.report.content.breakdown import breakdown
+from lmlab.analysis.report.content.commands import commands
+from lmlab.analysis.report.content.conclusion import conclusion, data_of
+from lmlab.analysis.report.content.differences import differences
+from lmlab.analysis.report.content.every_run import every_run
+from lmlab.analysis.report.content.left_out import left_out
+from lmlab.analysis.report.content.loss_curves import loss_curves
+from lmlab.analysis.report.content.power import power
+from lmlab.analysis.report.content.provenance import provenance
+from lmlab.analysis.report.content.samples import samples
+from lmlab.analysis.report.content.scaling import scaling
+from lmlab.analysis.report.content.tradeoffs import tradeoffs
+from lmlab.analysis.report.content.tuning import tuning
+from lmlab.analysis.report.content.wording import counted, listed
+from lmlab.analysis.report.document import Document
+
+SECTIONS = (
+    arms,
+    loss_curves,
+    tuning,
+    tradeoffs,
+    scaling,
+    breakdown,
+    samples,
+    differences,
+    power,
+    every_run,
+    provenance,
+)
+"""In reading order: the numbers, how they came about, and what they depend on; how to check them comes after."""
+
+
+def report(
+    comparison: Comparison, doubts: Sequence[Doubt], unreadable: Mapping[Path, str], command: str | None = None
+) -> Document:
+    """Everything that there is to say about a comparison.
+
+    Args:
+        doubts: what stands against believing it.
+        unreadable: what is wrong with run directories that could not be read, by path.
+        command: what asked for this report, as typed.
+    """
+    made = [make(comparison) for make in SECTIONS]
+    made += [commands(comparison, command), left_out(comparison, unreadable)]
+    known = [*_written(doubts), *_marked(comparison)]
+    sections = [section for section in made if section]
+    return Document(title(comparison), conclusion(comparison, doubts), known, sections, _about(comparison))
+
+
+def title(comparison: Comparison) -> str:
+    """The question of a study, or ``lstm and transformer on stdlib``."""
+    if question := getattr(comparison.study, "question", None):
+        return str(question)
+    names = listed([arm.name for arm in comparison.arms], most=4)
+    return f"{names} {data_of(comparison).replace('On', 'on', 1)}" if names else "No arms to compare"
+
+
+def _written(doubts: Sequence[Doubt]) -> list[str]:
+    """What a reader has to know, with the runs that it is about; what refuses the comparison first."""
+    ordered = sorted(doubts, key=lambda doubt: (doubt.severity != "refuse", doubt.number))
+    return [f"{doubt.name}: {doubt.text}{_about_runs(doubt)}" for doubt in ordered]
+
+
+def _marked(comparison: Comparison) -> list[str]:
+    """What is wrong with the files of runs that count all the same."""
+    marked = [f"{run.label}: {problem}" for run in comparison.runs for problem in run.problems]
+    return [f"damaged files: {listed(marked, most=6)}."] if marked else []
+
+
+def _about_runs(doubt: Doubt) -> str:
+    return f" ({listed(list(map(str, doubt.runs)), most=6)})" if doubt.runs else ""
+
+
+def _about(comparison: Comparison) -> str:
+    every = [run for arm in comparison.arms for setting in arm.settings for run in setting.runs]
+    if not every:
+        return "lmlab report"
+    days = sorted(str(run.manifest.get("created", ""))[:10] for run in every)
+    when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+    versions = sorted({str(run.manifest.get("provenance", {}).get("packages", {}).get("lmlab")) for run in every})
+    return (
+        f"{counted(len(every), 'run')} of {counted(len(comparison.arms), 'arm')}, {when}, by lmlab {listed(versions)}"
+    )

@@ -1,0 +1,134 @@
+"""Where loss comes from: calibration, loss by position in the context and by how frequent a token is."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lmlab.analysis.comparison import Arm, Comparison
+from lmlab.analysis.records import Record
+from lmlab.analysis.report.content.ranking import of_those_shown, shown
+from lmlab.analysis.report.document import Axis, Chart, Section, Series, Text
+
+BINS = 15
+"""Equal bins of confidence, as in the calibration error."""
+
+_BAND = "Mean over seeds; band: from the lowest to the highest seed. Final weights on the validation split."
+
+Point = tuple[float, float]
+Found = Mapping[str, Sequence[Mapping[str, float]]]
+
+
+def breakdown(comparison: Comparison) -> Section | None:
+    """What the final weights' predictions are worth, split up, of runs that recorded it."""
+    found: dict[str, list[Found]] = {}
+    unread = []
+    for arm in shown(comparison):
+        parts = [(run, read(run)) for run in arm.chosen.runs]
+        found[arm.name] = [part for _, part in parts if part]
+        unread += [run.label for run, part in parts if part is None and (run.run.path / "breakdown.json").exists()]
+    note = _BAND + of_those_shown(comparison)
+    charts = [
+        chart
+        for chart in (
+            _calibration(comparison, found, note),
+            _loss(comparison, found, "position", "tokens that are read before the one predicted", note),
+            _loss(comparison, found, "frequency", "times that the token occurs in the training split", note),
+        )
+        if chart is not None
+    ]
+    warnings = [Text(f"breakdown.json cannot be read: {', '.join(unread)}.")] if unread else []
+    return Section("Where the loss comes from", [*charts, *warnings]) if charts or warnings else None
+
+
+def read(run: Record) -> Found | None:
+    """The breakdown of a run; ``None`` where it has none that can be read."""
+    try:
+        found = json.loads((run.run.path / "breakdown.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _bands(
+    found: Sequence[Found], kind: str, key: Callable[[Any], Any], point: Callable[[Any], Point]
+) -> list[tuple[float, float, float, float]]:
+    """Mean, least and greatest over seeds of each bin that all seeds have: (x, y, low, high), in the order of x."""
+    bins: dict[Any, list[Point]] = defaultdict(list)
+    for part in found:
+        for row in part.get(kind, ()):
+            if row["tokens"] > 0:
+                bins[key(row)].append(point(row))
+    several = [rows for rows in bins.values() if len(rows) == len(found)]
+    means = []
+    for rows in several:
+        x, y = zip(*rows, strict=True)
+        means.append((sum(x) / len(x), sum(y) / len(y), min(y), max(y)))
+    return sorted(means)
+
+
+def _series(comparison: Comparison, found: Mapping[str, list[Found]], kind: str, *how: Any) -> list[Series]:
+    series = []
+    for arm in _with(comparison, found):
+        if bands := _bands(found[arm.name], kind, *how):
+            x, y, low, high = zip(*bands, strict=True)
+            several = len(found[arm.name]) > 1
+            band = (low, high) if several else (None, None)
+            series.append(Series(arm.name, arm.name, {kind: x}, y, *band))
+    return series
+
+
+def _with(comparison: Comparison, found: Mapping[str, list[Found]]) -> list[Arm]:
+    return [arm for arm in comparison.arms if found.get(arm.name)]
+
+
+def _calibration(comparison: Comparison, found: Mapping[str, list[Found]], note: str) -> Chart | None:
+    series = _series(
+        comparison,
+        found,
+        "calibration",
+        lambda row: math.ceil(row["confidence"] * BINS),
+        lambda row: (row["confidence"], row["accuracy"]),
+    )
+    if not series:
+        return None
+    exact = Series("as confident as right", "", {"calibration": [0.0, 1.0]}, [0.0, 1.0], kind="dashes")
+    errors = [
+        f"{one.name} is off by at most "
+        f"{max(abs(y - float(x)) for x, y in zip(one.x['calibration'], one.y, strict=True)):.3f}"
+        for one in series
+    ]
+    return Chart(
+        "calibration",
+        "How often a prediction is right, by how confident it is",
+        {"calibration": Axis("confidence of the most probable token")},
+        Axis("accuracy"),
+        [*series, exact],
+        f"Accuracy against confidence; on the diagonal a model is as often right as it claims: {'; '.join(errors)}.",
+        note,
+    )
+
+
+def _loss(comparison: Comparison, found: Mapping[str, list[Found]], kind: str, label: str, note: str) -> Chart | None:
+    # Bins hold from <= value < to. Position 0 is predicted from one token; a count of 0 has no place on such an axis.
+    first = 1 if kind == "position" else 0
+    series = _series(
+        comparison,
+        found,
+        kind,
+        lambda row: (row["from"], row["to"]),
+        lambda row: (math.sqrt(max(row["from"] + first, 0.5) * max(row["to"] - 1 + first, 0.5)), row["loss"]),
+    )
+    if not series:
+        return None
+    ends = [f"{one.name} from {one.y[0]:.3f} to {one.y[-1]:.3f}" for one in series]
+    return Chart(
+        f"loss-by-{kind}",
+        f"Loss by {'position in the context' if kind == 'position' else 'frequency of the token'}",
+        {kind: Axis(label, log=True)},
+        Axis("loss (nats/token)"),
+        series,
+        f"Loss from the first bin to the last: {'; '.join(ends)}.",
+        f"{note} A bin is drawn at the geometric mean of its ends{'' if first else ', of tokens never seen at 0.5'}.",
+    )

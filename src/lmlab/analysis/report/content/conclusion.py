@@ -1,0 +1,149 @@
+"""The conclusion in one sentence: what was found, how sure it is, or why nothing can be said."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from lmlab.analysis.comparison import METRICS, Arm, Comparison
+from lmlab.analysis.doubts import Doubt
+from lmlab.analysis.report.content.contrasts import Contrast, contrasts, number_format
+from lmlab.analysis.report.content.equal import at_equal
+from lmlab.analysis.report.content.power import seeds_for
+from lmlab.analysis.report.content.ranking import mean_score, minimizes, ranked
+from lmlab.analysis.report.content.wording import counted, decimals, listed, probability
+from lmlab.analysis.statistics.intervals import mean_interval
+
+
+def conclusion(comparison: Comparison, doubts: Sequence[Doubt]) -> str:
+    """One sentence that claims no more than the runs show."""
+    refused = [doubt.text for doubt in doubts if doubt.severity == "refuse"]
+    if refused:
+        more = f" (and {counted(len(refused) - 1, 'more reason')} below)" if len(refused) > 1 else ""
+        return f"These runs do not compare, so there is no conclusion: {refused[0].rstrip('.')}{more}."
+    label = METRICS[comparison.metric][0]
+    if not comparison.arms:
+        left = f"; {counted(len(comparison.left_out), 'run')} left out" if comparison.left_out else ""
+        return f"There is nothing to compare: no run has ended with a score in {label}{left}."
+    where = f"{data_of(comparison)}{at_equal(comparison)}"
+    found = contrasts(comparison)
+    if not found:
+        said = _alone(comparison, where)
+    else:
+        said = _pair(comparison, where, found[0]) if len(found) == 1 else _several(comparison, where, found)
+    if not comparison.left_out:
+        return said
+    # Runs that diverged or failed are among them: who leaves them out without a word flatters an arm.
+    by_arm = Counter(f" of {left.arm}" if left.arm else "" for left in comparison.left_out)
+    left = listed([f"{counted(number, 'run')}{arm}" for arm, number in by_arm.items()])
+    return f"{said.removesuffix('.')}; left out: {left}."
+
+
+def data_of(comparison: Comparison) -> str:
+    """``On stdlib``, with what is scored."""
+    names = sorted({str(run.manifest.get("data", {}).get("name", "unknown data")) for run in comparison.runs})
+    return f"On {listed(names)}"
+
+
+def _alone(comparison: Comparison, where: str) -> str:
+    (arm,) = comparison.arms
+    estimate = mean_interval(list(arm.chosen.scores(comparison.metric).values()))
+    form = f"{{:.{decimals((estimate.high - estimate.low) / 2)}f}}"
+    shown = form.format(estimate.mean)
+    if estimate.n > 1 and math.isfinite(estimate.low):
+        shown += f" [{form.format(estimate.low)}, {form.format(estimate.high)}]"
+    return (
+        f"{where}, {arm.name} reaches {shown} {METRICS[comparison.metric][0]} over {counted(estimate.n, 'seed')}; "
+        "there is no second arm to hold it against."
+    )
+
+
+def _pair(comparison: Comparison, where: str, one: Contrast) -> str:
+    label = METRICS[comparison.metric][0]
+    better, worse = _in_order(comparison, one)
+    form = number_format([one])
+    scores = {arm.name: form.format(mean_score(arm.chosen, comparison.metric)) for arm in (better, worse)}
+    both = f"{better.name} reaches {scores[better.name]} {label} against {worse.name} {scores[worse.name]}"
+    if one.diverged:
+        shown = listed([f"{name} {score}" for name, score in scores.items()])
+        return f"{where}, {_diverged(comparison, one)}, so a mean over seeds says nothing ({shown})."
+    if one.p_value != one.p_value:
+        return f"{where}, {both}, but {_untested(one)}, so which is better cannot be told."
+    if one.told_apart:
+        return f"{where}, {both}: {_difference(comparison, one, form)}."
+    needed = seeds_for(one, one.paired.difference.mean) if one.is_paired else None
+    more = "" if needed is None else f"; if the difference is as large as it seems, it takes {needed:,} paired seeds"
+    return f"{where}, no difference can be told: {both}, {_difference(comparison, one, form)}{more}."
+
+
+def _several(comparison: Comparison, where: str, found: Sequence[Contrast]) -> str:
+    label, baseline = METRICS[comparison.metric][0], comparison.arms[0]
+    form = number_format(found)
+    order = {id(arm): place for place, arm in enumerate(ranked(comparison))}
+    found = sorted(found, key=lambda one: order[id(one.arm)])
+    apart = [one for one in found if one.told_apart]
+    open_ones = [one for one in found if not one.told_apart]
+    best = ranked(comparison)[0]
+    start = f"{where}, of {len(comparison.arms)} arms {best.name} has the best mean, "
+    start += f"{form.format(mean_score(best.chosen, comparison.metric))} {label}"
+    reference = f"held against {baseline.name}"
+    if baseline is not best:
+        reference += f" ({form.format(mean_score(baseline.chosen, comparison.metric))})"
+    clauses = [f"{one.arm.name} is {_difference(comparison, one, form, with_seeds=False)}" for one in apart]
+    if open_ones:
+        names = listed([f"{one.arm.name}{_how_open(one)}" for one in open_ones])
+        clauses.append(f"no difference can be told for {names}")
+    return f"{start}; {reference} over {_seeds(found)}, {'; '.join(clauses)}."
+
+
+def _how_open(one: Contrast) -> str:
+    if one.diverged:
+        return " (a run diverged)"
+    if one.p_value != one.p_value:
+        return f" ({_untested(one)})"
+    return f" ({probability(one.p_value)})"
+
+
+def _difference(comparison: Comparison, one: Contrast, form: str, with_seeds: bool = True) -> str:
+    """``0.069 [0.061, 0.077] lower over 5 paired seeds (p = 0.002, Holm)``, of the better arm or of the one named."""
+    difference = one.paired.difference
+    named = _in_order(comparison, one)[0] if with_seeds else one.arm
+    sign = 1.0 if named is one.arm else -1.0
+    value, low, high = sign * difference.mean, *sorted((sign * difference.low, sign * difference.high))
+    way = "lower" if value < 0 else "higher"
+    if value < 0:
+        value, low, high = -value, -high, -low
+    seeds = f" over {_seeds([one])}" if with_seeds else ""
+    shown = f"{form.format(value)} [{form.format(low)}, {form.format(high)}] {way}{seeds}"
+    return f"{shown} ({probability(one.p_value)}, Holm)"
+
+
+def _seeds(found: Sequence[Contrast]) -> str:
+    counts = sorted({one.paired.n for one in found})
+    number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    kind = "paired seeds" if all(one.is_paired for one in found) else "unpaired seeds"
+    return f"{number} {kind if counts != [1] else 'seed'}"
+
+
+def _untested(one: Contrast) -> str:
+    """Why there is no p value, and what would give one."""
+    seeds = [len(arm.chosen.runs) for arm in (one.arm, one.baseline)]
+    if min(seeds) < 2:
+        if max(seeds) < 2:
+            return "with one seed each there is no interval and no test"
+        short = one.arm if seeds[0] < 2 else one.baseline
+        return f"{short.name} has one seed, so there is no interval and no test"
+    return "every seed shows exactly the same difference, which leaves nothing to test"
+
+
+def _diverged(comparison: Comparison, one: Contrast) -> str:
+    def lost(arm: Arm) -> int:
+        return sum(not math.isfinite(score) for score in arm.chosen.scores(comparison.metric).values())
+
+    counts = [f"{counted(n, 'run')} of {arm.name}" for arm in (one.arm, one.baseline) if (n := lost(arm))]
+    return f"{' and '.join(counts)} diverged"
+
+
+def _in_order(comparison: Comparison, one: Contrast) -> tuple[Arm, Arm]:
+    """The two arms of a contrast, the better one first."""
+    lower = one.paired.difference.mean < 0
+    return (one.arm, one.baseline) if lower == minimizes(comparison) else (one.baseline, one.arm)

@@ -1,0 +1,30 @@
+"""What differs between the arms' configurations, and what was held equal."""
+
+from lmlab.analysis.comparison import Comparison
+from lmlab.analysis.doubts import differences_between, held_equal
+from lmlab.analysis.options import written
+from lmlab.analysis.report.document import Column, Part, Section, Table, Text
+
+
+def differences(comparison: Comparison) -> Section | None:
+    """What all arms have in common, and every option in which their chosen settings differ."""
+    if len(comparison.arms) < 2:
+        return None
+    names = [arm.name for arm in comparison.arms]
+    parts: list[Part] = []
+    if equal := held_equal(comparison):
+        rows = [[name, value] for name, value in equal.items()]
+        parts.append(Table("equal", "What was held equal", [Column("what"), Column("value")], rows))
+    else:
+        parts.append(Text("Nothing was held equal."))
+    differing = differences_between(comparison)
+    if differing:
+        values_of = [[option, *(written(values[name]) for name in names)] for option, values in differing]
+        note = (
+            "Seeds, and options that cannot change a result, are left out. null: an option that an arm does not have."
+        )
+        columns = [Column("option"), *map(Column, names)]
+        parts.append(Table("differences", "Options in which the arms differ", columns, values_of, note))
+    else:
+        parts.append(Text("The arms' configurations do not differ."))
+    return Section("What differs, and what does not", parts)

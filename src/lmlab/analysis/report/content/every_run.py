@@ -1,0 +1,49 @@
+"""Every run in one table."""
+
+from lmlab.analysis.comparison import METRICS, Comparison
+from lmlab.analysis.options import at, varied, written
+from lmlab.analysis.report.content.arms import COSTS
+from lmlab.analysis.report.document import Cell, Column, Section, Table
+
+_COSTS = [cost for cost in COSTS if cost.column.heading in ("tokens", "training", "time", "peak memory")]
+
+
+def every_run(comparison: Comparison) -> Section | None:
+    """The runs of all settings with what was varied within their arms, their scores and costs."""
+    settings = [(arm, setting) for arm in comparison.arms for setting in arm.settings]
+    if not settings:
+        return None
+    options = sorted(
+        {option for arm in comparison.arms for option in varied([setting.runs[0].config for setting in arm.settings])}
+    )
+    metrics = [
+        metric for metric in METRICS if any(run.metric(metric) is not None for _, s in settings for run in s.runs)
+    ]
+    metrics.sort(key=lambda metric: metric != comparison.metric)
+    rows: list[list[Cell]] = []
+    for arm, setting in settings:
+        chosen = "yes" if setting is arm.chosen else "no"
+        values = [written(at(setting.runs[0].config, option)) for option in options]
+        for run in setting.runs:
+            measured = [run.metric(metric) for metric in metrics] + [cost.of(run) for cost in _COSTS]
+            rows.append([arm.name, run.label, run.seed, chosen, *values, *measured])
+    columns = [
+        Column("arm"),
+        Column("run"),
+        Column("seed"),
+        Column("in the conclusion"),
+        *map(Column, options),
+        *(Column(METRICS[metric][0], form="{:.4f}") for metric in metrics),
+        *(cost.column for cost in _COSTS),
+    ]
+    kept = [i for i, _ in enumerate(columns) if any(row[i] is not None for row in rows)]
+    table = Table(
+        "runs",
+        "Runs and their settings",
+        [columns[i] for i in kept],
+        [[row[i] for i in kept] for row in rows],
+        "The conclusion rests on the final runs of each arm, not on the trials that they were tuned with."
+        if comparison.study is not None
+        else "The conclusion rests on each arm's setting with the most seeds, of those the one with the best mean.",
+    )
+    return Section("Every run", [table])

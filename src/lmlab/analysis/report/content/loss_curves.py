@@ -1,0 +1,105 @@
+"""Loss while training, arm by arm, with a band over seeds."""
+
+from collections.abc import Sequence
+from functools import reduce
+
+import numpy as np
+
+from lmlab.analysis.comparison import METRICS, Comparison
+from lmlab.analysis.curves import AXES, Array, thinned
+from lmlab.analysis.records import Record
+from lmlab.analysis.report.content.ranking import of_those_shown, shown
+from lmlab.analysis.report.content.wording import counted
+from lmlab.analysis.report.document import Axis, Chart, Section, Series
+
+POINTS = 200
+"""Points of a series: what a figure of a page's width can show."""
+
+_GRID = 4000
+"""Points of the common grid that curves of several seeds are interpolated on before they are thinned."""
+
+
+def loss_curves(comparison: Comparison) -> Section | None:
+    """The metric and the loss of the training batches against tokens, steps, FLOPs, seconds and energy."""
+    metrics = {"train/loss": "training loss (nats/token)"}
+    if comparison.metric not in metrics:
+        metrics = {comparison.metric: f"validation, {METRICS[comparison.metric][0]}"} | metrics
+    charts = [chart for metric, label in metrics.items() if (chart := _chart(comparison, metric, label))]
+    return Section("Learning curves", charts) if charts else None
+
+
+def _chart(comparison: Comparison, metric: str, label: str) -> Chart | None:
+    arms = [(arm, [run for run in arm.chosen.runs if _logged(run, metric)]) for arm in shown(comparison)]
+    arms = [(arm, runs) for arm, runs in arms if runs]
+    logged = [run for _, runs in arms for run in runs]
+    axes = [axis for axis in AXES if logged and all(run.curves.axis(axis) is not None for run in logged)]
+    series, ends = [], []
+    for arm, runs in arms:
+        if (curve := averaged(runs, metric, axes)) is None:
+            continue
+        along, mean, low, high = curve
+        several = len(runs) > 1
+        series.append(
+            Series(
+                arm.name,
+                arm.name,
+                {axis: values.tolist() for axis, values in along.items()},
+                mean.tolist(),
+                low.tolist() if several else None,
+                high.tolist() if several else None,
+            )
+        )
+        ends.append(f"{arm.name} ends at {mean[-1]:.4f} ({counted(len(runs), 'seed')})")
+    if not series:
+        return None
+    return Chart(
+        f"curve-{metric.replace('/', '-').replace('_', '-')}",
+        f"{metric} while training",
+        {axis: Axis(AXES[axis]) for axis in axes},
+        Axis(label),
+        series,
+        f"{label} against {AXES[axes[0]]}: {'; '.join(ends)}.",
+        f"Line: mean over seeds, interpolated at equal tokens; band: from the lowest to the highest seed; at most "
+        f"{POINTS} points a line, extremes kept.{of_those_shown(comparison)}",
+    )
+
+
+def _logged(run: Record, metric: str) -> bool:
+    """Whether a run has a number of this metric at all: it may have diverged before the first."""
+    curve = run.curves.curve(metric)
+    return curve is not None and len(curve[0]) > 0
+
+
+def averaged(
+    runs: Sequence[Record], metric: str, axes: Sequence[str]
+) -> tuple[dict[str, Array], Array, Array, Array] | None:
+    """The mean of a metric over runs with its least and greatest, at most ``POINTS`` of each, and the axes there.
+
+    Runs need not have logged at the same steps: curves are linear between what was logged, at tokens that all runs
+    reached. ``None``: no such tokens.
+    """
+    curves = [_rising(*curve) for run in runs if (curve := run.curves.curve(metric))]
+    grid = reduce(np.union1d, [tokens for tokens, _ in curves])
+    first, last = max(tokens[0] for tokens, _ in curves), min(tokens[-1] for tokens, _ in curves)
+    grid = grid[(grid >= first) & (grid <= last)]
+    if not len(grid):
+        return None
+    if len(grid) > _GRID:
+        grid = grid[np.linspace(0, len(grid) - 1, _GRID).astype(int)]
+    values_RN = np.stack([np.interp(grid, *curve) for curve in curves])
+    mean = values_RN.mean(0)
+    kept = thinned(np.arange(len(grid), dtype=np.float64), mean, POINTS)[0].astype(int)
+    along = {}
+    for axis in axes:
+        places = [np.interp(grid[kept], *_rising(run.curves.columns["tokens"], run.curves.axis(axis))) for run in runs]
+        along[axis] = np.mean(places, 0)
+    return along, mean[kept], values_RN.min(0)[kept], values_RN.max(0)[kept]
+
+
+def _rising(tokens: Array, values: Array | None) -> tuple[Array, Array]:
+    """A curve in the order of tokens, once each: a run that goes on may have logged the same tokens again."""
+    assert values is not None
+    if np.all(np.diff(tokens) > 0):
+        return tokens, values
+    unique, last = np.unique(tokens[::-1], return_index=True)
+    return unique, values[::-1][last]

@@ -1,0 +1,149 @@
+"""How the loss falls with parameters, tokens and operations, where runs differ enough in them to say so."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmlab.analysis.comparison import METRICS, Arm, Comparison
+from lmlab.analysis.report.content.arms import interval, training_flops
+from lmlab.analysis.report.content.ranking import of_those_shown, shown
+from lmlab.analysis.report.document import Axis, Cell, Chart, Column, Interval, Part, Section, Series, Table
+from lmlab.analysis.statistics.scaling import PowerLaw, ScalingFit, fit, power_law
+from lmlab.errors import UserError
+
+BUDGETS = 30
+"""Points of a law's curve."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """The best setting of a size and a number of tokens."""
+
+    parameters: float
+    tokens: float
+    flops: float
+    loss: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    arm: Arm
+    points: Sequence[Point]
+    law: ScalingFit | PowerLaw
+
+
+def scaling(comparison: Comparison) -> Section | None:
+    """A scaling law of every arm whose runs determine one: in parameters and tokens, or else in operations alone."""
+    metric = comparison.metric if METRICS[comparison.metric][1] == "minimize" else "validation/loss"
+    found = [fitted for arm in shown(comparison) if (fitted := _fitted(arm, metric))]
+    if not found:
+        return None
+    parts: list[Part] = [_chart(comparison, found, METRICS[metric][0])]
+    if both := [(one, one.law) for one in found if isinstance(one.law, ScalingFit)]:
+        rows: list[list[Cell | Interval]] = []
+        for one, law in both:
+            terms = (law.E, law.A, law.alpha, law.B, law.beta)
+            largest = max(one.points, key=lambda point: point.flops)
+            ratio = _tokens_per_parameter(law, largest)
+            rows.append([one.arm.name, len(one.points), *map(interval, terms), law.error, ratio])
+        columns = [*map(Column, ("arm", "points")), *_terms("E", "A", "alpha", "B", "beta")]
+        columns += [Column("error of the fit", form="{:.2%}"), Column("best tokens per parameter", form="{:.1f}")]
+        note = (
+            "Loss = E + A / parameters^alpha + B / tokens^beta (Hoffmann et al. 2022, equation 2), with 95 % bootstrap "
+            "intervals; all parameters are counted. The last column is for the operations of the largest run."
+        )
+        parts.append(Table("scaling", "Scaling with parameters and tokens", columns, rows, note))
+    if only := [(one, one.law) for one in found if isinstance(one.law, PowerLaw)]:
+        rows = [[one.arm.name, len(one.points), *map(interval, (law.c, law.a, law.b)), law.error] for one, law in only]
+        columns = [*map(Column, ("arm", "points")), *_terms("c", "a", "b"), Column("error of the fit", form="{:.2%}")]
+        note = "Loss = c + a / FLOPs^b, with 95 % bootstrap intervals."
+        parts.append(Table("power-law", "Scaling with operations", columns, rows, note))
+    return Section("Scaling", parts)
+
+
+def points(arm: Arm, metric: str) -> list[Point]:
+    """Of each size and number of tokens the best setting, the mean of its seeds."""
+    best: dict[tuple[float, float], Point] = {}
+    for setting in arm.settings:
+        scores = list(setting.scores(metric).values())
+        first = setting.runs[0]
+        size, tokens, flops = (
+            first.metric("sizes/parameters/total"),
+            first.metric("timings/tokens"),
+            training_flops(first),
+        )
+        if size is None or tokens is None or flops is None or not scores or not all(map(math.isfinite, scores)):
+            continue
+        point = Point(size, tokens, flops, sum(scores) / len(scores))
+        known = best.get((size, tokens))
+        if known is None or point.loss < known.loss:
+            best[size, tokens] = point
+    return sorted(best.values(), key=lambda point: point.flops)
+
+
+def _fitted(arm: Arm, metric: str) -> _Fitted | None:
+    found = points(arm, metric)
+    flops, losses = [point.flops for point in found], [point.loss for point in found]
+    try:
+        sizes, tokens = [point.parameters for point in found], [point.tokens for point in found]
+        return _Fitted(arm, found, fit(sizes, tokens, losses))
+    except UserError:  # too few runs, or too much alike
+        pass
+    try:
+        return _Fitted(arm, found, power_law(flops, losses))
+    except UserError:
+        return None
+
+
+def _tokens_per_parameter(law: ScalingFit, point: Point) -> float | None:
+    try:
+        best = law.optimal(point.flops, point.flops / (point.parameters * point.tokens))
+    except UserError:  # the loss does not fall with both
+        return None
+    return best.tokens.mean / best.parameters.mean
+
+
+def _curve(one: _Fitted) -> tuple[list[float], list[Interval]]:
+    """The loss of budgets between the least and the greatest; of a law in two quantities, when they are best spent."""
+    budgets = np.geomspace(one.points[0].flops, one.points[-1].flops, BUDGETS).tolist()
+    if isinstance(one.law, PowerLaw):
+        found = zip(one.law.predict(budgets), *one.law.band(budgets), strict=True)
+        return budgets, [Interval(float(mean), float(low), float(high)) for mean, low, high in found]
+    each = float(np.median([point.flops / (point.parameters * point.tokens) for point in one.points]))
+    try:
+        losses = [one.law.optimal(budget, each).loss for budget in budgets]
+    except UserError:  # no allocation is best
+        return [], []
+    return budgets, [Interval(loss.mean, loss.low, loss.high) for loss in losses]
+
+
+def _chart(comparison: Comparison, found: Sequence[_Fitted], label: str) -> Chart:
+    series = []
+    for one in found:
+        details = [f"{point.parameters:,.0f} parameters, {point.tokens:,.0f} tokens" for point in one.points]
+        places = {"flops": [point.flops for point in one.points]}
+        losses = [point.loss for point in one.points]
+        series.append(Series(one.arm.name, one.arm.name, places, losses, kind="points", details=details))
+        budgets, curve = _curve(one)
+        if budgets:
+            means, low, high = [e.value for e in curve], [e.low for e in curve], [e.high for e in curve]
+            series.append(
+                Series(f"{one.arm.name}, fitted", one.arm.name, {"flops": budgets}, means, low, high, kind="dashes")
+            )
+    words = [f"{one.arm.name} from {one.points[0].loss:.4f} to {min(p.loss for p in one.points):.4f}" for one in found]
+    return Chart(
+        "scaling-flops",
+        f"{label} against operations, and the laws fitted to it",
+        {"flops": Axis("FLOPs of training", log=True)},
+        Axis(label),
+        series,
+        f"{label} from the smallest budget to the best: {'; '.join(words)}.",
+        "Points: the best setting of each size and number of tokens. Dashes: the fitted law, operations spent in the "
+        f"best way on parameters and tokens, with its 95 % band.{of_those_shown(comparison)}",
+    )
+
+
+def _terms(*names: str) -> list[Column]:
+    return [Column(name, form="{:.4g}") for name in names]

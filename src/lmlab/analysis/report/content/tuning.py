@@ -1,0 +1,195 @@
+"""How results depend on what was tuned, and what a smaller budget of trials would have found."""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from lmlab.analysis.comparison import METRICS, Arm, Comparison, Setting
+from lmlab.analysis.options import at, is_number, varied, written
+from lmlab.analysis.report.content.ranking import mean_score, minimizes, of_those_shown, shown
+from lmlab.analysis.report.content.wording import listed
+from lmlab.analysis.report.document import Axis, Chart, Column, Part, Section, Series, Table, Text
+from lmlab.analysis.statistics.tuning import expected_best, sensitivity
+
+TRIALS = 3
+"""Settings of an arm from which a curve of expected best scores says something."""
+
+POINTS = 100
+"""Points of that curve, closer together where it falls."""
+
+
+def tuning(comparison: Comparison) -> Section | None:
+    """The metric against every option that was varied within an arm, and against the number of settings tried."""
+    tried = {arm.name: varied([one.runs[0].config for one in trials(comparison, arm)]) for arm in comparison.arms}
+    options = sorted({option for found in tried.values() for option in found})
+    if not options:
+        return None
+    rows: list[Sequence[str | float | None]] = []
+    charts: list[Part] = []
+    edges = []
+    for option in options:
+        arms = [arm for arm in comparison.arms if option in tried[arm.name]]
+        series = []
+        for arm in arms:
+            best = profile(comparison, arm, option)
+            values = [value for value, _ in best]
+            scores = [mean_score(setting, comparison.metric) for _, setting in best]
+            finite = [score for score in scores if math.isfinite(score)]
+            at_edge = None
+            chosen = written(at(arm.chosen.runs[0].config, option))
+            if finite and all(map(is_number, values)):
+                found = sensitivity(list(zip(values, scores, strict=True)), minimizes(comparison))
+                at_edge = found.at_edge
+                if at_edge:
+                    edges.append(f"{arm.name}: {option}={written(found.best)}")
+            spread = max(finite) - min(finite) if finite else None
+            shown_edge = "" if at_edge is None else "yes" if at_edge else "no"
+            rows.append((arm.name, option, listed(list(map(written, values))), len(best), chosen, shown_edge, spread))
+            if finite and arm in shown(comparison):
+                series.append(_series(comparison, arm, option, best))
+        if series:
+            charts.append(_chart(comparison, option, series))
+    parts: list[Part] = []
+    if edges:
+        parts.append(
+            Text(
+                f"Best at the edge of what was tried: {'; '.join(edges)}. A better value may lie beyond, so these arms "
+                "may be worth more than is shown here."
+            )
+        )
+    parts.append(
+        Table(
+            "tuning",
+            "What was varied within an arm",
+            [
+                Column("arm"),
+                Column("option"),
+                Column("values tried"),
+                Column("values", form="{:,}"),
+                Column("chosen"),
+                Column("best at an edge"),
+                Column("spread", METRICS[comparison.metric][0], "{:.4f}"),
+            ],
+            rows,
+            "Each value is worth what the best setting with it is worth, a setting the mean of its seeds.",
+        )
+    )
+    if budget := _budget(comparison):
+        charts.append(budget)
+    return Section("Tuning", [*parts, *charts])
+
+
+def trials(comparison: Comparison, arm: Arm) -> Sequence[Setting]:
+    """What was tried to tune an arm: its settings, less a study's final runs, which repeat the best of them."""
+    if comparison.study is None:
+        return arm.settings
+    return [setting for setting in arm.settings if setting is not arm.chosen] or arm.settings
+
+
+def profile(comparison: Comparison, arm: Arm, option: str) -> list[tuple[Any, Setting]]:
+    """For each value of an option the best setting of an arm that has it, in the order of values."""
+    best: dict[str, tuple[Any, Setting]] = {}
+    for setting in trials(comparison, arm):
+        score = _cost(comparison, setting)
+        value = at(setting.runs[0].config, option)
+        known = best.get(written(value))
+        if known is None or score < _cost(comparison, known[1]):
+            best[written(value)] = value, setting
+    found = list(best.values())
+    if all(is_number(value) for value, _ in found):
+        return sorted(found, key=lambda pair: pair[0])  # type: ignore[arg-type, return-value]
+    return sorted(found, key=lambda pair: written(pair[0]))
+
+
+def _cost(comparison: Comparison, setting: Setting) -> float:
+    """What is to be small; infinite where a run diverged."""
+    score = mean_score(setting, comparison.metric) * (1 if minimizes(comparison) else -1)
+    return score if math.isfinite(score) else math.inf
+
+
+def _series(comparison: Comparison, arm: Arm, option: str, best: Sequence[tuple[Any, Setting]]) -> Series:
+    best = [(value, setting) for value, setting in best if math.isfinite(_cost(comparison, setting))]
+    scores = [list(setting.scores(comparison.metric).values()) for _, setting in best]
+    numeric = all(is_number(value) for value, _ in best)
+    return Series(
+        arm.name,
+        arm.name,
+        {option: [float(value) if numeric else written(value) for value, _ in best]},  # type: ignore[arg-type]
+        [sum(values) / len(values) for values in scores],
+        [min(values) for values in scores],
+        [max(values) for values in scores],
+        details=[f"{len(values)} runs" for values in scores],
+    )
+
+
+def _chart(comparison: Comparison, option: str, series: Sequence[Series]) -> Chart:
+    label = METRICS[comparison.metric][0]
+    values = [value for one in series for value in one.x[option]]
+    numbers = [value for value in values if isinstance(value, float)]
+    if len(numbers) < len(values):  # categories of some arms are categories of all
+        series = [
+            Series(
+                one.name,
+                one.arm,
+                {option: list(map(written, one.x[option]))},
+                one.y,
+                one.low,
+                one.high,
+                one.kind,
+                one.details,
+            )
+            for one in series
+        ]
+    log = len(numbers) == len(values) and min(numbers) > 0 and max(numbers) >= 4 * min(numbers)
+    best = min if minimizes(comparison) else max
+    words = []
+    for one in series:
+        score, value = best(zip(one.y, map(written, one.x[option]), strict=True))
+        words.append(f"{one.name} is best at {value} with {score:.4f}")
+    return Chart(
+        "sensitivity-" + re.sub(r"[^a-z0-9]+", "-", option.lower()).strip("-"),
+        f"{label} by {option}",
+        {option: Axis(option, log)},
+        Axis(label),
+        series,
+        f"{label} against {option}: {'; '.join(words)}.",
+        "Each value with the best setting of the other options; mean over seeds, from the lowest to the highest seed."
+        + of_those_shown(comparison),
+    )
+
+
+def _budget(comparison: Comparison) -> Chart | None:
+    series = []
+    for arm in shown(comparison):
+        scores = [mean_score(setting, comparison.metric) for setting in trials(comparison, arm)]
+        if len(scores) < TRIALS or not any(map(math.isfinite, scores)):
+            continue
+        best = expected_best(scores, minimizes(comparison))
+        numbers = sorted({round(len(best) ** (place / POINTS)) for place in range(POINTS + 1)})
+        best = [best[number - 1] for number in numbers]
+        series.append(
+            Series(
+                arm.name,
+                arm.name,
+                {"trials": [float(number) for number in numbers]},
+                [one.mean for one in best],
+                [one.low for one in best],
+                [one.high for one in best],
+            )
+        )
+    if not series:
+        return None
+    label = METRICS[comparison.metric][0]
+    words = [f"{one.name} from {one.y[0]:.4f} to {one.y[-1]:.4f} with {one.x['trials'][-1]:g}" for one in series]
+    return Chart(
+        "expected-best",
+        "What so many trials would have found",
+        {"trials": Axis("settings tried")},
+        Axis(f"expected best {label}"),
+        series,
+        f"The best score to be expected of one setting and of all: {'; '.join(words)}.",
+        "Expected best of so many settings drawn from those tried (Dodge et al. 2019, section 3.2), with its 95 % "
+        "interval; beyond half of them it is too pessimistic and the interval too narrow. Settings that diverged count "
+        "as the worst." + of_those_shown(comparison),
+    )

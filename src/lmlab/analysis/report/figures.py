@@ -1,0 +1,223 @@
+"""The charts of a report as PDF and SVG for a paper, drawn by matplotlib in the colours of the page."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmlab.analysis.report import palette
+from lmlab.analysis.report.document import Chart, Document, Series
+from lmlab.analysis.report.numbering import placed
+from lmlab.analysis.report.palette import Style
+from lmlab.analysis.report.plain import clipped
+from lmlab.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SIZE = (5.5, 3.2)  # inches: the width of a text column of most conferences, labels included
+_POINTS_WITH_MARKERS = 20
+_DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+_MARKERS = {
+    "circle": "o", "square": "s", "diamond": "D", "triangle-up": "^",
+    "cross": "P", "triangle-down": "v", "x": "X", "star": "*",
+}  # fmt: skip
+_LOOK: Any = {
+    "font.family": "sans-serif",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": "#dcdcd7",
+    "grid.linewidth": 0.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4,
+    "errorbar.capsize": 2,
+    "pdf.fonttype": 42,  # TrueType: what publishers ask for
+    "svg.hashsalt": "lmlab",  # the same figure is the same file
+    "text.parse_math": False,  # a name with dollars is a name
+}
+
+
+def write(document: Document, folder: Path) -> list[Path]:
+    """Writes ``figures/<name>.pdf`` and ``.svg`` of every chart, and ``figures/<name>-<axis>`` for its other x axes.
+
+    Returns:
+        The files, in the order of the report.
+
+    Raises:
+        UserError: matplotlib is missing.
+    """
+    try:
+        import matplotlib
+        from matplotlib.backends.backend_pdf import FigureCanvasPdf
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+    except ImportError:
+        raise UserError("figures need the package matplotlib (pip install 'lmlab[report]')") from None
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    styles = palette.styles(document)
+    files = []
+    charts = [place for _, _, parts in placed(document) for place in parts if isinstance(place.part, Chart)]
+    with matplotlib.rc_context(_LOOK):
+        for place in charts:
+            assert isinstance(place.part, Chart)
+            for index, axis in enumerate(place.part.x):
+                figure = draw(place.part, axis, styles)
+                name = place.name if index == 0 else f"{place.name}-{axis}"
+                for canvas, ending, metadata in (
+                    (FigureCanvasPdf, "pdf", {"CreationDate": None}),
+                    (FigureCanvasSVG, "svg", {"Date": None}),
+                ):
+                    files.append(folder / "figures" / f"{name}.{ending}")
+                    canvas(figure).print_figure(files[-1], bbox_inches="tight", pad_inches=0.02, metadata=metadata)
+    return files
+
+
+def draw(chart: Chart, axis: str, styles: dict[str, Style]) -> "Figure":
+    """The chart over one of its x axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    axes = figure.add_subplot()
+    shown = [series for series in chart.series if axis in series.x]
+    categories = list(dict.fromkeys(x for series in shown for x in series.x[axis] if isinstance(x, str)))
+    if chart.x[axis].log and not categories and _positive(x for series in shown for x in series.x[axis]):
+        axes.set_xscale("log")
+    if chart.y.log and _positive(y for series in shown for y in series.y):
+        axes.set_yscale("log")
+    bars = [series for series in shown if series.kind == "bars"]
+    for series in shown:
+        if categories:
+            shift, width = _slot(series, bars)
+            x: list[float] = [categories.index(str(value)) + shift for value in series.x[axis]]
+        else:
+            x, width = [float(value) for value in series.x[axis]], 0.0
+        _series(axes, series, x, width, styles[series.arm])
+    if categories:
+        axes.set_xticks(range(len(categories)), [_short(category) for category in categories])
+    _ticks(axes, categories=bool(categories))
+    axes.set_xlabel(_short(chart.x[axis].label, 80))
+    axes.set_title(_short(chart.y.label, 80), loc="left")
+    if categories or bars:
+        _legend(axes, shown, styles)
+    else:
+        _labels(axes, shown, axis, styles)
+    return figure
+
+
+def _series(axes: "Axes", series: Series, x: list[float], width: float, style: Style) -> None:
+    colour, line = style.line[0], series.kind in ("line", "dashes")
+    y = [value if math.isfinite(value) else math.nan for value in series.y]
+    look: dict[str, Any] = {"color": colour}
+    bounded = series.low is not None and series.high is not None
+    if bounded and not line:
+        assert series.low is not None and series.high is not None
+        look["yerr"] = [[_length(v - low) for v, low in zip(y, series.low, strict=True)],
+                        [_length(high - v) for v, high in zip(y, series.high, strict=True)]]  # fmt: skip
+    if series.kind == "bars":
+        axes.bar(x, y, width=width or 0.8, ecolor="#1b1c1f", **look)
+    elif series.kind == "points":
+        axes.errorbar(x, y, fmt=_MARKERS[style.marker], elinewidth=0.8, **look)
+    else:
+        dash = "--" if series.kind == "dashes" else _DASHES[style.dash]
+        marker = _MARKERS[style.marker] if series.kind == "line" and len(y) <= _POINTS_WITH_MARKERS else ""
+        axes.plot(x, y, dash, marker=marker, linewidth=0.9 if series.kind == "dashes" else None, **look)
+        if bounded:
+            assert series.low is not None and series.high is not None
+            drawn = [math.isfinite(sum(values)) for values in zip(y, series.low, series.high, strict=True)]
+            axes.fill_between(x, series.low, series.high, where=drawn, color=colour, alpha=0.18, linewidth=0)
+
+
+def _labels(axes: "Axes", shown: Sequence[Series], axis: str, styles: dict[str, Style]) -> None:
+    """Names at the ends of lines, pushed apart where they would cover each other."""
+    lined = {series.arm for series in shown if series.kind in ("line", "dashes")}
+    ends: dict[str, tuple[float, float, Series]] = {}
+    for series in shown:
+        points = [(float(x), y) for x, y in zip(series.x[axis], series.y, strict=True) if _drawable(axes, float(x), y)]
+        if points and series.name not in ends and (series.kind != "points" or series.arm not in lined):
+            ends[series.name] = (*max(points), series)
+    axes.figure.canvas.draw()  # fixes the limits, which the places of labels follow from
+    height = 9.0 * axes.figure.dpi / 72
+    left, right = axes.get_xaxis().get_view_interval()
+    at = axes.get_xaxis().get_transform().transform
+    edge = float(at(left) + 0.85 * (at(right) - at(left)))
+    places = [(float(axes.transData.transform((x, y))[1]), name) for name, (x, y, _) in ends.items()]
+    inside: list[tuple[float, str]] = []
+    outside: list[tuple[float, str]] = []
+    for place in sorted(places):
+        (outside if at(ends[place[1]][0]) > edge else inside).append(place)
+    for group in (inside, outside):
+        heights = [pixel for pixel, _ in group]
+        for i in range(1, len(heights)):
+            heights[i] = max(heights[i], heights[i - 1] + height)
+        for (pixel, name), shifted in zip(group, heights, strict=True):
+            x, y, series = ends[name]
+            offset = (4.0, (shifted - pixel) * 72 / axes.figure.dpi)
+            axes.annotate(_short(name), (x, y), offset, textcoords="offset points", va="center", annotation_clip=False,
+                          color=styles[series.arm].text[0], fontsize=7)  # fmt: skip
+
+
+def _ticks(axes: "Axes", *, categories: bool) -> None:
+    """Numbers at the axes without mathematical notation: SI prefixes for large ones, as on the page."""
+    from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
+
+    low, high = axes.get_ylim()
+    for axis, log, decades in (
+        (axes.xaxis, axes.get_xscale() == "log", math.inf),
+        (axes.yaxis, axes.get_yscale() == "log", math.log10(high / low) if axes.get_yscale() == "log" else 0.0),
+    ):
+        plain = FuncFormatter(lambda value, _: f"{value:g}")
+        large = max(abs(v) for v in axis.get_view_interval()) >= 1e4
+        if axis is axes.xaxis and categories:
+            continue
+        if log or large:
+            axis.set_major_formatter(EngFormatter(sep="") if large else plain)
+        if log:
+            axis.set_minor_formatter(plain if decades < 1 else NullFormatter())
+
+
+def _legend(axes: "Axes", shown: Sequence[Series], styles: dict[str, Style]) -> None:
+    """What bars and points over categories mean, above them: they have no end to be named at."""
+    from matplotlib.lines import Line2D
+
+    names = dict.fromkeys((series.name, series.arm) for series in shown)
+    colours = {name: styles[arm].line[0] for name, arm in names}
+    marks = [Line2D([], [], linestyle="", marker="s", color=colours[name], label=_short(name)) for name in colours]
+    axes.legend(handles=marks, ncols=4, loc="lower right", bbox_to_anchor=(1, 1), frameon=False, fontsize=7,
+                handletextpad=0.1, columnspacing=1, borderaxespad=0.2)  # fmt: skip
+
+
+def _slot(series: Series, bars: Sequence[Series]) -> tuple[float, float]:
+    """Where a series stands beside the others of its category, and how wide its bars are."""
+    if series.kind != "bars":
+        return 0.0, 0.0
+    index = next(i for i, other in enumerate(bars) if other is series)
+    return 0.8 * ((index + 0.5) / len(bars) - 0.5), 0.8 / len(bars)
+
+
+def _drawable(axes: "Axes", x: float, y: float) -> bool:
+    return (
+        math.isfinite(x) and math.isfinite(y)
+        and (x > 0 or axes.get_xscale() != "log") and (y > 0 or axes.get_yscale() != "log")
+    )  # fmt: skip
+
+
+def _positive(values: Any) -> bool:
+    return any(value > 0 for value in values)
+
+
+def _length(value: float) -> float:
+    return max(value, 0.0) if math.isfinite(value) else 0.0
+
+
+def _short(text: str, length: int = 28) -> str:
+    text = " ".join(clipped(text, length)[0].split())
+    return text if len(text) <= length else text[: length - 1] + "…"

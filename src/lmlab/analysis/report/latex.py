@@ -1,0 +1,131 @@
+"""A report as LaTeX: a whole document, and every table as a file to be included in a paper.
+
+It is written for pdfLaTeX, XeLaTeX and LuaLaTeX, with ``booktabs``, ``longtable`` and ``graphicx``. Characters that
+pdfLaTeX's fonts lack are written as their code points, so that no sample can stop it.
+"""
+
+from pathlib import Path
+
+from lmlab.analysis.report import cells
+from lmlab.analysis.report.document import Chart, Code, Document, SideBySide, Table, Text
+from lmlab.analysis.report.numbering import Placed, placed
+from lmlab.analysis.report.plain import clipped, visible
+
+_LONG = 40  # rows: more are set as a table that goes over pages
+_WIDE = 40  # characters: a column with a longer text is a paragraph
+_ESCAPES = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}",
+    "\t": r"\ \ \ \ ", "\xa0": "~", "–": r"\textendash{}", "—": r"\textemdash{}", "−": "$-$", "×": r"$\times$",
+    "±": r"$\pm$", "÷": r"$\div$", "·": r"$\cdot$", "∞": r"$\infty$", "≤": r"$\leq$", "≥": r"$\geq$",
+    "≈": r"$\approx$", "≠": r"$\neq$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "→": r"$\rightarrow$",
+    "…": r"\ldots{}", "‘": "`{}", '’': "'{}", "“": r"\textquotedblleft{}", "”": r"\textquotedblright{}",
+    "⟨": r"$\langle$", "⟩": r"$\rangle$", "α": r"$\alpha$", "β": r"$\beta$", "σ": r"$\sigma$", "μ": r"$\mu$",
+    "Δ": r"$\Delta$", "²": "$^2$", "³": "$^3$", "°": r"$^\circ$",
+}  # fmt: skip
+_PREAMBLE = r"""\documentclass{article}
+\usepackage{iftex}
+\ifPDFTeX\usepackage[T1]{fontenc}\usepackage[utf8]{inputenc}\fi
+\usepackage{textcomp,booktabs,longtable,graphicx}
+\usepackage[margin=25mm]{geometry}
+\setlength{\emergencystretch}{3em}
+"""
+
+
+def write(document: Document, folder: Path) -> None:
+    """Writes ``report.tex`` and ``tables/<name>.tex``; its figures are those that ``figures.write`` puts there."""
+    (folder / "tables").mkdir(parents=True, exist_ok=True)
+    body = []
+    for section, _, parts in placed(document):
+        body.append(rf"\section{{{_line(section.title)}}}")
+        for place in parts:
+            if isinstance(place.part, Table):
+                (folder / "tables" / f"{place.name}.tex").write_text(table(place.part, place.name), encoding="utf-8")
+                body.append(rf"\input{{tables/{place.name}.tex}}")
+            else:
+                body += _part(place)
+    doubts = "\n".join(rf"\item {_line(doubt)}" for doubt in document.doubts)
+    opening = [
+        rf"\title{{{_line(document.title)}}}",
+        rf"\date{{{_line(document.about)}}}",
+        r"\begin{document}",
+        r"\maketitle",
+        rf"\begin{{abstract}}{_line(document.conclusion)}\end{{abstract}}",
+        rf"\section*{{Doubts}}{'' if doubts else ' None of the checks found a reason not to believe this.'}",
+        *([rf"\begin{{itemize}}{chr(10)}{doubts}{chr(10)}\end{{itemize}}"] if doubts else []),
+    ]
+    text = _PREAMBLE + "\n\n".join([*opening, *body, r"\end{document}"]) + "\n"
+    (folder / "report.tex").write_text(text, encoding="utf-8")
+
+
+def table(part: Table, label: str) -> str:
+    """A table with booktabs, as wide as the line at most, or over pages where it has many rows."""
+    columns = range(len(part.columns))
+    forms = "".join("r" if cells.numeric(part, i) else "p{0.3\\linewidth}" if _wide(part, i) else "l" for i in columns)
+    best = [cells.best(part, i) for i in columns]
+    heading = " & ".join(_line(column.heading) for column in part.columns) + r" \\"
+    if any(column.unit for column in part.columns):
+        heading += "\n" + " & ".join(_line(column.unit) for column in part.columns) + r" \\"
+    rows = []
+    for index, row in enumerate(part.rows):
+        texts = [_line(cells.written(cell, column)) for cell, column in zip(row, part.columns, strict=True)]
+        rows.append(" & ".join(rf"\textbf{{{t}}}" if index in best[i] else t for i, t in enumerate(texts)) + r" \\")
+    caption = rf"\caption{{{_line(part.title)}{'. ' + _line(part.note) if part.note else ''}}}\label{{tab:{label}}}"
+    lines = "\n".join(rows)
+    if len(rows) > _LONG:
+        return (
+            f"{{\\scriptsize\n\\begin{{longtable}}{{{forms}}}\n{caption} \\\\\n"
+            f"\\toprule\n{heading}\n\\midrule\n\\endfirsthead\n"
+            f"\\toprule\n{heading}\n\\midrule\n\\endhead\n\\bottomrule\n\\endfoot\n{lines}\n\\end{{longtable}}}}\n"
+        )
+    return (
+        f"\\begin{{table}}[htbp]\n\\centering\\small\n{caption}\n\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n"
+        f"\\begin{{tabular}}{{{forms}}}\n\\toprule\n{heading}\n\\midrule\n{lines}\n\\bottomrule\n\\end{{tabular}}}}\n\\end{{table}}\n"
+    )
+
+
+def _wide(part: Table, column: int) -> bool:
+    return any(isinstance(cell := row[column], str) and len(cell) > _WIDE for row in part.rows)
+
+
+def _part(place: Placed) -> list[str]:
+    match place.part:
+        case Text(paragraph):
+            return [r" \\ ".join(_line(line) for line in visible(paragraph).split("\n") if line.strip())]
+        case Code(source):
+            return [_verbatim(source)]
+        case SideBySide(texts):
+            return [rf"\paragraph{{{_line(name)}}}" + "\n\n" + _verbatim(text) for name, text in texts.items()]
+        case Chart() as chart:
+            file = rf"figures/{place.name}.pdf"
+            note = ". " + _line(chart.note) if chart.note else ""
+            return [
+                f"\\begin{{figure}}[htbp]\n\\centering\n\\IfFileExists{{{file}}}{{\\includegraphics{{{file}}}}}{{{_line(chart.summary)}}}\n"
+                f"\\caption{{{_line(chart.title)}{note}}}\\label{{fig:{place.name}}}\n\\end{{figure}}"
+            ]
+    return []
+
+
+def escaped(text: str) -> str:
+    """A text in which every character stands for itself, in any of the engines."""
+    text = "".join(_ESCAPES.get(c) or (c if _known(c) else f"[U+{ord(c):04X}]") for c in text)
+    text = text.replace("--", "-{}-").replace(",,", ",{},")  # no ligatures
+    return f"{{{text[0]}}}{text[1:]}" if text[:1] in ("[", "*") else text  # no argument of a line break before it
+
+
+def _known(character: str) -> bool:
+    return character.isascii() or "\u00c0" <= character <= "\u00ff"
+
+
+def _line(source: str) -> str:
+    head, rest = clipped(source)
+    return escaped(" ".join(head.split()) + (f" [{len(rest):,} characters more]" if rest else ""))
+
+
+def _verbatim(source: str) -> str:
+    """A text in a fixed-width font, line by line: nothing in it can end it, as ``\\end{verbatim}`` would."""
+    head, rest = clipped(source)
+    lines = [*head.split("\n"), *([f"[{len(rest):,} characters more]"] if rest else [])]
+    body = "\\\\\n".join(r"\mbox{}" + escaped(line).replace("  ", r"\ \ ") for line in lines)
+    return "{\\ttfamily\\footnotesize\\raggedright\n" + body + "\\par}"

@@ -1,0 +1,72 @@
+"""One look per arm, the same in every chart of a report, on screen and on paper.
+
+The colours are those of Okabe and Ito, "Color Universal Design" (2008), which people with any colour vision tell apart,
+darkened or lightened as far as the background asks for. Orange, darkened, comes close to vermilion and yellow: it is
+last. Beyond eight arms, dashes tell apart what shares a colour.
+"""
+
+from dataclasses import dataclass
+from itertools import chain
+
+from lmlab.analysis.report.document import Chart, Document
+
+LIGHT, DARK = "#ffffff", "#16181d"  # the backgrounds of page.css
+OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#000000", "#f0e442", "#e69f00")
+_DASHES = ("solid", "dash", "dot", "dashdot")
+_MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "x", "star")
+_LINES_CONTRAST, _TEXT_CONTRAST = 3.0, 4.5  # WCAG 2.2, success criteria 1.4.11 and 1.4.3
+
+
+@dataclass(frozen=True)
+class Style:
+    """How an arm looks: the colours of its lines and of its labels on a light and on a dark ground, dash and marker."""
+
+    line: tuple[str, str]
+    text: tuple[str, str]
+    dash: str
+    marker: str
+
+
+def styles(document: Document) -> dict[str, Style]:
+    """The look of every arm, in the order in which the report mentions them."""
+    charts = [part for section in document.sections for part in section.parts if isinstance(part, Chart)]
+    names = dict.fromkeys(chain.from_iterable([series.arm for series in chart.series] for chart in charts))
+    return {name: style(index) for index, name in enumerate(names)}
+
+
+def style(index: int) -> Style:
+    """The look of the arm with this index."""
+    colour = OKABE_ITO[index % len(OKABE_ITO)]
+    return Style(
+        line=(readable(colour, LIGHT, _LINES_CONTRAST), readable(colour, DARK, _LINES_CONTRAST)),
+        text=(readable(colour, LIGHT, _TEXT_CONTRAST), readable(colour, DARK, _TEXT_CONTRAST)),
+        dash=_DASHES[index // len(OKABE_ITO) % len(_DASHES)],
+        marker=_MARKERS[index % len(_MARKERS)],
+    )
+
+
+def readable(colour: str, ground: str, contrast: float) -> str:
+    """The colour, as little darker (on a light ground) or lighter (on a dark one) as gives it that contrast."""
+    end = 0.0 if luminance(ground) > 0.5 else 255.0
+    channels = _channels(colour)
+    for step in range(101):
+        mixed = "#" + "".join(f"{round(channel + (end - channel) * step / 100):02x}" for channel in channels)
+        if contrast_ratio(mixed, ground) >= contrast:
+            return mixed
+    raise ValueError(f"no shade of {colour} has a contrast of {contrast} on {ground}")
+
+
+def contrast_ratio(first: str, second: str) -> float:
+    """The contrast of two colours, 1 to 21 (WCAG 2.2, "contrast ratio")."""
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour: str) -> float:
+    """How bright a colour ``#rrggbb`` is, 0 to 1 (WCAG 2.2, "relative luminance")."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in _channels(colour))]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _channels(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)

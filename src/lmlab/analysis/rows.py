@@ -1,0 +1,112 @@
+"""Rows of ``metrics.jsonl`` as columns of numbers, many at once, and what is wrong with some of them."""
+
+import json
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
+PLACES = ("step", "tokens")
+"""What every row has."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows as columns.
+
+    Attributes:
+        numbers: which line each row is, from 0, ascending; [N].
+        columns: by name, [N]; nan where a row does not have it.
+        broken: the lines that are no rows: no JSON, not only numbers, or without a step or tokens.
+        not_finite: of each metric that was logged as nan or infinite: how often, and the least step.
+    """
+
+    numbers: Numbers
+    columns: dict[str, Array]
+    broken: Sequence[int] = ()
+    not_finite: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Rows of the same names in the same order: ``values`` is [R, N], a row each."""
+
+    names: tuple[str, ...]
+    numbers: list[int]
+    values: Array
+
+
+def parse(content: bytes) -> Rows:
+    """Read whole lines."""
+    lines = content.split(b"\n")[:-1]
+    rows = _decoded(lines)
+    kinds = _kinds(rows)
+    good = np.array(sorted(number for kind in kinds for number in kind.numbers), dtype=np.int64)
+    names = dict.fromkeys([*PLACES, *(name for kind in kinds for name in kind.names)])
+    columns = {name: np.full(len(good), np.nan) for name in names}
+    not_finite: dict[str, tuple[int, int]] = {}
+    for kind in kinds:
+        at = np.searchsorted(good, kind.numbers)
+        steps = kind.values[:, kind.names.index("step")].astype(np.int64)
+        for name, values in zip(kind.names, kind.values.T, strict=True):
+            columns[name][at] = values
+            wrong = steps[~np.isfinite(values)]
+            if len(wrong):
+                count, first = not_finite.get(name, (0, int(wrong.min())))
+                not_finite[name] = (count + len(wrong), min(first, int(wrong.min())))
+    broken = sorted({*range(len(lines))} - {*good.tolist()}) if len(good) < len(lines) else []
+    return Rows(good, columns, broken, not_finite)
+
+
+def _decoded(lines: Sequence[bytes]) -> list[Any]:
+    """What each line holds; ``None`` where it is no JSON."""
+    try:
+        # All at once takes half the time of one after the other.
+        rows = json.loads(b"[" + b",".join(lines) + b"]")
+        if len(rows) == len(lines):
+            return rows
+    except (ValueError, RecursionError):
+        pass
+    return [_one(line) for line in lines]
+
+
+def _one(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _kinds(rows: Sequence[Any]) -> list[_Kind]:
+    """Rows sorted by their names, without those that are none."""
+    by_names: dict[tuple[str, ...], list[int]] = {}
+    for number, row in enumerate(rows):
+        if isinstance(row, dict):
+            by_names.setdefault(tuple(row), []).append(number)
+    kinds = []
+    for names, numbers in by_names.items():
+        if not {*PLACES} <= {*names}:
+            continue
+        try:
+            values = array("d", [*chain.from_iterable(rows[number].values() for number in numbers)])
+        except (TypeError, OverflowError):
+            numbers = [number for number in numbers if _is_of_numbers(rows[number])]
+            flat = [np.nan if value is None else value for number in numbers for value in rows[number].values()]
+            values = array("d", flat)
+        values_RN = np.frombuffer(values).reshape(len(numbers), len(names)) if numbers else np.zeros((0, len(names)))
+        placed = np.isfinite(values_RN[:, [names.index(name) for name in PLACES]]).all(1)
+        if not placed.all():
+            numbers, values_RN = np.array(numbers)[placed].tolist(), values_RN[placed]
+        kinds.append(_Kind(names, numbers, values_RN))
+    return kinds
+
+
+def _is_of_numbers(row: dict[str, Any]) -> bool:
+    """Whether every value is a number that fits, or none at all."""
+    return all(v is None or isinstance(v, float) or (isinstance(v, int) and abs(v) < 2**1023) for v in row.values())

@@ -1,0 +1,148 @@
+"""Is one arm better than another? Tests on the runs of the same seeds."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from lmlab.analysis.statistics.intervals import Array, Estimate, mean_interval
+from lmlab.analysis.statistics.libraries import library
+
+_EXACT = 2**15
+"""Up to so many relabellings are all gone through; of more, so many are drawn, always the same ones."""
+
+Test = Literal["paired t", "Welch t (seeds not shared)", "none (too few seeds)"]
+_WELCH: Test = "Welch t (seeds not shared)"
+
+
+@dataclass(frozen=True)
+class Paired:
+    """How two arms differ.
+
+    Attributes:
+        difference: first minus second; its interval excludes zero where ``p_value`` is below 1 - confidence. Of
+            Welch's test, ``n`` is the number of runs of the smaller arm and ``sd`` that of the difference of two runs.
+        p_value: two-sided; nan where no test is possible: one seed, a run that diverged, differences without any
+            spread.
+        effect_size: Hedges' g: the difference in standard deviations (of the differences; of Welch's test, of the
+            runs), less the bias of small samples, from three pairs on. The interval is that of the population's value;
+            its ``sd`` is nan.
+        n: pairs, or of Welch's test the runs of the smaller arm.
+        test: what ``p_value`` comes from.
+        permutation_p_value: two-sided, of all ways to swap the labels: no assumption of normality.
+        least_p_value: the least that ``permutation_p_value`` can be with so many runs: 2 / 2^n for n pairs.
+        left_out: seeds that only one arm has and that the test therefore does not use.
+    """
+
+    difference: Estimate
+    p_value: float
+    effect_size: Estimate
+    n: int
+    test: Test
+    permutation_p_value: float
+    least_p_value: float
+    left_out: Sequence[int]
+
+
+def paired(first: Mapping[int, float], second: Mapping[int, float], confidence: float = 0.95) -> Paired:
+    """Compare final scores by seed. A seed fixes the order of the data too, so the runs of one seed are a pair.
+
+    The test is the paired t test. Its one assumption is that differences are near normal, and each is a mean over very
+    many tokens. The exact sign-flip test (Fisher 1935, section 21) assumes nothing but symmetry, yet with n pairs its p
+    cannot be below 2 / 2^n: 0.25 for three seeds, 0.0625 for five; below 0.05 only from six on. It stands beside the
+    other, in ``permutation_p_value``.
+
+    Where fewer than two seeds are shared, all runs are compared by Welch's test, which does not assume equal variances,
+    and ``test`` says so.
+
+    Raises:
+        UserError: an arm without any score, or a confidence outside (0, 1).
+    """
+    shared = sorted(first.keys() & second.keys())
+    if len(shared) < 2:
+        return _unpaired([*first.values()], [*second.values()], confidence)
+    left_out = sorted(first.keys() ^ second.keys())
+    n, least = len(shared), 2.0 ** (1 - len(shared))
+    a, b = np.array([first[seed] for seed in shared]), np.array([second[seed] for seed in shared])
+    with np.errstate(invalid="ignore"):  # both diverged: inf - inf
+        differences = a - b
+    difference = mean_interval(differences.tolist(), confidence)
+    if math.isnan(difference.sd):
+        return Paired(difference, math.nan, _unknown(n), n, "paired t", math.nan, least, left_out)
+    permutation = library("scipy.stats").permutation_test(
+        (differences,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=_EXACT,
+        rng=np.random.default_rng(0),
+    )
+    p_value, effect = math.nan, _unknown(n)
+    if difference.sd > _rounding(a, b):
+        p_value = float(library("scipy.stats").ttest_rel(a, b).pvalue)
+        effect = _effect_size(difference.mean / difference.sd, n - 1, n, confidence, n)
+    return Paired(difference, p_value, effect, n, "paired t", float(permutation.pvalue), least, left_out)
+
+
+def corrected(p_values: Sequence[float]) -> list[float]:
+    """p values adjusted for their number by Holm's method (Holm 1979): reject those that stay below alpha, and the
+    chance of any false rejection is at most alpha, however they depend on each other. nan (no test) stays nan and is
+    not counted.
+    """
+    array = np.array(p_values, dtype=np.float64)
+    tested = ~np.isnan(array)
+    if tested.any():
+        array[tested] = library("statsmodels.stats.multitest").multipletests(array[tested], method="holm")[1]
+    return [float(p) for p in array]
+
+
+def _unpaired(first: Sequence[float], second: Sequence[float], confidence: float) -> Paired:
+    one, two = mean_interval(first, confidence), mean_interval(second, confidence)
+    a, b, n = np.array(first), np.array(second), min(one.n, two.n)
+    least = 2 / math.comb(one.n + two.n, n)
+    mean, sd = one.mean - two.mean, math.hypot(one.sd, two.sd)
+    if math.isnan(sd):
+        test: Test = "none (too few seeds)" if n < 2 else _WELCH
+        nothing = Estimate(mean, math.nan, math.nan, n, math.nan)
+        return Paired(nothing, math.nan, _unknown(n), n, test, math.nan, min(1.0, least), [])
+    stats = library("scipy.stats")
+    permutation = stats.permutation_test(
+        (a, b),
+        lambda x, y, axis: np.mean(x, axis) - np.mean(y, axis),
+        vectorized=True,
+        n_resamples=_EXACT,
+        rng=np.random.default_rng(0),
+    )
+    p_value, effect, low, high = math.nan, _unknown(n), mean, mean
+    if sd > _rounding(a, b):
+        found = stats.ttest_ind(a, b, equal_var=False)
+        p_value, (low, high) = float(found.pvalue), map(float, found.confidence_interval(confidence))
+        freedom = one.n + two.n - 2
+        pooled = math.sqrt(((one.n - 1) * one.sd**2 + (two.n - 1) * two.sd**2) / freedom)
+        effect = _effect_size(mean / pooled, freedom, one.n * two.n / (one.n + two.n), confidence, n)
+    difference = Estimate(mean, low, high, n, sd)
+    return Paired(difference, p_value, effect, n, _WELCH, float(permutation.pvalue), min(1.0, least), [])
+
+
+def _effect_size(d: float, freedom: int, weight: float, confidence: float, n: int) -> Estimate:
+    """Hedges' g from Cohen's d (Hedges 1981), its interval by inverting the noncentral t distribution
+    (Steiger & Fouladi 1997); ``weight`` is what turns the effect into the noncentrality, n for n pairs."""
+    if freedom < 2:  # the bias is without bound
+        return _unknown(n)
+    special, t = library("scipy.special"), d * math.sqrt(weight)
+    ratio = special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)
+    unbiased = d * math.exp(ratio) / math.sqrt(freedom / 2)
+    ends = [(1 + confidence) / 2, (1 - confidence) / 2]
+    low, high = (float(special.nctdtrinc(freedom, p, t)) / math.sqrt(weight) for p in ends)
+    return Estimate(unbiased, low, high, n, math.nan)
+
+
+def _unknown(n: int) -> Estimate:
+    return Estimate(math.nan, math.nan, math.nan, n, math.nan)
+
+
+def _rounding(a: Array, b: Array) -> Any:
+    """A spread of differences that rounding alone can make."""
+    return 8 * np.finfo(np.float64).eps * max(np.abs(a).max(), np.abs(b).max())

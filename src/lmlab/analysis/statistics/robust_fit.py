@@ -1,0 +1,186 @@
+"""A constant and falling powers, fitted to losses: what the scaling laws have in common.
+
+Dimension key: R runs, K powers, S resamples.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from lmlab.analysis.statistics.intervals import Array, Estimate
+from lmlab.analysis.statistics.libraries import library
+from lmlab.errors import UserError
+
+DELTA = 1e-3
+"""Where the Huber loss turns from quadratic to linear, in units of log loss."""
+
+RESAMPLES = 200
+_STARTS = 12
+_EXPONENTS = (0.05, 0.15, 0.3, 0.5, 0.8, 1.3)
+_SPARE = 2
+"""Runs needed beyond the number of coefficients, so that something is left to judge the fit by."""
+_SPREAD = 4
+"""How many times its least value the greatest value of every x has to be."""
+_CORRELATION = 0.99
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """``loss = constant + sum over k of scale_k / x_k ** exponent_k``.
+
+    Attributes:
+        best: constant, scales, exponents: [1 + 2K].
+        resampled: the same of each bootstrap resample of the runs: [S, 1 + 2K].
+        runs: R.
+        error: root mean square of the runs' log(loss) less that of the fit: a relative error.
+    """
+
+    best: Array
+    resampled: Array
+    runs: int
+    error: float
+
+    def predict(self, x_KR: Array) -> Array:
+        """Losses: [R]."""
+        return losses(self.best, x_KR)
+
+    def band(self, x_KR: Array, confidence: float) -> tuple[Array, Array]:
+        """Bounds of the law itself, without the noise of a run: [R] each."""
+        sampled_SR = np.array([losses(coefficients, x_KR) for coefficients in self.resampled])
+        low, high = np.quantile(sampled_SR, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+        return low, high
+
+    def estimate(self, best: float, sampled_S: Array, confidence: float) -> Estimate:
+        """A quantity that follows from the coefficients, with its percentile interval."""
+        low, high = np.quantile(sampled_S, [(1 - confidence) / 2, (1 + confidence) / 2])
+        return Estimate(float(best), float(low), float(high), self.runs, float(np.std(sampled_S, ddof=1)))
+
+    def estimates(self, confidence: float) -> list[Estimate]:
+        """The coefficients, in the order of ``best``."""
+        return [self.estimate(value, self.resampled[:, i], confidence) for i, value in enumerate(self.best)]
+
+
+def losses(coefficients: Array, x_KR: Array) -> Array:
+    """The law: [R]."""
+    powers = len(x_KR)
+    scales, exponents = coefficients[1 : 1 + powers], coefficients[1 + powers :]
+    return coefficients[0] + scales @ x_KR ** -exponents[:, None]
+
+
+def fit(x: dict[str, Sequence[float]], loss: Sequence[float]) -> Fit:
+    """Minimise the Huber loss of log(prediction) - log(loss) from many starts, and again for each resample of the runs.
+
+    Args:
+        x: what the loss falls with, by name, one value a run.
+        loss: one a run.
+
+    Raises:
+        UserError: runs that cannot determine the coefficients; the message says why.
+    """
+    x_KR, loss_R = _checked(x, loss)
+    logs_KR = np.log(x_KR)
+    centre_K = logs_KR.mean(axis=1)  # around which scales and exponents hardly depend on each other
+    problem = _Problem(logs_KR - centre_K[:, None], np.log(loss_R))
+    best = min((problem.descend(start) for start in problem.starts()), key=lambda found: found[1])[0]
+    draw = np.random.default_rng(0)
+    sampled = [problem.resample(draw).descend(best)[0] for _ in range(RESAMPLES)]
+    with np.errstate(over="ignore"):  # a scale of a resample that says nothing about it
+        coefficients = [_coefficients(parameters, centre_K) for parameters in (best, *sampled)]
+    error = float(np.sqrt(np.mean(problem.residuals(best) ** 2)))
+    return Fit(coefficients[0], np.array(coefficients[1:]), len(loss_R), error)
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """Parameters are log(constant), log(scales) at the centre, exponents: [1 + 2K] (Hoffmann et al. 2022, appendix
+    D.3)."""
+
+    logs_KR: Array
+    target_R: Array
+
+    def _terms(self, parameters: Array) -> Array:
+        powers = len(self.logs_KR)
+        falling = parameters[1 : 1 + powers, None] - parameters[1 + powers :, None] * self.logs_KR
+        return np.concatenate([np.broadcast_to(parameters[0], (1, len(self.target_R))), falling])
+
+    def residuals(self, parameters: Array) -> Array:
+        return np.logaddexp.reduce(self._terms(parameters), axis=0) - self.target_R
+
+    def _jacobian(self, parameters: Array) -> Array:
+        terms = self._terms(parameters)
+        parts = np.exp(terms - np.logaddexp.reduce(terms, axis=0))
+        return np.concatenate([parts, -parts[1:] * self.logs_KR]).T
+
+    def descend(self, start: Array) -> tuple[Array, float]:
+        """The nearest minimum and its cost."""
+        found = library("scipy.optimize").least_squares(
+            self.residuals,
+            start,
+            self._jacobian,
+            loss="huber",
+            f_scale=DELTA,
+            xtol=1e-10,
+            ftol=1e-12,
+            gtol=None,
+            max_nfev=1000,
+        )
+        return found.x, float(found.cost)
+
+    def starts(self) -> Iterator[Array]:
+        """The best of a grid of exponents, for each of which constant and scales follow by linear least squares."""
+        runs, found = len(self.target_R), []
+        for exponents in product(_EXPONENTS, repeat=len(self.logs_KR)):
+            falling = np.exp(-np.array(exponents)[:, None] * self.logs_KR)
+            relative = np.concatenate([np.ones((1, runs)), falling]) / np.exp(self.target_R)
+            factors, _ = library("scipy.optimize").nnls(relative.T, np.ones(runs))
+            found.append(np.r_[np.log(np.maximum(factors, 1e-3 * factors.max())), exponents])
+        yield from sorted(found, key=lambda start: float(np.abs(self.residuals(start)).sum()))[:_STARTS]
+
+    def resample(self, draw: np.random.Generator) -> "_Problem":
+        """As many runs drawn with replacement, of which at least as many differ as there are coefficients."""
+        runs, least = len(self.target_R), 1 + 2 * len(self.logs_KR)
+        while True:
+            chosen = draw.integers(runs, size=runs)
+            if len(np.unique(chosen)) >= least:
+                return _Problem(self.logs_KR[:, chosen], self.target_R[chosen])
+
+
+def _coefficients(parameters: Array, centre_K: Array) -> Array:
+    powers = len(centre_K)
+    exponents = parameters[1 + powers :]
+    return np.r_[np.exp(parameters[0]), np.exp(parameters[1 : 1 + powers] + exponents * centre_K), exponents]
+
+
+def _checked(x: dict[str, Sequence[float]], loss: Sequence[float]) -> tuple[Array, Array]:
+    columns = {**x, "loss": loss}
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise UserError(f"a scaling law needs one value a run of each of {', '.join(columns)}, not {lengths}")
+    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
+    runs, coefficients = len(loss), 1 + 2 * len(x)
+    if runs < coefficients + _SPARE:
+        raise UserError(f"a scaling law of {coefficients} coefficients needs {coefficients + _SPARE} runs, not {runs}")
+    for name, array in arrays.items():
+        if not np.all(np.isfinite(array) & (array > 0)):
+            wrong = int(np.flatnonzero(~(np.isfinite(array) & (array > 0)))[0])
+            raise UserError(f"a scaling law needs positive numbers; {name} of run {wrong} is {array[wrong]}")
+    for name in x:
+        least, most = arrays[name].min(), arrays[name].max()
+        different = len(np.unique(np.round(np.log(arrays[name]), 2)))
+        if different < 3 or most < _SPREAD * least:
+            raise UserError(
+                f"a scaling law needs three values of {name} or more, the greatest {_SPREAD} times the least; "
+                f"these runs have {different}, from {least:.3g} to {most:.3g}"
+            )
+    x_KR, loss_R = np.array([arrays[name] for name in x]), arrays["loss"]
+    if np.ptp(loss_R) == 0:
+        raise UserError(f"a scaling law needs runs that differ; the loss of all {runs} is {loss_R[0]:.6g}")
+    together = np.corrcoef(np.log(x_KR)) if len(x) > 1 else np.eye(1)
+    if np.max(np.abs(together - np.eye(len(x)))) > _CORRELATION:
+        raise UserError(
+            f"{' and '.join(x)} grow together in these runs, so their effects cannot be told apart: "
+            "vary one while the other stays"
+        )
+    return x_KR, loss_R

@@ -1,0 +1,158 @@
+"""What tuning bought: the score to expect of a budget of trials, and how sensitive the score is to an option."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmlab.analysis.statistics.intervals import Array, Estimate, resampled
+from lmlab.errors import UserError
+
+BINS = 9
+"""More distinct values of an option than this are a random search; they are put into so many bins."""
+
+
+def expected_best(scores: Sequence[float], minimize: bool = True, confidence: float = 0.95) -> list[Estimate]:
+    """The best validation score to expect of a random search with 1, 2, ..., N trials; index k - 1 is k trials.
+
+    With F the distribution of the N scores, the best of k has the distribution F^k, so its expectation is the sum over
+    the sorted scores of v_i * (F(v_i)^k - F(v_i -)^k) (Dodge et al. 2019, "Show Your Work", section 3), and
+    ``sd`` is the standard deviation of that distribution. The interval is a percentile bootstrap over the trials.
+
+    Trials are drawn with replacement, so towards k = N the estimate is worse than what was reached, and the interval
+    too narrow (Tang et al. 2020, "Showing Your Work Doesn't Always Work"). Measured with 20 normal trials: a nominal
+    95 % interval covers 90 % for k = 1, 81 % for 5, 66 % for 10 and 48 % for 20, where the estimate is 0.2 standard
+    deviations too high. So compare curves at a quarter of N or less. A trial without a finite score counts, as one as
+    bad as the worst that has one.
+
+    Args:
+        scores: of independent trials, each of another draw of the hyper-parameters: [N], in any order.
+        minimize: is less better?
+
+    Raises:
+        UserError: no finite score.
+    """
+    array = np.asarray(scores, dtype=np.float64)
+    finite = np.isfinite(array)
+    if not finite.any():
+        raise UserError("a tuning curve needs at least one trial with a finite score")
+    array = array if minimize else -array
+    array = np.where(finite, array, array[finite].max())
+    n = len(array)
+    above = np.arange(n, -1, -1) / n  # the part of the sorted costs from the i-th on
+    weights = -np.diff(above ** np.arange(1, n + 1)[:, None])  # [k, i]: the i-th least is the least of k draws
+
+    def expected(costs: Array, axis: int) -> Array:
+        return weights @ np.sort(np.moveaxis(costs, axis, 0), axis=0)
+
+    means = expected(array, axis=-1)
+    sds = np.sqrt(np.maximum(0, weights @ np.sort(array) ** 2 - means**2)) if n > 1 else np.full(1, math.nan)
+    lows, highs = resampled(array, expected, confidence, "percentile")
+    if not minimize:
+        means, lows, highs = -means, -highs, -lows
+    columns = (column.tolist() for column in (means, lows, highs, sds))
+    return [Estimate(mean, low, high, n, sd) for mean, low, high, sd in zip(*columns, strict=True)]
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """How an arm's score depends on one option.
+
+    Attributes:
+        values: what was tried, ascending: [V].
+        scores: the best score with each, whatever the other options were: [V]; infinite where none was finite.
+        best: the value with the best score.
+        score: that score.
+        at_edge: no value was tried on one side of it, so the best may lie outside; of ties, one inside is the best.
+        spread: the difference between the best and the worst of the finite ``scores``.
+        basin: the stretch of values around the best, by linear interpolation, in which the score is within the
+            tolerance.
+        width: of the basin, in decades where ``log`` and otherwise in the unit of the option.
+        open: the basin reaches the edge of what was tried; ``width`` is a lower bound.
+        log: the values are compared by their logarithm, as they are where all are positive and the greatest is ten
+            times the least.
+    """
+
+    values: Sequence[float]
+    scores: Sequence[float]
+    best: float
+    score: float
+    at_edge: bool
+    spread: float
+    basin: tuple[float, float]
+    width: float
+    open: bool
+    log: bool
+
+
+def sensitivity(points: Iterable[tuple[float, float]], minimize: bool = True, tolerance: float = 0.01) -> Sensitivity:
+    """How the score depends on an option such as the learning rate, from a grid or from a random search.
+
+    Values of a random search (more than ``BINS`` distinct ones) are put into ``BINS`` bins of equal width, and the best
+    of each bin stands for it with its own value. Seeds are to be averaged before, or the best value is that of the
+    luckiest.
+
+    Args:
+        points: pairs of the option's value and the score; a score that is not finite counts as the worst.
+        minimize: is less better?
+        tolerance: how much worse than the best a score of the basin may be, as a part of the best.
+
+    Raises:
+        UserError: no finite score, an option that is not a number, or a negative tolerance.
+    """
+    if tolerance < 0:
+        raise UserError(f"tolerance={tolerance}: must be zero or more, 0.01 say")
+    sign = 1.0 if minimize else -1.0
+    least: dict[float, float] = {}
+    for value, score in points:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise UserError(f"sensitivity to an option needs numbers, not {value!r}")
+        cost = sign * score if math.isfinite(score) else math.inf
+        least[float(value)] = min(cost, least.get(float(value), math.inf))
+    if not any(map(math.isfinite, least.values())):
+        raise UserError("sensitivity to an option needs at least one finite score")
+    log = min(least) > 0 and max(least) >= 10 * min(least)
+    tried = sorted(least)
+    if len(tried) > BINS:
+        tried = _best_of_bins(tried, least, log)
+    costs = np.array([least[value] for value in tried])
+    x = np.log10(tried) if log else np.array(tried)
+    tied = np.flatnonzero(costs == costs.min())
+    best = int(tied[np.argmin(np.abs(tied - (len(tried) - 1) / 2))])
+    limit = costs[best] + tolerance * abs(costs[best])
+    low, left_open = _crossing(x[best::-1], costs[best::-1], limit)
+    high, right_open = _crossing(x[best:], costs[best:], limit)
+    ended = costs[np.isfinite(costs)]
+    return Sensitivity(
+        values=tried,
+        scores=[float(sign * cost) for cost in costs],
+        best=tried[best],
+        score=float(sign * costs[best]),
+        at_edge=best in (0, len(tried) - 1),
+        spread=float(np.ptp(ended)),
+        basin=(10**low, 10**high) if log else (low, high),
+        width=high - low,
+        open=left_open or right_open,
+        log=log,
+    )
+
+
+def _best_of_bins(tried: Sequence[float], costs: dict[float, float], log: bool) -> list[float]:
+    x = np.log(tried) if log else np.array(tried)
+    bins = np.minimum((BINS * (x - x[0]) / (x[-1] - x[0])).astype(int), BINS - 1)
+    best: dict[int, float] = {}
+    for value, number in zip(tried, bins.tolist(), strict=True):
+        if number not in best or costs[value] < costs[best[number]]:
+            best[number] = value
+    return list(best.values())
+
+
+def _crossing(x: Array, costs: Array, limit: float) -> tuple[float, bool]:
+    """Where costs, going outward from the best, first exceed the limit; and whether they never do."""
+    for inner in range(len(x) - 1):
+        if costs[inner + 1] > limit:
+            rise = costs[inner + 1] - costs[inner]
+            part = (limit - costs[inner]) / rise if math.isfinite(rise) else 0.0
+            return float(x[inner] + part * (x[inner + 1] - x[inner])), False
+    return float(x[-1]), True

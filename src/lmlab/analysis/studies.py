@@ -1,0 +1,56 @@
+"""The comparison that a study declared, from the runs of its sweep."""
+
+from pathlib import Path
+
+from lmlab.analysis.comparison import Arm, Comparison, LeftOut, Setting, why_not
+from lmlab.analysis.records import Record, read
+from lmlab.runs.run import Run
+from lmlab.sweeps.study import Study
+from lmlab.sweeps.sweep import Job, Sweep
+
+
+def comparison_of(sweep: Sweep) -> Comparison:
+    """Sort the runs of a study into the arms that it declared, finished or not.
+
+    An arm's settings are its trials, each of one run with the tuning seed, and last the chosen one: its final runs, one
+    for each seed that is finished. The trial that it was chosen for has no part in it. Pilots have none in anything.
+    What did not finish or has no score is left out, and so is an arm without any final run.
+
+    Raises:
+        UserError: the sweep is that of no study.
+    """
+    study = Study.of(sweep)
+    jobs = [job for job in sweep.jobs if job.phase in ("trial", "final")]
+    paths = dict.fromkeys(Path(job.path) for job in jobs if job.path is not None)
+    records = read(Run(path) for path in paths)
+    found = {record.run.path: record for record in records.found}
+    usable: dict[str, dict[str, dict[Path, Record]]] = {arm: {"trial": {}, "final": {}} for arm in study.arms}
+    left_out = []
+    for job in jobs:
+        assert job.arm is not None and job.phase is not None
+        path = None if job.path is None else Path(job.path)
+        record = found.get(path) if path is not None else None
+        why = _why_not(job, record, study.metric)
+        if record is None and path in records.unreadable:
+            why = records.unreadable[path]
+        if why is None:
+            assert record is not None
+            usable[job.arm][job.phase][record.run.path] = record
+        else:
+            label = f"{job.arm}, {job.phase} run {record.label if record else job.name}"
+            left_out.append(LeftOut(label, why, job.arm, record))
+    arms = []
+    for name, by_phase in usable.items():
+        if not by_phase["final"]:
+            left_out.append(LeftOut(name, "has no finished final run", name))
+            continue
+        chosen = Setting(sorted(by_phase["final"].values(), key=lambda record: record.seed))
+        arms.append(Arm(name, [*(Setting([record]) for record in by_phase["trial"].values()), chosen], chosen))
+    return Comparison(study.metric, arms, left_out, study)
+
+
+def _why_not(job: Job, record: Record | None, metric: str) -> str | None:
+    """Why a job's run has no part in the comparison; ``None``: it has."""
+    if record is None:
+        return job.error or f"is {job.status}"
+    return why_not(record, metric)

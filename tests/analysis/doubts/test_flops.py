@@ -1,0 +1,32 @@
+from compared_arms import arm, found, sizes_of
+
+from lmlab.runs.lookup import all_runs
+
+
+def test_10_flops_that_the_configuration_does_not_give(runs):
+    right = sizes_of(runs)
+    wrong = right | {"flops_per_token": 2 * right["flops_per_token"]}
+    for run in all_runs(runs):
+        run.update(sizes=wrong)
+    arm(runs, "lstm")
+    found(runs, 10, "doubt", "4,734,976", "2,367,488", only=False)
+
+
+def test_10_what_rests_on_wrong_flops_is_refused(tmp_path):
+    arm(tmp_path / "runs", "lstm", "budget.tokens=2_000_000", timings={"seconds": 250.0, "tokens": 2_000_896})
+    arm(tmp_path / "runs", "transformer")
+    for run in all_runs(tmp_path / "runs"):
+        if run.manifest["choices"]["model"] == "transformer":
+            sizes = run.manifest["sizes"]
+            run.update(sizes=sizes | {"flops_per_token": 2 * 2_099_200})
+    found(tmp_path / "runs", 10, "refuse", "4,198,400", "2,367,488")
+
+
+def test_10_a_device_that_does_more_than_it_can(runs):
+    arm(runs, "lstm", timings={"seconds": 100.0, "tokens": 1_001_472, "utilisation": 1.4, "peak_flops": 1e11})
+    found(runs, 10, "doubt", "140%", "1e+11")
+
+
+def test_10_flops_of_training_that_do_not_add_up(runs):
+    arm(runs, "lstm", timings={"seconds": 100.0, "tokens": 1_001_472, "flops": 2 * 2_099_200 * 1_001_472})
+    found(runs, 10, "doubt", "3 of 3 runs of lstm", "three times")

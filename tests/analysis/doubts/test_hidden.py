@@ -1,0 +1,29 @@
+import pytest
+from compared_arms import arm, found
+from synthetic_runs import VERSION
+
+
+def test_9_options_that_the_comparison_is_not_about(runs):
+    arm(runs, "lstm", "optimizer.weight_decay=0.0", "trainer.precision=bf16-mixed", "log_every=5")
+    doubt = found(runs, 9, "doubt", "differ in 2 options", "optimizer.weight_decay: lstm 0, transformer 0.1")
+    assert "trainer.precision: lstm bf16-mixed, transformer 32-true" in doubt.text
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"provenance": VERSION | {"packages": {"lmlab": "0.2.0", "torch": "2.12.0"}}},
+            ["lmlab 0.2.0 and 0.1.0", "2.12"],
+        ),
+        ({"provenance": VERSION | {"git": {"commit": "1", "dirty": True}}}, ["3 of 6 runs", "uncommitted"]),
+        ({"attempts": [{"code": "c0de"}, {"code": "beef"}]}, ["2 versions of the code", "beef"]),
+        ({"provenance": VERSION | {"code": None}, "attempts": []}, ["no fingerprint of their code"]),
+        ({"version": 0}, ["run directory 0 and 1"]),
+        ({"training": {"steps": 489, "stopped_at": 489, "compiled": True}}, ["lstm true, transformer false"]),
+        ({"provenance": VERSION | {"hardware": {"processor": "fast"}}}, ["lstm fast, transformer unknown"]),
+    ],
+)
+def test_9_other_code_packages_and_devices(runs, change, words):
+    arm(runs, "lstm", **change)
+    found(runs, 9, "doubt", *words)

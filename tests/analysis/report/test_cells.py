@@ -1,0 +1,69 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmlab.analysis.report.cells import best, number, numeric, written
+from lmlab.analysis.report.document import Column, Interval, Table
+from lmlab.analysis.report.plain import clipped, visible
+
+
+@pytest.mark.parametrize(
+    ("cell", "form", "text"),
+    [
+        (None, "{:.3f}", "–"),
+        ("gru", "{:.3f}", "gru"),
+        (1.23456, "{:.3f}", "1.235"),
+        (-0.5, "{:+.2f}", "−0.50"),
+        (0.1 + 0.2, "{}", "0.3"),
+        (12345, "{:,}", "12,345"),
+        (True, "{}", "yes"),
+        (math.nan, "{:.3f}", "NaN"),
+        (-math.inf, "{:d}", "−∞"),
+        (Interval(1.5, 1.25, 1.75), "{:.2f}", "1.50 [1.25, 1.75]"),
+        (Interval(1.5, math.nan, math.nan), "{:.2f}", "1.50 [–]"),
+        (Interval(1.5, -math.inf, math.inf), "{:.2f}", "1.50 [−∞, ∞]"),
+    ],
+)
+def test_a_cell_is_written_in_the_form_of_its_column(cell, form, text):
+    assert written(cell, Column("x", form=form)) == text
+
+
+def test_what_a_cell_is_sorted_by():
+    assert [number(c) for c in (3, 2.5, Interval(1.0, 0.0, 2.0), "3", None, math.nan)] == [
+        3.0,
+        2.5,
+        1.0,
+        None,
+        None,
+        None,
+    ]
+    table = Table("t", "t", [Column("a"), Column("b"), Column("c")], [["x", 1, None], ["y", None, None]])
+    assert [numeric(table, i) for i in range(3)] == [False, True, False]
+
+
+def test_the_best_are_all_that_the_intervals_cannot_tell_from_the_best():
+    def marked(better, *cells):
+        return best(Table("t", "t", [Column("a", better=better)], [[cell] for cell in cells]), 0)
+
+    low, near, far = Interval(1.0, 0.9, 1.1), Interval(1.15, 1.05, 1.25), Interval(2.0, 1.9, 2.1)
+    lost = Interval(math.nan, math.nan, math.nan)
+    assert marked("lower", low, near, far, lost, None) == {0, 1}
+    assert marked("higher", low, near, far) == {2}
+    assert marked(None, low, near, far) == set()
+    assert marked("lower", 1.0, 2.0) == set()  # single runs are not a finding
+    assert marked("lower", low, None) == set()
+
+
+@given(st.text(alphabet=st.characters(), max_size=300))
+def test_no_text_keeps_what_cannot_be_seen_and_nothing_else_is_lost(text):
+    import unicodedata
+
+    shown = visible(text)
+    assert not {c for c in shown if unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n"}
+    directing = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+    assert not directing & {unicodedata.bidirectional(c) for c in shown}
+    assert visible(shown) == shown
+    shown.encode()
+    assert "".join(clipped(text, 50)) == shown

@@ -1,0 +1,117 @@
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic_runs import write_run
+
+from lmlab.analysis.comparison import METRICS, compare, default_metric
+from lmlab.analysis.curves import thinned
+from lmlab.analysis.records import Record, read
+from lmlab.errors import UserError
+from lmlab.runs.lookup import all_runs
+from lmlab.runs.run import Run
+
+
+@pytest.fixture
+def records(tmp_path):
+    for model, loss in (("lstm", 1.5), ("transformer", 1.4)):
+        for lr in (1e-3, 3e-3):
+            for seed in (1, 2, 3) if lr == 1e-3 else (1,):
+                write_run(tmp_path / "runs", f"model={model}", seed=seed, loss=loss + lr, options={"optimizer.lr": lr})
+    write_run(tmp_path / "runs", "model=gru", status="failed")
+    write_run(tmp_path / "runs", "model=rnn", metrics={})
+    return read(all_runs(tmp_path / "runs"))
+
+
+def test_runs_are_sorted_into_arms_settings_and_seeds_and_none_is_averaged_in_silence(records):
+    assert not records.unreadable
+    comparison = compare(records.found, "validation/loss", lambda record: record.choice("model"))
+    assert {arm.name: [len(s.runs) for s in arm.settings] for arm in comparison.arms} == {
+        "lstm": [3, 1],
+        "transformer": [3, 1],
+    }
+    assert all(arm.chosen.runs[0].config["optimizer"]["lr"] == 1e-3 for arm in comparison.arms)
+    assert sorted(left.why.split(":")[0] for left in comparison.left_out) == ["has no validation/loss", "is failed"]
+    assert sorted(left.arm for left in comparison.left_out) == ["gru", "rnn"]
+    lstm = comparison.arms[0].chosen
+    assert list(lstm.scores("validation/loss")) == [1, 2, 3]
+    assert lstm.runs[0].metric("timings/seconds") == 100.0
+    assert lstm.runs[0].metric("sizes/parameters/total") == 1_000_000
+
+
+def test_curves_have_every_axis_that_was_logged(records):
+    curves = records.found[0].curves
+    tokens, loss = curves.curve("validation/loss")
+    flops, same = curves.curve("validation/loss", "flops")
+    assert np.array_equal(loss, same) and np.allclose(flops, tokens * 6e6)
+    seconds, _ = curves.curve("validation/loss", "seconds")
+    assert np.all(np.diff(seconds) > 0) and seconds[-1] == pytest.approx(100.0)
+    assert curves.curve("validation/loss", "joules") is None
+    assert curves.curve("validation/nothing") is None
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=400), st.integers(4, 60))
+def test_a_thinned_curve_keeps_its_ends_and_extremes(values, points):
+    y = np.array(values)
+    x = np.arange(len(y), dtype=float)
+    kept, found = thinned(x, y, points)
+    assert len(kept) <= points
+    assert (kept[0], kept[-1]) == (0, len(y) - 1)
+    assert found.min() == y.min() and found.max() == y.max()
+    assert np.array_equal(y[kept.astype(int)], found)
+
+
+def test_a_score_that_is_no_number_is_not_averaged(tmp_path):
+    for seed, loss in ((1, 1.5), (2, float("nan"))):
+        write_run(tmp_path / "runs", "model=lstm", seed=seed, metrics={"validation/loss": loss})
+    comparison = compare(read(all_runs(tmp_path / "runs")).found, "validation/loss", lambda record: "lstm")
+    assert [run.seed for run in comparison.runs] == [1]
+    assert [left.why for left in comparison.left_out] == ["has validation/loss=nan"]
+
+
+def made(folder, *runs):
+    return read([write_run(folder / "runs", *overrides, **options) for overrides, options in runs]).found
+
+
+def test_repetitions_count_once_and_runs_that_diverged_are_left_out_by_name(tmp_path):
+    records = made(
+        tmp_path,
+        (["model=lstm"], {"seed": 1}),
+        (["model=lstm"], {"seed": 2}),
+        (["model=gru"], {"seed": 1}),
+        (["model=gru"], {"seed": 2, "metrics": {"validation/loss": float("nan")}}),
+    )
+    again = Run(records[0].run.path.with_name(records[0].run.path.name + "-2"))
+    shutil.copytree(records[0].run.path, again.path)
+    again.update(id=f"{records[0].id}-2", metrics={"validation/loss": 0.0})
+    comparison = compare([Record.of(again), *records], "validation/loss")
+    assert [(arm.name, len(arm.chosen.runs), arm.has_one_seed) for arm in comparison.arms] == [
+        ("lstm", 2, False),
+        ("gru", 1, True),
+    ]
+    assert again not in [record.run for record in comparison.runs]
+    assert [left.why.split(",")[0].split(":")[0] for left in comparison.left_out] == [
+        "has validation/loss=nan",
+        f"computes the same as {records[0].label} ({records[0].run.path.name})",
+    ]
+    with pytest.raises(UserError, match="did you mean 'validation/loss'"):
+        compare(records, "validation/los")
+
+
+def test_what_is_compared_by_what_where_nobody_says(tmp_path):
+    task = {"data": {"licence": "generated"}, "metrics": {"validation/loss": 0.5, "validation/accuracy": 0.9}}
+    tasks = made(tmp_path / "a", (["data=parity"], task), (["data=copying"], task))
+    assert default_metric(tasks) == "validation/accuracy"
+    comparison = compare(tasks)
+    assert [arm.name for arm in comparison.arms] == ["lstm, parity", "lstm, copying"]
+    runs = [(["model=lstm"], {"options": {"optimizer.lr": lr, "model.depth": d}}) for lr, d in ((1e-3, 1), (3e-3, 2))]
+    by_option = made(tmp_path / "b", *runs, (["model=lstm"], {"status": "failed"}))
+    comparison = compare(by_option)
+    assert comparison.metric == "validation/bits_per_byte"
+    assert [arm.name for arm in comparison.arms] == ["depth=1 lr=0.001", "depth=2 lr=0.003"]
+    loss = {"metrics": {"validation/loss": 1}}
+    only_loss = made(tmp_path / "c", (["model=lstm"], loss | {"seed": 1}), (["model=lstm"], loss | {"seed": 2}))
+    assert default_metric([*only_loss, *by_option[:1]]) == "validation/loss"
+    assert default_metric([]) in METRICS and compare([]).arms == []

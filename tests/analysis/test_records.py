@@ -1,0 +1,150 @@
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+from synthetic_runs import write_run
+
+from lmlab.analysis.records import Record, read
+from lmlab.analysis.selection import directories
+from lmlab.runs.run import Run
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write_run(tmp_path / "runs", "model=lstm")
+
+
+def change(run, **fields):
+    run.update(**fields)
+    return Record.of(run)
+
+
+def test_a_sound_run_has_no_problems(run):
+    record = Record.of(run)
+    assert record.problems == [] and record.status == "finished" and record.copy == 1
+    assert len(record.curves.columns["step"]) == 55 and not record.is_task
+
+
+def cut(name, end):
+    def damage(run):
+        (run.path / name).write_bytes((run.path / name).read_bytes()[:end])
+
+    return damage
+
+
+def written(name, content):
+    return lambda run: (run.path / name).write_bytes(content)
+
+
+def replaced(**fields):
+    return lambda run: (run.path / "run.json").write_text(json.dumps(run.manifest | fields))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (cut("run.json", 300), "run.json cannot be read"),
+        (cut("config.yaml", -1), "config.yaml cannot be read (its last line is cut short)"),
+        (cut("config.yaml", 1000), "config.yaml cannot be read"),
+        (cut("config.yaml", 0), "config.yaml cannot be read"),
+        (written("config.yaml", b"seed: 1\n"), "config.yaml is no configuration of a run"),
+        (written("run.json", b"[]"), "no manifest of a run"),
+        (written("run.json", b"\x80\x81\xff"), "run.json cannot be read"),
+        (written("config.yaml", b"\x00\x01junk\n"), "config.yaml cannot be read"),
+        (replaced(version=99), "written in version 99"),
+        (replaced(status="done"), "status=done: unknown"),
+        (replaced(seed=None), "seed=None"),
+        (replaced(metrics={"validation/loss": "low"}), "metrics.validation/loss='low'"),
+        (lambda run: (run.path / "run.json").unlink(), "not a run directory"),
+    ],
+)
+def test_what_cannot_be_read_is_named_and_hides_nothing_else(run, damage, said):
+    other = write_run(run.path.parent, "model=lstm", seed=2)
+    damage(run)
+    found = read(directories(run.path.parent))
+    assert [record.run for record in found.found] == [other]
+    (message,) = found.unreadable.values()
+    assert list(found.unreadable) == [run.path] and said in message and str(run.path) in message
+
+
+def test_links_that_lead_nowhere_and_folders_that_are_no_run_are_named(run):
+    folder = run.path.parent
+    (folder / "loop").symlink_to("loop")
+    (folder / "empty").mkdir()
+    (folder / "same").symlink_to(run.path)
+    (folder / ".hidden").mkdir()
+    (folder / "notes.txt").write_text("")
+    found = read(directories(folder))
+    assert [record.run for record in found.found] == [run]
+    assert sorted(path.name for path in found.unreadable) == ["empty", "loop"]
+    assert directories(folder / "missing") == []
+
+
+def test_what_the_system_refuses_is_one_line(run, monkeypatch):
+    def refuse(self, *_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    record = Record.of(run)
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.read_text", refuse)
+        assert "run.json cannot be read: Permission denied" in read([run]).unreadable[run.path]
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.open", refuse)
+        assert record.problems == ["metrics.jsonl cannot be read: Permission denied"]
+
+
+def test_what_does_not_prevent_use_is_marked(run):
+    content = run.metrics.read_bytes()
+    lines = content.split(b"\n")
+    damaged = [*lines[:9], lines[9][:30] + lines[10], *lines[11:40], *lines[35:-1], b'{"step": 9']
+    run.metrics.write_bytes(b"\n".join(damaged))
+    record = change(run, metrics={"validation/loss": math.nan})
+    assert [problem.split(" (")[0] for problem in record.problems] == [
+        "validation/loss is nan",
+        "metrics.jsonl: 1 lines are no rows and left out",
+        "metrics.jsonl: the last line is cut short and left out",
+        "metrics.jsonl: 5 rows are of steps that it had before",
+    ]
+    tokens, loss = record.curves.curve("train/loss")
+    assert (tokens[1:] > tokens[:-1]).all() and not any(map(math.isnan, loss))
+
+
+def test_a_run_without_metrics_has_no_curves_and_says_so_unless_they_may_come(run):
+    run.metrics.unlink()
+    record = Record.of(run)
+    assert record.problems == ["metrics.jsonl is missing"]
+    assert record.curves.curve("train/loss") is None and record.curves.axis("flops").size == 0
+    assert change(run, status="created").problems == []
+
+
+def test_a_changed_configuration_is_marked(run):
+    path = run.path / "config.yaml"
+    path.write_text(path.read_text().replace("seed: 1\n", "seed: 12\n"))
+    assert "config.yaml does not ask for what was computed" in Record.of(run).problems[0]
+
+
+def test_a_run_that_ends_while_it_is_looked_at_is_not_called_interrupted(run, monkeypatch):
+    run.update(status="running")
+
+    def ends(self):
+        self.update(status="finished")
+        return False
+
+    monkeypatch.setattr(Run, "is_locked", ends)
+    assert Record.of(run).status == "finished"
+
+
+def test_each_file_of_a_run_is_read_once(run, monkeypatch):
+    seen = []
+    original = io.open
+
+    def counting(file, *arguments, **options):
+        seen.append(Path(file).name)
+        return original(file, *arguments, **options)
+
+    monkeypatch.setattr(io, "open", counting)  # what paths are opened by
+    record = Record.of(run)
+    _ = record.status, record.metric("validation/loss"), record.curves, record.problems, record.curves
+    assert sorted(seen) == ["config.yaml", "metrics.jsonl", "run.json"]

@@ -1,0 +1,93 @@
+import pytest
+from synthetic_runs import write_run
+
+from lmlab.analysis.studies import comparison_of
+from lmlab.errors import UserError
+from lmlab.sweeps.study import Study
+from lmlab.sweeps.sweep import Job, Sweep
+
+STUDY = {
+    "arms": {"transformer": ["model=transformer"], "lstm": ["model=lstm"], "gru": ["model=gru"]},
+    "tune": {"optimizer.lr": "1e-3,3e-3"},
+    "trials": 2,
+    "seeds": [1, 2, 3],
+    "metric": "validation/loss",
+}
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """A study in which nothing of an arm is finished, and of the others a trial and a final run went wrong."""
+    jobs = []
+
+    def job(phase, arm, seed, lr, **more):
+        run = write_run(tmp_path / "runs", f"model={arm}", seed=seed, options={"optimizer.lr": lr}, **more)
+        status = more.get("status", "finished")
+        words = [f"model={arm}", f"seed={seed}"]
+        jobs.append(Job(len(jobs), words, f"{arm} {phase}", status, str(run.path), arm=arm, phase=phase))
+
+    job("pilot", "lstm", 0, 5e-3)
+    for lr in (1e-3, 3e-3):
+        job("trial", "lstm", 0, lr, loss=1.5 + lr)
+        job("trial", "transformer", 0, lr, status="failed" if lr == 1e-3 else "finished")
+        job("trial", "gru", 0, 1e-3)  # the same draw twice: one run
+    for seed in (3, 1, 2):
+        job("final", "lstm", seed, 1e-3)
+        job("final", "transformer", seed, 3e-3, metrics={} if seed == 2 else {"validation/loss": 1.0 + seed})
+    jobs.append(
+        Job(
+            len(jobs), ["model=gru"], "gru final seed=1", "failed", error="model=gru: refused", arm="gru", phase="final"
+        )
+    )
+    jobs.append(Job(len(jobs), ["model=gru"], "gru final seed=2", arm="gru", phase="final"))
+    sweep = Sweep(tmp_path / "sweeps" / "study")
+    sweep.begin(["experiment=x"], {}, {}, STUDY)
+    sweep.write(jobs)
+    sweep.end("finished")
+    return sweep
+
+
+def test_arms_are_those_declared_with_their_trials_and_the_final_runs_that_stand_for_them(sweep):
+    comparison = comparison_of(sweep)
+    assert comparison.metric == "validation/loss" and comparison.study == Study.read(STUDY)
+    transformer, lstm = comparison.arms
+    assert (transformer.name, lstm.name) == ("transformer", "lstm")
+    assert [run.seed for run in lstm.chosen.runs] == [1, 2, 3] and lstm.settings[-1] is lstm.chosen
+    trials = lstm.settings[:-1]
+    assert [(run.seed, run.config["optimizer"]["lr"]) for setting in trials for run in setting.runs] == [
+        (0, 1e-3),
+        (0, 3e-3),
+    ]
+    assert transformer.chosen.scores("validation/loss") == {1: 2.0, 3: 4.0} and len(transformer.settings) == 2
+    assert {run.seed for run in comparison.runs} == {1, 2, 3}, "no score that something was chosen for"
+
+
+def test_whatever_is_missing_is_named_with_its_reason(sweep):
+    left = {run.run.split(" run ")[0]: run.why for run in comparison_of(sweep).left_out if "gru" not in run.run}
+    assert left == {
+        "transformer, trial": "is failed: it has no result",
+        "transformer, final": "has no validation/loss",
+    }
+    gru = {run.run: run.why for run in comparison_of(sweep).left_out if "gru" in run.run}
+    assert gru == {
+        "gru, final run gru final seed=1": "model=gru: refused",
+        "gru, final run gru final seed=2": "is waiting",
+        "gru": "has no finished final run",
+    }
+
+
+def test_a_run_that_cannot_be_read_hides_no_other(sweep):
+    (sweep.jobs[-3].run.path / "run.json").write_text("{")
+    comparison = comparison_of(sweep)
+    assert any("cannot be read" in run.why for run in comparison.left_out)
+    assert [len(arm.chosen.runs) for arm in comparison.arms] == [2, 3] or [
+        len(arm.chosen.runs) for arm in comparison.arms
+    ] == [1, 3]
+
+
+def test_a_sweep_of_no_study_has_no_arms(tmp_path):
+    sweep = Sweep(tmp_path / "other")
+    sweep.begin(["-m"], {}, {})
+    sweep.end("finished")
+    with pytest.raises(UserError, match="the sweep of no study"):
+        comparison_of(sweep)
