@@ -1,0 +1,119 @@
+"""The web application: the page, what has changed since it last asked, and what it asks to have done."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from lmlab.analysis.comparison import METRICS
+from lmlab.analysis.curves import AXES
+from lmlab.dashboard.actions import Actions
+from lmlab.dashboard.guard import Guard
+from lmlab.dashboard.index import Index
+from lmlab.dashboard.rows import details_of
+from lmlab.errors import RunFailed, UserError
+
+PAGE = Path(__file__).parent / "page"
+FILES = {path.name: path for path in PAGE.iterdir() if path.suffix in (".js", ".css")}
+
+AT_ONCE = 60
+"""Runs whose curves are drawn together."""
+POINTS = 400
+"""Of a curve: more than a screen tells apart."""
+LARGEST = 1_000_000
+"""Bytes of a request's body."""
+
+REPORT = "sandbox allow-scripts allow-popups allow-downloads"
+"""A report runs scripts of its own, so it is kept from asking the dashboard for anything."""
+
+
+def plotly() -> Path:
+    """The script of the installed plotly package, found without importing it."""
+    found = find_spec("plotly")
+    assert found is not None and found.origin is not None
+    return Path(found.origin).parent / "package_data" / "plotly.min.js"
+
+
+def build(index: Index, names: tuple[str, ...] = (), token: str | None = None, cookie: str = "lmlab") -> Starlette:
+    """The application over ``index``, which it starts and stops; see :class:`lmlab.dashboard.guard.Guard`."""
+    actions = Actions(index)
+
+    def page(request: Request) -> Response:
+        return HTMLResponse((PAGE / "index.html").read_bytes())
+
+    def file(request: Request) -> Response:
+        name = request.path_params["name"]
+        path = plotly() if name == "plotly.js" else FILES.get(name)
+        cached = {"cache-control": "private, max-age=3600"} if name == "plotly.js" else None
+        return PlainTextResponse("not found", 404) if path is None else FileResponse(path, headers=cached)
+
+    def update(request: Request) -> Response:
+        query = request.query_params
+        same = query.get("session") == index.session
+        answer = index.changes(_number(query.get("since")) if same else 0)
+        answer["outputs"] = str(index.outputs)
+        answer["axes"], answer["compared"] = AXES, list(METRICS)
+        since = _number(query.get("curves_since")) if same else 0
+        metric, axis = query.get("metric", "validation/loss"), query.get("axis", "tokens")
+        answer["drawn"] = index.curves(query.getlist("run")[:AT_ONCE], metric, axis, POINTS, since)
+        return JSONResponse(answer)
+
+    def run(request: Request) -> Response:
+        return JSONResponse(details_of(index.run(request.query_params.get("run", ""))))
+
+    async def act(request: Request) -> Response:
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > LARGEST:
+                return PlainTextResponse("too long", 413)
+        try:
+            asked = json.loads(body)
+        except ValueError:
+            asked = None
+        if not isinstance(asked, dict):
+            raise UserError("expected a JSON object")
+        return JSONResponse(await run_in_threadpool(actions.carry_out, request.path_params["action"], asked))
+
+    def report(request: Request) -> Response:
+        path = actions.reports.get(request.path_params["name"])
+        if path is None:
+            return PlainTextResponse("not found", 404)
+        return FileResponse(path, headers={"content-security-policy": REPORT})
+
+    async def refused(request: Request, error: Exception) -> Response:
+        return JSONResponse({"error": str(error)}, 400)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        index.start()
+        yield
+        index.stop()
+
+    errors: dict[Any, Any] = dict.fromkeys((UserError, RunFailed, OSError), refused)
+    return Starlette(
+        routes=[
+            Route("/", page),
+            Route("/page/{name}", file),
+            Route("/api/update", update),
+            Route("/api/run", run),
+            Route("/api/{action}", act, methods=["POST"]),
+            Route("/reports/{name}", report),
+        ],
+        middleware=[Middleware(Guard, names=names, token=token, cookie=cookie)],
+        exception_handlers=errors,
+        lifespan=lifespan,
+    )
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text.isascii() and text.isdigit() else 0

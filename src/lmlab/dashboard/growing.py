@@ -1,0 +1,51 @@
+"""The curves of a run while it grows: every row is read once, and what was drawn of them is drawn once."""
+
+from pathlib import Path
+
+import numpy as np
+
+from lmlab.analysis.curves import Array, Curves, thinned
+from lmlab.analysis.log import Log
+
+Drawn = dict[str, list[float]] | None
+
+
+class Growing:
+    """What a run has logged so far.
+
+    Args:
+        path: ``metrics.jsonl``.
+        flops_per_token: see :class:`lmlab.analysis.curves.Curves`.
+        cache: see :class:`lmlab.analysis.log.Log`.
+    """
+
+    def __init__(self, path: Path, flops_per_token: float, cache: Path | None = None) -> None:
+        self._log = Log(path, cache)
+        self._drawn: dict[tuple[str, str, int], tuple[Curves, Drawn]] = {}
+        self.curves = Curves(self._log.logged.columns, flops_per_token)
+
+    def read(self) -> bool:
+        """Take in the rows that have come since; return whether anything is different."""
+        changed = self._log.read()
+        if changed:
+            # A new object each time: whoever draws the old one meanwhile is not disturbed.
+            self.curves = Curves(self._log.logged.columns, self.curves.flops_per_token)
+        return changed
+
+    def drawn(self, metric: str, axis: str, points: int) -> Drawn:
+        """A metric against an axis, with at most ``points`` points; what is no finite number is left out.
+
+        ``None`` where it was not logged, or the axis is not known.
+        """
+        key, curves = (metric, axis, points), self.curves
+        known = self._drawn.get(key)
+        if known is None or known[0] is not curves:
+            curve = curves.curve(metric, axis)
+            known = self._drawn[key] = curves, curve and _plain(*curve, points)
+        return known[1]
+
+
+def _plain(x: Array, y: Array, points: int) -> Drawn:
+    finite = np.isfinite(y) & np.isfinite(x)
+    x, y = thinned(x[finite], y[finite], points)
+    return {"x": x.tolist(), "y": y.tolist()}

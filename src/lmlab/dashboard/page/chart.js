@@ -1,0 +1,105 @@
+// Curves that grow: a line a run, or the mean of an arm's runs with their range.
+
+const GRID = 200; // points of an arm's mean
+
+export function draw(place, lines, colours, settings) {
+  const style = getComputedStyle(document.documentElement);
+  const ink = style.getPropertyValue("--ink").trim();
+  const rule = style.getPropertyValue("--rule").trim();
+  const traces = settings.lines === "arms" ? ofArms(lines, colours) : ofRuns(lines, colours);
+  const wide = place.clientWidth >= 600;
+  const axis = { gridcolor: rule, linecolor: rule, zeroline: false, automargin: true };
+  window.Plotly.react(
+    place,
+    traces,
+    {
+      margin: { l: 55, r: 12, t: wide ? 34 : 12, b: 45 },
+      paper_bgcolor: "transparent",
+      plot_bgcolor: "transparent",
+      font: { color: ink, family: "system-ui, sans-serif", size: 12 },
+      xaxis: { ...axis, title: { text: settings.axisName }, type: settings.log ? "log" : "linear" },
+      yaxis: { ...axis, title: { text: settings.metric }, type: settings.log ? "log" : "linear" },
+      showlegend: traces.length > 1,
+      legend: wide ? {} : { orientation: "h", y: -0.4 },
+      modebar: { bgcolor: "transparent", color: ink, activecolor: ink },
+      hovermode: "closest",
+      uirevision: `${settings.metric} ${settings.axis} ${settings.log}`, // who has zoomed in stays there
+    },
+    { responsive: true, displaylogo: false, displayModeBar: wide },
+  );
+}
+
+// Plotly reads some tags in its texts, and these are names that somebody else has chosen.
+function plain(text) {
+  return String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+}
+
+function ofRuns(lines, colours) {
+  const named = new Set();
+  return lines.map(({ row, curve }) => {
+    const first = !named.has(row.arm);
+    named.add(row.arm);
+    return {
+      x: curve.x,
+      y: curve.y,
+      mode: curve.x.length === 1 ? "markers" : "lines",
+      name: plain(row.arm),
+      legendgroup: plain(row.arm),
+      showlegend: first,
+      text: plain(`${row.name} ${row.id.slice(0, 6)}, seed ${row.seed}`),
+      hovertemplate: "%{y:.5g} at %{x:.4s}<br>%{text}<extra></extra>",
+      line: { color: colours.of(row.arm), dash: colours.dash(row.arm), width: 1.5 },
+      marker: { color: colours.of(row.arm) },
+    };
+  });
+}
+
+function ofArms(lines, colours) {
+  const arms = new Map();
+  for (const line of lines) {
+    if (!arms.has(line.row.arm)) arms.set(line.row.arm, []);
+    arms.get(line.row.arm).push(line.curve);
+  }
+  const traces = [];
+  for (const [arm, curves] of arms) {
+    const { x, low, mean, high } = summary(curves.filter((curve) => curve.x.length > 0));
+    const line = { color: colours.of(arm), dash: colours.dash(arm), width: 2 };
+    const shared = { x, legendgroup: plain(arm), hoverinfo: "skip", showlegend: false, mode: "lines" };
+    if (curves.length > 1) {
+      traces.push({ ...shared, y: low, line: { width: 0 } });
+      traces.push({ ...shared, y: high, line: { width: 0 }, fill: "tonexty", fillcolor: colours.faint(arm) });
+    }
+    const name = plain(curves.length > 1 ? `${arm} (n = ${curves.length})` : arm);
+    traces.push({ ...shared, y: mean, line, name, showlegend: true, hoverinfo: "all", mode: x.length === 1 ? "markers" : "lines" });
+  }
+  return traces;
+}
+
+// Mean and range where all runs have been, at equally distant places of the axis.
+export function summary(curves) {
+  if (curves.length === 0) return { x: [], low: [], mean: [], high: [] };
+  const from = Math.max(...curves.map((curve) => curve.x[0]));
+  const to = Math.min(...curves.map((curve) => curve.x.at(-1)));
+  const found = { x: [], low: [], mean: [], high: [] };
+  if (to < from) return found;
+  const count = to === from ? 1 : GRID;
+  const places = curves.map(() => 0);
+  for (let i = 0; i < count; i++) {
+    const x = count === 1 ? from : from + ((to - from) * i) / (count - 1);
+    const values = curves.map((curve, c) => {
+      while (places[c] < curve.x.length - 2 && curve.x[places[c] + 1] < x) places[c]++;
+      return between(curve, places[c], x);
+    });
+    found.x.push(x);
+    found.low.push(Math.min(...values));
+    found.high.push(Math.max(...values));
+    found.mean.push(values.reduce((a, b) => a + b, 0) / values.length);
+  }
+  return found;
+}
+
+function between({ x, y }, i, at) {
+  if (x.length === 1 || x[i + 1] === x[i]) return y[i];
+  const part = Math.min(1, Math.max(0, (at - x[i]) / (x[i + 1] - x[i])));
+  return y[i] + part * (y[i + 1] - y[i]);
+}

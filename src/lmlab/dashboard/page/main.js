@@ -1,0 +1,243 @@
+// Keeps what the server has told, asks for what has changed, and shows it.
+
+import { draw } from "./chart.js";
+import { Colours, onThemeChange } from "./colours.js";
+import { Details } from "./details.js";
+import { ask, send } from "./server.js";
+import { Table } from "./table.js";
+import { element, options } from "./words.js";
+
+const BETWEEN = 1000; // milliseconds between two questions
+const DRAWN = 12; // runs that are drawn where none are chosen
+const AT_ONCE = 60; // runs that are drawn at most
+
+const at = (id) => document.getElementById(id);
+const state = { session: "", number: 0, curvesNumber: 0, runs: new Map(), sweeps: [], curves: new Map(), axes: {}, asked: "" };
+const colours = new Colours();
+const details = new Details(act);
+const table = new Table(at("runs"), at("more"), colours, { choose, open: (key) => details.open(key, state.runs.get(key)) });
+let timer = null;
+let asking = false;
+
+async function update() {
+  clearTimeout(timer);
+  if (asking) return;
+  asking = true;
+  let next = BETWEEN;
+  try {
+    next = take(await ask(question()));
+    live("live", "on");
+    details.refresh(state.runs.get(details.key));
+  } catch (error) {
+    live(`not connected: ${error.message}`, "lost");
+    next = 3 * BETWEEN;
+  }
+  asking = false;
+  timer = setTimeout(update, document.hidden ? 10 * BETWEEN : next);
+}
+
+function question() {
+  const chosen = drawnKeys();
+  const what = JSON.stringify([at("metric").value, at("axis").value, chosen]);
+  if (what !== state.asked) {
+    state.asked = what;
+    state.curvesNumber = 0;
+  }
+  const words = new URLSearchParams({ session: state.session, since: state.number, curves_since: state.curvesNumber });
+  if (at("metric").value) words.set("metric", at("metric").value);
+  if (at("axis").value) words.set("axis", at("axis").value);
+  for (const key of chosen) words.append("run", key);
+  return `api/update?${words}`;
+}
+
+// Takes an answer in and returns the milliseconds until the next question.
+function take(answer) {
+  if (answer.session !== state.session) {
+    state.runs.clear();
+    state.curves.clear();
+    state.session = answer.session;
+  }
+  const before = drawnKeys().join();
+  state.number = answer.number;
+  for (const [key, row] of Object.entries(answer.runs)) state.runs.set(key, row);
+  for (const key of answer.removed) {
+    state.runs.delete(key);
+    state.curves.delete(key);
+    table.mark(key, false);
+  }
+  if (answer.sweeps) state.sweeps = answer.sweeps;
+  state.axes = answer.axes;
+  state.compared = answer.compared;
+  at("outputs").textContent = answer.outputs;
+  colours.learn(new Set([...state.runs.values()].map((row) => row.arm)));
+  if (state.curvesNumber === 0) state.curves.clear();
+  state.curvesNumber = answer.drawn.number;
+  for (const [key, curve] of Object.entries(answer.drawn.curves)) state.curves.set(key, curve);
+  state.metrics = [...new Set([...(state.metrics ?? answer.compared.slice(0, 2)), ...answer.drawn.metrics])].sort();
+  options(at("metric"), state.metrics.map((name) => [name, name]), at("metric").value || "validation/loss");
+  options(at("axis"), Object.entries(state.axes), at("axis").value || "tokens");
+  const changed = Object.keys(answer.runs).length || answer.removed.length;
+  if (changed) showRuns();
+  if (answer.sweeps) showSweeps();
+  if (changed || Object.keys(answer.drawn.curves).length) drawCurves();
+  at("counts").dataset.complete = answer.complete;
+  return answer.drawn.pending || !answer.complete || drawnKeys().join() !== before ? 100 : BETWEEN;
+}
+
+function fitting() {
+  const text = at("filter").value.toLowerCase();
+  const status = at("status").value;
+  return [...state.runs].filter(
+    ([key, row]) =>
+      (!status || row.status === status) &&
+      (!text || [key, row.name, row.id, row.arm, row.sweep ?? "", ...row.tags].some((word) => word.toLowerCase().includes(text))),
+  );
+}
+
+// Those that were chosen; otherwise the newest of those that fit, running ones first.
+function drawnKeys() {
+  if (table.chosen.size) return [...table.chosen].sort().slice(0, AT_ONCE);
+  const rank = ([, row]) => (row.status === "running" ? "1" : "0") + row.created;
+  const readable = fitting().filter(([, row]) => row.status !== "unreadable");
+  return readable.sort((a, b) => (rank(a) < rank(b) ? 1 : rank(a) > rank(b) ? -1 : a[0] < b[0] ? -1 : 1)).slice(0, DRAWN).map(([key]) => key);
+}
+
+function showRuns() {
+  const entries = fitting();
+  const counts = new Map();
+  for (const row of state.runs.values()) counts.set(row.status, (counts.get(row.status) ?? 0) + 1);
+  options(at("status"), [["", "any"], ...[...counts.keys()].sort().map((status) => [status, status])], at("status").value);
+  const parts = [...counts].sort().map(([status, count]) => `${count} ${status}`);
+  const fit = entries.length === state.runs.size ? "" : `; ${entries.length} fit`;
+  const empty = "No runs yet. A first one: lmlab train model=lstm budget.tokens=200_000";
+  at("counts").textContent = state.runs.size ? `${state.runs.size} runs: ${parts.join(", ")}${fit}` : empty;
+  table.show(entries);
+  at("compare").disabled = table.chosen.size === 0;
+  at("compare").textContent = table.chosen.size ? `Compare ${table.chosen.size}` : "Compare";
+}
+
+function showSweeps() {
+  at("sweeps").hidden = state.sweeps.length === 0;
+  const newest = [...state.sweeps].sort((a, b) => (a.created < b.created ? 1 : -1));
+  at("sweep-list").replaceChildren(...newest.map(sweepItem));
+}
+
+function sweepItem(sweep) {
+  const order = ["finished", "running", "waiting", "failed", "interrupted", "pruned"];
+  const counts = order.filter((status) => sweep.counts[status]).map((status) => element("span", { class: status }, `${sweep.counts[status]} ${status} `));
+  const total = Object.values(sweep.counts).reduce((a, b) => a + b, 0);
+  const ended = ["finished", "failed", "pruned"].reduce((sum, status) => sum + (sweep.counts[status] ?? 0), 0);
+  const running = sweep.status === "running";
+  const button = running
+    ? element("button", { type: "button", onclick: () => act("stop_sweep", { sweep: sweep.name }, `Stop the sweep ${sweep.name}? Its runs write their state first.`) }, "Stop")
+    : element("button", { type: "button", disabled: sweep.status === "unreadable" || (sweep.status === "finished" && !sweep.counts.failed && !sweep.counts.interrupted), onclick: () => act("retry_sweep", { sweep: sweep.name }) }, "Go on");
+  const only = element("button", { type: "button", onclick: () => ((at("filter").value = sweep.name), filtered()) }, "Its runs");
+  return element(
+    "li",
+    { title: sweep.command },
+    element("span", { class: "what" }, sweep.name, " ", element("span", { class: sweep.status }, sweep.status)),
+    element("progress", { max: total || 1, value: ended, "aria-label": "jobs that have ended" }),
+    element("span", {}, ...counts),
+    only,
+    button,
+    ...sweep.errors.slice(0, 3).map((error) => element("span", { class: "error" }, error)),
+  );
+}
+
+function drawCurves() {
+  if (!window.Plotly) return;
+  const keys = drawnKeys();
+  const lines = keys.map((key) => ({ row: state.runs.get(key), curve: state.curves.get(key) })).filter(({ row, curve }) => row && curve && curve.x.length);
+  lines.sort((a, b) => (a.row.arm < b.row.arm ? -1 : a.row.arm > b.row.arm ? 1 : a.row.seed - b.row.seed));
+  const metric = at("metric").value;
+  const settings = { metric, axis: at("axis").value, axisName: state.axes[at("axis").value], lines: at("lines").value, log: at("log").checked };
+  draw(at("chart"), lines, colours, settings);
+  const others = table.chosen.size || fitting().length;
+  const how = table.chosen.size ? "chosen runs" : "runs, the newest (choose others in the table)";
+  at("drawn").textContent = `${metric} of ${lines.length} of ${others} ${how}`;
+  at("chart").setAttribute("aria-label", `${metric} against ${settings.axisName}, ${lines.length} runs`);
+}
+
+function choose(key, chosen) {
+  table.mark(key, chosen);
+  chosenChanged();
+}
+
+function chosenChanged() {
+  showRuns();
+  drawCurves();
+  update();
+}
+
+function filtered() {
+  showRuns();
+  drawCurves();
+  update();
+}
+
+async function act(action, content, sure) {
+  if (sure && !window.confirm(sure)) return;
+  try {
+    say((await send(action, content)).said);
+  } catch (error) {
+    say(error.message);
+  }
+  update();
+}
+
+async function compare() {
+  at("compare").disabled = true;
+  say("The report is being written");
+  try {
+    const metric = state.compared.includes(at("metric").value) ? at("metric").value : null;
+    const { report } = await send("compare", { runs: [...table.chosen], metric });
+    say("The report is written: ", element("a", { href: `reports/${report}`, target: "_blank" }, "open it"));
+    window.open(`reports/${report}`, "_blank");
+  } catch (error) {
+    say(error.message);
+  }
+  at("compare").disabled = table.chosen.size === 0;
+}
+
+let silence = null;
+function say(...parts) {
+  at("said").replaceChildren(...parts);
+  const inFront = details.dialog.open ? details.dialog : document.body; // a dialog covers everything else
+  inFront.append(at("said"));
+  at("said").hidden = false;
+  clearTimeout(silence);
+  silence = setTimeout(() => (at("said").hidden = true), 12000);
+}
+
+function live(text, kind) {
+  if (at("live").textContent !== text) at("live").textContent = text;
+  at("live").className = kind;
+}
+
+for (const id of ["metric", "axis"]) at(id).addEventListener("change", update);
+for (const id of ["lines", "log"]) at(id).addEventListener("change", drawCurves);
+at("filter").addEventListener("input", filtered);
+at("status").addEventListener("change", filtered);
+at("compare").addEventListener("click", compare);
+at("choose").addEventListener("click", () => {
+  for (const [key, row] of fitting().slice(0, 1000)) if (row.status !== "unreadable") table.mark(key, true);
+  chosenChanged();
+});
+at("clear").addEventListener("click", () => {
+  for (const key of [...table.chosen]) table.mark(key, false);
+  chosenChanged();
+});
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input, select, textarea") || details.dialog.open;
+  if (event.key === "/" && !typing) {
+    event.preventDefault();
+    at("filter").focus();
+  }
+});
+document.addEventListener("visibilitychange", () => document.hidden || update());
+onThemeChange(() => {
+  for (const [key] of [...table.built]) table.built.get(key).row = null; // swatches too
+  showRuns();
+  drawCurves();
+});
+update();

@@ -1,0 +1,145 @@
+// The table of runs: only rows that have changed are built anew.
+
+import { compact, duration, element, number } from "./words.js";
+
+const SHOWN = 200; // rows, until more are asked for
+
+const COLUMNS = [
+  { key: "name", text: "run" },
+  { key: "arm", text: "arm", optional: true },
+  { key: "seed", text: "seed", number: true, optional: true },
+  { key: "status", text: "status" },
+  { key: "done", text: "progress" },
+  { key: "left", text: "left", number: true },
+  { key: "tokens_per_second", text: "tokens/s", number: true, optional: true },
+  { key: "bits_per_byte", text: "bits/byte", number: true, optional: true },
+  { key: "loss", text: "loss", number: true },
+  { key: "created", text: "created", optional: true },
+];
+
+export class Table {
+  constructor(table, more, colours, { choose, open }) {
+    this.body = table.tBodies[0];
+    this.more = more;
+    this.colours = colours;
+    this.choose = choose;
+    this.open = open;
+    this.chosen = new Set();
+    this.sort = { key: "created", descending: true };
+    this.limit = SHOWN;
+    this.built = new Map(); // key -> { row, element }
+    this.head = table.tHead.rows[0];
+    more.addEventListener("click", () => {
+      this.limit = Infinity;
+      this.show(this.shown);
+    });
+    this.buildHead();
+  }
+
+  buildHead() {
+    const cells = COLUMNS.map((column) => {
+      const button = element("button", { type: "button", onclick: () => this.sortBy(column.key) }, column.text);
+      return element("th", { class: classes(column), scope: "col", "data-key": column.key }, button);
+    });
+    this.head.replaceChildren(element("th", { scope: "col" }, element("span", { class: "skip" }, "chosen")), ...cells);
+    this.markSort();
+  }
+
+  sortBy(key) {
+    this.sort = { key, descending: this.sort.key === key ? !this.sort.descending : key === "created" };
+    this.markSort();
+    this.show(this.shown);
+  }
+
+  markSort() {
+    for (const cell of this.head.cells) {
+      const mine = cell.dataset.key === this.sort.key;
+      if (mine) cell.setAttribute("aria-sort", this.sort.descending ? "descending" : "ascending");
+      else cell.removeAttribute("aria-sort");
+    }
+  }
+
+  // Entries are [key, row] of the runs that fit the filter.
+  show(entries) {
+    this.shown = this.ordered(entries);
+    const visible = this.shown.slice(0, this.limit);
+    const keep = new Set(visible.map(([key]) => key));
+    for (const [key, { element: old }] of this.built) {
+      if (!keep.has(key)) {
+        old.remove();
+        this.built.delete(key);
+      }
+    }
+    let before = this.body.firstElementChild;
+    for (const [key, row] of visible) {
+      let known = this.built.get(key);
+      if (!known || known.row !== row) {
+        const made = this.build(key, row);
+        const active = document.activeElement;
+        const focused = known?.element.contains(active) ? active.dataset.part : null;
+        if (known) {
+          if (before === known.element) before = made;
+          known.element.replaceWith(made);
+        }
+        this.built.set(key, (known = { row, element: made }));
+        if (focused) made.querySelector(`[data-part="${focused}"]`)?.focus();
+      }
+      if (known.element === before) before = before.nextElementSibling;
+      else this.body.insertBefore(known.element, before);
+    }
+    this.more.hidden = this.shown.length <= this.limit;
+    this.more.textContent = `Show all ${this.shown.length}`;
+  }
+
+  ordered(entries) {
+    const { key, descending } = this.sort;
+    const sign = descending ? -1 : 1;
+    const missing = (value) => value == null || value === "";
+    return [...entries].sort(([first, a], [second, b]) => {
+      const [x, y] = [a[key], b[key]];
+      if (missing(x) || missing(y)) return missing(x) - missing(y) || (first < second ? -1 : 1); // without a value: last
+      return x < y ? -sign : x > y ? sign : first < second ? -1 : 1;
+    });
+  }
+
+  build(key, row) {
+    const box = element("input", { type: "checkbox", "data-part": "box", "aria-label": `choose ${row.name} ${row.id}` });
+    box.checked = this.chosen.has(key);
+    box.addEventListener("change", () => this.choose(key, box.checked));
+    const swatch = element("span", { class: "swatch", "aria-hidden": "true" });
+    swatch.style.background = this.colours.of(row.arm);
+    const opens = { type: "button", "data-part": "open", onclick: () => this.open(key) };
+    const open = element("button", opens, swatch, row.name);
+    const bar = element("progress", { max: 1, value: row.done ?? 0, "aria-label": "progress" });
+    const steps = row.steps ? `${row.step ?? (row.status === "finished" ? row.steps : 0)} of ${row.steps} steps` : "";
+    bar.title = steps;
+    const content = {
+      name: [open, " ", element("span", { class: "id" }, row.id.slice(0, 6))],
+      arm: [row.arm],
+      seed: [String(row.seed ?? "")],
+      status: [element("span", { class: row.status, title: row.error ?? "" }, row.status)],
+      done: [bar],
+      left: [row.status === "running" ? duration(row.left) || row.phase || "" : ""],
+      tokens_per_second: [compact(row.tokens_per_second)],
+      bits_per_byte: [number(row.bits_per_byte)],
+      loss: [number(row.loss)],
+      created: [row.created.slice(0, 16).replace("T", " ")],
+    };
+    const cells = COLUMNS.map((column) => element("td", { class: classes(column) }, ...content[column.key]));
+    return element("tr", { class: this.chosen.has(key) ? "chosen" : "", "data-run": key }, element("td", {}, box), ...cells);
+  }
+
+  mark(key, chosen) {
+    if (chosen) this.chosen.add(key);
+    else this.chosen.delete(key);
+    const known = this.built.get(key);
+    if (known) {
+      known.element.classList.toggle("chosen", chosen);
+      known.element.querySelector("input").checked = chosen;
+    }
+  }
+}
+
+function classes(column) {
+  return [column.number && "number", column.optional && "optional", column.key === "name" && "name"].filter(Boolean).join(" ");
+}

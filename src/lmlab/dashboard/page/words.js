@@ -1,0 +1,38 @@
+// Numbers and times for people, and elements whose content is always text, never markup.
+
+export function element(kind, attributes = {}, ...children) {
+  const made = document.createElement(kind);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "class") made.className = value;
+    else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value !== false && value != null) made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.filter((child) => child != null));
+  return made;
+}
+
+export function number(value, digits = 4) {
+  return value == null ? "" : value.toFixed(digits);
+}
+
+export function compact(value) {
+  return value == null ? "" : new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 }).format(value);
+}
+
+export function duration(seconds) {
+  if (seconds == null) return "";
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172800) return `${(seconds / 3600).toFixed(1)} h`;
+  return `${(seconds / 86400).toFixed(1)} d`;
+}
+
+// A select's options, kept as they are where they have not changed, so that an open one stays open.
+export function options(select, values, chosen) {
+  const now = JSON.stringify(values);
+  if (select.dataset.values !== now) {
+    select.dataset.values = now;
+    select.replaceChildren(...values.map(([value, text]) => element("option", { value }, text)));
+  }
+  if (values.some(([value]) => value === chosen)) select.value = chosen;
+}

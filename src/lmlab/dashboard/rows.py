@@ -1,0 +1,134 @@
+"""What the page shows of a run and of a sweep, in plain containers that JSON can carry."""
+
+import json
+import math
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+from lmlab.analysis.records import Record
+from lmlab.errors import UserError
+from lmlab.runs.files import read_jsonl
+from lmlab.runs.heartbeat import Heartbeat
+from lmlab.runs.run import Run
+from lmlab.sweeps.sweep import Sweep
+
+LOG_BYTES = 32_768
+"""How much of the end of a log is shown."""
+
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""What a terminal obeys: colours and movements, and other characters that are none."""
+
+
+def arm_of(record: Record) -> str:
+    """What a run is compared as: its architecture."""
+    return record.choice("model") or str(record.manifest["name"])
+
+
+def row_of(record: Record, beat: Heartbeat | None) -> dict[str, Any]:
+    """A run's row in the table.
+
+    Args:
+        beat: its newest sign of life; it stays behind where a run ends without being finished.
+    """
+    manifest, status = record.manifest, record.status
+    beat = None if status in ("finished", "created") else beat
+    alive = beat if status == "running" else None
+    done = 1.0 if status == "finished" else beat.step / beat.steps if beat and beat.steps else 0.0
+    return {
+        "id": record.id,
+        "name": str(manifest["name"]),
+        "arm": arm_of(record),
+        "seed": record.seed,
+        "status": status,
+        "phase": alive and alive.phase,
+        "done": _finite(done),
+        "step": beat and beat.step,
+        "steps": beat.steps if beat else manifest.get("training", {}).get("steps"),
+        "left": _finite(alive.seconds_left if alive else None),
+        "tokens_per_second": _finite(
+            alive.tokens_per_second if alive else record.metric("timings/tokens_per_second") if not beat else None
+        ),
+        "loss": _finite(beat.validation_loss if beat else record.metric("validation/loss")),
+        "bits_per_byte": _finite(beat.validation_bits_per_byte if beat else record.metric("validation/bits_per_byte")),
+        "error": record.error,
+        "sweep": manifest.get("sweep"),
+        "tags": [str(tag) for tag in manifest["tags"]],
+        "created": str(manifest["created"]),
+    }
+
+
+def unreadable(run: Run, why: str) -> dict[str, Any]:
+    """The row of a directory that cannot be read."""
+    return {"id": "", "name": run.path.name, "arm": "", "status": "unreadable", "error": why, "created": "", "tags": []}
+
+
+def details_of(run: Run) -> dict[str, Any]:
+    """What is shown of a run that somebody looks at. Raises ``UserError`` where it cannot be read."""
+    manifest = run.manifest
+    origin = manifest.get("provenance", {})
+    return {
+        "path": str(run.path),
+        "command": shlex.join(map(str, origin.get("command", []))),
+        "attempts": [
+            {key: attempt.get(key) for key in ("started", "ended", "host", "status", "error")}
+            for attempt in manifest["attempts"]
+        ],
+        "traceback": _traceback(run),
+        "log": log_end(run.log),
+        "events": [json.dumps(row) for row in _rows(run.events)[-5:]],
+        "sample": next((str(row.get("text", "")) for row in reversed(_rows(run.samples))), None),
+    }
+
+
+def log_end(path: Path, limit: int = LOG_BYTES) -> str:
+    """The last whole lines of a text file, of at most ``limit`` bytes, without what only a terminal understands."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - limit))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    if size > limit:
+        text = text.partition("\n")[2]
+    return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def sweep_row(sweep: Sweep) -> dict[str, Any]:
+    """What is shown of a sweep."""
+    try:
+        jobs = sweep.jobs
+        counts: dict[str, int] = {}
+        for job in jobs:
+            counts[job.status] = counts.get(job.status, 0) + 1
+        return {
+            "name": sweep.path.name,
+            "status": sweep.status,
+            "counts": counts,
+            "errors": [f"job {job.number + 1}: {job.error}" for job in jobs if job.status == "failed" and job.error],
+            "command": sweep.command,
+            "created": str(sweep.definition["created"]),
+        }
+    except (UserError, ValueError, KeyError, TypeError) as error:
+        row = {"name": sweep.path.name, "status": "unreadable", "counts": {}, "command": "", "created": ""}
+        return row | {"errors": [str(error)]}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        return read_jsonl(path)
+    except ValueError:
+        return []
+
+
+def _traceback(run: Run) -> str:
+    try:
+        return str(json.loads(run.error.read_text(encoding="utf-8"))["traceback"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
