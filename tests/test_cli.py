@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -84,7 +85,20 @@ def test_the_overview_names_every_command(lmlab):
         (["evaluate"], "run= has no value"),
         (["evaluate", "run=abc"], "run=abc: neither a directory nor the start of a run's id"),
         (["runs", "status=done"], "status=done: unknown"),
+        (["wandb", "snyc"], "action=snyc: expected one of sync"),
+        (["wandb"], "expected what to do, as in lmlab wandb sync"),
+        (["wandb"], "lmlab wandb: expected what to do"),
+        (["train", "-m", "--cfg", "job"], "lmlab train: Only one of --run, --multirun, --cfg"),
+        (["sweep", "foo"], "action=foo: unknown value (choose one of: cancel, resume, retry, status)"),
+        (["sweep", "status", "name=nope"], "name=nope: neither a sweep's directory nor the start of its name"),
+        (["dashboard", "port=70000"], "port=70000: expected 0 (any free one) to 65535"),
+        (["dashboard", "token=short"], "token: expected at least 16 characters"),
+        (["plan", "device=h10"], "device=h10: no such option (did you mean 'h100'?)"),
         (["train", "seed=[1"], "seed=[1: cannot be read"),
+        (["train", "seed=1,2"], "seed=1,2: several values need -m, which makes a sweep (a list is written seed=[1,2])"),
+        (["train", "execution.restarts=-1"], "execution.restarts=-1: expected at least 0"),
+        (["train", "execution.rendezvous=abc"], "execution.rendezvous=abc: expected host:port"),
+        (["train", "trainer=fsdp", "trainer.tensor_parallel=3"], "trainer.tensor_parallel=3: must divide"),
     ],
 )
 def test_what_a_user_did_wrong_is_one_clear_line(arguments, message, lmlab, tmp_path):
@@ -93,6 +107,40 @@ def test_what_a_user_did_wrong_is_one_clear_line(arguments, message, lmlab, tmp_
     assert message in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert not list((tmp_path / "outputs").glob("runs/*")), "nothing half-written is left behind"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["hydra/launcher=paralel"], "hydra/launcher=paralel: no such option (did you mean 'parallel'?)"),
+        (["hydra/launcher=basic"], "hydra/launcher: this one cannot execute lmlab's runs"),
+        (["hydra.launcher.workers=0"], "hydra.launcher.workers=0: expected at least 1"),
+        (["hydra/launcher=parallel", "hydra.launcher.cores=999"], "hydra.launcher.cores=999: this machine has"),
+        (
+            ["hydra/launcher=parallel", "hydra.launcher.wrkers=2"],
+            "hydra.launcher.wrkers: no such option (did you mean 'hydra.launcher.workers'?)",
+        ),
+        (
+            ["hydra/launcher=ray", "hydra.launcher.adress=auto"],
+            "hydra.launcher.adress: no such option (did you mean 'hydra.launcher.address'?)",
+        ),
+        (["sweep=optun"], "sweep=optun: no such option (did you mean 'optuna'?)"),
+        (["sweep=random", "sweep.trials=-1"], "sweep.trials=-1: expected at least 1"),
+        (["sweep=optuna", "sweep.samplr=tpe"], "sweep.samplr: no such option (did you mean 'sweep.sampler'?)"),
+        (
+            ["sweep=optuna", "sweep.sampler=tpee"],
+            "sweep.sampler=tpee: Optuna has no such sampler (did you mean 'tpe'?)",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_sweep_is_one_clear_line(arguments, message, lmlab, tmp_path):
+    flag = [] if arguments[0].startswith("sweep=") else ["-m"]
+    done = lmlab("train", *flag, *arguments, "seed=1,2", check=False)
+    assert done.returncode != 0
+    assert message in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    for folder in ("runs", "sweeps"):
+        assert not list((tmp_path / "outputs").glob(f"{folder}/*")), "nothing half-written is left behind"
 
 
 @pytest.mark.parametrize(
@@ -119,11 +167,23 @@ def test_a_stack_trace_is_shown_when_asked_for(lmlab):
         ("lmlab train model=", {"model=lstm", "model=transformer", "model=gpt2"}),
         ("lmlab train optimizer.we", {"optimizer.weight_decay="}),
         ("lmlab generate tempe", {"temperature="}),
+        ("lmlab train hydra/launcher=", {"hydra/launcher=parallel", "hydra/launcher=ray"}),
+        ("lmlab train sweep=", {"sweep=grid", "sweep=optuna"}),
     ],
 )
 def test_the_shell_completes_commands_groups_and_keys(line, expected, lmlab):
     done = lmlab("-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)))
     assert expected <= set(done.stdout.split())
+
+
+def test_who_reads_the_output_may_stop_reading(tmp_path):
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = [sys.executable, "-m", "lmlab", "train", "--help"]
+    done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    os.close(theirs)
+    assert done.stderr == ""
+    assert done.returncode == 128 + signal.SIGPIPE
 
 
 def test_flags_may_stand_anywhere(lmlab):

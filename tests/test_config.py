@@ -18,6 +18,8 @@ CONFIG = {
     "logger": {"wandb": {}},
     "callbacks": {"checkpoint": {"every": None}, "samples": {}, "early_stopping": {"patience": 3}},
     "model": {"width": 16},
+    "trainer": {"precision": "32-true", "devices": 1},
+    "execution": {"restarts": 1},
 }
 
 

@@ -2,18 +2,26 @@
 
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
-from lmlab.errors import RunFailed, UserError, nearest
+from lmlab.errors import Interrupted, RunFailed, UserError, nearest
+from lmlab.runs.signals import INTERRUPTED
 
 COMMANDS = {
     "train": "train a model, or many with -m, and print the results side by side",
+    "study": "tune and compare the arms of an experiment's study over several seeds, and report",
     "evaluate": "score a run's model on a split, every token once",
     "generate": "continue a prompt with a run's model",
     "reproduce": "compute a run afresh from what it left behind and compare",
     "runs": "list the runs in the outputs folder",
+    "report": "from runs to a conclusion, with its interval, its doubts and everything that it rests on",
+    "sweep": "what has become of a sweep's jobs; go on with it, retry what failed, cancel it",
+    "dashboard": "runs and sweeps, live in a browser; stop, retry and compare them",
+    "wandb": "sync: send to Weights & Biases what it lacks; workspace: pages there of a sweep's runs",
     "describe": "show a model's blocks, parameters, state, operations and memory, without training it",
+    "plan": "say what a run takes on other devices: memory, time and cost, without training",
 }
 
 TEXTS = ("prompt", "callbacks.samples.prompt")
@@ -43,7 +51,7 @@ def main() -> None:
     # A user's own modules lie where they work; behind everything else, so that they can shadow nothing.
     sys.path.append(str(Path.cwd()))
     # Hydra's parser wants its flags in one place; people write them anywhere.
-    words = [_quoted(word) for word in sys.argv[1:]]
+    words = [_quoted(word) for word in _with_action(sys.argv[1:])]
     sys.argv[1:] = [word for word in words if not _is_override(word)] + [word for word in words if _is_override(word)]
     trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
@@ -52,8 +60,24 @@ def main() -> None:
         if trace:
             raise
         sys.exit(f"lmlab {command}: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except BrokenPipeError:  # whoever read the output has seen enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except Interrupted as error:
+        print(f"lmlab {command}: {error}; the same command goes on", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except KeyboardInterrupt as error:
+        if not str(error):
+            sys.exit(130)
+        print(f"lmlab {command}: {error}; the same command goes on", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _with_action(words: list[str]) -> list[str]:
+    """A bare word right after the command, as in ``lmlab wandb sync``, says what to do: it is ``action=sync``."""
+    if words and re.fullmatch(r"[a-z]\w*", words[0]):
+        return [f"action={words[0]}", *words[1:]]
+    return words
 
 
 def _is_override(word: str) -> bool:
@@ -63,6 +87,8 @@ def _is_override(word: str) -> bool:
 def _quoted(word: str) -> str:
     """A text option's value in quotes: what a user means by prompt="a, b" is no list to choose from."""
     key, _, value = word.partition("=")
+    if key == "runs" and value and value[0] not in "['\"" and value != "null":  # a list, as one would say it
+        return "runs=[" + ",".join(f"'{part}'" for part in value.split(",")) + "]"
     if key == "run":  # an id of digits only, or like 12e5, is no number
         return "run=" + ",".join(f"'{part}'" if re.fullmatch(r"\d[\w-]*", part) else part for part in value.split(","))
     if key.lstrip("+") not in TEXTS or (len(value) > 1 and value[0] == value[-1] and value[0] in "'\""):

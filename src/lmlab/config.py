@@ -33,12 +33,21 @@ NOT_IDENTITY = (
     "progress",
     "paths",
     "logger",
+    "execution",
     "callbacks.checkpoint",
     "callbacks.samples",
+    "callbacks.watchdog",
+    "callbacks.replicas",
+    *(f"trainer.{key}" for key in ("devices", "nodes", "strategy", "accumulate", "threads", "out_of_memory")),
+    *(f"trainer.{key}" for key in ("tensor_parallel", "activation_checkpointing")),
 )
-"""Keys that cannot change a result, and so are no part of a run's identity."""
+"""Keys that ask for no other result, and so are no part of a run's identity.
 
-_SUPPLIED = frozenset({"vocabulary", "context", "run", "folder", "tokenizer", "supplied"})
+How a batch is shared among devices and micro-batches changes a result by rounding and by which dropout masks are drawn,
+as another machine would: a run goes on with whatever devices there are.
+"""
+
+_SUPPLIED = frozenset({"vocabulary", "context", "run", "folder", "space", "tokenizer", "supplied"})
 """Parameters that the program supplies: a configuration need not give them."""
 
 

@@ -7,12 +7,15 @@ import sys
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lmlab.config import CONF, canonical, check_arguments
-from lmlab.errors import RunFailed, UserError, nearest
+from lmlab.errors import Interrupted, RunFailed, UserError, nearest
+from lmlab.runs.disk import failure_of_disk
 
 
 def run_app(command: str) -> None:
@@ -27,7 +30,7 @@ def run_app(command: str) -> None:
     """
     # Hydra then raises instead of printing and exiting.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    refused: list[UserError | RunFailed] = []
+    refused: list[UserError | RunFailed | Interrupted] = []
     began = False
 
     def task(composed: DictConfig) -> Any:
@@ -40,16 +43,26 @@ def run_app(command: str) -> None:
             config = canonical(composed)
             check_arguments(module.task, config, name=f"lmlab {command}")
             return module.task(**config)
-        except (UserError, RunFailed) as error:
+        except (UserError, RunFailed, Interrupted) as error:
+            if str(HydraConfig.get().launcher.get("_target_")).startswith("hydra_plugins.lmlab") and _is_sweep():
+                raise  # the sweep records what has become of each job
             refused.append(error)
+        except OSError as error:
+            if failure_of_disk(error) is None:
+                raise
+            refused.append(RunFailed(f"{error.filename or config['paths']['outputs']}: {error.strerror}"))
 
     app = hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(task)
     try:
         app()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, command)) from error
+    except ValueError as error:
+        if not str(error).startswith("Only one of --"):
+            raise
+        raise UserError(str(error)) from error  # Hydra's own flags
     except OSError as error:
-        if began:
+        if began or isinstance(error, BrokenPipeError):
             raise
         # Hydra makes its folder before it calls the task.
         raise UserError(f"paths.outputs: cannot be written ({error})") from error
@@ -62,6 +75,10 @@ def run_app(command: str) -> None:
             raise refused[0] if len(refused) == 1 else UserError("\n".join(dict.fromkeys(map(str, refused))))
 
 
+def _is_sweep() -> bool:
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
 def explain(error: Exception, command: str) -> str:
     """Say in one line what is wrong with the overrides, with the nearest thing that would have been right."""
     if isinstance(error, MissingConfigException) and error.options is not None:
@@ -70,6 +87,13 @@ def explain(error: Exception, command: str) -> str:
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read ({error.message.splitlines()[0]})"
     text = str(error)
+    if several := re.match(r"Ambiguous value for argument '(.*?)'\n", text):
+        # Hydra also comes to this where sweep= would have asked for a sweep, but something else is wrong.
+        wrong = _wrong_otherwise(command)
+        key, _, values = several[1].partition("=")
+        return (
+            wrong or f"{several[1]}: several values need -m, which makes a sweep (a list is written {key}=[{values}])"
+        )
     unknown = re.search(r"Could not (?:override|append)[^']*'([^']+)'", text) or re.search(
         r"Key '([^']+)' is not in struct", text
     )
@@ -83,19 +107,36 @@ def explain(error: Exception, command: str) -> str:
     return " ".join(lines)
 
 
+def _wrong_otherwise(command: str) -> str | None:
+    """What else is wrong with the overrides than that several values are given."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    words = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            hydra.compose(command, [word for word in words if "," not in word])
+    except (HydraException, OmegaConfBaseException) as error:
+        return explain(error, command)
+    return None
+
+
 def _nearest_key(key: str, command: str) -> str:
     """The option of ``command`` nearest to ``key``: by its whole path, or else by its last part."""
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()
-    overrides = [word for word in sys.argv[1:] if "=" in word and re.match(r"[a-z_]+=[\w,]+$", word)]
+    overrides = [word for word in sys.argv[1:] if "=" in word and re.match(r"[a-z_/]+=[\w,]+$", word)]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         for attempt in (overrides, []):
             try:
-                composed = hydra.compose(command, [word.partition(",")[0] for word in attempt])
+                words = [word.partition(",")[0] for word in attempt]
+                composed = hydra.compose(command, words, return_hydra_config=True)
             except (HydraException, OmegaConfBaseException):
                 continue
-            keys = [known for known in _keys(composed) if known != key]
+            launcher = _keys(composed.hydra.launcher, "hydra.launcher.")
+            del composed.hydra
+            keys = [known for known in [*_keys(composed), *launcher] if known != key]
             groups = [folder.name for folder in CONF.iterdir() if folder.is_dir()]
             same_end = [known for known in keys if known.rpartition(".")[2] == key.rpartition(".")[2]]
             return f" (did you mean '{same_end[0]}'?)" if same_end else nearest(key, keys + groups)

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -15,7 +14,6 @@ from rich.tree import Tree
 from lmlab.commands import tables
 from lmlab.config import Config, Paths, build, check_arguments, validate
 from lmlab.errors import UserError
-from lmlab.runs import sweep
 
 CONTEXTS = (1, 128, 1024, 8192, 65_536, 1_048_576)
 """Tokens after which the size of a state is shown."""
@@ -28,6 +26,9 @@ NOT_COUNTED = (
     "Counted: matrix products. Not counted: look-ups, norms, activations, softmax, gates and other element-wise work, "
     "and what a backward pass computes a second time."
 )
+
+_ROWS: list[dict[str, Any]] = []
+"""What the jobs of a sweep found, in this process one after another."""
 
 
 def task(
@@ -43,25 +44,21 @@ def task(
         built, node = built_model(model, vocabulary, batch)
         show(built, node, measure(built, optimizer, batch), hydra.runtime.choices["model"])
         return
-    folder, job = Path(hydra.sweep.dir), {"overrides": list(hydra.overrides.task)}
+    job = {"overrides": list(hydra.overrides.task)}
     try:
         built, node = built_model(model, vocabulary, batch)
         row = {"status": "described", "model": node, **measure(built, optimizer, batch)}
     except UserError as error:
         row = {"status": "failed", "error": str(error)}
-    sweep.record(folder, hydra.job.num, job | row)
+    _ROWS.append(job | row)
 
 
 def finish() -> None:
     """After the last job of a sweep: all models side by side; the exit code says whether any was refused."""
-    folder = sweep.SweepCallback.ended
-    if folder is None:
-        return
-    rows = sweep.rows(folder)
-    described = [row for row in rows if row["status"] == "described"]
+    described = [row for row in _ROWS if row["status"] == "described"]
     if described:
         show_side_by_side(described)
-    failed = [row for row in rows if row["status"] == "failed"]
+    failed = [row for row in _ROWS if row["status"] == "failed"]
     for row in failed:
         tables.say(f"{' '.join(row['overrides'])}: {row['error']}", "failed:", "red")
     if failed:

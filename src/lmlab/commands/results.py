@@ -8,6 +8,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from lmlab.analysis.records import Record
+from lmlab.commands.describe import readable
 from lmlab.commands.grid import show_grid
 from lmlab.commands.tables import compact, console, print_table, say
 from lmlab.config import Config, differences
@@ -37,24 +39,22 @@ def loss_of(run: Run) -> float:
     return float(run.manifest["metrics"].get("validation/loss", math.nan))
 
 
-def summary(run: Run) -> dict[str, Any]:
+def summary(record: Record) -> dict[str, Any]:
     """One flat row about a run: identity, choices, metrics, sizes and timings; absent values are ``None``."""
-    manifest = run.manifest
-    sizes, timings, metrics = manifest.get("sizes", {}), manifest.get("timings", {}), manifest["metrics"]
+    manifest = record.manifest
+    metrics, timings = manifest["metrics"], manifest.get("timings", {})
     return {
-        "id": manifest["id"],
+        "id": record.id,
         "name": manifest["name"],
-        "status": run.status,
-        "seed": manifest["seed"],
+        "status": record.status,
+        "seed": record.seed,
         **{name: metrics.get(f"validation/{name}") for name in METRICS},
         "longer_accuracy": metrics.get("longer/accuracy"),
-        "parameters": sizes.get("parameters", {}).get("total"),
-        "tokens": timings.get("tokens"),
-        "tokens_per_second": timings.get("tokens_per_second"),
-        "seconds": timings.get("seconds"),
-        "created": manifest["created"],
-        "tags": manifest["tags"],
-        "path": str(run.path),
+        "parameters": manifest.get("sizes", {}).get("parameters", {}).get("total"),
+        **{name: timings.get(name) for name in ("tokens", "tokens_per_second", "seconds", "utilisation")},
+        "created": manifest.get("created", ""),
+        "tags": record.tags,
+        "path": str(record.run.path),
     }
 
 
@@ -73,6 +73,7 @@ def cells(row: Mapping[str, Any]) -> dict[str, str]:
     return shown | {
         "parameters": compact(row["parameters"]),
         "tokens": compact(row["tokens"]),
+        "utilisation": "" if row["utilisation"] is None else f"{row['utilisation']:.1%}",
         "tokens/s": "" if row["tokens_per_second"] is None else f"{row['tokens_per_second']:,.0f}",
         "seconds": "" if row["seconds"] is None else f"{row['seconds']:,.1f}",
     }
@@ -83,22 +84,21 @@ def show_side_by_side(runs: Sequence[Run]) -> None:
 
     Several runs that are all on generated tasks become a grid of accuracies.
     """
-    runs = sorted(dict.fromkeys(runs), key=_quality)
-    if not runs:
+    records = sorted((Record.of(run) for run in dict.fromkeys(runs)), key=_quality)
+    if not records:
         return
-    if len(runs) > 1 and all(is_task(run) for run in runs):
-        show_grid(runs)
+    if len(records) > 1 and all(record.is_task for record in records):
+        show_grid([record.run for record in records])
         return
-    configs = [run.config for run in runs]
+    configs = [record.config for record in records]
     varied = sorted({key for config in configs[1:] for key in differences(configs[0], config)})
     shown = [key for key in varied if key.split(".")[0] not in ("paths", "name", "logger", "tags", "rerun")]
-    if len({run.manifest["choices"].get("model") for run in runs}) > 1:  # a run's name says which, and so their parts
+    if len({record.choice("model") for record in records}) > 1:  # a run's name says which, and so their parts
         shown = [key for key in shown if not key.startswith("model.")]
     rows = []
-    for run, config in zip(runs, configs, strict=True):
-        row = summary(run)
-        arms = {key: escape(str(_at(config, key))) for key in shown}
-        rows.append({"run": f"{escape(row['name'])} {row['id'][:6]}", **arms, **cells(row)})
+    for record in records:
+        arms = {key: escape(str(_at(record.config, key))) for key in shown}
+        rows.append({"run": escape(record.label), **arms, **cells(summary(record))})
     console.print()
     limits = {config["validation"]["tokens"] for config in configs}
     part = (
@@ -111,17 +111,18 @@ def show_side_by_side(runs: Sequence[Run]) -> None:
     print_table(
         f"Results on {part}the validation split, best first", rows, optional=["loss (nats/token)", "seconds", "tokens"]
     )
-    if len(runs) <= 4:
-        for run in runs:
-            show_sample(run)
+    if len(records) <= 4:
+        for record in records:
+            show_sample(record)
     console.print()
-    for run in runs:
-        say(f"Run directory: {run.path}")
+    for record in records:
+        say(f"Run directory: {record.run.path}")
 
 
 def show(run: Run) -> float:
     """Print one run's result, its newest sample and the next commands; return its final validation loss."""
-    row = summary(run)
+    record = Record.of(run)
+    row = summary(record)
     lines = {
         f"validation {heading}": form.format(row[name])
         for name, (heading, form) in METRICS.items()
@@ -133,6 +134,7 @@ def show(run: Run) -> float:
     lines["tokens trained on"] = f"{row['tokens']:,}"
     lines["tokens/s"] = f"{row['tokens_per_second']:,.0f}"
     lines["seconds of training"] = f"{row['seconds']:,.1f}"
+    lines |= costs(run.manifest)
     table = Table(
         title=f"{row['name']} {row['id']}", title_justify="left", title_style="bold", show_header=False, box=None
     )
@@ -142,21 +144,37 @@ def show(run: Run) -> float:
         table.add_row(*line)
     console.print()
     console.print(table)
-    show_sample(run)
+    show_sample(record)
     short = row["id"][:6]
     say(f"\nRun directory: {run.path}")
     if (run.path / "wandb.json").exists():
         place = json.loads((run.path / "wandb.json").read_text())
-        say(f"W&B: {place['url']}" if "url" in place else f"W&B (offline): wandb sync {run.path}/wandb/offline-run-*")
+        missing = "" if place.get("complete") else f"(incomplete: lmlab wandb sync run={short})"
+        say(" ".join(filter(None, ["W&B:", place.get("url"), missing])))
     say(f'Next: lmlab generate run={short} prompt="..."   lmlab evaluate run={short}   lmlab runs')
     return loss_of(run)
 
 
-def show_sample(run: Run) -> None:
+def costs(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What a run took of its devices, and how fast its network generates, as far as it was measured."""
+    timings, lines = manifest["timings"], {}
+    if "utilisation" in timings:
+        lines["model FLOPs utilisation"] = f"{timings['utilisation']:.1%} of {timings['device']}"
+    if "peak_memory_bytes" in timings:
+        lines["peak memory"] = readable(timings["peak_memory_bytes"])
+    if "joules" in timings:
+        lines["energy of training"] = f"{timings['joules'] / 3600:,.2f} Wh"
+    if speed := manifest.get("generation", {}).get("tokens_per_second"):
+        lines["generated tokens/s"] = f"{speed:,.0f}"
+    return lines
+
+
+def show_sample(record: Record) -> None:
     """Print the newest sample of a run's text, if it wrote one."""
-    rows = read_jsonl(run.samples)
-    if rows and not is_task(run):
-        console.print(f"\n[bold]A sample of {escape(run.manifest['name'])}[/] (after {rows[-1]['tokens']:,} tokens):")
+    rows = read_jsonl(record.run.samples)
+    if rows and not record.is_task:
+        name = escape(record.manifest["name"])
+        console.print(f"\n[bold]A sample of {name}[/] (after {rows[-1]['tokens']:,} tokens):")
         console.print(escape(printable(rows[-1]["text"]).strip("\n")), style="dim", soft_wrap=True)
 
 
@@ -165,15 +183,9 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def is_task(run: Run) -> bool:
-    """Whether a run is on a generated task, whose measure is accuracy rather than bits per byte."""
-    return bool(run.manifest["data"]["licence"] == "generated")
-
-
-def _quality(run: Run) -> tuple[float, ...]:
+def _quality(record: Record) -> tuple[float, ...]:
     """What runs are sorted by, best first; one that diverged, or has no such metric, comes last."""
-    row = summary(run)
-    values = (row["bits_per_byte"], row["loss"])
+    values = (record.metric("validation/bits_per_byte"), record.metric("validation/loss"))
     return tuple(value if value is not None and math.isfinite(value) else math.inf for value in values)
 
 

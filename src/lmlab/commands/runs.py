@@ -7,10 +7,10 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 from rich.markup import escape
 
+from lmlab.analysis.selection import fits, named
 from lmlab.commands import results, tables
 from lmlab.config import Paths
 from lmlab.errors import UserError, nearest
-from lmlab.runs.lookup import all_runs
 
 STATUSES = ("created", "running", "finished", "failed", "interrupted")
 STYLE = {"finished": "green", "failed": "red", "interrupted": "yellow", "running": "cyan", "created": "dim"}
@@ -18,6 +18,7 @@ STYLE = {"finished": "green", "failed": "red", "interrupted": "yellow", "running
 
 def task(
     paths: Paths,
+    runs: str | list[str] | None,
     name: str | None,
     status: str | None,
     tag: str | None,
@@ -30,39 +31,21 @@ def task(
     """Print the runs that fit, in the order asked for."""
     if status not in (None, *STATUSES):
         raise UserError(f"status={status}: unknown{nearest(status, STATUSES)}")
-    folder = Path(paths["runs"])
-    rows = []
-    for run in all_runs(folder):
-        try:
-            row = results.summary(run) | {"config": run.config}
-        except UserError as error:
-            tables.say(str(error), "left out:", "yellow")
-            continue
-        fits = (
-            (name is None or name in row["name"])
-            and status in (None, row["status"])
-            and (tag is None or tag in row["tags"])
-            and contains(row["config"], where, run.manifest.get("choices", {}))
-        )
-        if fits:
-            rows.append(row)
+    records = named(paths, runs)
+    for error in records.unreadable.values():
+        tables.say(error, "left out:", "yellow")
+    rows = [
+        results.summary(record) | {"config": record.config}
+        for record in records.found
+        if (name is None or name in record.manifest["name"])
+        and status in (None, record.status)
+        and fits(record, tag, where)
+    ]
     rows = ordered(rows, sort, descending)[:limit]
     if format == "json":
         print(json.dumps(rows, indent=2))
     else:
-        show(rows, folder)
-
-
-def contains(config: dict[str, Any], where: dict[str, Any], choices: dict[str, str]) -> bool:
-    """Whether every option in ``where`` has that value in ``config``; a group may be given by its option's name."""
-    for key, value in where.items():
-        found = config.get(key)
-        if isinstance(value, dict):
-            if not isinstance(found, dict) or not contains(found, value, {}):
-                return False
-        elif found != value and choices.get(key) != value:
-            return False
-    return True
+        show(rows, Path(paths["runs"]))
 
 
 def ordered(rows: list[dict[str, Any]], key: str, descending: bool) -> list[dict[str, Any]]:
@@ -102,5 +85,5 @@ def show(rows: list[dict[str, Any]], folder: Path) -> None:
         }
         for row in rows
     ]
-    optional = ["loss (nats/token)", "tokens", "created", "seconds", "tokens/s", "seed"][::-1]
+    optional = ["loss (nats/token)", "tokens", "created", "seconds", "tokens/s", "seed", "utilisation"][::-1]
     tables.print_table(f"{len(rows)} runs in {folder}", table, optional)

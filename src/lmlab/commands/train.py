@@ -1,7 +1,6 @@
 """``lmlab train``: the result of a configuration, computed if it is not there yet; with -m, of many, side by side."""
 
-import math
-import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +8,19 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from lmlab.commands import results, tables
-from lmlab.config import Config, Paths
-from lmlab.errors import RunFailed, UserError
-from lmlab.runs import sweep
-from lmlab.runs.execution import execute
+from lmlab.commands.wandb import hand_to_agent
+from lmlab.config import Config, Paths, validate
+from lmlab.errors import UserError
+from lmlab.runs.execution import Execution, ranks_of
 from lmlab.runs.files import write_text
+from lmlab.runs.follow import follow
+from lmlab.runs.launch import Ranks, warm_up
 from lmlab.runs.lookup import existing, next_copy
 from lmlab.runs.provenance import git_state, provenance
 from lmlab.runs.run import Run
+from lmlab.runs.signals import stopped_by_signals
+from lmlab.runs.supervisor import execute
+from lmlab.targets import resolve_target
 
 
 def task(
@@ -38,42 +42,27 @@ def task(
     optimizer: dict[str, Any],
     scheduler: dict[str, Any],
     trainer: dict[str, Any],
+    execution: dict[str, Any],
     callbacks: dict[str, Any],
     logger: dict[str, Any] | None = None,
-) -> float:
-    """Train, or return the recorded result; the value is the final validation loss (nan for a job that failed)."""
+    sweep: dict[str, Any] | None = None,
+    study: dict[str, Any] | None = None,
+) -> Run:
+    """Train, or return the recorded result; in a sweep, return the directory that its launcher executes."""
     config = dict(locals())
+    del config["sweep"], config["study"]  # what is searched is no part of what is found
     if "paths" in data:  # the same words mean other files elsewhere
         config["data"] = data | {"paths": _absolute(data["paths"])}
     hydra = HydraConfig.get()
-    if hydra.mode != RunMode.MULTIRUN:
-        return results.show(compute(config, rerun=rerun, choices=_choices()))
-    folder = Path(hydra.sweep.dir)
-    job = {"overrides": list(hydra.overrides.task)}
-    tables.say(" ".join(job["overrides"]), f"job {hydra.job.num + 1}:")
-    try:
-        run = compute(config, rerun=rerun, sweep_name=folder.name, choices=_choices())
-    except (UserError, RunFailed) as error:
-        tables.say(str(error), "failed:", "red")
-        sweep.record(folder, hydra.job.num, job | {"status": "failed", "error": str(error)})
-        return math.nan
-    sweep.record(folder, hydra.job.num, job | {"status": "finished", "run": str(run.path)})
-    return results.loss_of(run)
-
-
-def finish() -> None:
-    """After the last job of a sweep: all results side by side; the exit code says whether any job failed."""
-    folder = sweep.SweepCallback.ended
-    if folder is None:
-        return
-    rows = sweep.rows(folder)
-    results.show_side_by_side([Run(Path(row["run"])) for row in rows if "run" in row])
-    failed = [row for row in rows if row["status"] == "failed"]
-    for row in failed:
-        tables.say(f"{' '.join(row['overrides'])}: {row['error']}", "failed:", "red")
-    tables.say(f"The sweep's record: {folder}")
-    if failed:
-        sys.exit(1)
+    if hydra.mode == RunMode.MULTIRUN:  # whatever launches the sweep executes what is prepared
+        engine = resolve_target(hydra.launcher.engine, "hydra.launcher")
+        here = not getattr(engine, "elsewhere", False)
+        name = Path(hydra.sweep.dir).name
+        return prepare(config, rerun=rerun, sweep_name=name, choices=_choices(), here=here)
+    with stopped_by_signals():
+        run = compute(config, rerun=rerun, choices=_choices())
+    results.show(run)
+    return run
 
 
 def _absolute(paths: Any) -> Any:
@@ -88,47 +77,87 @@ def _choices() -> dict[str, str]:
     return {group: str(option) for group, option in chosen.items() if not str(group).startswith("hydra/")}
 
 
-def compute(
-    config: Config, *, rerun: bool = False, sweep_name: str | None = None, choices: dict[str, str] | None = None
-) -> Run:
+def compute(config: Config, *, rerun: bool = False, choices: dict[str, str] | None = None) -> Run:
     """Return the finished run of ``config``: as it is recorded, resumed, or trained from the start.
-
-    Args:
-        rerun: compute it afresh beside a finished one.
-        sweep_name: the sweep that asks for it.
-        choices: the option chosen of every group, recorded to find runs by.
 
     Raises:
         UserError: the configuration cannot be trained; nothing is left behind.
         RunFailed: the training failed; the directory says why, and asking again resumes it.
+        Interrupted, KeyboardInterrupt: it was told to stop; asking again resumes it.
+    """
+    settings = Execution.of(config)
+    if config["trainer"].get("nodes") != 1 or settings.node > 0:  # else a recorded result is returned without torch
+        validate(config["trainer"], "trainer")
+        ranks = ranks_of(config["trainer"], settings)
+        if ranks.node > 0:
+            return accompany(config, ranks, settings.grace, rerun)
+    run = prepare(config, rerun=rerun, choices=choices)
+    if run.status_recorded != "finished":
+        if run.checkpoints.exists():
+            tables.say("goes on from its last checkpoint", run.path.name)
+        execute(run, lambda owner: tables.say(f"{run.path.name} is being computed by {owner}; waiting for it"))
+    return run
+
+
+def accompany(config: Config, ranks: Ranks, grace: float, rerun: bool) -> Run:
+    """Be a node of the run of ``config`` other than the first, which lays it out, and return it when it is finished."""
+
+    def wanted() -> Run:
+        run = existing(config)
+        return next_copy(config) if rerun and run.exists and run.status_recorded == "finished" else run
+
+    run = wanted()
+    if not run.exists or run.status not in ("finished", "running"):
+        tables.say(f"waiting for the first node to begin {run.path.name}", f"node {ranks.node}:")
+    while not run.exists:
+        time.sleep(0.5)
+        run = wanted()
+    follow(run, ranks, grace)
+    return run
+
+
+def prepare(
+    config: Config,
+    *,
+    rerun: bool = False,
+    sweep_name: str | None = None,
+    choices: dict[str, str] | None = None,
+    here: bool = True,
+) -> Run:
+    """Return the directory of ``config``, ready to be executed, or finished already.
+
+    Args:
+        rerun: another one beside a finished one.
+        sweep_name: the sweep that asks for it.
+        choices: the option chosen of every group, recorded to find runs by.
+        here: it will be executed on this machine.
+
+    Raises:
+        UserError: the configuration cannot be trained; nothing is left behind.
     """
     run = earlier = existing(config)
-    if run.exists and run.status == "finished":
+    if run.exists and run.status_recorded == "finished":
         if not rerun:
             results.say_recorded(run, config)
+            hand_to_agent(run, config)
             return run
         run = next_copy(config)
+    warm_up()  # while the configuration is checked
     from lmlab.training.preflight import check
 
-    source = check(config)
+    source = check(config, here)
     config = with_size(config, source.tokenizer.size, earlier)
-    waiting = lambda: tables.say(f"{run.path.name} is being computed by another process; waiting for it")  # noqa: E731
-    with run.lock(waiting) as lock:
-        if run.exists and run.status_recorded == "finished":
-            return run
-        new = not run.exists
-        if not new:
-            check_data(run, source.fingerprint)
-        if new:
-            create(run, config, data=source.describe(), sweep=sweep_name, choices=choices or {})
-        elif run.checkpoints.exists():
-            tables.say("goes on from its last checkpoint", run.path.name)
+    if run.exists:
+        check_data(run, source.fingerprint)
+        run.refresh(config)
+    elif lock := run.try_lock():
         try:
-            execute(run, lock)
-        except UserError:
-            if new:
-                run.remove()
-            raise
+            if not run.exists:  # or somebody else has just laid it out
+                create(run, config, data=source.describe(), sweep=sweep_name, choices=choices or {})
+        finally:
+            lock.release()
+    while not run.exists:  # another process is creating it now
+        time.sleep(0.05)
     return run
 
 

@@ -1,0 +1,163 @@
+"""From Hydra's sweeper and launcher to a conducted sweep, and what is shown of it."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from lmlab.commands import results, tables
+from lmlab.commands.progress_table import LinesView, TableView
+from lmlab.config import check_arguments
+from lmlab.errors import RunFailed, UserError
+from lmlab.runs.run import Run
+from lmlab.runs.signals import stopped_by_signals
+from lmlab.sweeps.conduct import Conductor
+from lmlab.sweeps.engines.engine import Engine
+from lmlab.sweeps.search import Grid, Proposal, Search, Space, make
+from lmlab.sweeps.search.search import Queue
+from lmlab.sweeps.sweep import Job, Sweep
+from lmlab.targets import resolve_target
+
+
+def sweep(sweeper: Any, words: list[str]) -> list[Job]:
+    """Conduct the sweep that a sweeper's search makes of the overrides ``words``."""
+    launcher = sweeper.launcher
+    if not hasattr(launcher, "node"):
+        raise UserError(
+            "hydra/launcher: this one cannot execute lmlab's runs (choose sequential, parallel, slurm or ray)"
+        )
+    section = sweeper.config.get("sweep")
+    node = {} if section is None else plain(section)
+    space = Space(words, launcher.hydra_context.config_loader)
+    search = make(node or None, space, Path(sweeper.config.hydra.sweep.dir))
+    record, jobs = conduct(launcher, search, node, space.fixed, sweeper.retry)
+    _show(record, jobs, search)
+    if failed := [job for job in jobs if job.status in ("failed", "interrupted")]:
+        again = f"lmlab sweep retry name={record.path.name} tries them again"
+        raise RunFailed(f"{len(failed)} of {len(jobs)} jobs failed ({again})")
+    return jobs
+
+
+def launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[JobReturn]:
+    """Conduct a sweep over the jobs that another sweeper than lmlab's own wants to have computed now."""
+    search = Queue(Proposal(first + index, words) for index, words in enumerate(job_overrides))
+    record, jobs = conduct(launcher, search, {}, _common(job_overrides), retry=True)
+    _show(record, jobs, search)
+    returned = []
+    for job in jobs:
+        done = JobReturn(overrides=job.overrides)
+        done.status = JobStatus.COMPLETED if job.status == "finished" else JobStatus.FAILED
+        done.return_value = results.loss_of(job.run) if job.status == "finished" else UserError(job.error or job.status)
+        returned.append(done)
+    return returned
+
+
+def conduct(
+    launcher: Any,
+    search: Search,
+    asked: dict[str, Any],
+    fixed: list[str],
+    retry: bool,
+    study: dict[str, Any] | None = None,
+) -> tuple[Sweep, list[Job]]:
+    """Compute what a search asks for with a launcher's engine, and return the sweep's directory and its jobs.
+
+    Args:
+        asked: the section that describes the search.
+        fixed: overrides that all jobs have.
+        retry: compute jobs again that failed when the sweep was conducted before.
+        study: the section that declares the study that the sweep is of.
+    """
+    setup_globals()
+    record = Sweep(Path(launcher.config.hydra.sweep.dir))
+    engine = _engine(launcher.node)
+    view = TableView(record) if engine.shows_runs else LinesView()
+    record.begin(_command(), asked, plain(launcher.node), study)
+    with stopped_by_signals(), view:
+        conductor = Conductor(record, search, engine, _preparer(launcher, set(fixed)), view, retry)
+        try:
+            return record, conductor.conduct()
+        except KeyboardInterrupt:
+            jobs_too = " and its jobs are cancelled" if engine.elsewhere else ""
+            tables.say(f"stopped{jobs_too}; lmlab sweep resume name={record.path.name} goes on with it", "The sweep is")
+            raise
+
+
+def _common(job_overrides: list[list[str]]) -> list[str]:
+    return [word for word in job_overrides[0] if all(word in words for words in job_overrides)]
+
+
+def _preparer(launcher: Any, fixed: set[str]) -> Callable[[Job], Run]:
+    """Return what makes a job's run directory ready: compose its configuration, and give it to the command's task.
+
+    Args:
+        fixed: overrides that all jobs have, and so none is called by.
+    """
+
+    def prepare(job: Job) -> Run:
+        own = [word for word in job.overrides if word not in fixed]
+        job.name = " ".join([*filter(None, (job.arm, job.phase)), *own]) or "the only job"
+        return cast(Run, launcher.task_function(compose(launcher, job.overrides, job.number)))
+
+    return prepare
+
+
+def compose(launcher: Any, overrides: list[str], number: int = 0) -> DictConfig:
+    """Compose the configuration of a sweep's job, and make what Hydra says of it known."""
+    composed = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, overrides)
+    with open_dict(composed), read_write(composed):
+        composed.hydra.job.id = composed.hydra.job.num = number
+        composed.hydra.mode = RunMode.MULTIRUN
+        composed.hydra.sweep.dir = launcher.config.hydra.sweep.dir
+    HydraConfig.instance().set_config(composed)
+    with open_dict(composed):
+        del composed["hydra"]
+    return cast(DictConfig, composed)
+
+
+def _engine(node: dict[str, Any]) -> Engine:
+    """Build an engine, with its options held against the constructor's parameters first."""
+    target = resolve_target(node["_target_"], "hydra.launcher")
+    options = {key: value for key, value in plain(node).items() if key != "_target_"}
+    check_arguments(target, options, "hydra.launcher.")
+    return cast(Engine, target(**options))
+
+
+def plain(node: Any) -> dict[str, Any]:
+    """A section of a composed configuration as plain values."""
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(node), resolve=True))
+
+
+def _command() -> list[str]:
+    """The words of the command line, so that they can be given again."""
+    return [word for word in sys.argv[1:] if not word.startswith(("hydra.sweep.dir=", "hydra.sweeper.retry="))]
+
+
+def _show(record: Sweep, jobs: list[Job], search: Search) -> None:
+    """After the last job: all results side by side, and which jobs did not finish."""
+    results.show_side_by_side([job.run for job in jobs if job.status == "finished"])
+    if not isinstance(search, Grid):  # of which the table shows all there is
+        _show_best(jobs, search)
+    stopped = [job for job in jobs if job.status == "pruned"]
+    if stopped:
+        tables.say(f"{len(stopped)} of {len(jobs)} jobs were stopped early by the search.")
+    for job in jobs:
+        if job.status in ("failed", "interrupted"):
+            tables.say(f"{job.name}: {job.error}", f"{job.status}:", "red")
+    tables.say(f"The sweep: lmlab sweep status name={record.path.name}   ({record.path})")
+
+
+def _show_best(jobs: list[Job], search: Search) -> None:
+    own = {job.number: job for job in jobs}
+    for number in search.best():
+        if number in own:
+            loss, path = results.loss_of(own[number].run), own[number].run.path
+            what = f"{own[number].name} (validation loss {loss:.4f}; {path})"
+        else:
+            what = "computed by another sweep of this study"
+        tables.say(what, f"Best, job {number + 1}:", "green")

@@ -1,0 +1,224 @@
+"""``lmlab plan``: what a training run takes on other devices: memory, time and cost, without data or training."""
+
+import json
+from dataclasses import asdict
+from typing import Any, Literal
+
+from hydra.core.hydra_config import HydraConfig
+
+from lmlab.commands import tables
+from lmlab.commands.describe import readable
+from lmlab.commands.plan_words import command, described, duration, name_of
+from lmlab.config import Config, build, validate
+from lmlab.errors import UserError
+
+UNROLLED = (
+    "Recurrences of torch's own (RNN, GRU, LSTM): counted as unrolled steps; the kernels for a whole sequence may keep "
+    "twice as much, and reach a smaller share of the peak."
+)
+
+
+def task(
+    *,
+    device: dict[str, Any],
+    devices: int | None,
+    devices_per_node: int,
+    network: float,
+    efficiency: float | None,
+    price: float | None,
+    vocabulary: int | None,
+    format: Literal["table", "json"],
+    **config: Any,
+) -> None:
+    """Print what the run that ``config``, a configuration of ``lmlab train``, describes takes on such devices."""
+    from lmlab.training.devices import check_efficiency
+    from lmlab.training.plan import EAGER, enough_devices, plans, recommended
+    from lmlab.training.workload import Cluster
+
+    check(config, device)
+    found = build(device)
+    if efficiency is None:
+        efficiency = found.efficiency * (1 if config["trainer"]["compile"] else EAGER)
+    check_efficiency(efficiency, "efficiency")
+    found.peak(config["trainer"]["precision"])
+    number = devices if devices is not None else config["trainer"]["devices"] * config["trainer"]["nodes"]
+    cluster = Cluster(found, number, devices_per_node, network, efficiency, found.price if price is None else price)
+    load = load_of(config, vocabulary)
+    every = plans(load, cluster)
+    best = recommended(load, cluster)
+    if format == "json":
+        shown = {"device": asdict(found), "devices": number, "nodes": cluster.nodes, "efficiency": efficiency}
+        shown |= {"parameters": load.footprint.parameters, "flops_per_token": 3 * load.flops, "tokens": load.tokens}
+        shown |= {"steps": load.settings.steps, "plans": [as_row(plan, load, cluster) for plan in every]}
+        shown |= {"recommended": as_row(best, load, cluster) if best else None}
+        print(json.dumps(shown, indent=2))
+        return
+    show(load, cluster, every)
+    recommend(load, cluster, every, best, enough_devices(load, cluster) if best is None else None)
+
+
+def check(config: Config, device: Config) -> None:
+    """Refuse options that cannot be. Raises ``UserError``."""
+    from lmlab.training.preflight import LIGHT_SECTIONS, check_objects
+    from lmlab.training.settings import Settings
+
+    for section in LIGHT_SECTIONS:
+        if "_target_" not in config[section]:
+            raise UserError(f"{section}: nothing is chosen, give an option as {section}=...")
+        validate(config[section], section)
+    if "_target_" not in device:
+        raise UserError("device: nothing is chosen, give an option as device=...")
+    validate(device, "device")
+    for option in ("devices", "nodes", "accumulate"):
+        if config["trainer"][option] < 1:
+            raise UserError(f"trainer.{option}={config['trainer'][option]}: expected at least 1")
+    check_objects(config, Settings.of(config))
+
+
+def load_of(config: Config, vocabulary: int | None) -> Any:
+    """Simulate what a training configuration asks for. Raises ``UserError``."""
+    import torch
+
+    from lmlab.training.sizing import solve_width
+    from lmlab.training.workload import Load
+
+    types = number_of_types(config) if vocabulary is None else vocabulary
+    if types < 1:
+        raise UserError(f"vocabulary={types}: expected at least 1")
+    context = config["batch"]["context"]
+    node = solve_width(config["model"], types, context)
+    with torch.device("meta"):
+        return Load.of(config, build(node, vocabulary=types, context=context), types)
+
+
+def number_of_types(config: Config) -> int:
+    """Return how many types the tokenizer of a configuration has, without reading text.
+
+    Raises:
+        UserError: it finds them in the text.
+    """
+    if isinstance(size := config["data"].get("vocabulary"), int):  # of a generated task
+        return size
+    data, tokenizer = build(config["data"]), build(config["tokenizer"])
+    if isinstance(size := getattr(data, "vocabulary", None), int):
+        return size
+    size = config["tokenizer"].get("size") or (tokenizer.size if tokenizer.fitted else None)
+    if size is None:
+        name = HydraConfig.get().runtime.choices["tokenizer"]
+        raise UserError(f"vocabulary has no value: tokenizer={name} finds its types in the text (give vocabulary=...)")
+    return int(size)
+
+
+def show(load: Any, cluster: Any, every: list[Any]) -> None:
+    """Print the tables of memory and time, and what they rest on."""
+    from lmlab.training.plan import ALLOWANCE
+    from lmlab.training.workload import LINK_SHARE
+
+    settings, device = load.settings, cluster.device
+    tables.say(
+        f"{tables.compact(load.footprint.parameters)} parameters, {load.vocabulary:,} types, "
+        f"{load.tokens:,} tokens in {settings.steps:,} steps of {settings.batch.size:,} x "
+        f"{settings.batch.context:,}",
+        "Run:",
+    )
+    tables.say(
+        f"{tables.compact(3 * load.flops)} a token "
+        f"({3 * load.flops / load.footprint.parameters:.1f} for each parameter: 6 for those "
+        f"in matrix products, and attention and the like with {settings.batch.context:,} tokens), "
+        f"{3 * load.flops * load.tokens:.3g} in total",
+        "FLOPs:",
+    )
+    machines = f" in {cluster.nodes} machines" if cluster.nodes > 1 else ""
+    tables.say(f"{cluster.devices} x {device.name} of {device.memory:.4g} GiB{machines}", "On:")
+    if not every:
+        times = f"devices={cluster.devices} times trainer.accumulate={load.accumulate}"
+        tables.say(f"batch.size={settings.batch.size} is not divisible by {times}: no way to share it", "", "yellow")
+        return
+    print_plans(load, cluster, every)
+    waits = "DDP's hides behind the last backward pass, FSDP's behind computing, that of tensor parallelism does not"
+    for line in (
+        f"Memory: in {load.precision}, by simulation. Working: weights gathered or copied in lower precision, "
+        f"buckets of gradients. Allowance: {ALLOWANCE:.0%} and {device.reserved:g} GiB of the device.",
+        f"Computing: {cluster.efficiency:.0%} of a peak of {device.peak(load.precision) / 1e12:.4g} TFLOPS "
+        f"(efficiency=; published runs reach 0.3 to 0.65), once more forward with checkpointing. No validation, "
+        "checkpoints or compiling.",
+        f"Communication: {device.link:.4g} GB/s between devices, {cluster.network:g} GB/s between machines, "
+        f"{LINK_SHARE:.0%} of it reached; {waits}. The optimizer: {device.bandwidth:.4g} GB/s of memory.",
+        "Tensor parallelism: with sequence parallelism, all parts of a block divided, within a machine.",
+        *([UNROLLED] if load.unrolled else []),
+        "Price: " + (f"${cluster.price:g} for a device an hour." if cluster.price else "not known (price=)."),
+    ):
+        tables.say(line, "", "")
+
+
+def print_plans(load: Any, cluster: Any, every: list[Any]) -> None:
+    """Print one row a plan: its memory, then its time."""
+    memory, time = [], []
+    for plan in every:
+        row = {"strategy": name_of(plan), "micro-batch": f"{plan.rows:,} x {load.settings.batch.context:,}"}
+        row |= {kind: readable(size) for kind, size in plan.memory.items()}
+        memory.append(row | {"total": readable(plan.total), "fits": "yes" if plan.fits else "[red]no[/red]"})
+        found = as_row(plan, load, cluster)
+        cost = {"cost": f"{found['dollars']:,.0f} $" if cluster.price else ""}
+        time.append(
+            {
+                "strategy": name_of(plan),
+                "step": duration(plan.step),
+                "waiting": f"{plan.seconds['waiting'] / plan.step:.1%}",
+                "sent (a step)": readable(round(plan.volume)),
+                "tokens/s": tables.compact(found["tokens_per_second"]),
+                "MFU": f"{found['utilisation']:.0%}",
+                "run": duration(found["seconds"]),
+                "device hours": f"{found['device_hours']:,.3g}",
+            }
+            | cost
+        )
+    tables.console.print()
+    tables.print_table("Memory of each device", memory, ["micro-batch", "allowance", "gradients", "weights"])
+    tables.console.print()
+    tables.print_table("Time", time, ["sent (a step)", "device hours", "MFU"])
+    tables.console.print()
+
+
+def recommend(load: Any, cluster: Any, every: list[Any], best: Any, more: Any) -> None:
+    """Print which way to take, and how to start it."""
+    needed = min((plan.total for plan in every), default=None)
+    if best is None:
+        what = f"needs {readable(needed)} at least" if needed else "cannot be shared"
+        tables.say(f"it {what}, with every strategy.", f"Does not fit on {cluster.devices} devices:", "red")
+        if more is None:
+            tables.say("more devices do not help: smaller parts of a batch, or a smaller model.")
+        else:
+            tables.say(
+                f"devices={more.devices}, {described(more)}, {readable(more.total)} each.", "Would fit:", "green"
+            )
+        return
+    found = as_row(best, load, cluster)
+    cost = f", {found['dollars']:,.2f} $" if cluster.price else ""
+    tables.say(
+        f"{described(best)}: {readable(best.total)} of {cluster.device.memory:.4g} GiB, "
+        f"{duration(found['seconds'])}{cost}.",
+        "Recommended:",
+        "green",
+    )
+    if load.precision == "32-true" and cluster.device.half > cluster.device.single:
+        tables.say(
+            f"trainer.precision=bf16-mixed computes {cluster.device.half / cluster.device.single:.2g} times as fast."
+        )
+    tables.say(command(best, cluster), "", "")
+
+
+def as_row(plan: Any, load: Any, cluster: Any) -> dict[str, Any]:
+    """Return a plan as plain numbers, with what follows from it for the whole run."""
+    seconds = plan.step * load.settings.steps
+    peak = cluster.device.peak(load.precision) * cluster.devices
+    hours = seconds / 3600 * cluster.devices
+    return asdict(plan) | {
+        "total": plan.total,
+        "step_seconds": plan.step,
+        "tokens_per_second": load.settings.tokens_per_step / plan.step,
+        "utilisation": 3 * load.flops * load.settings.tokens_per_step / plan.step / peak,
+        "seconds": seconds,
+        "device_hours": hours,
+        "dollars": hours * cluster.price if cluster.price else None,
+    }

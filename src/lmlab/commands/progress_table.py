@@ -1,0 +1,120 @@
+"""What is shown of a sweep while it is under way: a line for each job, or a table of all that are being computed."""
+
+import time
+from collections import Counter
+from typing import Self
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from lmlab.commands import tables
+from lmlab.runs.heartbeat import Heartbeat
+from lmlab.sweeps.sweep import Job, Sweep
+
+SECONDS_BETWEEN_LINES = 30
+STYLE = {"finished": "green", "failed": "red", "pruned": "magenta", "interrupted": "yellow", "running": "cyan"}
+
+
+class LinesView:
+    """A line before each job; the job's run shows its own progress."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing to clear away."""
+
+    def prepared(self, job: Job, same: Job | None) -> None:
+        tables.say(job.name, f"job {job.number + 1}:")
+        say_same(job, same)
+        if job.status == "failed":
+            tables.say(job.error or "", "failed:", "red")
+
+    def ended(self, job: Job) -> None:
+        if job.status != "finished":
+            tables.say(job.error or "", f"{job.status}:", STYLE.get(job.status, ""))
+
+    def going_on(self, jobs: list[Job]) -> None:
+        """Nothing: the run that is being computed shows how it goes."""
+
+
+class TableView:
+    """A table of the runs that are being computed, kept up to date; without a terminal, a line now and then."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self.sweep = sweep
+        self._live: Live | None = None
+        self._shown_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if tables.progress_console.is_terminal:
+            self._live = Live(console=tables.progress_console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def prepared(self, job: Job, same: Job | None) -> None:
+        say_same(job, same)
+        if job.status == "failed":
+            self.ended(job)
+
+    def ended(self, job: Job) -> None:
+        what = f"{job.name}: {job.error}" if job.error else job.name
+        tables.say(what, f"job {job.number + 1} {job.status}:", STYLE.get(job.status, ""))
+
+    def going_on(self, jobs: list[Job]) -> None:
+        if self._live is not None:
+            self._live.update(Group(progress_table(jobs), Text(counts(jobs), style="bold")))
+        elif time.monotonic() - self._shown_at >= SECONDS_BETWEEN_LINES:
+            self._shown_at = time.monotonic()
+            tables.progress_console.print(counts(jobs), soft_wrap=True)
+
+
+def say_same(job: Job, same: Job | None) -> None:
+    """Say that a job asks for the same run as an earlier one, which nothing else would show."""
+    if same is not None:
+        tables.say(
+            f"asks for the same run as job {same.number + 1} ({same.name}): what they differ in changes no result, so "
+            "it is computed once and both have its result (rerun=true, one run at a time, computes it for each)",
+            f"job {job.number + 1} ({job.name})",
+            "yellow",
+        )
+
+
+def counts(jobs: list[Job]) -> str:
+    """How many jobs have come to what so far."""
+    found = Counter(job.status for job in jobs)
+    return f"{len(jobs)} jobs: " + ", ".join(f"{number} {status}" for status, number in found.items())
+
+
+def progress_table(jobs: list[Job]) -> Table:
+    """A row for each job under way: how far it is, how fast, how long it still takes, and its newest losses."""
+    table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
+    for heading in ("job", "", "step", "tokens/s", "loss", "validation", "left"):
+        table.add_column(heading, justify="left" if heading in ("job", "") else "right", no_wrap=True)
+    for job in jobs:
+        if job.status not in ("running", "waiting"):
+            continue
+        beat = Heartbeat.read(job.run) if job.path and job.status == "running" else None
+        name = f"{job.number + 1} {job.name}"
+        if beat is None or not beat.steps:
+            table.add_row(
+                Text(name), Text("starting" if job.status == "running" else job.where or "waiting", style="dim")
+            )
+            continue
+        table.add_row(
+            Text(name),
+            ProgressBar(beat.steps, beat.step, width=16),
+            f"{beat.step:,}/{beat.steps:,}",
+            tables.compact(beat.tokens_per_second),
+            "" if beat.train_loss is None else f"{beat.train_loss:.3f}",
+            "" if beat.validation_loss is None else f"{beat.validation_loss:.3f}",
+            "" if beat.seconds_left is None else f"{beat.seconds_left // 60:.0f}:{beat.seconds_left % 60:02.0f}",
+        )
+    return table

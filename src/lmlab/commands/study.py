@@ -1,0 +1,133 @@
+"""``lmlab study``: what an experiment's section ``study`` asks, computed where it is missing, and its report."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import OmegaConf, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from lmlab.analysis.studies import comparison_of
+from lmlab.commands import launching, tables
+from lmlab.commands.app import explain
+from lmlab.commands.train import task
+from lmlab.config import CONF, Config, canonical
+from lmlab.errors import RunFailed, UserError
+from lmlab.runs.launch import warm_up
+from lmlab.sweeps.engines.engine import Engine
+from lmlab.sweeps.search.study import PILOT_STEPS, StudySearch
+from lmlab.sweeps.study import BUDGETS, Study
+from lmlab.sweeps.sweep import Job, Sweep
+from lmlab.targets import resolve_target
+
+__all__ = ["conduct", "task"]  # a study's runs are made ready as any others are
+
+
+def conduct(sweeper: Any, words: list[str]) -> list[Job]:
+    """Conduct the study of a sweeper's configuration, in a directory of its own, and write its report.
+
+    The directory's name follows from all that can change a result, so the same command goes on with the same study.
+
+    Raises:
+        UserError: there is no study, or it cannot be computed; nothing is left behind.
+        RunFailed: final runs are missing; the report says which.
+    """
+    launcher, config = sweeper.launcher, sweeper.config
+    if not hasattr(launcher, "node"):
+        raise UserError("hydra/launcher: this one cannot execute lmlab's runs")
+    engine = resolve_target(launcher.node["_target_"], "hydra.launcher")
+    experiment = str(config.hydra.runtime.choices.get("experiment"))
+    study = Study.read(_section(config, experiment))
+    warm_up()  # while everything is checked
+    from lmlab.commands.study_plan import Plan
+
+    here = not (isinstance(engine, type) and issubclass(engine, Engine) and engine.elsewhere)
+    plan = Plan.of(study, words, lambda own, where: _composed(launcher, own, where), here)
+    if not any(word.startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra):
+        name = f"{re.sub(r'[^A-Za-z0-9_]+', '-', experiment).strip('-')}-{plan.digest}"
+        with read_write(config):
+            config.hydra.sweep.dir = str(Path(config.paths.outputs) / "sweeps" / name)
+    check_same(Sweep(Path(config.hydra.sweep.dir)), plan.digest)
+    search = StudySearch(study, plan.candidates, plan.pilots)
+    say_plan(plan, search)
+    record, jobs = launching.conduct(
+        launcher, search, {"digest": plan.digest}, plan.words, sweeper.retry, study.section
+    )
+    comparison = comparison_of(record)
+    tables.say(f"lmlab sweep status name={record.path.name}   ({record.path})", "\nThe study's runs:")
+    if comparison.arms:
+        from lmlab.commands.report import write_report
+
+        write_report(comparison, {}, Path(config.paths.outputs) / "reports" / record.path.name)
+    wanted, finished = len(study.arms) * len(study.seeds), len(comparison.runs)
+    if finished < wanted:
+        for left in comparison.left_out:
+            tables.say(f"{left.run}: {left.why}", "left out:", "yellow")
+        again = f"lmlab sweep retry name={record.path.name} tries again what failed"
+        raise RunFailed(f"{wanted - finished} of {wanted} final runs are missing ({again})")
+    return jobs
+
+
+def check_same(sweep: Sweep, digest: str) -> None:
+    """Refuse to go on with the sweep of another study, or of one declared otherwise since. Raises ``UserError``."""
+    if (sweep.path / "sweep.json").exists() and sweep.definition["search"].get("digest") != digest:
+        raise UserError(
+            f"{sweep.path.name}: what its study asks for has changed since; its command begins another: {sweep.command}"
+        )
+
+
+def say_plan(plan: Any, search: StudySearch) -> None:
+    """Print what is compared and how many runs that takes."""
+    study, counts = plan.study, search.counts
+    arms, seeds = len(study.arms), len(study.seeds)
+    if study.question:
+        tables.say(study.question, "Study:")
+    tables.say(", ".join(study.arms), "Arms:")
+    tables.say(", ".join(study.equal) or "nothing", "Held equal:")
+    if study.budget is not None:
+        ((kind, amount),) = study.budget.items()
+        tables.say(f"{amount:g} {BUDGETS[kind]} for every run, as tokens for each arm", "Budget:")
+    steps = []
+    if counts["pilot"]:
+        steps.append(f"a pilot run of {PILOT_STEPS} steps for each of {arms} arms")
+    if counts["trial"]:
+        tuned = " and ".join(study.tune)
+        steps.append(f"{counts['trial']} trials of {tuned} for each of {arms} arms (seed {study.tuning_seed})")
+    many = f"{seeds} seeds" if seeds > 1 else "one seed"
+    steps.append(f"{'the best of each' if counts['trial'] else 'each'} with {many}")
+    tables.say(f"{', then '.join(steps)}: {arms * sum(counts.values())} runs, less those that are there", "Plan:")
+
+
+def _section(config: Any, experiment: str) -> dict[str, Any]:
+    """The section ``study`` as plain values. Raises ``UserError`` if there is none."""
+    section = config.get("study")
+    if section is None:
+        declaring = [path.stem for path in sorted((CONF / "experiment").glob("*.yaml")) if _declares(path)]
+        if experiment == "None":
+            raise UserError(f"experiment has no value: give one that declares a study ({', '.join(declaring)})")
+        raise UserError(f"experiment={experiment}: declares no study (these do: {', '.join(declaring)})")
+    plain = OmegaConf.to_container(section, resolve=True)
+    if not isinstance(plain, dict):
+        raise UserError(f"study={plain}: expected a section with arms, seeds and more")
+    return {str(key): value for key, value in plain.items()}
+
+
+def _declares(path: Path) -> bool:
+    return any(line.startswith("study:") for line in path.read_text(encoding="utf-8").splitlines())
+
+
+def _composed(launcher: Any, words: Sequence[str], where: str) -> Config:
+    """Compose a run's configuration. Raises ``UserError`` that begins with ``where``."""
+    before = HydraConfig.instance().cfg
+    try:
+        config = canonical(launching.compose(launcher, [*words]))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"{where}: {explain(error, 'train')}") from error
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    finally:
+        HydraConfig.instance().cfg = before
+    return {key: value for key, value in config.items() if key not in ("sweep", "study")}

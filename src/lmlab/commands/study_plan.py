@@ -1,0 +1,178 @@
+"""What a study will compute, worked out and checked before any of it starts."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+
+from lmlab.config import Config, build, identity
+from lmlab.data.source import Source
+from lmlab.errors import UserError
+from lmlab.models.parameters import TOLERANCE, parameter_counts
+from lmlab.models.sizes import flops_per_token
+from lmlab.sweeps.search.study import Pilot
+from lmlab.sweeps.study import Study
+from lmlab.training.preflight import check
+from lmlab.training.settings import Settings
+from lmlab.training.sizing import solve_width
+
+Compose = Callable[[Sequence[str], str], Config]
+"""Composes overrides; its second argument is what messages call the place that they come from."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of the things that are tried in an arm.
+
+    Attributes:
+        words: its overrides, without the seed.
+        config: what they compose to.
+        model: the network, without memory.
+    """
+
+    words: list[str]
+    config: Config
+    model: Any
+
+    @classmethod
+    def of(cls, words: list[str], config: Config, vocabulary: int) -> "Candidate":
+        """Build the network for so many types. Raises ``UserError`` where none has the size that is asked for."""
+        return cls(words, config, _network(json.dumps(config["model"]), vocabulary, config["batch"]["context"]))
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters the model has, of the kind that ``model.parameters_of`` says."""
+        return parameter_counts(self.model)[self.config["model"]["parameters_of"]]
+
+    @property
+    def tokens_per_step(self) -> int:
+        return Settings.of(self.config).tokens_per_step
+
+    def tokens_for(self, flops: float, where: str) -> int:
+        """How many tokens a number of operations trains on, in whole optimizer steps, rounded down.
+
+        Raises:
+            UserError: not one step.
+        """
+        step = 3 * flops_per_token(self.model, self.config["batch"]["context"]) * self.tokens_per_step
+        if flops < step:
+            raise UserError(f"study.budget.flops={flops:g}: a single optimizer step of {where} takes {step:.3g}")
+        return int(flops // step) * self.tokens_per_step
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study that can be computed.
+
+    Attributes:
+        study: what it declares.
+        words: overrides that all runs have.
+        candidates: the overrides of what is tried, without the seed, by arm.
+        pilots: where its budget is in seconds.
+        digest: follows from all that can change a result.
+    """
+
+    study: Study
+    words: list[str]
+    candidates: Mapping[str, list[list[str]]]
+    pilots: Mapping[str, Pilot]
+    digest: str
+
+    @classmethod
+    def of(cls, study: Study, words: Sequence[str], compose: Compose, here: bool = True) -> "Plan":
+        """Compose and check everything that the study would compute.
+
+        The data of every arm are found and tokenised (once: they are cached), networks are built without memory.
+
+        Args:
+            words: the command line's overrides.
+            here: it is this machine that trains.
+
+        Raises:
+            UserError: an arm or a trial that cannot be trained or breaks what is held equal, a metric that the data do
+                not have, a budget that is too small.
+        """
+        words = study.own_words(words)
+        arms: dict[str, Candidate] = {}
+        tried: dict[str, list[Candidate]] = {}
+        for arm in study.arms:
+            where, untuned = f"study.arms.{arm}", study.untuned(arm, words)
+            config = compose(untuned, where)
+            with _named(where):
+                source = check(config, here)
+                arms[arm] = Candidate.of(untuned, config, source.tokenizer.size)
+            check_metric(study.metric, source, where)
+            check_alike(study, arms, arms[arm], where)
+            tried[arm] = []
+            for own in study.candidates(arm, words):
+                config = compose(own, "study.tune")
+                with _named("study.tune"):
+                    tried[arm].append(Candidate.of(own, config, source.tokenizer.size))
+                check_alike(study, arms, tried[arm][-1], "study.tune")
+        check_distinct({arm: candidates[0] for arm, candidates in tried.items()})
+        flops = (study.budget or {}).get("flops")
+        made = {arm: [_words(one, flops, arm) for one in candidates] for arm, candidates in tried.items()}
+        timed = "seconds" in (study.budget or {})
+        pilots = {arm: Pilot(one.words, one.tokens_per_step) for arm, one in arms.items()} if timed else {}
+        ids = {arm: [identity(one.config) for one in candidates] for arm, candidates in tried.items()}
+        asked = json.dumps([ids, {**study.section, "question": None}], sort_keys=True)
+        return cls(study, words, made, pilots, hashlib.sha256(asked.encode()).hexdigest()[:8])
+
+
+def check_metric(metric: str, source: Source, where: str) -> None:
+    """Refuse a metric that runs on these data do not have. Raises ``UserError``."""
+    split, _, name = metric.partition("/")
+    if split not in source.scored_splits:
+        raise UserError(f"study.metric={metric}: {where} has no split {split}")
+    if name == "bits_per_byte" and source.tokens_per_byte(split) is None:
+        raise UserError(f"study.metric={metric}: {where} has no text, so no bytes (validation/accuracy is there)")
+
+
+def check_alike(study: Study, arms: Mapping[str, Candidate], other: Candidate, where: str) -> None:
+    """Refuse what differs from the first arm in what is held equal. Raises ``UserError``."""
+    reference, first = next(iter(arms.items()))
+    study.check_equal(first.config, other.config, where, reference)
+    if "parameters" in study.equal and other.config["model"] != first.config["model"]:
+        expected, found = first.parameters, other.parameters
+        if abs(found - expected) > 2 * TOLERANCE * expected:  # a size that is asked for is met within 1 %
+            raise UserError(
+                f"{where}: {found:,} parameters ({first.config['model']['parameters_of']}), but {expected:,} in "
+                f"{reference}, and study.equal has parameters (model.parameters= sets one size for all)"
+            )
+
+
+def check_distinct(arms: Mapping[str, Candidate]) -> None:
+    """Refuse two arms that are the same. Raises ``UserError``."""
+    known: dict[str, str] = {}
+    for arm, candidate in arms.items():
+        before = known.setdefault(identity(candidate.config), arm)
+        if before != arm:
+            raise UserError(f"study.arms.{arm}: is the same as {before}")
+
+
+@cache
+def _network(section: str, vocabulary: int, context: int) -> Any:
+    """Build the network of a section ``model``, as JSON, without memory. Raises ``UserError``."""
+    node = solve_width(json.loads(section), vocabulary, context)
+    with torch.device("meta"):
+        return build(node, vocabulary=vocabulary, context=context)
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Say in errors where the options come from."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _words(candidate: Candidate, flops: float | None, arm: str) -> list[str]:
+    """A candidate's overrides with its budget, where that is given in operations."""
+    tokens = [] if flops is None else [f"budget.tokens={candidate.tokens_for(flops, arm)}"]
+    return [*candidate.words, *tokens]

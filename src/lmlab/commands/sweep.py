@@ -1,0 +1,101 @@
+"""``lmlab sweep status|resume|retry|cancel``: what has become of a sweep's jobs, and going on with them or not."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Literal
+
+from rich.markup import escape
+
+from lmlab.commands import tables
+from lmlab.commands.progress_table import STYLE, counts
+from lmlab.config import Paths
+from lmlab.errors import UserError
+from lmlab.runs.heartbeat import Heartbeat
+from lmlab.sweeps.sweep import Job, Sweep, find_sweep
+
+
+def task(paths: Paths, action: Literal["status", "resume", "retry", "cancel"], name: str | None) -> None:
+    """Show a sweep, go on with it in this process, or tell the process that is at it to stop."""
+    found = find_sweep(name, Path(paths["outputs"]) / "sweeps")
+    if action == "status":
+        show(found)
+    elif action == "cancel":
+        cancel(found)
+    else:
+        go_on(found, retry=action == "retry")
+
+
+def show(sweep: Sweep) -> None:
+    """Print the sweep's jobs and what can be done next."""
+    jobs, status = sweep.jobs, sweep.status
+    for job in jobs:
+        if job.status == "running":  # or whoever launched it did not live to say what became of it
+            found = job.run.status if job.path and job.run.exists else "interrupted"
+            job.status = "interrupted" if found == "created" else found
+    if jobs:
+        tables.print_table(f"{sweep.path.name}: {status}", [_row(job) for job in jobs], optional=["tokens/s", "left"])
+    for job in jobs:
+        if job.error:
+            tables.say(f"{job.error}", f"job {job.number + 1} {job.status}:", STYLE.get(job.status, ""))
+    tables.say(counts(jobs) if jobs else f"{sweep.path.name}: {status}, no job yet")
+    tables.say(f"Its command: {sweep.command}")
+    name = f"name={sweep.path.name}"
+    if status == "running":
+        tables.say(f"Next: lmlab sweep cancel {name}")
+    elif any(job.status == "failed" for job in jobs):
+        tables.say(f"Next: lmlab sweep retry {name}")
+    elif status == "interrupted":
+        tables.say(f"Next: lmlab sweep resume {name}")
+
+
+def _row(job: Job) -> dict[str, str]:
+    status = job.status
+    run = job.run if job.path is not None and job.run.exists else None
+    beat = Heartbeat.read(run) if run is not None and status == "running" else None
+    loss = beat and beat.validation_loss
+    if run is not None and status == "finished":
+        loss = run.manifest["metrics"].get("validation/loss")
+    return {
+        "job": str(job.number + 1),
+        "options": escape(job.name),
+        "status": f"[{STYLE.get(status, 'dim')}]{status}[/]",
+        "step": f"{beat.step:,} of {beat.steps:,}" if beat else "",
+        "left": f"{beat.seconds_left:,.0f} s" if beat and beat.seconds_left is not None else "",
+        "tokens/s": f"{beat.tokens_per_second:,.0f}" if beat and beat.tokens_per_second else "",
+        "loss (nats/token)": "" if loss is None else f"{loss:.4f}",
+        "run": job.run.path.name if job.path else "",
+        "where": escape(job.where or ""),
+    }
+
+
+def go_on(sweep: Sweep, retry: bool) -> None:
+    """Give the sweep's command again, in its own directory, in the place of this process."""
+    if sweep.status == "running":
+        definition = sweep.definition
+        raise UserError(
+            f"{sweep.path.name}: process {definition['pid']} on {definition['host']} is at it "
+            f"(lmlab sweep cancel name={sweep.path.name} stops it)"
+        )
+    definition = sweep.definition
+    folder = str(sweep.path.absolute()).replace("'", r"\'")
+    words = [*definition["command"], f"hydra.sweep.dir='{folder}'", f"hydra.sweeper.retry={str(retry).lower()}"]
+    try:
+        os.chdir(definition["directory"])
+    except OSError as error:
+        raise UserError(f"{definition['directory']}: the sweep was started there ({error.strerror})") from error
+    tables.say(sweep.command, "Going on with:")
+    sys.stdout.flush()
+    # What this command set for itself is not for the next.
+    environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "lmlab", sweep.program, *words], environment)
+
+
+def cancel(sweep: Sweep) -> None:
+    """Tell the process that is at the sweep to stop, and wait until its runs have written their state."""
+    sweep.tell_to_stop()
+    tables.say("is being stopped; its runs write their state first", sweep.path.name)
+    while sweep.status == "running":
+        time.sleep(0.1)
+    show(sweep)

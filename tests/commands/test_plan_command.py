@@ -1,0 +1,67 @@
+import json
+import shlex
+
+import pytest
+
+from lmlab.cli import COMMANDS
+from lmlab.commands import plan, plan_words
+from lmlab.errors import UserError
+
+SMALL = ["model=gpt2", "model.width=64", "model.depth=2", "batch.size=64", "batch.context=64", "trainer=gpu"]
+
+
+def test_plain_numbers(lmlab):
+    done = lmlab("plan", *SMALL, "devices=16", "device=a100_80", "price=2", "format=json", "budget.tokens=40960")
+    found = json.loads(done.stdout)
+    assert (found["devices"], found["nodes"], found["steps"]) == (16, 2, 10)
+    assert found["efficiency"] == pytest.approx(0.55 * 0.54)  # not compiled
+    for row in found["plans"]:
+        assert row["total"] == sum(row["memory"].values())
+        assert row["dollars"] == pytest.approx(2 * row["device_hours"])
+    assert found["recommended"]["fits"]
+
+
+def test_tables_and_the_command_that_follows(lmlab):
+    words = ["experiment=shakespeare_cpu", "vocabulary=65", "devices=2", "device=cpu", "seed=3"]
+    shown = lmlab("plan", *words, COLUMNS="100").stdout
+    assert "Memory of each device" in shown and "Recommended: ddp" in shown
+    (line,) = [line for line in shown.splitlines() if line.startswith("lmlab train ")]
+    assert {"experiment=shakespeare_cpu", "seed=3", "trainer.devices=2"} < set(shlex.split(line))
+    assert "vocabulary" not in line and "device=" not in line
+    assert lmlab(*shlex.split(line)[1:], "--cfg", "job").stdout
+    table = shown[shown.index("Memory of") : shown.index("Memory: ")]
+    assert max(map(len, table.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tokenizer=character"], "vocabulary has no value: tokenizer=character finds its types in the text"),
+        (["device=h1000"], "device=h1000: no such option (did you mean 'h100'?)"),
+        (["efficiency=2", *SMALL], "efficiency=2: expected a number in (0, 1]"),
+        (["device=t4", "trainer=gpu"], "trainer.precision=bf16-mixed: NVIDIA T4 has no units for bfloat16"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(lmlab, words, message):
+    done = lmlab("plan", *words, check=False)
+    assert done.returncode != 0 and message in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_the_vocabulary_is_what_the_options_say(compose):
+    cases = {"tokenizer.size=5000": 5000, "tokenizer=byte": 256, "data=recall": 8192, "data=parity": None}
+    for override, size in cases.items():
+        found = plan.number_of_types(compose(override, command="plan"))
+        assert found == size if size else 1 < found < 10
+    with pytest.raises(UserError, match="vocabulary has no value: tokenizer=word"):
+        plan.number_of_types(compose("data=wikitext2", command="plan"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.0123, "12.3 ms"), (90, "1.5 min"), (7200, "2 h"), (40 * 3600, "40 h"), (345_600, "4 days")]
+)
+def test_durations(seconds, text):
+    assert plan_words.duration(seconds) == text
+
+
+def test_it_is_a_command():
+    assert "plan" in COMMANDS

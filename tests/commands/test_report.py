@@ -1,0 +1,79 @@
+"""``lmlab report`` from the command line, on run directories that were never trained."""
+
+import pytest
+from synthetic_runs import write_run
+
+from lmlab.commands.report import name_of
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "outputs" / "runs"
+
+
+@pytest.mark.slow
+def test_a_report_from_the_command_line(lmlab, folder, tmp_path):
+    for model, loss in (("lstm", 1.5), ("transformer", 1.4)):
+        for seed in (1, 2, 3):
+            write_run(folder, f"model={model}", seed=seed, loss=loss, tags=["mine"] if seed < 3 else [])
+    broken = folder / "lstm-broken"
+    broken.mkdir()
+    (broken / "run.json").write_text("{")
+    done = lmlab("report", "baseline=lstm")
+    assert "transformer reaches" in done.stdout and "] lower over 3 paired seeds (p = 0.0" in done.stdout
+    assert "left out: 1 without a part in this; the report says why" in done.stdout
+    (report,) = (tmp_path / "outputs" / "reports").iterdir()
+    assert str(report / "report.html") in done.stdout and "Next: lmlab " in done.stdout
+    assert report.name.startswith("lstm-transformer-stdlib-")
+    page = (report / "report.html").read_text()
+    assert "lstm-broken" in page and "transformer reaches" in page
+    assert "over 3 paired seeds" in (report / "report.md").read_text()
+    assert "lmlab report baseline=lstm" in (report / "report.md").read_text()
+    assert "results.tex" in {path.name for path in (report / "tables").iterdir()}
+    assert {"curve-train-loss.svg", "curve-train-loss.pdf"} <= {path.name for path in (report / "figures").iterdir()}
+    again = lmlab("report", "tag=mine", "+where.model=lstm", f"output={tmp_path / 'mine'}")
+    assert "lstm reaches" in again.stdout and "over 2 seeds; there is no second arm" in again.stdout
+    assert (tmp_path / "mine" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_what_does_not_compare_is_written_all_the_same_and_the_exit_code_says_so(lmlab, folder, tmp_path):
+    for model in ("lstm", "transformer"):
+        for seed in (1, 2):
+            data = {"name": f"of {model}", "licence": "x", "fingerprint": model, "corpus_fingerprint": model}
+            write_run(folder, f"model={model}", seed=seed, data=data)
+    done = lmlab("report", check=False)
+    assert done.returncode == 1
+    assert "These runs do not compare, so there is no conclusion: " in done.stdout
+    (report,) = (tmp_path / "outputs" / "reports").iterdir()
+    assert "These runs do not compare" in (report / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["runs=12e5,abc"], "lmlab report: runs=12e5: neither a directory, nor a sweep, nor the start of a run's id"),
+        (["+where.model=gru"], "lmlab report: where.model=gru: none of 1 runs has this"),
+        (["metric=validation/los"], "metric=validation/los: unknown (did you mean 'validation/loss'?)"),
+        (["arm=modle"], "arm=modle: none of these runs has such an option (did you mean 'model'?)"),
+        (["baselin=lstm"], "baselin: no such option (did you mean 'baseline'?)"),
+    ],
+)
+def test_what_a_user_did_wrong_is_one_clear_line(arguments, message, lmlab, folder, tmp_path):
+    write_run(folder, "model=lstm")
+    done = lmlab("report", *arguments, check=False)
+    assert done.returncode == 1 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    assert not (tmp_path / "outputs" / "reports").exists()
+
+
+def test_the_name_of_a_report_says_what_it_is_of_and_changes_with_the_runs(folder):
+    from lmlab.analysis.arms import compare_by
+    from lmlab.analysis.records import read
+    from lmlab.runs.lookup import all_runs
+
+    for model in ("lstm", "gru", "rnn", "transformer"):
+        write_run(folder, f"model={model}")
+    found = read(all_runs(folder)).found
+    name = name_of(compare_by(found))
+    assert name == name_of(compare_by(found)) != name_of(compare_by(found, metric="validation/loss"))
+    assert name.startswith("gru-and-3-others-stdlib-")

@@ -1,0 +1,98 @@
+import pytest
+
+from lmlab.commands.study_plan import Plan
+from lmlab.errors import UserError
+from lmlab.models.sizes import flops_per_token
+from lmlab.sweeps.study import Study, key_of
+from lmlab.training.preflight import build_model, open_source
+
+STUDY = {
+    "arms": {"lstm": ["model=lstm"], "transformer": ["model=transformer"]},
+    "tune": {"optimizer.lr": "tag(log,interval(1e-3,1e-2))"},
+    "trials": 2,
+    "seeds": [1, 2],
+    "equal": ["data", "tokenizer", "budget", "context"],
+}
+
+
+@pytest.fixture
+def plan(compose, small, small_task):
+    """The plan of the study with some of it changed, on the small corpus or on a small task."""
+
+    def made(*words, task=False, **change):
+        study = Study.read(STUDY | change)
+        decided = {key_of(word) for own in study.arms.values() for word in own} | set(study.tune)
+        decided |= {"budget.tokens"} if study.budget else set()
+        own = [word for word in (small_task if task else small) if key_of(word) not in decided]
+        return Plan.of(study, [*own, *words], lambda words, where: compose(*words))
+
+    return made
+
+
+def test_a_budget_in_operations_is_what_the_runs_spend_within_one_step(plan, compose):
+    flops = 3e8
+    found = plan(tune={"model.depth": "1,2"}, trials=None, budget={"flops": flops})
+    budgets = set()
+    for candidates in found.candidates.values():
+        for words in candidates:
+            config = compose(*words)
+            tokens, per_step = config["budget"]["tokens"], 4 * 16
+            each = 3 * flops_per_token(build_model(config, open_source(config)), 16)
+            assert tokens % per_step == 0 and tokens * each <= flops < (tokens + per_step) * each
+            budgets.add(tokens)
+    assert len(budgets) == 4, "a deeper model trains on fewer tokens"
+    with pytest.raises(UserError, match=r"study.budget.flops=1000: a single optimizer step of lstm takes \d"):
+        plan(budget={"flops": 1000})
+
+
+def test_a_budget_in_seconds_has_an_untuned_pilot_for_each_arm(plan):
+    found = plan(budget={"seconds": 5})
+    assert list(found.pilots) == ["lstm", "transformer"]
+    pilot = found.pilots["lstm"]
+    assert pilot.tokens_per_step == 64 and pilot.overrides == [*found.words, "model=lstm"]
+    assert not any(word.startswith("budget") for words in found.candidates["lstm"] for word in words)
+
+
+def test_a_study_is_another_one_where_anything_differs_that_can_change_a_result(plan):
+    digest = plan().digest
+    assert plan("logger=[]", question="Which?").digest == digest
+    others = [plan("model.dropout=0.1"), plan(seeds=[1, 2, 3]), plan(metric="validation/loss"), plan(trials=3)]
+    assert len({digest, *(other.digest for other in others)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "message"),
+    [
+        ({"equal": ["parameters"]}, [], r"study.arms.transformer: [\d,]+ parameters \(total\), but [\d,]+ in lstm"),
+        (
+            {"arms": {"a": [], "b": ["model.dropout=0.5"]}, "tune": {"model.width": "16,24"}, "equal": ["parameters"]},
+            [],
+            r"study.tune: [\d,]+ parameters",
+        ),
+        ({"arms": {"a": [], "b": ["batch.context=8"]}}, [], "study.arms.b: batch.context=8, but 128 in a"),
+        ({"tune": {"batch.context": "8,16"}}, [], "study.tune: batch.context=16, but 128 in lstm"),
+        ({"arms": {"a": [], "b": ["budget.tokens=64"]}}, [], "study.arms.b: budget.tokens=64, but 2000000 in a"),
+        (
+            {"arms": {"a": ["tokenizer=byte"], "b": ["tokenizer=character"]}},
+            [],
+            "study.arms.b: tokenizer._target_=.*has tokenizer",
+        ),
+        ({"arms": {"a": [], "b": ["model.dropout=0.0"]}}, [], "study.arms.b: is the same as a"),
+        ({"arms": {"a": [], "b": ["model.dropout=2"]}}, [], "study.arms.b: .*dropout"),
+        ({"metric": "longer/accuracy"}, [], "study.metric=longer/accuracy: study.arms.lstm has no split longer"),
+        (
+            {"task": True},
+            [],
+            "study.metric=validation/bits_per_byte: study.arms.lstm has no text",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_runs(plan, change, words, message, tmp_path):
+    with pytest.raises(UserError, match=message) as refused:
+        plan(*words, **change)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "outputs" / "runs").exists() and not (tmp_path / "outputs" / "sweeps").exists()
+
+
+def test_sizes_that_were_asked_for_are_equal(plan):
+    assert plan("model.parameters=20k", "model.parameters_of=non_embedding", equal=["parameters"]).candidates
