@@ -3,12 +3,12 @@
 import os
 import random
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import CommandLine
 from hypothesis import settings
 
 # Before torch is imported anywhere: two test processes on two cores must not fight over them.
@@ -82,21 +82,23 @@ def compose(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     return composed
 
 
+@pytest.fixture(scope="session")
+def command_line() -> Iterator[CommandLine]:
+    """Where commands are forked from."""
+    made = CommandLine()
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def lmlab(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def lmlab(tmp_path: Path, command_line: CommandLine) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the real command line in a process of its own, with outputs in a temporary folder."""
 
     def run(
         *arguments: str, check: bool = True, cwd: Path = tmp_path, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "lmlab", *arguments],
-            capture_output=True,
-            text=True,
-            cwd=cwd,
-            timeout=300,
-            env=os.environ | {"LMLAB_OUTPUTS": str(tmp_path / "outputs"), "COLUMNS": "200"} | environment,
-        )
+        variables = os.environ | {"LMLAB_OUTPUTS": str(tmp_path / "outputs"), "COLUMNS": "200"} | environment
+        done = command_line.run([*arguments], cwd, variables, tmp_path, timeout=300)
         if check and done.returncode != 0:
             pytest.fail(f"lmlab {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done

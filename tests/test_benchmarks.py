@@ -1,6 +1,8 @@
 """The benchmarks that need nothing but this project run; what they find is no matter of a test."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -40,3 +42,37 @@ def test_architectures_of_equal_size_are_timed_and_what_fails_is_marked(tmp_path
     assert found[1]["state_bytes"] == found[4]["state_bytes"]
     assert all(row["ratio"] > 0 for row in rows(tmp_path / "recurrences.jsonl"))
     assert (tmp_path / "architectures.html").exists() == (find_spec("plotly") is not None)
+
+
+def test_starts_of_runs_are_timed_in_every_way():
+    command = [sys.executable, SCRIPTS / "sweep_starts.py", "--runs=1", "--rounds=1"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"})
+    assert done.returncode == 0, done.stderr
+    ratios = re.findall(r"^(.+) / (.+): median (\d+\.\d\d) of 1 rounds", done.stdout, flags=re.MULTILINE)
+    assert [(name, other) for name, other, _ in ratios] == [
+        ("warm, one at a time", "an interpreter each"),
+        ("warm, one at a time", "in one process"),
+        ("warm, two at a time", "warm, one at a time"),
+    ]
+    assert float(ratios[0][2]) < 1  # an interpreter begins by importing everything
+
+
+@pytest.mark.skipif(find_spec("uvicorn") is None, reason="needs the extra: pip install 'lmlab[report]'")
+def test_the_dashboard_s_answers_are_timed():
+    command = [sys.executable, SCRIPTS / "dashboard.py", "--runs=30", "--points=100", "--updates=2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert re.search(
+        r"^first page later: all rows after \d\.\d{3} s, the first curves after \d\.\d{3} s",
+        done.stdout,
+        flags=re.MULTILINE,
+    )
+    assert re.search(r"^update: median \d+ ms, 95 % under \d+ ms", done.stdout, flags=re.MULTILINE)
+
+
+def test_reading_runs_is_timed():
+    command = [sys.executable, SCRIPTS / "reading.py", "--runs=4", "--points=300", "--grown=2"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"})
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"│ curves, by the next process +│ +\d+\.\d+ │", done.stdout)
+    assert "303 rows of a run are kept; 2 runs had grown." in done.stdout

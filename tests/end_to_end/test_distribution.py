@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.lookup import all_runs
+from lmlab.sweeps.sweep import all_sweeps
 
 pytestmark = pytest.mark.slow
 
@@ -23,22 +24,22 @@ class Dies(pl.Callback):
 '''
 
 REMEMBERS = '''
-import atexit
+from multiprocessing.util import Finalize
 from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
 class Remembers(pl.Callback):
-    """Writes down, as the interpreter of each rank ends, whether the rank is still connected to the others."""
+    """Writes down, as each rank ends, whether the rank is still connected to the others."""
 
     def on_train_start(self, trainer, pl_module):
         assert torch.distributed.is_initialized()
         path = Path(f"rank-{trainer.global_rank}")
-        atexit.register(lambda: path.write_text(str(torch.distributed.is_initialized())))
+        Finalize(None, lambda: path.write_text(str(torch.distributed.is_initialized())), exitpriority=0)
 '''
 
 
-def test_no_rank_is_still_connected_when_its_interpreter_ends(lmlab, small, tmp_path):
+def test_no_rank_is_still_connected_when_it_ends(lmlab, small, tmp_path):
     """Gloo's threads would sometimes abort the process then, after all the work is done."""
     (tmp_path / "remembering.py").write_text(REMEMBERS)
     (tmp_path / "own" / "callbacks").mkdir(parents=True)
@@ -51,8 +52,8 @@ def test_no_rank_is_still_connected_when_its_interpreter_ends(lmlab, small, tmp_
 
 def test_two_ranks_at_half_the_batch_give_the_curve_of_one(lmlab, small, tmp_path):
     arguments = [*small, "model=transformer", "logger=[]"]
-    lmlab("train", *arguments, "name=one")
-    lmlab("train", *arguments, "name=two", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    lmlab("train", *arguments)
+    lmlab("train", *arguments, "rerun=true", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
     one, two = all_runs(tmp_path / "outputs" / "runs")
     first, second = read_jsonl(one.metrics), read_jsonl(two.metrics)
     assert [row["step"] for row in first] == [row["step"] for row in second]
@@ -72,12 +73,12 @@ def test_a_rank_that_dies_fails_its_run_and_the_sweep_goes_on(lmlab, small, tmp_
     arguments = [*small, "model=lstm", "callbacks=dies", "trainer=ddp", "trainer.accelerator=cpu", "seed=1,2"]
     done = lmlab("train", "-m", "--config-dir", "own", *arguments, check=False)
     assert done.returncode == 1
-    assert "failed: data=text" in done.stdout
+    assert "failed: seed=1: rank 1 died" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr, done.stderr
     status = {run.manifest["seed"]: run.status for run in all_runs(tmp_path / "outputs" / "runs")}
     assert status == {1: "failed", 2: "finished"}
-    (record,) = (tmp_path / "outputs" / "sweeps").glob("*/runs.jsonl")
-    assert [row["status"] for row in read_jsonl(record)] == ["failed", "finished"]
+    (sweep,) = all_sweeps(tmp_path / "outputs" / "sweeps")
+    assert [job.status for job in sweep.jobs] == ["failed", "finished"]
     finished = next(run for run in all_runs(tmp_path / "outputs" / "runs") if run.manifest["seed"] == 2)
     assert len(list((finished.path / "wandb").glob("offline-run-*"))) == 1, "one W&B run, whatever the number of ranks"
     assert json.loads((finished.path / "wandb.json").read_text())["id"].startswith(f"{finished.id}-")

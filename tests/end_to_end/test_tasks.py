@@ -34,8 +34,8 @@ def test_a_recurrence_learns_parity_at_four_times_the_length(lmlab, small_task, 
 
 def test_two_ranks_learn_a_task_as_one_does(lmlab, small_task, tmp_path):
     arguments = [*small_task, "model=transformer", "logger=[]"]
-    lmlab("train", *arguments, "name=one")
-    lmlab("train", *arguments, "name=two", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    lmlab("train", *arguments)
+    lmlab("train", *arguments, "rerun=true", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
     first, second = (read_jsonl(run.metrics) for run in all_runs(tmp_path / "outputs" / "runs"))
     for row, other in zip(first, second, strict=True):
         assert other == pytest.approx(row | {name: other[name] for name in other if name.startswith("time/")}, rel=1e-4)

@@ -1,0 +1,78 @@
+"""Arms of a comparison as training would have left them, and what is found wrong with it."""
+
+import json
+from pathlib import Path
+
+from synthetic_runs import write_run
+
+from lmlab.analysis.comparison import Comparison, compare
+from lmlab.analysis.doubts import ERRORS, examine
+from lmlab.analysis.records import Record
+from lmlab.runs.lookup import all_runs
+
+RATES = (2e-3, 5e-3, 1.2e-2)
+SEEDS = (1, 2, 3)
+BPB, LOSS = "validation/bits_per_byte", "validation/loss"
+DATA = {
+    "name": "stdlib",
+    "fingerprint": "f" * 64,
+    "corpus_fingerprint": "c" * 64,
+    "tokenizer_fingerprint": "t" * 64,
+    "vocabulary": 2048,
+    "splits": {"validation": {"tokens": 100_000, "bytes": 200_000, "unknown": 0}},
+}
+
+
+def arm(folder: Path, model: str, *overrides: str, rates=RATES, seeds=SEEDS, whole=False, options=None, **fields):
+    """Write the runs of one arm: every learning rate with the first seed, the middle one, which is the best, with all.
+
+    Args:
+        whole: every learning rate with all seeds.
+    """
+    for rate in rates:
+        best = rate == sorted(rates)[len(rates) // 2]
+        for seed in seeds if whole or best else seeds[:1]:
+            write_run(
+                folder,
+                "experiment=rnn_vs_transformer",
+                f"model={model}",
+                *overrides,
+                seed=seed,
+                loss=1.5 if best else 1.7,
+                points=2,
+                options={"optimizer.lr": rate} | (options or {}),
+                **({"counted": True} | fields),
+            )
+
+
+def between(folder: Path, metric: str = BPB, group: str = "model", study=None) -> Comparison:
+    records = [Record.of(run) for run in all_runs(folder)]
+    found = compare(records, metric, lambda record: record.choice(group))
+    assert len(found.arms) == 2
+    return Comparison(found.metric, found.arms, found.left_out, study)
+
+
+def found(folder: Path, number: int, severity: str, *words: str, only: bool = True, **comparing):
+    """The one doubt of a number, which has these words; with ``only``, there is no other of any number."""
+    doubts = examine(between(folder, **comparing))
+    own = [doubt for doubt in doubts if doubt.number == number]
+    assert len(own) == 1, doubts
+    assert own[0].severity == severity and own[0].runs
+    assert own[0].name == ERRORS[number - 1].name
+    for word in words:
+        assert word in own[0].text, own[0].text
+    if only:
+        assert doubts == own
+    return own[0]
+
+
+def evaluated(folder: Path, model: str, **settings):
+    for run in all_runs(folder):
+        if run.manifest["choices"]["model"] == model:
+            base = {"split": "validation", "checkpoint": "final", "streams": 8, "context": 128, "stride": 64}
+            row = {"settings": base | settings, "metrics": {"sliding_window": {"loss": 1.4, "tokens": 100_000}}}
+            (run.path / "evaluations.jsonl").open("a").write(json.dumps(row) + "\n")
+
+
+def sizes_of(folder: Path):
+    return next(iter(all_runs(folder))).manifest["sizes"]
