@@ -159,7 +159,7 @@ def main() -> None:
     errors, console = Console(stderr=True), Console(width=None if sys.stdout.isatty() else 160)
     drawing = find_spec("plotly") is not None
     if not drawing:
-        errors.print("no figure: it needs the package plotly (pip install 'lmlab\\[benchmark]')")
+        errors.print("no figure: it needs the package plotly (pip install 'lmlab\\[report]')")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     rows: list[Row] = []
     ratios: list[Row] = []

@@ -1,0 +1,73 @@
+"""What reading many runs costs: their records, their curves at first and again, and what has been logged since.
+
+    python scripts/benchmark/reading.py [--runs 1000] [--points 10000] [--grown 10] [overrides ...]
+
+The runs are made up, but as large as real ones (1,000 runs of 10,000 points take 2.5 GB in the temporary folder).
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import harness
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from synthetic import rows_of, write_runs
+
+from lmlab.analysis.records import Records, read
+from lmlab.analysis.selection import directories
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--points", type=int, default=10_000, help="rows of training metrics of each run")
+    parser.add_argument("--grown", type=int, default=10, help="runs that log ten rows more before the last reading")
+    parser.add_argument("overrides", nargs="*", help="further overrides of lmlab train")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, cache = Path(temporary) / "runs", Path(temporary) / "cache"
+        runs = write_runs(folder, harness.composed("model=lstm", *options.overrides), options.runs, options.points)
+        size = sum(run.metrics.stat().st_size for run in runs)
+        table = Table(
+            title=f"{options.runs:,} runs of {options.points:,} points, {size / 1e6:,.0f} MB", title_justify="left"
+        )
+        for heading in ("what", "seconds", "of the processor"):
+            table.add_column(heading, justify="left" if heading == "what" else "right")
+
+        def timed(what: str, step: Callable[[], Any]) -> Any:
+            start, used = time.perf_counter(), time.process_time()
+            found = step()
+            table.add_row(what, *(f"{now:.3f}" for now in (time.perf_counter() - start, time.process_time() - used)))
+            return found
+
+        first = timed("records (manifest, configuration, status)", lambda: read(directories(folder), cache))
+        timed("curves, for the first time", lambda: curves(first))
+        again = timed("records, by the next process", lambda: read(directories(folder), cache))
+        rows = timed("curves, by the next process", lambda: curves(again))
+        timed("nothing new", lambda: changed(again))
+        for run in runs[: options.grown]:
+            with run.metrics.open("a") as file:
+                file.writelines(rows_of(np.random.default_rng(0), 10, options.points + 1))
+        grown = timed(f"ten rows more of {options.grown} runs", lambda: changed(again))
+        console = Console()
+        console.print(table)
+        console.print(f"{rows / options.runs:,.0f} rows of a run are kept; {grown} runs had grown.")
+
+
+def curves(records: Records) -> int:
+    """Read all curves and return how many rows are kept of them."""
+    return sum(len(record.curves.columns["step"]) for record in records.found)
+
+
+def changed(records: Records) -> int:
+    """Read on, and return how many have grown."""
+    return sum(record.log.read() for record in records.found)
+
+
+if __name__ == "__main__":
+    main()

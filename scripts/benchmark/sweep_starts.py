@@ -1,0 +1,121 @@
+"""What starting the runs of a sweep costs: seconds for each of many tiny runs, from start to end.
+
+    python scripts/benchmark/sweep_starts.py [--runs 4] [--rounds 3] [overrides ...]
+
+Four ways take turns: one after another from the process that has imported the libraries already, as sweeps do it; two
+at a time from there; each in an interpreter of its own, started for it; and all of them in this process, as Hydra's own
+launcher would have it, which is the least there can be and leaves every run what the one before left behind.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import harness
+from rich.console import Console
+from rich.table import Table
+
+from lmlab.commands.train import create
+from lmlab.config import Config
+from lmlab.runs.run import Run
+from lmlab.sweeps.engines.local import Local
+from lmlab.sweeps.sweep import Job
+from lmlab.training.preflight import check
+from lmlab.training.worker import train
+
+TINY = ["data=parity", "model=lstm", "model.width=16", "model.depth=1", "batch.size=4", "batch.context=16"]
+TINY += ["budget.tokens=640", "validation.times=1", "validation.tokens=256", "trainer=cpu", "trainer.threads=1"]
+
+COLD = """
+import sys
+from pathlib import Path
+from lmlab.training.process import main
+from lmlab.runs.run import Run
+
+main(Run(Path(sys.argv[1])))
+"""
+
+WARM, PAIRS, COLDLY, HERE = "warm, one at a time", "warm, two at a time", "an interpreter each", "in one process"
+
+
+def by(engine: Local, runs: list[Run]) -> None:
+    """Have an engine execute runs."""
+    waiting = [Job(number, [], path=str(run.path)) for number, run in enumerate(runs)]
+    under_way: list[Job] = []
+    while waiting or under_way:
+        while waiting and engine.free > 0:
+            under_way.append(waiting.pop(0))
+            engine.submit(under_way[-1])
+        for job in engine.poll(0.25):
+            under_way.remove(job)
+
+
+def coldly(runs: list[Run]) -> None:
+    """Start an interpreter for each run."""
+    for run in runs:
+        subprocess.run([sys.executable, "-c", COLD, str(run.path)], check=True, stderr=subprocess.DEVNULL)
+
+
+def here(runs: list[Run]) -> None:
+    """Train in this process."""
+    for run in runs:
+        train(run)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=4, help="runs of each way in a round")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds, after one that is not counted")
+    parser.add_argument("overrides", nargs="*", help="further overrides of lmlab train")
+    options = parser.parse_args()
+    one, two = Local(workers=1), Local(workers=2)
+    ways: dict[str, Callable[[list[Run]], None]] = {
+        WARM: lambda runs: by(one, runs),
+        PAIRS: lambda runs: by(two, runs),
+        COLDLY: coldly,
+        HERE: here,
+    }
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    with harness.scratch(1) as folder:
+        config = harness.composed(*TINY, f"paths.outputs={folder}", *options.overrides)
+        data = check(config).describe()
+        for turn in range(options.rounds + 1):
+            for number, (name, way) in enumerate(ways.items()):
+                runs = [laid_out(config, folder / f"{turn}-{number}-{i}", i, data) for i in range(options.runs)]
+                start = time.perf_counter()
+                way(runs)
+                seconds = time.perf_counter() - start
+                if not all(run.weights.exists() for run in runs):
+                    sys.exit(f"{name}: a run did not finish: {runs[0].log.read_text() if runs[0].log.exists() else ''}")
+                if turn:
+                    found[name].append(seconds / options.runs)
+    report(found, options.runs)
+
+
+def laid_out(config: Config, path: Path, seed: int, data: dict) -> Run:
+    """The directory of a run with that seed, ready to be executed."""
+    create(run := Run(path), config | {"seed": seed}, data=data)
+    return run
+
+
+def report(found: dict[str, list[float]], runs: int) -> None:
+    """Print seconds a run of every way, and the ratios that count, round by round."""
+    table = Table(title=f"Runs of a sweep, {runs} in a round", title_justify="left")
+    for heading in ("way", "median s a run", "least", "most"):
+        table.add_column(heading, justify="left" if heading == "way" else "right")
+    for name, seconds in found.items():
+        table.add_row(name, *(f"{value:.2f}" for value in (statistics.median(seconds), min(seconds), max(seconds))))
+    console = Console()
+    console.print(table)
+    for name, other in ((WARM, COLDLY), (WARM, HERE), (PAIRS, WARM)):
+        ratios = [a / b for a, b in zip(found[name], found[other], strict=True)]
+        spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
+        console.print(f"{name} / {other}: median {statistics.median(ratios):.2f} of {len(ratios)} rounds {spread}")
+
+
+if __name__ == "__main__":
+    main()
