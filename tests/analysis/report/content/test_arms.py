@@ -18,6 +18,11 @@ def test_every_number_of_the_results(arm, compared, table, losses):
         low, high = stats.t.interval(0.95, 4, scores.mean(), stats.sem(scores))
         shown = row["loss (nats/token)"]
         assert (shown.value, shown.low, shown.high) == pytest.approx((scores.mean(), low, high))
+        drawn = stats.bootstrap(
+            (scores,), np.mean, n_resamples=20_000, rng=np.random.default_rng(7)
+        ).confidence_interval
+        bootstrap = row["bootstrap interval (BCa)"]
+        assert (bootstrap.low, bootstrap.high) == pytest.approx((drawn.low, drawn.high), abs=0.1 * scores.std())
         assert (row["n"], row["standard deviation"]) == (5, pytest.approx(scores.std(ddof=1)))
     difference = np.array([transformer[seed] - lstm[seed] for seed in lstm])
     low, high = stats.t.interval(0.95, 4, difference.mean(), stats.sem(difference))
@@ -54,7 +59,8 @@ def test_one_seed_has_a_number_and_nothing_else(arm, compared, table):
     arm("lstm", {1: 1.5})
     arm("transformer", {1: 1.4})
     first, second = table(arms(compared()), "results")
-    assert first["loss (nats/token)"] == 1.5 and first["standard deviation"] is None
+    assert first["loss (nats/token)"] == 1.5
+    assert first["standard deviation"] is None and first["bootstrap interval (BCa)"] is None
     assert second["difference to lstm"] == pytest.approx(-0.1) and second["p (Holm)"] is None
 
 

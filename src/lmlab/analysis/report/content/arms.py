@@ -11,7 +11,7 @@ from lmlab.analysis.report.content.contrasts import contrasts, number_format
 from lmlab.analysis.report.content.ranking import minimizes
 from lmlab.analysis.report.content.wording import counted
 from lmlab.analysis.report.document import Cell, Column, Interval, Section, Table
-from lmlab.analysis.statistics.intervals import Estimate, mean_interval
+from lmlab.analysis.statistics.intervals import Estimate, bootstrap_interval, mean_interval
 from lmlab.runs.files import read_jsonl
 
 
@@ -85,8 +85,10 @@ def _results(comparison: Comparison) -> Table:
     by_arm = {id(one.arm): one for one in found}
     rows: list[list[Cell | Interval]] = []
     for arm in comparison.arms:
-        estimate = mean_interval(list(arm.chosen.scores(comparison.metric).values()))
-        row: list[Cell | Interval] = [arm.name, estimate.n, interval(estimate), estimate.sd if estimate.n > 1 else None]
+        scores = list(arm.chosen.scores(comparison.metric).values())
+        estimate = mean_interval(scores)
+        row: list[Cell | Interval] = [arm.name, estimate.n, interval(estimate)]
+        row += [interval(bootstrap_interval(scores)), estimate.sd] if estimate.n > 1 else [None, None]
         if (one := by_arm.get(id(arm))) is None:
             rows.append([*row, None, None, None, None, None])
             continue
@@ -99,10 +101,12 @@ def _results(comparison: Comparison) -> Table:
         Column("arm"),
         Column("n"),
         Column(label, form=form, better="lower" if minimizes(comparison) else "higher"),
+        Column("bootstrap interval (BCa)", form=form),
         Column("standard deviation", form=form),
     ]
+    note = f"{_NOTE} {_BOOTSTRAP}"
     if not found:
-        return Table("results", f"Results, {label}", columns, [row[:4] for row in rows], _NOTE)
+        return Table("results", f"Results, {label}", columns, [row[:5] for row in rows], note)
     baseline = comparison.arms[0].name
     columns += [
         Column(f"difference to {baseline}", form=form),
@@ -112,13 +116,16 @@ def _results(comparison: Comparison) -> Table:
         Column("test"),
     ]
     note = (
-        f"{_NOTE} Differences are over the seeds that both arms have; p values are two-sided, the first corrected for "
+        f"{note} Differences are over the seeds that both arms have; p values are two-sided, the first corrected for "
         f"{counted(len(found), 'comparison')} (Holm 1979), the second of the exact permutation test, uncorrected."
     )
     return Table("results", f"Results, {label}", columns, rows, note)
 
 
 _NOTE = "Mean over seeds with its 95 % interval (Student's t); a seed is one run."
+_BOOTSTRAP = (
+    "The bootstrap interval assumes no distribution, but is too narrow for few seeds: of 3 it covers 71 %, of 5 85 %."
+)
 
 
 def _metrics(comparison: Comparison) -> Table | None:
