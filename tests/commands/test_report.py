@@ -3,8 +3,6 @@
 import pytest
 from synthetic_runs import write_run
 
-from lmlab.commands.report import name_of
-
 
 @pytest.fixture
 def folder(tmp_path):
@@ -64,16 +62,3 @@ def test_what_a_user_did_wrong_is_one_clear_line(arguments, message, lmlab, fold
     done = lmlab("report", *arguments, check=False)
     assert done.returncode == 1 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
     assert not (tmp_path / "outputs" / "reports").exists()
-
-
-def test_the_name_of_a_report_says_what_it_is_of_and_changes_with_the_runs(folder):
-    from lmlab.analysis.arms import compare_by
-    from lmlab.analysis.records import read
-    from lmlab.runs.lookup import all_runs
-
-    for model in ("lstm", "gru", "rnn", "transformer"):
-        write_run(folder, f"model={model}")
-    found = read(all_runs(folder)).found
-    name = name_of(compare_by(found))
-    assert name == name_of(compare_by(found)) != name_of(compare_by(found, metric="validation/loss"))
-    assert name.startswith("gru-and-3-others-stdlib-")

@@ -149,7 +149,9 @@ def _show(record: Sweep, jobs: list[Job], search: Search) -> None:
     for job in jobs:
         if job.status in ("failed", "interrupted"):
             tables.say(f"{job.name}: {job.error}", f"{job.status}:", "red")
-    tables.say(f"The sweep: lmlab sweep status name={record.path.name}   ({record.path})")
+    name = record.path.name
+    tables.say(f"The sweep: {record.path}")
+    tables.say(f"Next: lmlab report runs={name}   lmlab sweep status name={name}   lmlab dashboard")
 
 
 def _show_best(jobs: list[Job], search: Search) -> None:

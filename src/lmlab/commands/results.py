@@ -149,8 +149,8 @@ def show(run: Run) -> float:
     say(f"\nRun directory: {run.path}")
     if (run.path / "wandb.json").exists():
         place = json.loads((run.path / "wandb.json").read_text())
-        missing = "" if place.get("complete") else f"(incomplete: lmlab wandb sync run={short})"
-        say(" ".join(filter(None, ["W&B:", place.get("url"), missing])))
+        missing = None if place.get("complete") else f"lmlab wandb sync run={short} sends what it lacks"
+        say("   ".join(filter(None, [place.get("url"), missing])), "W&B:")
     say(f'Next: lmlab generate run={short} prompt="..."   lmlab evaluate run={short}   lmlab runs')
     return loss_of(run)
 

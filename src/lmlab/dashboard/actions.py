@@ -8,6 +8,7 @@ from typing import Any
 
 from lmlab.analysis.comparison import compare
 from lmlab.analysis.records import read
+from lmlab.analysis.report import folder as report
 from lmlab.dashboard.index import Index
 from lmlab.errors import UserError
 from lmlab.runs.again import detached, start_again
@@ -59,12 +60,11 @@ class Actions:
         comparison = compare(records.found, metric)
         if not comparison.arms:
             raise UserError(f"none of the chosen runs is finished and has {comparison.metric}")
-        from lmlab.commands.report import write_report
-
         command = f"lmlab report 'runs=[{','.join(sorted(runs))}]' metric={comparison.metric}"
         name = hashlib.sha256(json.dumps([sorted(runs), comparison.metric]).encode()).hexdigest()[:12]
         folder = self.index.outputs / "reports" / f"dashboard-{name}"
-        self.reports[name] = write_report(comparison, records.unreadable, folder, command)
+        report.write(comparison, records.unreadable, folder, command)
+        self.reports[name] = folder / report.PAGE
         return name
 
     def carry_out(self, action: str, asked: dict[str, Any]) -> dict[str, str]:

@@ -137,6 +137,7 @@ class Document:
         doubts: what a reader has to know before believing it; each names the runs.
         sections: in reading order.
         about: one line on where it comes from.
+        refused: whether a doubt takes the conclusion away.
     """
 
     title: str
@@ -144,3 +145,4 @@ class Document:
     doubts: Sequence[str]
     sections: Sequence[Section]
     about: str = field(default="")
+    refused: bool = False

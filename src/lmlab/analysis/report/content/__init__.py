@@ -52,7 +52,8 @@ def report(
     made += [commands(comparison, command), left_out(comparison, unreadable)]
     known = [*_written(doubts), *_marked(comparison)]
     sections = [section for section in made if section]
-    return Document(title(comparison), conclusion(comparison, doubts), known, sections, _about(comparison))
+    refused = any(doubt.severity == "refuse" for doubt in doubts)
+    return Document(title(comparison), conclusion(comparison, doubts), known, sections, _about(comparison), refused)
 
 
 def title(comparison: Comparison) -> str:

@@ -1,0 +1,38 @@
+"""What a report's folder holds, and what is left of it when something goes wrong."""
+
+import pytest
+from synthetic_runs import write_run
+
+from lmlab.analysis.arms import compare_by
+from lmlab.analysis.records import read
+from lmlab.analysis.report import html
+from lmlab.analysis.report.folder import name_of, write
+from lmlab.runs.lookup import all_runs
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "outputs" / "runs"
+
+
+@pytest.mark.slow
+def test_a_report_that_breaks_off_leaves_the_last_one_whole(folder, tmp_path, monkeypatch):
+    write_run(folder, "model=lstm")
+    found, place = compare_by(read(all_runs(folder)).found), tmp_path / "report"
+    assert write(found, {}, place, "lmlab report").refused  # one seed
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    assert {"report.html", "report.md", "report.tex"} <= {path.name for path in before}
+    # Markdown is written before the page, so another command would be in it.
+    monkeypatch.setattr(html, "write", lambda document, path: path.write_text("half") and 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write(found, {}, place, "lmlab report runs=others")
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+
+
+def test_the_name_of_a_report_says_what_it_is_of_and_changes_with_the_runs(folder):
+    for model in ("lstm", "gru", "rnn", "transformer"):
+        write_run(folder, f"model={model}")
+    found = read(all_runs(folder)).found
+    name = name_of(compare_by(found))
+    assert name == name_of(compare_by(found)) != name_of(compare_by(found, metric="validation/loss"))
+    assert name.startswith("gru-and-3-others-stdlib-")
