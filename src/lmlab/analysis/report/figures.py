@@ -71,13 +71,15 @@ def write(document: Document, folder: Path) -> list[Path]:
             assert isinstance(place.part, Chart)
             for index, axis in enumerate(place.part.x):
                 figure = draw(place.part, axis, styles)
+                figure.draw_without_rendering()  # the layout, once for both files
+                figure.set_layout_engine(None)
                 name = place.name if index == 0 else f"{place.name}-{axis}"
                 for canvas, ending, metadata in (
                     (FigureCanvasPdf, "pdf", {"CreationDate": None}),
                     (FigureCanvasSVG, "svg", {"Date": None}),
                 ):
                     files.append(folder / "figures" / f"{name}.{ending}")
-                    canvas(figure).print_figure(files[-1], bbox_inches="tight", pad_inches=0.02, metadata=metadata)
+                    canvas(figure).print_figure(files[-1], metadata=metadata)
     return files
 
 
