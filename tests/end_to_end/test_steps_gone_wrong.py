@@ -58,7 +58,7 @@ class SmallMemory(pl.Callback):
 
     def on_fit_start(self, trainer, pl_module):
         def look(model, given):
-            if not model.training:
+            if trainer.validating:
                 self.check(given[0])
 
         if self.validating:

@@ -2,13 +2,18 @@
 
 import re
 import shutil
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from example_report import example
 
 from lmlab.analysis.report import html
 from lmlab.analysis.report.palette import contrast_ratio
+
+sys.path.append(str(Path(__file__).parents[2]))
+from processes import wait_until
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright to steer a browser with")
@@ -93,10 +98,10 @@ def test_the_x_axis_of_all_charts_follows_one_switch_and_arms_are_hidden_everywh
     page.get_by_label("log y").first.check()
     assert figure(page, "learning-curves")["types"] == ["linear", "log"]
     page.locator("#learning-curves .arm", has_text="lstm").locator("input").uncheck()
-    assert "lstm" not in figure(page, "learning-curves")["labels"]
+    wait_until(lambda: "lstm" not in figure(page, "learning-curves")["labels"], "it is drawn again, without the arm")
     assert not page.locator("#scaling .arm", has_text="lstm").locator("input").is_checked()
     drawn(page, "length")
-    assert len(figure(page, "length")["x"]) == 2
+    wait_until(lambda: len(figure(page, "length")["x"]) == 2, "it is drawn again, without the hidden arm")
 
 
 def test_an_arm_has_one_colour_and_what_is_not_finite_is_a_gap(open_page):

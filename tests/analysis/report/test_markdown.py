@@ -70,7 +70,7 @@ def test_any_text_stands_for_itself(text):
             Section(
                 "s",
                 [
-                    Text("x" + text.replace("\n", " ")),
+                    Text("x" + " ".join(visible(text).split("\n"))),
                     SideBySide({"h": text}),
                     Table("n", "t", [C("a"), C("b")], [["x" + text, 1]]),
                 ],
