@@ -11,6 +11,26 @@ from lmlab.runs.files import read_jsonl
 
 pytestmark = pytest.mark.slow
 
+ENDING_BADLY = """
+import os, signal
+from pytorch_lightning.loggers import Logger
+
+class Ends(Logger):
+    name, version = "ends", 0
+
+    def __init__(self, how, run):
+        super().__init__()
+        self.how = how
+
+    def log_metrics(self, metrics, step=None):
+        pass
+
+    def log_hyperparams(self, params, *args, **kwargs):
+        pass
+
+    def finish(self, summary, exit_code):
+        os.kill(os.getpid(), signal.Signals[self.how])
+"""
 LONG = ["budget.tokens=25_600", "validation.times=8", "callbacks.checkpoint.every=37", "log_every=3"]  # 400 steps
 
 
@@ -46,6 +66,17 @@ def test_the_training_process_ends_when_only_its_parent_is_killed(small, tmp_pat
         assert time.monotonic() < deadline, "an orphan still holds the run's lock"
         time.sleep(0.05)
     assert run.status == "interrupted"
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGABRT", "SIGTERM"])
+def test_what_a_process_dies_of_once_all_is_written_does_not_undo_it(how, lmlab, small_task, tmp_path):
+    (tmp_path / "ending.py").write_text(ENDING_BADLY)
+    own = ["logger=[]", "+logger.own._target_=ending.Ends", f"+logger.own.how={how}"]
+    done = lmlab("train", *small_task, *own)
+    run = only_run(tmp_path / "outputs")
+    assert [attempt["status"] for attempt in run.manifest["attempts"]] == ["finished"] == [run.status]
+    assert run.manifest["metrics"] and run.weights.exists()
+    assert "accuracy" in done.stdout
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_two_are_one_clear_line(lmlab, small, tmp_path):

@@ -173,7 +173,7 @@ def test_muon_equals_torch():
     start = small()
     for one, other, first in zip(hidden, (model.wide, model.tall, model.square), hidden_matrices(start), strict=True):
         moved = one - first
-        assert torch.linalg.matrix_norm(one - other.weight) < 0.03 * torch.linalg.matrix_norm(moved)
+        assert torch.linalg.matrix_norm(one - other.weight) < 0.06 * torch.linalg.matrix_norm(moved)
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 16, 48), (1, 5, 40)])

@@ -66,7 +66,7 @@ class Supervisor:
             clear_leftovers(folder)
         code, self.error = self._process.exitcode, None
         self._process.close()
-        if code == 0 and self.run.manifest["status"] == "finished":
+        if self.run.manifest["status"] == "finished":  # nothing is missing, however its processes ended after that
             self._end_attempt("finished", None)
             return True
         self.error, restart = self._why(code)
