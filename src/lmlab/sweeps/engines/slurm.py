@@ -1,6 +1,7 @@
 """A SLURM cluster: every run is a job, which survives being pushed out, queued again, and its own time limit."""
 
 import shutil
+import sys
 import time as clock
 from typing import Any
 
@@ -18,12 +19,17 @@ _BETWEEN_LOOKS = 3.0
 """Seconds between two looks at the queue and the runs."""
 _PATIENCE = 6.0
 """Seconds that a job has to be gone before it is believed: one that is queued again may look gone for a moment."""
+_REFUSED = 60.0
+"""Seconds after which what SLURM refused is offered again: until then some of a user's other jobs may have ended."""
 _MARGIN = 30.0
 """Seconds beyond the grace period of a run that its notice comes before its time is over."""
 
 
 class Slurm(Engine):
     """Executes runs as jobs of a SLURM cluster; those that are submitted together are one array.
+
+    Clusters limit how many jobs an array and a user may have. Of what SLURM refuses, half is offered, and half of that;
+    the rest is offered again later, as long as something is under way.
 
     A run that somebody computes already, or an earlier sweep's job is still going to, is waited for. SLURM's nodes are
     machines; ``trainer.nodes`` counts a run's tasks, of which one machine may have several.
@@ -90,6 +96,7 @@ class Slurm(Engine):
         self._submitted: list[Submitted] = []
         self._states: dict[str, tuple[str, str]] = {}
         self._looked = -_BETWEEN_LOOKS
+        self._refused, self._why = -_REFUSED, ""
 
     @property
     def free(self) -> int:
@@ -154,8 +161,9 @@ class Slurm(Engine):
                 self._keep(job, earlier["job"], 0)
             elif earlier is None and not run.is_locked():
                 groups.setdefault(self._shape(run), []).append(job)
-        for shape, jobs in groups.items():
-            self._submit(shape, jobs)
+        if clock.monotonic() >= self._refused + _REFUSED:
+            for shape, jobs in groups.items():
+                self._submit(shape, jobs)
         return finished
 
     def _queued(self, run: Run) -> dict[str, Any] | None:
@@ -178,27 +186,34 @@ class Slurm(Engine):
         return tasks // here, here, self.notice or round(settings.grace + _MARGIN), settings.requeue
 
     def _submit(self, shape: tuple[int, int, int, bool], jobs: list[Job]) -> None:
-        import submitit
+        """Submit jobs as one array, or as many of them as SLURM takes.
 
+        Raises:
+            UserError: it takes none, and nothing is under way that may be why.
+        """
         machines, here, notice, requeue = shape
-        name = jobs[0].run.path.name
-        executor = submitit.SlurmExecutor(slurm_job.folder(jobs[0].run))
-        try:
-            executor.update_parameters(
-                **self.parameters,
-                job_name=name,
-                nodes=machines,
-                ntasks_per_node=here,
-                signal_delay_s=notice,
-                additional_parameters={("requeue" if requeue else "no-requeue"): True, **self.extra},
-                srun_args=["--kill-on-bad-exit=1"],
-            )
-            with executor.batch():
-                made = [executor.submit(slurm_job.work, str(job.run.path)) for job in jobs]
-            ids = [done.job_id for done in made]
-        except submitit.core.utils.FailedJobError as error:
-            reason = str(error).strip().splitlines()[-1].removeprefix("sbatch: error: ")
-            raise UserError(f"hydra/launcher=slurm: SLURM refuses the job: {reason}") from error
+        all_of_them, name = len(jobs), jobs[0].run.path.name
+        parameters = self.parameters | {
+            "job_name": name,
+            "nodes": machines,
+            "ntasks_per_node": here,
+            "signal_delay_s": notice,
+            "additional_parameters": {("requeue" if requeue else "no-requeue"): True, **self.extra},
+        }
+        while isinstance(ids := slurm_job.offer([job.run for job in jobs], parameters), str):
+            self._refused = clock.monotonic()
+            if len(jobs) > 1:
+                jobs = jobs[: len(jobs) // 2]
+                continue
+            if not self._submitted:
+                raise UserError(f"hydra/launcher=slurm: SLURM refuses the job: {ids}")
+            if ids != self._why:
+                said = (
+                    f"SLURM takes none of {all_of_them} jobs now ({ids}); they are offered again every {_REFUSED:.0f} s"
+                )
+                print(said, file=sys.stderr, flush=True)
+            self._why = ids
+            return
         for job, known in zip(jobs, ids, strict=True):
             slurm_job.write_record(job.run, {"job": known, "name": name, "stop": None})
             self._keep(job, known, len(job.run.manifest["attempts"]))

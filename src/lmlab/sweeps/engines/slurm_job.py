@@ -10,7 +10,9 @@ import json
 import os
 import subprocess
 import time
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,32 @@ def record(run: Run) -> dict[str, Any]:
         return dict(json.loads(_file(run).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {"job": "", "name": "", "stop": None}
+
+
+def offer(runs: list[Run], parameters: dict[str, Any]) -> list[str] | str:
+    """Submit a job for each run, as one array.
+
+    Args:
+        parameters: of ``submitit.SlurmExecutor``.
+
+    Returns:
+        Their ids, or why SLURM takes none of them.
+    """
+    import submitit
+
+    executor = submitit.SlurmExecutor(place := folder(runs[0]))
+    executor.update_parameters(**parameters, srun_args=["--kill-on-bad-exit=1"])
+    before = set(place.iterdir()) if place.exists() else set()
+    try:
+        with redirect_stderr(StringIO()), executor.batch():  # it would repeat what sbatch says
+            made = [executor.submit(work, str(run.path)) for run in runs]
+    except submitit.core.utils.FailedJobError as error:
+        own = [str(run.path).encode() for run in runs] + [f"--job-name={parameters['job_name']}\n".encode()]
+        for path in set(place.iterdir()) - before:  # other sweeps may be writing theirs here
+            if path.suffix in (".pkl", ".sh") and any(word in path.read_bytes() for word in own):
+                path.unlink()
+        return str(error).strip().splitlines()[-1].removeprefix("sbatch: error: ")
+    return [one.job_id for one in made]
 
 
 def scancel(*words: str) -> None:
