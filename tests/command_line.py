@@ -1,6 +1,8 @@
 """The command line in a process of its own that has the heavy libraries already: forked from one that imported them.
 
-Nothing of lmlab is imported before the fork, and no thread started: what a command sees is what it sees from a shell.
+Of lmlab nothing is imported before the fork but what starts runs, and no thread started: what a command sees is what it
+sees from a shell. Its runs, too, are forked from a process that is warm already, where a command in a shell warms one
+up for itself; tests that disturb a command start it from a shell.
 """
 
 import json
@@ -15,8 +17,14 @@ SERVER = """
 import atexit, json, os, sys, threading, traceback
 import hydra, omegaconf, rich.console, rich.progress, safetensors, tokenizers
 import numpy, pytorch_lightning, torch, torchmetrics
+from multiprocessing import forkserver
+from lmlab.runs.launch import warm_up
+
+warm_up()
 
 def be(asked):
+    # It is running, and is no child of this process, which would be asked about.
+    forkserver.ensure_running = forkserver._forkserver.ensure_running = lambda: None
     os.setsid()
     for descriptor, path in ((0, os.devnull), (1, asked["out"]), (2, asked["err"])):
         os.dup2(os.open(path, os.O_RDWR), descriptor)
@@ -27,8 +35,7 @@ def be(asked):
     sys.argv = ["lmlab", *asked["arguments"]]
     code = 0
     try:
-        from lmlab.cli import main
-        main()
+        exec(asked["program"], {"__name__": "__main__"})
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if isinstance(end.code, str):
@@ -52,6 +59,9 @@ for line in sys.stdin:
 """
 
 
+LMLAB = "from lmlab.cli import main; main()"
+
+
 class CommandLine:
     """Runs commands one at a time."""
 
@@ -60,18 +70,24 @@ class CommandLine:
         self._alone = threading.Lock()
 
     def run(
-        self, arguments: list[str], folder: Path, environment: dict[str, str], scratch: Path, timeout: float
+        self,
+        arguments: list[str],
+        folder: Path,
+        environment: dict[str, str],
+        scratch: Path,
+        timeout: float = 300,
+        program: str = LMLAB,
     ) -> "subprocess.CompletedProcess[str]":
-        """Run ``lmlab <arguments>``; a command that takes longer than ``timeout`` seconds is killed."""
+        """Run ``lmlab <arguments>``, or another program; what takes longer than ``timeout`` seconds is killed."""
         said = [scratch / ".out", scratch / ".err"]
         with self._alone:
             if self._server is None:
-                program = [sys.executable, "-c", SERVER]
-                self._server = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                server = [sys.executable, "-c", SERVER]
+                self._server = subprocess.Popen(server, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
                 assert self._server.stdout.readline() == "ready\n"
             for path in said:
                 path.write_text("")
-            asked = {"arguments": arguments, "environment": environment, "folder": str(folder)}
+            asked = {"program": program, "arguments": arguments, "environment": environment, "folder": str(folder)}
             print(json.dumps(asked | {"out": str(said[0]), "err": str(said[1])}), file=self._server.stdin, flush=True)
             child = int(self._server.stdout.readline())
             guard = threading.Timer(timeout, os.kill, (child, 9))

@@ -98,7 +98,7 @@ def lmlab(tmp_path: Path, command_line: CommandLine) -> Callable[..., subprocess
         *arguments: str, check: bool = True, cwd: Path = tmp_path, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         variables = os.environ | {"LMLAB_OUTPUTS": str(tmp_path / "outputs"), "COLUMNS": "200"} | environment
-        done = command_line.run([*arguments], cwd, variables, tmp_path, timeout=300)
+        done = command_line.run([*arguments], cwd, variables, tmp_path)
         if check and done.returncode != 0:
             pytest.fail(f"lmlab {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done

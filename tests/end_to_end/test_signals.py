@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -78,14 +76,17 @@ execute(Run(Path(sys.argv[1])), print)
 """
 
 
-def work(run: Run, send: str = "") -> int:
-    """Execute ``run``, whose processes send themselves what ``send`` says; return the exit code."""
+@pytest.fixture
+def work(command_line, tmp_path):
+    """Execute a run, whose processes send themselves what ``send`` says; return the exit code."""
     # As if a step of a SLURM job had started it as its second process of several.
     slurm = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "job", "SLURM_NTASKS": "4", "SLURM_PROCID": "1"}
-    command = [sys.executable, "-c", EXECUTE, str(run.path)]
-    folder = run.path.parents[2]
-    done = subprocess.run(command, env=os.environ | slurm | {"SEND": send}, cwd=folder, timeout=120, check=False)
-    return done.returncode
+
+    def worked(run: Run, send: str = "") -> int:
+        environment = os.environ | slurm | {"SEND": send}
+        return command_line.run([str(run.path)], tmp_path, environment, tmp_path, program=EXECUTE).returncode
+
+    return worked
 
 
 def why(run: Run) -> tuple[str, str]:
@@ -103,7 +104,7 @@ def results(run: Run) -> list[object]:
     return [recorded, rows, read_jsonl(run.samples), run.weights.read_bytes(), best]
 
 
-def test_stopped_at_every_kind_of_moment_it_ends_as_if_undisturbed(prepare):
+def test_stopped_at_every_kind_of_moment_it_ends_as_if_undisturbed(prepare, work):
     options = ["model=lstm", "batch.carry_state=true", "optimizer=nt_asgd", "optimizer.patience=1", "optimizer.lr=9.0"]
     undisturbed, run = prepare("undisturbed", *options), prepare("disturbed", *options)
     assert work(undisturbed) == 0
@@ -126,7 +127,7 @@ def test_stopped_at_every_kind_of_moment_it_ends_as_if_undisturbed(prepare):
     assert results(run) == results(undisturbed)
 
 
-def test_a_validation_that_was_given_up_can_end_the_run(prepare):
+def test_a_validation_that_was_given_up_can_end_the_run(prepare, work):
     """And a process that is killed after it made up for one leaves no row twice."""
     options = ["model=transformer", "model.dropout=0.2", "trainer.accumulate=2", "callbacks=early_stopping"]
     options += ["callbacks.early_stopping.patience=2", "callbacks.early_stopping.min_delta=9", "budget.tokens=1280"]
@@ -141,7 +142,7 @@ def test_a_validation_that_was_given_up_can_end_the_run(prepare):
     assert results(run) == results(undisturbed)
 
 
-def test_all_ranks_stop_at_the_same_step(prepare):
+def test_all_ranks_stop_at_the_same_step(prepare, work):
     options = ["model=lstm", "trainer=ddp", "trainer.accelerator=cpu", "validation.times=2", "validation.tokens=512"]
     undisturbed, run = prepare("undisturbed", *options), prepare("disturbed", *options)
     assert work(undisturbed) == 0
