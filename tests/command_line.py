@@ -13,52 +13,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-SERVER = """
-import atexit, json, os, sys, threading, traceback
-import hydra, omegaconf, rich.console, rich.progress, safetensors, tokenizers
-import numpy, pytorch_lightning, torch, torchmetrics
-from multiprocessing import forkserver
-from lmlab.runs.launch import warm_up
-
-warm_up()
-
-def be(asked):
-    # It is running, and is no child of this process, which would be asked about.
-    forkserver.ensure_running = forkserver._forkserver.ensure_running = lambda: None
-    os.setsid()
-    for descriptor, path in ((0, os.devnull), (1, asked["out"]), (2, asked["err"])):
-        os.dup2(os.open(path, os.O_RDWR), descriptor)
-    os.environ.clear()
-    os.environ.update(asked["environment"])
-    os.chdir(asked["folder"])
-    sys.path.insert(0, asked["folder"])  # as -m does
-    sys.argv = ["lmlab", *asked["arguments"]]
-    code = 0
-    try:
-        exec(asked["program"], {"__name__": "__main__"})
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    threading._shutdown()
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-print("ready", flush=True)
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        be(json.loads(line))
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
 LMLAB = "from lmlab.cli import main; main()"
 
 
@@ -82,13 +36,15 @@ class CommandLine:
         said = [scratch / ".out", scratch / ".err"]
         with self._alone:
             if self._server is None:
-                server = [sys.executable, "-c", SERVER]
-                self._server = subprocess.Popen(server, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                server = [sys.executable, "-c", "from warm_commands import serve; serve()"]
+                pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+                self._server = subprocess.Popen(server, cwd=Path(__file__).parent, text=True, **pipes)
                 assert self._server.stdout.readline() == "ready\n"
             for path in said:
                 path.write_text("")
             asked = {"program": program, "arguments": arguments, "environment": environment, "folder": str(folder)}
-            print(json.dumps(asked | {"out": str(said[0]), "err": str(said[1])}), file=self._server.stdin, flush=True)
+            asked["said"] = [str(path) for path in said]
+            print(json.dumps(asked), file=self._server.stdin, flush=True)
             child = int(self._server.stdout.readline())
             guard = threading.Timer(timeout, os.kill, (child, 9))
             guard.start()
