@@ -132,6 +132,18 @@ def test_stopped_from_outside_all_jobs_write_their_state(sweep, queue, pretendin
     assert engine.submitted == [1, 2, 3] and statuses(jobs) == ["finished"] * 4
 
 
+def test_a_job_that_somebody_stops_is_left_alone_until_the_sweep_is_asked_for_again(
+    sweep, queue, pretending, prepare, seen
+):
+    engine = pretending(workers=2, outcomes={1: "interrupted"})
+    jobs = Conductor(sweep, queue("a", "b", "c"), engine, prepare, seen).conduct()
+    assert engine.submitted == [0, 1, 2] and statuses(jobs) == ["finished", "interrupted", "finished"]
+    assert sweep.status == "interrupted"
+    engine = pretending()
+    jobs = Conductor(Sweep(sweep.path), queue("a", "b", "c"), engine, prepare, seen, retry=False).conduct()
+    assert engine.submitted == [1] and statuses(jobs) == ["finished"] * 3
+
+
 def test_told_to_stop_twice_it_kills(sweep, queue, pretending, prepare, seen):
     interrupts = iter([True, True])
 

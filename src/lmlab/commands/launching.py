@@ -39,7 +39,8 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
     _show(record, jobs, search)
     if failed := [job for job in jobs if job.status in ("failed", "interrupted")]:
         again = f"lmlab sweep retry name={record.path.name} tries them again"
-        raise RunFailed(f"{len(failed)} of {len(jobs)} jobs failed ({again})")
+        what = "failed" if all(job.status == "failed" for job in failed) else "failed or were stopped"
+        raise RunFailed(f"{len(failed)} of {len(jobs)} jobs {what} ({again})")
     return jobs
 
 

@@ -57,11 +57,14 @@ class Conductor:
         self.jobs: dict[int, Job] = {job.number: job for job in sweep.jobs}
         self._proposals: dict[int, Proposal] = {}
         self._pruned: dict[int, str] = {}
+        self._aside: set[int] = set()
         self._tails: dict[int, Tail] = {}
         self._written: list[tuple[int, str, str | None]] = []
 
     def conduct(self) -> list[Job]:
         """Compute all that the search asks for and return the jobs, whatever has become of each.
+
+        A job that somebody stops meanwhile is left alone until the sweep is asked for again.
 
         Raises:
             KeyboardInterrupt: the user, or a signal, stopped it.
@@ -79,13 +82,13 @@ class Conductor:
                 self._write()
                 self.sweep.end("interrupted")
             raise
-        self.sweep.end("finished")
+        self.sweep.end("interrupted" if self._aside else "finished")
         return self._in_order()
 
     def _go_through(self) -> None:
         while True:
             proposal = None
-            while self.engine.free > 0 and (proposal := self.search.ask()) is not None:
+            while self.engine.free > 0 and (proposal := self._next()) is not None:
                 self._take(proposal)
             for job in self.engine.poll(0.0 if proposal is not None else 0.25):
                 self._end(job)
@@ -93,8 +96,14 @@ class Conductor:
                 self._write()
             self._watch()
             self.view.going_on(self._in_order())
-            if not self._proposals and self.search.done:
+            if not self._proposals and (self.search.done or (self._aside and proposal is None)):
                 return
+
+    def _next(self) -> Proposal | None:
+        """What the search asks for, less what somebody has stopped, which it proposes again."""
+        while (proposal := self.search.ask()) is not None and proposal.number in self._aside:
+            pass
+        return proposal
 
     def _take(self, proposal: Proposal) -> None:
         number = proposal.number
@@ -127,6 +136,8 @@ class Conductor:
         proposal = self._proposals.pop(job.number)
         if job.number in self._pruned and job.status == "interrupted":
             job.status = "pruned"
+        if job.status == "interrupted":
+            self._aside.add(job.number)
         self._write()
         self._show_rows(proposal, job)
         self.search.tell(proposal, job.outcome, _metrics(job), Path(job.path) if job.path else None)

@@ -98,3 +98,18 @@ def test_a_cluster_that_takes_none_while_none_is_under_way_refuses_the_sweep(clu
     (cluster / "limit").write_text("0")
     with pytest.raises(UserError, match="^hydra/launcher=slurm: SLURM refuses the job: Batch job submission failed"):
         engine.poll(0)
+
+
+def test_a_job_whose_machine_is_taken_away_is_submitted_again_and_a_cancelled_one_is_not(cluster, engine):
+    (cluster / "limit").write_text("100")
+    engine.poll(0)
+    assert offered(cluster) == [7]
+    lines = (cluster / "queue").read_text().splitlines()
+    lines[2], lines[4] = lines[2].replace("RUNNING", "PREEMPTED"), lines[4].replace("RUNNING", "CANCELLED")
+    (cluster / "queue").write_text("".join(f"{line}\n" for line in lines))
+    preempted, cancelled = engine._submitted[2].job, engine._submitted[4].job
+    assert engine.poll(0) == [cancelled]
+    assert (cancelled.status, preempted.status) == ("failed", "waiting")
+    assert "ended before its run began: CANCELLED" in cancelled.error
+    assert offered(cluster) == [1]
+    assert preempted.where == f"slurm job {(cluster / 'queue').read_text().splitlines()[-1].split()[0]}"

@@ -144,8 +144,8 @@ class Ray(Engine):
             return True
         try:
             self._ray.get(task)
-        except TaskCancelledError:
-            job.end("interrupted", "its machine was taken away")
+        except TaskCancelledError:  # its machine was taken away
+            return False
         except RayTaskError as error:
             cause = error.cause
             job.end_with(cause if isinstance(cause, (Interrupted, RunFailed, UserError)) else RunFailed(_line(cause)))

@@ -238,6 +238,10 @@ class Slurm(Engine):
             if not finished and clock.monotonic() < submitted.gone + _PATIENCE:
                 continue
             self._submitted.remove(submitted)
+            if state in slurm_job.TAKEN_AWAY and submitted.told is None and not finished and self._shape(job.run)[3]:
+                job.status, job.where = "waiting", None
+                self._new.append(job)
+                continue
             job.end("finished") if finished else job.end(*submitted.outcome(state))
             ended.append(job)
         return ended

@@ -30,6 +30,9 @@ GONE = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"
 GONE |= {"REVOKED", "TIMEOUT"}
 """States of a job that does not go on by itself."""
 
+TAKEN_AWAY = {"BOOT_FAIL", "NODE_FAIL", "PREEMPTED", "REVOKED"}
+"""States of one whose machine is not its own any more, which is submitted again where it may be queued again."""
+
 IN_VAIN = 3
 """Jobs in a row without a new checkpoint, after which none is queued again: they have less time than a start takes."""
 
