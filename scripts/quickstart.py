@@ -7,7 +7,11 @@ import sys
 def main() -> None:
     command = ["train", "-m", "experiment=rnn_vs_transformer", "model=lstm,transformer", *sys.argv[1:]]
     print(f"$ lmlab {' '.join(command)}\n", flush=True)
-    sys.exit(subprocess.call([sys.executable, "-m", "lmlab", *command]))
+    code = subprocess.call([sys.executable, "-m", "lmlab", *command])
+    if code == 0:
+        print("\nOne seed and one learning rate settle nothing. What does: lmlab study experiment=rnn_vs_transformer")
+        print("It tunes both alike, trains five seeds of each and writes a report: 26 runs as long as one of these.")
+    sys.exit(code)
 
 
 if __name__ == "__main__":
