@@ -53,6 +53,13 @@ def test_what_is_kept_does_not_depend_on_how_the_file_was_read(data, strides):
     assert (once.lines, once.size) == (parts.lines, parts.size) == (len(each), len(content))
 
 
+def test_the_first_repeated_step_may_be_step_0():
+    parts = Logged()
+    for step in (0, 0, 1, 1):
+        parts = parts.extended(lines([row(step, train_loss=1.0)]))
+    assert (parts.marks.repeated, parts.marks.first_repeated) == (2, 0)
+
+
 @settings(max_examples=50)
 @given(st.lists(VALUES, min_size=1, max_size=300))
 def test_the_extremes_of_every_stretch_are_kept_and_no_more(values):

@@ -88,7 +88,7 @@ class Logged:
             first = marks.first_broken or self.lines + rows.broken[0] + 1
             marks = replace(marks, broken=marks.broken + len(rows.broken), first_broken=first)
         if len(repeated):
-            first = marks.first_repeated or int(repeated[0])
+            first = marks.first_repeated if marks.repeated else int(repeated[0])  # a step, maybe 0
             marks = replace(marks, repeated=marks.repeated + len(repeated), first_repeated=first)
         if rows.not_finite:
             found = dict(marks.not_finite)
