@@ -99,6 +99,12 @@ def test_the_overview_names_every_command(lmlab):
         (["train", "execution.restarts=-1"], "execution.restarts=-1: expected at least 0"),
         (["train", "execution.rendezvous=abc"], "execution.rendezvous=abc: expected host:port"),
         (["train", "trainer=fsdp", "trainer.tensor_parallel=3"], "trainer.tensor_parallel=3: must divide"),
+        (["train", "model=null"], "model=null: no such option"),
+        (
+            ["train", "logger=null"],
+            "logger=null: no such option (choose one of: tensorboard, wandb); logger=[] for none",
+        ),
+        (["train", "model=[lstm,gru]"], "model=[lstm,gru]: expected one option (-m model=lstm,gru makes a sweep"),
     ],
 )
 def test_what_a_user_did_wrong_is_one_clear_line(arguments, message, lmlab, tmp_path):
@@ -124,6 +130,7 @@ def test_what_a_user_did_wrong_is_one_clear_line(arguments, message, lmlab, tmp_
             ["hydra/launcher=ray", "hydra.launcher.adress=auto"],
             "hydra.launcher.adress: no such option (did you mean 'hydra.launcher.address'?)",
         ),
+        (["model=lstm,transfomer"], "model=transfomer: no such option (did you mean 'transformer'?)"),
         (["sweep=optun"], "sweep=optun: no such option (did you mean 'optuna'?)"),
         (["sweep=random", "sweep.trials=-1"], "sweep.trials=-1: expected at least 1"),
         (["sweep=optuna", "sweep.samplr=tpe"], "sweep.samplr: no such option (did you mean 'sweep.sampler'?)"),

@@ -17,6 +17,9 @@ from lmlab.config import CONF, canonical, check_arguments
 from lmlab.errors import Interrupted, RunFailed, UserError, nearest
 from lmlab.runs.disk import failure_of_disk
 
+LIST = "logger"
+"""The one group of which a run may have several options, or none."""
+
 
 def run_app(command: str) -> None:
     """Compose ``conf/<command>.yaml`` with the overrides in ``sys.argv`` and call ``task(**config)``.
@@ -28,6 +31,7 @@ def run_app(command: str) -> None:
         UserError: the configuration cannot be composed, or the task refused it.
         RunFailed: a run's own processes failed.
     """
+    _check_groups()
     # Hydra then raises instead of printing and exiting.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     refused: list[UserError | RunFailed | Interrupted] = []
@@ -73,6 +77,24 @@ def run_app(command: str) -> None:
     finally:
         if refused:  # several jobs of a sweep may have been
             raise refused[0] if len(refused) == 1 else UserError("\n".join(dict.fromkeys(map(str, refused))))
+
+
+def _check_groups() -> None:
+    """Refuse what cannot choose an option: of several Hydra would mix one, and null ends it with a traceback.
+
+    Raises:
+        UserError: it names the word.
+    """
+    for word in sys.argv[1:]:
+        group, _, value = word.partition("=")
+        if not value or not (CONF / group).is_dir():
+            continue
+        if value.startswith("[") and group != LIST:
+            raise UserError(f"{word}: expected one option (-m {group}={value.strip('[]')} makes a sweep of several)")
+        if re.fullmatch(r"null|[-+.\d]+", value):
+            known = [path.stem for path in (CONF / group).glob("*.yaml")]
+            none = f"; {group}=[] for none" if group == LIST else ""
+            raise UserError(f"{word}: no such option{nearest(value, known)}{none}")
 
 
 def _is_sweep() -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lmlab.errors import UserError
+from lmlab.errors import UserError, nearest
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,11 @@ class Space:
 
     Args:
         overrides: words in Hydra's override syntax; a later one for the same option takes the place of an earlier one.
-        config_loader: Hydra's, for ``glob``.
+        config_loader: Hydra's, which knows the options of every group.
 
     Raises:
-        UserError: a word cannot be read, or nothing can be drawn from it.
+        UserError: a word cannot be read, nothing can be drawn from it, or a group has no such option: the first job to
+            have it may be hours away.
     """
 
     def __init__(self, overrides: Iterable[str], config_loader: Any = None) -> None:
@@ -95,7 +96,9 @@ class Space:
                 if override.is_sweep_override():
                     raise UserError(f"{word}: one search at a time; give a single value")
                 continue  # what the search is told is no part of what it launches
-            self._options[override.get_key_element()] = _option(override)
+            option = self._options[override.get_key_element()] = _option(override)
+            if isinstance(option, Choices) and config_loader is not None:
+                _check_choices(override.key_or_group, option.values, config_loader)
 
     @property
     def varied(self) -> list[Varied]:
@@ -170,6 +173,16 @@ def _option(override: Any) -> Varied | str:
     if isinstance(sweep, RangeSweep):
         return Range(key, tuple(sorted(override.sweep_iterator())), tuple(values))
     return Choices(key, tuple(values))
+
+
+def _check_choices(group: str, values: Iterable[str], config_loader: Any) -> None:
+    """Refuse what a group of ``conf/`` has not. Raises ``UserError``."""
+    from hydra.core.object_type import ObjectType
+
+    known = config_loader.get_group_options(group, ObjectType.CONFIG)
+    for value in values if known else ():
+        if value.replace("_", "").isalnum() and value not in known:
+            raise UserError(f"{group}={value}: no such option{nearest(value, known)}")
 
 
 def _between(low: float, high: float, share: float) -> float:
