@@ -70,11 +70,14 @@ def shares(**options):
 
 
 def test_a_machine_is_cut_into_shares_that_have_nothing_in_common(machine):
-    assert shares() == [(None, None, None)] * 2
-    assert shares(workers=1) == [(None, None, None)]
+    assert shares() == [((1, 2), None, None), ((3, 5), None, None)]
+    assert shares(workers=1) == [(None, None, None)], "one run at a time has all"
+    assert [share[0] for share in shares(workers=7)] == [(1,), (2,), (3,), (5,), (7,), (1,), (2,)], (
+        "but not less than one"
+    )
     assert shares(cores=2) == [((1, 2), None, None), ((3, 5), None, None)]
     assert shares(cores=1, memory=20) == [((core,), None, 20 * 10**9) for core in (1, 2, 3)]
-    assert shares(gpus=1) == [(None, ("4",), None), (None, ("GPU-8a",), None), (None, ("6",), None)]
+    assert shares(gpus=1) == [((1,), ("4",), None), ((2,), ("GPU-8a",), None), ((3,), ("6",), None)]
     assert shares(gpus=2) == [(None, ("4", "GPU-8a"), None)]
     assert shares(gpus=1, cores=2) == [((1, 2), ("4",), None), ((3, 5), ("GPU-8a",), None)]
     assert shares(workers=2, cores=1, gpus=1) == [((1,), ("4",), None), ((2,), ("GPU-8a",), None)]

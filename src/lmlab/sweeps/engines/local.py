@@ -19,7 +19,8 @@ class Local(Engine):
 
     Args:
         workers: runs at a time; ``None``: as many as the shares below leave room for.
-        cores: CPU cores for each run; ``None``: all cores for all runs.
+        cores: CPU cores for each run; ``None``: all for one run at a time, else an equal share. Threads of several runs
+            that want the same cores wait for each other: on two cores, two small runs then took 30 times as long.
         memory: gigabytes that each process of a run may hold; ``None``: no limit.
         gpus: GPUs for each run; ``None``: all GPUs for all runs.
 
@@ -140,9 +141,12 @@ def _shares(workers: int | None, cores: int | None, memory: float | None, gpus: 
                 f"for {workers or 1} (hydra.launcher.workers)"
             )
     count = workers or min((fitting for fitting, _, _ in room), default=2)
+    each = cores or (max(1, len(own_cores or ()) // count) if count > 1 else None)
     return [
         Share(
-            cores=tuple(own_cores[i * cores : (i + 1) * cores]) if cores is not None and own_cores else None,
+            cores=tuple(own_cores[(i * each + j) % len(own_cores)] for j in range(each))
+            if each and own_cores
+            else None,
             gpus=tuple(own_gpus[i * gpus : (i + 1) * gpus]) if gpus is not None else None,
             memory=None if memory is None else int(memory * 1e9),
         )
