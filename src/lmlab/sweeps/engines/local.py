@@ -20,7 +20,7 @@ class Local(Engine):
     Args:
         workers: runs at a time; ``None``: as many as the shares below leave room for.
         cores: CPU cores for each run; ``None``: all for one run at a time, else an equal share. Threads of several runs
-            that want the same cores wait for each other: on two cores, two small runs then took 30 times as long.
+            that want the same cores wait for each other: on two cores, two small runs then took over 40 times as long.
         memory: gigabytes that each process of a run may hold; ``None``: no limit.
         gpus: GPUs for each run; ``None``: all GPUs for all runs.
 
