@@ -134,7 +134,7 @@ def _kept(numbers: Numbers, columns: dict[str, Array]) -> np.ndarray:
         length = 0
         while len(starts := _starts(lines >> length)) > most:
             length += 1
-        stretch = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(known)]))
+        stretch = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(known)))
         for extreme in (np.minimum, np.maximum):
             at = np.flatnonzero(values == extreme.reduceat(values, starts)[stretch])
             kept[known[at[_starts(stretch[at])]]] = True
@@ -144,4 +144,6 @@ def _kept(numbers: Numbers, columns: dict[str, Array]) -> np.ndarray:
 
 def _starts(ascending: np.ndarray) -> np.ndarray:
     """Where a new value begins in values that ascend."""
-    return np.flatnonzero(np.r_[True, ascending[1:] != ascending[:-1]])
+    begins = np.ones(len(ascending), dtype=bool)
+    np.not_equal(ascending[1:], ascending[:-1], out=begins[1:])
+    return begins.nonzero()[0]

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+import orjson
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
@@ -67,18 +68,21 @@ def parse(content: bytes) -> Rows:
 def _decoded(lines: Sequence[bytes]) -> list[Any]:
     """What each line holds; ``None`` where it is no JSON."""
     try:
-        # All at once takes half the time of one after the other.
-        rows = json.loads(b"[" + b",".join(lines) + b"]")
+        rows = orjson.loads(b"[" + b",".join(lines) + b"]")
         if len(rows) == len(lines):
-            return rows
-    except (ValueError, RecursionError):
+            return list(rows)
+    except ValueError:
         pass
     return [_one(line) for line in lines]
 
 
 def _one(line: bytes) -> Any:
     try:
-        return json.loads(line)
+        return orjson.loads(line)
+    except ValueError:
+        pass
+    try:
+        return json.loads(line)  # in which NaN and Infinity are numbers, as they are for the writer
     except (ValueError, RecursionError):
         return None
 
