@@ -130,9 +130,8 @@ def soak(words: list[str], folder: Path, kills: int) -> tuple[list[Job], set[str
     finally:
         process.kill()
     assert "Traceback" not in (folder / "said").read_text()
-    left = {path.name for path in (folder / "tmp").iterdir() if not any("wandb" in str(one) for one in path.rglob("*"))}
-    left = {name for name in left if not name.startswith("torchinductor") and "wandb" not in name}
-    assert left <= {path.parent.name for path in (folder / "tmp").glob("*/samples.table.json")}
+    left = [path for path in (folder / "tmp").iterdir() if not path.name.startswith("torchinductor")]
+    assert not left, "temporary files of runs that were killed"
     assert process.returncode == 1, "some failed"
     return find_sweep(None, folder / "outputs" / "sweeps").jobs, killed, samples
 

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from lmlab.runs.files import write_json
@@ -53,24 +52,23 @@ def start_ranks(run: Run, ranks: Ranks, be_rank: Callable[[Path], None]) -> None
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     logging.disable(logging.CRITICAL)  # the run itself says what failed
     try:
-        with TemporaryDirectory() as logs:  # of which nothing is wanted, and which would stay behind
-            config = LaunchConfig(
-                min_nodes=ranks.nodes,
-                max_nodes=ranks.nodes,
-                nproc_per_node=ranks.here,
-                run_id=f"{run.path.name}-{ranks.attempt}",
-                rdzv_backend="c10d",
-                rdzv_endpoint=ranks.rendezvous or "localhost:0",
-                rdzv_configs={"is_host": ranks.node == 0} if ranks.nodes > 1 else {},
-                local_addr=(ranks.rendezvous or "").partition(":")[0] if ranks.nodes > 1 and ranks.node == 0 else None,
-                max_restarts=0,
-                monitor_interval=0.1,
-                start_method="fork",
-                signals_to_handle="SIGQUIT",
-                shutdown_timeout=5,
-                logs_specs=DefaultLogsSpecs(log_dir=logs),
-            )
-            launch_agent(config, _rank, [be_rank, run.path])
+        config = LaunchConfig(
+            min_nodes=ranks.nodes,
+            max_nodes=ranks.nodes,
+            nproc_per_node=ranks.here,
+            run_id=f"{run.path.name}-{ranks.attempt}",
+            rdzv_backend="c10d",
+            rdzv_endpoint=ranks.rendezvous or "localhost:0",
+            rdzv_configs={"is_host": ranks.node == 0} if ranks.nodes > 1 else {},
+            local_addr=(ranks.rendezvous or "").partition(":")[0] if ranks.nodes > 1 and ranks.node == 0 else None,
+            max_restarts=0,
+            monitor_interval=0.1,
+            start_method="fork",
+            signals_to_handle="SIGQUIT",
+            shutdown_timeout=5,
+            logs_specs=DefaultLogsSpecs(),
+        )
+        launch_agent(config, _rank, [be_rank, run.path])
     except RendezvousError as error:
         if ranks.node == 0:
             message = f"the {ranks.nodes} nodes of the run did not meet at {ranks.rendezvous}: {error}"

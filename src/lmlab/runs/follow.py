@@ -6,13 +6,12 @@ joins each attempt once, and ends when the first node has let go of the lock.
 
 import signal
 import time
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 from lmlab.errors import Interrupted, RunFailed, UserError
 from lmlab.runs.elastic import Ranks
 from lmlab.runs.files import write_json
-from lmlab.runs.launch import send, start
+from lmlab.runs.launch import Processes
 from lmlab.runs.run import Run
 from lmlab.runs.signals import INTERRUPTED
 
@@ -55,28 +54,28 @@ class _Follower:
         self.run = run
         self.ranks = ranks
         self.joined = 0
-        self.process: BaseProcess | None = None
+        self.processes: Processes | None = None
         self.deadline: float | None = None
         self.outcome = ("failed", "the first node ended the run")
 
     def stop(self, grace: float) -> None:
         """Tell the processes to stop, all together; they are killed after ``grace`` seconds."""
-        if self.process is not None:
-            send(self.process, signal.SIGTERM)
+        if self.processes is not None:
+            self.processes.send(signal.SIGTERM)
         self.deadline = time.monotonic() + grace
 
     def ended(self, joining: bool) -> bool:
         """Do what is to be done next; return whether the run, or this node's part in it, is over."""
         attempt, last = self._under_way()
-        self._end_process(attempt)
-        if self.process is not None:
+        self._end_processes(attempt)
+        if self.processes is not None:
             return False
         if not joining:
             return True
         if attempt > self.joined and "ended" not in last:
             self.joined, self.deadline = attempt, None
             meeting = self.ranks.rendezvous or last["rendezvous"]
-            self.process = start(self.run, self.ranks._replace(rendezvous=meeting, attempt=attempt), None)
+            self.processes = Processes(self.run, self.ranks._replace(rendezvous=meeting, attempt=attempt), None)
             return False
         return attempt == 0 and (self.joined > 0 or self.outcome[0] == "finished")
 
@@ -94,20 +93,19 @@ class _Follower:
         self.outcome = manifest["status"], (attempts[-1].get("error") if attempts else None) or "its first node is gone"
         return 0, {}
 
-    def _end_process(self, attempt: int) -> None:
-        process = self.process
-        if process is None:
+    def _end_processes(self, attempt: int) -> None:
+        if self.processes is None:
             return
-        if process.exitcode is None:
+        code = self.processes.exitcode
+        if code is None:
             if attempt != self.joined:  # it has ended elsewhere
                 self.deadline = self.deadline or time.monotonic() + (0.0 if attempt else _TO_END)
             if self.deadline is not None and time.monotonic() > self.deadline:
-                send(process, signal.SIGKILL)
+                self.processes.send(signal.SIGKILL)
             return
-        send(process, signal.SIGKILL)  # whatever is left of it
-        if self.deadline is None and process.exitcode not in (0, 1, INTERRUPTED):
-            how = signal.Signals(-process.exitcode).name if process.exitcode < 0 else f"exit code {process.exitcode}"
+        self.processes.close()
+        self.processes = None
+        if self.deadline is None and code not in (0, 1, INTERRUPTED):
+            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             message = f"the processes of node {self.ranks.node} ended: {how}"
             write_json(self.run.error, {"kind": "Fault", "message": message, "traceback": ""})
-        process.close()
-        self.process = None

@@ -8,10 +8,11 @@ server is ``multiprocessing``'s.
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import sys
+import tempfile
 from multiprocessing import reduction
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,24 +60,58 @@ def warm_up() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def start(run: Run, ranks: Ranks, lock: int | None, share: Share = EVERYTHING) -> BaseProcess:
-    """Start the process or processes of ``run`` in a process group of their own and return the first of them.
+class Processes:
+    """The process or processes of a run on this machine, in a process group and with a temporary folder of their own.
 
     Args:
         lock: the file descriptor of the run's lock, which they hold as long as one of them lives; ``None`` on all nodes
             but the first.
     """
-    warm_up()
-    environment = {**os.environ, **_ENVIRONMENT, PARENT: str(os.getpid())}
-    if share.gpus is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(share.gpus)
-    folder = str(Path.cwd())
-    # A user's own modules lie where they work; behind everything else, so that they can shadow nothing.
-    places = [place for place in sys.path if place not in ("", folder)] + [folder]
-    held = None if lock is None else _Inherited(lock)
-    process = _CONTEXT.Process(target=_begin, args=(run.path, ranks, held, share, environment, folder, places))
-    process.start()
-    return process
+
+    def __init__(self, run: Run, ranks: Ranks, lock: int | None, share: Share = EVERYTHING) -> None:
+        warm_up()
+        # What is killed cannot tidy up: its temporary files go with this folder. Compiled kernels are for all runs.
+        self._temporary = tempfile.mkdtemp(prefix="lmlab-")
+        kernels = str(Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}")
+        environment = {"TORCHINDUCTOR_CACHE_DIR": kernels, **os.environ, **_ENVIRONMENT}
+        environment |= {PARENT: str(os.getpid()), "TMPDIR": self._temporary}
+        if share.gpus is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(share.gpus)
+        folder = str(Path.cwd())
+        # A user's own modules lie where they work; behind everything else, so that they can shadow nothing.
+        places = [place for place in sys.path if place not in ("", folder)] + [folder]
+        held = None if lock is None else _Inherited(lock)
+        self._first = _CONTEXT.Process(target=_begin, args=(run.path, ranks, held, share, environment, folder, places))
+        self._first.start()
+
+    @property
+    def sentinel(self) -> int:
+        """Becomes ready when the first of them has ended."""
+        return self._first.sentinel
+
+    @property
+    def exitcode(self) -> int | None:
+        """How the first of them, which is the last to end by itself, ended; ``None``: it has not."""
+        return self._first.exitcode
+
+    def send(self, sent: signal.Signals) -> None:
+        """Send a signal to all of them."""
+        assert self._first.pid is not None
+        try:
+            os.killpg(self._first.pid, sent)
+        except ProcessLookupError:  # they have ended, or the first has not yet made its group
+            if self._first.exitcode is not None:  # its number may be another process's by now
+                return
+            try:
+                os.kill(self._first.pid, sent)
+            except ProcessLookupError:
+                return
+
+    def close(self) -> None:
+        """Once the first has ended: end what is left of the others, and let nothing of them stay behind."""
+        self.send(signal.SIGKILL)
+        self._first.close()
+        shutil.rmtree(self._temporary, ignore_errors=True)
 
 
 class _Inherited:
@@ -93,20 +128,6 @@ def _keep(descriptor: Any) -> "_Inherited":
     return _Inherited(descriptor.detach())
 
 
-def send(process: BaseProcess, sent: signal.Signals) -> None:
-    """Send a signal to all processes that were started with ``process``."""
-    assert process.pid is not None
-    try:
-        os.killpg(process.pid, sent)
-    except ProcessLookupError:  # they have ended, or the first has not yet made its group
-        if process.exitcode is not None:  # its number may be another process's by now
-            return
-        try:
-            os.kill(process.pid, sent)
-        except ProcessLookupError:
-            return
-
-
 def _begin(
     path: Path,
     ranks: Ranks,
@@ -121,6 +142,7 @@ def _begin(
     _keep_to(share, Run(path).log)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # the server's; to be looked up again
     os.chdir(folder)
     sys.path[:] = places
     if ranks.here * ranks.nodes == 1:

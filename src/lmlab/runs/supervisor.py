@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from multiprocessing import connection
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 from lmlab.errors import Interrupted, RunFailed, UserError
@@ -19,7 +18,7 @@ from lmlab.runs import disk, stacks
 from lmlab.runs.execution import Execution, ranks_of
 from lmlab.runs.files import clear_leftovers
 from lmlab.runs.follow import follow
-from lmlab.runs.launch import EVERYTHING, Share, send, start
+from lmlab.runs.launch import EVERYTHING, Processes, Share
 from lmlab.runs.lock import RunLock
 from lmlab.runs.provenance import code_fingerprint
 from lmlab.runs.run import Run, now
@@ -44,34 +43,34 @@ class Supervisor:
         """Why the run ended without being finished."""
         self._told: str | None = None
         self._deadline = math.inf
-        self._process = self._start()
+        self._processes = self._start()
 
     @property
     def sentinel(self) -> int:
         """Becomes ready when the processes have ended; to be waited for before :meth:`poll`."""
-        return self._process.sentinel
+        return self._processes.sentinel
 
     @undisturbed()
     def poll(self) -> bool:
         """Return whether the run is over; start it again if it ended by a fault, kill it if it does not stop."""
-        if self._process.exitcode is None:
+        code = self._processes.exitcode
+        if code is None:
             if time.monotonic() > self._deadline or self.lock.lost:
-                send(self._process, signal.SIGKILL)
+                self._processes.send(signal.SIGKILL)
             return False
+        self._processes.close()
         if self.lock.lost:  # the directory is another machine's now
             self.error = RunFailed(f"{self.run.path}: another machine took this run over while this one was cut off")
             return True
-        send(self._process, signal.SIGKILL)  # whatever is left of it
         for folder in (self.run.path, self.run.checkpoints):
             clear_leftovers(folder)
-        code, self.error = self._process.exitcode, None
-        self._process.close()
+        self.error = None
         if self.run.manifest["status"] == "finished":  # nothing is missing, however its processes ended after that
             self._end_attempt("finished", None)
             return True
         self.error, restart = self._why(code)
         if restart and self._told is None:
-            self._process = self._start()
+            self._processes = self._start()
             return False
         return True
 
@@ -80,13 +79,13 @@ class Supervisor:
         if self._told is None:
             self._told = why
             self._deadline = time.monotonic() + self.settings.grace
-            send(self._process, signal.SIGTERM)
+            self._processes.send(signal.SIGTERM)
 
     def kill(self) -> None:
         """End the run at once; what it wrote last stays."""
         self._deadline = -math.inf
 
-    def _start(self) -> BaseProcess:
+    def _start(self) -> Processes:
         run, trainer = self.run, self.run.config["trainer"]
         run.error.unlink(missing_ok=True)
         stacks.clear(run)
@@ -101,7 +100,7 @@ class Supervisor:
         if ranks.nodes > 1:
             attempt["rendezvous"] = ranks.rendezvous
         run.update(lambda manifest: manifest["attempts"].append(attempt), status="running")
-        return start(run, ranks, self.lock.fileno(), self.share)
+        return Processes(run, ranks, self.lock.fileno(), self.share)
 
     def _why(self, code: int) -> tuple[Exception, bool]:
         """Record why the attempt ended; return the error to raise, and whether to go on from the last checkpoint."""
