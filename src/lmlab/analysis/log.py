@@ -26,12 +26,12 @@ class Log:
 
     def __init__(self, path: Path, cache: Path | None = None) -> None:
         self.path = path
+        self.cache = cache
         self.logged = Logged()
         self.cut_short = False
         """Whether the last line has no end: it is being written, or its writer was killed."""
         self.trouble: str | None = None
         """Why there is nothing to read."""
-        self._cache = cache
         self._stamp: Stamp | None = None
 
     def read(self) -> bool:
@@ -48,6 +48,19 @@ class Log:
             if self.logged.lines:
                 self.logged = Logged()
         return self.logged is not before[0] or (self.cut_short, self.trouble) != before[1:]
+
+    def unread(self) -> int:
+        """Bytes that :meth:`read` would have to take in, which are in no cache either; 0 where it can take in none."""
+        try:
+            found = Stamp.of(self.path.stat())
+        except OSError:
+            return 0
+        known, size = self._stamp, self.logged.size
+        if known is None and self.cache is not None:
+            known, size = log_cache.state(self.cache, self.path) or (None, 0)
+        if known == found:
+            return 0
+        return found.size - size if known is not None and known.inode == found.inode else found.size
 
     def problems(self, growing: bool = False) -> list[str]:
         """What was wrong with it, a line each.
@@ -72,13 +85,13 @@ class Log:
 
     def _read(self) -> None:
         stamp = Stamp.of(self.path.stat())
-        if self._stamp is None and self._cache is not None and (found := log_cache.find(self._cache, self.path)):
+        if self._stamp is None and self.cache is not None and (found := log_cache.find(self.cache, self.path)):
             self.logged, self._stamp, self.cut_short = found
         if stamp != self._stamp:
             with self.path.open("rb") as file:
                 self._read_on(file)
-            if self._cache is not None and self._stamp and self.logged.size >= WORTH_KEEPING:
-                log_cache.keep(self._cache, self.path, self.logged, self._stamp, self.cut_short)
+            if self.cache is not None and self._stamp and self.logged.size >= WORTH_KEEPING:
+                log_cache.keep(self.cache, self.path, self.logged, self._stamp, self.cut_short)
         self.trouble = None
 
     def _read_on(self, file: IO[bytes]) -> None:

@@ -53,6 +53,16 @@ def find(folder: Path, log: Path) -> tuple[Logged, Stamp, bool] | None:
         return None
 
 
+def state(folder: Path, log: Path) -> tuple[Stamp, int] | None:
+    """Of which state of ``log`` something was kept, and of how many of its bytes, without reading what it is."""
+    try:
+        with _place(folder, log).open("rb") as file:
+            found = json.loads(file.readline())
+        return (Stamp(*found["stamp"]), int(found["size"])) if found["format"] == FORMAT else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def keep(folder: Path, log: Path, logged: Logged, stamp: Stamp, cut_short: bool) -> None:
     """Write down what is kept of ``log``. Where the folder cannot be written, the next process reads the log again."""
     body = np.stack([logged.numbers.astype(np.float64), *logged.columns.values()]).tobytes()

@@ -9,12 +9,15 @@ from lmlab.sweeps.study import Study
 from lmlab.sweeps.sweep import Job, Sweep
 
 
-def comparison_of(sweep: Sweep) -> Comparison:
+def comparison_of(sweep: Sweep, cache: Path | None = None) -> Comparison:
     """Sort the runs of a study into the arms that it declared, finished or not.
 
     An arm's settings are its trials, each of one run with the tuning seed, and last the chosen one: its final runs, one
     for each seed that is finished. The trial that it was chosen for has no part in it. Pilots have none in anything.
     What did not finish or has no score is left out, and so is an arm without any final run.
+
+    Args:
+        cache: see :class:`lmlab.analysis.records.Record`.
 
     Raises:
         UserError: the sweep is that of no study.
@@ -22,7 +25,7 @@ def comparison_of(sweep: Sweep) -> Comparison:
     study = Study.of(sweep)
     jobs = [job for job in sweep.jobs if job.phase in ("trial", "final")]
     paths = dict.fromkeys(Path(job.path) for job in jobs if job.path is not None)
-    records = read(Run(path) for path in paths)
+    records = read((Run(path) for path in paths), cache)
     found = {record.run.path: record for record in records.found}
     usable: dict[str, dict[str, dict[Path, Record]]] = {arm: {"trial": {}, "final": {}} for arm in study.arms}
     left_out = []

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.analysis.comparison import Comparison
+from lmlab.analysis.reading import read_curves
 from lmlab.analysis.report import folder as report
 from lmlab.analysis.report.document import Document
 from lmlab.analysis.selection import select
@@ -40,6 +41,7 @@ def write_report(
     comparison: Comparison, unreadable: Mapping[Path, str], folder: Path, command: str | None = None
 ) -> Document:
     """Write a report as :func:`lmlab.analysis.report.folder.write` does, and print its conclusion."""
+    read_curves(comparison.runs, shown=True)
     with tables.progress_console.status("Writing the report"):
         document = report.write(comparison, unreadable, folder, command)
     tables.say(f"\n{document.conclusion}")

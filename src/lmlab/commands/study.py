@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from lmlab.analysis.selection import CURVES
 from lmlab.analysis.studies import comparison_of
 from lmlab.commands import launching, tables
 from lmlab.commands.app import explain
@@ -56,7 +57,7 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
     record, jobs = launching.conduct(
         launcher, search, {"digest": plan.digest}, plan.words, sweeper.retry, study.section
     )
-    comparison = comparison_of(record)
+    comparison = comparison_of(record, Path(config.paths.cache) / CURVES)
     tables.say(f"lmlab sweep status name={record.path.name}   ({record.path})", "\nThe study's runs:")
     if comparison.arms:
         from lmlab.commands.report import write_report

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from lmlab.data.corpora import Corpus
-from lmlab.data.progress import ProgressBar
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.errors import UserError, nearest
+from lmlab.progress import ProgressBar
 
 _META = "meta.json"
 

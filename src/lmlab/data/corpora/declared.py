@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmlab.data.corpora.corpus import Corpus
-from lmlab.data.progress import ProgressBar
 from lmlab.errors import UserError
+from lmlab.progress import ProgressBar
 
 _CHUNK = 1 << 20
 _TIMEOUT = 30.0  # seconds without an answer
