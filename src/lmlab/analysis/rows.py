@@ -45,8 +45,7 @@ class _Kind:
 
 def parse(content: bytes) -> Rows:
     """Read whole lines."""
-    lines = content.split(b"\n")[:-1]
-    rows = _decoded(lines)
+    rows = _decoded(content)
     kinds = _kinds(rows)
     good = np.array(sorted(number for kind in kinds for number in kind.numbers), dtype=np.int64)
     names = dict.fromkeys([*PLACES, *(name for kind in kinds for name in kind.names)])
@@ -61,19 +60,19 @@ def parse(content: bytes) -> Rows:
             if len(wrong):
                 count, first = not_finite.get(name, (0, int(wrong.min())))
                 not_finite[name] = (count + len(wrong), min(first, int(wrong.min())))
-    broken = sorted({*range(len(lines))} - {*good.tolist()}) if len(good) < len(lines) else []
+    broken = sorted({*range(len(rows))} - {*good.tolist()}) if len(good) < len(rows) else []
     return Rows(good, columns, broken, not_finite)
 
 
-def _decoded(lines: Sequence[bytes]) -> list[Any]:
+def _decoded(content: bytes) -> list[Any]:
     """What each line holds; ``None`` where it is no JSON."""
     try:
-        rows = orjson.loads(b"[" + b",".join(lines) + b"]")
-        if len(rows) == len(lines):
+        rows = orjson.loads(b"[" + content[:-1].replace(b"\n", b",") + b"]")
+        if len(rows) == content.count(b"\n"):
             return list(rows)
     except ValueError:
         pass
-    return [_one(line) for line in lines]
+    return [_one(line) for line in content.split(b"\n")[:-1]]
 
 
 def _one(line: bytes) -> Any:

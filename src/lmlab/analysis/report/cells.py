@@ -1,6 +1,7 @@
 """Cells of tables: how they are written, sorted and compared."""
 
 import math
+from collections.abc import Sequence
 
 from lmlab.analysis.report.document import Cell, Column, Interval, Table
 
@@ -40,20 +41,23 @@ def number(cell: Cell | Interval) -> float | None:
     return None if value is None or isinstance(value, str) or math.isnan(value) else float(value)
 
 
-def numeric(table: Table, column: int) -> bool:
-    """Whether a column holds numbers and nothing else but gaps."""
-    cells = [row[column] for row in table.rows if row[column] is not None]
-    return bool(cells) and not any(isinstance(cell, str) for cell in cells)
+def numeric(table: Table) -> list[bool]:
+    """Of each column, whether it holds numbers and nothing else but gaps."""
+    columns = [[row[i] for row in table.rows if row[i] is not None] for i in range(len(table.columns))]
+    return [bool(cells) and not any(isinstance(cell, str) for cell in cells) for cells in columns]
 
 
-def best(table: Table, column: int) -> set[int]:
-    """The rows of a column of intervals that may be the best: those whose interval overlaps that of the best value.
+def best(table: Table) -> list[set[int]]:
+    """Of each column of intervals, the rows that may be the best: their interval overlaps that of the best value.
 
     Empty where the column does not say which side is better, and where a number has no interval: a best single run is
     not a finding.
     """
-    better = table.columns[column].better
-    cells = {i: cell for i, row in enumerate(table.rows) if isinstance(cell := row[column], Interval)}
+    return [_best([row[i] for row in table.rows], column.better) for i, column in enumerate(table.columns)]
+
+
+def _best(column: Sequence[Cell | Interval], better: str | None) -> set[int]:
+    cells = {i: cell for i, cell in enumerate(column) if isinstance(cell, Interval)}
     cells = {i: cell for i, cell in cells.items() if not math.isnan(cell.value + cell.low + cell.high)}
     if better is None or len(cells) < 2:
         return set()

@@ -61,9 +61,10 @@ def write(document: Document, folder: Path) -> None:
 
 def table(part: Table, label: str) -> str:
     """A table with booktabs, as wide as the line at most, or over pages where it has many rows."""
-    columns = range(len(part.columns))
-    forms = "".join("r" if cells.numeric(part, i) else "p{0.3\\linewidth}" if _wide(part, i) else "l" for i in columns)
-    best = [cells.best(part, i) for i in columns]
+    numeric, best = cells.numeric(part), cells.best(part)
+    forms = "".join(
+        "r" if is_number else "p{0.3\\linewidth}" if _wide(part, i) else "l" for i, is_number in enumerate(numeric)
+    )
     heading = " & ".join(_line(column.heading) for column in part.columns) + r" \\"
     if any(column.unit for column in part.columns):
         heading += "\n" + " & ".join(_line(column.unit) for column in part.columns) + r" \\"

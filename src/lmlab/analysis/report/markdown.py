@@ -50,8 +50,8 @@ def _part(place: Placed) -> list[str]:
 
 def _table(table: Table) -> str:
     headings = [_line(f"{c.heading} ({c.unit})" if c.unit else c.heading) for c in table.columns]
-    rules = ["---:" if cells.numeric(table, i) else "---" for i in range(len(headings))]
-    best = [cells.best(table, i) for i in range(len(headings))]
+    rules = ["---:" if is_number else "---" for is_number in cells.numeric(table)]
+    best = cells.best(table)
     rows = []
     for index, row in enumerate(table.rows):
         texts = [_line(cells.written(cell, column)) for cell, column in zip(row, table.columns, strict=True)]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.analysis.report.content.wording import decimals
@@ -43,15 +44,16 @@ class Contrast:
         return not math.isfinite(self.paired.difference.mean)
 
 
-def contrasts(comparison: Comparison) -> list[Contrast]:
+@lru_cache(maxsize=1)  # several sections of one report ask, and resampling takes seconds
+def contrasts(comparison: Comparison) -> tuple[Contrast, ...]:
     """Hold every arm but the first against the first, by seed, and correct the p values for how many there are."""
     if not comparison.arms:
-        return []
+        return ()
     baseline, *others = comparison.arms
     reference = baseline.chosen.scores(comparison.metric)
     tests = [paired(arm.chosen.scores(comparison.metric), reference) for arm in others]
     p_values = corrected([test.p_value for test in tests])
-    return [Contrast(arm, baseline, test, p) for arm, test, p in zip(others, tests, p_values, strict=True)]
+    return tuple(Contrast(arm, baseline, test, p) for arm, test, p in zip(others, tests, p_values, strict=True))
 
 
 def number_format(found: Sequence[Contrast]) -> str:
