@@ -1,4 +1,4 @@
-"""What reading many runs costs: their records, their curves at first and again, and what has been logged since.
+"""What reading many runs costs: their records, their curves at first and again, what was logged since, and a report.
 
     python scripts/benchmark/reading.py [--runs 1000] [--points 10000] [--grown 10] [overrides ...]
 
@@ -19,9 +19,12 @@ from rich.console import Console
 from rich.table import Table
 from synthetic import rows_of, write_runs
 
+from lmlab.analysis.comparison import compare
 from lmlab.analysis.reading import read_curves
 from lmlab.analysis.records import Records, read
+from lmlab.analysis.report.folder import write
 from lmlab.analysis.selection import directories
+from lmlab.runs.run import Run
 
 
 def main() -> None:
@@ -36,7 +39,10 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as temporary:
         folder, cache = Path(temporary) / "runs", Path(temporary) / "cache"
-        runs = write_runs(folder, harness.composed("model=lstm", *options.overrides), options.runs, options.points)
+        runs: list[Run] = []
+        for model, count in (("lstm", options.runs // 2), ("transformer", options.runs - options.runs // 2)):
+            config = harness.composed(f"model={model}", *options.overrides)
+            runs += write_runs(folder, config, count, options.points)
         size = sum(run.metrics.stat().st_size for run in runs)
         table = Table(
             title=f"{options.runs:,} runs of {options.points:,} points, {size / 1e6:,.0f} MB", title_justify="left"
@@ -59,6 +65,8 @@ def main() -> None:
             with run.metrics.open("a") as file:
                 file.writelines(rows_of(np.random.default_rng(0), 10, options.points + 1))
         grown = timed(f"ten rows more of {options.grown} runs", lambda: changed(again))
+        found = read(directories(folder), cache).found
+        timed("a report of all of them", lambda: write(compare(found), {}, Path(temporary) / "report"))
         console = Console()
         console.print(table)
         console.print(f"{rows / options.runs:,.0f} rows of a run are kept; {grown} runs had grown.")
