@@ -62,6 +62,12 @@ def test_what_has_been_logged_since_is_all_that_is_unread(tmp_path):
     assert record.log.unread() == 0
 
 
+def test_what_would_not_be_kept_is_not_read_elsewhere(tmp_path, here, monkeypatch):
+    monkeypatch.setattr(reading, "_keep_all", lambda *arguments: pytest.fail("read twice"))
+    read_curves([record_of(tmp_path, number, tmp_path / "cache") for number in range(1, 4)])
+    assert len(here) == 3
+
+
 def test_what_the_others_fail_at_is_read_here(tmp_path, here, monkeypatch):
     records = [record_of(tmp_path, number, tmp_path / "cache", 4000) for number in range(1, 4)]
     (tmp_path / "cache").write_text("no folder")

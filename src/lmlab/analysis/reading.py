@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-from lmlab.analysis.log import Log
+from lmlab.analysis.log import WORTH_KEEPING, Log
 from lmlab.analysis.records import Record
 from lmlab.progress import ProgressBar
 
@@ -18,7 +18,7 @@ MUCH = 1 << 26
 def read_curves(records: Sequence[Record], shown: bool = False) -> None:
     """Read what runs have logged, so that it is at hand when it is asked for.
 
-    What other processes read comes back through the records' cache; records without one are read here.
+    What other processes read comes back through the records' cache; what would not be kept there is read here.
 
     Args:
         shown: show a bar, once it has taken two seconds.
@@ -26,7 +26,9 @@ def read_curves(records: Sequence[Record], shown: bool = False) -> None:
     logs = [record.log for record in records]
     sizes = [log.unread() for log in logs]
     elsewhere = [
-        (log.path, log.cache, size) for log, size in zip(logs, sizes, strict=True) if size and log.cache is not None
+        (log.path, log.cache, size)
+        for log, size in zip(logs, sizes, strict=True)
+        if size >= WORTH_KEEPING and log.cache is not None
     ]
     with ProgressBar("Reading the curves", sum(sizes), shown) as bar:
         if sum(size for _, _, size in elsewhere) >= MUCH and len(os.sched_getaffinity(0)) > 1:

@@ -18,6 +18,7 @@ from lmlab.models import state as model_state
 from lmlab.models.heads.hugging_face import Hidden, LibraryHead
 from lmlab.models.hugging_face_cache import LayerSize
 from lmlab.models.hugging_face_config import EXPERTS, configuration, first_line, last_position, number
+from lmlab.models.hugging_face_weights import built
 from lmlab.models.parameters import check_size
 from lmlab.models.state import LanguageModelState
 
@@ -74,7 +75,7 @@ class HuggingFace(nn.Module):
         self.max_positions = last_position(self.config, self.name)
         if self.max_positions is not None and context > self.max_positions:
             raise UserError(f"batch.context={context}: the positions of {self.name} end at {self.max_positions}")
-        causal = self._build(path)
+        causal = built(self.config, path, self.name)
         self.network = causal.base_model
         if self.network is causal:
             raise UserError(f"{self.name}: the library does not tell its head from the rest")
@@ -92,33 +93,6 @@ class HuggingFace(nn.Module):
         self._try()
         if parameters is not None:
             check_size(self, parameters, parameters_of)
-
-    def _build(self, path: str | None) -> Any:
-        from transformers import AutoModelForCausalLM
-        from transformers.utils import logging
-
-        options: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": False}
-        verbosity = logging.get_verbosity()
-        logging.set_verbosity_error()  # token ids beyond the vocabulary, kernels that are not installed
-        try:
-            if path and torch.get_default_device().type != "meta":
-                options |= {"config": self.config, "local_files_only": True, "output_loading_info": True}
-                loaded: Any = AutoModelForCausalLM.from_pretrained(path, **options)
-                if missing := loaded[1]["missing_keys"]:
-                    raise UserError(f"{self.name}: the weights lack {min(missing)}")
-                return loaded[0]
-            causal = AutoModelForCausalLM.from_config(self.config, **options)
-            embedding = causal.get_input_embeddings()
-            if getattr(embedding, "padding_idx", None) is not None:  # here every type is text
-                embedding.weight.data[embedding.padding_idx].normal_(0, embedding.weight.std().item())
-                embedding.padding_idx = None
-            return causal
-        except UserError:
-            raise
-        except Exception as error:
-            raise UserError(f"{self.name}: the library cannot build it ({first_line(error)})") from error
-        finally:
-            logging.set_verbosity(verbosity)
 
     @property
     def embedding(self) -> nn.Module:

@@ -1,7 +1,7 @@
 """The LightningModule: one optimizer step of any language model under any objective, and its validation."""
 
 from collections.abc import Callable
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -15,8 +15,7 @@ from lmlab.errors import SkipStep
 from lmlab.models import state as model_state
 from lmlab.models.language_model import LanguageModel
 from lmlab.training import parallel
-from lmlab.training.breakdown import Breakdown
-from lmlab.training.metrics import LanguageModelMetrics
+from lmlab.training.scoring import Scoring
 from lmlab.training.seeds import step_seed
 
 
@@ -32,8 +31,7 @@ class LanguageModeling(pl.LightningModule):
         schedule: called with (step, total steps), returns the factor on the learning rate.
         total_steps: optimizer steps in the whole run.
         tokens_per_step: tokens that all ranks together read in one optimizer step.
-        validation_metrics: add up the scores of each split that a validation scores, in the order of its loaders.
-        breakdown: sorts those of the first of them.
+        scoring: adds up what a validation finds.
         log_every: optimizer steps between rows of training metrics.
         carry_state: hand the state after each batch, detached, to the next one.
     """
@@ -48,8 +46,7 @@ class LanguageModeling(pl.LightningModule):
         seed: int,
         total_steps: int,
         tokens_per_step: int,
-        validation_metrics: dict[str, LanguageModelMetrics],
-        breakdown: Breakdown,
+        scoring: Scoring,
         log_every: int,
         carry_state: bool,
     ) -> None:
@@ -62,9 +59,7 @@ class LanguageModeling(pl.LightningModule):
         self.seed = seed
         self.total_steps = total_steps
         self.tokens_per_step = tokens_per_step
-        self.scored_splits = list(validation_metrics)
-        self.validation_metrics = torch.nn.ModuleDict(validation_metrics)
-        self.sorted_scores = breakdown
+        self.scoring = scoring
         self.log_every = log_every
         self.carry_state = carry_state
         self.carried: Any = None
@@ -80,8 +75,6 @@ class LanguageModeling(pl.LightningModule):
         """What callbacks want in the next row of training metrics."""
         self.judge: Callable[[Tensor, Tensor], None] | None = None
         """Called with loss (of this rank) and gradient norm before a step is applied; may raise :class:`SkipStep`."""
-        self.validation_pieces = 1
-        """Parts in which a batch is scored, one after the other."""
         self._sums: dict[str, Tensor] = {}
         self._loss: Tensor | float = 0.0
 
@@ -212,28 +205,10 @@ class LanguageModeling(pl.LightningModule):
         self.weights_to("train")
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        for tokens, targets in batch.pieces(self.validation_pieces):
-            hidden, _ = self.model(tokens, None)
-            scored_N = targets.flatten() >= 0
-            scored_targets = targets.flatten()[scored_N]
-            scores = self.model.head.score(hidden.flatten(0, 1)[scored_N], scored_targets)
-            self._metrics(self.scored_splits[dataloader_idx]).update(*scores)
-            if dataloader_idx == 0:
-                positions = torch.arange(targets.shape[1], device=targets.device).expand_as(targets)
-                self.sorted_scores.update(scores[0], positions.flatten()[scored_N], scored_targets)
-
-    def _metrics(self, split: str) -> LanguageModelMetrics:
-        return cast(LanguageModelMetrics, self.validation_metrics[split])
+        self.scoring.update(self.model, batch, dataloader_idx)
 
     def on_validation_epoch_end(self) -> None:
-        values: dict[str, float] = {}
-        for split in self.scored_splits:
-            metrics = self._metrics(split)
-            values |= {f"{split}/{name}": value for name, value in metrics.compute().items()}
-            metrics.reset()
-        calibration = self._metrics(self.scored_splits[0]).calibration
-        self.breakdown = {**self.sorted_scores.compute(), "calibration": calibration}
-        self.sorted_scores.reset()
+        values, self.breakdown = self.scoring.compute()
         self.validated_step = self.global_step
         # For callbacks that watch a metric; the rows themselves go through record().
         self.log_dict(values, logger=False)

@@ -30,6 +30,7 @@ from lmlab.training.metrics import LanguageModelMetrics
 from lmlab.training.module import LanguageModeling
 from lmlab.training.parallel import save_weights
 from lmlab.training.preflight import build_model, open_source
+from lmlab.training.scoring import Scoring
 from lmlab.training.seeds import step_seed
 from lmlab.training.settings import Settings
 from lmlab.training.trainer import set_threads
@@ -97,10 +98,10 @@ def make_module(config: Config, settings: Settings, source: Source, model: Langu
         seed=settings.seed,
         total_steps=settings.steps,
         tokens_per_step=settings.tokens_per_step,
-        validation_metrics={
-            split: LanguageModelMetrics(source.tokens_per_byte(split)) for split in source.scored_splits
-        },
-        breakdown=Breakdown(settings.batch.context, source.training_counts()),
+        scoring=Scoring(
+            {split: LanguageModelMetrics(source.tokens_per_byte(split)) for split in source.scored_splits},
+            Breakdown(settings.batch.context, source.training_counts()),
+        ),
         log_every=settings.log_every,
         carry_state=settings.batch.carry_state,
     )
@@ -210,7 +211,7 @@ def finish(
     generation = accounting.generation(config, trainer, module)
     if not trainer.is_global_zero:
         return
-    metrics = {name: value for name, value in module.latest.items() if name.partition("/")[0] in module.scored_splits}
+    metrics = {name: value for name, value in module.latest.items() if name.partition("/")[0] in module.scoring.splits}
     if module.breakdown is not None:
         write_json(run.breakdown, module.breakdown)
     run.update(

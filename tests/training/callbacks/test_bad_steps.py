@@ -16,6 +16,7 @@ from lmlab.training.breakdown import Breakdown
 from lmlab.training.callbacks import BadSteps
 from lmlab.training.module import LanguageModeling, SkipStep
 from lmlab.training.optimizers import adam, adamw, muon, nt_asgd, sgd
+from lmlab.training.scoring import Scoring
 
 
 def trainer_at(step, scaler=None):
@@ -142,8 +143,7 @@ def test_a_skipped_step_leaves_weights_and_optimizer_bit_for_bit_and_the_schedul
         seed=1,
         total_steps=4,
         tokens_per_step=1,
-        validation_metrics={},
-        breakdown=Breakdown(1, None),
+        scoring=Scoring({}, Breakdown(1, None)),
         log_every=1,
         carry_state=False,
     )

@@ -35,7 +35,7 @@ class OutOfMemory(pl.Callback):
         self._began = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        cast(LanguageModeling, pl_module).validation_pieces = self.pieces
+        cast(LanguageModeling, pl_module).scoring.pieces = self.pieces
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._began = True
