@@ -56,7 +56,7 @@ def task(
         for token_B in generate(trained.model, prompt_BT, length, sampler, trained.context):
             sys.stdout.write(results.printable(stream.add(int(token_B))))
             sys.stdout.flush()
-        sys.stdout.write(results.printable(stream.rest()) + "\n")
+        print(results.printable(stream.rest()), flush=True)  # before the line below, also where both go to one place
     rate = samples * length / (time.perf_counter() - started)
     print(f"({found.path.name}, {rate:,.0f} tokens/s)", file=sys.stderr)
 
