@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import pytest
@@ -82,7 +83,7 @@ SAYS = {
     "hang": "made no progress",
 }
 GROWTH = 12_000_000
-"""Bytes that the launcher may hold more after 200 runs than after 50: 80 kB a run, where a run itself takes 300 MB."""
+"""Bytes that the launcher may hold more while the last 50 of 200 runs end than while the second 50 do: 120 kB a run."""
 
 
 class Sample(NamedTuple):
@@ -189,8 +190,9 @@ def test_two_hundred_runs_of_which_many_go_wrong(folder):
     early = [one for one in samples if 50 <= one.ended < 100]
     late = [one for one in samples if one.ended >= 150 and one.memory]  # none: it is ending
     print(f"{seconds:.0f} s, from {early[0]} to {late[-1]}")
-    assert max(one.descriptors for one in late) <= max(one.descriptors for one in early) + 2
-    assert max(one.memory for one in late) - early[0].memory < GROWTH
+    # What is held for a moment, as a run starts or a file is written, is no leak: a leak raises what is usual.
+    assert median(one.descriptors for one in late) <= median(one.descriptors for one in early) + 2
+    assert median(one.memory for one in late) - median(one.memory for one in early) < GROWTH
 
 
 def test_runs_of_two_ranks_that_are_logged_to_w_and_b(folder):
