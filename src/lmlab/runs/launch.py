@@ -8,7 +8,6 @@ server is ``multiprocessing``'s.
 import multiprocessing
 import os
 import resource
-import shutil
 import signal
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 from lmlab.runs.elastic import Ranks, start_ranks
 from lmlab.runs.parent import PARENT, end_with_parent
 from lmlab.runs.run import Run
+from lmlab.runs.temporary import TemporaryFolder
 
 _PROCESS = "lmlab.training.process"
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -71,10 +71,10 @@ class Processes:
     def __init__(self, run: Run, ranks: Ranks, lock: int | None, share: Share = EVERYTHING) -> None:
         warm_up()
         # What is killed cannot tidy up: its temporary files go with this folder. Compiled kernels are for all runs.
-        self._temporary = tempfile.mkdtemp(prefix="lmlab-")
+        self._temporary = TemporaryFolder()
         kernels = str(Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}")
         environment = {"TORCHINDUCTOR_CACHE_DIR": kernels, **os.environ, **_ENVIRONMENT}
-        environment |= {PARENT: str(os.getpid()), "TMPDIR": self._temporary}
+        environment |= {PARENT: str(os.getpid()), "TMPDIR": str(self._temporary.path)}
         if share.gpus is not None:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(share.gpus)
         folder = str(Path.cwd())
@@ -111,7 +111,7 @@ class Processes:
         """Once the first has ended: end what is left of the others, and let nothing of them stay behind."""
         self.send(signal.SIGKILL)
         self._first.close()
-        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.remove()
 
 
 class _Inherited:
