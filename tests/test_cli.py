@@ -273,6 +273,7 @@ def test_a_run_from_asking_to_reproducing(lmlab, small, tmp_path):
     done = lmlab("reproduce", f"run={run.path}")
     assert "identical" in done.stdout and "different" not in done.stdout
     assert "The environments do not differ." in done.stdout
+    assert "The final weights are the same, bit by bit." in done.stdout
     assert len(list(all_runs(tmp_path / "outputs" / "runs"))) == 2
 
     text = (run.path / "run.json").read_text()
@@ -281,7 +282,14 @@ def test_a_run_from_asking_to_reproducing(lmlab, small, tmp_path):
     assert lmlab("reproduce", f"run={run.path}", check=False).returncode == 1
 
     weights = run.weights.read_bytes()
+    flipped = bytearray(weights)
+    flipped[-1] ^= 1
+    run.weights.write_bytes(flipped)
+    damaged = lmlab("generate", f"run={run.id}", check=False)
+    assert damaged.returncode != 0
+    assert "model.safetensors: the weights are not those that were written; lmlab reproduce run=" in damaged.stderr
     run.weights.write_bytes(weights[: len(weights) // 2])
+    run.update(weights={})  # as it was before they were recorded
     damaged = lmlab("generate", f"run={run.id}", check=False)
     assert damaged.returncode != 0
     assert "model.safetensors: the weights cannot be loaded" in damaged.stderr

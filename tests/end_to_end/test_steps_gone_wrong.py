@@ -27,10 +27,13 @@ import pytorch_lightning as pl
 import torch
 
 class WrongLoss(pl.Callback):
-    """Multiplies the loss of one rank's first micro-batch by ``factor``, where it is of the data's ``steps``."""
+    """Multiplies the loss of one rank's first micro-batch by ``factor``, where it is of the data's ``steps``.
 
-    def __init__(self, steps: list[int], factor: float, rank: int) -> None:
-        self.steps, self.factor, self.rank = steps, factor, rank
+    And, with ``ruin``, makes the weights worse before every step once something was rolled back.
+    """
+
+    def __init__(self, steps: list[int], factor: float, rank: int, ruin: bool) -> None:
+        self.steps, self.factor, self.rank, self.ruin = steps, factor, rank, ruin
 
     def on_train_start(self, trainer, pl_module):
         right = pl_module.objective
@@ -45,6 +48,9 @@ class WrongLoss(pl.Callback):
         place = (self.rank, trainer.world_size, 0, trainer.accumulate_grad_batches)
         wrong = [trainer.datamodule.source.training_batch(step, *place).tokens for step in self.steps]
         self.now = any(torch.equal(batch.tokens, tokens) for tokens in wrong)
+        if self.ruin and trainer.datamodule.left_out:
+            for parameter in pl_module.parameters():
+                parameter.data.mul_(3)
 
 class SmallMemory(pl.Callback):
     """Has no memory for more than ``rows`` sequences: on one rank, in training from step ``since`` on."""
@@ -76,7 +82,7 @@ def ask(lmlab, small, tmp_path):
     (tmp_path / "wrong.py").write_text(WRONG)
     folder = tmp_path / "own" / "callbacks"
     folder.mkdir(parents=True)
-    wrong_loss = "_target_: wrong.WrongLoss, steps: [], factor: .nan, rank: 0"
+    wrong_loss = "_target_: wrong.WrongLoss, steps: [], factor: .nan, rank: 0, ruin: false"
     small_memory = "_target_: wrong.SmallMemory, rows: 2, since: 0, rank: 0, validating: false"
     for name, node in (("wrong_loss", wrong_loss), ("small_memory", small_memory)):
         (folder / f"{name}.yaml").write_text(f"defaults: [default, _self_]\n{name}: {{{node}}}\n")
@@ -97,8 +103,14 @@ def ask(lmlab, small, tmp_path):
     return asked
 
 
-def by_hand(run: Run, places: list[int], skipped: list[int], accumulate: int = 1) -> dict[str, torch.Tensor]:
-    """The weights after a plain loop over the batches at ``places``, without the updates of the steps ``skipped``."""
+def by_hand(
+    run: Run, places: list[int], skipped: list[int], accumulate: int = 1, steps: int | None = None
+) -> dict[str, torch.Tensor]:
+    """The weights after a plain loop over the batches at ``places``, without the updates of the steps ``skipped``.
+
+    Args:
+        steps: how many the schedule is for, if the loop ends before.
+    """
     config = run.config
     source = open_source(config)
     torch.manual_seed(step_seed(config["seed"], -1, 0))
@@ -112,14 +124,14 @@ def by_hand(run: Run, places: list[int], skipped: list[int], accumulate: int = 1
             (loss / accumulate).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = config["optimizer"]["lr"] * schedule(step, len(places))
+            group["lr"] = config["optimizer"]["lr"] * schedule(step, steps or len(places))
         if step not in skipped:
             optimizer.step()
     return model.state_dict()
 
 
-def assert_weights(run: Run, expected: dict[str, torch.Tensor]) -> None:
-    for name, weight in load_file(run.weights).items():
+def assert_weights(file: Path, expected: dict[str, torch.Tensor]) -> None:
+    for name, weight in load_file(file).items():
         torch.testing.assert_close(weight, expected[name], rtol=1e-4, atol=1e-6)
 
 
@@ -146,7 +158,7 @@ def test_a_skipped_step_leaves_no_trace_in_the_weights(devices, ask):
     assert all(math.isnan(row["loss"]) and math.isnan(row["gradient_norm"]) for row in events(run))
     counted = {row["step"]: row["train/bad_steps"] for row in read_jsonl(run.metrics) if "train/bad_steps" in row}
     assert counted == {step: (step > 3) + (step > 7) for step in range(1, 11)}
-    assert_weights(run, by_hand(run, list(range(10)), [3, 7], accumulate=2))
+    assert_weights(run.weights, by_hand(run, list(range(10)), [3, 7], accumulate=2))
 
 
 def test_a_run_stops_at_a_step_that_is_not_finite(ask):
@@ -167,7 +179,18 @@ def test_a_spike_rolls_back_to_the_last_checkpoint_and_past_the_data_since(ask):
     assert (event["step"], event["what"], event["done"], event["to"]) == (7, "spike", "roll_back", 4)
     assert event["loss"] > event["limit"]
     assert [row["step"] for row in read_jsonl(run.metrics) if "train/loss" in row] == list(range(1, 11))
-    assert_weights(run, by_hand(run, [0, 1, 2, 3, 7, 8, 9, 10, 11, 12], []))
+    assert_weights(run.weights, by_hand(run, [0, 1, 2, 3, 7, 8, 9, 10, 11, 12], []))
+
+
+def test_the_best_weights_are_none_of_a_stretch_that_was_rolled_back(ask):
+    """Every validation is better than the one before it; what comes after the roll-back is worse than all."""
+    options = ["callbacks.checkpoint.every=4", "callbacks.bad_steps.not_finite=roll_back", "validation.times=10"]
+    options += ["callbacks.wrong_loss.steps=[6]", "callbacks.wrong_loss.ruin=true"]
+    _, run = ask("wrong_loss", "model=lstm", *options)
+    assert [(row["step"], row["to"]) for row in events(run)] == [(7, 4)]
+    losses = {row["step"]: row["validation/loss"] for row in read_jsonl(run.metrics) if "validation/loss" in row}
+    assert min(losses, key=losses.get) == 4
+    assert_weights(run.best, by_hand(run, [0, 1, 2, 3], [], steps=10))
 
 
 LONG = ["budget.tokens=12_800", "validation.times=4", "callbacks.checkpoint.every=20", "log_every=3"]  # 200 steps
@@ -230,7 +253,7 @@ def test_one_rank_without_memory_halves_the_micro_batches_of_all(ask):
     _, run = ask("small_memory", "model=lstm", *distributed, "callbacks.small_memory.rows=1", "trainer.devices=2")
     assert run.status == "finished"
     assert run.manifest["training"]["accumulate"] == 2
-    assert_weights(run, by_hand(run, list(range(10)), [], accumulate=4))
+    assert_weights(run.weights, by_hand(run, list(range(10)), [], accumulate=4))
 
 
 def test_validation_batches_that_do_not_fit_are_scored_in_parts(ask, tmp_path):

@@ -1,3 +1,5 @@
+import errno
+import os
 import shutil
 
 import pytest
@@ -6,7 +8,20 @@ from hypothesis import strategies as st
 
 from lmlab.errors import UserError
 from lmlab.runs import checkpoints
-from lmlab.runs.checkpoints import STATE, Damaged, begin, complete, newest_good, place, saved, temporary, verify
+from lmlab.runs.checkpoints import (
+    BEST,
+    STATE,
+    Damaged,
+    begin,
+    complete,
+    newest_good,
+    place,
+    restore_best,
+    saved,
+    temporary,
+    verify,
+)
+from lmlab.runs.files import write_whole
 
 
 def write(folder, step, previous=0, shards=None):
@@ -102,6 +117,25 @@ def test_the_one_before_a_damaged_one_is_used_and_then_kept(tmp_path):
     assert "step-00000010 is damaged: state has 0 bytes instead of 150" in line and "from step-00000005" in line
     write(tmp_path, 8, 5)
     assert list(saved(tmp_path)) == [5, 8], "the damaged one must not count as one of two good ones"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_each_has_the_weights_that_were_the_best_then(tmp_path, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no links here")))
+    best = tmp_path / BEST
+    write(tmp_path, 5)
+    for step in (10, 15):
+        write_whole(best, lambda temporary, step=step: temporary.write_text(f"the best at {step}"))
+        assert (write(tmp_path, step, step - 5) / BEST).stat().st_nlink == 1 + links
+    (place(tmp_path, 15) / BEST).write_text("the bent at 15")
+    chosen, (line,) = found(tmp_path)
+    assert chosen[0] == 10 and f"the content of {BEST} has changed" in line
+    restore_best(tmp_path, 10)
+    assert best.read_text() == (place(tmp_path, 10) / BEST).read_text() == "the best at 10"
+    restore_best(tmp_path, 7)  # not there, or written by a version that kept them beside it alone
+    assert best.read_text() == "the best at 10"
+    verify(place(tmp_path, 10))
 
 
 def test_a_damaged_one_is_replaced_by_one_of_the_same_step(tmp_path):

@@ -53,5 +53,9 @@ def show(original: Run, afresh: Run, tolerance: float) -> list[str]:
             tables.say(f"  {key}: {old} -> {new}")
     else:
         tables.say("The environments do not differ.")
+    weights = [one.get("weights", {}).get(original.weights.name) for one in (before, after)]
+    if None not in weights:
+        same = "the same, bit by bit" if weights[0] == weights[1] else "not the same bits"
+        tables.say(f"The final weights are {same}.")
     tables.say(f"The new run directory: {afresh.path}")
     return verdicts

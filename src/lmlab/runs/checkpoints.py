@@ -1,9 +1,9 @@
 """Checkpoints: folders that are whole or absent, and know when something in them has changed since.
 
 ``step-<8 digits>/`` holds ``state``, which is what the trainer saved (a file, or a folder of shards that all ranks
-write), and ``checksums.json``: the step, and the size and BLAKE2b digest of every file. A checkpoint is written to a
-temporary folder beside its place, flushed to disk and renamed. The one before it is kept, to go on from should the
-newest one turn out damaged.
+write), the best weights until then, and ``checksums.json``: the step, and the size and BLAKE2b digest of every file. A
+checkpoint is written to a temporary folder beside its place, flushed to disk and renamed. The one before it is kept, to
+go on from should the newest one turn out damaged.
 """
 
 import hashlib
@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lmlab.errors import UserError
-from lmlab.runs.files import clear_leftovers, errors_name, flush, write_json
+from lmlab.runs.files import clear_leftovers, errors_name, flush, place_again, write_json
 
 STATE = "state"
+BEST = "best.safetensors"
+"""The weights of the best validation: beside the checkpoints, and in each of them those that were the best then."""
 CHECKSUMS = "checksums.json"
 
 
@@ -60,6 +62,8 @@ def complete(folder: Path, step: int, previous: int, validated_step: int) -> Non
     """
     written = temporary(folder, step)
     with errors_name(place(folder, step)):
+        if (folder / BEST).exists():
+            place_again(folder / BEST, written / BEST)
         flush(written)
         about = {"step": step, "validated_step": validated_step, "files": checksums(written)}
         write_json(written / CHECKSUMS, about | {"blake2b": _digest_of(about)})
@@ -69,6 +73,15 @@ def complete(folder: Path, step: int, previous: int, validated_step: int) -> Non
     for other, path in saved(folder).items():
         if other not in (step, previous):
             _remove(path)
+
+
+def restore_best(folder: Path, step: int) -> None:
+    """Let the best weights be those of when the checkpoint of ``step`` was written; on one rank.
+
+    What came after it may be trained again with other data.
+    """
+    if (kept := place(folder, step) / BEST).exists():
+        place_again(kept, folder / BEST)
 
 
 def _remove(path: Path) -> None:
@@ -81,16 +94,15 @@ def checksums(folder: Path) -> dict[str, dict[str, int | str]]:
     """Size in bytes and digest of every file below ``folder`` but the checksums, by relative path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / CHECKSUMS)
     with ThreadPoolExecutor() as pool:
-        digests = list(pool.map(_digest, files))
-    return {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "blake2b": digest}
-        for path, digest in zip(files, digests, strict=True)
-    }
+        found = list(pool.map(checksum, files))
+    return {str(path.relative_to(folder)): one for path, one in zip(files, found, strict=True)}
 
 
-def _digest(path: Path) -> str:
+def checksum(path: Path) -> dict[str, int | str]:
+    """Size in bytes and digest of a file."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32))
+    return {"bytes": path.stat().st_size, "blake2b": digest.hexdigest()}
 
 
 def _digest_of(record: dict[str, Any]) -> str:

@@ -28,6 +28,21 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         flush(path.parent, below=False)
 
 
+def place_again(source: Path, path: Path) -> None:
+    """Let ``path`` be the same file as ``source``, as it is now; a copy where the file system has no links.
+
+    Files of runs are replaced as a whole, never changed, so that each of the two keeps its content.
+    """
+
+    def link(temporary: Path) -> None:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+    write_whole(path, link)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8 so that a reader sees either the old content or all of the new."""
 

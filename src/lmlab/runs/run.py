@@ -13,12 +13,9 @@ from omegaconf import OmegaConf
 
 from lmlab.config import Config, identity
 from lmlab.errors import UserError
-from lmlab.runs import config_file, lock, version
+from lmlab.runs import checkpoints, config_file, lock, version
 from lmlab.runs.files import write_json, write_text
 from lmlab.runs.lock import RunLock
-
-BEST = "best.safetensors"
-"""In ``checkpoints/``: the weights of the best validation."""
 
 _SECONDS_BETWEEN_TRIES = 0.2
 
@@ -39,6 +36,7 @@ class Run:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
+        self.best = self.checkpoints / checkpoints.BEST
         self.weights = path / "model.safetensors"
         self.metrics = path / "metrics.jsonl"
         self.samples = path / "samples.jsonl"

@@ -12,7 +12,8 @@ from lmlab.config import Config, build, validate
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
-from lmlab.runs.run import BEST, Run
+from lmlab.runs.checkpoints import checksum
+from lmlab.runs.run import Run
 from lmlab.targets import resolve_target
 
 
@@ -38,9 +39,14 @@ def load_trained(run: Run, which: str = "final", device: str = "cpu") -> Trained
     """
     if which not in ("final", "best"):
         raise UserError(f"checkpoint={which}: expected final or best")
-    path = run.weights if which == "final" else run.checkpoints / BEST
+    path = run.weights if which == "final" else run.best
     if not path.exists():
         raise UserError(f"{run.path}: there are no {which} weights, the run is {run.status}; lmlab train finishes it")
+    recorded = run.manifest.get("weights", {}).get(path.name)  # once it is finished
+    if recorded is not None and checksum(path) != recorded:
+        raise UserError(
+            f"{path}: the weights are not those that were written; lmlab reproduce run={run.id} computes them anew"
+        )
     config = run.config
     for section in ("model", "data", "tokenizer"):
         validate(config[section], section)

@@ -130,7 +130,7 @@ def describe(run: Run, model: LanguageModel, source: Source, config: Config, set
 
 
 def resume(run: Run) -> Path | None:
-    """Return the state to go on from, a file or a folder, with the rows after it removed; ``None`` for a fresh start.
+    """Return the state to go on from, a file or a folder; ``None`` for a fresh start. What came after it is removed.
 
     A damaged checkpoint is passed over with a warning, here and in the log. Every rank looks at the same files.
 
@@ -153,6 +153,7 @@ def resume(run: Run) -> Path | None:
         found = checkpoints.Good(step, step, before)
     step, validated_step = (found.step, found.validated_step) if found else (0, 0)
     if first:
+        checkpoints.restore_best(run.checkpoints, step)
         for rows in (run.metrics, run.samples):
             drop_rows_after(rows, step, validated_step)
         events.settle(run, step)
@@ -219,6 +220,7 @@ def finish(
         metrics=metrics,
         timings=timings,
         generation=generation,
+        weights={path.name: checkpoints.checksum(path) for path in (run.weights, run.best) if path.exists()},
         training=run.manifest["training"] | {"stopped_at": trainer.global_step},
     )
     Heartbeat.remove(run)

@@ -12,7 +12,6 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 from lmlab.errors import UserError
 from lmlab.runs import checkpoints
 from lmlab.runs.files import errors_name, remove
-from lmlab.runs.run import BEST
 from lmlab.training.fsdp import read_shards
 from lmlab.training.module import LanguageModeling
 from lmlab.training.parallel import save_weights
@@ -92,7 +91,7 @@ class Checkpoint(pl.Callback):
         if loss < self.best:
             self.best = loss
             self.folder.mkdir(exist_ok=True)
-            save_weights(cast(LanguageModeling, pl_module).model, self.folder / BEST)
+            save_weights(cast(LanguageModeling, pl_module).model, self.folder / checkpoints.BEST)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "saved_step": self.saved_step}
