@@ -16,6 +16,7 @@ from lmlab.config import check_arguments
 from lmlab.errors import RunFailed, UserError
 from lmlab.runs.run import Run
 from lmlab.runs.signals import stopped_by_signals
+from lmlab.runs.wandb import under_agent
 from lmlab.sweeps.conduct import Conductor
 from lmlab.sweeps.engines.engine import Engine
 from lmlab.sweeps.search import Grid, Proposal, Search, Space, make
@@ -73,7 +74,12 @@ def conduct(
         fixed: overrides that all jobs have.
         retry: compute jobs again that failed when the sweep was conducted before.
         study: the section that declares the study that the sweep is of.
+
+    Raises:
+        UserError: ``wandb agent`` has started this command, which waits for the one run that it has announced.
     """
+    if under_agent():
+        raise UserError("wandb agent announces one run at a time: expected lmlab train without -m and sweep=")
     setup_globals()
     record = Sweep(Path(launcher.config.hydra.sweep.dir))
     engine = _engine(launcher.node)
