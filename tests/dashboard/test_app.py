@@ -108,10 +108,10 @@ def test_sweeps_say_what_has_become_of_their_jobs(client, outputs):
     sweep.begin(["-m", "seed=1,2"], {}, {})
     statuses = ("finished", "failed", "running")
     jobs = [Job(n, [], status=status, error="broken" if n == 1 else None) for n, status in enumerate(statuses)]
-    sweep.write(jobs)
+    sweep.write(jobs, to_come=4)
     (row,) = ask(client, lambda answer: answer["sweeps"])["sweeps"]
     assert row["status"] == "running" and row["counts"] == {"finished": 1, "failed": 1, "running": 1}
-    assert row["errors"] == ["job 2: broken"] and row["command"] == "lmlab train -m seed=1,2"
+    assert row["errors"] == ["job 2: broken"] and row["to_come"] == 4 and row["command"] == "lmlab train -m seed=1,2"
     said = client.post("/api/retry_sweep", json={"sweep": "2026-01-01"}, headers=POST)
     assert (said.status_code, said.json()["error"]) == (400, "2026-01-01: is running")
     sweep.end("interrupted")

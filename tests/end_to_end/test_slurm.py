@@ -117,7 +117,7 @@ def test_jobs_that_are_disturbed_in_every_way_end_as_if_they_were_not(cluster, l
     tasks = ["trainer.nodes=2", "hydra.launcher.tasks_per_node=2", "trainer.strategy=ddp"]
     nodes = launch("seed=5", *tasks, slow=1.0)
     low = launch("seed=6", "hydra.launcher.partition=low_grace", "hydra.launcher.cpus=16", slow=1.0)
-    limited = launch("seed=7", "hydra.launcher.time=1", "hydra.launcher.notice=5", slow=5.0)
+    limited = launch("seed=7", "hydra.launcher.time=1", "hydra.launcher.notice=5", slow=7.0)
 
     disturbances = {
         1: ["scancel", "--signal=USR1", "JOB"],
@@ -153,7 +153,7 @@ def test_jobs_that_are_disturbed_in_every_way_end_as_if_they_were_not(cluster, l
 
 def test_a_sweep_goes_on_with_the_jobs_of_a_killed_one_and_cancels_them_when_it_is_stopped(cluster, launch, tmp_path):
     outputs = tmp_path / "outputs"
-    killed = launch("seed=8", slow=6.0)
+    killed = launch("seed=8", "budget.tokens=6400", slow=6.0)  # ten minutes: for as long as anything below may take
     run = until(lambda: at_work(run := run_of(outputs, 8), step=1) and run)
     killed.kill()
     killed.wait()
@@ -163,13 +163,13 @@ def test_a_sweep_goes_on_with_the_jobs_of_a_killed_one_and_cancels_them_when_it_
     again = launch("sweep", "resume")
     until(lambda: (now := record.jobs[0]).started != before.started and now.where == f"slurm job {job}")
     again.send_signal(signal.SIGINT)
-    assert again.wait(60) != 0
+    assert again.wait(240) != 0
     assert run.status == "interrupted"
     assert job_of(run) == job  # it was never submitted twice
     alive = ["squeue", "--me", "--noheader"]
     until(lambda: not subprocess.run(alive, env=cluster, capture_output=True, timeout=60, check=True).stdout.strip())
     (attempt,) = run.manifest["attempts"]
     assert attempt["error"] == "told to stop by SIGTERM"
-    assert launch("sweep", "resume").wait(120) == 0
+    assert launch("sweep", "resume").wait(240) == 0
     assert job_of(run) != job
     assert run.status == "finished" and len(run.manifest["attempts"]) == 2

@@ -70,7 +70,7 @@ class Goes(pl.Callback):
 TINY = [
     *("data=parity", "model.width=8", "model.depth=1", "batch.size=4", "batch.context=16", "budget.tokens=256"),
     *("validation.times=2", "validation.tokens=64", "callbacks.samples.length=2", "data.longer=null", "log_every=1"),
-    *("trainer.threads=1", "progress=false", "callbacks.watchdog.seconds=1", "execution.restarts=1"),
+    *("trainer.threads=1", "progress=false", "callbacks.watchdog.seconds=5", "execution.restarts=1"),
     "+callbacks.faults._target_=faults.Goes",
 ]
 SAYS = {

@@ -34,34 +34,41 @@ def test_it_goes_with_all_that_is_in_it(system):
 
 
 def test_that_of_a_killed_process_is_removed_by_the_next_and_that_of_a_living_one_stays(system):
-    others = [system / name for name in ("lmlab-notes.txt", "other", "lmlab-link")]
-    others[0].write_text("somebody's")
-    others[1].mkdir()
-    others[2].symlink_to(others[1])
     (killed, abandoned), (living, kept) = hold(system), hold(system)
     (abandoned / "staged").write_text("half")
-    assert abandoned.exists() and kept.exists()
     killed.kill()
     killed.communicate()
     folder = TemporaryFolder()
-    assert {*system.iterdir()} == {folder.path, kept, *others}
+    assert {*system.iterdir()} == {folder.path, kept}
     folder.remove()
     living.communicate("\n")
 
 
-@pytest.mark.parametrize("before", ["open", "flock"])
-def test_one_that_is_taken_for_abandoned_before_it_is_locked_is_made_anew(system, monkeypatch, before):
-    of = {"open": os, "flock": fcntl}[before]
-    original, gone = getattr(of, before), []
+def test_what_somebody_else_has_put_there_stays(system):
+    notes, empty, link = (system / f"lmlab-run-{name}" for name in ("notes", "empty", "link"))
+    notes.mkdir()
+    (notes / "notes.txt").write_text("mine")
+    empty.mkdir()
+    (system / "other").mkdir()
+    (system / "other" / ".held-by-lmlab").touch()
+    link.symlink_to(system / "other")
+    before = {*system.rglob("*")}
+    TemporaryFolder().remove()
+    assert {*system.rglob("*")} == before
 
-    def late(where, *options):
+
+def test_one_that_is_taken_for_abandoned_before_it_is_locked_is_made_anew(system, monkeypatch):
+    gone, flock = [], fcntl.flock
+
+    def late(descriptor, kind):
         if not gone:
             (path,) = system.iterdir()
             gone.append(path)
+            (path / ".held-by-lmlab").unlink()
             path.rmdir()
-        return original(where, *options)
+        flock(descriptor, kind)
 
-    monkeypatch.setattr(of, before, late)
+    monkeypatch.setattr(fcntl, "flock", late)
     folder = TemporaryFolder()
     assert [folder.path] == [*system.iterdir()] != gone
     folder.remove()

@@ -59,17 +59,19 @@ class Seen:
 
     def __init__(self):
         self.prepared_jobs, self.ended_jobs, self.same_jobs = [], [], {}
+        self.totals, self.to_come = [], []
 
-    def prepared(self, job, same):
+    def prepared(self, job, total, same):
         self.prepared_jobs.append(job.number)
+        self.totals.append(total)
         if same is not None:
             self.same_jobs[job.number] = same.number
 
     def ended(self, job):
         self.ended_jobs.append((job.number, job.status))
 
-    def going_on(self, jobs):
-        pass
+    def going_on(self, jobs, to_come):
+        self.to_come.append((len(jobs), to_come))
 
 
 @pytest.fixture

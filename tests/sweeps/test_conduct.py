@@ -144,6 +144,20 @@ def test_a_job_that_somebody_stops_is_left_alone_until_the_sweep_is_asked_for_ag
     assert engine.submitted == [1] and statuses(jobs) == ["finished"] * 3
 
 
+def test_how_many_jobs_are_to_come_is_known_and_kept(sweep, queue, pretending, prepare, seen):
+    def stop(engine):
+        if len(engine.submitted) == 3 and not engine.stopped:
+            raise KeyboardInterrupt
+
+    assert sweep.to_come == 0
+    with pytest.raises(KeyboardInterrupt):
+        Conductor(sweep, queue(*"abcde"), pretending(workers=2, during=stop), prepare, seen).conduct()
+    assert set(seen.totals) == {5} and all(jobs + left == 5 for jobs, left in seen.to_come)
+    assert len(sweep.jobs) == 3 and sweep.to_come == 2
+    Conductor(Sweep(sweep.path), queue(*"abcde"), pretending(), prepare, seen).conduct()
+    assert seen.to_come[-1] == (5, 0) and sweep.to_come == 0
+
+
 def test_told_to_stop_twice_it_kills(sweep, queue, pretending, prepare, seen):
     interrupts = iter([True, True])
 
@@ -172,7 +186,7 @@ def test_a_search_that_cannot_go_on_leaves_nothing_running(sweep, pretending, pr
 def test_a_full_disk_leaves_nothing_running(sweep, queue, pretending, prepare, seen, monkeypatch):
     engine = pretending(workers=2)
 
-    def write(jobs):
+    def write(jobs, to_come):
         if engine.submitted == [0, 1]:
             raise OSError(28, "No space left on device")
 

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from datetime import timedelta
 from typing import Self
 
 from rich.console import Group
@@ -18,8 +19,53 @@ SECONDS_BETWEEN_LINES = 30
 STYLE = {"finished": "green", "failed": "red", "pruned": "magenta", "interrupted": "yellow", "running": "cyan"}
 
 
+class Pace:
+    """How fast the jobs of a sweep are computed, and from that how long the rest takes.
+
+    What a job had done when its first step was seen is not counted: it may go on from a checkpoint.
+    """
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._before: dict[int, float] = {}
+        self._starting: set[int] = set()
+        self.seconds_left: float | None = None
+
+    def look(self, jobs: list[Job], to_come: int) -> None:
+        """Take note of how far the jobs are now."""
+        if self._began is None and any(job.status == "running" for job in jobs):
+            self._began = time.monotonic()
+        parts = {job.number: part for job in jobs if (part := _part(job)) is not None}
+        for number, part in parts.items():
+            whole = part == 1.0 and number in self._starting  # it ended before a step of it was seen
+            self._before.setdefault(number, 0.0 if whole else part)
+        self._starting |= {job.number for job in jobs} - set(parts)
+        done = sum(part - self._before[number] for number, part in parts.items())
+        if self._began is not None and done > 0:
+            left = to_come + len(jobs) - sum(parts.values())
+            self.seconds_left = (time.monotonic() - self._began) * left / done
+
+    def __str__(self) -> str:
+        return f"about {_clock(self.seconds_left)} left" if self.seconds_left else ""
+
+
+def _part(job: Job) -> float | None:
+    """How much of a job is done, from 0 to 1; ``None`` before its first step. One that was stopped is done for now."""
+    if job.status not in ("running", "waiting"):
+        return 1.0
+    beat = Heartbeat.read(job.run) if job.path and job.status == "running" else None
+    return beat.step / beat.steps if beat is not None and beat.steps else None
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
 class LinesView:
     """A line before each job; the job's run shows its own progress."""
+
+    def __init__(self) -> None:
+        self._pace = Pace()
 
     def __enter__(self) -> Self:
         return self
@@ -27,8 +73,9 @@ class LinesView:
     def __exit__(self, *error: object) -> None:
         """Nothing to clear away."""
 
-    def prepared(self, job: Job, same: Job | None) -> None:
-        tables.say(job.name, f"job {job.number + 1}:")
+    def prepared(self, job: Job, total: int, same: Job | None) -> None:
+        left = f" ({self._pace})" if str(self._pace) else ""
+        tables.say(job.name + left, f"job {job.number + 1} of {max(total, job.number + 1)}:")
         say_same(job, same)
         if job.status == "failed":
             tables.say(job.error or "", "failed:", "red")
@@ -37,8 +84,8 @@ class LinesView:
         if job.status != "finished":
             tables.say(job.error or "", f"{job.status}:", STYLE.get(job.status, ""))
 
-    def going_on(self, jobs: list[Job]) -> None:
-        """Nothing: the run that is being computed shows how it goes."""
+    def going_on(self, jobs: list[Job], to_come: int) -> None:
+        self._pace.look(jobs, to_come)  # the run that is being computed shows how it goes
 
 
 class TableView:
@@ -46,6 +93,7 @@ class TableView:
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep = sweep
+        self._pace = Pace()
         self._live: Live | None = None
         self._shown_at = time.monotonic()
 
@@ -59,7 +107,7 @@ class TableView:
         if self._live is not None:
             self._live.stop()
 
-    def prepared(self, job: Job, same: Job | None) -> None:
+    def prepared(self, job: Job, total: int, same: Job | None) -> None:
         say_same(job, same)
         if job.status == "failed":
             self.ended(job)
@@ -68,12 +116,14 @@ class TableView:
         what = f"{job.name}: {job.error}" if job.error else job.name
         tables.say(what, f"job {job.number + 1} {job.status}:", STYLE.get(job.status, ""))
 
-    def going_on(self, jobs: list[Job]) -> None:
+    def going_on(self, jobs: list[Job], to_come: int) -> None:
+        self._pace.look(jobs, to_come)
+        line = ", ".join(filter(None, (counts(jobs, to_come), str(self._pace))))
         if self._live is not None:
-            self._live.update(Group(progress_table(jobs), Text(counts(jobs), style="bold")))
+            self._live.update(Group(progress_table(jobs), Text(line, style="bold")))
         elif time.monotonic() - self._shown_at >= SECONDS_BETWEEN_LINES:
             self._shown_at = time.monotonic()
-            tables.progress_console.print(counts(jobs), soft_wrap=True)
+            tables.progress_console.print(line, soft_wrap=True)
 
 
 def say_same(job: Job, same: Job | None) -> None:
@@ -87,10 +137,10 @@ def say_same(job: Job, same: Job | None) -> None:
         )
 
 
-def counts(jobs: list[Job]) -> str:
-    """How many jobs have come to what so far."""
-    found = Counter(job.status for job in jobs)
-    return f"{len(jobs)} jobs: " + ", ".join(f"{number} {status}" for status, number in found.items())
+def counts(jobs: list[Job], to_come: int) -> str:
+    """How many jobs have come to what so far: ``6 jobs: 1 finished, 2 running, 3 to come``."""
+    found: dict[str, int] = dict(Counter(job.status for job in jobs)) | ({"to come": to_come} if to_come else {})
+    return f"{len(jobs) + to_come} jobs: " + ", ".join(f"{number} {status}" for status, number in found.items())
 
 
 def progress_table(jobs: list[Job]) -> Table:
@@ -115,6 +165,6 @@ def progress_table(jobs: list[Job]) -> Table:
             tables.compact(beat.tokens_per_second),
             "" if beat.train_loss is None else f"{beat.train_loss:.3f}",
             "" if beat.validation_loss is None else f"{beat.validation_loss:.3f}",
-            "" if beat.seconds_left is None else f"{beat.seconds_left // 60:.0f}:{beat.seconds_left % 60:02.0f}",
+            "" if beat.seconds_left is None else _clock(beat.seconds_left),
         )
     return table

@@ -39,7 +39,7 @@ def show(sweep: Sweep) -> None:
     for job in jobs:
         if job.error:
             tables.say(f"{job.error}", f"job {job.number + 1} {job.status}:", STYLE.get(job.status, ""))
-    tables.say(counts(jobs) if jobs else f"{sweep.path.name}: {status}, no job yet")
+    tables.say(counts(jobs, sweep.to_come) if jobs else f"{sweep.path.name}: {status}, no job yet")
     tables.say(f"Its command: {sweep.command}")
     name = f"name={sweep.path.name}"
     if status == "running":

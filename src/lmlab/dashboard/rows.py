@@ -107,12 +107,20 @@ def sweep_row(sweep: Sweep) -> dict[str, Any]:
             "name": sweep.path.name,
             "status": sweep.status,
             "counts": counts,
+            "to_come": sweep.to_come,
             "errors": [f"job {job.number + 1}: {job.error}" for job in jobs if job.status == "failed" and job.error],
             "command": sweep.command,
             "created": str(sweep.definition["created"]),
         }
     except (UserError, ValueError, KeyError, TypeError) as error:
-        row = {"name": sweep.path.name, "status": "unreadable", "counts": {}, "command": "", "created": ""}
+        row = {
+            "name": sweep.path.name,
+            "status": "unreadable",
+            "counts": {},
+            "to_come": 0,
+            "command": "",
+            "created": "",
+        }
         return row | {"errors": [str(error)]}
 
 

@@ -7,23 +7,25 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-_PREFIX = "lmlab-"
+_PREFIX = "lmlab-run-"
+_HELD = ".held-by-lmlab"
+"""In each of them: whoever made it holds this file locked. A folder without it is not ours to remove."""
 
 
 class TemporaryFolder:
     """A new folder in the system's folder for temporary files, until :meth:`remove`.
 
-    A process that is killed cannot tidy up. It holds a lock on its folder, which the kernel releases when it ends, and
-    whoever makes the next folder removes those that nobody holds. On file systems without such locks they stay.
+    A process that is killed cannot tidy up. Its lock goes when it ends, and whoever makes the next folder removes those
+    that nobody holds. On file systems without locks they stay.
     """
 
     def __init__(self) -> None:
-        for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-            _remove_abandoned(left)
+        for held in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_HELD}"):
+            _remove_abandoned(held)
         descriptor = None
         while descriptor is None:
             self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-            descriptor = _hold(self.path)
+            descriptor = _hold(self.path / _HELD)
         self._descriptor = descriptor
 
     def remove(self) -> None:
@@ -32,29 +34,26 @@ class TemporaryFolder:
         os.close(self._descriptor)
 
 
-def _hold(folder: Path) -> int | None:
-    """Lock a folder and return the lock's descriptor; ``None``: somebody took it for abandoned before that."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
+def _hold(file: Path) -> int | None:
+    """Create and lock a file and return its descriptor; ``None``: it was taken for abandoned before it was locked."""
+    descriptor = os.open(file, os.O_CREAT | os.O_WRONLY)
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-    if folder.exists():
+    if file.exists():
         return descriptor
     os.close(descriptor)
     return None
 
 
-def _remove_abandoned(folder: Path) -> None:
+def _remove_abandoned(file: Path) -> None:
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        descriptor = os.open(file, os.O_WRONLY | os.O_NOFOLLOW)
     except OSError:  # another user's, or gone
         return
     try:
-        if os.fstat(descriptor).st_uid == os.getuid():
+        if os.fstat(descriptor).st_uid == os.getuid() and not file.parent.is_symlink():
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(file.parent, ignore_errors=True)
     except OSError:  # its owner lives
         return
     finally:

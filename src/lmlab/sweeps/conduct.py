@@ -16,18 +16,19 @@ from lmlab.sweeps.sweep import ENDED, Job, Sweep
 class View(Protocol):
     """What is shown of a sweep while it is under way."""
 
-    def prepared(self, job: Job, same: Job | None) -> None:
+    def prepared(self, job: Job, total: int, same: Job | None) -> None:
         """A job's run is ready to be executed, or finished already, or its configuration was refused.
 
         Args:
+            total: how many jobs there are and will be, as far as is known.
             same: an earlier job that asked for the same run, which is computed once.
         """
 
     def ended(self, job: Job) -> None:
         """A job that was executed has ended."""
 
-    def going_on(self, jobs: list[Job]) -> None:
-        """Called a few times a second."""
+    def going_on(self, jobs: list[Job], to_come: int) -> None:
+        """Called a few times a second, with the jobs so far and how many more there will be."""
 
 
 class Conductor:
@@ -95,7 +96,7 @@ class Conductor:
             if self._written != self._states():  # an engine of a cluster learns later what its jobs are doing
                 self._write()
             self._watch()
-            self.view.going_on(self._in_order())
+            self.view.going_on(self._in_order(), self.search.to_come)
             if not self._proposals and (self.search.done or (self._aside and proposal is None)):
                 return
 
@@ -124,7 +125,7 @@ class Conductor:
             if run.status_recorded == "finished":
                 job.end("finished")
         earlier = (other for other in self._in_order() if other is not job and other.path == job.path)
-        self.view.prepared(job, next(earlier, None) if job.path else None)
+        self.view.prepared(job, len(self.jobs) + self.search.to_come, next(earlier, None) if job.path else None)
         self._proposals[number] = proposal
         if job.status == "waiting":
             self.engine.submit(job)
@@ -170,12 +171,12 @@ class Conductor:
                 for job in self.engine.poll(0.25):
                     self._proposals.pop(job.number, None)
                 under_way = [job for job in under_way if job.status in ("waiting", "running")]
-                self.view.going_on(self._in_order())
+                self.view.going_on(self._in_order(), self.search.to_come)
             except KeyboardInterrupt:
                 self.engine.kill()
 
     def _write(self) -> None:
-        self.sweep.write(self._in_order())
+        self.sweep.write(self._in_order(), self.search.to_come)
         self._written = self._states()
 
     def _states(self) -> list[tuple[int, str, str | None]]:

@@ -75,8 +75,8 @@ class Sweep:
     """A handle on a sweep's directory.
 
     ``sweep.json`` holds its definition: the command, where it was given, by which process, and whether that is still at
-    it. ``jobs.json`` holds its jobs. Both are replaced whole. Whoever is at it holds the lock of the
-    directory, as one holds a run's.
+    it, and how many jobs are to come. ``jobs.json`` holds those that it has begun. Both are replaced whole. Whoever is
+    at it holds the lock of the directory, as one holds a run's.
     """
 
     def __init__(self, path: Path) -> None:
@@ -131,7 +131,8 @@ class Sweep:
 
     def end(self, status: Literal["finished", "interrupted"]) -> None:
         """Record that nobody is at it any more."""
-        write_json(self.path / "sweep.json", self.definition | {"status": status, "ended": now()})
+        none = {"to_come": 0} if status == "finished" else {}
+        write_json(self.path / "sweep.json", self.definition | none | {"status": status, "ended": now()})
         if self._lock is not None:
             self._lock.release()
 
@@ -149,8 +150,15 @@ class Sweep:
             return []
         return [Job(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
 
-    def write(self, jobs: list[Job]) -> None:
-        """Replace the record of the jobs."""
+    @property
+    def to_come(self) -> int:
+        """How many jobs the sweep has not begun yet, as far as its search knew."""
+        return int(self.definition.get("to_come", 0))
+
+    def write(self, jobs: list[Job], to_come: int = 0) -> None:
+        """Replace the record of the jobs, and of how many are to come."""
+        if (definition := self.definition).get("to_come") != to_come:
+            write_json(self.path / "sweep.json", definition | {"to_come": to_come})
         write_json(self.path / "jobs.json", [asdict(job) for job in sorted(jobs, key=lambda job: job.number)])
 
     def tell_to_stop(self) -> None:

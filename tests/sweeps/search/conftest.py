@@ -29,6 +29,8 @@ class Record:
     proposals: dict[int, Proposal] = field(default_factory=dict)
     outcomes: dict[int, str] = field(default_factory=dict)
     validations: dict[int, int] = field(default_factory=dict)
+    totals: set[int] = field(default_factory=set)
+    """How many jobs there were and would be, at each moment."""
 
 
 @pytest.fixture
@@ -49,6 +51,7 @@ def simulate() -> Callable[..., Record]:
             while len(under_way) < parallel and (proposal := search.ask()) is not None:
                 assert proposal.number not in record.proposals, "a number is given once"
                 record.proposals[proposal.number] = proposal
+                record.totals.add(len(record.proposals) + search.to_come)
                 job = train(options(proposal))
                 under_way.append((proposal, job, iter(enumerate(job.losses, 1))))
             assert under_way, "a search that is not done proposes something or waits for something"
@@ -71,7 +74,7 @@ def simulate() -> Callable[..., Record]:
                     search.tell(proposal, "finished", job.metrics)
                     record.outcomes[proposal.number] = "finished"
                 under_way.remove(entry)
-        assert search.ask() is None
+        assert search.ask() is None and search.to_come == 0
         return record
 
     return loop

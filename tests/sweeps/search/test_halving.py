@@ -37,7 +37,7 @@ def test_each_rung_has_exactly_the_best_of_the_one_below(trials, factor, rungs, 
         size, tokens = size // factor, tokens * factor
     assert [len(values) for values in found.values()] == sizes
     assert sum(budget * len(values) for budget, values in found.items()) == spent
-    assert sorted(record.proposals) == list(range(sum(sizes)))
+    assert sorted(record.proposals) == list(range(sum(sizes))) and record.totals == {sum(sizes)}
     budgets = list(found)
     for below, above in pairwise(budgets):
         ranked = sorted(found[below], key=lambda x: loss(x, below))

@@ -125,7 +125,8 @@ function showSweeps() {
 function sweepItem(sweep) {
   const order = ["finished", "running", "waiting", "failed", "interrupted", "pruned"];
   const counts = order.filter((status) => sweep.counts[status]).map((status) => element("span", { class: status }, `${sweep.counts[status]} ${status} `));
-  const total = Object.values(sweep.counts).reduce((a, b) => a + b, 0);
+  if (sweep.to_come) counts.push(element("span", {}, `${sweep.to_come} to come `));
+  const total = Object.values(sweep.counts).reduce((a, b) => a + b, sweep.to_come);
   const ended = ["finished", "failed", "pruned"].reduce((sum, status) => sum + (sweep.counts[status] ?? 0), 0);
   const running = sweep.status === "running";
   const button = running

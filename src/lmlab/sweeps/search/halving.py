@@ -58,6 +58,10 @@ class Halving(Queue):
         super().__init__([])
         self._start(list(self._jobs.values()))
 
+    @property
+    def to_come(self) -> int:
+        return super().to_come + (0 if self.done else sum(self._sizes[self._rung + 1 :]))
+
     def tell(self, proposal: Proposal, outcome: Outcome, metrics: dict[str, float], run: Path | None = None) -> None:
         super().tell(proposal, outcome, metrics, run)
         if not self.waiting and not self.running and self._rung + 1 < len(self._sizes):

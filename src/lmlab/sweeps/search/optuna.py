@@ -99,6 +99,10 @@ class Optuna(Search):
         jobs = self.shared.jobs()
         return len(jobs) >= self.trials and all(trial.state.is_finished() for trial in jobs.values())
 
+    @property
+    def to_come(self) -> int:
+        return max(0, self.trials - len(self.shared.jobs()))
+
     def watch(self, proposal: Proposal, rows: list[dict[str, Any]]) -> str | None:
         if self.pruner == "none":
             return None

@@ -46,6 +46,11 @@ class Search(ABC):
     def done(self) -> bool:
         """Whether nothing is under way and nothing will come any more."""
 
+    @property
+    @abstractmethod
+    def to_come(self) -> int:
+        """How many jobs it will ask for that it has not asked for before, as far as is known."""
+
     def watch(self, proposal: Proposal, rows: list[dict[str, Any]]) -> str | None:
         """Take note of new rows of a job's ``metrics.jsonl``, from its first row on; return why to stop it, if so.
 
@@ -74,6 +79,7 @@ class Queue(Search):
     def __init__(self, proposals: Iterable[Proposal]) -> None:
         self.waiting = deque(proposals)
         self.running: dict[int, Proposal] = {}
+        self.asked: set[int] = set()
         self.losses: dict[int, float] = {}
         """The loss of every job that ended, by number; infinite if it failed or diverged."""
 
@@ -82,11 +88,16 @@ class Queue(Search):
             return None
         proposal = self.waiting.popleft()
         self.running[proposal.number] = proposal
+        self.asked.add(proposal.number)
         return proposal
 
     @property
     def done(self) -> bool:
         return not self.waiting and not self.running
+
+    @property
+    def to_come(self) -> int:
+        return len({proposal.number for proposal in self.waiting} - self.asked)
 
     def tell(self, proposal: Proposal, outcome: Outcome, metrics: dict[str, float], run: Path | None = None) -> None:
         del self.running[proposal.number]
