@@ -43,7 +43,7 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 180.0) 
         time.sleep(0.1)
 
 
-def assert_none_left(mark: str, seconds: float = 10.0) -> None:
+def assert_none_left(mark: str, seconds: float = 30.0) -> None:
     """Fail, and end them, if processes with ``mark`` live on for so long."""
     deadline = time.monotonic() + seconds
     while left := marked(mark):

@@ -71,7 +71,7 @@ def test_runs_and_sweeps_are_stopped_and_gone_on_with(small_task, tmp_path):
         assert "its state is saved" in rows()[1]["error"]
         (name,) = [folder.name for folder in (outputs / "sweeps").iterdir()]
         assert "is being stopped" in act("stop_sweep", sweep=name)
-        assert sweep.wait(60) != 0
+        assert sweep.wait(180) != 0
         wait_until(lambda: status(2) == "interrupted", "the sweep is stopped")
         (tmp_path / "hurry").touch()
         assert "is tried again" in act("retry", run=before[1]["key"])
@@ -89,4 +89,4 @@ def test_runs_and_sweeps_are_stopped_and_gone_on_with(small_task, tmp_path):
         for process in (sweep, dashboard):
             process.terminate()
             process.communicate(timeout=60)
-    assert_none_left(mark, 20)
+    assert_none_left(mark)

@@ -197,6 +197,6 @@ def test_two_hundred_runs_of_which_many_go_wrong(folder):
 
 def test_runs_of_two_ranks_that_are_logged_to_w_and_b(folder):
     words = [*TINY, "trainer=ddp", "trainer.accelerator=cpu", "logger=[wandb]", "logger.wandb.mode=offline"]
-    jobs, killed, _ = soak([*words, "seed=range(5,17)"], folder, kills=1)
+    jobs, killed, _ = soak([*words, "seed=range(5,14)"], folder, kills=1)
     check(jobs, killed, folder)
     assert json.loads((jobs[1].run.path / "wandb.json").read_text())

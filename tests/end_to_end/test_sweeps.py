@@ -45,7 +45,7 @@ class Slow(pl.Callback):
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if not Path("hurry").exists():
-            time.sleep(0.1)
+            time.sleep(0.5)
 '''
 PARALLEL = ["-m", "hydra/launcher=parallel", "hydra.launcher.workers=2", "logger=[]"]
 DDP = ["trainer=ddp", "trainer.accelerator=cpu"]
@@ -244,10 +244,13 @@ def test_a_study_whose_launcher_was_killed_ends_with_the_number_of_its_trials(be
     assert study.best_value == best[0]
 
 
-def test_two_sweeps_share_a_study_in_a_database(begin, lmlab, small_task, tmp_path):
-    words = ["train", *PARALLEL, *small_task, "sweep=optuna", "sweep.trials=7", "sweep.study=ours"]
+def test_two_sweeps_share_a_study_in_a_database(begin, lmlab, small_task, own, tmp_path):
+    words = ["train", *PARALLEL, *small_task, own("Slow"), "sweep=optuna", "sweep.trials=7", "sweep.study=ours"]
     words += [f"sweep.storage=sqlite:///{tmp_path}/study.db", "optimizer.lr=tag(log,interval(1e-5,1.0))"]
     both = [begin(*words), begin(*words)]
+    jobs = lambda: [len(sweep.jobs) for sweep in all_sweeps(tmp_path / "outputs" / "sweeps")]  # noqa: E731
+    wait_until(lambda: len(jobs()) == 2 and all(jobs()), "both have a part of it")
+    (tmp_path / "hurry").touch()
     for process in both:
         said, _ = process.communicate(timeout=200)
         assert process.returncode == 0, said

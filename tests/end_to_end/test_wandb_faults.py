@@ -51,7 +51,7 @@ def services() -> set[int]:
     return found
 
 
-def wait_until(condition, what: str, seconds: float = 60.0) -> None:
+def wait_until(condition, what: str, seconds: float = 180.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, what
@@ -63,7 +63,7 @@ def parent_of(process: int) -> int:
 
 
 def test_a_killed_run_that_is_asked_for_again_goes_on_as_the_same_w_and_b_run(lmlab, small, server, tmp_path):
-    arguments = [*small, "model=lstm", "budget.tokens=12_800", "callbacks.checkpoint.every=37"]  # 200 steps
+    arguments = [*small, "model=lstm", "budget.tokens=64_000", "callbacks.checkpoint.every=37"]  # 1000 steps
     process = subprocess.Popen(
         [sys.executable, "-m", "lmlab", "train", *arguments],
         env=os.environ | {"LMLAB_OUTPUTS": str(tmp_path / "outputs")} | server.environment,
@@ -78,14 +78,14 @@ def test_a_killed_run_that_is_asked_for_again_goes_on_as_the_same_w_and_b_run(lm
     assert len(own) == 1
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    wait_until(lambda: not own & services(), "wandb's service outlives the run", 10)
+    wait_until(lambda: not own & services(), "wandb's service outlives the run", 30)
     logged = rows()[-1]
     delivered = server.only_run.steps[-1:] or [0]
     assert delivered[0] < logged, "the kill came too late to leave anything undelivered"
     lmlab("train", *arguments, **server.environment)
     run = only_run(tmp_path)
     assert len(run.manifest["attempts"]) == 2
-    assert server.only_run.steps == steps_of(run) == list(range(1, 201))
+    assert server.only_run.steps == steps_of(run) == list(range(1, 1001))
     assert server.only_run.exit_code == 0
     assert WandbRecord(run).complete
 

@@ -118,7 +118,7 @@ def test_a_killed_owner_frees_it_at_once_without_flock(tmp_path):
     assert process.stdout.readline() == "mine\n"
     assert take(tmp_path, flock=False) is None
     process.kill()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while is_held(tmp_path, flock=False):  # not even waited for: a zombie holds nothing
         assert time.monotonic() < deadline
     process.wait()
@@ -129,7 +129,7 @@ def test_the_owner_keeps_its_record_young(tmp_path):
     held = take(tmp_path, flock=False, beat=0.05)
     (path,) = tmp_path.glob("owner.*")
     os.utime(path, (0, 0))
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while path.stat().st_mtime == 0:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -154,7 +154,7 @@ def test_an_owner_that_was_away_too_long_learns_that_it_lost_and_disturbs_nobody
     os.utime(path, (0, 0))
     held = take(tmp_path, flock=False)
     process.send_signal(signal.SIGCONT)
-    assert process.communicate("\n", timeout=20)[0] == "lost\n"
+    assert process.communicate("\n", timeout=100)[0] == "lost\n"
     assert is_held(tmp_path, flock=False)
     held.release()
 

@@ -30,9 +30,9 @@ def hangs_with_the_interpreters_lock(dog):
 def makes_progress(dog):
     dog.setup(RANK, None, "fit")
     time.sleep(2.2)
-    for batch in range(6):
+    for batch in range(12):
         dog.on_train_batch_end(RANK, None, None, None, batch)
-        time.sleep(0.4)
+        time.sleep(0.2)
     dog.on_validation_start(RANK, None)
     time.sleep(2.2)
     dog.on_validation_batch_end(RANK, None, None, None, 0)

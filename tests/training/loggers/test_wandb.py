@@ -113,9 +113,9 @@ def test_a_server_that_is_away_at_the_start_is_waited_for_by_nobody(how, server,
     else:
         server.behave(**behaviour)
     started = time.monotonic()
-    training = Training(run, init_timeout=2.0)
+    training = Training(run, init_timeout=5.0)
     training.steps(1, 300)
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 5.0
     training.end()
     announced = capfd.readouterr().err.splitlines()
     assert len(announced) == 1 and announced[0].startswith("W&B cannot be reached, this run is logged offline (")
@@ -140,9 +140,9 @@ def test_a_server_that_fails_in_the_middle_stops_nothing_and_loses_nothing(how, 
     server.behave(**AWAY[how], only="file_stream")
     started = time.monotonic()
     training.steps(4, 100)
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 5.0
     training.end()
-    assert time.monotonic() - started < 20.0
+    assert time.monotonic() - started < 30.0
     announced = capfd.readouterr().err
     assert announced.count("lmlab wandb sync") == 1, announced
     assert not WandbRecord(run).complete
