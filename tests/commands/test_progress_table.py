@@ -26,7 +26,7 @@ def running(folder, number, step, steps=100):
 def test_jobs_are_counted_with_those_to_come():
     jobs = [Job(0, [], status="finished"), Job(1, [], status="running"), Job(2, [], status="finished")]
     assert counts(jobs, 3) == "6 jobs: 2 finished, 1 running, 3 to come"
-    assert counts(jobs[:1], 0) == "1 jobs: 1 finished"
+    assert counts(jobs[:1], 0) == "1 job: 1 finished"
 
 
 def test_the_time_left_follows_from_what_was_computed_since_it_looks(clock, tmp_path):

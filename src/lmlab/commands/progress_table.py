@@ -140,7 +140,8 @@ def say_same(job: Job, same: Job | None) -> None:
 def counts(jobs: list[Job], to_come: int) -> str:
     """How many jobs have come to what so far: ``6 jobs: 1 finished, 2 running, 3 to come``."""
     found: dict[str, int] = dict(Counter(job.status for job in jobs)) | ({"to come": to_come} if to_come else {})
-    return f"{len(jobs) + to_come} jobs: " + ", ".join(f"{number} {status}" for status, number in found.items())
+    total = len(jobs) + to_come
+    return f"{total} {'job' if total == 1 else 'jobs'}: " + ", ".join(f"{n} {status}" for status, n in found.items())
 
 
 def progress_table(jobs: list[Job]) -> Table:
