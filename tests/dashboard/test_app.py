@@ -121,6 +121,22 @@ def test_sweeps_say_what_has_become_of_their_jobs(client, outputs):
     assert said.json()["error"] == "2026-01-01: nobody is at it, it is interrupted"
 
 
+def test_the_runs_of_a_study_have_its_arms_and_all_others_their_models(client, outputs):
+    first, second, *others = all_runs(outputs / "runs")
+    sweep = Sweep(outputs / "sweeps" / "2026-01-01")
+    sweep.begin(["experiment=recall"], {}, {}, {"arms": {}})
+    sweep.write(
+        [Job(0, [], path=str(first.path), arm="adamw"), Job(1, [], path=str(second.path), arm="muon"), Job(2, [])]
+    )
+    try:
+        shown = lambda answer: {key: row["arm"] for key, row in answer["runs"].items()}  # noqa: E731
+        arms = shown(ask(client, lambda answer: "muon" in shown(answer).values()))
+        assert (arms.pop(first.path.name), arms.pop(second.path.name)) == ("adamw", "muon")
+        assert arms == {run.path.name: run.manifest["choices"]["model"] for run in others}
+    finally:
+        sweep.end("finished")
+
+
 @pytest.mark.parametrize(
     ("host", "status"),
     [

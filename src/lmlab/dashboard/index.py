@@ -67,7 +67,9 @@ class Index:
         """Whether every run has been looked at once."""
         self._entries: dict[str, Entry] = {}
         self._removed: dict[str, int] = {}
-        self._sweeps: dict[str, tuple[tuple[Stamp, Stamp], dict[str, Any]]] = {}
+        self._sweeps: dict[str, tuple[tuple[Stamp, Stamp], dict[str, Any], dict[str, str]]] = {}
+        self._arms: dict[str, str] = {}
+        """Of the newest study that a run belongs to, by the run's key."""
         self._sweeps_changed = 0
         self._number = 0
         self._lock = threading.Lock()
@@ -108,7 +110,7 @@ class Index:
                 "complete": self.complete,
                 "runs": {key: entry.row for key, entry in self._entries.items() if entry.changed > since},
                 "removed": [key for key, number in self._removed.items() if number > since] if since else [],
-                "sweeps": [row for _, row in self._sweeps.values()] if self._sweeps_changed > since else None,
+                "sweeps": [row for _, row, _ in self._sweeps.values()] if self._sweeps_changed > since else None,
             }
 
     def curves(self, keys: list[str], metric: str, axis: str, points: int, since: int) -> dict[str, Any]:
@@ -166,7 +168,7 @@ class Index:
                 status = "interrupted"
             # Without the configuration, which takes longer to read than all the rest and is not shown.
             record = Record(entry.run, manifest, {}, status)
-            row = rows.row_of(record, Heartbeat.read(entry.run))
+            row = rows.row_of(record, Heartbeat.read(entry.run), self._arms.get(key))
         except (UserError, KeyError, TypeError, ValueError, AttributeError) as error:
             record, row = None, rows.unreadable(entry.run, f"{type(error).__name__}: {error}")
         with self._lock:
@@ -185,12 +187,17 @@ class Index:
             if known is not None and known[0] == stamps and known[1]["status"] != "running":
                 sweeps[sweep.path.name] = known
             else:
-                sweeps[sweep.path.name] = stamps, rows.sweep_row(sweep)
+                sweeps[sweep.path.name] = stamps, *rows.sweep_row(sweep)
+        arms = {key: arm for _, _, own in sweeps.values() for key, arm in own.items()}
         with self._lock:
-            if [row for _, row in sweeps.values()] != [row for _, row in self._sweeps.values()]:
+            if [row for _, row, _ in sweeps.values()] != [row for _, row, _ in self._sweeps.values()]:
                 self._number += 1
                 self._sweeps_changed = self._number
             self._sweeps = sweeps
+            for key, entry in self._entries.items():
+                if arms.get(key) != self._arms.get(key):
+                    entry.seen = None  # to be looked at again
+            self._arms = arms
 
     def _grow(self) -> None:
         now = time.monotonic()

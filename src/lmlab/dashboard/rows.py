@@ -26,10 +26,11 @@ def arm_of(record: Record) -> str:
     return record.choice("model") or str(record.manifest["name"])
 
 
-def row_of(record: Record, beat: Heartbeat | None) -> dict[str, Any]:
+def row_of(record: Record, beat: Heartbeat | None, arm: str | None = None) -> dict[str, Any]:
     """A run's row in the table.
 
     Args:
+        arm: of a study that the run belongs to; ``None``: it is compared as what it is.
         beat: its newest sign of life; it stays behind where a run ends without being finished.
     """
     manifest, status = record.manifest, record.status
@@ -39,7 +40,7 @@ def row_of(record: Record, beat: Heartbeat | None) -> dict[str, Any]:
     return {
         "id": record.id,
         "name": str(manifest["name"]),
-        "arm": arm_of(record),
+        "arm": arm or arm_of(record),
         "seed": record.seed,
         "status": status,
         "phase": alive and alive.phase,
@@ -96,14 +97,14 @@ def log_end(path: Path, limit: int = LOG_BYTES) -> str:
     return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-def sweep_row(sweep: Sweep) -> dict[str, Any]:
-    """What is shown of a sweep."""
+def sweep_row(sweep: Sweep) -> tuple[dict[str, Any], dict[str, str]]:
+    """What is shown of a sweep and, where it is that of a study, the arms of its runs by their directories' names."""
     try:
         jobs = sweep.jobs
         counts: dict[str, int] = {}
         for job in jobs:
             counts[job.status] = counts.get(job.status, 0) + 1
-        return {
+        row = {
             "name": sweep.path.name,
             "status": sweep.status,
             "counts": counts,
@@ -112,16 +113,10 @@ def sweep_row(sweep: Sweep) -> dict[str, Any]:
             "command": sweep.command,
             "created": str(sweep.definition["created"]),
         }
+        return row, {Path(job.path).name: job.arm for job in jobs if job.arm and job.path}
     except (UserError, ValueError, KeyError, TypeError) as error:
-        row = {
-            "name": sweep.path.name,
-            "status": "unreadable",
-            "counts": {},
-            "to_come": 0,
-            "command": "",
-            "created": "",
-        }
-        return row | {"errors": [str(error)]}
+        row = {"name": sweep.path.name, "status": "unreadable", "counts": {}, "to_come": 0}
+        return row | {"errors": [str(error)], "command": "", "created": ""}, {}
 
 
 def _finite(value: float | None) -> float | None:
