@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from hypothesis import settings
 # Before torch is imported anywhere: two test processes on two cores must not fight over them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["WANDB_MODE"] = "offline"
+# A shell that starts the tests in the background lets them ignore what the keyboard sends, and all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.pop("WANDB_API_KEY", None)
 
 CORPORA = os.environ.get("LMLAB_CORPORA")

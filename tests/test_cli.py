@@ -150,8 +150,11 @@ def test_what_is_wrong_with_a_sweep_is_one_clear_line(arguments, message, lmlab,
         assert not list((tmp_path / "outputs").glob(f"{folder}/*")), "nothing half-written is left behind"
 
 
-def test_a_sweep_is_no_run_of_an_agent_of_w_and_b(lmlab, tmp_path):
-    done = lmlab("train", "-m", "seed=1,2", check=False, WANDB_SWEEP_ID="s", WANDB_RUN_ID="announced")
+@pytest.mark.parametrize(
+    "words", [["train", "-m", "seed=1,2"], ["train", "sweep=optuna", "seed=1,2"], ["study", "experiment=recall"]]
+)
+def test_a_sweep_is_no_run_of_an_agent_of_w_and_b(words, lmlab, tmp_path):
+    done = lmlab(*words, check=False, WANDB_SWEEP_ID="s", WANDB_RUN_ID="announced")
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert done.stderr.strip().endswith("one run at a time: expected lmlab train without -m and sweep=")
     assert not list((tmp_path / "outputs").glob("*/*"))

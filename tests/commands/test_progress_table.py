@@ -3,7 +3,6 @@ import pytest
 from lmlab.commands import progress_table
 from lmlab.commands.progress_table import LinesView, Pace, counts
 from lmlab.runs.heartbeat import Heartbeat
-from lmlab.runs.run import Run
 from lmlab.sweeps.sweep import Job
 
 
@@ -16,11 +15,12 @@ def clock(monkeypatch):
     return Clock
 
 
-def running(folder, number, step, steps=100):
-    run = Run(folder / str(number))
-    run.path.mkdir(exist_ok=True)
-    Heartbeat("training", step=step, steps=steps).write(run)
-    return Job(number, [], status="running", path=str(run.path))
+def at_step(job, folder, step, steps=100):
+    """The job, which is under way."""
+    job.path, job.status = str(folder / str(job.number)), "running"
+    job.run.path.mkdir(exist_ok=True)
+    Heartbeat("training", step=step, steps=steps).write(job.run)
+    return job
 
 
 def test_jobs_are_counted_with_those_to_come():
@@ -30,26 +30,42 @@ def test_jobs_are_counted_with_those_to_come():
 
 
 def test_the_time_left_follows_from_what_was_computed_since_it_looks(clock, tmp_path):
-    pace = Pace()
+    pace, fresh, resumed = Pace(), Job(2, []), Job(3, [])
     before = [Job(0, [], status="finished"), Job(1, [], status="failed")]
-    starting = Job(2, [], status="running")
     pace.look(before, to_come=4)
-    pace.look([*before, starting], 3)
-    clock.seconds += 1
-    pace.look([*before, running(tmp_path, 2, 0), running(tmp_path, 3, 25)], 2)
+    pace.look([*before, fresh], 3)
+    pace.look([*before, at_step(fresh, tmp_path, 0), at_step(resumed, tmp_path, 25)], 2)
     assert str(pace) == "", "nothing has been computed yet: one goes on from its checkpoint"
-    clock.seconds += 59
-    pace.look([*before, running(tmp_path, 2, 50), running(tmp_path, 3, 50)], 2)
+    clock.seconds += 60
+    pace.look([*before, at_step(fresh, tmp_path, 50), at_step(resumed, tmp_path, 50)], 2)
     # Three quarters of a job took 60 s; two halves and two whole ones are left.
     assert pace.seconds_left == pytest.approx(240) and str(pace) == "about 0:04:00 left"
-    pace.look([Job(number, [], status="finished") for number in range(6)], 0)
+    fresh.end("failed")
+    again = Job(1, [])
+    pace.look([before[0], at_step(again, tmp_path, 0), fresh, resumed], 2)
+    # What failed has done no more than was seen of it; what failed before is computed again.
+    assert pace.seconds_left == pytest.approx(60 / 0.75 * 3.5)
+    for job in (again, resumed):
+        job.end("finished")
+    pace.look([before[0], again, fresh, resumed], 0)
     assert str(pace) == ""
+
+
+def test_what_was_stopped_in_an_earlier_attempt_is_left_and_what_is_stopped_now_is_not(clock, tmp_path):
+    pace, running = Pace(), Job(0, [])
+    stopped = Job(1, [], status="interrupted")
+    pace.look([at_step(running, tmp_path, 0), stopped], 0)
+    clock.seconds += 10
+    pace.look([at_step(running, tmp_path, 50), stopped], 0)
+    assert pace.seconds_left == pytest.approx(10 / 0.5 * 1.5)
+    running.end("interrupted")
+    pace.look([running, stopped], 0)
+    assert pace.seconds_left == pytest.approx(10 / 0.5 * 1.0)
 
 
 def test_a_line_before_each_job_says_which_of_how_many_and_how_long_the_rest_takes(clock, capsys):
     view, jobs = LinesView(), [Job(0, [], name="seed=1", status="running")]
     view.prepared(jobs[0], 3, None)
-    jobs[0] = Job(0, [], status="running")
     view.going_on(jobs, 2)
     clock.seconds += 30
     jobs[0].end("finished")

@@ -123,18 +123,24 @@ def test_sweeps_say_what_has_become_of_their_jobs(client, outputs):
 
 def test_the_runs_of_a_study_have_its_arms_and_all_others_their_models(client, outputs):
     first, second, *others = all_runs(outputs / "runs")
-    sweep = Sweep(outputs / "sweeps" / "2026-01-01")
-    sweep.begin(["experiment=recall"], {}, {}, {"arms": {}})
-    sweep.write(
-        [Job(0, [], path=str(first.path), arm="adamw"), Job(1, [], path=str(second.path), arm="muon"), Job(2, [])]
-    )
+    studies = [Sweep(outputs / "sweeps" / name) for name in ("recall-2", "recall-1")]  # the second is the newer one
+    for number, (sweep, arm) in enumerate(zip(studies, ("sgd", "adamw"), strict=True)):
+        sweep.begin(["experiment=recall"], {}, {}, {"arms": {}})
+        created = json.loads((sweep.path / "sweep.json").read_text()) | {"created": f"2026-01-0{number + 1}"}
+        (sweep.path / "sweep.json").write_text(json.dumps(created))
+        jobs = [Job(0, [], path=str(first.path), arm=arm), Job(1, [], path=str(second.path), arm="muon"), Job(2, [])]
+        sweep.write(jobs)
     try:
         shown = lambda answer: {key: row["arm"] for key, row in answer["runs"].items()}  # noqa: E731
-        arms = shown(ask(client, lambda answer: "muon" in shown(answer).values()))
+        arms = shown(ask(client, lambda answer: "adamw" in shown(answer).values()))
         assert (arms.pop(first.path.name), arms.pop(second.path.name)) == ("adamw", "muon")
         assert arms == {run.path.name: run.manifest["choices"]["model"] for run in others}
+        index = Index(outputs)
+        index.look()
+        assert index.changes(0)["runs"][second.path.name]["arm"] == "muon", "from the first answer on"
     finally:
-        sweep.end("finished")
+        for sweep in studies:
+            sweep.end("finished")
 
 
 @pytest.mark.parametrize(

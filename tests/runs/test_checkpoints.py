@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import shutil
 
@@ -123,19 +124,44 @@ def test_the_one_before_a_damaged_one_is_used_and_then_kept(tmp_path):
 def test_each_has_the_weights_that_were_the_best_then(tmp_path, monkeypatch, links):
     if not links:
         monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no links here")))
-    best = tmp_path / BEST
+    best, lines = tmp_path / BEST, []
     write(tmp_path, 5)
     for step in (10, 15):
         write_whole(best, lambda temporary, step=step: temporary.write_text(f"the best at {step}"))
-        assert (write(tmp_path, step, step - 5) / BEST).stat().st_nlink == 1 + links
-    (place(tmp_path, 15) / BEST).write_text("the bent at 15")
-    chosen, (line,) = found(tmp_path)
-    assert chosen[0] == 10 and f"the content of {BEST} has changed" in line
-    restore_best(tmp_path, 10)
-    assert best.read_text() == (place(tmp_path, 10) / BEST).read_text() == "the best at 10"
-    restore_best(tmp_path, 7)  # not there, or written by a version that kept them beside it alone
-    assert best.read_text() == "the best at 10"
-    verify(place(tmp_path, 10))
+        kept = write(tmp_path, step, step - 5) / BEST
+        assert kept.stat().st_nlink == 1 + links
+    restore_best(tmp_path, 15, lines.append)
+    assert best.read_text() == "the best at 15" and not list(tmp_path.glob(".*"))
+    restore_best(tmp_path, 10, lines.append)
+    assert best.read_text() == (place(tmp_path, 10) / BEST).read_text() == "the best at 10" and not lines
+    place(tmp_path, 10).rename(tmp_path / "aside")
+    older = write(tmp_path, 10)  # with the same best
+    about = json.loads((older / checkpoints.CHECKSUMS).read_text())
+    del about["best"]
+    (older / checkpoints.CHECKSUMS).write_text(json.dumps(about))
+    best.write_text("as an earlier version left it")
+    restore_best(tmp_path, 10, lines.append)
+    assert best.read_text() == "as an earlier version left it" and not lines
+
+
+@pytest.mark.parametrize("step", [None, 5])
+def test_where_there_were_none_yet_there_are_none_again(tmp_path, step):
+    write(tmp_path, 5)
+    (tmp_path / BEST).write_text("of a stretch that is discarded")
+    restore_best(tmp_path, step, pytest.fail)
+    assert not (tmp_path / BEST).exists()
+
+
+def test_damaged_best_weights_are_no_reason_not_to_go_on(tmp_path):
+    (tmp_path / BEST).write_text("the best")
+    for step in (5, 10):
+        write(tmp_path, step, step - 5)
+    (tmp_path / BEST).write_text("the bent")  # which is that of both checkpoints as well
+    assert found(tmp_path) == ((10, place(tmp_path, 10) / STATE), [])
+    lines = []
+    restore_best(tmp_path, 10, lines.append)
+    (line,) = lines
+    assert line.startswith(f"{tmp_path / BEST}: the best weights so far are damaged") and not (tmp_path / BEST).exists()
 
 
 def test_a_damaged_one_is_replaced_by_one_of_the_same_step(tmp_path):

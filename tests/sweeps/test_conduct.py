@@ -154,8 +154,32 @@ def test_how_many_jobs_are_to_come_is_known_and_kept(sweep, queue, pretending, p
         Conductor(sweep, queue(*"abcde"), pretending(workers=2, during=stop), prepare, seen).conduct()
     assert set(seen.totals) == {5} and all(jobs + left == 5 for jobs, left in seen.to_come)
     assert len(sweep.jobs) == 3 and sweep.to_come == 2
-    Conductor(Sweep(sweep.path), queue(*"abcde"), pretending(), prepare, seen).conduct()
-    assert seen.to_come[-1] == (5, 0) and sweep.to_come == 0
+    for outcome in ("failed", "finished"):  # the second time, one in the middle is computed again
+        engine = pretending(workers=1, outcomes={2: outcome})
+        Conductor(Sweep(sweep.path), queue(*"abcde"), engine, prepare, seen).conduct()
+        assert set(seen.totals) == {5} and all(jobs + left == 5 for jobs, left in seen.to_come)
+        assert sweep.to_come == 0
+    assert engine.submitted == [2]
+
+
+def test_a_search_that_has_lost_its_storage_leaves_nothing_running(sweep, pretending, prepare, seen):
+    class Stored(Queue):
+        gone = False
+
+        def to_come(self, begun):
+            if self.gone:
+                raise RuntimeError("no such database")
+            return super().to_come(begun)
+
+        def tell(self, *told):
+            self.gone = True
+            raise UserError("the database is gone")
+
+    engine = pretending(workers=2)
+    with pytest.raises(UserError, match="the database is gone"):
+        Conductor(sweep, Stored(Proposal(n, [w]) for n, w in enumerate("abc")), engine, prepare, seen).conduct()
+    assert not engine.under_way
+    assert statuses(sweep.jobs) == ["finished", "interrupted"] and sweep.status == "interrupted"
 
 
 def test_told_to_stop_twice_it_kills(sweep, queue, pretending, prepare, seen):

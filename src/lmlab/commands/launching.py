@@ -27,6 +27,7 @@ from lmlab.targets import resolve_target
 
 def sweep(sweeper: Any, words: list[str]) -> list[Job]:
     """Conduct the sweep that a sweeper's search makes of the overrides ``words``."""
+    refuse_under_agent()
     launcher = sweeper.launcher
     if not hasattr(launcher, "node"):
         raise UserError(
@@ -47,6 +48,7 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
 
 def launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[JobReturn]:
     """Conduct a sweep over the jobs that another sweeper than lmlab's own wants to have computed now."""
+    refuse_under_agent()
     search = Queue(Proposal(first + index, words) for index, words in enumerate(job_overrides))
     record, jobs = conduct(launcher, search, {}, _common(job_overrides), retry=True)
     _show(record, jobs, search)
@@ -74,12 +76,7 @@ def conduct(
         fixed: overrides that all jobs have.
         retry: compute jobs again that failed when the sweep was conducted before.
         study: the section that declares the study that the sweep is of.
-
-    Raises:
-        UserError: ``wandb agent`` has started this command, which waits for the one run that it has announced.
     """
-    if under_agent():
-        raise UserError("wandb agent announces one run at a time: expected lmlab train without -m and sweep=")
     setup_globals()
     record = Sweep(Path(launcher.config.hydra.sweep.dir))
     engine = _engine(launcher.node)
@@ -93,6 +90,12 @@ def conduct(
             jobs_too = " and its jobs are cancelled" if engine.elsewhere else ""
             tables.say(f"stopped{jobs_too}; lmlab sweep resume name={record.path.name} goes on with it", "The sweep is")
             raise
+
+
+def refuse_under_agent() -> None:
+    """Raise ``UserError`` if ``wandb agent`` has started this command, which waits for the run that it announced."""
+    if under_agent():
+        raise UserError("wandb agent announces one run at a time: expected lmlab train without -m and sweep=")
 
 
 def _common(job_overrides: list[list[str]]) -> list[str]:

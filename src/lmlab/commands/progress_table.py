@@ -27,22 +27,32 @@ class Pace:
 
     def __init__(self) -> None:
         self._began: float | None = None
-        self._before: dict[int, float] = {}
-        self._starting: set[int] = set()
+        self._seen: set[Job] = set()
+        """All that were under way."""
+        self._first: dict[Job, float] = {}
+        self._last: dict[Job, float] = {}
         self.seconds_left: float | None = None
 
     def look(self, jobs: list[Job], to_come: int) -> None:
         """Take note of how far the jobs are now."""
+        left = float(to_come)
+        for job in jobs:
+            if job.status in ("running", "waiting"):
+                self._seen.add(job)
+                part = _part(job)
+                left += 1 - (part or 0.0)
+            elif job not in self._seen:  # of an earlier attempt: if it was stopped, it is yet to be gone on with
+                left += job.status == "interrupted"
+                continue
+            else:  # one that failed or was stopped has done no more than was seen
+                part = 1.0 if job.status in ("finished", "pruned") else None
+            if part is not None:
+                self._first[job] = min(self._first.get(job, 0.0 if part == 1.0 else part), part)
+                self._last[job] = part
         if self._began is None and any(job.status == "running" for job in jobs):
             self._began = time.monotonic()
-        parts = {job.number: part for job in jobs if (part := _part(job)) is not None}
-        for number, part in parts.items():
-            whole = part == 1.0 and number in self._starting  # it ended before a step of it was seen
-            self._before.setdefault(number, 0.0 if whole else part)
-        self._starting |= {job.number for job in jobs} - set(parts)
-        done = sum(part - self._before[number] for number, part in parts.items())
+        done = sum(self._last.values()) - sum(self._first.values())
         if self._began is not None and done > 0:
-            left = to_come + len(jobs) - sum(parts.values())
             self.seconds_left = (time.monotonic() - self._began) * left / done
 
     def __str__(self) -> str:
@@ -50,9 +60,7 @@ class Pace:
 
 
 def _part(job: Job) -> float | None:
-    """How much of a job is done, from 0 to 1; ``None`` before its first step. One that was stopped is done for now."""
-    if job.status not in ("running", "waiting"):
-        return 1.0
+    """How much of a job under way is done, from 0 to 1; ``None`` before its first step."""
     beat = Heartbeat.read(job.run) if job.path and job.status == "running" else None
     return beat.step / beat.steps if beat is not None and beat.steps else None
 
@@ -75,7 +83,7 @@ class LinesView:
 
     def prepared(self, job: Job, total: int, same: Job | None) -> None:
         left = f" ({self._pace})" if str(self._pace) else ""
-        tables.say(job.name + left, f"job {job.number + 1} of {max(total, job.number + 1)}:")
+        tables.say(job.name + left, f"job {job.number + 1} of {total}:")
         say_same(job, same)
         if job.status == "failed":
             tables.say(job.error or "", "failed:", "red")

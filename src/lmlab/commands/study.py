@@ -36,6 +36,7 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
         UserError: there is no study, or it cannot be computed; nothing is left behind.
         RunFailed: final runs are missing; the report says which.
     """
+    launching.refuse_under_agent()
     launcher, config = sweeper.launcher, sweeper.config
     if not hasattr(launcher, "node"):
         raise UserError("hydra/launcher: this one cannot execute lmlab's runs")

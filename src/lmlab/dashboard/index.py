@@ -138,6 +138,7 @@ class Index:
 
     def look(self) -> None:
         """Make one pass."""
+        self._look_at_sweeps()  # which say what arm a run belongs to
         found = _directories(self.outputs / "runs")
         for key, path in found.items():
             self._look_at(key, path)
@@ -150,7 +151,6 @@ class Index:
                 self._number += 1
                 self._removed[key] = self._number
             self.complete = True
-        self._look_at_sweeps()
         self._grow()
 
     def _look_at(self, key: str, path: str) -> None:
@@ -188,7 +188,8 @@ class Index:
                 sweeps[sweep.path.name] = known
             else:
                 sweeps[sweep.path.name] = stamps, *rows.sweep_row(sweep)
-        arms = {key: arm for _, _, own in sweeps.values() for key, arm in own.items()}
+        by_age = sorted(sweeps.values(), key=lambda known: str(known[1]["created"]))
+        arms = {key: arm for _, _, own in by_age for key, arm in own.items()}
         with self._lock:
             if [row for _, row, _ in sweeps.values()] != [row for _, row, _ in self._sweeps.values()]:
                 self._number += 1

@@ -2,15 +2,18 @@
 
 ``step-<8 digits>/`` holds ``state``, which is what the trainer saved (a file, or a folder of shards that all ranks
 write), the best weights until then, and ``checksums.json``: the step, and the size and BLAKE2b digest of every file. A
-checkpoint is written to a temporary folder beside its place, flushed to disk and renamed. The one before it is kept, to
-go on from should the newest one turn out damaged.
+checkpoint is written to a temporary folder beside its place, flushed to disk and renamed. The one before it is kept,
+to go on from should the newest one turn out damaged.
+
+Nobody goes on from the best weights, and two checkpoints may share one file of them: where it is damaged, it is dropped
+with a warning and the checkpoint is as good as before.
 """
 
 import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,7 +68,8 @@ def complete(folder: Path, step: int, previous: int, validated_step: int) -> Non
         if (folder / BEST).exists():
             place_again(folder / BEST, written / BEST)
         flush(written)
-        about = {"step": step, "validated_step": validated_step, "files": checksums(written)}
+        files = checksums(written)
+        about = {"step": step, "validated_step": validated_step, "best": files.pop(BEST, None), "files": files}
         write_json(written / CHECKSUMS, about | {"blake2b": _digest_of(about)})
         _remove(place(folder, step))
         written.rename(place(folder, step))
@@ -75,13 +79,29 @@ def complete(folder: Path, step: int, previous: int, validated_step: int) -> Non
             _remove(path)
 
 
-def restore_best(folder: Path, step: int) -> None:
-    """Let the best weights be those of when the checkpoint of ``step`` was written; on one rank.
+def restore_best(folder: Path, step: int | None, warn: Callable[[str], None]) -> None:
+    """Let the best weights be those of when a good checkpoint was written, if there were any then; on one rank.
 
     What came after it may be trained again with other data.
+
+    Args:
+        step: of the checkpoint; ``None``: training begins.
+        warn: called with a line if they are damaged.
     """
-    if (kept := place(folder, step) / BEST).exists():
-        place_again(kept, folder / BEST)
+    best, recorded = folder / BEST, None
+    if step is not None:
+        kept = place(folder, step) / BEST
+        about = json.loads((kept.parent / CHECKSUMS).read_text(encoding="utf-8"))
+        if "best" not in about:  # by an earlier version, which kept them beside the checkpoints alone
+            return
+        recorded = about["best"]
+        for path in (kept, best):
+            if recorded is not None and path.exists() and checksum(path) == recorded:
+                place_again(path, best)
+                return
+    if recorded is not None:
+        warn(f"{best}: the best weights so far are damaged; there are none until a validation is better")
+    best.unlink(missing_ok=True)
 
 
 def _remove(path: Path) -> None:
@@ -90,9 +110,10 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path.rename(path.with_name(f".{path.name}.removed.tmp")))
 
 
-def checksums(folder: Path) -> dict[str, dict[str, int | str]]:
-    """Size in bytes and digest of every file below ``folder`` but the checksums, by relative path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / CHECKSUMS)
+def checksums(folder: Path, but: Collection[str] = (CHECKSUMS,)) -> dict[str, dict[str, int | str]]:
+    """Size in bytes and digest of every file below ``folder`` but those named, by relative path."""
+    left_out = [folder / name for name in but]
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path not in left_out)
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(checksum, files))
     return {str(path.relative_to(folder)): one for path, one in zip(files, found, strict=True)}
@@ -129,7 +150,7 @@ def verify(path: Path) -> None:
                 raise Damaged(f"{name} is missing")
             if (path / name).stat().st_size != size:
                 raise Damaged(f"{name} has {(path / name).stat().st_size} bytes instead of {size}")
-        found = checksums(path)
+        found = checksums(path, but=(CHECKSUMS, BEST))
     except OSError as error:
         raise Damaged(f"{error.filename or path} cannot be read ({error.strerror})") from error
     for name, file in recorded["files"].items():

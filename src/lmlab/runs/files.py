@@ -34,7 +34,11 @@ def place_again(source: Path, path: Path) -> None:
     Files of runs are replaced as a whole, never changed, so that each of the two keeps its content.
     """
 
+    if path.exists() and path.samefile(source):  # to rename one name of a file to another of its names does nothing
+        return
+
     def link(temporary: Path) -> None:
+        temporary.unlink(missing_ok=True)
         try:
             os.link(source, temporary)
         except OSError:

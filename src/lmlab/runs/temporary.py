@@ -1,13 +1,17 @@
 """Folders for temporary files that go with whoever made them, however that process ends."""
 
 import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-_PREFIX = "lmlab-run-"
+from lmlab.runs.owner import Owner
+
+_PREFIX = f"lmlab-run-{hashlib.sha256(Owner.here().machine.encode()).hexdigest()[:8]}-"
+"""Of this machine alone: locks may not reach others that share the folder."""
 _HELD = ".held-by-lmlab"
 """In each of them: whoever made it holds this file locked. A folder without it is not ours to remove."""
 
@@ -36,7 +40,10 @@ class TemporaryFolder:
 
 def _hold(file: Path) -> int | None:
     """Create and lock a file and return its descriptor; ``None``: it was taken for abandoned before it was locked."""
-    descriptor = os.open(file, os.O_CREAT | os.O_WRONLY)
+    try:
+        descriptor = os.open(file, os.O_CREAT | os.O_WRONLY)
+    except FileNotFoundError:
+        return None
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     if file.exists():
@@ -47,7 +54,7 @@ def _hold(file: Path) -> int | None:
 
 def _remove_abandoned(file: Path) -> None:
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_NOFOLLOW)
+        descriptor = os.open(file, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:  # another user's, or gone
         return
     try:

@@ -20,7 +20,7 @@ class View(Protocol):
         """A job's run is ready to be executed, or finished already, or its configuration was refused.
 
         Args:
-            total: how many jobs there are and will be, as far as is known.
+            total: how many jobs there will have been in the end, as far as is known.
             same: an earlier job that asked for the same run, which is computed once.
         """
 
@@ -60,7 +60,9 @@ class Conductor:
         self._pruned: dict[int, str] = {}
         self._aside: set[int] = set()
         self._tails: dict[int, Tail] = {}
-        self._written: list[tuple[int, str, str | None]] = []
+        self._to_come = search.to_come(self.jobs)
+        """As the search said when it was last asked or told something: what a search keeps elsewhere may be gone."""
+        self._written: tuple[int, list[tuple[int, str, str | None]]] | None = None
 
     def conduct(self) -> list[Job]:
         """Compute all that the search asks for and return the jobs, whatever has become of each.
@@ -93,10 +95,10 @@ class Conductor:
                 self._take(proposal)
             for job in self.engine.poll(0.0 if proposal is not None else 0.25):
                 self._end(job)
-            if self._written != self._states():  # an engine of a cluster learns later what its jobs are doing
+            if self._written != self._state():  # an engine of a cluster learns later what its jobs are doing
                 self._write()
             self._watch()
-            self.view.going_on(self._in_order(), self.search.to_come)
+            self.view.going_on(self._in_order(), self._to_come)
             if not self._proposals and (self.search.done or (self._aside and proposal is None)):
                 return
 
@@ -113,9 +115,10 @@ class Conductor:
         if before is not None and same and (before.status != "finished" or (before.path and before.run.exists)):
             self.jobs[number] = before
             self._show_rows(proposal, before)
-            self.search.tell(proposal, before.outcome, _metrics(before), Path(before.path) if before.path else None)
+            self._tell(proposal, before)
             return
         job = self.jobs[number] = Job(number, proposal.overrides, arm=proposal.arm, phase=proposal.phase)
+        self._to_come = self.search.to_come(self.jobs)
         try:
             run = self.prepare(job)
         except UserError as error:
@@ -125,7 +128,7 @@ class Conductor:
             if run.status_recorded == "finished":
                 job.end("finished")
         earlier = (other for other in self._in_order() if other is not job and other.path == job.path)
-        self.view.prepared(job, len(self.jobs) + self.search.to_come, next(earlier, None) if job.path else None)
+        self.view.prepared(job, self.search.total, next(earlier, None) if job.path else None)
         self._proposals[number] = proposal
         if job.status == "waiting":
             self.engine.submit(job)
@@ -141,9 +144,13 @@ class Conductor:
             self._aside.add(job.number)
         self._write()
         self._show_rows(proposal, job)
-        self.search.tell(proposal, job.outcome, _metrics(job), Path(job.path) if job.path else None)
+        self._tell(proposal, job)
         if not shown:
             self.view.ended(job)
+
+    def _tell(self, proposal: Proposal, job: Job) -> None:
+        self.search.tell(proposal, job.outcome, _metrics(job), Path(job.path) if job.path else None)
+        self._to_come = self.search.to_come(self.jobs)
 
     def _watch(self) -> None:
         """Show the search the new rows of what is under way, and stop what it has seen enough of."""
@@ -171,16 +178,17 @@ class Conductor:
                 for job in self.engine.poll(0.25):
                     self._proposals.pop(job.number, None)
                 under_way = [job for job in under_way if job.status in ("waiting", "running")]
-                self.view.going_on(self._in_order(), self.search.to_come)
+                self.view.going_on(self._in_order(), self._to_come)
             except KeyboardInterrupt:
                 self.engine.kill()
 
     def _write(self) -> None:
-        self.sweep.write(self._in_order(), self.search.to_come)
-        self._written = self._states()
+        self.sweep.write(self._in_order(), self._to_come)
+        self._written = self._state()
 
-    def _states(self) -> list[tuple[int, str, str | None]]:
-        return [(job.number, job.status, job.where) for job in self._in_order()]
+    def _state(self) -> tuple[int, list[tuple[int, str, str | None]]]:
+        """What of all that is written down may change."""
+        return self._to_come, [(job.number, job.status, job.where) for job in self._in_order()]
 
     def _in_order(self) -> list[Job]:
         return [self.jobs[number] for number in sorted(self.jobs)]

@@ -123,6 +123,7 @@ class Sweep:
                 "search": search,
                 "study": study,
                 "engine": engine,
+                "to_come": before.get("to_come", 0),
                 "status": "running",
                 "host": os.uname().nodename,
                 "pid": os.getpid(),
@@ -157,9 +158,9 @@ class Sweep:
 
     def write(self, jobs: list[Job], to_come: int = 0) -> None:
         """Replace the record of the jobs, and of how many are to come."""
+        write_json(self.path / "jobs.json", [asdict(job) for job in sorted(jobs, key=lambda job: job.number)])
         if (definition := self.definition).get("to_come") != to_come:
             write_json(self.path / "sweep.json", definition | {"to_come": to_come})
-        write_json(self.path / "jobs.json", [asdict(job) for job in sorted(jobs, key=lambda job: job.number)])
 
     def tell_to_stop(self) -> None:
         """Tell the process that is at the sweep to have its runs write their state, and to end; returns at once.

@@ -140,6 +140,7 @@ def resume(run: Run) -> Path | None:
     first = get_rank() == 0
     if first:
         clear_leftovers(run.path)
+        clear_leftovers(run.checkpoints)
 
     def warn(line: str) -> None:
         if first:
@@ -153,7 +154,8 @@ def resume(run: Run) -> Path | None:
         found = checkpoints.Good(step, step, before)
     step, validated_step = (found.step, found.validated_step) if found else (0, 0)
     if first:
-        checkpoints.restore_best(run.checkpoints, step)
+        if found is None or found.state != before:
+            checkpoints.restore_best(run.checkpoints, found and found.step, warn)
         for rows in (run.metrics, run.samples):
             drop_rows_after(rows, step, validated_step)
         events.settle(run, step)

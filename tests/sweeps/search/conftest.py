@@ -51,7 +51,7 @@ def simulate() -> Callable[..., Record]:
             while len(under_way) < parallel and (proposal := search.ask()) is not None:
                 assert proposal.number not in record.proposals, "a number is given once"
                 record.proposals[proposal.number] = proposal
-                record.totals.add(len(record.proposals) + search.to_come)
+                record.totals.add(search.total)
                 job = train(options(proposal))
                 under_way.append((proposal, job, iter(enumerate(job.losses, 1))))
             assert under_way, "a search that is not done proposes something or waits for something"
@@ -74,7 +74,7 @@ def simulate() -> Callable[..., Record]:
                     search.tell(proposal, "finished", job.metrics)
                     record.outcomes[proposal.number] = "finished"
                 under_way.remove(entry)
-        assert search.ask() is None and search.to_come == 0
+        assert search.ask() is None and search.to_come(record.proposals) == 0
         return record
 
     return loop

@@ -47,6 +47,24 @@ def test_each_rung_has_exactly_the_best_of_the_one_below(trials, factor, rungs, 
     assert record.proposals[best].overrides == ["model=lstm", f"x={top!r}", f"budget.tokens={budgets[-1]}"]
 
 
+def test_what_fails_in_a_rung_leaves_less_for_those_above(simulate, job):
+    def train(options):
+        return job(
+            {"validation/loss": float(options["x"])} if options["budget.tokens"] != "10" or fine(options) else None
+        )
+
+    def fine(options):
+        return float(options["x"]) < 0.3
+
+    search = Halving(Space(SPACE), tokens=10, trials=16, factor=2)
+    record = simulate(search, train, parallel=3)
+    left = sum(fine(dict(word.split("=") for word in record.proposals[number].overrides)) for number in range(16))
+    assert 1 < left < 8, "the draws"
+    sizes = [16, *(min(size, left) for size in (8, 4, 2, 1))]
+    assert len(record.proposals) == search.total == sum(sizes)
+    assert max(record.totals) == 31 and min(record.totals) == search.total
+
+
 def test_a_rung_waits_for_the_one_below():
     search = Halving(Space(SPACE), tokens=10, trials=4, factor=2)
     first = [search.ask() for _ in range(4)]

@@ -37,12 +37,12 @@ def compute(search, outcomes=None, stop_after=math.inf, order=None):
     """
     outcomes = {} if outcomes is None else outcomes
     proposals, computed, under_way = {}, 0, []
-    expected = search.to_come
+    expected = search.total
     while not search.done:
         while len(under_way) < 3 and (proposal := search.ask()) is not None:
             assert proposal.number not in proposals
-            assert 0 <= search.to_come < expected - len(proposals)
             proposals[proposal.number] = proposal
+            assert len(proposals) + search.to_come(proposals) == search.total <= expected
             under_way.append(proposal)
         proposal = under_way.pop(order(len(under_way)) if order else 0)
         words = tuple(proposal.overrides)
@@ -58,8 +58,9 @@ def compute(search, outcomes=None, stop_after=math.inf, order=None):
             search.tell(proposal, "failed", {})
         else:
             search.tell(proposal, "finished", {LOSS: score})
-    assert search.ask() is None and search.to_come == 0
-    assert len(proposals) == expected or len(search.chosen) < len(search.candidates), "all trials of an arm failed"
+    assert search.ask() is None and search.total == len(proposals) and search.to_come(proposals) == 0
+    given_up = len(search.candidates) - len(search.chosen)  # arms of which all trials failed
+    assert len(proposals) == expected - given_up * len(search.study.seeds)
     return proposals
 
 

@@ -1,5 +1,6 @@
 """Successive halving over complete runs."""
 
+import math
 from pathlib import Path
 
 from lmlab.errors import UserError
@@ -59,8 +60,14 @@ class Halving(Queue):
         self._start(list(self._jobs.values()))
 
     @property
-    def to_come(self) -> int:
-        return super().to_come + (0 if self.done else sum(self._sizes[self._rung + 1 :]))
+    def total(self) -> int:
+        """A rung has no more jobs than are left of the one below; those that have not ended yet may be."""
+        left = sum(number >= self._first and self.losses.get(number, 0.0) < math.inf for number in self._numbers)
+        return super().total + sum(min(size, left) for size in self._sizes[self._rung + 1 :])
+
+    @property
+    def _numbers(self) -> list[int]:
+        return [*(proposal.number for proposal in self.waiting), *self.running, *self.losses]
 
     def tell(self, proposal: Proposal, outcome: Outcome, metrics: dict[str, float], run: Path | None = None) -> None:
         super().tell(proposal, outcome, metrics, run)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,7 +101,11 @@ class Optuna(Search):
         return len(jobs) >= self.trials and all(trial.state.is_finished() for trial in jobs.values())
 
     @property
-    def to_come(self) -> int:
+    def total(self) -> int:
+        return self.trials
+
+    def to_come(self, begun: Collection[int]) -> int:
+        """Less those that other processes have begun, too."""
         return max(0, self.trials - len(self.shared.jobs()))
 
     def watch(self, proposal: Proposal, rows: list[dict[str, Any]]) -> str | None:

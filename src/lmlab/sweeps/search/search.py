@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -48,8 +48,12 @@ class Search(ABC):
 
     @property
     @abstractmethod
-    def to_come(self) -> int:
-        """How many jobs it will ask for that it has not asked for before, as far as is known."""
+    def total(self) -> int:
+        """How many jobs there will have been in the end, as far as is known."""
+
+    def to_come(self, begun: Collection[int]) -> int:
+        """How many jobs it will still ask for beyond those of the numbers ``begun``, as far as is known."""
+        return max(0, self.total - len(begun))
 
     def watch(self, proposal: Proposal, rows: list[dict[str, Any]]) -> str | None:
         """Take note of new rows of a job's ``metrics.jsonl``, from its first row on; return why to stop it, if so.
@@ -79,7 +83,6 @@ class Queue(Search):
     def __init__(self, proposals: Iterable[Proposal]) -> None:
         self.waiting = deque(proposals)
         self.running: dict[int, Proposal] = {}
-        self.asked: set[int] = set()
         self.losses: dict[int, float] = {}
         """The loss of every job that ended, by number; infinite if it failed or diverged."""
 
@@ -88,7 +91,6 @@ class Queue(Search):
             return None
         proposal = self.waiting.popleft()
         self.running[proposal.number] = proposal
-        self.asked.add(proposal.number)
         return proposal
 
     @property
@@ -96,8 +98,8 @@ class Queue(Search):
         return not self.waiting and not self.running
 
     @property
-    def to_come(self) -> int:
-        return len({proposal.number for proposal in self.waiting} - self.asked)
+    def total(self) -> int:
+        return len(self.waiting) + len(self.running) + len(self.losses)
 
     def tell(self, proposal: Proposal, outcome: Outcome, metrics: dict[str, float], run: Path | None = None) -> None:
         del self.running[proposal.number]

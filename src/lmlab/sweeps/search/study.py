@@ -56,7 +56,6 @@ class StudySearch(Search):
         self._badness: dict[str, dict[int, float]] = {arm: {} for arm in self._arms}
         self._waiting: dict[int, Proposal] = {}
         self._running: dict[int, Proposal] = {}
-        self._asked: set[int] = set()
         for arm, pilot in self.pilots.items():
             words = [f"budget.tokens={PILOT_STEPS * pilot.tokens_per_step}", "validation.times=1"]
             self._put(self._arms.index(arm), [*pilot.overrides, *words], arm, "pilot", study.tuning_seed)
@@ -68,7 +67,6 @@ class StudySearch(Search):
             return None
         proposal = self._waiting.pop(min(self._waiting))
         self._running[proposal.number] = proposal
-        self._asked.add(proposal.number)
         return proposal
 
     @property
@@ -76,8 +74,9 @@ class StudySearch(Search):
         return not self._waiting and not self._running
 
     @property
-    def to_come(self) -> int:
-        return 0 if self.done else len(self._arms) * sum(self.counts.values()) - len(self._asked)
+    def total(self) -> int:
+        given_up = [arm for arm in self._arms if len(self._badness[arm]) == self.trials and arm not in self.chosen]
+        return len(self._arms) * sum(self.counts.values()) - len(given_up) * self.counts["final"]
 
     def tell(self, proposal: Proposal, outcome: Outcome, metrics: dict[str, float], run: Path | None = None) -> None:
         """Take note of how a job ended. Raises ``UserError`` for a pilot that failed: its arm has no budget."""
