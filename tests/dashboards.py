@@ -20,6 +20,7 @@ class Growing:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.lock: RunLock | None = run.try_lock()
+        assert self.lock is not None, "whoever looks at it must not be there yet"
         self.steps = 0
         run.metrics.write_text("")
 
@@ -40,7 +41,7 @@ class Growing:
 
 def ask(client: Any, fits: Callable[[dict[str, Any]], Any], **query: Any) -> dict[str, Any]:
     """Ask for what has changed until the answer fits."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         answer = client.get("/api/update", params=query).json()
         if fits(answer):

@@ -11,11 +11,38 @@ from pathlib import Path
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.run import Run
 
+SLOW = """
+import os, time
+import pytorch_lightning as pl
 
-def start(arguments: list[str], outputs: Path, stderr: int = subprocess.DEVNULL) -> "subprocess.Popen[bytes]":
+class Slow(pl.Callback):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        time.sleep(float(os.environ.get("SLOW", 0)))
+"""
+
+
+def slowed(folder: Path) -> str:
+    """An override, for commands given in ``folder``: a run waits ``SLOW`` seconds, of its environment, in every step.
+
+    So there is time to disturb it on any machine, and it is the same run where nobody waits.
+    """
+    (folder / "slow.py").write_text(SLOW)
+    return "+callbacks.slow._target_=slow.Slow"
+
+
+def start(
+    arguments: list[str],
+    outputs: Path,
+    stderr: int = subprocess.DEVNULL,
+    folder: Path | None = None,
+    slow: float = 0.0,
+    **environment: str,
+) -> "subprocess.Popen[bytes]":
+    """Begin a training, in ``folder`` and ``slow`` as :func:`slowed` makes it."""
     return subprocess.Popen(
         [sys.executable, "-m", "lmlab", "train", *arguments],
-        env=os.environ | {"LMLAB_OUTPUTS": str(outputs)},
+        env=os.environ | {"LMLAB_OUTPUTS": str(outputs), "SLOW": str(slow)} | environment,
+        cwd=folder,
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=stderr,
@@ -24,7 +51,7 @@ def start(arguments: list[str], outputs: Path, stderr: int = subprocess.DEVNULL)
 
 def kill(process: "subprocess.Popen[bytes]") -> None:
     """Kill what was started, and all that it has started, at once; return when none of it is left."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while left := [pid for pid in _session(process.pid) if pid != process.pid or process.poll() is None]:
         assert time.monotonic() < deadline, f"{left} cannot be killed"
         for pid in left:
@@ -46,7 +73,7 @@ def _session(leader: int) -> list[int]:
 
 
 def wait_for_step(outputs: Path, step: int, process: "subprocess.Popen[bytes]") -> Run:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while time.monotonic() < deadline:
         assert process.poll() is None, "the run ended before it could be interrupted"
         for path in outputs.glob("runs/*/metrics.jsonl"):

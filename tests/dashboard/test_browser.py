@@ -21,7 +21,7 @@ DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 800}
 @pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=120_000)
         yield browser
         browser.close()
 
@@ -35,7 +35,7 @@ def visit(browser):
         context = browser.new_context(viewport=viewport, **more)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(120_000)
         page.route("**", lambda route: route.continue_() if route.request.url.startswith(url) else route.abort())
         page.on("requestfailed", lambda request: errors.append(f"failed: {request.url}"))
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -45,9 +45,10 @@ def visit(browser):
         return page
 
     yield open_page
+    found = [*errors]  # before what closing a window breaks off
     for context in contexts:
         context.close()
-    assert not [error for error in errors if "400 (Bad Request)" not in error], errors
+    assert not [error for error in found if "400 (Bad Request)" not in error], found
 
 
 def lines(page):
@@ -57,7 +58,7 @@ def lines(page):
 
 def until(page, condition):
     """Wait for an expression to be true; Playwright's own way to is one that the page's policy forbids."""
-    wait_until(lambda: page.evaluate(condition), condition, 20)
+    wait_until(lambda: page.evaluate(condition), condition, 120)
 
 
 def lines_until(page, condition):

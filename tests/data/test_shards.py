@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import wait_until
 
 from lmlab.data.corpora import Corpus, Text, TinyShakespeare, WikiText2
 from lmlab.data.shards import prepare
@@ -146,14 +147,14 @@ class TestCache:
             made(tmp_path / "cache")
 
 
-def _prepare_slowly(file: str, cache: str, log: str) -> None:
+def _prepare_slowly(file: str, cache: str, log: str, seconds: float) -> None:
     """Prepare a text with a tokenizer that notes who fits it, and takes its time."""
 
     class Slow(Word):
         def fit(self, documents):
             with Path(log).open("a") as notes:
                 notes.write(f"{os.getpid()}\n")
-            time.sleep(0.5)
+            time.sleep(seconds)
             super().fit(documents)
 
     prepare(Text(file), Slow(), Path(cache), progress=False)
@@ -162,17 +163,17 @@ def _prepare_slowly(file: str, cache: str, log: str) -> None:
 class TestProcesses:
     SPAWN = multiprocessing.get_context("spawn")
 
-    def started(self, tmp_path: Path):
+    def started(self, tmp_path: Path, seconds: float = 0.5):
         (tmp_path / "text").write_text(LINES)
         arguments = [str(tmp_path / name) for name in ("text", "cache", "log")]
-        process = self.SPAWN.Process(target=_prepare_slowly, args=arguments)
+        process = self.SPAWN.Process(target=_prepare_slowly, args=(*arguments, seconds))
         process.start()
         return process
 
     def test_one_prepares_and_the_others_wait(self, tmp_path):
         processes = [self.started(tmp_path) for _ in range(3)]
         for process in processes:
-            process.join(60)
+            process.join(240)
         assert [process.exitcode for process in processes] == [0, 0, 0]
         assert len((tmp_path / "log").read_text().split()) == 1
         (folder,) = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
@@ -181,15 +182,14 @@ class TestProcesses:
         assert leftovers(tmp_path / "cache") == []
 
     def test_killed_preparation_is_begun_again(self, tmp_path):
-        first = self.started(tmp_path)
-        while not (tmp_path / "log").exists():
-            time.sleep(0.01)
+        first = self.started(tmp_path, seconds=600)  # it will be killed
+        wait_until((tmp_path / "log").exists, "it never begins")
         os.kill(first.pid, signal.SIGKILL)
-        first.join(60)
+        first.join(240)
         assert len(leftovers(tmp_path / "cache")) == 1
         assert not [path for path in (tmp_path / "cache").iterdir() if path.name.startswith("text-")]
         second = self.started(tmp_path)
-        second.join(60)
+        second.join(240)
         assert second.exitcode == 0
         assert leftovers(tmp_path / "cache") == []
         (folder,) = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
@@ -197,5 +197,5 @@ class TestProcesses:
         shutil.copytree(folder, fresh)
         shutil.rmtree(folder)
         third = self.started(tmp_path)
-        third.join(60)
+        third.join(240)
         assert contents(fresh) == contents(folder)

@@ -4,7 +4,7 @@ import shutil
 import time
 
 import pytest
-from disturbed_runs import kill, only_run, rows_without_times, start, wait_for_step
+from disturbed_runs import kill, only_run, rows_without_times, slowed, start, wait_for_step
 
 from lmlab.runs import checkpoints
 from lmlab.runs.files import read_jsonl
@@ -35,11 +35,11 @@ LONG = ["budget.tokens=25_600", "validation.times=8", "callbacks.checkpoint.ever
 
 
 def test_a_killed_run_on_a_task_asked_for_again_ends_bit_identical(lmlab, small_task, tmp_path):
-    arguments = [*small_task, *LONG, "model=mamba2", "optimizer=muon", "logger=[]"]
+    arguments = [*small_task, *LONG, "model=mamba2", "optimizer=muon", "logger=[]", slowed(tmp_path)]
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     lmlab("train", *arguments, LMLAB_OUTPUTS=str(undisturbed))
     for step in (60, 130):
-        process = start(arguments, killed)
+        process = start(arguments, killed, folder=tmp_path, slow=0.02)
         run = wait_for_step(killed, step, process)
         kill(process)
         assert run.status == "interrupted"
@@ -61,7 +61,7 @@ def test_the_training_process_ends_when_only_its_parent_is_killed(small, tmp_pat
     run = wait_for_step(tmp_path, 30, process)
     process.kill()
     process.wait()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while run.is_locked():
         assert time.monotonic() < deadline, "an orphan still holds the run's lock"
         time.sleep(0.05)
@@ -80,10 +80,10 @@ def test_what_a_process_dies_of_once_all_is_written_does_not_undo_it(how, lmlab,
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_two_are_one_clear_line(lmlab, small, tmp_path):
-    arguments = [*small, *LONG, "model=lstm", "logger=[]"]
+    arguments = [*small, *LONG, "model=lstm", "logger=[]", slowed(tmp_path)]
     undisturbed, outputs = tmp_path / "undisturbed", tmp_path / "outputs"
     lmlab("train", *arguments, LMLAB_OUTPUTS=str(undisturbed))
-    process = start(arguments, outputs)
+    process = start(arguments, outputs, folder=tmp_path, slow=0.02)
     run = wait_for_step(outputs, 130, process)
     kill(process)
     *older, before, newest = checkpoints.saved(run.checkpoints).values()

@@ -66,7 +66,7 @@ def test_two_nodes_train_what_one_process_does(lmlab, node, small, tmp_path):
     lmlab("train", *small, "model=lstm", "logger=[]", LMLAB_OUTPUTS=str(tmp_path / "alone"))
     second = node(1)
     first = node(0)
-    assert first.wait(120) == 0, first.stdout.read()
+    assert first.wait(400) == 0, first.stdout.read()
     assert second.wait(60) == 0, second.stdout.read()
     (alone,), (run,) = all_runs(tmp_path / "alone" / "runs"), all_runs(tmp_path / "outputs" / "runs")
     assert len(losses(run)) == 10
@@ -112,7 +112,7 @@ def test_a_rank_killed_on_the_second_node_is_a_fault_that_both_go_on_from(node, 
     (killed,) = ranks(second)[-1:]
     os.kill(killed, signal.SIGKILL)
     (tmp_path / "hurry").touch()
-    assert first.wait(120) == 0, first.stdout.read()
+    assert first.wait(400) == 0, first.stdout.read()
     assert second.wait(60) == 0, second.stdout.read()
     before, after = run.manifest["attempts"]
     assert (before["status"], before["error"]) == ("failed", "rank 1 was killed by SIGKILL")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -124,8 +125,9 @@ def soak(words: list[str], folder: Path, kills: int) -> tuple[list[Job], set[str
                 job = draw.choice(running)
                 beat = Heartbeat.read(job.run)
                 if beat is not None and beat.pid in marked(mark) and job.run.is_locked():
-                    os.kill(beat.pid, signal.SIGKILL)
-                    killed.add(job.path)
+                    with suppress(ProcessLookupError):  # it has just ended
+                        os.kill(beat.pid, signal.SIGKILL)
+                        killed.add(job.path)
         process.wait(timeout=60)
         assert_none_left(mark)
     finally:

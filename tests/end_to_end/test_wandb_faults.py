@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
+from disturbed_runs import slowed, start
+from processes import wait_until
 
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.heartbeat import Heartbeat
@@ -51,26 +52,17 @@ def services() -> set[int]:
     return found
 
 
-def wait_until(condition, what: str, seconds: float = 180.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-
-
 def parent_of(process: int) -> int:
-    return int((Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[1])
+    try:
+        return int((Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it has ended
+        return 0
 
 
 def test_a_killed_run_that_is_asked_for_again_goes_on_as_the_same_w_and_b_run(lmlab, small, server, tmp_path):
     arguments = [*small, "model=lstm", "budget.tokens=64_000", "callbacks.checkpoint.every=37"]  # 1000 steps
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lmlab", "train", *arguments],
-        env=os.environ | {"LMLAB_OUTPUTS": str(tmp_path / "outputs")} | server.environment,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    arguments.append(slowed(tmp_path))
+    process = start(arguments, tmp_path / "outputs", folder=tmp_path, slow=0.05, **server.environment)
     rows = lambda: [row["step"] for path in tmp_path.glob("outputs/runs/*/metrics.jsonl") for row in read_jsonl(path)]  # noqa: E731
     wait_until(lambda: server.runs and rows() and rows()[-1] >= 80, "the run never got under way")
     worker = Heartbeat.read(only_run(tmp_path)).pid
@@ -120,7 +112,7 @@ def test_an_agent_finds_its_metric_in_the_run_that_it_announced(small, server, t
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
     )
     assert done.returncode == 0, done.stderr
     assert list(server.runs) == ["announced"], done.stdout + done.stderr

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
+from processes import wait_until
 
 from lmlab.runs import lock
 from lmlab.runs.lock import is_held, take
@@ -148,6 +150,8 @@ def test_an_owner_that_was_away_too_long_learns_that_it_lost_and_disturbs_nobody
     )
     assert process.stdout.readline() == "mine\n"
     process.send_signal(signal.SIGSTOP)
+    stats = list(Path(f"/proc/{process.pid}/task").glob("*/stat"))
+    wait_until(lambda: all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats), "it goes on")
     (path,) = tmp_path.glob("owner.*")
     fields = json.loads(path.read_text()) | {"machine": "another start 4711"}
     path.write_text(json.dumps(fields))

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from lmlab.runs.run import Run, now
 from lmlab.sweeps.search.search import Outcome, Phase
 
 JobStatus = Literal["waiting", "running"] | Outcome
+_SECONDS_OF_TRYING = 1.0
+"""Whoever only asks whether a sweep is being conducted keeps others from its lock for that moment."""
 ENDED: tuple[Outcome, ...] = ("finished", "failed", "pruned")
 """What a job does not go on from when its sweep is resumed; a failed one does when it is retried."""
 
@@ -109,7 +112,10 @@ class Sweep:
         Raises:
             UserError: another process is at it.
         """
-        self._lock = lock.take(self.path)
+        deadline = time.monotonic() + _SECONDS_OF_TRYING
+        while (held := lock.take(self.path)) is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self._lock = held
         if self._lock is None:
             raise UserError(f"{self.path}: {lock.owner(self.path) or 'another process'} is at this sweep now")
         before = self.definition if (self.path / "sweep.json").exists() else {}
@@ -202,7 +208,7 @@ def find_sweep(name: str | None, folder: Path) -> Sweep:
     if name is None:
         if not known:
             raise UserError(f"{folder}: no sweeps (lmlab train -m ... makes one)")
-        return known[max(known, key=lambda key: known[key].definition["created"])]
+        return known[max(known, key=lambda key: (known[key].definition["created"], key))]
     if (Path(name).expanduser() / "sweep.json").exists():
         return Sweep(Path(name).expanduser().resolve())
     fitting = [key for key in known if key.startswith(name)]

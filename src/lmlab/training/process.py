@@ -19,6 +19,9 @@ from lmlab.runs.run import Run
 from lmlab.runs.signals import INTERRUPTED
 from lmlab.training.worker import train
 
+KNOWN = (UserError, Interrupted, Fault, Restart, CannotGoOn)
+"""What says all that there is to say."""
+
 
 def main(run: Run) -> None:
     """Be one process of a run: train, and record why it failed where the asking process finds it."""
@@ -45,17 +48,27 @@ def main(run: Run) -> None:
                 record(run, error)
             logging.shutdown()
             if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-                time.sleep(1)  # a rank whose death made this one fail is to be found first
+                let_the_first_be_found(error)
         finally:
             # At once: another rank may wait for this one in a collective operation.
             os._exit(INTERRUPTED if isinstance(error, Interrupted) else 1)
+
+
+def let_the_first_be_found(error: Exception) -> None:
+    """Wait, so that a rank whose death made this one fail is seen to have ended before it; until told to stop, at most.
+
+    What this project raises itself stems from no other rank, and all may raise it at once.
+    """
+    end = time.monotonic() + (1.0 if isinstance(error, KNOWN) else 5.0)
+    while time.monotonic() < end and signals.received() is None:
+        time.sleep(0.05)
 
 
 def record(run: Run, error: Exception) -> None:
     """Write down why the run ends, unless another rank has."""
     if not run.error.exists():
         lines = str(error).splitlines() or [""]
-        known = isinstance(error, (UserError, Interrupted, Fault, Restart, CannotGoOn))
+        known = isinstance(error, KNOWN)
         message = disk.reason(error, run) or (lines[0] if known else f"{type(error).__name__}: {lines[0]}")
         kind = type(error).__name__ if known else "Exception"
         write_json(run.error, {"kind": kind, "message": message, "traceback": traceback.format_exc()})

@@ -23,6 +23,7 @@ from lmlab.training.loggers import JsonlLogger, wandb_logger
 from lmlab.training.loggers.jsonl import drop_rows_after
 
 sys.path.append(str(Path(__file__).parents[2]))
+from processes import wait_until
 from wandb_server import KEY, WandbServer, wandb_server
 
 TIMEOUTS = {"init_timeout": 20.0, "finish_timeout": 30.0}
@@ -58,7 +59,7 @@ class Training:
     def __init__(self, run: Run, **options: Any) -> None:
         self.run = run
         self.metrics = JsonlLogger(run.metrics)
-        self.logger = wandb_logger(run, **({"init_timeout": 10.0, "finish_timeout": 15.0} | options))
+        self.logger = wandb_logger(run, **({"init_timeout": 30.0, "finish_timeout": 15.0} | options))
 
     def steps(self, first: int, last: int) -> None:
         for step in range(first, last + 1):
@@ -113,9 +114,9 @@ def test_a_server_that_is_away_at_the_start_is_waited_for_by_nobody(how, server,
     else:
         server.behave(**behaviour)
     started = time.monotonic()
-    training = Training(run, init_timeout=5.0)
+    training = Training(run, init_timeout=10.0)
     training.steps(1, 300)
-    assert time.monotonic() - started < 5.0
+    assert time.monotonic() - started < 10.0
     training.end()
     announced = capfd.readouterr().err.splitlines()
     assert len(announced) == 1 and announced[0].startswith("W&B cannot be reached, this run is logged offline (")
@@ -135,12 +136,11 @@ def test_a_server_that_is_away_at_the_start_is_waited_for_by_nobody(how, server,
 def test_a_server_that_fails_in_the_middle_stops_nothing_and_loses_nothing(how, server, run, capfd):
     training = Training(run, finish_timeout=3.0)
     training.steps(1, 3)
-    while not server.runs:
-        time.sleep(0.05)
+    wait_until(lambda: server.runs, "the server never hears of the run")
     server.behave(**AWAY[how], only="file_stream")
     started = time.monotonic()
     training.steps(4, 100)
-    assert time.monotonic() - started < 5.0
+    assert time.monotonic() - started < 10.0
     training.end()
     assert time.monotonic() - started < 30.0
     announced = capfd.readouterr().err
@@ -156,8 +156,7 @@ def test_a_server_that_fails_in_the_middle_stops_nothing_and_loses_nothing(how, 
 def test_a_short_outage_is_bridged(server, run):
     training = Training(run)
     training.steps(1, 10)
-    while not server.runs:
-        time.sleep(0.05)
+    wait_until(lambda: server.runs, "the server never hears of the run")
     server.behave(status=500, only="file_stream")
     training.steps(11, 30)
     time.sleep(1)
