@@ -16,6 +16,12 @@ from lmlab.models.language_model import LanguageModel
 VOCABULARY, CONTEXT = 13, 24
 
 
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """The same random weights and inputs in every order of the tests."""
+    torch.manual_seed(0)
+
+
 def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 

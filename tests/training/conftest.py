@@ -1,7 +1,12 @@
-"""What tests of memory share."""
+"""What tests of training share: the same draws in every order of the tests, and what is allocated."""
 
 import pytest
 import torch
+
+
+@pytest.fixture(autouse=True)
+def same_draws():
+    torch.manual_seed(0)
 
 
 @pytest.fixture
