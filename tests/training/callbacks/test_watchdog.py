@@ -59,6 +59,7 @@ def test_one_that_hangs_in_c_code_with_the_interpreters_lock_is_ended(tmp_path):
     assert said.startswith("rank 3 made no progress for 0:00:01.500000 (rank 3 was in hangs_with_the_interpreters_lock")
 
 
+@pytest.mark.slow
 def test_batches_that_end_keep_it_quiet_and_a_first_batch_may_take_longer(tmp_path, monkeypatch):
     monkeypatch.setattr(watchdog, "SECONDS_TO_DUMP", 0.5)
     assert outcome(Run(tmp_path), makes_progress, seconds=3.0) == (0, None)

@@ -106,6 +106,7 @@ def test_all_that_is_logged_arrives(server, run, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["refuses connections", "never answers", "answers 401"])
 def test_a_server_that_is_away_at_the_start_is_waited_for_by_nobody(how, server, run, capfd):
     behaviour = AWAY[how]
