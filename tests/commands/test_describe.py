@@ -170,6 +170,7 @@ def test_what_cannot_be_is_refused(compose, override, message):
         describe.built_model(config["model"], config["vocabulary"], config["batch"])
 
 
+@pytest.mark.slow
 def test_models_of_one_size_side_by_side(lmlab):
     shown = lmlab("describe", "-m", "model=lstm,transformer,nothing", "model.parameters=10M", check=False)
     assert shown.returncode != 0 and "model=nothing: no such option" in shown.stderr

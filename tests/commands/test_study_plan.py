@@ -53,6 +53,7 @@ def test_a_budget_in_seconds_has_an_untuned_pilot_for_each_arm(plan):
     assert not any(word.startswith("budget") for words in found.candidates["lstm"] for word in words)
 
 
+@pytest.mark.slow
 def test_a_study_is_another_one_where_anything_differs_that_can_change_a_result(plan):
     digest = plan().digest
     assert plan("logger=[]", question="Which?").digest == digest

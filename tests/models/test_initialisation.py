@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
+
 DEPTHS = (2, 4, 8, 16)
 
 

@@ -8,6 +8,8 @@ from lmlab.config import build
 from lmlab.training.footprint import footprint, head_bytes
 from lmlab.training.memory import FusedAttention, LiveBytes
 
+pytestmark = pytest.mark.slow
+
 V, T = 1000, 64
 
 MODELS = {

@@ -46,6 +46,7 @@ def gpt2(width):
     return V * width + C * width + 4 * 12 * width * width + 9 * width if width % 4 == 0 else 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["mlstm", "moe", "transformer", "gpt2", "xlstm", "hybrid"])
 @pytest.mark.parametrize(("target", "depth"), [("300k", 2), ("300k", 4), ("1M", 2), ("1M", 4), ("1M", 8)])
 def test_small_models_whose_widths_are_far_apart_get_their_size_too(model, target, depth, node):

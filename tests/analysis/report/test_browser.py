@@ -17,7 +17,10 @@ from processes import wait_until
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright to steer a browser with")
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="neither chromium nor google-chrome is installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="neither chromium nor google-chrome is installed"),
+]
 WAIT = 120_000  # milliseconds: long enough for a machine that does other things too
 
 

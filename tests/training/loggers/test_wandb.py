@@ -26,6 +26,8 @@ sys.path.append(str(Path(__file__).parents[2]))
 from processes import wait_until
 from wandb_server import KEY, WandbServer, wandb_server
 
+pytestmark = pytest.mark.slow
+
 TIMEOUTS = {"init_timeout": 20.0, "finish_timeout": 30.0}
 AWAY = {
     "refuses connections": None,
@@ -106,7 +108,6 @@ def test_all_that_is_logged_arrives(server, run, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", ["refuses connections", "never answers", "answers 401"])
 def test_a_server_that_is_away_at_the_start_is_waited_for_by_nobody(how, server, run, capfd):
     behaviour = AWAY[how]
