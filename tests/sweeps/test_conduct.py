@@ -162,26 +162,6 @@ def test_how_many_jobs_are_to_come_is_known_and_kept(sweep, queue, pretending, p
     assert engine.submitted == [2]
 
 
-def test_a_search_that_has_lost_its_storage_leaves_nothing_running(sweep, pretending, prepare, seen):
-    class Stored(Queue):
-        gone = False
-
-        def to_come(self, begun):
-            if self.gone:
-                raise RuntimeError("no such database")
-            return super().to_come(begun)
-
-        def tell(self, *told):
-            self.gone = True
-            raise UserError("the database is gone")
-
-    engine = pretending(workers=2)
-    with pytest.raises(UserError, match="the database is gone"):
-        Conductor(sweep, Stored(Proposal(n, [w]) for n, w in enumerate("abc")), engine, prepare, seen).conduct()
-    assert not engine.under_way
-    assert statuses(sweep.jobs) == ["finished", "interrupted"] and sweep.status == "interrupted"
-
-
 def test_told_to_stop_twice_it_kills(sweep, queue, pretending, prepare, seen):
     interrupts = iter([True, True])
 
@@ -196,9 +176,18 @@ def test_told_to_stop_twice_it_kills(sweep, queue, pretending, prepare, seen):
 
 
 def test_a_search_that_cannot_go_on_leaves_nothing_running(sweep, pretending, prepare, seen):
+    """Nor is it asked anything any more: its storage may be what is gone."""
+
     class Broken(Queue):
+        broken = False
+
         def tell(self, *told):
+            self.broken = True
             raise UserError("sweep.objectives.x: a finished run has no such metric")
+
+        def to_come(self, begun):
+            assert not self.broken
+            return super().to_come(begun)
 
     engine = pretending(workers=2)
     with pytest.raises(UserError, match="no such metric"):

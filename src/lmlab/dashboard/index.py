@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lmlab.analysis.records import Record
 from lmlab.dashboard import rows
@@ -50,6 +50,19 @@ class Entry:
     growing: Growing | None = None
 
 
+class SweepEntry(NamedTuple):
+    """What is known of one sweep's directory.
+
+    Attributes:
+        seen: its two files that the rest was made of, as they were.
+        arms: of a study's runs, by their keys.
+    """
+
+    seen: tuple[Stamp, Stamp]
+    row: dict[str, Any]
+    arms: dict[str, str]
+
+
 class Index:
     """The runs and sweeps of an outputs folder.
 
@@ -67,7 +80,7 @@ class Index:
         """Whether every run has been looked at once."""
         self._entries: dict[str, Entry] = {}
         self._removed: dict[str, int] = {}
-        self._sweeps: dict[str, tuple[tuple[Stamp, Stamp], dict[str, Any], dict[str, str]]] = {}
+        self._sweeps: dict[str, SweepEntry] = {}
         self._arms: dict[str, str] = {}
         """Of the newest study that a run belongs to, by the run's key."""
         self._sweeps_changed = 0
@@ -110,7 +123,7 @@ class Index:
                 "complete": self.complete,
                 "runs": {key: entry.row for key, entry in self._entries.items() if entry.changed > since},
                 "removed": [key for key, number in self._removed.items() if number > since] if since else [],
-                "sweeps": [row for _, row, _ in self._sweeps.values()] if self._sweeps_changed > since else None,
+                "sweeps": [sweep.row for sweep in self._sweeps.values()] if self._sweeps_changed > since else None,
             }
 
     def curves(self, keys: list[str], metric: str, axis: str, points: int, since: int) -> dict[str, Any]:
@@ -184,14 +197,14 @@ class Index:
         for sweep in all_sweeps(self.outputs / "sweeps"):
             stamps = (_stamp(str(sweep.path / "sweep.json")), _stamp(str(sweep.path / "jobs.json")))
             known = self._sweeps.get(sweep.path.name)
-            if known is not None and known[0] == stamps and known[1]["status"] != "running":
+            if known is not None and known.seen == stamps and known.row["status"] != "running":
                 sweeps[sweep.path.name] = known
             else:
-                sweeps[sweep.path.name] = stamps, *rows.sweep_row(sweep)
-        by_age = sorted(sweeps.values(), key=lambda known: str(known[1]["created"]))
-        arms = {key: arm for _, _, own in by_age for key, arm in own.items()}
+                sweeps[sweep.path.name] = SweepEntry(stamps, *rows.sweep_row(sweep))
+        by_age = sorted(sweeps.values(), key=lambda known: str(known.row["created"]))
+        arms = {key: arm for known in by_age for key, arm in known.arms.items()}
         with self._lock:
-            if [row for _, row, _ in sweeps.values()] != [row for _, row, _ in self._sweeps.values()]:
+            if [known.row for known in sweeps.values()] != [known.row for known in self._sweeps.values()]:
                 self._number += 1
                 self._sweeps_changed = self._number
             self._sweeps = sweeps

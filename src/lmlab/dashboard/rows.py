@@ -115,8 +115,8 @@ def sweep_row(sweep: Sweep) -> tuple[dict[str, Any], dict[str, str]]:
         }
         return row, {Path(job.path).name: job.arm for job in jobs if job.arm and job.path}
     except (UserError, ValueError, KeyError, TypeError) as error:
-        row = {"name": sweep.path.name, "status": "unreadable", "counts": {}, "to_come": 0}
-        return row | {"errors": [str(error)], "command": "", "created": ""}, {}
+        nothing = {"counts": {}, "to_come": 0, "command": "", "created": ""}
+        return {"name": sweep.path.name, "status": "unreadable", "errors": [str(error)], **nothing}, {}
 
 
 def _finite(value: float | None) -> float | None:

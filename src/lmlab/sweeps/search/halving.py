@@ -62,12 +62,9 @@ class Halving(Queue):
     @property
     def total(self) -> int:
         """A rung has no more jobs than are left of the one below; those that have not ended yet may be."""
-        left = sum(number >= self._first and self.losses.get(number, 0.0) < math.inf for number in self._numbers)
+        failed = sum(number >= self._first and math.isinf(loss) for number, loss in self.losses.items())
+        left = self._in_rung - failed
         return super().total + sum(min(size, left) for size in self._sizes[self._rung + 1 :])
-
-    @property
-    def _numbers(self) -> list[int]:
-        return [*(proposal.number for proposal in self.waiting), *self.running, *self.losses]
 
     def tell(self, proposal: Proposal, outcome: Outcome, metrics: dict[str, float], run: Path | None = None) -> None:
         super().tell(proposal, outcome, metrics, run)
@@ -90,6 +87,7 @@ class Halving(Queue):
 
     def _start(self, jobs: list[list[str]]) -> None:
         """Put the jobs of the present rung in line. A job keeps its number, however many failed on the way."""
+        self._in_rung = len(jobs)
         budget = f"{BUDGET}={self._tokens * self._factor**self._rung}"
         for number, job in enumerate(jobs, self._first):
             self._jobs[number] = job
