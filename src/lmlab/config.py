@@ -82,6 +82,8 @@ def identity(config: Config) -> str:
         for parent in parents:
             node = node.get(parent) or {}
         node.pop(last, None)
+    if "data" in (relevant.get("content") or {}):
+        del relevant["data"]["paths"]  # the text itself counts, wherever it lies
     if (relevant.get("model") or {}).get("parameters") is not None:
         # What follows from the size that is asked for has no part in it.
         relevant["model"].pop("width", None)

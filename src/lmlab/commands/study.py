@@ -14,7 +14,7 @@ from lmlab.analysis.selection import CURVES
 from lmlab.analysis.studies import comparison_of
 from lmlab.commands import launching, tables
 from lmlab.commands.app import explain
-from lmlab.commands.train import task
+from lmlab.commands.train import located, task
 from lmlab.config import CONF, Config, canonical
 from lmlab.errors import RunFailed, UserError
 from lmlab.runs.launch import warm_up
@@ -132,4 +132,4 @@ def _composed(launcher: Any, words: Sequence[str], where: str) -> Config:
         raise UserError(f"{where}: {error}") from error
     finally:
         HydraConfig.instance().cfg = before
-    return {key: value for key, value in config.items() if key not in ("sweep", "study")}
+    return located({key: value for key, value in config.items() if key not in ("sweep", "study")})

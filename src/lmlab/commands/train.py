@@ -11,6 +11,7 @@ from lmlab.commands import results, tables
 from lmlab.commands.wandb import hand_to_agent
 from lmlab.config import Config, Paths, validate
 from lmlab.errors import UserError
+from lmlab.runs.content import with_content
 from lmlab.runs.execution import Execution, ranks_of
 from lmlab.runs.files import write_text
 from lmlab.runs.follow import follow
@@ -51,8 +52,7 @@ def task(
     """Train, or return the recorded result; in a sweep, return the directory that its launcher executes."""
     config = dict(locals())
     del config["sweep"], config["study"]  # what is searched is no part of what is found
-    if "paths" in data:  # the same words mean other files elsewhere
-        config["data"] = data | {"paths": _absolute(data["paths"])}
+    config = located(config)
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:  # whatever launches the sweep executes what is prepared
         engine = resolve_target(hydra.launcher.engine, "hydra.launcher")
@@ -63,6 +63,14 @@ def task(
         run = compute(config, rerun=rerun, choices=_choices())
     results.show(run)
     return run
+
+
+def located(config: Config) -> Config:
+    """Return ``config`` with absolute paths to local data and with the checksums of what it names."""
+    data = config["data"]
+    if "paths" in data:  # the same words mean other files elsewhere
+        config = config | {"data": data | {"paths": _absolute(data["paths"])}}
+    return with_content(config)
 
 
 def _absolute(paths: Any) -> Any:
