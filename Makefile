@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install quickstart test check format benchmark clean
+.PHONY: help install quickstart test test-all check format benchmark clean
 
 help:  ## list what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(INSTALLED)  ## create .venv with the pinned packages; does nothing when nothing changed
 
@@ -28,7 +28,10 @@ check: install  ## lint, formatting and types
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary
 
-test: check  ## everything that is checked before a change lands (under 30 minutes on 2 cores)
+test: check  ## lint, types and the quick tests, before every commit (under 10 minutes on 2 cores)
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not slow'
+
+test-all: check  ## all tests, also those that wait, kill and start servers (under 40 minutes on 2 cores)
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 format: install  ## rewrite the sources in the project's format
