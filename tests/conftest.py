@@ -44,6 +44,12 @@ SMALL = [
 """Overrides for a run of ten steps that takes no time of its own."""
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_key(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A folder for the key that runs are signed with: the tests use none of the user's."""
+    os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
+
+
 @pytest.fixture(scope="session")
 def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of 20 kB of made-up prose, the same in every session."""

@@ -92,8 +92,8 @@ def test_unknown_literals_name_the_nearest():
 
 
 def test_a_target_that_does_not_exist_is_named():
-    with pytest.raises(UserError, match=r"model\._target_=lmlab\.nowhere\.Model: cannot be imported"):
-        validate({"_target_": "lmlab.nowhere.Model"}, "model")
+    with pytest.raises(UserError, match=r"model\._target_=lmlab\.models\.nowhere\.Model: cannot be imported"):
+        validate({"_target_": "lmlab.models.nowhere.Model"}, "model")
 
 
 def test_a_number_is_the_same_however_it_is_written():

@@ -39,7 +39,7 @@ def test_arguments_by_position_escape_the_schema_and_are_refused():
 
 def test_a_users_own_class_may_be_named_but_not_what_it_imported(tmp_path, monkeypatch):
     (tmp_path / "my_own_mixer.py").write_text("from os import system\nclass Mixer:\n    pass\n")
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
     assert resolve_target("my_own_mixer.Mixer", "x") is sys.modules["my_own_mixer"].Mixer
     with pytest.raises(UserError, match="not allowed"):
         resolve_target("my_own_mixer.system", "x")

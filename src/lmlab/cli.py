@@ -48,8 +48,8 @@ def main() -> None:
         del sys.argv[1]
     from lmlab.commands.app import run_app
 
-    # A user's own modules lie where they work; behind everything else, so that they can shadow nothing.
-    sys.path.append(str(Path.cwd()))
+    # A user's own modules are found by lmlab.sources; nothing else is imported from where they work.
+    sys.path[:] = [place for place in sys.path if place not in ("", str(Path.cwd()))]
     # Hydra's parser wants its flags in one place; people write them anywhere.
     words = [_quoted(word) for word in _with_action(sys.argv[1:])]
     sys.argv[1:] = [word for word in words if not _is_override(word)] + [word for word in words if _is_override(word)]

@@ -8,6 +8,7 @@ the parameters of what it names before anything is built. This module is the onl
 import hashlib
 import inspect
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -75,13 +76,7 @@ def canonical(composed: Any) -> Config:
 
 def identity(config: Config) -> str:
     """Return the ten-character id of the result that ``config`` asks for: a hash of all keys that can change it."""
-    relevant = json.loads(json.dumps(config), parse_float=_whole)
-    for key in NOT_IDENTITY:
-        *parents, last = key.split(".")
-        node = relevant
-        for parent in parents:
-            node = node.get(parent) or {}
-        node.pop(last, None)
+    relevant = result_config(config)
     if "data" in (relevant.get("content") or {}):
         del relevant["data"]["paths"]  # the text itself counts, wherever it lies
     if (relevant.get("model") or {}).get("parameters") is not None:
@@ -91,6 +86,18 @@ def identity(config: Config) -> str:
             set_at(relevant["model"], key, asked)
     text = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def result_config(config: Config) -> Config:
+    """Return a copy of ``config`` without the keys that cannot change a result (``NOT_IDENTITY``)."""
+    relevant: Config = json.loads(json.dumps(config), parse_float=_whole)
+    for key in NOT_IDENTITY:
+        *parents, last = key.split(".")
+        node = relevant
+        for parent in parents:
+            node = node.get(parent) or {}
+        node.pop(last, None)
+    return relevant
 
 
 def set_at(section: Config, key: str, value: Any) -> None:
@@ -135,11 +142,21 @@ def build(node: Mapping[str, Any] | None, **supplied: Any) -> Any:
     for target, _, where in targets(node):
         resolve_target(target, where)
     try:
-        return instantiate(dict(node), **supplied, _convert_="all")
+        return instantiate(_literal(node), **supplied, _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
         raise
+
+
+def _literal(node: Any) -> Any:
+    """Return ``node`` with its strings written such that OmegaConf reads them as they are: nothing is interpolated."""
+    if isinstance(node, Mapping):
+        return {key: _literal(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_literal(value) for value in node]
+    # Backslashes stand for themselves but before an interpolation, which one more of them turns into text.
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", node) if isinstance(node, str) else node
 
 
 def validate(config: Mapping[str, Any], path: str = "") -> None:

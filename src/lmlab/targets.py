@@ -1,19 +1,17 @@
 """What a ``_target_`` may name, and which parameters it has.
 
 A run directory may come from a stranger, so what its configuration names is called only if lmlab offers it as an
-option, if it is a module or optimizer of torch, or if it is defined in the user's own source files.
+option, if it is a module or optimizer of torch, or if it is defined in the user's own source files (see
+:mod:`lmlab.sources`). For a saved configuration, :mod:`lmlab.runs.trust` decides whether those are run at all.
 """
 
 import importlib
-import importlib.util
 import inspect
-import sys
-import sysconfig
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
+from lmlab import sources
 from lmlab.errors import UserError
 
 OPTIONS = (
@@ -36,7 +34,6 @@ OPTIONS = (
 _TORCH_BASES = frozenset(
     {"torch.nn.modules.module.Module", "torch.optim.optimizer.Optimizer", "torch.optim.lr_scheduler.LRScheduler"}
 )
-_STDLIB = Path(sysconfig.get_path("stdlib")).resolve()
 
 
 def named_parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -69,32 +66,65 @@ def targets(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any],
             yield from targets(value, f"{path}.{index}")
 
 
+def own_targets(config: Any) -> dict[str, str]:
+    """The targets of a configuration that are neither lmlab's nor torch's, each with the option that names it first."""
+    own: dict[str, str] = {}
+    for target, _, where in targets(config):
+        if target.partition(".")[0] not in ("lmlab", "torch"):
+            own.setdefault(target, f"{where}._target_" if where else "_target_")
+    return own
+
+
+def check_own(target: str, option: str) -> None:
+    """Refuse a target that is in none of the user's own source files, without importing anything.
+
+    Raises:
+        UserError: it is part of the standard library or of an installed package, or there is no such file.
+    """
+    module = target.rpartition(".")[0]
+    if not module:
+        raise UserError(f"{option}={target}: expected <module>.<class or function>")
+    source = sources.find(module)
+    has_file = source is not None and source.path.suffix == ".py"
+    if (owner := sources.taken_by(module)) is not None:
+        if not has_file:
+            raise _not_allowed(target, option)
+        top = module.partition(".")[0]
+        raise UserError(f"{option}={target}: the name {top} is taken by {owner}; rename {source and source.path}")
+    if not has_file:
+        raise UserError(f"{option}={target}: not found; there is no module {module} in {sources.describe_roots()}")
+
+
 def resolve_target(target: str, path: str) -> Callable[..., Any]:
     """Import what a ``_target_`` names, if it may be called.
 
     Allowed are what lmlab offers as options (``OPTIONS``), torch's modules, optimizers and schedules, and what is
-    defined in the user's own source files, outside the folders of the interpreter and of installed packages. A run
-    directory from a stranger can therefore not name a function of the standard library or of another package, and
-    importing what may not be called is not even tried.
+    defined in the user's own source files. A run directory from a stranger can therefore not name a function of the
+    standard library or of another package, and importing what may not be called is not even tried.
 
     Raises:
-        UserError: it cannot be imported, is not callable, or is not allowed.
+        UserError: it cannot be found or imported, is not callable, or is not allowed.
     """
-    refused = UserError(
-        f"{path}._target_={target}: not allowed; expected an option of lmlab, a module or optimizer of torch, or "
-        "something defined in your own source files"
-    )
+    option = f"{path}._target_"
     module, _, name = target.rpartition(".")
     package = target.partition(".")[0]
-    if package not in ("lmlab", "torch") and _is_library(package):
-        raise refused
+    load: Callable[[str], Any] = importlib.import_module
+    if package not in ("lmlab", "torch"):
+        check_own(target, option)
+        load = sources.load
+    elif "__" in target or (package == "lmlab" and not target.startswith(OPTIONS)):
+        raise _not_allowed(target, option)
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = getattr(load(module), name)
+    except UserError as error:
+        raise UserError(f"{option}={target}: {error}") from error
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path}._target_={target}: cannot be imported ({reason})") from error
+        if isinstance(error, ModuleNotFoundError) and sources.find(str(error.name)) is not None:
+            reason += "; imports of your own modules are followed where they are statements"
+        raise UserError(f"{option}={target}: cannot be imported ({reason})") from error
     if not callable(found):
-        raise UserError(f"{path}._target_={target}: expected a class or a function")
+        raise UserError(f"{option}={target}: expected a class or a function")
     # Where it is defined counts, not through which module it was reached.
     defined = str(getattr(found, "__module__", None) or "")
     package = defined.partition(".")[0]
@@ -104,23 +134,14 @@ def resolve_target(target: str, path: str) -> Callable[..., Any]:
         bases = {f"{base.__module__}.{base.__name__}" for base in getattr(found, "__mro__", ())}
         allowed = not bases.isdisjoint(_TORCH_BASES)
     else:
-        allowed = not _is_library(defined)
+        allowed = sources.taken_by(defined) is None and sources.find(defined) is not None
     if not allowed:
-        raise refused
+        raise _not_allowed(target, option)
     return typing.cast(Callable[..., Any], found)
 
 
-def _is_library(module: str) -> bool:
-    """Whether a module is part of the interpreter or of an installed package, or cannot be found."""
-    try:
-        known = sys.modules.get(module)
-        spec = known.__spec__ if known is not None else importlib.util.find_spec(module)
-        file = getattr(known, "__file__", None) or (spec.origin if spec is not None else None)
-    except (ImportError, ValueError, AttributeError):
-        return True
-    if file is None and spec is not None and spec.submodule_search_locations:  # a folder without __init__.py
-        file = next(iter(spec.submodule_search_locations))
-    if file is None or not Path(file).exists():
-        return True  # built in, frozen or absent
-    place = Path(file).resolve()
-    return "site-packages" in place.parts or "dist-packages" in place.parts or place.is_relative_to(_STDLIB)
+def _not_allowed(target: str, option: str) -> UserError:
+    return UserError(
+        f"{option}={target}: not allowed; expected an option of lmlab, a module or optimizer of torch, or "
+        "something defined in your own source files, in the working folder or that of --config-dir"
+    )

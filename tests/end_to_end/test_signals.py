@@ -53,7 +53,7 @@ class Sends(pl.Callback):
 def prepare(compose, small, tmp_path, monkeypatch):
     """Lay out the run directory of a small run whose callback sends it signals."""
     (tmp_path / "sending.py").write_text(SENDS)
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
     sends = "+callbacks.sends._target_=sending.Sends"
 
     def prepared(name: str, *overrides: str) -> Run:

@@ -28,6 +28,7 @@ def task(
     streams: int,
     batch_size: int,
     accelerator: str,
+    trust: bool = False,
 ) -> float:
     """Print and record the metrics; the value is the loss of the first of them, in nats per token."""
     found = find(run, Path(paths["runs"]))
@@ -37,7 +38,7 @@ def task(
     from lmlab.training.preflight import open_source
     from lmlab.training.trainer import device_kind
 
-    trained = load_trained(found, checkpoint, device_kind(accelerator))
+    trained = load_trained(found, checkpoint, device_kind(accelerator), trust)
     source = open_source(trained.config | {"paths": paths}, progress=True)
     recorded = found.manifest["data"]["fingerprint"]
     if source.fingerprint != recorded:
@@ -68,7 +69,7 @@ def task(
                 advance=partial(bars.advance, bar),
             )
     settings = {"split": split, "checkpoint": checkpoint, "streams": streams, "context": context, "stride": stride}
-    record(found, settings, scores)
+    record(found, settings, scores, trained.code)
     show(found, settings, scores)
     return float(scores[metrics[0]]["loss"])
 
@@ -93,17 +94,24 @@ def evaluate_task(run: Run, trained: Any, split: str, checkpoint: str, context: 
         bar = bars.add_task(split, total=sum(int((batch.targets >= 0).sum()) for batch in source.batches(split)))
         found = evaluate_answers(trained.model, source.batches(split), partial(bars.advance, bar))
     settings = {"split": split, "checkpoint": checkpoint, "context": length}
-    record(run, settings, {"answers": found})
+    record(run, settings, {"answers": found}, trained.code)
     show(run, settings, {"answers": found})
     return found["loss"]
 
 
-def record(run: Run, settings: dict[str, Any], found: dict[str, Any]) -> None:
-    """Keep the result with the run, as a line of ``evaluations.jsonl``; an older one with the same settings goes."""
+def record(run: Run, settings: dict[str, Any], scores: dict[str, Any], code: str) -> None:
+    """Keep the result with the run, as a line of ``evaluations.jsonl``.
+
+    It replaces an older one with the same settings and the same code; what other code has scored stays beside it.
+    """
     path = run.path / "evaluations.jsonl"
-    kept = [row for row in read_jsonl(path) if row["settings"] != settings]
-    rows = [*kept, {"settings": settings, "metrics": found, "time": now()}]
+    rows = read_jsonl(path)
+    others = [row for row in rows if row["settings"] == settings and row.get("code") != code]
+    kept = [row for row in rows if row["settings"] != settings or row.get("code") != code]
+    rows = [*kept, {"settings": settings, "metrics": scores, "code": code, "time": now()}]
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    if others:
+        tables.say(f"{len(others)} with the same settings by other code; it is kept", "Earlier evaluations:", "yellow")
 
 
 def show(run: Run, settings: dict[str, Any], found: dict[str, dict[str, float]]) -> None:

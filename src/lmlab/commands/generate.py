@@ -26,6 +26,7 @@ def task(
     seed: int,
     checkpoint: str,
     accelerator: str,
+    trust: bool = False,
 ) -> None:
     """Print the prompt and its continuation; standard output holds nothing else."""
     found = find(run, Path(paths["runs"]))
@@ -39,7 +40,7 @@ def task(
     from lmlab.training.trainer import device_kind
 
     device = device_kind(accelerator)
-    trained = load_trained(found, checkpoint, device)
+    trained = load_trained(found, checkpoint, device, trust)
     tokenizer = trained.tokenizer
     try:
         prompt_N = tokenizer.encode_prompt(prompt)

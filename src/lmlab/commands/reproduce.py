@@ -12,15 +12,17 @@ from lmlab.errors import UserError
 from lmlab.runs.lookup import find
 from lmlab.runs.provenance import environment_differences
 from lmlab.runs.run import Run
+from lmlab.runs.trust import adopt
 
 STYLE = {"identical": "green", "within tolerance": "green", "different": "red"}
 
 
-def task(paths: Paths, run: str | None, tolerance: float, progress: bool) -> None:
+def task(paths: Paths, run: str | None, tolerance: float, progress: bool, trust: bool = False) -> None:
     """Compute the run's configuration afresh beside it and compare; exit code 1 if any metric is different."""
     original = find(run, Path(paths["runs"]))
     if original.status != "finished":
         raise UserError(f"{original.path}: this run is {original.status}; only a finished run can be reproduced")
+    adopt(original, trust)
     config = original.config | {"paths": paths, "progress": progress, "rerun": True}
     afresh = compute(config, rerun=True, choices=original.manifest.get("choices"))
     if "different" in show(original, afresh, tolerance):

@@ -11,7 +11,8 @@ from lmlab.commands import results, tables
 from lmlab.commands.wandb import hand_to_agent
 from lmlab.config import Config, Paths, validate
 from lmlab.errors import UserError
-from lmlab.runs.content import with_content
+from lmlab.runs import trust
+from lmlab.runs.content import own_sources, with_content
 from lmlab.runs.execution import Execution, ranks_of
 from lmlab.runs.files import write_text
 from lmlab.runs.follow import follow
@@ -21,7 +22,7 @@ from lmlab.runs.provenance import git_state, provenance
 from lmlab.runs.run import Run
 from lmlab.runs.signals import stopped_by_signals
 from lmlab.runs.supervisor import execute
-from lmlab.targets import resolve_target
+from lmlab.targets import own_targets, resolve_target
 
 
 def task(
@@ -120,6 +121,8 @@ def accompany(config: Config, ranks: Ranks, grace: float, rerun: bool) -> Run:
     while not run.exists:
         time.sleep(0.5)
         run = wanted()
+    if own_sources(config) == trust.read_code(run.code) and own_targets(config) == own_targets(run.config):
+        trust.vouch(run)  # without a home folder there is no key to know it by
     follow(run, ranks, grace)
     return run
 

@@ -1,6 +1,12 @@
 """Identify what a configuration names but does not contain: the user's local data and source files."""
 
-from lmlab.config import Config
+import hashlib
+from collections.abc import Mapping
+
+from lmlab.config import Config, result_config
+from lmlab.errors import UserError
+from lmlab.sources import follow
+from lmlab.targets import check_own, own_targets
 
 
 def with_content(config: Config) -> Config:
@@ -8,6 +14,41 @@ def with_content(config: Config) -> Config:
 
     The section has ``data`` where the configuration names local data, and ``code`` where its targets name the user's
     own modules; it is absent where neither does. It is part of a run's identity.
+
+    Raises:
+        UserError: a target names a module of the user's that is missing or may not be used.
     """
     checksums: dict[str, str] = {}
+    if (code := code_checksum(config)) is not None:
+        checksums["code"] = code
     return config | {"content": checksums} if checksums else config
+
+
+def own_sources(config: Config) -> dict[str, bytes]:
+    """Return the user's source files that the targets of ``config`` reach, by their path below the user's folder.
+
+    Raises:
+        UserError: one is missing, may not be used, or is no Python source.
+    """
+    targets = own_targets(config)
+    for target, option in targets.items():
+        check_own(target, option)
+    try:
+        reached = follow(target.rpartition(".")[0] for target in targets)
+    except UserError as error:
+        raise UserError(f"{next(iter(targets.values()))}: {error}") from error
+    return {source.name: source.path.read_bytes() for source in reached.values()}
+
+
+def code_checksum(config: Config) -> str | None:
+    """SHA-256 of the user's source files that can change the result of ``config``; ``None`` where there are none."""
+    files = own_sources(result_config(config))
+    return checksum_of(files) if files else None
+
+
+def checksum_of(files: Mapping[str, bytes]) -> str:
+    """SHA-256 over the names and contents of files."""
+    digest = hashlib.sha256()
+    for name, content in sorted(files.items()):
+        digest.update(f"{len(name.encode())} {name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from lmlab.errors import Interrupted, RunFailed, UserError
+from lmlab.runs import trust
 from lmlab.runs.elastic import Ranks
 from lmlab.runs.files import write_json
 from lmlab.runs.launch import Processes
@@ -32,6 +33,7 @@ def follow(run: Run, ranks: Ranks, grace: float) -> None:
         Interrupted: it was told to stop, there or here.
         KeyboardInterrupt: this process was.
     """
+    trust.check(run, "run it on the first node")
     follower = _Follower(run, ranks)
     stopped: KeyboardInterrupt | None = None
     while True:

@@ -78,8 +78,8 @@ class Processes:
         if share.gpus is not None:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(share.gpus)
         folder = str(Path.cwd())
-        # A user's own modules lie where they work; behind everything else, so that they can shadow nothing.
-        places = [place for place in sys.path if place not in ("", folder)] + [folder]
+        # A user's own modules come from the run directory alone.
+        places = [place for place in sys.path if place not in ("", folder)]
         held = None if lock is None else _Inherited(lock)
         self._first = _CONTEXT.Process(target=_begin, args=(run.path, ranks, held, share, environment, folder, places))
         self._first.start()

@@ -1,21 +1,20 @@
 """Where a result comes from: code, packages, interpreter and hardware."""
 
 import hashlib
-import importlib.util
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from lmlab.config import CONF, Config
-from lmlab.targets import targets
 
 PACKAGE = Path(__file__).parents[1]
+_NUMBERS = ("models", "data", "training")
+_NO_NUMBERS = ("training/loggers/", "training/callbacks/progress.py", "training/plan.py", "training/footprint.py")
 PACKAGES = (
     "lmlab",
     "torch",
@@ -46,31 +45,19 @@ def provenance(config: Config) -> dict[str, Any]:
 
 @cache
 def _package_hash() -> str:
+    """SHA-256 of those of lmlab's sources that can change a number."""
     digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(f"{path.relative_to(PACKAGE)}\0".encode() + path.read_bytes())
+    for path in sorted(path for part in _NUMBERS for path in (PACKAGE / part).rglob("*.py")):
+        name = path.relative_to(PACKAGE).as_posix()
+        if not name.startswith(_NO_NUMBERS):
+            digest.update(f"{name}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 
 
 def code_fingerprint(config: Config) -> str:
-    """SHA-256 over lmlab's own source and over the user's source files that the configuration's targets name."""
-    digest = hashlib.sha256(_package_hash().encode())
-    for _, source in user_sources(config):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def user_sources(config: Config) -> Iterator[tuple[str, Path]]:
-    """Yield the user's modules that the configuration's targets name, each with its source file, in order of name."""
-    for module in sorted({target.rpartition(".")[0] for target, _, _ in targets(config)}):
-        if module.split(".")[0] in ("lmlab", "torch"):
-            continue
-        try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError):
-            spec = None
-        if spec is not None and spec.origin and Path(spec.origin).is_file():
-            yield module, Path(spec.origin)
+    """SHA-256 over lmlab's own source and the checksum of the user's source files that ``config`` holds."""
+    own = (config.get("content") or {}).get("code", "")
+    return hashlib.sha256(_package_hash().encode() + own.encode()).hexdigest()[:16]
 
 
 @cache

@@ -13,9 +13,10 @@ from omegaconf import OmegaConf
 
 from lmlab.config import Config, identity
 from lmlab.errors import UserError
-from lmlab.runs import checkpoints, config_file, lock, version
+from lmlab.runs import checkpoints, config_file, content, lock, trust, version
 from lmlab.runs.files import write_json, write_text
 from lmlab.runs.lock import RunLock
+from lmlab.targets import own_targets
 
 _SECONDS_BETWEEN_TRIES = 0.2
 
@@ -29,7 +30,8 @@ class Run:
     The directory holds ``config.yaml`` (resolved, complete), ``run.json`` (the manifest), ``metrics.jsonl``,
     ``samples.jsonl``, ``events.jsonl`` (where something went wrong), ``run.log``, ``checkpoints/``, ``tokenizer/``,
     ``model.safetensors``, ``breakdown.json`` (where the loss of the final weights comes from) and, where the code had
-    uncommitted changes, ``git.diff``; while it is computed, ``progress.json`` and who does it,
+    uncommitted changes, ``git.diff``; where its configuration names the user's own modules, ``code/``, a copy of their
+    sources (see :mod:`lmlab.runs.trust`); while it is computed, ``progress.json`` and who does it,
     ``owner.<number>.json``.
     """
 
@@ -45,6 +47,7 @@ class Run:
         self.error = path / "error.json"
         self.events = path / "events.jsonl"
         self.breakdown = path / "breakdown.json"
+        self.code = path / "code"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Run) and self.path == other.path
@@ -60,11 +63,11 @@ class Run:
     def config(self) -> Config:
         """The saved configuration. Raises ``UserError`` when it is missing or cut short."""
         try:
-            content = (self.path / "config.yaml").read_bytes()
-            config = config_file.load(content)
+            text = (self.path / "config.yaml").read_bytes()
+            config = config_file.load(text)
         except Exception as error:
             raise UserError(f"{self.path}: config.yaml cannot be read ({type(error).__name__})") from error
-        if not content.endswith(b"\n"):
+        if not text.endswith(b"\n"):
             raise UserError(f"{self.path}: config.yaml cannot be read (its last line is cut short)")
         if not isinstance(config, dict) or "model" not in config:
             raise UserError(f"{self.path}: config.yaml is no configuration of a run")
@@ -112,7 +115,7 @@ class Run:
     def create(self, config: Config, run_id: str, **fields: Any) -> None:
         """Write a new run directory: its saved configuration, then its manifest, each of them whole."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+        fields |= self._save(config)
         manifest = {
             "version": version.VERSION,
             "id": run_id,
@@ -128,12 +131,25 @@ class Run:
         write_json(self.path / "run.json", manifest | fields)
 
     def refresh(self, config: Config) -> None:
-        """Save another configuration that asks for the same: with other devices, say. Not while it is computed."""
-        if config != self.config and (lock := self.try_lock()) is not None:
+        """Save another configuration that asks for the same: with other devices, say. Not while it is computed.
+
+        The user's sources that it names are saved again with it: those of a logger, say, may have changed.
+        """
+        if (config != self.config or own_targets(config)) and (lock := self.try_lock()) is not None:
             try:
-                write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+                self.update(**self._save(config))
             finally:
                 lock.release()
+
+    def _save(self, config: Config) -> dict[str, Any]:
+        """Write the configuration and the sources that it names, and return what of it the manifest has to hold."""
+        files = content.own_sources(config)
+        recorded = (config.get("content") or {}).get("code")
+        if recorded is not None and recorded != content.code_checksum(config):
+            raise UserError(f"{self.path.name}: its source files have changed since this configuration was composed")
+        trust.write_code(self.code, files)
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+        return {"signature": trust.sign(self)} if files else {}
 
     def update(self, change: Callable[[dict[str, Any]], None] | None = None, **fields: Any) -> None:
         """Merge ``fields`` into the manifest, or let ``change`` edit it, and write it whole."""

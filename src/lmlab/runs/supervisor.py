@@ -14,7 +14,7 @@ from multiprocessing import connection
 from typing import Any
 
 from lmlab.errors import Interrupted, RunFailed, UserError
-from lmlab.runs import disk, stacks
+from lmlab.runs import disk, stacks, trust
 from lmlab.runs.execution import Execution, ranks_of
 from lmlab.runs.files import clear_leftovers
 from lmlab.runs.follow import follow
@@ -34,6 +34,7 @@ class Supervisor:
     """
 
     def __init__(self, run: Run, lock: RunLock, share: Share = EVERYTHING) -> None:
+        trust.check(run, f"lmlab reproduce run={run.id} trust=true computes it afresh")
         self.run = run
         self.lock = lock
         self.share = share

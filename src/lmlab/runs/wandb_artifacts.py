@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lmlab.config import CONF, Config
-from lmlab.runs.provenance import PACKAGE, code_fingerprint, user_sources
+from lmlab.runs.provenance import PACKAGE, code_fingerprint
 from lmlab.runs.run import Run
 
 Kind = Literal["weights", "samples"]
@@ -52,10 +52,8 @@ def code(run: Run, folder: Path) -> Any | None:
     shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=unwanted)
     if not CONF.is_relative_to(PACKAGE):
         shutil.copytree(CONF, folder / CONF.name, ignore=unwanted)
-    for module, source in user_sources(config):
-        copy = folder / "own" / f"{module.replace('.', '/')}.py"
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, copy)
+    if run.code.is_dir():
+        shutil.copytree(run.code, folder / "own", ignore=unwanted)
     artifact = wandb.Artifact(
         "lmlab-code", "code", metadata={"code": fingerprint, "git": manifest["provenance"].get("git")}
     )

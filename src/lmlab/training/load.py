@@ -13,7 +13,10 @@ from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.runs.checkpoints import checksum
+from lmlab.runs.content import code_checksum
+from lmlab.runs.provenance import code_fingerprint
 from lmlab.runs.run import Run
+from lmlab.runs.trust import adopt
 from lmlab.targets import resolve_target
 
 
@@ -26,16 +29,22 @@ class Trained:
     model: LanguageModel
     tokenizer: Tokenizer
     context: int
+    code: str
+    """fingerprint of the code that it is made of (see :mod:`lmlab.runs.provenance`)"""
 
 
-def load_trained(run: Run, which: str = "final", device: str = "cpu") -> Trained:
+def load_trained(run: Run, which: str = "final", device: str = "cpu", trust: bool = False) -> Trained:
     """Rebuild the network of ``run`` from its own saved config and load its weights.
+
+    The user's own modules are those of the run's copy, in this process and until another run is loaded.
 
     Args:
         which: ``final`` for the weights at the end, ``best`` for those of the best validation.
+        trust: also run modules of a run directory that this user has not signed.
 
     Raises:
-        UserError: the run has no such weights, or a file is damaged or does not fit the configuration.
+        UserError: the run has no such weights, or a file is damaged or does not fit the configuration, or its code may
+            not be run.
     """
     if which not in ("final", "best"):
         raise UserError(f"checkpoint={which}: expected final or best")
@@ -47,7 +56,9 @@ def load_trained(run: Run, which: str = "final", device: str = "cpu") -> Trained
         raise UserError(
             f"{path}: the weights are not those that were written; lmlab reproduce run={run.id} computes them anew"
         )
+    adopt(run, trust)
     config = run.config
+    code = code_fingerprint({"content": {"code": code_checksum(config) or ""}})
     for section in ("model", "data", "tokenizer"):
         validate(config[section], section)
     tokenizer = load_tokenizer(run.tokenizer, cast(Any, resolve_target(config["tokenizer"]["_target_"], "tokenizer")))
@@ -55,7 +66,7 @@ def load_trained(run: Run, which: str = "final", device: str = "cpu") -> Trained
     with torch.device(device):
         model = build(config["model"], vocabulary=tokenizer.size, context=context)
     load_weights(model, path, device)
-    return Trained(run, config, model.eval(), tokenizer, context)
+    return Trained(run, config, model.eval(), tokenizer, context, code)
 
 
 def load_weights(model: torch.nn.Module, path: Path, device: Any = "cpu") -> None:

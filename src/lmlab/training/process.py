@@ -17,6 +17,7 @@ from lmlab.runs.files import write_json
 from lmlab.runs.parent import end_with_parent
 from lmlab.runs.run import Run
 from lmlab.runs.signals import INTERRUPTED
+from lmlab.sources import use_copy
 from lmlab.training.worker import train
 
 KNOWN = (UserError, Interrupted, Fault, Restart, CannotGoOn)
@@ -39,6 +40,8 @@ def main(run: Run) -> None:
         logging.getLogger(name).handlers.clear()  # to the run's log, not to the terminal
         logging.getLogger(name).propagate = True
     warnings.simplefilter("default")
+    if run.code.is_dir():  # whoever started this process has made sure that it may be run
+        use_copy(run.code)
     try:
         train(run)
         leave_process_group()

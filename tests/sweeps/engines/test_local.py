@@ -207,7 +207,6 @@ class Says(pl.Callback):
 def test_a_run_has_its_share_and_no_more(compose, small_task, tmp_path, monkeypatch):
     (tmp_path / "saying.py").write_text(SAYS)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     cores = sorted(os.sched_getaffinity(0))
     engine = Local(cores=1, memory=1.5, gpus=1, workers=2) if len(cores) > 1 else Local(memory=1.5, gpus=1, workers=2)

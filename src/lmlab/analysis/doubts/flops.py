@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.doubt import Finding, Severity
 from lmlab.analysis.doubts.measures import equal_budgets, number
-from lmlab.analysis.doubts.rebuilt import recounted_flops
+from lmlab.analysis.doubts.rebuilt import names_own_code, recounted_flops
 from lmlab.analysis.records import Record
 
 TOLERANCE = 0.01
@@ -32,10 +32,14 @@ def wrong_flops(comparison: Comparison) -> Iterator[Finding]:
             continue
         counted = recounted_flops(runs[0])
         if counted is None:
+            why = (
+                "its saved configuration names a user's own modules, which a report does not run"
+                if names_own_code(runs[0], "model")
+                else "what its saved configuration names cannot be built here. Make its packages available"
+            )
             yield Finding(
                 severity,
-                f"The FLOPs of {arm.name} ({number(recorded[0])} per token) could not be counted again: what its saved "
-                "configuration names cannot be built here. Make its packages and source files available.",
+                f"The FLOPs of {arm.name} ({number(recorded[0])} per token) could not be counted again: {why}.",
                 runs,
             )
             continue

@@ -1,4 +1,7 @@
-"""What a saved configuration describes, built again on the meta device: without memory or data, in milliseconds."""
+"""What a saved configuration describes, built again on the meta device: without memory or data, in milliseconds.
+
+A user's own modules are never imported for that: runs may come from anywhere.
+"""
 
 import json
 from functools import lru_cache
@@ -6,44 +9,63 @@ from typing import Any
 
 from lmlab.analysis.records import Record
 from lmlab.errors import UserError
+from lmlab.targets import own_targets
 
 
 def recounted_flops(run: Record) -> int | None:
     """Operations of the forward pass of one token, counted from the saved configuration.
 
-    ``None`` where it cannot be built here: a package or the user's own source file is missing, say.
+    ``None`` where it cannot be built here: a package is missing, or it names modules of a user's.
     """
-    found = _rebuilt(*_key(run))
-    return None if found is None else found[0]
+    if names_own_code(run, "model"):
+        return None
+    vocabulary = run.manifest.get("data", {}).get("vocabulary") or 0
+    return _flops(_text(run, "model"), int(vocabulary), int(run.config.get("batch", {}).get("context", 0)))
 
 
 def evaluates_elsewhere(run: Record) -> bool | None:
     """Whether the optimizer of a run scores other weights than it trains: a mean of them; ``None``: unknown."""
-    found = _rebuilt(*_key(run))
-    return None if found is None else found[1]
+    return None if names_own_code(run, "optimizer") else _averages(_text(run, "optimizer"))
 
 
-def _key(run: Record) -> tuple[str, str, int, int]:
-    model, optimizer = (json.dumps(run.config.get(section), sort_keys=True) for section in ("model", "optimizer"))
-    vocabulary = run.manifest.get("data", {}).get("vocabulary") or 0
-    return model, optimizer, int(vocabulary), int(run.config.get("batch", {}).get("context", 0))
+def names_own_code(run: Record, section: str) -> bool:
+    """Whether a section of a run's configuration names a user's own modules."""
+    try:
+        return bool(own_targets(run.config.get(section)))
+    except UserError:  # which nobody can build
+        return True
+
+
+def _text(run: Record, section: str) -> str:
+    return json.dumps(run.config.get(section), sort_keys=True)
 
 
 @lru_cache(maxsize=256)
-def _rebuilt(model: str, optimizer: str, vocabulary: int, context: int) -> tuple[int, bool] | None:
+def _flops(model: str, vocabulary: int, context: int) -> int | None:
+    from lmlab.models.sizes import flops_per_token
+
+    network = _built(model, vocabulary=vocabulary, context=context)
+    return None if network is None else flops_per_token(network, context)
+
+
+@lru_cache(maxsize=256)
+def _averages(optimizer: str) -> bool | None:
+    import torch
+
+    made = _built(optimizer, torch.nn.Linear(2, 2))  # any network will do
+    return None if made is None else hasattr(made, "eval")
+
+
+def _built(text: str, *arguments: Any, **supplied: Any) -> Any | None:
+    """What a section describes, called with ``arguments`` if there are any; ``None``: it cannot be built here."""
     import torch
 
     from lmlab.config import build
-    from lmlab.models.sizes import flops_per_token
-
-    def described(text: str, *arguments: Any, **supplied: Any) -> Any:
-        made = build(json.loads(text), **supplied)
-        return made(*arguments) if arguments else made
 
     try:
         with torch.device("meta"):
-            network = described(model, vocabulary=vocabulary, context=context)
-        averaging = hasattr(described(optimizer, network), "eval")
+            built = build(json.loads(text), **supplied)
+            return built(*arguments) if arguments else built
     # A run directory may come from another version, or from a machine with other packages: anything may be missing.
     except (UserError, ImportError, AttributeError, TypeError, ValueError, RuntimeError):
         return None
@@ -51,4 +73,3 @@ def _rebuilt(model: str, optimizer: str, vocabulary: int, context: int) -> tuple
         if type(error).__module__.partition(".")[0] in ("hydra", "omegaconf"):
             return None
         raise
-    return flops_per_token(network, context), averaging

@@ -18,6 +18,12 @@ DEFINED_BY: Mapping[str, tuple[str, ...]] = {
 }
 """Settings of ``lmlab evaluate`` that are part of what a metric means."""
 
+_WEIGHTS = {
+    True: "the mean of its weights",
+    False: "its last weights",
+    None: "weights that its own optimizer decides on",
+}
+
 Settings = tuple[tuple[str, Any], ...]
 
 
@@ -70,10 +76,7 @@ def different_evaluations(comparison: Comparison) -> Iterator[Finding]:
     if differ(by_arm(comparison, lambda run: str((run.config.get("optimizer") or {}).get("_target_")))):
         averaged = by_arm(comparison, evaluates_elsewhere)
         if differ(averaged):
-            words = {
-                arm: "the mean of its weights" if found == [True] else "its last weights"
-                for arm, found in averaged.items()
-            }
+            words = {arm: " or ".join(_WEIGHTS[one] for one in found) for arm, found in averaged.items()}
             yield Finding(
                 "doubt",
                 f"The arms are not scored at the same kind of weights: {told(words)}. Averaging lowers a loss by "

@@ -149,11 +149,11 @@ def _evaluations(comparison: Comparison) -> Table | None:
     for arm in comparison.arms:
         for run in arm.chosen.runs:
             try:
-                recorded = read_jsonl(run.run.path / "evaluations.jsonl")
+                evaluations = read_jsonl(run.run.path / "evaluations.jsonl")
             except ValueError:
                 continue
-            for row in recorded:
-                settings = ", ".join(f"{key} {value}" for key, value in row["settings"].items())
+            # Of one run scored by several versions of the code, the newest counts.
+            for settings, row in {_described(row["settings"]): row for row in evaluations}.items():
                 for way, found in row["metrics"].items():
                     value = found.get("bits_per_byte", found.get("accuracy"))
                     unit = "bits/byte" if "bits_per_byte" in found else "accuracy"
@@ -166,6 +166,10 @@ def _evaluations(comparison: Comparison) -> Table | None:
         for (way, settings), by in sorted(scores.items())
     ]
     return Table("evaluations", "Evaluations", columns, rows, f"{_NOTE} Ways of scoring are different metrics.")
+
+
+def _described(settings: dict[str, object]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items())
 
 
 def _measured(comparison: Comparison, name: str, title: str, costs: Sequence[Cost]) -> Table | None:

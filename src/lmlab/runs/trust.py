@@ -1,0 +1,192 @@
+"""The user's own code in a run directory, and whether it may be run.
+
+A run keeps a copy of the user's sources that its configuration names. Whoever writes it signs it together with
+``config.yaml``, with a key that only this user has. Code in a directory that came from elsewhere, or was changed since,
+runs only where the user says ``trust=true``. Deciding reads files and imports nothing.
+"""
+
+import hmac
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmlab import sources
+from lmlab.errors import UserError
+from lmlab.runs.content import checksum_of
+from lmlab.runs.files import write_whole
+from lmlab.targets import check_own, own_targets
+
+if TYPE_CHECKING:
+    from lmlab.runs.run import Run
+
+_KEY_BYTES = 32
+_vouched: set[str] = set()
+"""Checksums of what this process has written or the user has trusted: it needs no key."""
+
+
+def write_code(folder: Path, files: dict[str, bytes]) -> None:
+    """Let ``folder`` hold exactly ``files``; it is absent where there are none."""
+    if folder.is_dir() and files and read_code(folder) == files:
+        return
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder.rename(folder.with_name(f".{folder.name}.removed.tmp")))
+    if not files:
+        return
+
+    def write(temporary: Path) -> None:
+        for name, content in files.items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            (temporary / name).write_bytes(content)
+
+    write_whole(folder, write)
+
+
+def read_code(folder: Path) -> dict[str, bytes]:
+    """The files of a run's copy, by path below it; what Python keeps of them (``__pycache__``) is never used."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def sign(run: "Run") -> str | None:
+    """Return the signature of a run's configuration and code; ``None``, after a line that says so: there is no key."""
+    checksum = _checksum(run)
+    _vouched.add(checksum)
+    key = _key()
+    if isinstance(key, str):
+        print(f"{run.path.name} is not signed: {key}; evaluate and generate will need trust=true", file=sys.stderr)
+        return None
+    return hmac.digest(key, checksum.encode(), "sha256").hex()
+
+
+def is_trusted(run: "Run") -> bool:
+    """Whether a run has no code of a user's, or it is as this user or this process wrote it."""
+    if not own_targets(run.config):
+        return True
+    checksum = _checksum(run)
+    if not run.code.is_dir() or checksum in _vouched:
+        return run.code.is_dir()
+    signature, key = run.manifest.get("signature"), _key(create=False)
+    if not isinstance(signature, str) or isinstance(key, str):
+        return False
+    return hmac.compare_digest(hmac.digest(key, checksum.encode(), "sha256").hex().encode(), signature.encode())
+
+
+def vouch(run: "Run") -> None:
+    """Take a run's code as it is now for the user's own, in this process."""
+    _vouched.add(_checksum(run))
+
+
+def check(run: "Run", remedy: str) -> None:
+    """Refuse a run whose code may not be run.
+
+    Args:
+        remedy: what the user can do, for the message.
+
+    Raises:
+        UserError: it is neither signed by this user nor written by this process, or a module is missing.
+    """
+    own = own_targets(run.config)
+    with _modules_of(run):
+        for target, option in own.items():
+            _check_there(run, target, option)
+        if is_trusted(run):
+            return
+        target, option = next(iter(own.items()))
+        source = sources.find(target.rpartition(".")[0])
+    raise UserError(
+        f"{run.path.name}: {target} ({option}, in {source and source.path}) is not signed by you: this run directory "
+        f"comes from elsewhere, or was changed, or an earlier version wrote it; {remedy}"
+    )
+
+
+def adopt(run: "Run", trust: bool = False) -> None:
+    """Take the user's modules of a saved run from its copy from now on, if they may be run.
+
+    Args:
+        trust: the user says so. A run without a copy, as earlier versions wrote it, then takes them from the working
+            folder.
+
+    Raises:
+        UserError: they may not, or one is missing.
+    """
+    own = own_targets(run.config)
+    if not own:
+        return
+    if not trust:
+        check(run, "trust=true runs it")
+    _use(run)
+    for target, option in own.items():
+        _check_there(run, target, option)
+
+
+def _use(run: "Run") -> None:
+    sources.use_copy(run.code if run.code.is_dir() else None)
+
+
+@contextmanager
+def _modules_of(run: "Run") -> Iterator[None]:
+    """Find modules where :func:`adopt` would, for a while."""
+    before = sources.copy_in_use()
+    _use(run)
+    try:
+        yield
+    finally:
+        sources.use_copy(before)
+
+
+def _check_there(run: "Run", target: str, option: str) -> None:
+    """Raise ``UserError`` if a target is missing, with where the run was started, or can be none of the user's."""
+    try:
+        check_own(target, option)
+    except UserError as error:
+        directory = run.manifest.get("provenance", {}).get("directory")
+        started = f"; the run was started in {directory}" if directory and "not found" in str(error) else ""
+        raise UserError(f"{error}{started}") from None
+
+
+def _checksum(run: "Run") -> str:
+    files = {f"code/{name}": content for name, content in read_code(run.code).items()}
+    return checksum_of(files | {"config.yaml": (run.path / "config.yaml").read_bytes()})
+
+
+def _key(create: bool = True) -> bytes | str:
+    """This user's key, made when it is first needed; a text: why there is none."""
+    base = os.environ.get("XDG_CONFIG_HOME")
+    try:
+        folder = Path(base) if base and Path(base).is_absolute() else Path.home() / ".config"
+        if not base and not folder.parent.is_dir():
+            return f"{folder.parent}, your home folder, is not there"
+        path = folder / "lmlab" / "key"
+        if create and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _create(path)
+        key = path.read_bytes()
+    except (OSError, RuntimeError) as error:
+        return f"no key in your configuration folder ({error})"
+    return key if len(key) >= _KEY_BYTES else f"{path} is cut short; delete it to have another made"
+
+
+def _create(path: Path) -> None:
+    """Write a new key such that whoever reads it finds all of it, and two who write one at once agree."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(_KEY_BYTES))
+            file.flush()
+            os.fsync(descriptor)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

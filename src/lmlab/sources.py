@@ -1,0 +1,260 @@
+"""The user's own modules: the folders that they come from, the files that they consist of, and importing them.
+
+On a command line they come from the working folder or the folder of ``--config-dir``, never from an outputs folder:
+what lies there may be somebody else's. For a saved run they come from the copy in its directory. Imports are followed
+by reading the sources; finding a module and deciding about it imports nothing.
+"""
+
+import ast
+import importlib
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from lmlab.errors import UserError
+
+_OTHERS = frozenset({"lmlab", "torch", "hydra_plugins", *sys.stdlib_module_names})
+
+
+class Source(NamedTuple):
+    """A module of the user's: its file, or the folder of a package without ``__init__.py``, below one of the roots."""
+
+    path: Path
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """The path below the root, with slashes."""
+        return self.path.relative_to(self.root).as_posix()
+
+
+_copy: Path | None = None
+_reached: set[str] = set()
+"""Top-level names that may be imported: those of targets, and those that their sources import."""
+_imported: dict[str, tuple[Path, ...]] = {}
+"""Modules that were imported by this file, with the roots at that time."""
+
+
+def use_copy(folder: Path | None) -> None:
+    """Take the user's modules from a run's copy in this process from now on; ``None``: from the working folder."""
+    global _copy
+    _copy = folder
+
+
+def copy_in_use() -> Path | None:
+    """The run's copy that the user's modules come from; ``None``: they come from the working folder."""
+    return _copy
+
+
+def roots() -> tuple[Path, ...]:
+    """The folders that the user's modules come from, in the order in which they are searched."""
+    if _copy is not None:
+        return (_copy,)
+    here = Path.cwd()
+    below = [Path(place) for place in sys.path if place and _is_own_place(Path(place), here)]  # PYTHONPATH=src, say
+    return tuple(dict.fromkeys([here, *_config_folders(), *below]))
+
+
+def _is_own_place(place: Path, here: Path) -> bool:
+    return place.is_absolute() and place.is_relative_to(here) and not _is_of_interpreter(place)
+
+
+def _is_of_interpreter(place: Path) -> bool:
+    return not {"site-packages", "dist-packages"}.isdisjoint(place.parts) or place.is_relative_to(sys.prefix)
+
+
+def _config_folders() -> list[Path]:
+    """The folder of ``--config-dir``, if this process is a command that has it."""
+    hydra = sys.modules.get("hydra.core.global_hydra")
+    if hydra is None or not hydra.GlobalHydra.instance().is_initialized():
+        return []
+    entries = hydra.GlobalHydra.instance().config_loader().get_search_path().get_path()
+    return [
+        Path(entry.path.removeprefix("file://")).absolute() for entry in entries if entry.provider == "command-line"
+    ]
+
+
+def describe_roots() -> str:
+    """The folders that are searched, for messages."""
+    return " or ".join(map(str, roots()))
+
+
+def taken_by(module: str) -> str | None:
+    """Who has the top-level name of ``module`` already, so that no file of the user's can have it; ``None``: nobody."""
+    top = module.partition(".")[0]
+    if top in sys.stdlib_module_names:
+        return "Python's standard library"
+    if top in _OTHERS:
+        return top
+    if _copy is not None:
+        return None
+    own = {os.path.realpath(root) for root in roots()}
+    spec = PathFinder.find_spec(top, [place for place in sys.path if os.path.realpath(place) not in own])
+    if spec is None or (spec.origin is None and not any(map(_is_of_interpreter, map(Path, _folders_of(spec))))):
+        return None
+    return f"an installed package ({spec.origin or next(iter(_folders_of(spec)))})"
+
+
+def _folders_of(spec: ModuleSpec) -> list[str]:
+    return list(spec.submodule_search_locations or ())
+
+
+def find(module: str) -> Source | None:
+    """Return where the user's module of that name lies; ``None`` where there is none."""
+    if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", module):
+        return None
+    folder_alone = None
+    for root in roots():
+        place: Path | None = root
+        for part in module.split("."):
+            place = _below(place, part)
+        if place is not None and place.suffix == ".py":
+            return Source(place, root)
+        if place is not None and folder_alone is None:
+            folder_alone = Source(place, root)
+    return folder_alone
+
+
+def _below(place: Path | None, part: str) -> Path | None:
+    """The file or folder that Python would take for the module ``part`` in a package or folder at ``place``."""
+    if place is None:
+        return None
+    folder = place.parent if place.name == "__init__.py" else place
+    for path in (folder / part / "__init__.py", folder / f"{part}.py"):
+        if path.is_file():
+            return path
+    return folder / part if (folder / part).is_dir() else None
+
+
+def follow(modules: Iterable[str]) -> dict[str, Source]:
+    """Return the files of the user's that ``modules`` consist of, with all that they import from the same folders.
+
+    Imports within functions count; imports that are computed (``importlib``) do not.
+
+    Raises:
+        UserError: a file cannot be read or parsed, or lies where the user's modules do not come from.
+    """
+    sources: dict[str, Source] = {}
+    queue, seen = list(modules), set[str]()
+    while queue:
+        module = queue.pop()
+        parts = module.split(".")
+        for name in (".".join(parts[: count + 1]) for count in range(len(parts))):
+            if name in seen:
+                continue
+            seen.add(name)
+            source = None if taken_by(name) else find(name)
+            if source is not None and source.path.suffix == ".py":
+                _check_place(name, source)
+                sources[name] = source
+                queue += _imports(name, source.path)
+    return dict(sorted(sources.items()))
+
+
+def _imports(module: str, path: Path) -> Iterator[str]:
+    """Yield the modules that a source file may import; of ``from a import b`` both ``a`` and ``a.b``."""
+    try:
+        tree = ast.parse(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except (SyntaxError, ValueError) as error:
+        line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise UserError(f"{path}{line}: is no Python source ({getattr(error, 'msg', error)})") from error
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            yield name
+            yield from (f"{name}.{alias.name}" for alias in node.names if alias.name != "*")
+        elif isinstance(node, ast.Assign) and path.name == "__init__.py" and _is_all(node):  # for import *
+            texts = (part.value for part in ast.walk(node.value) if isinstance(part, ast.Constant))
+            yield from (f"{module}.{text}" for text in texts if isinstance(text, str))
+
+
+def _is_all(node: ast.Assign) -> bool:
+    return any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets)
+
+
+def _check_place(module: str, source: Source) -> None:
+    """Refuse a file that is reached through a link out of its folder, or that lies in an outputs folder."""
+    place = source.path.resolve()
+    if not place.is_relative_to(source.root.resolve()):
+        raise UserError(f"{module}: {source.path} is a link to {place}, outside of {source.root}; copy it there")
+    if _copy is None and (folder := outputs_above(place)) is not None:
+        raise UserError(
+            f"{module}: {place} lies in an outputs folder ({folder}), whose files may be somebody else's; your own "
+            "modules come from the working folder or --config-dir"
+        )
+
+
+def outputs_above(place: Path) -> Path | None:
+    """The outputs folder or the directory of a run or sweep that ``place`` lies in; ``None``: it lies in none."""
+    for folder in place.parents:
+        if (folder / "sweep.json").is_file() or all((folder / name).is_file() for name in ("run.json", "config.yaml")):
+            return folder
+    here = Path.cwd().resolve()
+    outputs = [Path(os.environ.get("LMLAB_OUTPUTS") or "outputs").expanduser().resolve()]
+    hydra = sys.modules.get("hydra.core.hydra_config")
+    if hydra is not None and hydra.HydraConfig.initialized():
+        outputs.append(Path(str(hydra.HydraConfig.get().run.dir)).resolve())
+    for folder in outputs:
+        parts = [folder / name for name in ("runs", "sweeps", "reports", "cache")]
+        for one in parts if here.is_relative_to(folder) else [folder]:
+            if place.is_relative_to(one):
+                return one
+    return None
+
+
+def load(module: str) -> ModuleType:
+    """Import a module of the user's from where :func:`find` finds it, and nothing of that name from anywhere else.
+
+    Raises:
+        UserError: see :func:`follow`.
+    """
+    sources, here = follow([module]), roots()
+    for name in [name for name, place in _imported.items() if place != here]:
+        sys.modules.pop(name, None)
+        del _imported[name]
+    for name, source in sources.items():  # of that name, imported by somebody else from somewhere else
+        loaded = sys.modules.get(name)
+        if loaded is not None and name not in _imported and getattr(loaded, "__file__", None) != str(source.path):
+            del sys.modules[name]
+    _reached.clear()
+    _reached.update(name.partition(".")[0] for name in [module, *sources])
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+    return importlib.import_module(module)
+
+
+class _Loader(SourceFileLoader):
+    """Compiles the source itself, whatever lies in ``__pycache__``."""
+
+    def path_stats(self, path: Any) -> Any:
+        raise OSError
+
+
+class _Finder:
+    """Lets Python find the modules that were reached from targets."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name.partition(".")[0] not in _reached or (source := find(name)) is None:
+            return None
+        _imported[name] = roots()
+        if source.path.suffix != ".py":
+            spec = ModuleSpec(name, None, is_package=True)
+            spec.submodule_search_locations = [str(source.path)]
+            return spec
+        folders = [str(source.path.parent)] if source.path.name == "__init__.py" else None
+        loader = _Loader(name, str(source.path))
+        return spec_from_file_location(name, source.path, loader=loader, submodule_search_locations=folders)
