@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lmlab.commands.options import architecture
 from lmlab.config import CONF, canonical, identity, set_at
 from lmlab.runs.run import Run
 
@@ -29,7 +30,11 @@ def _composed(*overrides: str) -> dict[str, Any]:
         choices = dict(config.hydra.runtime.choices)
         with open_dict(config):
             del config["hydra"], config["study"]
-        return {"config": canonical(config), "choices": {k: str(v) for k, v in choices.items() if "hydra" not in k}}
+        choices = {k: str(v) for k, v in choices.items() if "hydra" not in k}
+        return {
+            "config": canonical(config),
+            "choices": choices | {"architecture": architecture(choices, config.model.pattern)},
+        }
 
 
 @cache

@@ -1,13 +1,23 @@
 """How Hydra finds lmlab's sweeper and launcher: it accepts classes of this package only. Imports nothing heavy."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.utils import JobReturn
+from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from yaml import YAMLError
+
+from lmlab.commands.options import default_name
+from lmlab.errors import UserError
+
+OmegaConf.register_new_resolver("lmlab.default_name", default_name, replace=True)
 
 
 class LmlabLauncher(Launcher):
@@ -62,3 +72,45 @@ class StudySweeper(LmlabSweeper):
         from lmlab.commands.study import conduct
 
         return conduct(self, arguments)
+
+
+class UsersFolderFirst(SearchPathPlugin):
+    """Puts the folder of ``--config-dir`` before lmlab's own."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        from lmlab.commands.options import users_folder
+
+        if (folder := users_folder()) is not None and folder.is_dir():
+            path = f"{UsersFolder.scheme()}://{folder}"
+            search_path.prepend("command-line", path, SearchPathQuery(provider="main", path=None))
+
+
+class UsersFolder(FileConfigSource):
+    """The options in a user's folder, which need not say what follows from the group that they are in.
+
+    A file without a header gets the package of lmlab's files in its group. What it names of lmlab's groups overrides
+    them. The commands' own configurations are not looked for here.
+    """
+
+    @staticmethod
+    def scheme() -> str:
+        return "lmlab-user"
+
+    def is_config(self, config_path: str) -> bool:
+        return "/" in config_path and super().is_config(config_path)
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        from lmlab.commands import options
+
+        group, _, name = config_path.rpartition("/")
+        try:
+            result = super().load_config(config_path)
+        except YAMLError as error:
+            raise UserError(f"{self.path}/{config_path}.yaml: is no YAML ({' '.join(str(error).split())})") from error
+        options.note_use(config_path)
+        if result.header["package"] is None:
+            result.header["package"] = options.package_of(group)
+        if isinstance(config := result.config, DictConfig) and isinstance(config.get("defaults"), ListConfig):
+            defaults = cast(list[Any], OmegaConf.to_container(config.defaults, resolve=False))
+            config.defaults = options.with_overrides(group, name, defaults)
+        return result

@@ -1,11 +1,14 @@
+from pathlib import Path
+
 import pytest
 from synthetic_runs import write_run
 
 from lmlab.analysis.arms import compare_by
 from lmlab.analysis.options import at, varied, written
-from lmlab.analysis.records import read
+from lmlab.analysis.records import Record, read
 from lmlab.errors import UserError
 from lmlab.runs.lookup import all_runs
+from lmlab.runs.run import Run
 
 
 @pytest.fixture
@@ -48,6 +51,36 @@ def test_what_there_is_not(tmp_path, records, options, message):
     assert str(refused.value) == message
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [
+        (["model=transformer", "mixer=gru"], ["model=transformer", "mixer=min_gru"], ["mixer=gru", "mixer=min_gru"]),
+        (["model=custom", "mixer=mamba2"], ["model=transformer"], ["mamba2", "transformer"]),
+        (["model=lstm", "mixer=gru"], ["model=transformer", "mixer=gru"], ["gru", "transformer-gru"]),
+        (["optimizer=sgd"], ["optimizer=adamw"], ["optimizer=sgd", "optimizer=adamw"]),
+        (["tokenizer=byte"], ["tokenizer=character"], ["tokenizer=byte", "tokenizer=character"]),
+        (["optimizer=sgd", "model.depth=1"], ["model.depth=2"], ["depth=1 optimizer=sgd", "depth=2 optimizer=adamw"]),
+        (["optimizer.lr=1e-3"], ["optimizer.lr=3e-3"], ["lr=0.001", "lr=0.003"]),
+    ],
+)
+def test_arms_are_called_by_the_options_that_were_chosen(tmp_path, first, second, names):
+    runs = [write_run(tmp_path / "runs", *words) for words in (first, second)]
+    assert [arm.name for arm in compare_by(read(runs).found).arms] == names
+
+
+def test_arms_of_runs_that_do_not_say_what_was_chosen_are_not_called_by_class_paths(tmp_path):
+    runs = [write_run(tmp_path / "runs", f"mixer={mixer}", choices={"model": "lstm"}) for mixer in ("rnn", "gru")]
+    assert [arm.name for arm in compare_by(read(runs).found).arms] == ["mixer=RNN", "mixer=GRU"]
+
+
+def test_an_option_that_follows_from_another_choice_does_not_vary_by_itself(tmp_path):
+    words = [f"model={model} optimizer={name}" for model in ("lstm", "transformer") for name in ("sgd", "adamw")]
+    runs = [write_run(tmp_path / "runs", *word.split(" ")) for word in words]
+    assert varied(read(runs).found) == ["model", "optimizer"]
+    runs.append(write_run(tmp_path / "runs", "model=lstm", "optimizer=sgd", "optimizer.lr=5", "model.head.bias=true"))
+    assert varied(read(runs).found) == ["model", "model.head.bias", "optimizer", "optimizer.lr"]
+
+
 def test_what_varies_and_how_it_is_written():
     first = {"seed": 1, "paths": {"outputs": "a"}, "model": {"width": 8, "parameters": None}, "optimizer": {"lr": 1e-3}}
     second = {
@@ -56,8 +89,12 @@ def test_what_varies_and_how_it_is_written():
         "model": {"width": 9, "parameters": None},
         "optimizer": {"lr": 1e-3},
     }
-    assert varied([first, second]) == ["model.width"]
+
+    def varied_among(*configs):
+        return varied([Record(Run(Path()), {"name": "a"}, config, "finished") for config in configs])
+
+    assert varied_among(first, second) == ["model.width"]
     asked = [first | {"model": {"width": n, "parameters": f"{n}M"}} for n in (8, 9)]
-    assert varied(asked) == ["model.parameters"]  # the width follows from it
+    assert varied_among(*asked) == ["model.parameters"]  # the width follows from it
     assert at(first, "optimizer.lr") == 1e-3 and at(first, "optimizer.lr.x") is None
     assert [written(value) for value in (None, True, 1e-3, 10_000, "a")] == ["null", "true", "0.001", "10000", "a"]

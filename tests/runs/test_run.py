@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from lmlab.runs.files import read_jsonl, write_whole
+from lmlab.runs.files import read_jsonl, write_text, write_whole
 from lmlab.runs.run import Run
 
 CONFIG = {"name": "lstm-text", "seed": 1, "tags": [], "paths": {}, "model": {"width": 1}}
@@ -31,6 +31,37 @@ def test_a_last_line_that_was_cut_short_is_left_out(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"st')
     assert read_jsonl(path) == [{"step": 1}, {"step": 2}]
+
+
+@pytest.mark.parametrize("failure", [OSError("disk full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("file", ["config.yaml", "git.diff", "run.json"])
+def test_of_a_creation_that_fails_nothing_stays(tmp_path, monkeypatch, file, failure):
+    run = Run(tmp_path / "runs" / "run")
+
+    def write(path, text):
+        write_text(path, text)
+        if path.name == file:
+            raise failure
+
+    monkeypatch.setattr("lmlab.runs.run.write_text", write)
+    monkeypatch.setattr("lmlab.runs.run.write_json", lambda path, value: write(path, json.dumps(value)))
+    with run.lock(lambda owner: None), pytest.raises(type(failure)):
+        run.create(CONFIG, "abc", "a difference")
+    assert list(run.path.parent.iterdir()) == []
+    monkeypatch.undo()
+    with run.lock(lambda owner: None):
+        run.create(CONFIG, "abc", "a difference")
+    assert run.exists and (run.path / "git.diff").read_text() == "a difference"
+
+
+def test_a_creation_that_fails_takes_nothing_of_a_user_with_it(tmp_path, monkeypatch):
+    run = Run(tmp_path / "run")
+    run.path.mkdir()
+    (run.path / "notes.txt").write_text("mine")
+    monkeypatch.setattr("lmlab.runs.run.write_json", lambda path, value: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run.create(CONFIG, "abc")
+    assert [path.name for path in run.path.iterdir()] == ["notes.txt"]
 
 
 def test_running_without_a_living_process_is_interrupted(tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lmlab.analysis.options import at, varied, written
+from lmlab.analysis.options import assigned, varied
 from lmlab.analysis.records import Record
 from lmlab.config import identity
 from lmlab.errors import UserError, nearest
@@ -100,25 +100,22 @@ def default_metric(records: Iterable[Record]) -> str:
 def default_arm(records: Iterable[Record]) -> Callable[[Record], str]:
     """What runs are best sorted by: the model where it differs, otherwise every option that does.
 
-    An arm is called ``lstm``, or ``lr=0.003 depth=2``; on several data each has an arm of its own, ``lstm, parity``.
+    An arm is called ``lstm``, ``mixer=gru`` or ``lr=0.003 depth=2``; on several data each has an arm of its own,
+    ``lstm, parity``.
     """
     finished = [record for record in records if record.status == "finished"]
     several_data = len({record.choice("data") for record in finished}) > 1
-    several_models = len({_model(record) for record in finished}) > 1
-    keys = [] if several_models or not finished else varied(record.config for record in finished)
+    several_models = len({record.choice("model") or record.architecture for record in finished}) > 1
+    keys = [] if several_models or not finished else varied(finished)
     keys = [key for key in keys if not (several_data and key.split(".")[0] in ("data", "tokenizer"))]
     ends = Counter(key.rpartition(".")[2] for key in keys)
     names = {key: end if ends[end := key.rpartition(".")[2]] == 1 else key for key in keys}
 
     def name(record: Record) -> str:
-        options = " ".join(f"{names[key]}={written(at(record.config, key))}" for key in keys) or _model(record)
+        options = " ".join(assigned(record, key, names[key]) for key in keys) or record.architecture
         return f"{options}, {record.choice('data')}" if several_data else options
 
     return name
-
-
-def _model(record: Record) -> str:
-    return record.choice("model") or str(record.manifest["name"])
 
 
 def compare(

@@ -1,22 +1,76 @@
-"""Options of configurations: which of them vary among runs, and what they are."""
+"""Options of runs: which of them vary, and what they are."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from lmlab.config import NOT_IDENTITY, Config, differences
 
-_FOLLOWS = ("seed", "model.solved_from")
+if TYPE_CHECKING:
+    from lmlab.analysis.records import Record
+
+_FOLLOWS = ("seed", "model.solved_from", "content")
 """Options that no one tunes: seeds are repetitions, and what was solved follows from what was asked for."""
 
+_GROUPS: Mapping[str, tuple[str, str | None]] = {
+    "model": ("model", None),
+    "mixer": ("model.mixer", "model"),
+    "channel": ("model.channel", "model"),
+    "block": ("model.block", "model"),
+    "head": ("model.head", "model"),
+    "data": ("data", None),
+    "tokenizer": ("tokenizer", "data"),
+    "objective": ("objective", None),
+    "optimizer": ("optimizer", None),
+    "scheduler": ("scheduler", None),
+    "callbacks": ("callbacks", None),
+}
+"""Groups of ``conf/``: the section that their options are, and the group whose options choose one of theirs."""
 
-def varied(configs: Iterable[Config]) -> list[str]:
-    """Dotted keys in which configurations differ, but for the seed and what cannot change a result."""
-    first, *others = configs
-    found = {key for config in others for key in differences(first, config)}
-    if "model.parameters" in found:
-        found.discard("model.width")  # it is solved for
+
+def varied(records: Iterable["Record"]) -> list[str]:
+    """Groups and dotted keys in which runs differ, but for the seed and what cannot change a result."""
+    records = list(records)
+    keys = differing(records)
+    if "model.parameters" in keys:
+        keys.discard("model.width")  # it is solved for
     ignored = (*NOT_IDENTITY, *_FOLLOWS)
-    return sorted(key for key in found if not any(key == top or key.startswith(f"{top}.") for top in ignored))
+    return by_choice(records, (key for key in keys if not any(f"{key}.".startswith(f"{top}.") for top in ignored)))
+
+
+def differing(records: Iterable["Record"]) -> set[str]:
+    """Every dotted key in which the configurations of runs differ."""
+    first, *others = [record.config for record in records]
+    return {key for config in others for key in differences(first, config)}
+
+
+def by_choice(records: Sequence["Record"], keys: Iterable[str]) -> list[str]:
+    """Return dotted keys, sorted, with a group in the place of those whose values follow from its options.
+
+    A key stays where runs that chose the same options differ in it.
+    """
+    groups = [group for group in _GROUPS if _differ(records, group)]
+    result = set()
+    for key in keys:
+        above = [group for group in groups if f"{key}.".startswith(f"{_GROUPS[group][0]}.")]
+        result |= {*above}
+        if _differ(records, key, above):
+            result.add(key)
+    return sorted(result - {group for group in groups if not _differ(records, group, [_GROUPS[group][1]])})
+
+
+def _differ(records: Sequence["Record"], key: str, alike: Sequence[str | None] = ()) -> bool:
+    """Whether two runs that chose the same options of the groups ``alike`` differ in a group or a key."""
+    values: dict[tuple[str | None, ...], Any] = {}
+    for record in records:
+        value = value_of(record, key)
+        if values.setdefault(tuple(group and record.choice(group) for group in alike), value) != value:
+            return True
+    return False
+
+
+def value_of(record: "Record", key: str) -> Any:
+    """The option that a run chose of a group, or the value of a dotted key; ``None`` where it has neither."""
+    return record.choice(key) if key in _GROUPS else at(record.config, key)
 
 
 def at(config: Config, dotted: str) -> Any:
@@ -28,12 +82,22 @@ def at(config: Config, dotted: str) -> Any:
 
 
 def written(value: Any) -> str:
-    """A value as one would write it on the command line."""
+    """A value as one would write it on the command line; of a section, the name of its target."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, Mapping) and "_target_" in value:
+        return str(value["_target_"]).rpartition(".")[2]
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def assigned(record: "Record", key: str, name: str | None = None) -> str:
+    """``lr=0.003``, ``mixer=gru``: an option of a run, called ``name`` if not by its own."""
+    value = written(value_of(record, key))
+    if key.endswith("._target_"):  # of a run that does not say which options it chose
+        return f"{key.split('.')[-2]}={value.rpartition('.')[2]}"
+    return f"{name or key}={value}"
 
 
 def is_number(value: Any) -> bool:

@@ -99,6 +99,11 @@ class Record:
         found = self.manifest.get("choices", {}).get(group)
         return None if found in (None, "None") else str(found)
 
+    @property
+    def architecture(self) -> str:
+        """The name of its model, with the parts that were chosen in the place of the model's own."""
+        return self.choice("architecture") or self.choice("model") or str(self.manifest["name"])
+
     def metric(self, name: str) -> float | None:
         """A final metric (``validation/loss``), timing (``timings/seconds``) or size (``sizes/flops_per_token``)."""
         section, _, key = name.partition("/")

@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lmlab.commands import options
 from lmlab.config import CONF, canonical, check_arguments
 from lmlab.errors import Interrupted, RunFailed, UserError, nearest
 from lmlab.runs.disk import failure_of_disk
@@ -31,6 +32,7 @@ def run_app(command: str) -> None:
         UserError: the configuration cannot be composed, or the task refused it.
         RunFailed: a run's own processes failed.
     """
+    options.use_folder(sys.argv[1:])
     _check_groups()
     # Hydra then raises instead of printing and exiting.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -42,6 +44,7 @@ def run_app(command: str) -> None:
         # would announce an exception with a line of its own.
         nonlocal began
         began = True
+        options.say_in_place()
         module = importlib.import_module(f"lmlab.commands.{command}")
         try:
             config = canonical(composed)

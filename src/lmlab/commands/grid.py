@@ -6,25 +6,26 @@ from collections.abc import Sequence
 
 from rich.markup import escape
 
+from lmlab.analysis.options import assigned, varied
+from lmlab.analysis.records import Record
 from lmlab.commands.tables import print_table, say
-from lmlab.config import differences
 from lmlab.runs.run import Run
 
 SPLITS = {"validation": "at the length of training", "longer": "on longer sequences"}
-_NO_ARM = ("paths", "name", "logger", "tags", "rerun", "seed", "progress")
 
 
 def show_grid(runs: Sequence[Run]) -> None:
     """Print, for each split, mean accuracy and standard deviation over seeds of every model on every task."""
-    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for run in runs:
-        groups[run.manifest["choices"]["data"], run.manifest["choices"]["model"]].append(run)
-    varied = sorted({key for group in groups.values() for key in _varied(group)})
+        record = Record.of(run)
+        groups[str(record.choice("data")), record.architecture].append(record)
+    keys = sorted({key for group in groups.values() for key in varied(group)})
     cells: dict[tuple[str, str], dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for (task, model), group in groups.items():
-        for run in group:
-            arm = " ".join(f"{key}={_at(run, key)}" for key in varied)
-            cells[task, arm][model].append(run)
+        for record in group:
+            arm = " ".join(assigned(record, key) for key in keys)
+            cells[task, arm][model].append(record.run)
     models = sorted({model for _, model in groups})
     counts = {len(found) for row in cells.values() for found in row.values()}
     equal = len(counts) == 1
@@ -48,17 +49,3 @@ def accuracy(runs: Sequence[Run], split: str, with_count: bool = False) -> str:
         return ""
     spread = f" ± {statistics.stdev(found):.1f}" if len(found) > 1 else ""
     return f"{statistics.fmean(found):.1f}{spread}" + (f" ({len(found)})" if with_count else "")
-
-
-def _varied(runs: Sequence[Run]) -> set[str]:
-    """Keys in which runs of one model on one task differ, but for the seed."""
-    configs = [run.config for run in runs]
-    keys = {key for config in configs[1:] for key in differences(configs[0], config)}
-    return {key for key in keys if key.split(".")[0] not in _NO_ARM}
-
-
-def _at(run: Run, dotted: str) -> object:
-    node: object = run.config
-    for part in dotted.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
-    return node

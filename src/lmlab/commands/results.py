@@ -8,11 +8,13 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from lmlab.analysis.options import by_choice, differing, value_of
 from lmlab.analysis.records import Record
 from lmlab.commands.describe import readable
 from lmlab.commands.grid import show_grid
+from lmlab.commands.options import PARTS_OF_MODEL
 from lmlab.commands.tables import compact, console, print_table, say
-from lmlab.config import Config, differences
+from lmlab.config import Config
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.provenance import code_fingerprint
 from lmlab.runs.run import Run
@@ -91,13 +93,15 @@ def show_side_by_side(runs: Sequence[Run]) -> None:
         show_grid([record.run for record in records])
         return
     configs = [record.config for record in records]
-    varied = sorted({key for config in configs[1:] for key in differences(configs[0], config)})
-    shown = [key for key in varied if key.split(".")[0] not in ("paths", "name", "logger", "tags", "rerun")]
-    if len({record.choice("model") for record in records}) > 1:  # a run's name says which, and so their parts
-        shown = [key for key in shown if not key.startswith("model.")]
+    hidden = ("paths", "name", "logger", "tags", "rerun", "content")
+    shown = by_choice(records, (key for key in differing(records) if key.split(".")[0] not in hidden))
+    # What a run's name says needs no column.
+    shown = [key for key in shown if not all((record.choice(key) or "?") in record.label for record in records)]
+    if all(record.architecture in record.label for record in records):
+        shown = [key for key in shown if key not in ("model", *PARTS_OF_MODEL)]
     rows = []
     for record in records:
-        arms = {key: escape(str(_at(record.config, key))) for key in shown}
+        arms = {key: escape(str(value_of(record, key))) for key in shown}
         rows.append({"run": escape(record.label), **arms, **cells(summary(record))})
     console.print()
     limits = {config["validation"]["tokens"] for config in configs}
@@ -187,10 +191,3 @@ def _quality(record: Record) -> tuple[float, ...]:
     """What runs are sorted by, best first; one that diverged, or has no such metric, comes last."""
     values = (record.metric("validation/bits_per_byte"), record.metric("validation/loss"))
     return tuple(value if value is not None and math.isfinite(value) else math.inf for value in values)
-
-
-def _at(config: Config, dotted: str) -> Any:
-    node: Any = config
-    for part in dotted.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
-    return node

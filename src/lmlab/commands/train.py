@@ -8,19 +8,20 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from lmlab.commands import results, tables
+from lmlab.commands.options import architecture
 from lmlab.commands.wandb import hand_to_agent
 from lmlab.config import Config, Paths, validate
 from lmlab.errors import UserError
 from lmlab.runs import trust
 from lmlab.runs.content import own_sources, with_content
 from lmlab.runs.execution import Execution, ranks_of
-from lmlab.runs.files import write_text
 from lmlab.runs.follow import follow
 from lmlab.runs.launch import Ranks, warm_up
 from lmlab.runs.lookup import existing, next_copy
+from lmlab.runs.names import check_name
 from lmlab.runs.provenance import git_state, provenance
 from lmlab.runs.run import Run
-from lmlab.runs.signals import stopped_by_signals
+from lmlab.runs.signals import stopped_by_signals, undisturbed
 from lmlab.runs.supervisor import execute
 from lmlab.targets import own_targets, resolve_target
 
@@ -53,15 +54,16 @@ def task(
     """Train, or return the recorded result; in a sweep, return the directory that its launcher executes."""
     config = dict(locals())
     del config["sweep"], config["study"]  # what is searched is no part of what is found
+    check_name(name)
     config = located(config)
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:  # whatever launches the sweep executes what is prepared
         engine = resolve_target(hydra.launcher.engine, "hydra.launcher")
         here = not getattr(engine, "elsewhere", False)
         name = Path(hydra.sweep.dir).name
-        return prepare(config, rerun=rerun, sweep_name=name, choices=_choices(), here=here)
+        return prepare(config, rerun=rerun, sweep_name=name, choices=_choices(model.get("pattern")), here=here)
     with stopped_by_signals():
-        run = compute(config, rerun=rerun, choices=_choices())
+        run = compute(config, rerun=rerun, choices=_choices(model.get("pattern")))
     results.show(run)
     return run
 
@@ -80,10 +82,15 @@ def _absolute(paths: Any) -> Any:
     return str(Path(paths).expanduser().absolute()) if isinstance(paths, str) else paths
 
 
-def _choices() -> dict[str, str]:
-    """The options chosen of every group, to find runs by."""
+def _choices(pattern: Any) -> dict[str, str]:
+    """The options chosen of every group, to find runs by, and what they make the model be called.
+
+    Args:
+        pattern: ``model.pattern``, which names mixers in the place of the one that is chosen.
+    """
     chosen = HydraConfig.get().runtime.choices
-    return {group: str(option) for group, option in chosen.items() if not str(group).startswith("hydra/")}
+    options = {group: str(option) for group, option in chosen.items() if not str(group).startswith("hydra/")}
+    return options | {"architecture": architecture(options, pattern)}
 
 
 def compute(config: Config, *, rerun: bool = False, choices: dict[str, str] | None = None) -> Run:
@@ -161,14 +168,19 @@ def prepare(
     if run.exists:
         check_data(run, source.fingerprint)
         run.refresh(config)
-    elif lock := run.try_lock():
-        try:
-            if not run.exists:  # or somebody else has just laid it out
-                create(run, config, data=source.describe(), sweep=sweep_name, choices=choices or {})
-        finally:
-            lock.release()
-    while not run.exists:  # another process is creating it now
-        time.sleep(0.05)
+        return run
+    fields = {"data": source.describe(), "sweep": sweep_name, "choices": choices or {}}
+    while not run.exists:
+        with undisturbed():  # a signal leaves it whole
+            lock = run.try_lock()
+            if lock is not None:
+                try:
+                    if not run.exists:  # or somebody else has just laid it out
+                        create(run, config, **fields)
+                finally:
+                    lock.release()
+        if lock is None:  # another process is creating it now
+            time.sleep(0.05)
     return run
 
 
@@ -210,6 +222,4 @@ def create(run: Run, config: Config, **fields: Any) -> None:
     origin = provenance(config)
     suffix = run.path.name.removeprefix(f"{config['name']}-")
     _, diff = git_state()
-    run.create(config, suffix, provenance=origin, **fields)
-    if diff:
-        write_text(run.path / "git.diff", diff)
+    run.create(config, suffix, diff, provenance=origin, **fields)

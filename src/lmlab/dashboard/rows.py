@@ -23,7 +23,7 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 
 def arm_of(record: Record) -> str:
     """What a run is compared as: its architecture."""
-    return record.choice("model") or str(record.manifest["name"])
+    return record.architecture
 
 
 def row_of(record: Record, beat: Heartbeat | None, arm: str | None = None) -> dict[str, Any]:

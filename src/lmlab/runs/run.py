@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -14,12 +14,13 @@ from omegaconf import OmegaConf
 from lmlab.config import Config, identity
 from lmlab.errors import UserError
 from lmlab.runs import checkpoints, config_file, content, lock, trust, version
-from lmlab.runs.files import write_json, write_text
+from lmlab.runs.files import remove, write_json, write_text
 from lmlab.runs.lock import RunLock
 from lmlab.targets import own_targets
 
 _SECONDS_BETWEEN_TRIES = 0.2
-
+_LAID_OUT = ("code", "config.yaml", "git.diff", "run.json", "run.lock")
+"""What a run directory holds before it is computed, beside the records of who holds its lock."""
 
 Status = Literal["created", "running", "finished", "failed", "interrupted"]
 
@@ -112,10 +113,22 @@ class Run:
         """The status as the manifest has it, whether or not its process still lives."""
         return cast(Status, self.manifest["status"])
 
-    def create(self, config: Config, run_id: str, **fields: Any) -> None:
-        """Write a new run directory: its saved configuration, then its manifest, each of them whole."""
+    def create(self, config: Config, run_id: str, diff: str | None = None, **fields: Any) -> None:
+        """Write a new run directory: its saved configuration, ``git.diff`` and the manifest, each of them whole.
+
+        If that fails or is interrupted, nothing of it stays, the lock that this process holds included.
+        """
+        try:
+            self._lay_out(config, run_id, diff, **fields)
+        except BaseException:
+            self._discard()
+            raise
+
+    def _lay_out(self, config: Config, run_id: str, diff: str | None, **fields: Any) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         fields |= self._save(config)
+        if diff:
+            write_text(self.path / "git.diff", diff)
         manifest = {
             "version": version.VERSION,
             "id": run_id,
@@ -129,6 +142,13 @@ class Run:
             "metrics": {},
         }
         write_json(self.path / "run.json", manifest | fields)
+
+    def _discard(self) -> None:
+        """Remove what laying out writes, and the directory unless it holds anything else."""
+        for path in [*self.path.glob("owner.*.json"), *(self.path / name for name in _LAID_OUT)]:
+            remove(path)
+        with suppress(OSError):
+            self.path.rmdir()
 
     def refresh(self, config: Config) -> None:
         """Save another configuration that asks for the same: with other devices, say. Not while it is computed.

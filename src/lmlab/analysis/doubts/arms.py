@@ -8,8 +8,8 @@ from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.analysis.records import Record
 from lmlab.config import NOT_IDENTITY, Config
 
-PARTS_OF_MODEL = ("model", "mixer", "channel", "block", "head")
-"""Groups of ``conf/`` whose options are sections of ``model``."""
+PARTS_OF_MODEL = ("model", "mixer", "channel", "block", "head", "architecture")
+"""Choices that decide about sections of ``model``."""
 
 SIZES = ("budget.", "model.width", "model.depth", "model.parameters", "model.solved_from")
 """Options that say how much is spent; the best value of such a one is the largest, and no tuning."""
@@ -52,7 +52,11 @@ def subject(comparison: Comparison) -> set[str]:
     named = {
         group
         for group in choices
-        if all(run.choice(group) == arm.name for arm in comparison.arms for run in arm.chosen.runs)
+        if all(
+            arm.name in (run.choice(group), f"{group}={run.choice(group)}")
+            for arm in comparison.arms
+            for run in arm.chosen.runs
+        )
     }
     if named:
         return {"model" if group in PARTS_OF_MODEL else group for group in named}

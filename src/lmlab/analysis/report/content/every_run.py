@@ -1,7 +1,7 @@
 """Every run in one table."""
 
 from lmlab.analysis.comparison import METRICS, Comparison
-from lmlab.analysis.options import at, varied, written
+from lmlab.analysis.options import value_of, varied, written
 from lmlab.analysis.report.content.arms import COSTS
 from lmlab.analysis.report.document import Cell, Column, Section, Table
 
@@ -14,7 +14,7 @@ def every_run(comparison: Comparison) -> Section | None:
     if not settings:
         return None
     options = sorted(
-        {option for arm in comparison.arms for option in varied([setting.runs[0].config for setting in arm.settings])}
+        {option for arm in comparison.arms for option in varied([setting.runs[0] for setting in arm.settings])}
     )
     metrics = [
         metric for metric in METRICS if any(run.metric(metric) is not None for _, s in settings for run in s.runs)
@@ -23,7 +23,7 @@ def every_run(comparison: Comparison) -> Section | None:
     rows: list[list[Cell]] = []
     for arm, setting in settings:
         chosen = "yes" if setting is arm.chosen else "no"
-        values = [written(at(setting.runs[0].config, option)) for option in options]
+        values = [written(value_of(setting.runs[0], option)) for option in options]
         for run in setting.runs:
             measured = [run.metric(metric) for metric in metrics] + [cost.of(run) for cost in _COSTS]
             rows.append([arm.name, run.label, run.seed, chosen, *values, *measured])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lmlab.analysis.comparison import METRICS, Arm, Comparison, Setting
-from lmlab.analysis.options import at, is_number, varied, written
+from lmlab.analysis.options import is_number, value_of, varied, written
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, of_those_shown, shown
 from lmlab.analysis.report.content.wording import listed
 from lmlab.analysis.report.document import Axis, Chart, Column, Part, Section, Series, Table, Text
@@ -21,7 +21,7 @@ POINTS = 100
 
 def tuning(comparison: Comparison) -> Section | None:
     """The metric against every option that was varied within an arm, and against the number of settings tried."""
-    tried = {arm.name: varied([one.runs[0].config for one in trials(comparison, arm)]) for arm in comparison.arms}
+    tried = {arm.name: varied([one.runs[0] for one in trials(comparison, arm)]) for arm in comparison.arms}
     options = sorted({option for found in tried.values() for option in found})
     if not options:
         return None
@@ -37,7 +37,7 @@ def tuning(comparison: Comparison) -> Section | None:
             scores = [mean_score(setting, comparison.metric) for _, setting in best]
             finite = [score for score in scores if math.isfinite(score)]
             at_edge = None
-            chosen = written(at(arm.chosen.runs[0].config, option))
+            chosen = written(value_of(arm.chosen.runs[0], option))
             if finite and all(map(is_number, values)):
                 found = sensitivity(list(zip(values, scores, strict=True)), minimizes(comparison))
                 at_edge = found.at_edge
@@ -92,7 +92,7 @@ def profile(comparison: Comparison, arm: Arm, option: str) -> list[tuple[Any, Se
     best: dict[str, tuple[Any, Setting]] = {}
     for setting in trials(comparison, arm):
         score = _cost(comparison, setting)
-        value = at(setting.runs[0].config, option)
+        value = value_of(setting.runs[0], option)
         known = best.get(written(value))
         if known is None or score < _cost(comparison, known[1]):
             best[written(value)] = value, setting
