@@ -3,7 +3,12 @@ import math
 
 from synthetic_runs import write_run
 
+from lmlab.analysis.comparison import compare
+from lmlab.analysis.doubts.arms import tried
+from lmlab.analysis.records import read
 from lmlab.commands.runs import ordered, task
+from lmlab.dashboard.rows import row_of
+from lmlab.runs.lookup import all_runs
 
 
 def test_runs_that_diverged_or_have_no_metric_come_last_in_both_directions():
@@ -26,3 +31,22 @@ def test_what_is_broken_is_left_out_by_name_and_the_rest_is_listed(tmp_path, cap
     (row,) = json.loads(rows)
     assert row["path"] == str(runs[1].path) and row["utilisation"] == 0.25
     assert row["loss"] == runs[1].manifest["metrics"]["validation/loss"]
+
+
+def test_a_pruned_run_is_called_pruned_wherever_runs_are_listed(tmp_path, capsys):
+    folder, why = tmp_path / "runs", "validation/loss=3.0000 after 640 tokens (sweep.pruner=median)"
+    write_run(folder, "model=lstm", seed=1, options={"optimizer.lr": 1e-3})
+    attempts = [{"status": "pruned", "error": why}]
+    run = write_run(folder, "model=lstm", seed=1, options={"optimizer.lr": 1.0}, status="pruned", attempts=attempts)
+    paths = {"outputs": str(tmp_path), "runs": str(folder), "cache": str(tmp_path / "cache")}
+    options = {"name": None, "status": "pruned", "tag": None, "where": {}, "sort": "loss", "descending": False}
+    task(paths, None, **options, limit=None, format="json")
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["path"], row["status"]) == (str(run.path), "pruned")
+    records = read(all_runs(folder)).found
+    comparison = compare(records)
+    (left,) = comparison.left_out
+    assert left.why == f"is pruned: {why}"
+    assert len(tried(comparison, comparison.arms[0])) == 2  # it was tried, and found bad
+    row = row_of(next(record for record in records if record.run == run), None)
+    assert (row["status"], row["error"]) == ("pruned", why)

@@ -235,6 +235,7 @@ def test_a_study_whose_launcher_was_killed_ends_with_the_number_of_its_trials(be
     sweep = newest(tmp_path)
     assert sweep.status == "finished" and len(sweep.jobs) == 8, done.stderr
     assert set(statuses(sweep)) <= {"finished", "pruned"}
+    assert [job.run.status for job in sweep.jobs] == statuses(sweep)
     study = study_of(JournalStorage(JournalFileBackend(str(sweep.path / "study.jsonl"))))
     ended = [trial for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
     assert len(ended) == 8 and not [trial for trial in study.trials if not trial.state.is_finished()]

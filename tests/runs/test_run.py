@@ -117,3 +117,18 @@ def test_the_manifest_is_valid_json_at_every_moment(tmp_path):
     run.update(lambda manifest: manifest["attempts"].append({"pid": 1}), status="running")
     assert json.loads((run.path / "run.json").read_text())["attempts"] == [{"pid": 1}]
     assert sorted(path.name for path in run.path.iterdir()) == ["config.yaml", "run.json"]
+
+
+def test_a_search_that_stops_a_run_has_it_called_pruned_unless_somebody_goes_on_with_it(tmp_path):
+    run = Run(tmp_path / "run")
+    run.create(CONFIG, "abc")
+    stopped = {"status": "interrupted", "error": "told to stop"}
+    run.update(status="interrupted", attempts=[stopped])
+    with run.lock(lambda owner: None):
+        run.mark_pruned("loss=3")
+        assert run.manifest["attempts"] == [stopped]
+    run.mark_pruned("loss=3")
+    assert run.status == "pruned" and run.manifest["attempts"] == [{"status": "pruned", "error": "loss=3"}]
+    run.update(status="finished")
+    run.mark_pruned("loss=3")
+    assert run.status == "finished"

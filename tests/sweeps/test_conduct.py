@@ -112,6 +112,8 @@ def test_a_job_that_the_search_has_seen_enough_of_is_pruned(sweep, pretending, p
     jobs = Conductor(sweep, search, engine, prepare, seen).conduct()
     assert engine.stopped == {1: "bad"}
     assert statuses(jobs) == ["finished", "pruned"] and jobs[1].error == "bad"
+    manifest = jobs[1].run.manifest  # the run says it too, to whoever reads it without the sweep
+    assert manifest["status"] == "pruned" and manifest["attempts"][-1] == {"status": "pruned", "error": "bad"}
     assert search.rows == {0: [1, 2], 1: [1, 2]}, "every row is shown once"
     assert search.losses[1] == float("inf")
 

@@ -37,6 +37,8 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
     node = {} if section is None else plain(section)
     space = Space(words, launcher.hydra_context.config_loader)
     search = make(node or None, space, Path(sweeper.config.hydra.sweep.dir))
+    if search.warning is not None:
+        tables.say(search.warning, "note:", "yellow")
     record, jobs = conduct(launcher, search, node, space.fixed, sweeper.retry)
     _show(record, jobs, search)
     if failed := [job for job in jobs if job.status in ("failed", "interrupted")]:

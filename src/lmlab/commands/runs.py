@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from omegaconf import OmegaConf
 from rich.markup import escape
@@ -11,9 +11,17 @@ from lmlab.analysis.selection import fits, named
 from lmlab.commands import results, tables
 from lmlab.config import Paths
 from lmlab.errors import UserError, nearest
+from lmlab.runs.run import Status
 
-STATUSES = ("created", "running", "finished", "failed", "interrupted")
-STYLE = {"finished": "green", "failed": "red", "interrupted": "yellow", "running": "cyan", "created": "dim"}
+STATUSES = get_args(Status)
+STYLE = {
+    "finished": "green",
+    "failed": "red",
+    "interrupted": "yellow",
+    "pruned": "magenta",
+    "running": "cyan",
+    "created": "dim",
+}
 
 
 def task(

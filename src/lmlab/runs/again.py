@@ -20,8 +20,8 @@ def start_again(run: Run) -> None:
     Raises:
         UserError: it is finished or being computed, or the folder that it was asked for in is gone.
     """
-    if run.status not in ("failed", "interrupted"):
-        raise UserError(f"{run.path.name}: is {run.status}; only a failed or interrupted run is tried again")
+    if run.status not in ("failed", "interrupted", "pruned"):
+        raise UserError(f"{run.path.name}: is {run.status}; only a failed, interrupted or pruned run is tried again")
     folder = Path(run.manifest["provenance"]["directory"])  # where the user's own modules lie
     detached([sys.executable, "-P", "-m", "lmlab.runs.again", str(run.path.absolute())], folder, run.log)
 

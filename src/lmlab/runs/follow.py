@@ -48,7 +48,7 @@ def follow(run: Run, ranks: Ranks, grace: float) -> None:
         raise stopped
     status, error = follower.outcome
     if status != "finished":
-        raise Interrupted(error) if status == "interrupted" else RunFailed(f"{error} (details: {run.log})")
+        raise Interrupted(error) if status in ("interrupted", "pruned") else RunFailed(f"{error} (details: {run.log})")
 
 
 class _Follower:

@@ -22,7 +22,8 @@ _SECONDS_BETWEEN_TRIES = 0.2
 _LAID_OUT = ("code", "config.yaml", "git.diff", "run.json", "run.lock")
 """What a run directory holds before it is computed, beside the records of who holds its lock."""
 
-Status = Literal["created", "running", "finished", "failed", "interrupted"]
+Status = Literal["created", "running", "finished", "failed", "interrupted", "pruned"]
+"""``pruned``: a search has stopped the run because it went badly. Asking for it again goes on with it."""
 
 
 class Run:
@@ -178,6 +179,21 @@ class Run:
         if change is not None:
             change(manifest)
         write_json(self.path / "run.json", manifest)
+
+    def mark_pruned(self, why: str) -> None:
+        """Record that it was a search that stopped the run, unless another process is computing it by now."""
+
+        def change(manifest: dict[str, Any]) -> None:
+            manifest["status"] = "pruned"
+            if manifest["attempts"]:
+                manifest["attempts"][-1] |= {"status": "pruned", "error": why}
+
+        if (lock := self.try_lock()) is not None:
+            try:
+                if self.status_recorded in ("running", "interrupted"):
+                    self.update(change)
+            finally:
+                lock.release()
 
     def remove(self) -> None:
         """Delete the directory with all that is in it."""

@@ -140,6 +140,9 @@ class Conductor:
         proposal = self._proposals.pop(job.number)
         if job.number in self._pruned and job.status == "interrupted":
             job.status = "pruned"
+            if job.path is not None:
+                with suppress(OSError, UserError):  # the sweep's own record says it too
+                    job.run.mark_pruned(self._pruned[job.number])
         if job.status == "interrupted":
             self._aside.add(job.number)
         self._write()

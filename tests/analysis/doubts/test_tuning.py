@@ -38,7 +38,7 @@ def test_6_the_best_rate_is_at_the_edge_of_its_grid(runs):
     for rate, loss in zip(RATES, (1.7, 1.6, 1.5), strict=True):
         arm(runs, "lstm", rates=(rate,), metrics={BPB: loss})
     doubt = found(
-        runs, 6, "doubt", "The best optimizer.lr of lstm, 0.012, is the greatest of the 3", "optimizer.lr=0.029"
+        runs, 6, "doubt", "The best optimizer.lr of lstm, 0.012, is the greatest of the 3", "Try optimizer.lr=0.03 as"
     )
     assert len(doubt.runs) == 3
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.analysis.report.cells import best, number, numeric, written
+from lmlab.analysis.report.cells import number, numeric, written
 from lmlab.analysis.report.document import Column, Interval, Table
 from lmlab.analysis.report.plain import clipped, visible
 
@@ -41,19 +41,6 @@ def test_what_a_cell_is_sorted_by():
     ]
     table = Table("t", "t", [Column("a"), Column("b"), Column("c")], [["x", 1, None], ["y", None, None]])
     assert numeric(table) == [False, True, False]
-
-
-def test_the_best_are_all_that_the_intervals_cannot_tell_from_the_best():
-    def marked(better, *cells):
-        return best(Table("t", "t", [Column("a", better=better)], [[cell] for cell in cells]))[0]
-
-    low, near, far = Interval(1.0, 0.9, 1.1), Interval(1.15, 1.05, 1.25), Interval(2.0, 1.9, 2.1)
-    lost = Interval(math.nan, math.nan, math.nan)
-    assert marked("lower", low, near, far, lost, None) == {0, 1}
-    assert marked("higher", low, near, far) == {2}
-    assert marked(None, low, near, far) == set()
-    assert marked("lower", 1.0, 2.0) == set()  # single runs are not a finding
-    assert marked("lower", low, None) == set()
 
 
 @given(st.text(alphabet=st.characters(), max_size=300))

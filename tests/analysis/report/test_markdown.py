@@ -41,7 +41,7 @@ def test_the_report_is_read_back_as_it_was(tmp_path):
         "arm",
         "seeds",
         "validation loss (bits per byte)",
-        "against transformer (Holm-corrected)",
+        "against transformer (Bonferroni-corrected)",
         "throughput (tokens/s)",
         "parameters (total)",
         "state (bytes per sequence)",

@@ -10,7 +10,7 @@ from statsmodels.stats.meta_analysis import effectsize_smd
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from lmlab.analysis.statistics.intervals import mean_interval
-from lmlab.analysis.statistics.pairs import _effect_size, corrected, paired
+from lmlab.analysis.statistics.pairs import _effect_size, paired, simultaneous
 from lmlab.errors import UserError
 
 SLEEP = ([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0], [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4])
@@ -116,6 +116,7 @@ def test_what_cannot_be_tested_has_no_p_value():
     assert none.test == "none (too few seeds)" and none.difference.mean == -1.5 and math.isnan(none.p_value)
     flat = paired({1: 1.1, 2: 2.1, 3: 3.1}, {1: 1.0, 2: 2.0, 3: 3.0})  # 0.1 three times, up to rounding
     assert math.isnan(flat.p_value) and math.isnan(flat.effect_size.mean) and flat.permutation_p_value == 0.25
+    assert math.isnan(flat.difference.low)  # an interval without width would exclude zero beside no p value
     diverged = paired({1: 1.0, 2: math.inf}, {1: 2.0, 2: math.inf})
     assert diverged.test == "paired t" and math.isnan(diverged.p_value) and math.isnan(diverged.difference.low)
     apart = paired({1: 1.0, 2: math.nan}, {3: 2.0, 4: 3.0})
@@ -124,18 +125,62 @@ def test_what_cannot_be_tested_has_no_p_value():
         paired({}, {1: 1.0})
 
 
-@settings(max_examples=10)  # statsmodels collects garbage in each
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holm_written_slowly(p_values):
-    """Holm 1979: the i-th least of m is multiplied by m - i + 1, and none is below one before it."""
-    expected, largest = {}, 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        expected[index] = largest
-    assert corrected(p_values) == pytest.approx([expected[i] for i in range(len(p_values))])
+SCORES = st.dictionaries(st.integers(0, 4), st.floats(-3, 3) | st.just(math.nan), min_size=1, max_size=5)
 
 
-def test_holm_does_not_count_what_was_not_tested():
-    first, missing, second = corrected([0.01, math.nan, 0.04])
-    assert (first, second) == pytest.approx((0.02, 0.04)) and math.isnan(missing)
-    assert corrected([]) == []
+@settings(max_examples=60, deadline=None)
+@given(st.lists(SCORES, min_size=2, max_size=4), st.floats(0.001, 0.5))
+def test_an_interval_excludes_zero_exactly_where_the_corrected_p_value_is_below_alpha(arms, alpha):
+    found = simultaneous(list(itertools.combinations(arms, 2)), alpha)
+    for test in found:
+        excluded = test.difference.low > 0 or test.difference.high < 0  # no bounds: nothing is excluded
+        assert excluded == (test.p_value < alpha)
+        effect = test.effect_size
+        if not math.isnan(effect.low):
+            assert (effect.low > 0 or effect.high < 0) == (test.p_value < alpha) or test.p_value == pytest.approx(alpha)
+
+
+def test_each_p_value_and_interval_is_corrected_for_all_comparisons_that_are_tested():
+    arms = [by_seed([1.0, 1.2, 0.9, 1.1]), by_seed([1.4, 1.5, 1.5, 1.6]), by_seed([2.0, 2.6, 2.1, 2.2]), {9: 1.0}]
+    pairs = list(itertools.combinations(arms, 2))
+    found = simultaneous(pairs)
+    tested = [(test, pair) for test, pair in zip(found, pairs, strict=True) if {9: 1.0} not in pair]
+    assert len(tested) == 3 and sum(math.isnan(test.p_value) for test in found) == 3
+    for test, (first, second) in tested:
+        first, second = list(first.values()), list(second.values())
+        alone = stats.ttest_rel(first, second)
+        low, high = alone.confidence_interval(1 - 0.05 / 3)
+        assert test.p_value == pytest.approx(min(1, 3 * alone.pvalue))
+        assert (test.difference.low, test.difference.high) == pytest.approx((low, high))
+        assert test.permutation_p_value == pytest.approx(
+            min(1, 3 * paired(by_seed(first), by_seed(second)).permutation_p_value)
+        )
+    assert simultaneous([]) == []
+    assert simultaneous(pairs[:1]) == [paired(*pairs[0])]  # a single one needs no correction
+
+
+@pytest.mark.parametrize("spreads", [(1, 1, 1, 1), (1, 1, 1, 5)])
+def test_all_intervals_cover_the_truth_together(spreads):
+    """Four arms with known means, each with noise of its own and that of the seed: all six intervals hold the truth."""
+    draw, means, draws = np.random.default_rng(0), np.array([0.0, 0.0, 1.0, 3.0]), 160
+    pairs = list(itertools.combinations(range(4), 2))
+    missed = uncorrected = 0
+    for _ in range(draws):
+        runs = means + draw.standard_normal((3, 1)) + draw.standard_normal((3, 4)) * spreads
+        arms = [by_seed(scores) for scores in runs.T]
+        truths = [means[i] - means[j] for i, j in pairs]
+        found = simultaneous([(arms[i], arms[j]) for i, j in pairs])
+        missed += any(not t.difference.low <= d <= t.difference.high for t, d in zip(found, truths, strict=True))
+        alone = [stats.ttest_1samp(runs[:, i] - runs[:, j], d).pvalue for (i, j), d in zip(pairs, truths, strict=True)]
+        uncorrected += min(alone) < 0.05
+    assert missed / draws <= 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / draws)
+    assert uncorrected / draws > 0.15  # what is measured here can fail
+
+
+def test_a_comparison_seen_from_the_other_side():
+    one, other = by_seed([1.0, 1.2, 0.9, 1.1]), by_seed([1.4, 1.5, 1.3, 1.6])
+    seen, other_side = paired(one, other).turned(), paired(other, one)
+    for name in ("difference", "effect_size"):
+        a, b = getattr(seen, name), getattr(other_side, name)
+        assert (a.mean, a.low, a.high) == pytest.approx((b.mean, b.low, b.high))
+    assert seen.p_value == other_side.p_value

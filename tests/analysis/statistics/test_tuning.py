@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.analysis.statistics.tuning import BINS, expected_best, sensitivity
+from lmlab.analysis.statistics.tuning import BINS, beyond, expected_best, sensitivity
 from lmlab.errors import UserError
+from lmlab.sweeps.search.space import Interval
 
 
 @given(st.lists(st.integers(0, 6), min_size=2, max_size=5))
@@ -90,3 +91,47 @@ def test_what_is_no_number_is_refused():
         sensitivity([(0.1, math.nan)])
     with pytest.raises(UserError, match="tolerance=-1"):
         sensitivity([(0.1, 1.0)], tolerance=-1)
+
+
+@pytest.mark.parametrize(
+    ("tried", "best", "expected"),
+    [
+        ([1e-3, 3e-3, 1e-2], 1e-2, 3e-2),
+        ([1e-3, 3e-3, 1e-2], 1e-3, 3e-4),
+        ([1e-4, 3e-4, 1e-3, 3e-3], 3e-3, 1e-2),
+        ([3e-3, 1e-2], 1e-2, 3e-2),
+        ([1e-3, 1e-2], 1e-3, 1e-4),
+        ([1, 2, 5, 10], 10, 20),
+        ([2, 4, 8], 8, 16),
+        ([128, 256, 512], 512, 1024),
+        ([64, 128, 192], 192, 256),
+        ([64, 128, 192], 64, 32),
+        ([16, 32], 32, 64),
+        ([1, 2, 3], 3, 4),
+        ([1, 2, 3], 1, None),  # nothing whole is between 0 and 1
+        ([1e-3, 3e-3, 1e-2], 3e-3, None),  # inside
+        ([0, 0.1, 0.2], 0, None),  # nothing below zero
+        ([0, 0.1, 0.2], 0.2, 0.3),
+        ([0, 0.01, 0.1], 0.1, 1.0),
+        ([0.1, 0.2, 0.3], 0.1, 0.05),
+        ([0.8, 0.9], 0.9, 0.95),  # below 1
+        ([-1, 0, 1], -1, -2),
+        ([5], 5, None),
+    ],
+)
+def test_the_next_value_is_as_far_away_as_those_tried(tried, best, expected):
+    assert beyond(tried, best) == (None if expected is None else pytest.approx(expected))
+
+
+def test_beyond_values_that_were_drawn_the_next_is_as_far_as_the_width_of_their_interval_by_their_number():
+    drawn = [0.0026, 0.0092, 0.0198]
+    assert beyond(drawn, 0.0198, Interval("lr", 1e-3, 3e-2, log=True, whole=False)) == 0.06  # 30^(1/3) times
+    assert beyond(drawn, 0.0198, Interval("lr", 0.0, 0.03, log=False, whole=False)) == 0.03
+    assert beyond(drawn, 0.0198) == 0.05  # sqrt(0.0198 / 0.0026) times
+
+
+@given(st.lists(st.floats(1e-6, 1e6), min_size=2, max_size=8, unique=True))
+def test_what_lies_beyond_lies_beyond(tried):
+    up, down = beyond(tried, max(tried)), beyond(tried, min(tried))
+    assert up is None or up > max(tried)
+    assert down is None or 0 < down < min(tried)

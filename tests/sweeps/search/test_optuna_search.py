@@ -202,6 +202,36 @@ def test_other_pruners_spare_the_good_and_stop_some_bad(pruner, options, tmp_pat
     assert statistics.mean(values[n] for n in stopped) > statistics.mean(values)
 
 
+@pytest.mark.parametrize(
+    ("trials", "pruner", "options", "warning"),
+    [
+        (5, "median", {}, "cannot stop any of 5 jobs, because it first lets 5 finish"),
+        (4, "percentile", {"percentile": 25.0, "n_startup_trials": 4}, "give sweep.trials=5 or more, or 'sweep"),
+        (6, "median", {}, None),
+        (3, "median", {"n_startup_trials": 2}, None),
+        (1, "median", {"n_startup_trials": 0}, "cannot stop the only job"),
+        (1, "hyperband", {}, "cannot stop the only job"),
+        (2, "successive_halving", {}, None),
+        (1, "threshold", {"upper": 1.0}, None),
+        (1, "none", {}, None),
+    ],
+)
+def test_a_pruner_that_cannot_stop_any_job_says_so_beforehand(trials, pruner, options, warning, tmp_path):
+    search = Optuna(Space(["x=interval(0,1)"]), tmp_path, trials=trials, pruner=pruner, pruner_options=options)
+    assert (search.warning is None) == (warning is None)
+    if warning is not None:
+        assert search.warning.startswith(f"sweep.pruner={pruner}: ") and warning in search.warning
+
+
+def test_a_pruner_of_which_is_said_that_it_can_stop_no_job_stops_none(tmp_path, simulate, job):
+    """And with one job more, it stops one."""
+    for trials, count in ((5, 0), (6, 1)):
+        search = Optuna(Space(["x=range(1,7)"]), tmp_path / str(trials), trials, None, "grid", None, 1, "median")
+        best = iter(range(10))
+        record = simulate(search, lambda _, best=best: job({"validation/loss": 1.0}, [float(next(best))] * 3))
+        assert [*record.outcomes.values()].count("pruned") == count
+
+
 def test_rows_that_are_shown_again_are_counted_once(tmp_path):
     search = Optuna(
         Space(["x=interval(0,1)"]),

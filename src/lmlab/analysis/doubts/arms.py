@@ -67,11 +67,11 @@ def subject(comparison: Comparison) -> set[str]:
 def tried(comparison: Comparison, arm: Arm) -> list[dict[str, Any]]:
     """Return the options of every setting that was tried in an arm, each setting once.
 
-    One whose run failed or has no score was tried as well: that is what it is worth.
+    One whose run failed, was pruned or has no score was tried as well: that is what it is worth.
     """
     runs = [setting.runs[0] for setting in arm.settings]
     for left in comparison.left_out:
-        if left.arm == arm.name and left.record is not None and left.record.status in ("failed", "finished"):
+        if left.arm == arm.name and left.record is not None and left.record.status in ("failed", "finished", "pruned"):
             runs.append(left.record)
     configs = [dict(options(run.config)) for run in runs]
     return list({json.dumps(config, sort_keys=True, default=str): config for config in configs}.values())

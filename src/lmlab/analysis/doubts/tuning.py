@@ -7,6 +7,9 @@ from typing import Any
 from lmlab.analysis.comparison import METRICS, Arm, Comparison, Setting
 from lmlab.analysis.doubts.arms import SIZES, as_list, chosen_value, short, subject, told, tried, varied
 from lmlab.analysis.doubts.doubt import Finding
+from lmlab.analysis.options import written
+from lmlab.analysis.statistics.tuning import beyond
+from lmlab.sweeps.search.space import Interval, Space
 
 LEARNING_RATE = "optimizer.lr"
 """The option whose best value depends most on the architecture."""
@@ -32,7 +35,7 @@ def unequal_tuning(comparison: Comparison) -> Iterator[Finding]:
     yield from _values(comparison, options)
     for arm in comparison.arms:
         for option, values in options[arm.name].items():
-            yield from _edge(arm, option, values)
+            yield from _edge(comparison, arm, option, values)
         yield from _passed_over(comparison, arm)
 
 
@@ -96,21 +99,27 @@ def _overlap(first: list[float], other: list[float]) -> float:
     return max(0.0, min(high, above) - max(low, below)) / (max(high, above) - min(low, below))
 
 
-def _edge(arm: Arm, option: str, values: list[Any]) -> Iterator[Finding]:
+def _edge(comparison: Comparison, arm: Arm, option: str, values: list[Any]) -> Iterator[Finding]:
     """The chosen value is the least or the greatest tried; a zero is an end of its own, there is nothing below it."""
     best = chosen_value(arm, option)
     if not _are_numbers(values) or best not in (min(values), max(values)) or best == 0:
         return
-    low = best == min(values)
-    others = sorted(values)
-    neighbour = others[1] if low else others[-2]
-    further = best * best / neighbour if neighbour > 0 else best * 2
+    further, side = beyond(values, best, drawn_from(comparison, option)), "least" if best == min(values) else "greatest"
+    advice = "" if further is None else f", so a better one may lie beyond. Try {option}={written(further)} as well"
     yield Finding(
         "doubt",
-        f"The best {option} of {arm.name}, {short(best)}, is the {'least' if low else 'greatest'} of the "
-        f"{len(values)} that were tried, so a better one may lie beyond. Try {option}={further:.2g} as well.",
+        f"The best {option} of {arm.name}, {short(best)}, is the {side} of the {len(values)} that were tried{advice}.",
         arm.chosen.runs,
     )
+
+
+def drawn_from(comparison: Comparison, option: str) -> Interval | None:
+    """Return the interval that a study draws an option from; ``None``: it lists its values, or there is no study."""
+    values = (getattr(comparison.study, "tune", None) or {}).get(option)
+    if values is None:
+        return None
+    (varied_option,) = Space([f"{option}={values}"]).varied
+    return varied_option if isinstance(varied_option, Interval) else None
 
 
 def _passed_over(comparison: Comparison, arm: Arm) -> Iterator[Finding]:

@@ -1,7 +1,6 @@
 """Cells of tables: how they are written, sorted and compared."""
 
 import math
-from collections.abc import Sequence
 
 from lmlab.analysis.report.document import Cell, Column, Interval, Table
 
@@ -45,22 +44,3 @@ def numeric(table: Table) -> list[bool]:
     """Of each column, whether it holds numbers and nothing else but gaps."""
     columns = [[row[i] for row in table.rows if row[i] is not None] for i in range(len(table.columns))]
     return [bool(cells) and not any(isinstance(cell, str) for cell in cells) for cells in columns]
-
-
-def best(table: Table) -> list[set[int]]:
-    """Of each column of intervals, the rows that may be the best: their interval overlaps that of the best value.
-
-    Empty where the column does not say which side is better, and where a number has no interval: a best single run is
-    not a finding.
-    """
-    return [_best([row[i] for row in table.rows], column.better) for i, column in enumerate(table.columns)]
-
-
-def _best(column: Sequence[Cell | Interval], better: str | None) -> set[int]:
-    cells = {i: cell for i, cell in enumerate(column) if isinstance(cell, Interval)}
-    cells = {i: cell for i, cell in cells.items() if not math.isnan(cell.value + cell.low + cell.high)}
-    if better is None or len(cells) < 2:
-        return set()
-    choose = min if better == "lower" else max
-    first = choose(cells.values(), key=lambda cell: cell.value)
-    return {i for i, cell in cells.items() if cell.low <= first.high and cell.high >= first.low}

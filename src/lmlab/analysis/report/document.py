@@ -9,12 +9,19 @@ Cell = str | float | int | None
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its heading, its unit, and how its numbers are written (a format of Python's)."""
+    """A column of a table.
+
+    Attributes:
+        form: how its numbers are written (a format of Python's).
+        better: which of its numbers are.
+        best: the rows whose number may be the best: that one, and those that cannot be told apart from it.
+    """
 
     heading: str
     unit: str = ""
     form: str = "{}"
     better: Literal["lower", "higher"] | None = None
+    best: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.report.document import Document
 from lmlab.errors import UserError
 
-PACKAGES = ("scipy", "statsmodels", "jinja2", "plotly", "matplotlib")
+PACKAGES = ("scipy", "jinja2", "plotly", "matplotlib")
 """What a report needs beyond what training needs."""
 
 PAGE = "report.html"

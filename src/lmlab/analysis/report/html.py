@@ -47,7 +47,7 @@ def page(document: Document) -> str:
     scripts = [file("charts.js"), file("page.js")]
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(visible=plain.visible, clipped=plain.clipped, kind=lambda part: type(part).__name__)
-    environment.globals.update(written=cells.written, number=cells.number, numeric=cells.numeric, best=cells.best)
+    environment.globals.update(written=cells.written, number=cells.number, numeric=cells.numeric)
     return environment.from_string(file("page.html")).render(
         document=document,
         sections=sections,

@@ -61,7 +61,7 @@ def write(document: Document, folder: Path) -> None:
 
 def table(part: Table, label: str) -> str:
     """A table with booktabs, as wide as the line at most, or over pages where it has many rows."""
-    numeric, best = cells.numeric(part), cells.best(part)
+    numeric = cells.numeric(part)
     forms = "".join(
         "r" if is_number else "p{0.3\\linewidth}" if _wide(part, i) else "l" for i, is_number in enumerate(numeric)
     )
@@ -71,7 +71,8 @@ def table(part: Table, label: str) -> str:
     rows = []
     for index, row in enumerate(part.rows):
         texts = [_line(cells.written(cell, column)) for cell, column in zip(row, part.columns, strict=True)]
-        rows.append(" & ".join(rf"\textbf{{{t}}}" if index in best[i] else t for i, t in enumerate(texts)) + r" \\")
+        best = [index in column.best for column in part.columns]
+        rows.append(" & ".join(rf"\textbf{{{t}}}" if bold else t for bold, t in zip(best, texts, strict=True)) + r" \\")
     caption = rf"\caption{{{_line(part.title)}{'. ' + _line(part.note) if part.note else ''}}}\label{{tab:{label}}}"
     lines = "\n".join(rows)
     if len(rows) > _LONG:

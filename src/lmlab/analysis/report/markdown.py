@@ -51,11 +51,10 @@ def _part(place: Placed) -> list[str]:
 def _table(table: Table) -> str:
     headings = [_line(f"{c.heading} ({c.unit})" if c.unit else c.heading) for c in table.columns]
     rules = ["---:" if is_number else "---" for is_number in cells.numeric(table)]
-    best = cells.best(table)
     rows = []
     for index, row in enumerate(table.rows):
         texts = [_line(cells.written(cell, column)) for cell, column in zip(row, table.columns, strict=True)]
-        rows.append([f"**{text}**" if index in best[i] else text for i, text in enumerate(texts)])
+        rows.append([f"**{text}**" if index in c.best else text for text, c in zip(texts, table.columns, strict=True)])
     return "\n".join(f"| {' | '.join(row)} |" for row in [headings, rules, *rows])
 
 

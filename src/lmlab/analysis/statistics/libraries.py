@@ -7,7 +7,7 @@ from lmlab.errors import UserError
 
 
 def library(module: str) -> Any:
-    """Import ``module`` of scipy or statsmodels. Raises ``UserError`` where the package is missing."""
+    """Import ``module`` of scipy. Raises ``UserError`` where the package is missing."""
     try:
         return import_module(module)
     except ImportError as error:

@@ -1,8 +1,17 @@
-"""Is one arm better than another? Tests on the runs of the same seeds."""
+"""Is one arm better than another? Tests on the runs of the same seeds, corrected for how many there are.
+
+The correction is Bonferroni's (Dunn 1961, "Multiple comparisons among means"): of m comparisons each p value is
+multiplied by m, and each interval has the confidence 1 - alpha / m. A corrected p value is below alpha exactly where
+the interval beside it excludes zero; all intervals cover together with a probability of 1 - alpha or more, however
+the comparisons depend on each other, whatever the spread of each arm. Holm's step-down p values are smaller, but the
+intervals that agree with them say nothing beyond "above zero" of the differences that are significant (Strassburger &
+Bretz 2008; Guilbaud 2008). Tukey's and max-t intervals are narrower, but need one variance for all arms, or a
+correlation estimated from three seeds.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,14 +25,18 @@ _EXACT = 2**15
 Test = Literal["paired t", "Welch t (seeds not shared)", "none (too few seeds)"]
 _WELCH: Test = "Welch t (seeds not shared)"
 
+Scores = Mapping[int, float]
+"""An arm's scores by seed."""
+
 
 @dataclass(frozen=True)
 class Paired:
     """How two arms differ.
 
     Attributes:
-        difference: first minus second; its interval excludes zero where ``p_value`` is below 1 - confidence. Of
-            Welch's test, ``n`` is the number of runs of the smaller arm and ``sd`` that of the difference of two runs.
+        difference: first minus second; its interval excludes zero exactly where ``p_value`` is below alpha, and has no
+            bounds where there is no p value. Of Welch's test, ``n`` is the number of runs of the smaller arm and ``sd``
+            that of the difference of two runs.
         p_value: two-sided; nan where no test is possible: one seed, a run that diverged, differences without any
             spread.
         effect_size: Hedges' g: the difference in standard deviations (of the differences; of Welch's test, of the
@@ -32,7 +45,8 @@ class Paired:
         n: pairs, or of Welch's test the runs of the smaller arm.
         test: what ``p_value`` comes from.
         permutation_p_value: two-sided, of all ways to swap the labels: no assumption of normality.
-        least_p_value: the least that ``permutation_p_value`` can be with so many runs: 2 / 2^n for n pairs.
+        least_p_value: the least that ``permutation_p_value`` can be with so many runs: 2 / 2^n for n
+            pairs, before any correction.
         left_out: seeds that only one arm has and that the test therefore does not use.
     """
 
@@ -45,8 +59,54 @@ class Paired:
     least_p_value: float
     left_out: Sequence[int]
 
+    def turned(self) -> "Paired":
+        """Return the same comparison with the second arm first."""
+        return replace(self, difference=_negative(self.difference), effect_size=_negative(self.effect_size))
 
-def paired(first: Mapping[int, float], second: Mapping[int, float], confidence: float = 0.95) -> Paired:
+
+def simultaneous(pairs: Sequence[tuple[Scores, Scores]], alpha: float = 0.05) -> list[Paired]:
+    """Compare every first arm with its second: :func:`paired`, with p values and intervals corrected for their number.
+
+    Comparisons without a test (one seed, no spread, a run that diverged) are not counted.
+
+    Measured with normal noise (20,000 draws; all pairs of 3 or of 5 arms without any difference): how often at least
+    one interval misses zero, where all arms vary alike / where one varies five times as much:
+
+    ============  =============  =============  ====================
+    seeds         3 arms         5 arms         5 arms, uncorrected
+    ============  =============  =============  ====================
+    3             5.0 / 4.5 %    4.9 / 4.7 %    37 / 33 %
+    5             4.7 / 4.0 %    4.7 / 4.0 %    34 / 29 %
+    ============  =============  =============  ====================
+
+    With so few seeds next to nothing is lost to a bound that holds however the comparisons depend on each other.
+
+    Args:
+        pairs: scores by seed of both arms of each comparison.
+        alpha: the chance that any of the intervals misses the truth, at most.
+
+    Raises:
+        UserError: as :func:`paired` does.
+    """
+    tests = [paired(first, second, 1 - alpha) for first, second in pairs]
+    number = number_tested(tests)
+    if number < 2:
+        return tests
+    return [_corrected(paired(first, second, 1 - alpha / number), number) for first, second in pairs]
+
+
+def number_tested(tests: Sequence[Paired]) -> int:
+    """Count the comparisons that have a p value."""
+    return sum(not math.isnan(test.p_value) for test in tests)
+
+
+def _corrected(test: Paired, number: int) -> Paired:
+    p_values = test.p_value, test.permutation_p_value, test.least_p_value
+    p_value, permutation, least = (p if math.isnan(p) else min(1.0, number * p) for p in p_values)
+    return replace(test, p_value=p_value, permutation_p_value=permutation, least_p_value=least)
+
+
+def paired(first: Scores, second: Scores, confidence: float = 0.95) -> Paired:
     """Compare final scores by seed. A seed fixes the order of the data too, so the runs of one seed are a pair.
 
     The test is the paired t test. Its one assumption is that differences are near normal, and each is a mean over very
@@ -83,19 +143,9 @@ def paired(first: Mapping[int, float], second: Mapping[int, float], confidence: 
     if difference.sd > _rounding(a, b):
         p_value = float(library("scipy.stats").ttest_rel(a, b).pvalue)
         effect = _effect_size(difference.mean / difference.sd, n - 1, n, confidence, n)
+    else:  # rounding alone: an interval without width would be certainty
+        difference = replace(difference, low=math.nan, high=math.nan)
     return Paired(difference, p_value, effect, n, "paired t", float(permutation.pvalue), least, left_out)
-
-
-def corrected(p_values: Sequence[float]) -> list[float]:
-    """p values adjusted for their number by Holm's method (Holm 1979): reject those that stay below alpha, and the
-    chance of any false rejection is at most alpha, however they depend on each other. nan (no test) stays nan and is
-    not counted.
-    """
-    array = np.array(p_values, dtype=np.float64)
-    tested = ~np.isnan(array)
-    if tested.any():
-        array[tested] = library("statsmodels.stats.multitest").multipletests(array[tested], method="holm")[1]
-    return [float(p) for p in array]
 
 
 def _unpaired(first: Sequence[float], second: Sequence[float], confidence: float) -> Paired:
@@ -115,7 +165,7 @@ def _unpaired(first: Sequence[float], second: Sequence[float], confidence: float
         n_resamples=_EXACT,
         rng=np.random.default_rng(0),
     )
-    p_value, effect, low, high = math.nan, _unknown(n), mean, mean
+    p_value, effect, low, high = math.nan, _unknown(n), math.nan, math.nan
     if sd > _rounding(a, b):
         found = stats.ttest_ind(a, b, equal_var=False)
         p_value, (low, high) = float(found.pvalue), map(float, found.confidence_interval(confidence))
@@ -146,3 +196,7 @@ def _unknown(n: int) -> Estimate:
 def _rounding(a: Array, b: Array) -> Any:
     """A spread of differences that rounding alone can make."""
     return 8 * np.finfo(np.float64).eps * max(np.abs(a).max(), np.abs(b).max())
+
+
+def _negative(estimate: Estimate) -> Estimate:
+    return replace(estimate, mean=-estimate.mean, low=-estimate.high, high=-estimate.low)

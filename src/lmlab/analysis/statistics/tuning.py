@@ -3,11 +3,15 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmlab.analysis.statistics.intervals import Array, Estimate, resampled
 from lmlab.errors import UserError
+
+if TYPE_CHECKING:
+    from lmlab.sweeps.search.space import Interval
 
 BINS = 9
 """More distinct values of an option than this are a random search; they are put into so many bins."""
@@ -136,6 +140,75 @@ def sensitivity(points: Iterable[tuple[float, float]], minimize: bool = True, to
         open=left_open or right_open,
         log=log,
     )
+
+
+def beyond(values: Iterable[float], best: float, interval: "Interval | None" = None) -> float | None:
+    """Return the next value to try where the best of those tried is the least or the greatest.
+
+    It is as far away as the values are from each other: by ratio where their ratios are equal, where there are two and
+    one is twice the other, and where the greatest is four times the least; otherwise by difference. Of uneven values,
+    like 1, 3, 10 or those of a random search, the mean distance counts, and the result is a round number: 30.
+
+    Args:
+        values: numbers that were tried.
+        best: one of them.
+        interval: what they were drawn from, where that is known: its width divided by their number is their distance.
+
+    Returns:
+        The value; ``None`` where ``best`` is inside, or there is nothing beyond it: below zero, or below a whole 1.
+    """
+    tried = sorted(set(values))
+    if len(tried) < 2 or best not in (tried[0], tried[-1]) or best == 0:
+        return None
+    up, whole = best == tried[-1], all(float(value).is_integer() for value in tried)
+    steps, positive = np.diff(tried), [value for value in tried if value > 0]
+    if interval is not None:
+        even, by_ratio = False, interval.log
+        ratio = (interval.high / interval.low) ** (1 / len(tried)) if by_ratio else math.nan
+        step = (interval.high - interval.low) / len(tried)
+    else:
+        even = len(tried) > 2 and bool(np.ptp(steps) <= 0.01 * steps.mean())
+        by_ratio = not even and tried[0] >= 0 and _by_ratio(positive)
+        ratio = (positive[-1] / positive[0]) ** (1 / (len(positive) - 1)) if by_ratio else math.nan
+        even = even or (by_ratio and abs(ratio - round(ratio)) < 1e-6)
+        step = float(steps.mean())
+    if by_ratio:
+        value = best * ratio if up else best / ratio
+    else:
+        value = best + step if up else best - step
+        if tried[0] >= 0 and value < 1e-6 * best:
+            value = best / 2
+        if up and tried[0] >= 0 and best < 1 <= value:  # likely a share
+            value = (best + 1) / 2
+    value = float(f"{value:.6g}") if even else _rounded(value, best, tried)
+    if whole:
+        value = round(value)
+        return value if (value > best if up else value < best) and (value > 0 or tried[0] < 0) else None
+    return value
+
+
+def _by_ratio(positive: Sequence[float]) -> bool:
+    """Whether positive values, ascending, are to be compared by their ratios."""
+    if len(positive) < 2:
+        return False
+    ratios = np.array(positive[1:]) / np.array(positive[:-1])
+    if len(positive) == 2:
+        return bool(ratios[0] >= 2)
+    return bool(np.ptp(ratios) <= 0.01 * ratios.mean()) or positive[-1] >= 4 * positive[0]
+
+
+def _rounded(value: float, best: float, tried: Sequence[float]) -> float:
+    """A round number near the value: as those tried are (1, 3, 10, then 30), or else of as few digits as can be.
+
+    Near is what is off by less than four tenths of the value's distance to the best.
+    """
+    digits = {text[0] for text in (f"{abs(number):.6e}" for number in tried if number) if text[1:8] == ".000000"}
+    exponent = math.floor(math.log10(abs(value))) if value else 0
+    series = [math.copysign(float(f"{d}e{e}"), value) for d in digits for e in (exponent, exponent + 1)]
+    series.sort(key=lambda number: abs(number - value))
+    short = [float(f"{value:.{count}g}") for count in range(1, 7)]
+    near = (number for number in [*series, *short] if abs(number - value) <= 0.4 * abs(value - best))
+    return next(near, value)
 
 
 def _best_of_bins(tried: Sequence[float], costs: dict[float, float], log: bool) -> list[float]:

@@ -31,7 +31,7 @@ export class Details {
     const step = row.steps ? `, ${row.step ?? (row.status === "finished" ? row.steps : 0)} of ${row.steps} steps` : "";
     status.replaceChildren(element("span", { class: row.status }, row.status), step, row.sweep ? `, of the sweep ${row.sweep}` : "");
     this.stop.disabled = row.status !== "running";
-    this.retry.disabled = !["failed", "interrupted"].includes(row.status);
+    this.retry.disabled = !["failed", "interrupted", "pruned"].includes(row.status);
   }
 
   async refresh(row) {

@@ -81,6 +81,7 @@ class Optuna(Search):
             sampler=found,
             pruner=parts.pruner(pruner, pruner_options or {}),
         )
+        self.warning = parts.cannot_prune(pruner, pruner_options or {}, trials)
         self._running: dict[int, optuna.Trial] = {}
         self._validated: dict[int, list[int]] = {}
         """The tokens at every validation of a job that is under way, by its number."""

@@ -64,6 +64,33 @@ def pruner(name: str, options: Mapping[str, Any]) -> optuna.pruners.BasePruner:
     return _build("pruner", name, found, options)
 
 
+def cannot_prune(name: str, options: Mapping[str, Any], trials: int) -> str | None:
+    """Say that a pruner cannot stop any of so many jobs, where that is known beforehand; ``None``: it may."""
+    if name == "none":
+        return None
+    found = _named("pruner", optuna.pruners, "Pruner", name)
+    if found is optuna.pruners.NopPruner:
+        return f"sweep.pruner={name}: stops no job"
+    if found is optuna.pruners.ThresholdPruner:  # compares with no other job
+        return None
+    known = named_parameters(found)
+    first = 1
+    if "n_startup_trials" in known:
+        first = max(1, options.get("n_startup_trials", known["n_startup_trials"].default))
+    if trials > first:
+        return None
+    jobs = f"any of {trials} jobs" if trials > 1 else "the only job"
+    if first == 1:
+        return f"sweep.pruner={name}: cannot stop {jobs}, because there is none to compare it with"
+    advice = f"give sweep.trials={first + 1} or more"
+    if trials > 1:
+        advice += f", or 'sweep.pruner_options={{n_startup_trials: {max(1, trials // 3)}}}'"
+    return (
+        f"sweep.pruner={name}: cannot stop {jobs}, because it first lets {first} finish to compare with "
+        f"(n_startup_trials); {advice}"
+    )
+
+
 def _named(option: str, module: Any, ending: str, name: str) -> Callable[..., Any]:
     """The class that is named, by its own name or a short one: ``tpe``, ``TPESampler``, ``cma_es``, ``cmaes``."""
     classes = {

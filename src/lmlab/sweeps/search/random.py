@@ -8,7 +8,8 @@ from lmlab.sweeps.search.space import Space
 class Random(Queue):
     """Random search (Bergstra & Bengio 2012): each option drawn by itself from its list, range or interval.
 
-    Job *n* follows from (seed, n) alone: more trials go on where fewer ended.
+    Job *n* follows from (seed, n) alone: more trials go on where fewer ended. However many there are, they are spread
+    over intervals and fall equally often on the values of lists.
 
     Args:
         trials: how many jobs.

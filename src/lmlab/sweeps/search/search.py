@@ -37,6 +37,9 @@ class Search(ABC):
     A sweep that is asked for again proposes the same jobs; those that are finished are told at once, from their record.
     """
 
+    warning: str | None = None
+    """An option that can have no effect in this search, in one line; to be shown before it begins."""
+
     @abstractmethod
     def ask(self) -> Proposal | None:
         """The next job to launch; ``None`` if there is none right now."""

@@ -1,6 +1,5 @@
 """What a sweep searches: options with fixed values and options to vary, from overrides in Hydra's own syntax."""
 
-import hashlib
 import itertools
 import math
 import random
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmlab.errors import UserError, nearest
+from lmlab.sweeps.search.spread import balanced, spread
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,10 @@ class Space:
     def draw(self, seed: int, number: int) -> list[str]:
         """The overrides of random job ``number``: every option drawn by itself, evenly from its values.
 
-        An option's value follows from (seed, number, option) alone, whatever else is varied.
+        An option's value follows from (seed, number, option) alone, whatever else is varied. The first draws of an
+        option, however many, are spread over its interval, or fall equally often on its values (``spread.py``).
         """
-        return self.job({option.key: option.at(_share(seed, number, option.key)) for option in self.varied})
+        return self.job({option.key: option.at(_share(seed, number, option)) for option in self.varied})
 
 
 def _option(override: Any) -> Varied | str:
@@ -189,7 +190,11 @@ def _between(low: float, high: float, share: float) -> float:
     return low + share * (high - low)
 
 
-def _share(seed: int, number: int, key: str) -> float:
-    """A number in [0, 1), unrelated for any two (seed, number, key)."""
-    digest = hashlib.blake2b(f"{seed},{number},{key}".encode(), digest_size=8).digest()
-    return (int.from_bytes(digest) >> 11) / 2**53
+def _share(seed: int, number: int, option: Varied) -> float:
+    """A number in [0, 1), unrelated for two seeds and for two options."""
+    stream = f"{seed},{option.key}"
+    if not isinstance(option, Interval):
+        return balanced(stream, number, len(option.values))
+    if option.whole and not option.log:
+        return balanced(stream, number, int(option.high - option.low) + 1)
+    return spread(stream, number)

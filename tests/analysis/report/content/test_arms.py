@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from scipy import stats
 
 from lmlab.analysis.report.content.arms import arms
-from lmlab.analysis.report.document import Interval
+from lmlab.analysis.report.document import Interval, Table
 
 
 def test_every_number_of_the_results(arm, compared, table, losses):
@@ -28,7 +29,7 @@ def test_every_number_of_the_results(arm, compared, table, losses):
     low, high = stats.t.interval(0.95, 4, difference.mean(), stats.sem(difference))
     less = second["difference to lstm"]
     assert (less.value, less.low, less.high) == pytest.approx((difference.mean(), low, high))
-    assert second["p (Holm)"] == pytest.approx(stats.ttest_1samp(difference, 0).pvalue)
+    assert second["p (t test)"] == pytest.approx(stats.ttest_1samp(difference, 0).pvalue)
     assert second["p (sign flips)"] == pytest.approx(2 / 2**5)  # all five have one sign
     # Hedges' correction for n - 1 = 4 degrees of freedom, in its exact form
     correction = np.exp(np.sum(np.log([1.0]))) * np.sqrt(2 / 4) * 1.0 / (np.sqrt(np.pi) / 2)
@@ -38,21 +39,47 @@ def test_every_number_of_the_results(arm, compared, table, losses):
     assert first["difference to lstm"] is None and first["test"] is None and second["test"] == "paired t"
 
 
-def test_a_p_value_is_corrected_for_their_number(arm, compared, table):
-    lstm = {1: 1.50, 2: 1.51, 3: 1.49, 4: 1.52}
-    arm("lstm", lstm)
-    raw = []
-    for model, shift in (("gru", 0.01), ("rnn", 0.02), ("transformer", -0.05)):
-        scores = {seed: loss + shift + 0.01 * (-1) ** seed * seed / 4 for seed, loss in lstm.items()}
+def test_p_values_and_intervals_are_corrected_for_all_pairs(arm, compared, table):
+    losses = {"lstm": {1: 1.50, 2: 1.51, 3: 1.49, 4: 1.52}}
+    for model, shift, noise in (("gru", 0.01, 0.2), ("rnn", 0.02, 0.3), ("transformer", -0.05, -0.1)):
+        losses[model] = {s: loss + shift + 0.01 * noise * (-1) ** s * s for s, loss in losses["lstm"].items()}
+    for model, scores in losses.items():
         arm(model, scores)
-        raw.append(stats.ttest_rel(list(scores.values()), list(lstm.values())).pvalue)
-    holm, least = {}, 0.0
-    for place, (index, p) in enumerate(sorted(enumerate(raw), key=lambda pair: pair[1])):
-        least = max(least, min(1.0, (3 - place) * p))
-        holm[index] = least
-    rows = table(arms(compared(baseline="lstm")), "results")
+    section = arms(compared(baseline="lstm"))
+    rows = table(section, "results")
     assert [row["arm"] for row in rows] == ["lstm", "gru", "rnn", "transformer"]
-    assert [row["p (Holm)"] for row in rows[1:]] == pytest.approx([holm[i] for i in range(3)])
+    pairs = table(section, "pairs")
+    order = ["transformer", "lstm", "gru", "rnn"]  # best first
+    assert [(row["arm"], row["against"]) for row in pairs] == list(itertools.combinations(order, 2))
+    for row in pairs:
+        first, second = (list(losses[row[side]].values()) for side in ("arm", "against"))
+        alone = stats.ttest_rel(first, second)
+        low, high = alone.confidence_interval(1 - 0.05 / 6)
+        shown = row["difference"]
+        assert (shown.low, shown.high) == pytest.approx((low, high))
+        assert row["p (t test, Bonferroni)"] == pytest.approx(min(1, 6 * alone.pvalue))
+        assert row["told apart"] == ("yes" if 6 * alone.pvalue < 0.05 else "no")
+    held = {row["arm"]: row for row in rows}
+    for row in pairs:  # the same numbers in both tables
+        if "lstm" in (row["arm"], row["against"]):
+            other = row["arm"] if row["against"] == "lstm" else row["against"]
+            assert held[other]["p (t test, Bonferroni)"] == row["p (t test, Bonferroni)"]
+            assert abs(held[other]["difference to lstm"].value) == pytest.approx(abs(row["difference"].value))
+
+
+def test_the_best_and_those_that_cannot_be_told_apart_from_it_are_bold(arm, compared):
+    def bold():
+        parts = arms(compared(baseline="lstm")).parts
+        part = next(part for part in parts if isinstance(part, Table) and part.name == "results")
+        return {part.rows[i][0] for column in part.columns for i in column.best}
+
+    arm("lstm", {1: 1.50, 2: 1.60, 3: 1.40})
+    arm("transformer", {1: 1.45, 2: 1.55, 3: 1.36})  # their own intervals overlap, their differences are all alike
+    assert bold() == {"transformer"}
+    arm("gru", {1: 1.40, 2: 1.62, 3: 1.30})
+    assert bold() == {"gru", "transformer", "lstm"}
+    arm("rnn", {1: 1.0})  # a single run is not a finding
+    assert bold() == {"gru", "transformer", "lstm"}
 
 
 def test_one_seed_has_a_number_and_nothing_else(arm, compared, table):
@@ -61,7 +88,7 @@ def test_one_seed_has_a_number_and_nothing_else(arm, compared, table):
     first, second = table(arms(compared()), "results")
     assert first["loss (nats/token)"] == 1.5
     assert first["standard deviation"] is None and first["bootstrap interval (BCa)"] is None
-    assert second["difference to lstm"] == pytest.approx(-0.1) and second["p (Holm)"] is None
+    assert second["difference to lstm"] == pytest.approx(-0.1) and second["p (t test)"] is None
 
 
 def test_sizes_and_costs_are_means_of_what_runs_recorded(arm, compared, table):

@@ -25,7 +25,7 @@ def test_two_arms_that_differ(arm, compared, losses):
     expected = (
         f"{EQUAL}transformer reaches {np.mean(list(transformer.values())):.3f} loss (nats/token) against lstm "
         f"{np.mean(list(lstm.values())):.3f}: {differences.mean():.3f} [{low:.3f}, {high:.3f}] lower "
-        "over 5 paired seeds (p < 0.001, Holm)."
+        "over 5 paired seeds (p < 0.001)."
     )
     assert conclusion(compared(), []) == expected
     assert conclusion(compared(baseline="transformer"), []) == expected  # whichever is the baseline
@@ -40,7 +40,7 @@ def test_two_arms_that_cannot_be_told_apart_and_the_seeds_that_would(arm, compar
     low, high = stats.t.interval(0.95, 2, differences.mean(), stats.sem(differences))
     assert found == (
         f"{EQUAL}no difference can be told: transformer reaches 1.490 loss (nats/token) against lstm 1.500, "
-        f"0.010 [-0.040, 0.060] lower over 3 paired seeds (p = {p:.2f}, Holm); if the difference is as large as it "
+        f"0.010 [-0.040, 0.060] lower over 3 paired seeds (p = {p:.2f}); if the difference is as large as it "
         "seems, it takes 34 paired seeds."
     )
     assert (low, high) == pytest.approx((-0.0397, 0.0597), abs=1e-4)
@@ -69,7 +69,7 @@ def test_one_seed_tells_nothing(arm, compared):
 def test_seeds_that_are_not_shared_are_not_called_paired(arm, compared):
     arm("lstm", {1: 1.50, 2: 1.501, 3: 1.499})
     arm("transformer", {11: 1.40, 12: 1.401, 13: 1.399})
-    assert "0.100 [0.098, 0.102] lower over 3 unpaired seeds (p < 0.001, Holm)" in conclusion(compared(), [])
+    assert "0.100 [0.098, 0.102] lower over 3 unpaired seeds (p < 0.001)" in conclusion(compared(), [])
 
 
 def test_a_diverged_run_is_named_and_nothing_is_averaged_around_it(arm, with_diverged):
@@ -86,14 +86,30 @@ def test_of_several_arms_each_is_held_against_the_baseline(arm, compared, losses
     arm("gru", gru)
     arm("lstm", lstm)
     arm("transformer", transformer)
-    one, other = (stats.ttest_rel(list(v.values()), list(lstm.values())).pvalue for v in (transformer, gru))
-    assert 2 * one < 0.001 and other > 0.05  # Holm: the least times two, the other as it is
+    values = [list(v.values()) for v in (transformer, gru, lstm)]
+    one, other = (stats.ttest_rel(v, values[2]).pvalue for v in values[:2])
+    best = stats.ttest_rel(values[0], values[1]).pvalue
+    assert 3 * one < 0.001 and 3 * best < 0.05 < other  # three pairs of arms
+    low, high = stats.ttest_rel(values[0], values[2]).confidence_interval(1 - 0.05 / 3)
     found = conclusion(compared(baseline="lstm"), [])
     assert found.startswith(
         f"{EQUAL}of 3 arms transformer has the best mean, 1.429 loss (nats/token); held against lstm "
     )
-    assert "(1.500) over 5 paired seeds, transformer is 0.071 [" in found
-    assert f"lower (p < 0.001, Holm); no difference can be told for gru (p = {other:.2f})." in found
+    assert f"(1.500) over 5 paired seeds, transformer is 0.071 [{-high:.3f}, {-low:.3f}] lower" in found
+    assert (
+        "lower (p < 0.001, Bonferroni); no difference can be told for gru (p = 1.00); transformer can be told " in found
+    )
+    assert found.endswith("told apart from every other arm.")
+
+
+def test_the_best_arm_is_held_against_those_that_are_not_the_baseline(arm, compared, losses):
+    lstm, transformer = losses
+    arm("lstm", lstm)
+    arm("transformer", transformer)
+    arm("gru", {seed: loss + (0.004 if seed % 2 else -0.005) for seed, loss in transformer.items()})
+    found = conclusion(compared(baseline="lstm"), [])
+    assert "transformer has the best mean" in found and found.endswith("transformer cannot be told apart from gru.")
+    assert conclusion(compared(baseline="transformer"), []).endswith("no difference can be told for gru (p = 1.00).")
 
 
 def test_more_accuracy_is_better(arm, compared, losses):
@@ -122,9 +138,7 @@ def test_what_is_left_out_is_said(arm, compared, losses):
     arm("lstm", losses[0])
     arm("transformer", losses[1])
     arm("transformer", {6: 9.0, 7: 9.0}, status="failed")
-    assert conclusion(compared(), []).endswith(
-        "over 5 paired seeds (p < 0.001, Holm); left out: 2 runs of transformer."
-    )
+    assert conclusion(compared(), []).endswith("over 5 paired seeds (p < 0.001); left out: 2 runs of transformer.")
 
 
 def test_one_arm_and_none(arm, compared):

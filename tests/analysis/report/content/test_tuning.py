@@ -23,7 +23,8 @@ def test_the_best_value_its_edge_and_its_spread(tuned, compared, table, chart):
     assert (lstm["option"], lstm["values tried"], lstm["values"]) == ("optimizer.lr", "0.001, 0.003 and 0.01", 3)
     assert (lstm["chosen"], lstm["best at an edge"], lstm["spread"]) == ("0.003", "no", pytest.approx(0.14))
     assert (transformer["best at an edge"], transformer["spread"]) == ("yes", pytest.approx(0.1))
-    assert section.parts[0].text.startswith("Best at the edge of what was tried: transformer: optimizer.lr=0.01.")
+    assert section.parts[0].text.startswith("Best at the edge of what was tried: transformer: optimizer.lr=0.01 (try ")
+    assert "(try optimizer.lr=0.03). A better" in section.parts[0].text
     found = chart(section, "sensitivity-optimizer-lr")
     assert found.x["optimizer.lr"].log
     first, second = found.series

@@ -7,12 +7,21 @@ from functools import partial
 
 from lmlab.analysis.comparison import METRICS, Comparison
 from lmlab.analysis.records import Record
-from lmlab.analysis.report.content.contrasts import contrasts, number_format
-from lmlab.analysis.report.content.ranking import minimizes
-from lmlab.analysis.report.content.wording import counted
+from lmlab.analysis.report.content.contrasts import (
+    Contrast,
+    all_pairs,
+    contrasts,
+    correction,
+    number_format,
+    tests_counted,
+    unbeaten,
+)
+from lmlab.analysis.report.content.ranking import minimizes, ranked
 from lmlab.analysis.report.document import Cell, Column, Interval, Section, Table
 from lmlab.analysis.statistics.intervals import Estimate, bootstrap_interval, mean_interval
 from lmlab.runs.files import read_jsonl
+
+Row = list[Cell | Interval]
 
 
 def training_flops(run: Record) -> float | None:
@@ -64,6 +73,7 @@ def arms(comparison: Comparison) -> Section | None:
         return None
     tables = [
         _results(comparison),
+        _pairs(comparison),
         _metrics(comparison),
         _evaluations(comparison),
         _measured(comparison, "sizes", "Sizes", SIZES),
@@ -82,25 +92,22 @@ def interval(estimate: Estimate) -> Interval | float:
 def _results(comparison: Comparison) -> Table:
     label, found = METRICS[comparison.metric][0], contrasts(comparison)
     form = number_format(found)
+    best = unbeaten(comparison)
     by_arm = {id(one.arm): one for one in found}
-    rows: list[list[Cell | Interval]] = []
+    rows: list[Row] = []
     for arm in comparison.arms:
         scores = list(arm.chosen.scores(comparison.metric).values())
         estimate = mean_interval(scores)
-        row: list[Cell | Interval] = [arm.name, estimate.n, interval(estimate)]
+        row: Row = [arm.name, estimate.n, interval(estimate)]
         row += [interval(bootstrap_interval(scores)), estimate.sd] if estimate.n > 1 else [None, None]
         if (one := by_arm.get(id(arm))) is None:
             rows.append([*row, None, None, None, None, None])
             continue
-        test = one.paired
-        tested = test.p_value == test.p_value
-        effect = interval(test.effect_size) if tested else None
-        shown = [one.p_value, test.permutation_p_value, effect] if tested else [None, None, None]
-        rows.append([*row, interval(test.difference), *shown, test.test])
+        rows.append([*row, *_difference(one)])
     columns = [
         Column("arm"),
         Column("n"),
-        Column(label, form=form, better="lower" if minimizes(comparison) else "higher"),
+        Column(label, form=form, better="lower" if minimizes(comparison) else "higher", best=best),
         Column("bootstrap interval (BCa)", form=form),
         Column("standard deviation", form=form),
     ]
@@ -108,21 +115,65 @@ def _results(comparison: Comparison) -> Table:
     if not found:
         return Table("results", f"Results, {label}", columns, [row[:5] for row in rows], note)
     baseline = comparison.arms[0].name
-    columns += [
-        Column(f"difference to {baseline}", form=form),
-        Column("p (Holm)", form="{:.2g}"),
-        Column("p (sign flips)", form="{:.2g}"),
-        Column("effect size (Hedges' g)", form="{:.2f}"),
-        Column("test"),
-    ]
-    note = (
-        f"{note} Differences are over the seeds that both arms have; p values are two-sided, the first corrected for "
-        f"{counted(len(found), 'comparison')} (Holm 1979), the second of the exact permutation test, uncorrected."
-    )
+    columns += _difference_columns(comparison, f"difference to {baseline}", form)
+    note = f"{note}{_BOLD if best else ''} {_tests_note(comparison)}"
     return Table("results", f"Results, {label}", columns, rows, note)
 
 
+def _pairs(comparison: Comparison) -> Table | None:
+    """Every arm held against every other, better arms first; ``None`` where the results show the only pair."""
+    found = all_pairs(comparison)
+    if len(found) < 2:
+        return None
+    form = number_format(found)
+    place = {id(arm): number for number, arm in enumerate(ranked(comparison))}
+    facing = [one if place[id(one.arm)] < place[id(one.reference)] else one.turned() for one in found]
+    facing.sort(key=lambda one: (place[id(one.arm)], place[id(one.reference)]))
+    rows: list[Row] = [
+        [one.arm.name, one.reference.name, "yes" if one.told_apart else "no", one.paired.n, *_difference(one)]
+        for one in facing
+    ]
+    columns = [Column("arm"), Column("against"), Column("told apart"), Column("n")]
+    columns += _difference_columns(comparison, "difference", form)
+    note = f"The arm with the better mean stands first. {_tests_note(comparison)}"
+    return Table("pairs", f"All pairs of arms, {METRICS[comparison.metric][0]}", columns, rows, note)
+
+
+def _difference(one: Contrast) -> Row:
+    test = one.paired
+    tested = test.p_value == test.p_value
+    effect = interval(test.effect_size) if tested else None
+    shown = [test.p_value, test.permutation_p_value, effect] if tested else [None, None, None]
+    return [interval(test.difference), *shown, test.test]
+
+
+def _difference_columns(comparison: Comparison, heading: str, form: str) -> list[Column]:
+    """The columns of :func:`_difference`."""
+    corrected = f", {name}" if (name := correction(comparison)) else ""
+    return [
+        Column(heading, form=form),
+        Column(f"p (t test{corrected})", form="{:.2g}"),
+        Column(f"p (sign flips{corrected})", form="{:.2g}"),
+        Column("effect size (Hedges' g)", form="{:.2f}"),
+        Column("test"),
+    ]
+
+
+def _tests_note(comparison: Comparison) -> str:
+    note = "Differences are over the seeds that both arms have; p values are two-sided, the second of the exact"
+    note += " permutation test."
+    number = tests_counted(comparison)
+    if number < 2:
+        return note
+    return (
+        f"{note} All p values, and the intervals of differences and effects, are corrected for the {number} pairs of "
+        "arms that can be tested (Bonferroni; Dunn 1961): together the intervals cover with 95 %, and one excludes "
+        "zero exactly where the p value of its t test is below 0.05."
+    )
+
+
 _NOTE = "Mean over seeds with its 95 % interval (Student's t); a seed is one run."
+_BOLD = " Bold: the best mean, and those that cannot be told apart from it."
 _BOOTSTRAP = (
     "The bootstrap interval assumes no distribution, but is too narrow for few seeds: of 3 it covers 71 %, of 5 85 %."
 )

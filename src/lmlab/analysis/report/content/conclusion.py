@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lmlab.analysis.comparison import METRICS, Arm, Comparison
 from lmlab.analysis.doubts import Doubt
-from lmlab.analysis.report.content.contrasts import Contrast, contrasts, number_format
+from lmlab.analysis.report.content.contrasts import Contrast, contrasts, correction, level, number_format, same_as
 from lmlab.analysis.report.content.equal import at_equal
 from lmlab.analysis.report.content.power import seeds_for
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, ranked
@@ -70,7 +70,7 @@ def _pair(comparison: Comparison, where: str, one: Contrast) -> str:
         return f"{where}, {both}, but {_untested(one)}, so which is better cannot be told."
     if one.told_apart:
         return f"{where}, {both}: {_difference(comparison, one, form)}."
-    needed = seeds_for(one, one.paired.difference.mean) if one.is_paired else None
+    needed = seeds_for(one, one.paired.difference.mean, level(comparison)) if one.is_paired else None
     more = "" if needed is None else f"; if the difference is as large as it seems, it takes {needed:,} paired seeds"
     return f"{where}, no difference can be told: {both}, {_difference(comparison, one, form)}{more}."
 
@@ -92,7 +92,21 @@ def _several(comparison: Comparison, where: str, found: Sequence[Contrast]) -> s
     if open_ones:
         names = listed([f"{one.arm.name}{_how_open(one)}" for one in open_ones])
         clauses.append(f"no difference can be told for {names}")
-    return f"{start}; {reference} over {_seeds(found)}, {'; '.join(clauses)}."
+    return f"{start}; {reference} over {_seeds(found)}, {'; '.join(clauses)}{_of_the_best(comparison, best)}."
+
+
+def _of_the_best(comparison: Comparison, best: Arm) -> str:
+    """Say how the best arm stands against the others where it is not the baseline, against which all stand."""
+    baseline = comparison.arms[0]
+    same = [arm.name for arm in same_as(comparison, best) if arm is not baseline]
+    if best is baseline:
+        return ""
+    if not same:
+        return f"; {best.name} can be told apart from every other arm"
+    others = len(comparison.arms) - 2
+    if len(same) == others > 1:
+        return f"; {best.name} cannot be told apart from any of the other arms"
+    return f"; {best.name} cannot be told apart from {listed(same)}"
 
 
 def _how_open(one: Contrast) -> str:
@@ -104,7 +118,7 @@ def _how_open(one: Contrast) -> str:
 
 
 def _difference(comparison: Comparison, one: Contrast, form: str, with_seeds: bool = True) -> str:
-    """``0.069 [0.061, 0.077] lower over 5 paired seeds (p = 0.002, Holm)``, of the better arm or of the one named."""
+    """``0.069 [0.061, 0.077] lower over 5 paired seeds (p = 0.002)``, of the better arm or of the one named."""
     difference = one.paired.difference
     named = _in_order(comparison, one)[0] if with_seeds else one.arm
     sign = 1.0 if named is one.arm else -1.0
@@ -114,7 +128,8 @@ def _difference(comparison: Comparison, one: Contrast, form: str, with_seeds: bo
         value, low, high = -value, -high, -low
     seeds = f" over {_seeds([one])}" if with_seeds else ""
     shown = f"{form.format(value)} [{form.format(low)}, {form.format(high)}] {way}{seeds}"
-    return f"{shown} ({probability(one.p_value)}, Holm)"
+    how = f", {name}" if (name := correction(comparison)) else ""
+    return f"{shown} ({probability(one.p_value)}{how})"
 
 
 def _seeds(found: Sequence[Contrast]) -> str:
@@ -126,11 +141,11 @@ def _seeds(found: Sequence[Contrast]) -> str:
 
 def _untested(one: Contrast) -> str:
     """Why there is no p value, and what would give one."""
-    seeds = [len(arm.chosen.runs) for arm in (one.arm, one.baseline)]
+    seeds = [len(arm.chosen.runs) for arm in (one.arm, one.reference)]
     if min(seeds) < 2:
         if max(seeds) < 2:
             return "with one seed each there is no interval and no test"
-        short = one.arm if seeds[0] < 2 else one.baseline
+        short = one.arm if seeds[0] < 2 else one.reference
         return f"{short.name} has one seed, so there is no interval and no test"
     return "every seed shows exactly the same difference, which leaves nothing to test"
 
@@ -139,11 +154,11 @@ def _diverged(comparison: Comparison, one: Contrast) -> str:
     def lost(arm: Arm) -> int:
         return sum(not math.isfinite(score) for score in arm.chosen.scores(comparison.metric).values())
 
-    counts = [f"{counted(n, 'run')} of {arm.name}" for arm in (one.arm, one.baseline) if (n := lost(arm))]
+    counts = [f"{counted(n, 'run')} of {arm.name}" for arm in (one.arm, one.reference) if (n := lost(arm))]
     return f"{' and '.join(counts)} diverged"
 
 
 def _in_order(comparison: Comparison, one: Contrast) -> tuple[Arm, Arm]:
     """The two arms of a contrast, the better one first."""
     lower = one.paired.difference.mean < 0
-    return (one.arm, one.baseline) if lower == minimizes(comparison) else (one.baseline, one.arm)
+    return (one.arm, one.reference) if lower == minimizes(comparison) else (one.reference, one.arm)

@@ -1,13 +1,15 @@
-"""Every arm held against the baseline, which is the first arm of a comparison."""
+"""Every arm held against every other, first of all against the baseline, which is the first arm of a comparison."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from lmlab.analysis.comparison import Arm, Comparison
+from lmlab.analysis.report.content.ranking import mean_score, ranked
 from lmlab.analysis.report.content.wording import decimals
-from lmlab.analysis.statistics.pairs import Paired, corrected, paired
+from lmlab.analysis.statistics.pairs import Paired, number_tested, simultaneous
 
 ALPHA = 0.05
 """A corrected p value below this is called a difference."""
@@ -15,22 +17,29 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Contrast:
-    """An arm held against the baseline.
+    """An arm held against another, the reference.
 
     Attributes:
-        arm, baseline: what is held against what; differences are the arm's score less the baseline's.
-        paired: the test over the seeds that both have.
-        p_value: corrected for all contrasts of the comparison (Holm); nan where no test is possible.
+        arm, reference: what is held against what; differences are the arm's score less the reference's.
+        paired: the test over the seeds that both have, its p values and intervals corrected for all pairs of arms.
     """
 
     arm: Arm
-    baseline: Arm
+    reference: Arm
     paired: Paired
-    p_value: float
+
+    @property
+    def p_value(self) -> float:
+        """The corrected p value; nan where no test is possible."""
+        return self.paired.p_value
+
+    def turned(self) -> "Contrast":
+        """Return the same pair seen from the other arm."""
+        return Contrast(self.reference, self.arm, self.paired.turned())
 
     @property
     def told_apart(self) -> bool:
-        """Whether the arm differs from the baseline by more than chance explains."""
+        """Whether the two arms differ by more than chance explains."""
         return self.p_value < ALPHA
 
     @property
@@ -45,15 +54,54 @@ class Contrast:
 
 
 @lru_cache(maxsize=1)  # several sections of one report ask, and resampling takes seconds
+def all_pairs(comparison: Comparison) -> tuple[Contrast, ...]:
+    """Hold every arm against every one before it, by seed, corrected for how many pairs there are."""
+    pairs = list(itertools.combinations(comparison.arms, 2))
+    scores = {id(arm): arm.chosen.scores(comparison.metric) for arm in comparison.arms}
+    tests = simultaneous([(scores[id(arm)], scores[id(before)]) for before, arm in pairs], ALPHA)
+    return tuple(Contrast(arm, before, test) for (before, arm), test in zip(pairs, tests, strict=True))
+
+
 def contrasts(comparison: Comparison) -> tuple[Contrast, ...]:
-    """Hold every arm but the first against the first, by seed, and correct the p values for how many there are."""
-    if not comparison.arms:
-        return ()
-    baseline, *others = comparison.arms
-    reference = baseline.chosen.scores(comparison.metric)
-    tests = [paired(arm.chosen.scores(comparison.metric), reference) for arm in others]
-    p_values = corrected([test.p_value for test in tests])
-    return tuple(Contrast(arm, baseline, test, p) for arm, test, p in zip(others, tests, p_values, strict=True))
+    """Return the pairs with the baseline, in the order of the other arms."""
+    return tuple(one for one in all_pairs(comparison) if one.reference is comparison.arms[0])
+
+
+def tests_counted(comparison: Comparison) -> int:
+    """Count the pairs that can be tested, for which p values and intervals are corrected."""
+    return number_tested([one.paired for one in all_pairs(comparison)])
+
+
+def level(comparison: Comparison) -> float:
+    """Return what an uncorrected p value must be below to be called a difference."""
+    return ALPHA / max(1, tests_counted(comparison))
+
+
+def correction(comparison: Comparison) -> str:
+    """Return the name of the correction; empty for a single test, which needs none."""
+    return "Bonferroni" if tests_counted(comparison) > 1 else ""
+
+
+def same_as(comparison: Comparison, arm: Arm) -> list[Arm]:
+    """Return the other arms that cannot be told apart from this one, in the order of the comparison."""
+    pairs = [one for one in all_pairs(comparison) if arm in (one.arm, one.reference) and not one.told_apart]
+    return [one.reference if one.arm is arm else one.arm for one in pairs]
+
+
+def unbeaten(comparison: Comparison) -> frozenset[int]:
+    """Return the places of the arm with the best mean and of those that cannot be told apart from it.
+
+    Arms of one seed and arms that diverged are not among them. Empty where nothing can be tested.
+    """
+    if tests_counted(comparison) == 0:
+        return frozenset()
+    sound = [
+        arm
+        for arm in ranked(comparison)
+        if len(arm.chosen.runs) > 1 and math.isfinite(mean_score(arm.chosen, comparison.metric))
+    ]
+    kept = [sound[0], *same_as(comparison, sound[0])]
+    return frozenset(place for place, arm in enumerate(comparison.arms) if arm in kept and arm in sound)
 
 
 def number_format(found: Sequence[Contrast]) -> str:

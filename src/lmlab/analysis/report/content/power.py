@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from lmlab.analysis.comparison import METRICS, Comparison
-from lmlab.analysis.report.content.contrasts import Contrast, contrasts, number_format
+from lmlab.analysis.report.content.contrasts import ALPHA, Contrast, contrasts, level, number_format
 from lmlab.analysis.report.content.ranking import mean_score
 from lmlab.analysis.report.document import Axis, Cell, Chart, Column, Section, Series, Table
 from lmlab.analysis.statistics.power import resolvable, seeds_needed
@@ -22,23 +22,24 @@ def power(comparison: Comparison) -> Section | None:
     return Section("How many seeds it takes", [_table(comparison, found), _chart(comparison, found)]) if found else None
 
 
-def seeds_for(contrast: Contrast, difference: float) -> int | None:
-    """Paired seeds with which a t test finds a true difference (80 % power, 5 % level); ``None``: no number does."""
+def seeds_for(contrast: Contrast, difference: float, alpha: float) -> int | None:
+    """Paired seeds with which a t test finds a true difference (80 % power); ``None``: no number does."""
     try:
-        return seeds_needed(contrast.paired.difference.sd, difference)
+        return seeds_needed(contrast.paired.difference.sd, difference, alpha=alpha)
     except UserError:  # a difference of nothing, or one that would take more than a million
         return None
 
 
 def _table(comparison: Comparison, found: Sequence[Contrast]) -> Table:
     form, label = number_format(found), METRICS[comparison.metric][0]
+    alpha = level(comparison)
     scale = abs(mean_score(comparison.arms[0].chosen, comparison.metric))
     rows: list[list[Cell]] = []
     for one in found:
         difference = one.paired.difference
-        now = resolvable(difference.sd, one.paired.n)
-        needed = [seeds_for(one, share * scale) for share in SHARES]
-        rows.append([one.arm.name, one.paired.n, difference.sd, now, seeds_for(one, difference.mean), *needed])
+        now = resolvable(difference.sd, one.paired.n, alpha=alpha)
+        needed = [seeds_for(one, share * scale, alpha) for share in SHARES]
+        rows.append([one.arm.name, one.paired.n, difference.sd, now, seeds_for(one, difference.mean, alpha), *needed])
     columns = [
         Column("arm"),
         Column("paired seeds"),
@@ -48,8 +49,8 @@ def _table(comparison: Comparison, found: Sequence[Contrast]) -> Table:
         *(Column(f"seeds for {share:.1%} of {comparison.arms[0].name}", form="{:,}") for share in SHARES),
     ]
     note = (
-        f"Seeds with which a two-sided paired t test against {comparison.arms[0].name} at 5 % finds a true difference "
-        "in four of five tries. The standard deviation is itself estimated from these few seeds."
+        f"Seeds with which a two-sided paired t test against {comparison.arms[0].name} {_at(comparison)} finds a true "
+        "difference in four of five tries. The standard deviation is itself estimated from these few seeds."
     )
     return Table("power", "Seeds needed", columns, rows, note)
 
@@ -58,7 +59,7 @@ def _chart(comparison: Comparison, found: Sequence[Contrast]) -> Chart:
     label, baseline = METRICS[comparison.metric][0], comparison.arms[0].name
     series = []
     for one in found[:12]:
-        least = [resolvable(one.paired.difference.sd, n) for n in SEEDS]
+        least = [resolvable(one.paired.difference.sd, n, alpha=level(comparison)) for n in SEEDS]
         series.append(Series(one.arm.name, one.arm.name, {"seeds": [float(n) for n in SEEDS]}, least))
     words = [f"with 5 seeds {one.name} must differ by {one.y[SEEDS.index(5)]:.4f}" for one in series]
     return Chart(
@@ -68,5 +69,13 @@ def _chart(comparison: Comparison, found: Sequence[Contrast]) -> Chart:
         Axis(label, log=all(math.isfinite(value) and value > 0 for one in series for value in one.y)),
         series,
         f"Least true difference in {label} found in four of five tries: {'; '.join(words)}.",
-        "Two-sided paired t test at 5 %, power 80 %.",
+        f"Two-sided paired t test {_at(comparison)}, power 80 %.",
     )
+
+
+def _at(comparison: Comparison) -> str:
+    """``at 5 %``, with the correction for the number of pairs."""
+    alpha = level(comparison)
+    if alpha == ALPHA:
+        return f"at {ALPHA:.0%}"
+    return f"at {alpha:.2%} ({ALPHA:.0%} shared among {round(ALPHA / alpha)} pairs)"

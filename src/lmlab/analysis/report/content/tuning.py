@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from lmlab.analysis.comparison import METRICS, Arm, Comparison, Setting
-from lmlab.analysis.options import is_number, value_of, varied, written
+from lmlab.analysis.doubts.tuning import drawn_from
+from lmlab.analysis.options import at, is_number, value_of, varied, written
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, of_those_shown, shown
 from lmlab.analysis.report.content.wording import listed
 from lmlab.analysis.report.document import Axis, Chart, Column, Part, Section, Series, Table, Text
-from lmlab.analysis.statistics.tuning import expected_best, sensitivity
+from lmlab.analysis.statistics.tuning import beyond, expected_best, sensitivity
 
 TRIALS = 3
 """Settings of an arm from which a curve of expected best scores says something."""
@@ -42,7 +43,9 @@ def tuning(comparison: Comparison) -> Section | None:
                 found = sensitivity(list(zip(values, scores, strict=True)), minimizes(comparison))
                 at_edge = found.at_edge
                 if at_edge:
-                    edges.append(f"{arm.name}: {option}={written(found.best)}")
+                    further = beyond(values, found.best, drawn_from(comparison, option))
+                    advice = "" if further is None else f" (try {option}={written(further)})"
+                    edges.append(f"{arm.name}: {option}={written(found.best)}{advice}")
             spread = max(finite) - min(finite) if finite else None
             shown_edge = "" if at_edge is None else "yes" if at_edge else "no"
             rows.append((arm.name, option, listed(list(map(written, values))), len(best), chosen, shown_edge, spread))
