@@ -7,7 +7,7 @@ from typing import Any
 
 from lmlab.analysis.comparison import METRICS, Arm, Comparison, Setting
 from lmlab.analysis.doubts.tuning import drawn_from
-from lmlab.analysis.options import at, is_number, value_of, varied, written
+from lmlab.analysis.options import is_number, value_of, varied, written
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, of_those_shown, shown
 from lmlab.analysis.report.content.wording import listed
 from lmlab.analysis.report.document import Axis, Chart, Column, Part, Section, Series, Table, Text
