@@ -73,12 +73,28 @@ def value_of(record: "Record", key: str) -> Any:
     return record.choice(key) if key in _GROUPS else at(record.config, key)
 
 
+ABSENT = "—"
+"""In the place of the value of an option that a configuration does not have."""
+
+
 def at(config: Config, dotted: str) -> Any:
     """The value of an option; ``None`` where a configuration does not have it."""
     node: Any = config
     for part in dotted.split("."):
         node = node.get(part) if isinstance(node, dict) else None
     return node
+
+
+def has(record: "Record", key: str) -> bool:
+    """Whether a run has a group or a dotted key, whatever its value."""
+    parent, _, last = key.rpartition(".")
+    section = at(record.config, parent) if parent else record.config
+    return key in _GROUPS or (isinstance(section, dict) and last in section)
+
+
+def text_of(record: "Record", key: str) -> str:
+    """An option of a run as one would write it; ``ABSENT`` where the run does not have it."""
+    return written(value_of(record, key)) if has(record, key) else ABSENT
 
 
 def written(value: Any) -> str:
@@ -94,7 +110,7 @@ def written(value: Any) -> str:
 
 def assigned(record: "Record", key: str, name: str | None = None) -> str:
     """``lr=0.003``, ``mixer=gru``: an option of a run, called ``name`` if not by its own."""
-    value = written(value_of(record, key))
+    value = text_of(record, key)
     if key.endswith("._target_"):  # of a run that does not say which options it chose
         return f"{key.split('.')[-2]}={value.rpartition('.')[2]}"
     return f"{name or key}={value}"

@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from lmlab.commands import results, tables
+from lmlab.commands.conditional import space_of
 from lmlab.commands.progress_table import LinesView, TableView
 from lmlab.config import check_arguments
 from lmlab.errors import RunFailed, UserError
@@ -19,7 +20,7 @@ from lmlab.runs.signals import stopped_by_signals
 from lmlab.runs.wandb import under_agent
 from lmlab.sweeps.conduct import Conductor
 from lmlab.sweeps.engines.engine import Engine
-from lmlab.sweeps.search import Grid, Proposal, Search, Space, make
+from lmlab.sweeps.search import Grid, Proposal, Search, make
 from lmlab.sweeps.search.search import Queue
 from lmlab.sweeps.sweep import Job, Sweep
 from lmlab.targets import resolve_target
@@ -35,7 +36,7 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
         )
     section = sweeper.config.get("sweep")
     node = {} if section is None else plain(section)
-    space = Space(words, launcher.hydra_context.config_loader)
+    space = space_of(words, launcher)
     search = make(node or None, space, Path(sweeper.config.hydra.sweep.dir))
     if search.warning is not None:
         tables.say(search.warning, "note:", "yellow")
@@ -160,7 +161,7 @@ def _show(record: Sweep, jobs: list[Job], search: Search) -> None:
         tables.say(f"{len(stopped)} of {len(jobs)} jobs were stopped early by the search.")
     for job in jobs:
         if job.status in ("failed", "interrupted"):
-            tables.say(f"{job.name}: {job.error}", f"{job.status}:", "red")
+            tables.say(job.described, f"{job.status}:", "red")
     name = record.path.name
     tables.say(f"The sweep: {record.path}")
     tables.say(f"Next: lmlab report runs={name}   lmlab sweep status name={name}   lmlab dashboard")

@@ -121,8 +121,7 @@ class TableView:
             self.ended(job)
 
     def ended(self, job: Job) -> None:
-        what = f"{job.name}: {job.error}" if job.error else job.name
-        tables.say(what, f"job {job.number + 1} {job.status}:", STYLE.get(job.status, ""))
+        tables.say(job.described, f"job {job.number + 1} {job.status}:", STYLE.get(job.status, ""))
 
     def going_on(self, jobs: list[Job], to_come: int) -> None:
         self._pace.look(jobs, to_come)
@@ -139,7 +138,7 @@ def say_same(job: Job, same: Job | None) -> None:
     if same is not None:
         tables.say(
             f"asks for the same run as job {same.number + 1} ({same.name}): what they differ in changes no result, so "
-            "it is computed once and both have its result (rerun=true, one run at a time, computes it for each)",
+            "it is computed once and both have its result (rerun=true computes it for each)",
             f"job {job.number + 1} ({job.name})",
             "yellow",
         )

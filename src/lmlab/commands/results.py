@@ -8,7 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from lmlab.analysis.options import by_choice, differing, value_of
+from lmlab.analysis.options import by_choice, differing, text_of
 from lmlab.analysis.records import Record
 from lmlab.commands.describe import readable
 from lmlab.commands.grid import show_grid
@@ -101,7 +101,7 @@ def show_side_by_side(runs: Sequence[Run]) -> None:
         shown = [key for key in shown if key not in ("model", *PARTS_OF_MODEL)]
     rows = []
     for record in records:
-        arms = {key: escape(str(value_of(record, key))) for key in shown}
+        arms = {key: escape(text_of(record, key)) for key in shown}
         rows.append({"run": escape(record.label), **arms, **cells(summary(record))})
     console.print()
     limits = {config["validation"]["tokens"] for config in configs}

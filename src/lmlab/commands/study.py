@@ -20,7 +20,7 @@ from lmlab.errors import RunFailed, UserError
 from lmlab.runs.launch import warm_up
 from lmlab.sweeps.engines.engine import Engine
 from lmlab.sweeps.search.study import PILOT_STEPS, StudySearch
-from lmlab.sweeps.study import BUDGETS, Study
+from lmlab.sweeps.study import BUDGETS, Study, key_of
 from lmlab.sweeps.sweep import Job, Sweep
 from lmlab.targets import resolve_target
 
@@ -96,11 +96,26 @@ def say_plan(plan: Any, search: StudySearch) -> None:
     if counts["pilot"]:
         steps.append(f"a pilot run of {PILOT_STEPS} steps for each of {arms} arms")
     if counts["trial"]:
-        tuned = " and ".join(study.tune)
-        steps.append(f"{counts['trial']} trials of {tuned} for each of {arms} arms (seed {study.tuning_seed})")
+        tuned, trials = " and ".join(study.tune), search.trials
+        each = f"for each of {arms} arms"
+        if len(set(trials.values())) > 1:
+            each = "(" + ", ".join(f"{number or 'none'} for {arm}" for arm, number in trials.items()) + ")"
+        number = f"{max(trials.values())} trials" if len(set(trials.values())) == 1 else "trials"
+        steps.append(f"{number} of {tuned} {each} with seed {study.tuning_seed}")
     many = f"{seeds} seeds" if seeds > 1 else "one seed"
     steps.append(f"{'the best of each' if counts['trial'] else 'each'} with {many}")
-    tables.say(f"{', then '.join(steps)}: {arms * sum(counts.values())} runs, less those that are there", "Plan:")
+    tables.say(f"{', then '.join(steps)}: {sum(counts.values())} runs, less those that are there", "Plan:")
+    if only := [f"{option} only in {', '.join(having)}" for option, having in _conditional(plan).items()]:
+        tables.say("; ".join(only), "Not every arm has every option:")
+
+
+def _conditional(plan: Any) -> dict[str, list[str]]:
+    """The options that only some arms have, with the names of these."""
+    having = {
+        option: [arm for arm, (words, *_) in plan.candidates.items() if any(key_of(word) == option for word in words)]
+        for option in map(key_of, plan.study.tune)
+    }
+    return {option: arms for option, arms in having.items() if len(arms) < len(plan.candidates)}
 
 
 def _section(config: Any, experiment: str) -> dict[str, Any]:

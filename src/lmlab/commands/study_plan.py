@@ -12,11 +12,11 @@ import torch
 
 from lmlab.config import Config, build, identity
 from lmlab.data.source import Source
-from lmlab.errors import UserError
+from lmlab.errors import UserError, nearest
 from lmlab.models.parameters import TOLERANCE, parameter_counts
 from lmlab.models.sizes import flops_per_token
 from lmlab.sweeps.search.study import Pilot
-from lmlab.sweeps.study import Study
+from lmlab.sweeps.study import Study, has
 from lmlab.training.preflight import check
 from lmlab.training.settings import Settings
 from lmlab.training.sizing import solve_width
@@ -98,21 +98,22 @@ class Plan:
                 not have, a budget that is too small.
         """
         words = study.own_words(words)
+        configs = {arm: compose(study.untuned(arm, words), f"study.arms.{arm}") for arm in study.arms}
+        check_tuned(study, configs)
         arms: dict[str, Candidate] = {}
         tried: dict[str, list[Candidate]] = {}
-        for arm in study.arms:
+        for arm, config in configs.items():
             where, untuned = f"study.arms.{arm}", study.untuned(arm, words)
-            config = compose(untuned, where)
             with _named(where):
                 source = check(config, here)
                 arms[arm] = Candidate.of(untuned, config, source.tokenizer.size)
             check_metric(study.metric, source, where)
             check_alike(study, arms, arms[arm], where)
             tried[arm] = []
-            for own in study.candidates(arm, words):
-                config = compose(own, "study.tune")
+            for own in study.candidates(arm, words, config):
+                candidate = compose(own, "study.tune")
                 with _named("study.tune"):
-                    tried[arm].append(Candidate.of(own, config, source.tokenizer.size))
+                    tried[arm].append(Candidate.of(own, candidate, source.tokenizer.size))
                 check_alike(study, arms, tried[arm][-1], "study.tune")
         check_distinct({arm: candidates[0] for arm, candidates in tried.items()})
         flops = (study.budget or {}).get("flops")
@@ -122,6 +123,22 @@ class Plan:
         ids = {arm: [identity(one.config) for one in candidates] for arm, candidates in tried.items()}
         asked = json.dumps([ids, {**study.section, "question": None}], sort_keys=True)
         return cls(study, words, made, pilots, hashlib.sha256(asked.encode()).hexdigest()[:8])
+
+
+def check_tuned(study: Study, configs: Mapping[str, Config]) -> None:
+    """Refuse to tune what no arm has. Raises ``UserError``."""
+    for option in study.tune:
+        if option[0] != "+" and not any(has(config, option) for config in configs.values()):
+            known = [key for config in configs.values() for key in options_of(config)]
+            raise UserError(f"study.tune.{option}: no arm has such an option{nearest(option, known)}")
+
+
+def options_of(config: Config, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted options of a configuration, with the sections that they are in."""
+    for key, value in config.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from options_of(value, f"{prefix}{key}.")
 
 
 def check_metric(metric: str, source: Source, where: str) -> None:

@@ -79,17 +79,28 @@ def go_on(sweep: Sweep, retry: bool) -> None:
             f"(lmlab sweep cancel name={sweep.path.name} stops it)"
         )
     definition = sweep.definition
-    folder = str(sweep.path.absolute()).replace("'", r"\'")
-    words = [*definition["command"], f"hydra.sweep.dir='{folder}'", f"hydra.sweeper.retry={str(retry).lower()}"]
-    try:
-        os.chdir(definition["directory"])
-    except OSError as error:
-        raise UserError(f"{definition['directory']}: the sweep was started there ({error.strerror})") from error
+    folder = sweep.located(definition["directory"])
+    if folder.is_dir():
+        os.chdir(folder)
+    else:
+        tables.say(f"{definition['directory']} is gone; going on in {Path.cwd()}", style="yellow")
+    here = str(sweep.path.absolute()).replace("'", r"\'")
+    words = [_located(word, sweep) for word in definition["command"]]
+    words += [f"hydra.sweep.dir='{here}'", f"hydra.sweeper.retry={str(retry).lower()}"]
     tables.say(sweep.command, "Going on with:")
     sys.stdout.flush()
     # What this command set for itself is not for the next.
     environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
     os.execve(sys.executable, [sys.executable, "-P", "-m", "lmlab", sweep.program, *words], environment)
+
+
+def _located(word: str, sweep: Sweep) -> str:
+    """A word of the sweep's command; a path in it that is gone since the sweep was moved becomes the one of now."""
+    value = word.rpartition("=")[2]
+    path = Path(value.strip("'\""))
+    if not path.is_absolute() or path.exists() or not (now := sweep.located(str(path))).exists():
+        return word
+    return word.removesuffix(value) + value.replace(str(path), str(now))
 
 
 def cancel(sweep: Sweep) -> None:

@@ -1,6 +1,7 @@
 """``lmlab train``: the result of a configuration, computed if it is not there yet; with -m, of many, side by side."""
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from lmlab.runs.provenance import git_state, provenance
 from lmlab.runs.run import Run
 from lmlab.runs.signals import stopped_by_signals, undisturbed
 from lmlab.runs.supervisor import execute
+from lmlab.sweeps.sweep import Sweep
 from lmlab.targets import own_targets, resolve_target
 
 
@@ -61,11 +63,18 @@ def task(
         engine = resolve_target(hydra.launcher.engine, "hydra.launcher")
         here = not getattr(engine, "elsewhere", False)
         name = Path(hydra.sweep.dir).name
-        return prepare(config, rerun=rerun, sweep_name=name, choices=_choices(model.get("pattern")), here=here)
+        taken = _taken(Sweep(Path(hydra.sweep.dir)), hydra.job.num) if rerun else set()
+        choices = _choices(model.get("pattern"))
+        return prepare(config, rerun=rerun, sweep_name=name, choices=choices, here=here, taken=taken)
     with stopped_by_signals():
         run = compute(config, rerun=rerun, choices=_choices(model.get("pattern")))
     results.show(run)
     return run
+
+
+def _taken(sweep: Sweep, number: int) -> set[Path]:
+    """The directories of a sweep's other jobs."""
+    return {job.run.path for job in sweep.jobs if job.number != number and job.path is not None}
 
 
 def located(config: Config) -> Config:
@@ -141,6 +150,7 @@ def prepare(
     sweep_name: str | None = None,
     choices: dict[str, str] | None = None,
     here: bool = True,
+    taken: Collection[Path] = (),
 ) -> Run:
     """Return the directory of ``config``, ready to be executed, or finished already.
 
@@ -149,6 +159,7 @@ def prepare(
         sweep_name: the sweep that asks for it.
         choices: the option chosen of every group, recorded to find runs by.
         here: it will be executed on this machine.
+        taken: directories that a repetition may not have: they belong to other jobs of the sweep.
 
     Raises:
         UserError: the configuration cannot be trained; nothing is left behind.
@@ -159,7 +170,9 @@ def prepare(
             results.say_recorded(run, config)
             hand_to_agent(run, config)
             return run
-        run = next_copy(config)
+        run = next_copy(config, taken)
+    elif rerun and run.path.absolute() in taken:
+        run = next_copy(config, taken)
     warm_up()  # while the configuration is checked
     from lmlab.training.preflight import check
 

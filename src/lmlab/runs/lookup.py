@@ -1,6 +1,6 @@
 """Finding runs: the directory of a configuration, and the run that a user means by a path or the start of an id."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from lmlab.config import Config, identity
@@ -29,10 +29,14 @@ def existing(config: Config) -> Run:
     return Run(same[0].parent) if same else wanted
 
 
-def next_copy(config: Config) -> Run:
-    """A sibling for computing ``config`` afresh: the newest unfinished repetition, or a new one."""
+def next_copy(config: Config, taken: Collection[Path] = ()) -> Run:
+    """A sibling for computing ``config`` afresh: the first unfinished repetition, or a new one.
+
+    Args:
+        taken: absolute directories of repetitions that are not to be returned.
+    """
     copy = 2
-    while (run := directory_for(config, copy)).exists and run.status == "finished":
+    while (run := directory_for(config, copy)).path.absolute() in taken or (run.exists and run.status == "finished"):
         copy += 1
     return run
 

@@ -111,7 +111,7 @@ class Conductor:
     def _take(self, proposal: Proposal) -> None:
         number = proposal.number
         before = self._before.get(number)
-        same = before is not None and before.overrides == proposal.overrides
+        same = before is not None and _without_paths(before.overrides) == _without_paths(proposal.overrides)
         if before is not None and same and (before.status != "finished" or (before.path and before.run.exists)):
             self.jobs[number] = before
             self._show_rows(proposal, before)
@@ -124,7 +124,7 @@ class Conductor:
         except UserError as error:
             job.end("failed", str(error))
         else:
-            job.path = str(run.path)
+            job.path = str(run.path.absolute())
             if run.status_recorded == "finished":
                 job.end("finished")
         earlier = (other for other in self._in_order() if other is not job and other.path == job.path)
@@ -195,6 +195,11 @@ class Conductor:
 
     def _in_order(self) -> list[Job]:
         return [self.jobs[number] for number in sorted(self.jobs)]
+
+
+def _without_paths(overrides: list[str]) -> list[str]:
+    """Overrides without where outputs are, which changes when a sweep is moved."""
+    return [word for word in overrides if not word.startswith("paths.")]
 
 
 def _metrics(job: Job) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lmlab.config import Config, check_arguments, differences
 from lmlab.errors import UserError, nearest
 from lmlab.runs.metrics import METRICS
-from lmlab.sweeps.search.space import Interval, Space
+from lmlab.sweeps.search.space import Interval, Lacking, Space
 
 if TYPE_CHECKING:
     from lmlab.sweeps.sweep import Sweep
@@ -155,10 +155,14 @@ class Study:
             raise UserError(f"study.arms.{arm}: {option.key} has several values; name an arm for each")
         return space.fixed
 
-    def candidates(self, arm: str, words: Sequence[str]) -> list[list[str]]:
+    def candidates(self, arm: str, words: Sequence[str], config: Config | None = None) -> list[list[str]]:
         """The overrides of everything that is tried in an arm, in order; of the arm itself where nothing is tuned.
 
-        A draw follows from its number and its option alone, so the same values are tried in every arm.
+        A draw follows from its number and its option alone, so the same values are tried in every arm. An arm without
+        one of the options tries fewer combinations, but has as many draws.
+
+        Args:
+            config: the arm's untuned configuration, which says what options it has; ``None``: all.
 
         Raises:
             UserError: what is tuned is decided elsewhere, or cannot be drawn from.
@@ -169,14 +173,16 @@ class Study:
                 raise UserError(f"study.tune.{option}: decided by study.arms.{arm}")
             if option == "seed" or (self.budget is not None and option.split(".")[0] == "budget"):
                 raise UserError(f"study.tune.{option}: decided by study.{'seeds' if option == 'seed' else 'budget'}")
-        space = Space([*self.untuned(arm, words), *(f"{option}={values}" for option, values in self.tune.items())])
+        lacking = None if config is None else lacks(config)
+        tuned = [f"{option}={values}" for option, values in self.tune.items()]
+        space = Space([*self.untuned(arm, words), *tuned], lacking=lacking)
         varied = {option.key: option for option in space.varied}
         for option, values in self.tune.items():
             if option not in varied:
                 raise UserError(f"study.tune.{option}={values}: expected several values, or an interval")
             if self.trials is None and isinstance(varied[option], Interval):
                 raise UserError(f"study.trials: {option} varies in an interval, so give the number of draws")
-        if not self.tune:
+        if not space.varied:
             return [space.fixed]
         if self.trials is None:
             return list(space.combinations())
@@ -201,6 +207,22 @@ class Study:
 def key_of(word: str) -> str:
     """The option that an override is about, without marks: ``model.depth`` of ``+model.depth=2``."""
     return word.partition("=")[0].lstrip("+~").partition("@")[0]
+
+
+def lacks(config: Config) -> Lacking:
+    """Return the function that says which options ``config`` lacks, as a search's space takes it."""
+
+    def lacking(groups: Sequence[str], options: Sequence[str]) -> set[str]:
+        return {option for option in options if not has(config, option)}
+
+    return lacking
+
+
+def has(config: Config, option: str) -> bool:
+    """Whether a configuration has a dotted option, whatever its value."""
+    parent, _, last = option.rpartition(".")
+    section = _at(config, parent) if parent else config
+    return isinstance(section, dict) and last in section
 
 
 def _at(config: Config, key: str) -> Any:

@@ -62,6 +62,13 @@ class Job:
         assert self.status != "waiting" and self.status != "running"
         return self.status
 
+    @property
+    def described(self) -> str:
+        """The job's name and, where it has one, its error, without repeating an option that begins both."""
+        if not self.error:
+            return self.name
+        return self.error if self.error.startswith(f"{self.name}:") else f"{self.name}: {self.error}"
+
     def end(self, status: Outcome, error: str | None = None) -> None:
         """Set what has become of the job."""
         self.status, self.error, self.ended = status, error, now()
@@ -80,6 +87,9 @@ class Sweep:
     ``sweep.json`` holds its definition: the command, where it was given, by which process, and whether that is still at
     it, and how many jobs are to come. ``jobs.json`` holds those that it has begun. Both are replaced whole. Whoever is
     at it holds the lock of the directory, as one holds a run's.
+
+    The sweep may be moved along with its runs: the definition names the directory that it was written in, so paths of
+    that time are found again by where they lie from there (see :meth:`located`).
     """
 
     def __init__(self, path: Path) -> None:
@@ -119,12 +129,15 @@ class Sweep:
         if self._lock is None:
             raise UserError(f"{self.path}: {lock.owner(self.path) or 'another process'} is at this sweep now")
         before = self.definition if (self.path / "sweep.json").exists() else {}
+        if before and (jobs := self.jobs):
+            self._write_jobs(jobs)  # with the paths that they have by now
         write_json(
             self.path / "sweep.json",
             {
                 "version": 1,
+                "path": str(self.path.absolute()),
                 "command": before.get("command", command),
-                "directory": before.get("directory", str(Path.cwd())),
+                "directory": str(self.located(before["directory"])) if before else str(Path.cwd()),
                 "created": before.get("created", now()),
                 "search": search,
                 "study": study,
@@ -155,7 +168,34 @@ class Sweep:
         path = self.path / "jobs.json"
         if not path.exists():
             return []
-        return [Job(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        jobs = [Job(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        before = self._path_before
+        for job in jobs if before != self.path.absolute() else ():
+            job.path = None if job.path is None else str(self.located(job.path, before))
+        return jobs
+
+    @property
+    def _path_before(self) -> Path | None:
+        """The sweep's directory when it was last begun, which is another one if it has been moved since."""
+        try:
+            path = self.definition.get("path")
+        except UserError:
+            return None
+        return None if path is None else Path(path)
+
+    def located(self, path: str, before: Path | None = None) -> Path:
+        """Return where a file or folder of the sweep's definition or jobs lies now, if it was moved with the sweep.
+
+        Args:
+            before: the directory of the sweep when ``path`` was written; ``None``: as the definition says.
+        """
+        before = before or self._path_before
+        here = self.path.absolute()
+        if before is None:  # written by an earlier version, which kept runs beside sweeps
+            moved = here.parent.parent / "runs" / Path(path).name
+            return Path(path) if Path(path).exists() or not moved.exists() else moved
+        moved = Path(os.path.normpath(here / os.path.relpath(path, before)))
+        return moved if moved.exists() or not Path(path).exists() else Path(path)
 
     @property
     def to_come(self) -> int:
@@ -164,9 +204,12 @@ class Sweep:
 
     def write(self, jobs: list[Job], to_come: int = 0) -> None:
         """Replace the record of the jobs, and of how many are to come."""
-        write_json(self.path / "jobs.json", [asdict(job) for job in sorted(jobs, key=lambda job: job.number)])
+        self._write_jobs(jobs)
         if (definition := self.definition).get("to_come") != to_come:
             write_json(self.path / "sweep.json", definition | {"to_come": to_come})
+
+    def _write_jobs(self, jobs: list[Job]) -> None:
+        write_json(self.path / "jobs.json", [asdict(job) for job in sorted(jobs, key=lambda job: job.number)])
 
     def tell_to_stop(self) -> None:
         """Tell the process that is at the sweep to have its runs write their state, and to end; returns at once.

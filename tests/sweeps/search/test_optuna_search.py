@@ -6,7 +6,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from pathlib import Path
 
 import pytest
 
@@ -284,7 +283,7 @@ def test_a_trial_says_which_job_it_is_and_where_its_run_lies(tmp_path):
     search.tell(search.ask(), "finished", {"validation/loss": 1.0}, run=tmp_path / "run")
     (trial,) = search.shared.study.trials
     assert trial.user_attrs["job"] == 0 and trial.user_attrs["run"] == str(tmp_path / "run")
-    with Path(trial.user_attrs["worker"]).open("a") as file, pytest.raises(BlockingIOError):
+    with (tmp_path / trial.user_attrs["worker"]).open("a") as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert all(json.loads(line) for line in (tmp_path / "sweep" / JOURNAL).read_text().splitlines())
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lmlab.analysis.comparison import Arm, Comparison
+from lmlab.analysis.options import ABSENT
 from lmlab.analysis.records import Record
 from lmlab.config import NOT_IDENTITY, Config
 
@@ -30,12 +31,16 @@ def options(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def differences_between(comparison: Comparison) -> list[tuple[str, dict[str, Any]]]:
     """Return every option in which the chosen settings of the arms differ, with its value for each arm.
 
-    An option that an arm does not have counts as ``None``. Seeds, and what cannot change a result, are left out.
+    An option that an arm does not have is ``ABSENT`` there. Seeds, and what cannot change a result, are left out.
     """
     configs = {arm.name: dict(options(arm.chosen.runs[0].config)) for arm in comparison.arms}
     names = sorted({name for config in configs.values() for name in config})
-    found = [(name, {arm: config.get(name) for arm, config in configs.items()}) for name in names]
-    return [(name, values) for name, values in found if not all_equal(list(values.values()))]
+    found = [(name, {arm: config.get(name, ABSENT) for arm, config in configs.items()}) for name in names]
+    return [
+        (name, values)
+        for name, values in found
+        if not all_equal([None if value is ABSENT else value for value in values.values()])
+    ]
 
 
 def subject(comparison: Comparison) -> set[str]:

@@ -4,8 +4,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from lmlab.analysis.comparison import Comparison
-from lmlab.analysis.doubts.arms import by_arm, differ, differences_between, distinct, short, subject, told, varied
+from lmlab.analysis.doubts.arms import (
+    all_equal,
+    by_arm,
+    differ,
+    differences_between,
+    distinct,
+    short,
+    subject,
+    told,
+    varied,
+)
 from lmlab.analysis.doubts.doubt import Finding
+from lmlab.analysis.options import ABSENT
 from lmlab.analysis.records import Record
 from lmlab.config import differences
 from lmlab.errors import UserError
@@ -38,7 +49,9 @@ def _options(comparison: Comparison) -> Iterator[Finding]:
     found = [
         (option, values)
         for option, values in differences_between(comparison)
-        if not option.startswith((*about, *ELSEWHERE)) and option not in (*HARMLESS, *tuned, *subject(comparison))
+        if not option.startswith((*about, *ELSEWHERE))
+        and option not in (*HARMLESS, *tuned, *subject(comparison))
+        and not all_equal([value for value in values.values() if value is not ABSENT])
     ]
     if found:
         words = "; ".join(f"{option}: {told(values)}" for option, values in found[:SHOWN])

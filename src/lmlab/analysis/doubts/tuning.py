@@ -7,7 +7,7 @@ from typing import Any
 from lmlab.analysis.comparison import METRICS, Arm, Comparison, Setting
 from lmlab.analysis.doubts.arms import SIZES, as_list, chosen_value, short, subject, told, tried, varied
 from lmlab.analysis.doubts.doubt import Finding
-from lmlab.analysis.options import written
+from lmlab.analysis.options import has, written
 from lmlab.analysis.statistics.tuning import beyond
 from lmlab.sweeps.search.space import Interval, Space
 
@@ -63,8 +63,8 @@ def _values(comparison: Comparison, options: dict[str, dict[str, list[Any]]]) ->
     for option in sorted({option for found in options.values() for option in found}):
         values = {arm: found[option] for arm, found in options.items() if option in found}
         if len(values) < len(options):
-            without = [arm for arm in comparison.arms if arm.name not in values]
-            if not option.startswith(own):
+            without = [arm for arm in comparison.arms if arm.name not in values and has(arm.chosen.runs[0], option)]
+            if without and not option.startswith(own):
                 fixed = {arm.name: chosen_value(arm, option) for arm in without}
                 yield Finding(
                     "doubt",
@@ -72,7 +72,7 @@ def _values(comparison: Comparison, options: dict[str, dict[str, list[Any]]]) ->
                     f"({told(fixed)}). Try the same values for every arm.",
                     [run for arm in without for run in arm.chosen.runs],
                 )
-        elif not _same_values(list(values.values())):
+        if len(values) > 1 and not _same_values(list(values.values())):
             ordered = {arm: _ordered(found) for arm, found in values.items()}
             yield Finding(
                 "doubt",
@@ -101,7 +101,7 @@ def _overlap(first: list[float], other: list[float]) -> float:
 
 def _edge(comparison: Comparison, arm: Arm, option: str, values: list[Any]) -> Iterator[Finding]:
     """The chosen value is the least or the greatest tried; a zero is an end of its own, there is nothing below it."""
-    best = chosen_value(arm, option)
+    best, values = chosen_value(arm, option), [value for value in values if value is not None]
     if not _are_numbers(values) or best not in (min(values), max(values)) or best == 0:
         return
     further, side = beyond(values, best, drawn_from(comparison, option)), "least" if best == min(values) else "greatest"
@@ -140,7 +140,7 @@ def _passed_over(comparison: Comparison, arm: Arm) -> Iterator[Finding]:
     changed = {
         option: chosen
         for option in varied(comparison, arm)
-        if (chosen := _of(better, arm, option)) != chosen_value(arm, option)
+        if has(better.runs[0], option) and (chosen := _of(better, arm, option)) != chosen_value(arm, option)
     }
     words = " ".join(f"{option}={short(value)}" for option, value in changed.items())
     yield Finding(

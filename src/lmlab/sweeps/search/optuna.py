@@ -69,7 +69,7 @@ class Optuna(Search):
         _check_objectives(self.objectives, pruner)
         found = parts.sampler(sampler, sampler_options or {}, space, seed)
         if parts.is_exhaustive(sampler):
-            trials = min(trials, sum(1 for _ in space.combinations()))
+            trials = min(trials, parts.number_of_combinations(sampler, space))
         self.trials, self.space, self.pruner, self.pruning_steps = trials, space, pruner, pruning_steps
         self._distributions = {option.key: parts.distribution(option) for option in space.varied}
         self.shared = SharedStudy(
@@ -78,6 +78,7 @@ class Optuna(Search):
             name=study or "sweep",
             objectives=self.objectives,
             distributions=self._distributions,
+            draw=self._draw,
             sampler=found,
             pruner=parts.pruner(pruner, pruner_options or {}),
         )
@@ -92,8 +93,18 @@ class Optuna(Search):
             return None
         number, trial = asked
         self._running[number], self._validated[number] = trial, []
-        values = {option.key: parts.value_of(option, trial.params[option.key]) for option in self.space.varied}
-        return Proposal(number, self.space.job(values))
+        return Proposal(number, self.space.job(self._draw(trial)))
+
+    def _draw(self, trial: optuna.Trial) -> dict[str, str]:
+        """Draw the options that a trial's configuration has, or read them where they are drawn; return their values.
+
+        The options that every configuration has come first: those of groups decide which others there are.
+        """
+        values: dict[str, str] = {}
+        for option in sorted(self.space.varied, key=lambda option: option.key in self.space.conditional):
+            if option.key not in self.space.conditional or option.key not in self.space.lacking(values):
+                values[option.key] = parts.value_of(option, parts.suggest(trial, option))
+        return values
 
     @property
     def done(self) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import math
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -56,6 +57,15 @@ def is_exhaustive(sampler_name: str) -> bool:
     """Whether a sampler tries every combination once, and so has no more jobs than there are."""
     found = _named("sampler", optuna.samplers, "Sampler", sampler_name)
     return found in (optuna.samplers.GridSampler, optuna.samplers.BruteForceSampler)
+
+
+def number_of_combinations(sampler_name: str, space: Space) -> int:
+    """How many jobs an exhaustive sampler has. Raises ``UserError`` for an option that varies in an interval."""
+    if _named("sampler", optuna.samplers, "Sampler", sampler_name) is optuna.samplers.BruteForceSampler:
+        return sum(1 for _ in space.combinations())
+    # Those that differ only in options which their configuration lacks are the same job, but several of its trials.
+    space.combinations()
+    return math.prod(len(_every(option)) for option in space.varied)
 
 
 def pruner(name: str, options: Mapping[str, Any]) -> optuna.pruners.BasePruner:
@@ -132,6 +142,17 @@ def distribution(option: Varied) -> BaseDistribution:
     if isinstance(first, int) and isinstance(step, int):
         return IntDistribution(first, int(last), step=step)
     return FloatDistribution(first, last, step=step)
+
+
+def suggest(trial: optuna.Trial, option: Varied) -> Any:
+    """Draw the value of a varied option, or return the one that was drawn."""
+    drawn_from = distribution(option)
+    if isinstance(drawn_from, CategoricalDistribution):
+        return trial.suggest_categorical(option.key, drawn_from.choices)
+    if isinstance(drawn_from, IntDistribution):
+        return trial.suggest_int(option.key, drawn_from.low, drawn_from.high, step=drawn_from.step, log=drawn_from.log)
+    assert isinstance(drawn_from, FloatDistribution)
+    return trial.suggest_float(option.key, drawn_from.low, drawn_from.high, step=drawn_from.step, log=drawn_from.log)
 
 
 def value_of(option: Varied, drawn: Any) -> str:

@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,7 +24,10 @@ JOURNAL = "study.jsonl"
 REPLACES = "replaces"
 """A trial's attribute: the job that it computes in the place of a trial whose run did not end."""
 WORKER = "worker"
-"""A trial's attribute: a file that the process which computes it holds locked."""
+"""A trial's attribute: a file that the process which computes it holds locked, ``<sweep>/<file>``.
+
+Directories of sweeps that share a study lie side by side, wherever they may have been moved to.
+"""
 SEARCH = "search"
 """The study's attribute: the options that it varies, and how."""
 
@@ -38,6 +41,7 @@ class SharedStudy:
         name: of the study.
         objectives: metrics with their directions.
         distributions: of the options that it varies.
+        draw: draws a trial's options, of which it may not have all.
 
     Raises:
         UserError: the storage cannot be opened, or holds a study of that name that searches something else.
@@ -51,12 +55,13 @@ class SharedStudy:
         name: str,
         objectives: Mapping[str, str],
         distributions: dict[str, BaseDistribution],
+        draw: Callable[[optuna.Trial], object],
         sampler: optuna.samplers.BaseSampler,
         pruner: optuna.pruners.BasePruner,
     ) -> None:
         self.folder = folder.absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.distributions = distributions
+        self.distributions, self._draw = distributions, draw
         # A study in a database is shared by sweeps whose directories lie side by side.
         which = hashlib.sha256(f"{storage} {name}".encode()).hexdigest()[:10]
         self._lock = self.folder / "study.lock" if storage is None else self.folder.parent / f"study-{which}.lock"
@@ -95,8 +100,9 @@ class SharedStudy:
                 return None
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what samplers find experimental
-                asked = self.study.ask(self.distributions)
-            asked.set_user_attr(WORKER, self._alive.name)
+                asked = self.study.ask()
+                self._draw(asked)
+            asked.set_user_attr(WORKER, f"{self.folder.name}/{Path(self._alive.name).name}")
             job = job_of(asked, self.study.get_trials(deepcopy=False))
             asked.set_user_attr("job", job)
         return job, asked
@@ -119,7 +125,7 @@ class SharedStudy:
     def _left_behind(self) -> list[FrozenTrial]:
         """The running trials whose process is gone."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return [trial for trial in running if not _is_alive(trial)]
+        return [trial for trial in running if not _is_alive(trial, self.folder.parent)]
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -151,12 +157,16 @@ def job_of(trial: FrozenTrial | optuna.Trial, trials: Iterable[FrozenTrial]) -> 
     return sum(1 for other in trials if other.number < trial.number and REPLACES not in other.user_attrs)
 
 
-def _is_alive(trial: FrozenTrial) -> bool:
-    """Whether the process that began a running trial still lives; where that cannot be seen from here, it does."""
+def _is_alive(trial: FrozenTrial, sweeps: Path) -> bool:
+    """Whether the process that began a running trial still lives; where that cannot be seen from here, it does.
+
+    Args:
+        sweeps: the folder of the directories of all sweeps that share the study.
+    """
     worker = trial.user_attrs.get(WORKER)
     if worker is None:  # it may be about to write down which it is
         return trial.datetime_start is None or datetime.now() - trial.datetime_start < timedelta(minutes=1)
-    path = Path(worker)
+    path = sweeps.joinpath(*Path(worker).parts[-2:])
     return _is_held(path) if path.exists() else not path.parent.exists()
 
 

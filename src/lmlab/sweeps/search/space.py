@@ -3,8 +3,10 @@
 import itertools
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from lmlab.errors import UserError, nearest
@@ -68,24 +70,34 @@ class Interval:
 
 Varied = Choices | Range | Interval
 
+Lacking = Callable[[Sequence[str], Sequence[str]], AbstractSet[str]]
+"""Says which options, of those of the second argument, a configuration lacks that the words of the first compose."""
+
 
 class Space:
     """The options that a sweep fixes and those that it varies, in the order in which they were named.
 
+    An option may exist in some configurations only, depending on the groups' options: ``model.mixer.heads`` in those
+    with attention. A job does not have the options that its configuration lacks.
+
     Args:
         overrides: words in Hydra's override syntax; a later one for the same option takes the place of an earlier one.
         config_loader: Hydra's, which knows the options of every group.
+        lacking: says which options a configuration lacks; ``None``: every configuration has all.
 
     Raises:
         UserError: a word cannot be read, nothing can be drawn from it, or a group has no such option: the first job to
             have it may be hours away.
     """
 
-    def __init__(self, overrides: Iterable[str], config_loader: Any = None) -> None:
+    def __init__(self, overrides: Iterable[str], config_loader: Any = None, lacking: Lacking | None = None) -> None:
         from hydra.core.override_parser.overrides_parser import OverridesParser
         from hydra.errors import OverrideParseException
 
         self._options: dict[str, Varied | str] = {}
+        self._groups: set[str] = set()
+        """Keys of options that choose an option of a group, or add or delete options."""
+        self._lacking, self._lacking_of = lacking, dict[tuple[str, ...], AbstractSet[str]]()
         parser = OverridesParser.create(config_loader=config_loader)
         for word in overrides:
             try:
@@ -96,9 +108,12 @@ class Space:
                 if override.is_sweep_override():
                     raise UserError(f"{word}: one search at a time; give a single value")
                 continue  # what the search is told is no part of what it launches
-            option = self._options[override.get_key_element()] = _option(override)
+            key = override.get_key_element()
+            option = self._options[key] = _option(override)
             if isinstance(option, Choices) and config_loader is not None:
                 _check_choices(override.key_or_group, option.values, config_loader)
+            if key[0] in "+~" or (config_loader is not None and _options_of(override.key_or_group, config_loader)):
+                self._groups.add(key)
 
     @property
     def varied(self) -> list[Varied]:
@@ -106,30 +121,69 @@ class Space:
         return [option for option in self._options.values() if not isinstance(option, str)]
 
     @property
+    def varied_groups(self) -> list[Varied]:
+        """Those of the options to vary that choose an option of a group."""
+        return [option for option in self.varied if option.key in self._groups]
+
+    @property
     def fixed(self) -> list[str]:
         """The overrides that every job has."""
         return [option for option in self._options.values() if isinstance(option, str)]
 
-    def job(self, values: dict[str, str]) -> list[str]:
-        """The overrides of the job in which the varied options have these values, by key."""
-        return [option if isinstance(option, str) else f"{key}={values[key]}" for key, option in self._options.items()]
+    def job(self, values: Mapping[str, str]) -> list[str]:
+        """The overrides of the job in which the varied options have these values, by key.
+
+        Options that the job's configuration lacks need no value.
+        """
+        lacking = self.lacking(values)
+        return [_word(key, option, values) for key, option in self._options.items() if key not in lacking]
+
+    def lacking(self, values: Mapping[str, str]) -> AbstractSet[str]:
+        """The keys of the options that the configuration of a job lacks, given the values of its groups."""
+        if self._lacking is None:
+            return frozenset()
+        groups = tuple(_word(key, self._options[key], values) for key in self._options if key in self._groups)
+        if groups not in self._lacking_of:
+            others = [key for key in self._options if key not in self._groups and "." in key]
+            self._lacking_of[groups] = frozenset(self._lacking(groups, others))
+        return self._lacking_of[groups]
+
+    @cached_property
+    def choices(self) -> list[dict[str, str]]:
+        """Every combination of options of the varied groups. Raises ``UserError``: a group varies in an interval."""
+        keys = [group.key for group in self.varied_groups]
+        return [dict(zip(keys, values, strict=True)) for values in _product(self.varied_groups)]
+
+    @cached_property
+    def conditional(self) -> dict[str, list[dict[str, str]]]:
+        """The options that some configurations lack, each with the values of the varied groups of those that have it.
+
+        Raises:
+            UserError: a group varies in an interval.
+        """
+        lacking = {key for values in self.choices for key in self.lacking(values)}
+        return {
+            key: [values for values in self.choices if key not in self.lacking(values)]
+            for key in self._options
+            if key in lacking
+        }
 
     def combinations(self) -> Iterator[list[str]]:
         """Every combination as a job's overrides; the option that was named last varies fastest.
 
+        Combinations that differ in options which their configuration lacks are one.
+
         Raises:
             UserError: an option varies in an interval.
         """
-        lists: list[Sequence[str]] = []
-        for option in self.varied:
-            if isinstance(option, Interval):
-                raise UserError(
-                    f"{option.key}: an interval has no list of values; give a list or a range, or let sweep=random or "
-                    "sweep=optuna draw from it"
-                )
-            lists.append(option.values)
         keys = [option.key for option in self.varied]
-        return (self.job(dict(zip(keys, values, strict=True))) for values in itertools.product(*lists))
+        combinations = [dict(zip(keys, values, strict=True)) for values in _product(self.varied)]
+        first = combinations[0]  # stands for all that differ only in what a configuration lacks
+        return (
+            self.job(values)
+            for values in combinations
+            if all(values[key] == first[key] for key in self.lacking(values) if key in values)
+        )
 
     def draw(self, seed: int, number: int) -> list[str]:
         """The overrides of random job ``number``: every option drawn by itself, evenly from its values.
@@ -138,6 +192,23 @@ class Space:
         option, however many, are spread over its interval, or fall equally often on its values (``spread.py``).
         """
         return self.job({option.key: option.at(_share(seed, number, option)) for option in self.varied})
+
+
+def _word(key: str, option: Varied | str, values: Mapping[str, str]) -> str:
+    return option if isinstance(option, str) else f"{key}={values[key]}"
+
+
+def _product(options: Iterable[Varied]) -> Iterator[tuple[str, ...]]:
+    """Every combination of values; that of the last option varies fastest. Raises ``UserError`` for an interval."""
+    lists: list[Sequence[str]] = []
+    for option in options:
+        if isinstance(option, Interval):
+            raise UserError(
+                f"{option.key}: an interval has no list of values; give a list or a range, or let sweep=random or "
+                "sweep=optuna draw from it"
+            )
+        lists.append(option.values)
+    return itertools.product(*lists)
 
 
 def _option(override: Any) -> Varied | str:
@@ -178,12 +249,17 @@ def _option(override: Any) -> Varied | str:
 
 def _check_choices(group: str, values: Iterable[str], config_loader: Any) -> None:
     """Refuse what a group of ``conf/`` has not. Raises ``UserError``."""
-    from hydra.core.object_type import ObjectType
-
-    known = config_loader.get_group_options(group, ObjectType.CONFIG)
+    known = _options_of(group, config_loader)
     for value in values if known else ():
         if value.replace("_", "").isalnum() and value not in known:
             raise UserError(f"{group}={value}: no such option{nearest(value, known)}")
+
+
+def _options_of(group: str, config_loader: Any) -> list[str]:
+    """The options of a group of ``conf/``; none where there is no such group."""
+    from hydra.core.object_type import ObjectType
+
+    return list(config_loader.get_group_options(group, ObjectType.CONFIG))
 
 
 def _between(low: float, high: float, share: float) -> float:

@@ -33,11 +33,11 @@ class StudySearch(Search):
     worse than any other; of equal ones the earlier is the best. An arm of which all trials failed has no final runs.
 
     A job's number follows from its phase, candidate or seed, and arm alone: ``number = first of the phase + arms * k +
-    arm``.
+    arm``. Numbers of candidates that an arm does not have are left out.
 
     Args:
         study: seeds, metric and budget.
-        candidates: by arm, equally many, the overrides of everything that is tried, without the seed.
+        candidates: by arm, the overrides of everything that is tried, without the seed.
         pilots: by arm, where the budget is in seconds.
     """
 
@@ -45,13 +45,13 @@ class StudySearch(Search):
         self, study: "Study", candidates: Mapping[str, Sequence[list[str]]], pilots: Mapping[str, Pilot] | None = None
     ) -> None:
         self.study, self.candidates, self.pilots = study, candidates, pilots or {}
-        self.trials = len(next(iter(candidates.values())))
-        """Candidates of each arm."""
+        self.trials = {arm: len(own) if len(own) > 1 else 0 for arm, own in candidates.items()}
+        """How many trials each arm has; none where it has a single candidate."""
         self.chosen: dict[str, int] = {}
         """Which candidate is the best, by arm, once it is known."""
         self._arms = list(candidates)
         self._first_trial = len(self.pilots)
-        self._first_final = self._first_trial + (self.trials * len(self._arms) if self.trials > 1 else 0)
+        self._first_final = self._first_trial + max(self.trials.values()) * len(self._arms)
         self._tokens: dict[str, int] = {}
         self._badness: dict[str, dict[int, float]] = {arm: {} for arm in self._arms}
         self._waiting: dict[int, Proposal] = {}
@@ -75,8 +75,12 @@ class StudySearch(Search):
 
     @property
     def total(self) -> int:
-        given_up = [arm for arm in self._arms if len(self._badness[arm]) == self.trials and arm not in self.chosen]
-        return len(self._arms) * sum(self.counts.values()) - len(given_up) * self.counts["final"]
+        given_up = [
+            arm
+            for arm, trials in self.trials.items()
+            if len(self._badness[arm]) == trials > 0 and arm not in self.chosen
+        ]
+        return sum(self.counts.values()) - len(given_up) * len(self.study.seeds)
 
     def tell(self, proposal: Proposal, outcome: Outcome, metrics: dict[str, float], run: Path | None = None) -> None:
         """Take note of how a job ended. Raises ``UserError`` for a pilot that failed: its arm has no budget."""
@@ -95,21 +99,24 @@ class StudySearch(Search):
             score = metrics.get(self.study.metric) if outcome == "finished" else None
             badness = self._badness[arm]
             badness[candidate] = self.study.badness(score)
-            if len(badness) == self.trials:
+            if len(badness) == self.trials[arm]:
                 best = min(badness, key=lambda number: (badness[number], number))
                 if badness[best] < float("inf"):
                     self._choose(arm, best)
 
     def best(self) -> list[int]:
         """The trial of each arm that was chosen, or its first final run where there were no trials."""
-        first = self._first_trial
-        return [first + len(self._arms) * best + self._arms.index(arm) for arm, best in self.chosen.items()]
+        return [
+            (self._first_trial + len(self._arms) * best if self.trials[arm] else self._first_final)
+            + self._arms.index(arm)
+            for arm, best in self.chosen.items()
+        ]
 
     @property
     def counts(self) -> dict[Phase, int]:
-        """How many jobs each phase has for one arm."""
-        trials = self.trials if self.trials > 1 else 0
-        return {"pilot": 1 if self.pilots else 0, "trial": trials, "final": len(self.study.seeds)}
+        """How many jobs each phase has."""
+        arms, trials = len(self._arms), sum(self.trials.values())
+        return {"pilot": len(self.pilots), "trial": trials, "final": arms * len(self.study.seeds)}
 
     def _measure(self, arm: str, metrics: Mapping[str, float], run: Path | None) -> None:
         assert self.study.budget is not None
@@ -124,10 +131,9 @@ class StudySearch(Search):
 
     def _begin_trials(self) -> None:
         for place, arm in enumerate(self._arms):
-            if self.trials == 1:
+            if not self.trials[arm]:
                 self._choose(arm, 0)
-                continue
-            for candidate in range(self.trials):
+            for candidate in range(self.trials[arm]):
                 number = self._first_trial + len(self._arms) * candidate + place
                 self._put(number, self._overrides(arm, candidate), arm, "trial", self.study.tuning_seed)
 

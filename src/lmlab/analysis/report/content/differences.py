@@ -2,7 +2,7 @@
 
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts import differences_between, held_equal
-from lmlab.analysis.options import written
+from lmlab.analysis.options import ABSENT, written
 from lmlab.analysis.report.document import Column, Part, Section, Table, Text
 
 
@@ -21,7 +21,7 @@ def differences(comparison: Comparison) -> Section | None:
     if differing:
         values_of = [[option, *(written(values[name]) for name in names)] for option, values in differing]
         note = (
-            "Seeds, and options that cannot change a result, are left out. null: an option that an arm does not have."
+            f"Seeds, and options that cannot change a result, are left out. {ABSENT}: an arm that has no such option."
         )
         columns = [Column("option"), *map(Column, names)]
         parts.append(Table("differences", "Options in which the arms differ", columns, values_of, note))

@@ -1,7 +1,7 @@
 """Every run in one table."""
 
 from lmlab.analysis.comparison import METRICS, Comparison
-from lmlab.analysis.options import value_of, varied, written
+from lmlab.analysis.options import text_of, varied
 from lmlab.analysis.report.content.arms import COSTS
 from lmlab.analysis.report.document import Cell, Column, Section, Table
 
@@ -23,7 +23,7 @@ def every_run(comparison: Comparison) -> Section | None:
     rows: list[list[Cell]] = []
     for arm, setting in settings:
         chosen = "yes" if setting is arm.chosen else "no"
-        values = [written(value_of(setting.runs[0], option)) for option in options]
+        values = [text_of(setting.runs[0], option) for option in options]
         for run in setting.runs:
             measured = [run.metric(metric) for metric in metrics] + [cost.of(run) for cost in _COSTS]
             rows.append([arm.name, run.label, run.seed, chosen, *values, *measured])

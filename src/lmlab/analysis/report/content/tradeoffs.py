@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lmlab.analysis.comparison import METRICS, Arm, Comparison, Setting
-from lmlab.analysis.options import value_of, varied, written
+from lmlab.analysis.options import text_of, varied
 from lmlab.analysis.records import Record
 from lmlab.analysis.report.content.arms import training_flops
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, of_those_shown, shown
@@ -97,7 +97,7 @@ def drawn(points: Sequence[_Point], best: Sequence[_Point], minimize: bool) -> l
 def _series(arm: Arm, cost: Cost, points: Sequence[_Point]) -> Series:
     options = varied([setting.runs[0] for setting in arm.settings])
     details = [
-        ", ".join(f"{option}={written(value_of(point.setting.runs[0], option))}" for option in options)
+        ", ".join(f"{option}={text_of(point.setting.runs[0], option)}" for option in options)
         or f"{len(point.setting.runs)} seeds"
         for point in points
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from lmlab.analysis.comparison import METRICS, Arm, Comparison, Setting
 from lmlab.analysis.doubts.tuning import drawn_from
-from lmlab.analysis.options import is_number, value_of, varied, written
+from lmlab.analysis.options import ABSENT, has, is_number, text_of, value_of, varied, written
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, of_those_shown, shown
 from lmlab.analysis.report.content.wording import listed
 from lmlab.analysis.report.document import Axis, Chart, Column, Part, Section, Series, Table, Text
@@ -38,7 +38,7 @@ def tuning(comparison: Comparison) -> Section | None:
             scores = [mean_score(setting, comparison.metric) for _, setting in best]
             finite = [score for score in scores if math.isfinite(score)]
             at_edge = None
-            chosen = written(value_of(arm.chosen.runs[0], option))
+            chosen = text_of(arm.chosen.runs[0], option)
             if finite and all(map(is_number, values)):
                 found = sensitivity(list(zip(values, scores, strict=True)), minimizes(comparison))
                 at_edge = found.at_edge
@@ -51,6 +51,8 @@ def tuning(comparison: Comparison) -> Section | None:
             rows.append((arm.name, option, listed(list(map(written, values))), len(best), chosen, shown_edge, spread))
             if finite and arm in shown(comparison):
                 series.append(_series(comparison, arm, option, best))
+        lacking = [arm for arm in comparison.arms if not has(arm.chosen.runs[0], option) and arm not in arms]
+        rows += [(arm.name, option, ABSENT, None, ABSENT, "", None) for arm in lacking]
         if series:
             charts.append(_chart(comparison, option, series))
     parts: list[Part] = []
@@ -75,7 +77,8 @@ def tuning(comparison: Comparison) -> Section | None:
                 Column("spread", METRICS[comparison.metric][0], "{:.4f}"),
             ],
             rows,
-            "Each value is worth what the best setting with it is worth, a setting the mean of its seeds.",
+            "Each value is worth what the best setting with it is worth, a setting the mean of its seeds. "
+            f"{ABSENT}: an arm that has no such option.",
         )
     )
     if budget := _budget(comparison):
@@ -91,9 +94,14 @@ def trials(comparison: Comparison, arm: Arm) -> Sequence[Setting]:
 
 
 def profile(comparison: Comparison, arm: Arm, option: str) -> list[tuple[Any, Setting]]:
-    """For each value of an option the best setting of an arm that has it, in the order of values."""
+    """For each value of an option the best setting of an arm that has it, in the order of values.
+
+    Settings without such an option are left out.
+    """
     best: dict[str, tuple[Any, Setting]] = {}
     for setting in trials(comparison, arm):
+        if not has(setting.runs[0], option):
+            continue
         score = _cost(comparison, setting)
         value = value_of(setting.runs[0], option)
         known = best.get(written(value))

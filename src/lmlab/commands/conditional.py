@@ -1,0 +1,86 @@
+"""Options of a sweep that only some of its jobs have, as their configurations compose."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lmlab.commands import tables
+from lmlab.errors import UserError, nearest
+from lmlab.sweeps.search import Space
+
+SHOWN = 4
+"""Combinations of choices that a message names."""
+
+
+class Composed:
+    """Composes the configurations of a sweep to see which options they have.
+
+    Args:
+        launcher: Hydra's, whose command is composed.
+    """
+
+    def __init__(self, launcher: Any) -> None:
+        self._launcher = launcher
+        self.keys: set[str] = set()
+        """The options of all configurations that were composed."""
+
+    def lacking(self, groups: Sequence[str], options: Sequence[str]) -> frozenset[str]:
+        """Return those of the options that the configuration of the overrides ``groups`` lacks."""
+        if not options:
+            return frozenset()
+        try:
+            loader = self._launcher.hydra_context.config_loader
+            composed = loader.load_sweep_config(self._launcher.config, [*groups])
+        except (HydraException, OmegaConfBaseException):
+            return frozenset()  # the job says what is wrong with it
+        plain = OmegaConf.to_container(composed, resolve=False)
+        assert isinstance(plain, dict)
+        self.keys.update(key for key in _keys(plain) if not key.startswith("hydra."))
+        return frozenset(option for option in options if not _has(composed, option))
+
+
+def space_of(words: Sequence[str], launcher: Any) -> Space:
+    """Return what a sweep searches, and say in one line which options only some of its jobs have.
+
+    Raises:
+        UserError: a word cannot be read, or no job has the option.
+    """
+    loader = launcher.hydra_context.config_loader
+    space = Space(words, loader)
+    if not space.varied_groups:
+        return space
+    composed = Composed(launcher)
+    space = Space(words, loader, composed.lacking)
+    for option, having in space.conditional.items():
+        if not having:
+            raise UserError(f"{option}: no such option in any job{nearest(option, composed.keys)}")
+    if space.conditional:
+        parts = [f"{option} only with {_described(having, space)}" for option, having in space.conditional.items()]
+        tables.say("; ".join(parts), "Not every job has every option:")
+    return space
+
+
+def _described(having: Sequence[Mapping[str, str]], space: Space) -> str:
+    """The choices that have an option: the values of one group if these decide it, else the combinations."""
+    for group in space.varied_groups:
+        values = dict.fromkeys(choice[group.key] for choice in having)
+        if len(having) == sum(choice[group.key] in values for choice in space.choices):
+            return f"{group.key}={','.join(values)}"
+    shown = [" ".join(f"{key}={value}" for key, value in choice.items()) for choice in having]
+    return " or ".join(shown[:SHOWN]) + (f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else "")
+
+
+def _has(composed: DictConfig, option: str) -> bool:
+    parent, _, last = option.rpartition(".")
+    section = OmegaConf.select(composed, parent, throw_on_missing=False)
+    return OmegaConf.is_list(section) or (OmegaConf.is_dict(section) and last in list(section.keys()))
+
+
+def _keys(section: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in section.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{key}.")
