@@ -153,7 +153,9 @@ def _command() -> list[str]:
 
 def _show(record: Sweep, jobs: list[Job], search: Search) -> None:
     """After the last job: all results side by side, and which jobs did not finish."""
-    results.show_side_by_side([job.run for job in jobs if job.status == "finished"])
+    finished = [job.run for job in jobs if job.status == "finished"]
+    results.show_side_by_side(finished)
+    results.say_wandb(list(dict.fromkeys(finished)))
     if not isinstance(search, Grid):  # of which the table shows all there is
         _show_best(jobs, search)
     stopped = [job for job in jobs if job.status == "pruned"]

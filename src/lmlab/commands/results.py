@@ -1,6 +1,5 @@
 """How results are shown: tables that fit the terminal, samples, and what to do next."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +17,8 @@ from lmlab.config import Config
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.provenance import code_fingerprint
 from lmlab.runs.run import Run
+from lmlab.runs.wandb import WandbRecord
+from lmlab.runs.wandb_options import WandbOptions
 
 METRICS = {
     "bits_per_byte": ("bits/byte", "{:.4f}"),
@@ -151,12 +152,26 @@ def show(run: Run) -> float:
     show_sample(record)
     short = row["id"][:6]
     say(f"\nRun directory: {run.path}")
-    if (run.path / "wandb.json").exists():
-        place = json.loads((run.path / "wandb.json").read_text())
-        missing = None if place.get("complete") else f"lmlab wandb sync run={short} sends what it lacks"
-        say("   ".join(filter(None, [place.get("url"), missing])), "W&B:")
+    say_wandb([run])
     say(f'Next: lmlab generate run={short} prompt="..."   lmlab evaluate run={short}   lmlab runs')
     return loss_of(run)
+
+
+def say_wandb(runs: Sequence[Run]) -> None:
+    """Say in one line where runs are at W&B, and how it gets what it lacks of them; nothing where it has no part."""
+    records = {run: WandbRecord(run) for run in runs}
+    logged = [run for run, record in records.items() if record.exists and WandbOptions.of(run.config) is not None]
+    if not logged:
+        return
+    urls = list(dict.fromkeys(url for run in logged if (url := records[run].fields.get("url"))))
+    if len(urls) > 1:  # the pages of their projects
+        urls = list(dict.fromkeys(url.partition("/runs/")[0] for url in urls))
+    lacking = [run for run in logged if not records[run].complete]
+    here = "" if urls else "offline so far   "
+    which = f" run={logged[0].id[:6]}" if len(runs) == 1 else ""
+    of = "" if len(runs) == 1 else f" of {len(lacking)} runs"
+    missing = [f"{here}lmlab wandb sync{which} sends what it lacks{of}"] if lacking else []
+    say("   ".join([*urls, *missing]), "W&B:")
 
 
 def costs(manifest: Mapping[str, Any]) -> dict[str, str]:

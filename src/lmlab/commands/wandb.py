@@ -14,10 +14,14 @@ from lmlab.runs.lookup import all_runs, find
 from lmlab.runs.run import Run
 from lmlab.runs.wandb import WandbRecord, WandbRun, logged_in, recorded_rows, under_agent
 from lmlab.runs.wandb_artifacts import Extras
+from lmlab.runs.wandb_options import VARIABLES, WandbOptions
 from lmlab.sweeps.sweep import find_sweep
 
-OF_ANOTHER_RUN = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RESUME", "WANDB_MODE")
-"""Variables that would make of every run the one that some agent has started, or leave it offline."""
+OF_ANOTHER_RUN = (
+    *("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RESUME", "WANDB_MODE"),
+    *(variable for name, variables in VARIABLES.items() if name.startswith("run_") for variable in variables),
+)
+"""Variables that would make of every run the one that some agent has started, name all alike, or leave them offline."""
 
 STYLE = {"sent": "green", "not sent": "red", "left out": "yellow"}
 
@@ -74,11 +78,11 @@ def hand_to_agent(run: Run, config: Config) -> None:
 
     Does nothing in a process that no agent has started, or for a run without W&B.
     """
-    options = (config.get("logger") or {}).get("wandb")
-    if not under_agent() or not options or not logged_in():
+    if not under_agent() or (options := WandbOptions.of(config)) is None or not logged_in():
         return
-    WandbRecord(run).begin(run, options["project"], options["entity"])
-    row = synchronise(run, {key: options[key] for key in ("init_timeout", "finish_timeout")})
+    WandbRecord(run).begin(run, options)
+    section = config["logger"]["wandb"]
+    row = synchronise(run, {key: section[key] for key in ("init_timeout", "finish_timeout")})
     if row["result"] != "sent":
         tables.say(f"W&B's agent could not be given the recorded result ({row['why']})")
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from lmlab.runs.files import read_jsonl, write_json
 from lmlab.runs.run import Run
 from lmlab.runs.wandb_artifacts import Extras, code, of_finished
+from lmlab.runs.wandb_options import LONGEST_NAME, WandbOptions, forget_empty_variables
 
 Row = dict[str, Any]
 """What was logged at one step: its scalars and, under ``samples``, the rows of a table of all texts so far."""
@@ -56,18 +57,20 @@ class WandbRecord:
         """Whether the server holds, besides, the artifacts that are asked for."""
         return self.complete and set(extras.kinds) <= set(self.fields.get("artifacts", []))
 
-    def begin(self, run: Run, project: str, entity: str | None) -> None:
+    def begin(self, run: Run, options: WandbOptions) -> None:
         """Name the W&B run, if it has no name yet, before anything is sent to it."""
+        place: dict[str, Any] = {"project": options.project, "entity": options.entity}
         if under_agent():
-            environment = (os.environ["WANDB_RUN_ID"], os.environ.get("WANDB_PROJECT"), os.environ.get("WANDB_ENTITY"))
-            named = dict(zip(("id", "project", "entity"), environment, strict=True))
+            agent = {key: os.environ.get(f"WANDB_{key.upper()}") for key in place}
+            place = {"id": os.environ["WANDB_RUN_ID"]} | {key: agent[key] or value for key, value in place.items()}
         elif self.exists:
-            named = {key: self.fields[key] for key in ("id", "project", "entity")}
+            place = {key: self.fields[key] for key in ("id", "project", "entity")}
         else:
             # Not the run's own id: a colleague's run of the same configuration is another W&B run.
-            named = {"id": f"{run.id}-{secrets.token_hex(3)}", "project": project, "entity": entity}
+            place["id"] = f"{run.id}-{secrets.token_hex(3)}"
+        about = {key: getattr(options, key) for key in ("name", "group", "notes", "tags")}
         self.fields = {}
-        self.save(**named, complete=False)
+        self.save(**place, **{key: value for key, value in about.items() if value}, complete=False)
 
     def save(self, **fields: Any) -> None:
         self.fields |= fields
@@ -103,17 +106,18 @@ class WandbRun:
         import wandb
 
         self.run, self.record, self.online, self.extras = run, record, mode == "online", extras
-        manifest = run.manifest
+        manifest, fields = run.manifest, record.fields
+        group = extras.group or fields.get("group") or manifest.get("sweep")
         about = {"provenance": manifest["provenance"], "data_fingerprint": manifest["data"]["fingerprint"]}
         self.run_at_wandb: Any = wandb.init(
-            project=record.fields["project"],
-            entity=record.fields["entity"],
-            id=record.fields["id"],
-            name=run.path.name,
-            group=extras.group or manifest.get("sweep"),
+            project=fields["project"],
+            entity=fields["entity"],
+            id=fields["id"],
+            name=(extras.name or fields.get("name") or run.path.name)[:LONGEST_NAME],
+            group=group and group[:LONGEST_NAME],
             job_type="train",
-            notes=extras.notes,
-            tags=manifest["tags"] or None,
+            notes=extras.notes or fields.get("notes"),
+            tags=manifest["tags"] or fields.get("tags"),
             config={**run.config, **about},
             dir=str(folder),
             mode=mode,
@@ -213,14 +217,17 @@ class WandbRun:
 
 def under_agent() -> bool:
     """Whether ``wandb agent`` has started this process, for a run that it has announced to its sweep."""
-    return "WANDB_SWEEP_ID" in os.environ and "WANDB_RUN_ID" in os.environ
+    return bool(os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID"))
 
 
 def silence() -> None:
     """Let wandb say nothing on the terminal: what a user has to know, they are told in one line."""
     import wandb
 
-    wandb.setup(wandb.Settings(silent=True))
+    forget_empty_variables()
+    quiet = wandb.Settings(silent=True)
+    wandb.termsetup(quiet, None)  # reading its settings files is the first thing that it would announce
+    wandb.setup(quiet)
 
 
 def logged_in() -> bool:

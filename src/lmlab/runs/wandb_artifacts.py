@@ -17,6 +17,7 @@ Kind = Literal["weights", "samples"]
 class Extras:
     """What is said and sent of a run besides its rows: see :func:`lmlab.training.loggers.wandb_logger`."""
 
+    name: str | None = None
     group: str | None = None
     notes: str | None = None
     code: bool = False

@@ -16,6 +16,7 @@ from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import grows_with_context
 from lmlab.runs.execution import Execution
+from lmlab.runs.wandb_options import WandbOptions
 from lmlab.training import parallel, sizing
 from lmlab.training.settings import Settings
 from lmlab.training.trainer import check_devices
@@ -41,6 +42,7 @@ def check(config: Config, here: bool = True) -> Source:
         validate(config[section], section)
     settings = Settings.of(config)
     Execution.of(config)
+    WandbOptions.of(config)
     check_devices(config["trainer"], settings.batch.size, here)
     model = check_objects(config, settings)
     source = open_source(config, config["progress"])

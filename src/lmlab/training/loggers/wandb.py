@@ -1,6 +1,5 @@
 """Weights & Biases: online when the user is logged in, offline otherwise; one W&B run per run, kept across attempts."""
 
-import os
 import queue
 import sys
 import threading
@@ -23,6 +22,7 @@ from lmlab.runs.wandb import (
     silence,
 )
 from lmlab.runs.wandb_artifacts import Extras, Kind
+from lmlab.runs.wandb_options import WandbOptions
 
 SYNC = "lmlab wandb sync sends what is missing"
 
@@ -33,28 +33,23 @@ class WandbRunLogger(Logger):
     Whatever wandb waits for or raises there, training neither waits nor fails: the rows are in the run directory, and
     ``wandb.json`` says whether the server has them all. Rows that a resumed attempt computes again are not sent again;
     they are, step for step, the ones already sent.
-
-    Args:
-        mode: ``None``: online if credentials are found.
     """
 
     def __init__(
         self,
         run: Run,
-        mode: str | None,
-        project: str,
-        entity: str | None,
+        options: WandbOptions,
         extras: Extras,
         init_timeout: float,
         finish_timeout: float,
     ) -> None:
         super().__init__()
         self.run = run
-        self.mode = mode
+        self.mode = options.mode
         self.extras = extras
         self.timeouts = {"init_timeout": init_timeout, "finish_timeout": finish_timeout}
         self.record = WandbRecord(run)
-        self.record.begin(run, project, entity)
+        self.record.begin(run, options)
         remove_earlier_attempts(run)
         self._row: Row = {}
         self._rows: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
@@ -141,31 +136,39 @@ class WandbRunLogger(Logger):
 
 def wandb_logger(
     run: Run,
-    project: str = "lmlab",
+    project: str | None = None,
     entity: str | None = None,
+    name: str | None = None,
     group: str | None = None,
     notes: str | None = None,
     code: bool = False,
     artifacts: Sequence[Kind] = (),
-    mode: Literal["auto", "online", "offline"] = "auto",
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto",
     init_timeout: float = 20.0,
     finish_timeout: float = 30.0,
 ) -> Logger | None:
     """Start (or continue) the W&B run of ``run`` and return its logger; ``None`` on all ranks but the first.
 
+    What is ``None`` here is as W&B's own variables and settings files say (:mod:`lmlab.runs.wandb_options`).
+
     Args:
+        project: ``None``: as W&B is set up, or ``lmlab``.
+        name: ``None``: as W&B is set up, or the name of the run's directory.
         group: groups runs in the W&B pages; ``None``: the sweep that the run is part of.
         notes: what a reader of the W&B page should know; ``None`` leaves what is written there.
         code: send lmlab's sources, its configurations and the user's own modules that the run names.
         artifacts: what to send of a run that has finished: ``weights`` (with the configuration and the tokenizer),
             ``samples``.
-        mode: ``auto`` is online if credentials are found (``WANDB_API_KEY`` or ``wandb login``), else offline; the
-            environment variable ``WANDB_MODE`` goes before it.
+        mode: ``auto`` is as W&B is set up (``WANDB_MODE``, which goes before the other values, too, or ``wandb
+            offline``), or else online if credentials are found (``WANDB_API_KEY`` or ``wandb login``). Where W&B is
+            disabled, nothing is logged, whatever this says.
         init_timeout: seconds to wait for the server before going on offline; training goes on meanwhile.
         finish_timeout: seconds that a run whose training has ended waits for what is not delivered yet.
     """
-    chosen = os.environ.get("WANDB_MODE") or (None if mode == "auto" else mode)
-    if get_rank() != 0 or chosen == "disabled":
+    if get_rank() != 0:
         return None
-    extras = Extras(group, notes, code, artifacts)
-    return WandbRunLogger(run, chosen, project, entity, extras, init_timeout, finish_timeout)
+    section = {"project": project, "entity": entity, "name": name, "group": group, "notes": notes, "mode": mode}
+    options = WandbOptions.read(section, run.manifest["tags"])
+    if options is None:
+        return None
+    return WandbRunLogger(run, options, Extras(name, group, notes, code, artifacts), init_timeout, finish_timeout)
