@@ -143,3 +143,16 @@ def test_a_sweep_says_which_study_it_is_of(tmp_path):
     assert other.command == "lmlab train -m seed=1,2"
     with pytest.raises(UserError, match="the sweep of no study"):
         Study.of(other)
+
+
+def test_an_arm_without_an_option_tries_fewer_combinations_and_as_many_draws():
+    section = SECTION | {"tune": {"a.heads": "2,4", "a.lr": "1,2,3"}, "trials": None}
+    configs = {True: {"a": {"heads": None, "lr": 1}}, False: {"a": {"lr": 1}}}
+    study = Study.read(section)
+    own = {has: study.candidates("lstm", [], config) for has, config in configs.items()}
+    assert len(own[True]) == 6 and [words[1:] for words in own[False]] == [[f"a.lr={lr}"] for lr in (1, 2, 3)]
+    drawn = Study.read(section | {"trials": 5})
+    more, fewer = (drawn.candidates("lstm", [], config) for config in configs.values())
+    assert [[word for word in words if "heads" not in word] for words in more] == fewer and len(fewer) == 5
+    only = Study.read(section | {"tune": {"a.heads": "2,4"}})
+    assert only.candidates("lstm", [], configs[False]) == [["model=lstm"]]

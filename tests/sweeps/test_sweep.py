@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 
@@ -102,3 +103,65 @@ def test_sweeps_are_found_by_the_start_of_their_name(tmp_path):
         find_sweep("2026-01-01_x", tmp_path)
     with pytest.raises(UserError, match="no sweeps"):
         find_sweep(None, tmp_path / "nothing")
+
+
+def test_a_moved_sweep_finds_its_runs_and_its_folder(tmp_path):
+    project = tmp_path / "project"
+    runs, elsewhere = project / "outputs" / "runs", tmp_path / "elsewhere"
+    for folder in (runs / "inside", tmp_path / "shared" / "outside"):
+        folder.mkdir(parents=True)
+    sweep = Sweep(project / "outputs" / "sweeps" / "s")
+    sweep.begin(["-m"], {}, {})
+    definition = json.loads((sweep.path / "sweep.json").read_text())
+    (sweep.path / "sweep.json").write_text(json.dumps(definition | {"directory": str(project)}))
+    sweep.write(
+        [Job(0, [], path=str(runs / "inside")), Job(1, [], path=str(tmp_path / "shared" / "outside")), Job(2, [])]
+    )
+    sweep.end("finished")
+    for place in (elsewhere, tmp_path / "again"):  # begun anew in the first of them
+        project = project.rename(place)
+        moved = Sweep(place / "outputs" / "sweeps" / "s")
+        expected = [str(place / "outputs" / "runs" / "inside"), str(tmp_path / "shared" / "outside"), None]
+        assert [job.path for job in moved.jobs] == expected
+        assert moved.located(moved.definition["directory"]) == place
+        moved.begin(["-m"], {}, {})
+        moved.end("finished")
+        assert [job.path for job in moved.jobs] == expected
+        assert moved.definition["directory"] == str(place)
+
+
+def test_a_copied_sweep_keeps_to_its_own_runs(tmp_path):
+    run = tmp_path / "project" / "outputs" / "runs" / "r"
+    run.mkdir(parents=True)
+    sweep = Sweep(tmp_path / "project" / "outputs" / "sweeps" / "s")
+    sweep.begin(["-m"], {}, {})
+    sweep.write([Job(0, [], path=str(run))])
+    sweep.end("finished")
+    shutil.copytree(tmp_path / "project", tmp_path / "copy")
+    (job,) = Sweep(tmp_path / "copy" / "outputs" / "sweeps" / "s").jobs
+    assert job.run.path == tmp_path / "copy" / "outputs" / "runs" / "r"
+
+
+def test_runs_of_an_earlier_version_are_found_beside_the_sweep(tmp_path):
+    (tmp_path / "outputs" / "runs" / "r").mkdir(parents=True)
+    sweep = Sweep(tmp_path / "outputs" / "sweeps" / "s")
+    sweep.begin(["-m"], {}, {})
+    definition = json.loads((sweep.path / "sweep.json").read_text())
+    del definition["path"]
+    (sweep.path / "sweep.json").write_text(json.dumps(definition))
+    sweep.write([Job(0, [], path="/gone/outputs/runs/r")])
+    (job,) = sweep.jobs
+    assert job.run.path == tmp_path / "outputs" / "runs" / "r"
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "described"),
+    [
+        ("model.width=0", "model.width=0: expected at least 1", "model.width=0: expected at least 1"),
+        ("seed=1", "rank 0 died", "seed=1: rank 0 died"),
+        ("seed=1", "seed=10: no", "seed=1: seed=10: no"),
+        ("seed=1", None, "seed=1"),
+    ],
+)
+def test_a_description_says_an_option_once(name, error, described):
+    assert Job(0, [], name, error=error).described == described

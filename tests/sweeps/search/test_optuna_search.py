@@ -365,3 +365,46 @@ def test_an_objective_that_is_not_measured_is_named(tmp_path):
     proposal = search.ask()
     with pytest.raises(UserError, match=r"sweep\.objectives\.validation/los: .* \(did you mean 'validation/loss'\?\)"):
         search.tell(proposal, "finished", {"validation/loss": 1.0})
+
+
+class Groups:
+    def get_group_options(self, group, kind):
+        return ["a", "b"] if group == "arm" else []
+
+
+def conditional(*words):
+    """A space in which ``x.heads`` exists with the arm b alone."""
+    return Space(words, Groups(), lambda groups, options: set() if "arm=b" in groups else {"x.heads"} & {*options})
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "nsgaii", "qmc", "cma_es"])
+def test_an_option_of_one_arm_is_drawn_in_that_arm_alone(sampler, tmp_path, simulate, job):
+    pytest.importorskip("torch" if sampler == "gp" else "cmaes" if sampler == "cma_es" else "optuna")
+    space = conditional("x.heads=2,4,8", "arm=a,b", "lr=interval(0,1)")
+    search = Optuna(space, tmp_path / "sweep", trials=16, sampler=sampler)
+    record = simulate(search, lambda o: job({"validation/loss": float(o["lr"]) + ("x.heads" in o)}))
+    trials = search.shared.study.trials
+    assert len(trials) == 16
+    for number, trial in enumerate(trials):
+        names = {"arm", "lr"} | ({"x.heads"} if trial.params["arm"] == "b" else set())
+        assert set(trial.params) == names
+        assert {word.partition("=")[0] for word in record.proposals[number].overrides} == names
+    assert {trial.params["arm"] for trial in trials} == {"a", "b"}
+
+
+@pytest.mark.parametrize("sampler", ["brute_force", "grid"])
+def test_every_combination_of_the_options_that_arms_have_is_computed(sampler, tmp_path, simulate, job):
+    search = Optuna(conditional("arm=a,b", "x.heads=2,4"), tmp_path / "sweep", sampler=sampler)
+    record = simulate(search, lambda o: job({"validation/loss": 1.0}))
+    computed = [tuple(proposal.overrides) for proposal in record.proposals.values()]
+    assert set(computed) == {("arm=a",), ("arm=b", "x.heads=2"), ("arm=b", "x.heads=4")}
+    assert len(computed) == (3 if sampler == "brute_force" else 4), "a grid counts what it does not draw"
+
+
+def test_a_trial_left_behind_is_taken_up_where_the_sweep_was_moved_to(tmp_path):
+    search = Optuna(Space(["x=interval(0,1)"]), tmp_path / "before" / "sweep", trials=1)
+    proposal = search.ask()
+    die(search)
+    (tmp_path / "before").rename(tmp_path / "after")
+    moved = Optuna(Space(["x=interval(0,1)"]), tmp_path / "after" / "sweep", trials=1)
+    assert moved.ask() == proposal

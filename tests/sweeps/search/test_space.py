@@ -1,7 +1,7 @@
 import pytest
 
 from lmlab.errors import UserError
-from lmlab.sweeps.search import Space
+from lmlab.sweeps.search import Halving, Random, Space
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,65 @@ def test_a_shuffled_list_has_the_same_order_whenever_it_is_asked_for():
 def test_draws_are_exactly_the_values_that_there_are(word, values):
     space = Space([word])
     assert {space.draw(0, number)[0].removeprefix("a=") for number in range(200)} == values
+
+
+HEADS = ["a.heads=2,4", "seed=1,2"]
+"""Options of which the first exists with b alone."""
+
+
+class Groups:
+    """Knows the options of one group, as Hydra's loader does."""
+
+    def get_group_options(self, group, kind):
+        return ["a", "b"] if group == "arm" else []
+
+
+def lacking(groups, options):
+    return {option for option in options if option == "a.heads" and "arm=b" not in groups}
+
+
+def conditional(*words):
+    return Space(words, Groups(), lacking)
+
+
+def test_an_option_of_one_arm_is_varied_in_that_arm_alone():
+    space = conditional("arm=a,b", *HEADS)
+    assert [" ".join(words) for words in space.combinations()] == [
+        *(f"arm=a seed={seed}" for seed in (1, 2)),
+        *(f"arm=b a.heads={heads} seed={seed}" for heads in (2, 4) for seed in (1, 2)),
+    ]
+    assert space.conditional == {"a.heads": [{"arm": "b"}]}
+
+
+def test_the_same_job_twice_stays_twice():
+    assert len(list(conditional("arm=a,b", "seed=1,1").combinations())) == 4
+    assert len(list(conditional("arm=a,b", "a.heads=2,4", "seed=1,1").combinations())) == 6
+
+
+def test_draws_have_the_options_of_their_arm_with_the_values_that_they_would_have():
+    space, without = conditional("arm=a,b", *HEADS), Space(["arm=a,b", *HEADS])
+    for number in range(50):
+        words = without.draw(1, number)
+        assert space.draw(1, number) == [word for word in words if "arm=b" in words or "heads" not in word]
+
+
+def test_searches_compute_what_a_space_proposes():
+    random = Random(conditional("arm=a,b", *HEADS), trials=30)
+    proposed = [random.ask().overrides for _ in range(30)]
+    assert {len(words) for words in proposed if "arm=a" in words} == {2}
+    assert {len(words) for words in proposed if "arm=b" in words} == {3}
+    assert Halving(conditional("arm=a,b", *HEADS), tokens=10, trials=None).total == 6 + 2
+
+
+def test_what_no_arm_has_is_known_and_a_configuration_is_composed_once():
+    composed = []
+
+    def count(groups, options):
+        composed.append(groups)
+        return {"a.none"}
+
+    space = Space(["arm=a,b", "a.none=1,2", "a.lr=interval(0,1)"], Groups(), count)
+    assert space.conditional == {"a.none": []}
+    for number in range(20):
+        space.draw(1, number)
+    assert sorted(composed) == [("arm=a",), ("arm=b",)]

@@ -154,3 +154,16 @@ def test_without_a_pilot_there_is_no_budget(tmp_path):
     _, search = make(seconds=7)
     with pytest.raises(UserError, match=r"study.budget.seconds=7: the pilot run of arm0.* failed \(.*run\)"):
         search.tell(search.ask(), "failed", {}, tmp_path / "run")
+
+
+def test_an_arm_with_fewer_combinations_has_fewer_trials():
+    study, _ = make(trials=None)
+    candidates = {"arm0": [["model=arm0"]], "arm1": [["model=arm1", f"x={x}"] for x in (0.1, 0.7, 0.9)]}
+    search = StudySearch(study, candidates)
+    assert search.counts == {"pilot": 0, "trial": 3, "final": 6} and search.total == 9
+    proposals = compute(search, {("model=arm1", f"x={x}", "seed=0"): x for x in (0.1, 0.7, 0.9)})
+    trials = [proposal for proposal in proposals.values() if proposal.phase == "trial"]
+    finals = [proposal for proposal in proposals.values() if proposal.phase == "final"]
+    assert {trial.arm for trial in trials} == {"arm1"} and len(trials) == 3
+    assert {tuple(final.overrides[:-1]) for final in finals} == {("model=arm0",), ("model=arm1", "x=0.1")}
+    assert sorted(search.best()) == [1, 6], "a trial of the one, the first final run of the other"

@@ -19,6 +19,7 @@ from lmlab.runs.provenance import PACKAGE, code_fingerprint
 from lmlab.runs.run import Run
 from lmlab.runs.wandb import WandbRecord
 from lmlab.runs.wandb_artifacts import Extras
+from lmlab.runs.wandb_options import WandbOptions
 from lmlab.training.loggers import JsonlLogger, wandb_logger
 from lmlab.training.loggers.jsonl import drop_rows_after
 
@@ -132,6 +133,38 @@ def test_a_server_that_is_away_at_the_start_is_waited_for_by_nobody(how, server,
     assert_complete(server, run, 300)
     assert synchronise(run, TIMEOUTS)["rows"] == 0
     assert_complete(server, run, 300)
+
+
+SETTINGS = {
+    "WANDB_SILENT": "false",
+    "WANDB_PROJECT": "theirs",
+    "WANDB_NAME": "called",
+    "WANDB_RUN_GROUP": "group",
+    "WANDB_NOTES": "why",
+    "WANDB_TAGS": "x,y",
+    "WANDB_RUN_ID": "",
+}
+
+
+@pytest.mark.parametrize("exit_code", [0, 1])
+def test_w_and_b_s_own_variables_and_files_count_and_it_says_nothing(
+    exit_code, server, run, capfd, monkeypatch, tmp_path
+):
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "settings").write_text("[default]\nentity = lab\n")
+    run.update(tags=[])
+    training = Training(run)
+    training.steps(1, 5)
+    training.end(exit_code)
+    sent = server.only_run
+    assert sent.project == "theirs" and sent.attributes["displayName"] == "called"
+    assert sent.attributes["groupName"] == "group" and sent.attributes["notes"] == "why"
+    assert sent.attributes["tags"] == ["x", "y"]
+    assert WandbRecord(run).fields["project"] == "theirs"
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("how", ["answers 500", "answers 404"])
@@ -264,7 +297,7 @@ def test_a_run_that_is_not_finished_keeps_its_newest_row_until_it_is_whole(serve
 
 def test_without_credentials_sync_says_what_to_do(run, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    WandbRecord(run).begin(run, "lmlab", None)
+    WandbRecord(run).begin(run, WandbOptions.read({}, []))
     with pytest.raises(UserError, match="1 runs wait to be sent, but you are not logged in .* WANDB_API_KEY"):
         sync(run.path.parent, None, 1.0, 1.0)
     wandb.teardown()
