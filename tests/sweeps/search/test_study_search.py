@@ -164,6 +164,7 @@ def test_an_arm_with_fewer_combinations_has_fewer_trials():
     proposals = compute(search, {("model=arm1", f"x={x}", "seed=0"): x for x in (0.1, 0.7, 0.9)})
     trials = [proposal for proposal in proposals.values() if proposal.phase == "trial"]
     finals = [proposal for proposal in proposals.values() if proposal.phase == "final"]
+    assert sorted(proposals) == list(range(9))
     assert {trial.arm for trial in trials} == {"arm1"} and len(trials) == 3
     assert {tuple(final.overrides[:-1]) for final in finals} == {("model=arm0",), ("model=arm1", "x=0.1")}
-    assert sorted(search.best()) == [1, 6], "a trial of the one, the first final run of the other"
+    assert sorted(search.best()) == [0, 3], "a trial of the one, the first final run of the other"

@@ -32,8 +32,8 @@ class StudySearch(Search):
     best score, with every seed; they begin when all trials of the arm have ended. A trial that failed or diverged is
     worse than any other; of equal ones the earlier is the best. An arm of which all trials failed has no final runs.
 
-    A job's number follows from its phase, candidate or seed, and arm alone: ``number = first of the phase + arms * k +
-    arm``. Numbers of candidates that an arm does not have are left out.
+    A job's number follows from its phase, candidate or seed, and arm alone: the jobs of a phase are numbered by
+    candidate or seed, and those of the same one by arm.
 
     Args:
         study: seeds, metric and budget.
@@ -51,7 +51,10 @@ class StudySearch(Search):
         """Which candidate is the best, by arm, once it is known."""
         self._arms = list(candidates)
         self._first_trial = len(self.pilots)
-        self._first_final = self._first_trial + max(self.trials.values()) * len(self._arms)
+        self._first_final = self._first_trial + sum(self.trials.values())
+        tried = ((k, arm) for k in range(max(self.trials.values())) for arm in self._arms if k < self.trials[arm])
+        self._trial_of = dict(enumerate(tried, self._first_trial))
+        """Candidate and arm of every trial, by its number."""
         self._tokens: dict[str, int] = {}
         self._badness: dict[str, dict[int, float]] = {arm: {} for arm in self._arms}
         self._waiting: dict[int, Proposal] = {}
@@ -95,7 +98,7 @@ class StudySearch(Search):
             if len(self._tokens) == len(self._arms):
                 self._begin_trials()
         elif proposal.phase == "trial":
-            candidate = (proposal.number - self._first_trial) // len(self._arms)
+            candidate, _ = self._trial_of[proposal.number]
             score = metrics.get(self.study.metric) if outcome == "finished" else None
             badness = self._badness[arm]
             badness[candidate] = self.study.badness(score)
@@ -106,10 +109,9 @@ class StudySearch(Search):
 
     def best(self) -> list[int]:
         """The trial of each arm that was chosen, or its first final run where there were no trials."""
+        numbers = {trial: number for number, trial in self._trial_of.items()}
         return [
-            (self._first_trial + len(self._arms) * best if self.trials[arm] else self._first_final)
-            + self._arms.index(arm)
-            for arm, best in self.chosen.items()
+            numbers.get((best, arm), self._first_final + self._arms.index(arm)) for arm, best in self.chosen.items()
         ]
 
     @property
@@ -130,12 +132,11 @@ class StudySearch(Search):
         self._tokens[arm] = max(1, int(seconds * speed / per_step)) * per_step
 
     def _begin_trials(self) -> None:
-        for place, arm in enumerate(self._arms):
+        for arm in self._arms:
             if not self.trials[arm]:
                 self._choose(arm, 0)
-            for candidate in range(self.trials[arm]):
-                number = self._first_trial + len(self._arms) * candidate + place
-                self._put(number, self._overrides(arm, candidate), arm, "trial", self.study.tuning_seed)
+        for number, (candidate, arm) in self._trial_of.items():
+            self._put(number, self._overrides(arm, candidate), arm, "trial", self.study.tuning_seed)
 
     def _choose(self, arm: str, candidate: int) -> None:
         self.chosen[arm] = candidate
