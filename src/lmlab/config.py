@@ -8,7 +8,6 @@ the parameters of what it names before anything is built. This module is the onl
 import hashlib
 import inspect
 import json
-import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -142,21 +141,11 @@ def build(node: Mapping[str, Any] | None, **supplied: Any) -> Any:
     for target, _, where in targets(node):
         resolve_target(target, where)
     try:
-        return instantiate(_literal(node), **supplied, _convert_="all")
+        return instantiate(dict(node), **supplied, _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
         raise
-
-
-def _literal(node: Any) -> Any:
-    """Return ``node`` with its strings written such that OmegaConf reads them as they are: nothing is interpolated."""
-    if isinstance(node, Mapping):
-        return {key: _literal(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_literal(value) for value in node]
-    # Backslashes stand for themselves but before an interpolation, which one more of them turns into text.
-    return re.sub(r"(\\*)\$\{", r"\1\1\\${", node) if isinstance(node, str) else node
 
 
 def validate(config: Mapping[str, Any], path: str = "") -> None:

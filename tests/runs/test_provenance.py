@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+from lmlab.runs.content import with_content
 from lmlab.runs.provenance import PACKAGES, code_fingerprint, environment_differences, provenance
 
 CONFIG = {"model": {"_target_": "lmlab.models.language_model.LanguageModel"}}
@@ -17,9 +18,9 @@ def test_a_change_in_a_users_own_module_changes_the_code_s_fingerprint(tmp_path,
     path = tmp_path / "users_own_mixer.py"
     config = CONFIG | {"mixer": {"_target_": "users_own_mixer.Mixer"}}
     path.write_text("class Mixer: pass\n")
-    before = code_fingerprint(config)
+    before = code_fingerprint(with_content(config))
     path.write_text("class Mixer: x = 1\n")
-    assert before != code_fingerprint(config) != code_fingerprint(CONFIG)
+    assert before != code_fingerprint(with_content(config)) != code_fingerprint(CONFIG)
 
 
 def test_everything_a_reader_asks_for_is_recorded():

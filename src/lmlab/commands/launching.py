@@ -15,6 +15,7 @@ from lmlab.commands.conditional import space_of
 from lmlab.commands.progress_table import LinesView, TableView
 from lmlab.config import check_arguments
 from lmlab.errors import RunFailed, UserError
+from lmlab.runs import trust
 from lmlab.runs.run import Run
 from lmlab.runs.signals import stopped_by_signals
 from lmlab.runs.wandb import under_agent
@@ -115,7 +116,9 @@ def _preparer(launcher: Any, fixed: set[str]) -> Callable[[Job], Run]:
     def prepare(job: Job) -> Run:
         own = [word for word in job.overrides if word not in fixed]
         job.name = " ".join([*filter(None, (job.arm, job.phase)), *own]) or "the only job"
-        return cast(Run, launcher.task_function(compose(launcher, job.overrides, job.number)))
+        begun = job.run if job.path is not None and job.run.exists else None
+        with trust.same_code(begun):
+            return cast(Run, launcher.task_function(compose(launcher, job.overrides, job.number)))
 
     return prepare
 

@@ -166,13 +166,16 @@ class Good(NamedTuple):
     state: Path
 
 
-def newest_good(folder: Path, warn: Callable[[str], None]) -> Good | None:
+def newest_good(
+    folder: Path, warn: Callable[[str], None], check: Callable[[Path], None] = lambda state: None
+) -> Good | None:
     """Return the newest state that is as it was written; ``None`` if there is no checkpoint at all.
 
     It depends on the files alone, so that all ranks come to the same answer.
 
     Args:
         warn: called with a line for every damaged checkpoint that is passed over.
+        check: called with a state that is as it was written; raises ``Damaged`` if it is not to be gone on from.
 
     Raises:
         UserError: there are checkpoints, but all of them are damaged.
@@ -181,6 +184,7 @@ def newest_good(folder: Path, warn: Callable[[str], None]) -> Good | None:
     for step, path in reversed(saved(folder).items()):
         try:
             verify(path)
+            check(path / STATE)
         except Damaged as error:
             damaged.append(f"{path.name} is damaged: {error}")
             continue

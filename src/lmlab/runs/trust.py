@@ -126,12 +126,22 @@ def adopt(run: "Run", trust: bool = False) -> None:
         _check_there(run, target, option)
 
 
-def _use(run: "Run") -> None:
-    sources.use_copy(run.code if run.code.is_dir() else None)
+@contextmanager
+def same_code(begun: "Run | None") -> Iterator[None]:
+    """Let what is composed and prepared meanwhile have the user's modules of a run that has begun earlier.
+
+    Of the working folder, where there is no such run, or it has no copy that may be run.
+    """
+    with _modules_of(begun if begun is not None and begun.code.is_dir() and is_trusted(begun) else None):
+        yield
+
+
+def _use(run: "Run | None") -> None:
+    sources.use_copy(run.code if run is not None and run.code.is_dir() else None)
 
 
 @contextmanager
-def _modules_of(run: "Run") -> Iterator[None]:
+def _modules_of(run: "Run | None") -> Iterator[None]:
     """Find modules where :func:`adopt` would, for a while."""
     before = sources.copy_in_use()
     _use(run)

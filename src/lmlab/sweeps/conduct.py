@@ -35,7 +35,8 @@ class Conductor:
     """Conducts one sweep.
 
     Args:
-        prepare: makes the run directory of overrides ready; raises ``UserError`` for those that cannot be trained.
+        prepare: makes the run directory of a job ready, which has the path of its run where it began earlier; raises
+            ``UserError`` for what cannot be trained.
         retry: compute jobs again that failed when the sweep was conducted before.
     """
 
@@ -117,11 +118,14 @@ class Conductor:
             self._show_rows(proposal, before)
             self._tell(proposal, before)
             return
-        job = self.jobs[number] = Job(number, proposal.overrides, arm=proposal.arm, phase=proposal.phase)
+        begun = self.jobs.get(number)
+        path = begun.path if begun is not None and begun.overrides == proposal.overrides else None
+        job = self.jobs[number] = Job(number, proposal.overrides, path=path, arm=proposal.arm, phase=proposal.phase)
         self._to_come = self.search.to_come(self.jobs)
         try:
             run = self.prepare(job)
         except UserError as error:
+            job.path = None
             job.end("failed", str(error))
         else:
             job.path = str(run.path.absolute())

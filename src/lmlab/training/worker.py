@@ -13,6 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from lmlab.config import Config, build, validate
 from lmlab.data.datamodule import LanguageDataModule
 from lmlab.data.source import Source
+from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import describe_sizes
 from lmlab.runs import checkpoints, events, signals, stacks
@@ -25,6 +26,7 @@ from lmlab.targets import accepted
 from lmlab.training import accounting, callbacks, parallel
 from lmlab.training.breakdown import Breakdown
 from lmlab.training.callbacks.out_of_memory import fitting
+from lmlab.training.loadable import check_loadable
 from lmlab.training.loggers.jsonl import JsonlLogger, drop_rows_after
 from lmlab.training.metrics import LanguageModelMetrics
 from lmlab.training.module import LanguageModeling
@@ -147,9 +149,13 @@ def resume(run: Run) -> Path | None:
             logging.getLogger("lmlab").warning(line)
             print(line, file=sys.stderr)
 
-    found = checkpoints.newest_good(run.checkpoints, warn)
+    found = checkpoints.newest_good(run.checkpoints, warn, check_loadable)
     before = run.checkpoints / "last.ckpt"  # a checkpoint as earlier versions wrote it
     if found is None and before.exists():
+        try:
+            check_loadable(before)
+        except checkpoints.Damaged as error:
+            raise UserError(f"{before}: {error}; delete it to train this run anew") from error
         step = torch.load(before, map_location="cpu", weights_only=True, mmap=True)["global_step"]
         found = checkpoints.Good(step, step, before)
     step, validated_step = (found.step, found.validated_step) if found else (0, 0)

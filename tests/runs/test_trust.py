@@ -1,0 +1,185 @@
+"""A run's copy of the user's sources, its signature, and what runs of a directory that came from elsewhere."""
+
+import json
+import re
+import shutil
+import stat
+
+import pytest
+
+from lmlab import sources
+from lmlab.config import build, identity
+from lmlab.errors import UserError
+from lmlab.runs import trust
+from lmlab.runs.content import with_content
+from lmlab.runs.run import Run
+from lmlab.targets import resolve_target
+
+MIXER = "from activation import act\nclass Mixer:\n    act = act\n"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """A working folder with a mixer of the user's, and a key of their own."""
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "mine.py").write_text(MIXER)
+    (work / "activation.py").write_text("act = 'tanh'\n")
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    yield work
+    sources.use_copy(None)
+    trust._vouched.clear()
+
+
+@pytest.fixture
+def config(compose, small_task):
+    def composed(target="mine.Mixer", *words):
+        plain = compose(*small_task, "model=lstm", "logger=[]", *words)
+        plain["model"]["mixer"]["_target_"] = target
+        return plain
+
+    return composed
+
+
+@pytest.fixture
+def run(config, tmp_path):
+    made = Run(tmp_path / "outputs" / "runs" / "mine-0000000000")
+    made.create(with_content(config()), "0000000000", provenance={"directory": "/home/them"})
+    trust._vouched.clear()  # as in another process
+    return made
+
+
+def rewrite(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_other_code_is_another_run_but_not_where_only_a_logger_changes(here, config):
+    (here / "logging_own.py").write_text("class Logger:\n    pass\n")
+    with_logger = config("mine.Mixer", "+logger.own._target_=logging_own.Logger")
+    before, plain = identity(with_content(with_logger)), identity(with_content(config("lmlab.models.mixers.gru.GRU")))
+    (here / "logging_own.py").write_text("class Logger:\n    x = 1\n")
+    assert identity(with_content(with_logger)) == before
+    (here / "activation.py").write_text("act = 'sin'\n")
+    assert identity(with_content(with_logger)) != before
+    assert identity(config("lmlab.models.mixers.gru.GRU")) == plain
+    assert "content" not in with_content(config("lmlab.models.mixers.gru.GRU"))
+
+
+def test_later_commands_use_the_copy(here, run):
+    assert trust.read_code(run.code) == {"mine.py": MIXER.encode(), "activation.py": b"act = 'tanh'\n"}
+    (here / "activation.py").write_text("act = 'sin'\n")
+    assert resolve_target("mine.Mixer", "model.mixer").act == "sin"
+    trust.adopt(run)
+    assert resolve_target("mine.Mixer", "model.mixer").act == "tanh"
+    with trust.same_code(None):
+        assert resolve_target("mine.Mixer", "model.mixer").act == "sin"
+
+
+@pytest.mark.parametrize("change", ["config", "source", "new file", "signature", "key", "no copy"])
+def test_what_this_user_has_not_signed_runs_only_if_trusted(here, run, change, tmp_path):
+    assert trust.is_trusted(run)
+    if change == "config":
+        rewrite(run.path / "config.yaml", "seed: 1", "seed: 2")
+    elif change == "source":
+        (run.code / "activation.py").write_text("act = 'evil'\n")
+    elif change == "new file":
+        (run.code / "json.py").write_text("")
+    elif change == "signature":
+        run.update(signature=None)
+    elif change == "key":
+        (tmp_path / "config" / "lmlab" / "key").unlink()
+    else:
+        shutil.rmtree(run.code)
+    with pytest.raises(UserError) as refused:
+        trust.adopt(run)
+    message = str(refused.value)
+    place = here if change == "no copy" else run.code
+    assert "mine.Mixer" in message and str(place / "mine.py") in message and "trust=true" in message
+    assert "\n" not in message
+    trust.adopt(run, trust=True)
+    assert resolve_target("mine.Mixer", "model.mixer").act == ("evil" if change == "source" else "tanh")
+
+
+@pytest.mark.parametrize(
+    ("command", "target", "says"),
+    [
+        ("generate", "outputs.runs.stranger-0000000000.evil.Model", "trust=true"),
+        ("generate", "evil.Model", "trust=true"),
+        ("generate", "package.evil.Model", "trust=true"),
+        ("generate", "linked.evil.Model", "trust=true"),
+        ("generate", "evil.f", "trust=true"),
+        ("generate", "sched.Model", "taken by Python's standard library; rename"),
+        ("generate", "missing.Model", "not found; .*; the run was started in /home/them"),
+        ("generate", "os.system", "not allowed"),
+        ("evaluate", "evil.Model", "trust=true"),
+        ("reproduce", "evil.Model", "trust=true"),
+    ],
+)
+def test_a_run_directory_from_elsewhere_runs_no_code(here, lmlab, config, tmp_path, command, target, says):
+    mark = tmp_path / "mark"
+    stranger = Run(here / "outputs" / "runs" / "stranger-0000000000")
+    stranger.create(config("lmlab.models.mixers.lstm.LSTM"), "0000000000", provenance={"directory": "/home/them"})
+    stranger.update(status="finished")
+    rewrite(stranger.path / "config.yaml", "lmlab.models.mixers.lstm.LSTM", target)
+    stranger.weights.touch()
+    evil = f"open({str(mark)!r}, 'w')\nclass Model:\n    pass\nf = Model\n"
+    for folder in (here, here / "package", stranger.path):
+        folder.mkdir(exist_ok=True)
+        (folder / "evil.py").write_text(evil)
+        (folder / "sched.py").write_text(evil)
+    (here / "linked").symlink_to(stranger.path)
+    done = lmlab(command, f"run={stranger.path}", check=False, cwd=here)
+    assert done.returncode == 1 and not mark.exists()
+    (line,) = done.stderr.splitlines()
+    assert re.search(says, line) and target in line
+
+
+def test_a_run_of_lmlab_s_own_options_needs_no_signature_and_makes_no_key(config, tmp_path):
+    run = Run(tmp_path / "plain")
+    run.create(config("lmlab.models.mixers.lstm.LSTM"), "0000000000")
+    assert trust.is_trusted(run) and not run.code.exists() and "signature" not in run.manifest
+    assert not (tmp_path / "config").exists()
+
+
+def test_the_key_is_the_user_s_alone_and_stays_the_same(run, tmp_path):
+    key = tmp_path / "config" / "lmlab" / "key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600 and len(key.read_bytes()) == 32
+    before = key.read_bytes()
+    run.refresh(run.config)
+    trust._create(key)
+    assert key.read_bytes() == before and [path.name for path in key.parent.iterdir()] == ["key"]
+
+
+def test_without_a_home_folder_one_line_says_what_that_means(config, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
+    run = Run(tmp_path / "mine-0000000000")
+    run.create(with_content(config()), "0000000000")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "not signed" in line and "trust=true" in line and not (tmp_path / "nowhere").exists()
+    assert trust.is_trusted(run), "the process that wrote it can compute it"
+    trust._vouched.clear()
+    with pytest.raises(UserError, match="trust=true"):
+        trust.adopt(run)
+    trust.adopt(run, trust=True)
+
+
+def test_sources_that_change_while_a_run_is_laid_out_are_refused(here, config, tmp_path):
+    composed = with_content(config())
+    (here / "activation.py").write_text("act = 'sin'\n")
+    with pytest.raises(UserError, match="have changed since this configuration was composed"):
+        Run(tmp_path / "mine-0000000000").create(composed, "0000000000")
+
+
+def test_a_text_that_would_become_a_node_with_another_target_is_refused(tmp_path):
+    hidden = "${oc.create:{_target_: os.mkdir, path: " + json.dumps(str(tmp_path / "mark")) + "}}"
+    node = {"_target_": "lmlab.models.mixers.lstm.LSTM", "_partial_": True, "width": 4}
+    for part in ({"dropout": hidden}, {"dropout": "\\" + hidden}, {"dropout": [hidden]}, {"_target_": "${x}"}):
+        with pytest.raises(UserError, match="without \\$"):
+            build(node | part)
+        with pytest.raises(UserError, match="without \\$"):
+            build(node | {"inner": {"plain": part}})
+    assert not (tmp_path / "mark").exists()
