@@ -120,10 +120,10 @@ class Text(Corpus):
         share = {"train": 1 - self.validation - self.test, "validation": self.validation, "test": self.test}[split]
         least = max(len(self.splits), ceil(1 / share))
         instead = {"train": "smaller shares for the others", "validation": "a larger data.validation"}
+        size = f"{characters:,} character{'s' * (characters != 1)}"
         raise UserError(
-            f"data.paths: {characters:,} character{'s' * (characters != 1)} are too little text to have a {split} "
-            f"split of {share:g} of it, about {least:,} are needed: give more text, or choose "
-            f"{instead.get(split, 'data.test=0')}"
+            f"data.paths: too little text to have a {split} split: there {'are' if characters != 1 else 'is'} {size}, a "
+            f"share of {share:g} takes about {least:,}; give more text, or choose {instead.get(split, 'data.test=0')}"
         )
 
     def _inspect(self, cache: Path) -> dict[str, dict[str, TextFile]]:
