@@ -12,7 +12,7 @@ from lmlab.data.source import CorpusSource
 @given(st.integers(2, 400), st.integers(1, 20), st.integers(1, 5), st.integers(1, 4), st.none() | st.integers(1, 500))
 def test_the_ranks_validate_every_token_once_in_as_many_batches_as_announced(length, context, size, ranks, limit):
     stream = np.arange(length)
-    corpus = SimpleNamespace(tokens=lambda split: stream, tokenizer=None, fingerprint="")
+    corpus = SimpleNamespace(tokens=lambda split: stream, tokenizer=None, fingerprint="", notes=())
     data = LanguageDataModule(CorpusSource(corpus, SimpleNamespace(context=context, batch_size=size), limit))
     scored, announced = [], set()
     for rank in range(ranks):

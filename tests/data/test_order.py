@@ -121,8 +121,11 @@ def test_shuffled_rows_never_carry_state():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((100, 0, 2, 101, "shuffled"), r"batch\.context=101: the training split has only 100 tokens"),
-        ((100, 0, 21, 5, "contiguous"), r"batch\.size=21: .* supports at most 20 sequences"),
+        ((100, 0, 2, 101, "shuffled"), r"batch\.context=101: .* only 100 tokens; choose batch\.context=100 or less"),
+        (
+            (100, 0, 21, 5, "contiguous"),
+            r"batch\.size=21: .* takes 105 tokens, .* only 100; choose batch\.size=20 ",
+        ),
         ((100, -1, 2, 5, "shuffled"), "seed=-1"),
         ((100, 0, 0, 5, "shuffled"), r"batch\.size=0"),
         ((100, 0, 1, 0, "shuffled"), r"batch\.context=0"),

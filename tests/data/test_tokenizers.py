@@ -1,8 +1,12 @@
 import argparse
 import inspect
 import json
+import random
+import string
 import subprocess
 import sys
+import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -55,6 +59,17 @@ class TestEvery:
         documents = [PROSE, "the age", PROSE[:20]]
         for together, alone in zip(tokenizer.encode_all(documents), map(tokenizer.encode, documents), strict=True):
             assert together.tolist() == alone.tolist()
+
+    @given(text=st.text(alphabet=st.sampled_from("the w\t\n,\u2028é"), max_size=60), cuts=st.lists(st.integers(0, 60)))
+    def test_pieces_are_those_of_the_whole_wherever_chunks_are_cut(self, tokenizer, text, cuts):
+        bounds = [0, *sorted(cuts), len(text)]
+        chunks = [text[first:end] for first, end in pairwise(bounds) if text[first:end]]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bpe_module, "_PIECE", 3)
+            pieces = [*tokenizer.pieces(chunks)]
+            ids = [id for piece in pieces for id in tokenizer.encode(piece).tolist()]
+        assert "".join(pieces) == text
+        assert ids == tokenizer.encode(text).tolist()
 
     def test_empty_text_has_no_tokens(self, tokenizer):
         assert tokenizer.encode("").tolist() == []
@@ -143,7 +158,7 @@ class TestBPE:
         whole = trained.encode(text).tolist()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(bpe_module, "_PIECE", 1)
-            assert "".join(bpe_module.pieces(text)) == text
+            assert "".join(trained.pieces([text])) == text
             assert trained.encode(text).tolist() == whole
 
     def test_merges_are_those_of_the_definition(self):
@@ -172,6 +187,38 @@ class TestBPE:
     def test_training_text_in_pieces_gives_the_same_merges(self, source, trained, monkeypatch):
         monkeypatch.setattr(bpe_module, "_PIECE", 1000)
         assert fitted(BPE(700), source).fingerprint() == trained.fingerprint()
+
+    def test_long_stretches_without_a_split_point_come_back(self, trained, monkeypatch):
+        monkeypatch.setattr(bpe_module, "_LONGEST_PIECE", 1000)
+        monkeypatch.setattr(bpe_module, "_PIECE", 100)
+        draw = random.Random(0)
+        for alphabet in ("ACGT", "é", " ", "\n", "=", "a1"):
+            text = "".join(draw.choices(alphabet, k=5000))
+            assert trained.decode(trained.encode(text)) == text
+            chunks = [text[first : first + 700] for first in range(0, 5000, 700)]
+            assert [*trained.pieces(chunks)] == [*trained.pieces([text])], "cut at the same places"
+            assert max(map(len, trained.pieces([text]))) <= 1000
+
+    def test_a_word_of_512_bytes_is_one_segment_and_a_longer_one_is_divided(self):
+        tokenizer = fitted(BPE(256 + 9 + 1), *["a" * 512] * 3)
+        assert len(tokenizer.encode("a" * 512)) == 1, "nine merges, each of two equal halves"
+        assert len(tokenizer.encode("a" * 1024)) == 2
+        with pytest.raises(UserError, match="no more than 266 types"):
+            fitted(BPE(256 + 10 + 1), "a" * 1024)
+
+    @pytest.mark.slow  # it compares times
+    @pytest.mark.parametrize("alphabet", ["ACGT", string.ascii_letters + string.digits + "+/"])
+    def test_a_long_line_takes_no_longer_than_the_same_text_in_lines(self, alphabet):
+        line = "".join(random.Random(0).choices(alphabet, k=400_000))
+        lines = "\n".join(line[first : first + 80] for first in range(0, len(line), 80))
+
+        def seconds(text: str) -> float:
+            begun = time.perf_counter()
+            tokenizer = fitted(BPE(), text)
+            assert tokenizer.decode(tokenizer.encode(text)) == text
+            return time.perf_counter() - begun
+
+        assert min(seconds(line) for _ in range(3)) < 2 * min(seconds(lines) for _ in range(3))
 
     def test_another_process_finds_the_same_merges(self, trained):
         program = (

@@ -3,16 +3,22 @@
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from lmlab.commands import results, tables
-from lmlab.config import Paths
+from lmlab.config import Paths, check_arguments
 from lmlab.errors import UserError, nearest
 from lmlab.runs.files import read_jsonl, write_text
 from lmlab.runs.lookup import find
+from lmlab.runs.moved import config_here
 from lmlab.runs.run import Run, now
+
+if TYPE_CHECKING:
+    from lmlab.data.shards import TokenizedCorpus
+    from lmlab.data.source import CorpusSource, Source
+    from lmlab.data.tokenizers import Tokenizer
 
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
 
@@ -20,7 +26,8 @@ COLUMNS = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), 
 def task(
     paths: Paths,
     run: str | None,
-    split: str,
+    data: dict[str, Any],
+    split: str | None,
     checkpoint: str,
     metrics: list[str],
     context: int | None,
@@ -32,26 +39,26 @@ def task(
 ) -> float:
     """Print and record the metrics; the value is the loss of the first of them, in nats per token."""
     found = find(run, Path(paths["runs"]))
-    from lmlab.data.source import CorpusSource
+    is_task = found.manifest.get("data", {}).get("licence") == "generated"
+    text = text_paths(data, split, is_task)
+    split = split or "validation"
     from lmlab.training import evaluation
     from lmlab.training.load import load_trained
-    from lmlab.training.preflight import open_source
     from lmlab.training.trainer import device_kind
 
     trained = load_trained(found, checkpoint, device_kind(accelerator), trust)
-    source = open_source(trained.config | {"paths": paths}, progress=True)
-    recorded = found.manifest["data"]["fingerprint"]
-    if source.fingerprint != recorded:
-        raise UserError(
-            f"run={run}: its data have changed (fingerprint {recorded[:12]} then, {source.fingerprint[:12]} now), "
-            "so a score would not compare"
-        )
-    if not isinstance(source, CorpusSource):
+    if is_task:
+        check_same_data(found, open_recorded(found, paths))
         return evaluate_task(found, trained, split, checkpoint, context)
     context = trained.context if context is None else context
     stride = max(1, context // 2) if stride is None else stride
     evaluation.check(metrics, context, stride, streams, batch_size, trained.model.max_positions)
-    corpus = source.corpus
+    if text is not None:
+        corpus, split = prepared_text(text, trained.tokenizer, paths), "text"
+    else:
+        source = open_recorded(found, paths)
+        check_same_data(found, source)
+        corpus = cast("CorpusSource", source).corpus
     stream = corpus.tokens(split)
     scores = {}
     with Progress(*COLUMNS, console=tables.progress_console, transient=True) as bars:
@@ -68,10 +75,94 @@ def task(
                 batch_size=batch_size,
                 advance=partial(bars.advance, bar),
             )
+    about = {} if text is None else {"text": {"paths": text, **described(corpus)}}
+    if text is not None:  # a split of its own, so that other text is never in one column with it
+        split = f"text {about['text']['fingerprint'][:12]}"
     settings = {"split": split, "checkpoint": checkpoint, "streams": streams, "context": context, "stride": stride}
-    record(found, settings, scores, trained.code)
+    record(found, settings, scores, trained.code, **about)
     show(found, settings, scores)
+    if text is not None:
+        say_text(about["text"])
     return float(scores[metrics[0]]["loss"])
+
+
+def text_paths(data: dict[str, Any], split: str | None, is_task: bool) -> list[str] | None:
+    """Return the files that ``data.paths`` has scored instead of a split; ``None``: there are none.
+
+    Raises:
+        UserError: another option does not go with them.
+    """
+    check_arguments(_data, data, "data.", name="lmlab evaluate")
+    paths = data.get("paths")
+    if paths is None:
+        return None
+    if split is not None:
+        raise UserError(f"split={split}: data.paths is scored as a whole; leave one of them out")
+    if is_task:
+        raise UserError("data.paths: this run was trained on a generated task; its splits are validation and longer")
+    return [str(Path(path).expanduser().absolute()) for path in ([paths] if isinstance(paths, str) else paths)]
+
+
+def _data(paths: list[str] | str | None = None) -> None:
+    """The options of the section ``data``."""
+
+
+def open_recorded(run: Run, paths: Paths) -> "Source":
+    """Open the data of ``run``: the tokens that it prepared, or else its text, prepared again; nothing is downloaded.
+
+    Raises:
+        UserError: neither is there.
+    """
+    from lmlab.training.preflight import open_source
+
+    try:
+        return open_source(config_here(run) | {"paths": paths}, progress=True, run=run, download=False)
+    except UserError as error:
+        fingerprint = run.manifest["data"]["fingerprint"][:12]
+        raise UserError(
+            f"run={run.id}: its tokens (fingerprint {fingerprint}) are not in {paths['cache']} any more and cannot be "
+            f"prepared again: {error}"
+        ) from error
+
+
+def check_same_data(run: Run, source: "Source") -> None:
+    """Refuse to score other data under the name of the run's own. Raises ``UserError``."""
+    recorded = run.manifest["data"]["fingerprint"]
+    if source.fingerprint != recorded:
+        raise UserError(
+            f"run={run.id}: its data have changed (fingerprint {recorded[:12]} then, {source.fingerprint[:12]} now), "
+            "so a score would not compare"
+        )
+
+
+def prepared_text(paths: list[str], tokenizer: "Tokenizer", places: Paths) -> "TokenizedCorpus":
+    """Return the text of files and folders as one split, ``text``, in a run's own tokens."""
+    from lmlab.data.corpora import WholeText
+    from lmlab.data.shards import prepare
+
+    corpus = prepare(WholeText(paths), tokenizer, Path(places["cache"]))
+    for note in corpus.notes:
+        tables.say(note)
+    return corpus
+
+
+def described(corpus: "TokenizedCorpus") -> dict[str, Any]:
+    """Return the fingerprint of a prepared text, and its sizes."""
+    recorded = corpus.describe()
+    return {"fingerprint": recorded["corpus_fingerprint"], **recorded["splits"]["text"]}
+
+
+def say_text(text: dict[str, Any]) -> None:
+    """Print which text was scored, and how much of it the tokenizer does not know."""
+    names = ", ".join(text["paths"])
+    tables.say(f"{names}: {text['bytes']:,} bytes, {text['tokens']:,} tokens (fingerprint {text['fingerprint'][:12]})")
+    if text["unknown"]:
+        tables.say(
+            f"{text['unknown']:,} of the tokens ({text['unknown'] / text['tokens']:.2%}) are unknown to the run's "
+            "tokenizer; one costs less than the text behind it, so bits per byte are too low.",
+            "Unknown:",
+            "yellow",
+        )
 
 
 def evaluate_task(run: Run, trained: Any, split: str, checkpoint: str, context: int | None) -> float:
@@ -99,16 +190,19 @@ def evaluate_task(run: Run, trained: Any, split: str, checkpoint: str, context: 
     return found["loss"]
 
 
-def record(run: Run, settings: dict[str, Any], scores: dict[str, Any], code: str) -> None:
+def record(run: Run, settings: dict[str, Any], scores: dict[str, Any], code: str, **about: Any) -> None:
     """Keep the result with the run, as a line of ``evaluations.jsonl``.
 
     It replaces an older one with the same settings and the same code; what other code has scored stays beside it.
+
+    Args:
+        about: what else the line says.
     """
     path = run.path / "evaluations.jsonl"
     rows = read_jsonl(path)
     others = [row for row in rows if row["settings"] == settings and row.get("code") != code]
     kept = [row for row in rows if row["settings"] != settings or row.get("code") != code]
-    rows = [*kept, {"settings": settings, "metrics": scores, "code": code, "time": now()}]
+    rows = [*kept, {"settings": settings, "metrics": scores, "code": code, **about, "time": now()}]
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
     if others:
         tables.say(f"{len(others)} with the same settings by other code; it is kept", "Earlier evaluations:", "yellow")
@@ -121,7 +215,8 @@ def show(run: Run, settings: dict[str, Any], found: dict[str, dict[str, float]])
         known = results.METRICS.items()
         scores = {heading: form.format(values[name]) for name, (heading, form) in known if name in values}
         rows.append({"scored by": metric, "tokens": f"{values['tokens']:,}", **scores})
-    title = f"{run.path.name}: {settings['split']} split, context {settings['context']}"
+    split = settings["split"] if settings["split"].startswith("text ") else f"{settings['split']} split"
+    title = f"{run.path.name}: {split}, context {settings['context']}"
     tables.print_table(title, rows, optional=["tokens", "calibration error", "accuracy"])
     if "stride" in settings:
         tables.say(f"sliding_window moves by {settings['stride']}; stateful reads {settings['streams']} streams.")

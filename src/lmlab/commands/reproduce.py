@@ -10,6 +10,7 @@ from lmlab.commands.train import compute
 from lmlab.config import Paths
 from lmlab.errors import UserError
 from lmlab.runs.lookup import find
+from lmlab.runs.moved import config_here
 from lmlab.runs.provenance import environment_differences
 from lmlab.runs.run import Run
 from lmlab.runs.trust import adopt
@@ -23,7 +24,7 @@ def task(paths: Paths, run: str | None, tolerance: float, progress: bool, trust:
     if original.status != "finished":
         raise UserError(f"{original.path}: this run is {original.status}; only a finished run can be reproduced")
     adopt(original, trust)
-    config = original.config | {"paths": paths, "progress": progress, "rerun": True}
+    config = config_here(original) | {"paths": paths, "progress": progress, "rerun": True}
     afresh = compute(config, rerun=True, choices=original.manifest.get("choices"))
     if "different" in show(original, afresh, tolerance):
         sys.exit(1)

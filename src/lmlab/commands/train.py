@@ -27,6 +27,8 @@ from lmlab.runs.supervisor import execute
 from lmlab.sweeps.sweep import Sweep
 from lmlab.targets import own_targets, resolve_target
 
+_said: set[str] = set()  # notes on data
+
 
 def task(
     *,
@@ -88,6 +90,8 @@ def located(config: Config) -> Config:
 def _absolute(paths: Any) -> Any:
     if isinstance(paths, list):
         return [_absolute(path) for path in paths]
+    if isinstance(paths, dict):
+        return {split: _absolute(path) for split, path in paths.items()}
     return str(Path(paths).expanduser().absolute()) if isinstance(paths, str) else paths
 
 
@@ -176,7 +180,8 @@ def prepare(
     warm_up()  # while the configuration is checked
     from lmlab.training.preflight import check
 
-    source = check(config, here)
+    source = check(config, here, run=earlier if earlier.exists else None)
+    _say_notes(source.notes)
     config = with_size(config, source.tokenizer.size, earlier)
     if run.exists:
         check_data(run, source.fingerprint)
@@ -195,6 +200,14 @@ def prepare(
         if lock is None:  # another process is creating it now
             time.sleep(0.05)
     return run
+
+
+def _say_notes(notes: tuple[str, ...]) -> None:
+    """Print what a user should read about the data, once however many runs of a sweep read them."""
+    for note in notes:
+        if note not in _said:
+            _said.add(note)
+            tables.say(note)
 
 
 def with_size(config: Config, vocabulary: int, earlier: Run) -> Config:

@@ -47,11 +47,15 @@ class TrainingOrder:
             if value < least:
                 raise UserError(f"{option}={value}: expected at least {least}")
         if context > length:
-            raise UserError(f"batch.context={context}: the training split has only {length} tokens")
+            raise UserError(
+                f"batch.context={context}: the training split has only {length:,} tokens; choose "
+                f"batch.context={length} or less, or give more text"
+            )
         if order == "contiguous" and batch_size * context > length:
             raise UserError(
-                f"batch.size={batch_size}: with carried state and batch.context={context} the training split of "
-                f"{length} tokens supports at most {length // context} sequences"
+                f"batch.size={batch_size}: with batch.carry_state=true and batch.context={context} a batch takes "
+                f"{batch_size * context:,} tokens, the training split has only {length:,}; choose "
+                f"batch.size={length // context} or less, a smaller batch.context, or give more text"
             )
         self.tokens = np.asarray(tokens)  # plain indexing is faster than that of a memmap
         self.seed = seed

@@ -7,9 +7,11 @@ import inspect
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from lmlab.data.corpora import Corpus
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.errors import UserError, nearest
 from lmlab.progress import ProgressBar
+from lmlab.runs import signals
 
 _META = "meta.json"
 
@@ -32,7 +35,10 @@ class TokenizedCorpus:
         splits: the splits that it has.
         tokenizer: the fitted tokenizer.
         fingerprint: SHA-256, in hexadecimal, of all token ids and the tokenizer: equal exactly when results compare.
+        notes: lines that a user should read about the files that it was prepared from.
     """
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, kind: type[Tokenizer]) -> None:
         self.folder = folder
@@ -121,9 +127,24 @@ def prepare(
                 finally:
                     shutil.rmtree(temporary, ignore_errors=True)
                 prepared = TokenizedCorpus(folder, type(tokenizer))
+            prepared.notes = corpus.notes
             return prepared
     except OSError as error:
         raise UserError(f"paths.cache={cache}: cannot prepare {corpus.name} there ({error})") from error
+
+
+def find_prepared(fingerprint: str, caches: Iterable[Path], kind: type[Tokenizer]) -> TokenizedCorpus | None:
+    """Return the corpus with that fingerprint as it lies in one of some caches, whole; ``None``: in none of them.
+
+    Its text need not be there any more, nor the code that prepared it.
+    """
+    for cache in caches:
+        for path in sorted(cache.glob(f"[!.]*/{_META}")):
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                same = json.loads(path.read_text(encoding="utf-8"))["fingerprint"] == fingerprint
+                if same and (prepared := _open_whole(path.parent, kind)) is not None:
+                    return prepared
+    return None
 
 
 def _key(corpus: Corpus, tokenizer: Tokenizer) -> str:
@@ -138,21 +159,22 @@ def _key(corpus: Corpus, tokenizer: Tokenizer) -> str:
 
 
 def _write(corpus: Corpus, tokenizer: Tokenizer, folder: Path, progress: bool) -> None:
-    sizes = {split: sum(len(document.encode()) for document in corpus.documents(split)) for split in corpus.splits}
+    sizes = {split: sum(map(_size, chain.from_iterable(corpus.chunks(split)))) for split in corpus.splits}
     if not tokenizer.fitted:
         tokenizer = copy.deepcopy(tokenizer)
         with ProgressBar(f"Fitting the tokenizer to {corpus.name}", sizes["train"], progress) as bar:
-            tokenizer.fit(_counted(corpus.documents("train"), bar))
+            tokenizer.fit(_counted(chain.from_iterable(map(tokenizer.pieces, corpus.chunks("train"))), bar))
     tokenizer.save(folder)
     digest = hashlib.sha256(tokenizer.fingerprint().encode())
     splits = {}
     for split in corpus.splits:
         with ProgressBar(f"Tokenising {corpus.name}: {split}", sizes[split], progress) as bar:
-            tokens, documents = _write_split(corpus, tokenizer, split, folder, digest, bar)
-        if tokens < 1:
-            raise UserError(f"data={corpus.name}: its {split} split has no tokens")
-        unknown = sum(map(tokenizer.unknown, corpus.documents(split)))
-        splits[split] = {"tokens": tokens, "bytes": sizes[split], "documents": documents, "unknown": unknown}
+            counts = _write_split(corpus, tokenizer, split, folder, digest, bar)
+        if counts["tokens"] < 1:
+            raise UserError(
+                f"data={corpus.name}: its {split} split has no tokens; it needs at least one: give more text"
+            )
+        splits[split] = {"tokens": counts["tokens"], "bytes": sizes[split], **counts}
     meta = {
         "name": corpus.name,
         "licence": corpus.licence,
@@ -167,25 +189,43 @@ def _write(corpus: Corpus, tokenizer: Tokenizer, folder: Path, progress: bool) -
 
 def _write_split(
     corpus: Corpus, tokenizer: Tokenizer, split: str, folder: Path, digest: Any, bar: ProgressBar
-) -> tuple[int, int]:
-    """Write the ids of a split, add them to ``digest``, and return how many tokens and documents there are."""
+) -> dict[str, int]:
+    """Write the ids of a split, add them to ``digest``, and count its tokens, documents and unknown tokens."""
     dtype = _dtype(tokenizer)
-    separator = np.array([tokenizer.separator], dtype)
-    tokens, documents = -1, 0
+    separator = np.array([tokenizer.separator], dtype).tobytes()
+    begins: deque[bool] = deque()  # of each piece that is being encoded: a document begins with it
+    counts = {"tokens": -1, "documents": 0, "unknown": 0}
+
+    def pieces() -> Iterator[str]:
+        for chunks in corpus.chunks(split):
+            begins.append(True)
+            for piece in tokenizer.pieces(chunks):
+                counts["unknown"] += tokenizer.unknown(piece)
+                yield piece
+                begins.append(False)
+            begins.pop()
+
     with (folder / f"{split}.bin").open("wb") as file:
-        for ids in tokenizer.encode_all(_counted(corpus.documents(split), bar)):
-            content = np.concatenate([separator, ids.astype(dtype)]).tobytes()
+        for ids in tokenizer.encode_all(_counted(pieces(), bar)):
+            first = begins.popleft()
+            content = separator * first + ids.astype(dtype).tobytes()
             file.write(content)
             digest.update(content)
-            tokens += 1 + ids.size
-            documents += 1
-    return tokens, documents
+            counts["tokens"] += first + ids.size
+            counts["documents"] += first
+    return counts
 
 
-def _counted(documents: Iterator[str], bar: ProgressBar) -> Iterator[str]:
-    for document in documents:
-        yield document
-        bar.advance(len(document.encode()))
+def _counted(texts: Iterator[str], bar: ProgressBar) -> Iterator[str]:
+    for text in texts:
+        yield text
+        signals.check()
+        bar.advance(_size(text))
+
+
+def _size(text: str) -> int:
+    """Return the size of a text as UTF-8, in bytes."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _dtype(tokenizer: Tokenizer) -> np.dtype[Any]:

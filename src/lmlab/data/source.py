@@ -23,8 +23,10 @@ class Source(ABC):
         fingerprint: SHA-256, in hexadecimal: equal exactly when results compare.
         scored_splits: splits that a validation scores; the first decides which weights are best.
         longest: tokens in the longest sequence of any of them.
+        notes: lines that a user should read about its files.
     """
 
+    notes: tuple[str, ...] = ()
     tokenizer: Tokenizer
     fingerprint: str
     scored_splits: tuple[str, ...]
@@ -70,6 +72,7 @@ class CorpusSource(Source):
         self.validation_tokens = validation_tokens
         self.tokenizer = corpus.tokenizer
         self.fingerprint = corpus.fingerprint
+        self.notes = corpus.notes
         self.longest = order.context
 
     def describe(self) -> dict[str, Any]:

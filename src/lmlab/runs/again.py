@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 from lmlab.errors import Interrupted, RunFailed, UserError
+from lmlab.runs.moved import directory_here
 from lmlab.runs.run import Run
 
 
@@ -22,7 +23,7 @@ def start_again(run: Run) -> None:
     """
     if run.status not in ("failed", "interrupted", "pruned"):
         raise UserError(f"{run.path.name}: is {run.status}; only a failed, interrupted or pruned run is tried again")
-    folder = Path(run.manifest["provenance"]["directory"])  # where the user's own modules lie
+    folder = directory_here(run)  # where the user's own modules lie
     detached([sys.executable, "-P", "-m", "lmlab.runs.again", str(run.path.absolute())], folder, run.log)
 
 

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
-from lmlab.config import Config, result_config
+from lmlab.config import Config, build, result_config, validate
 from lmlab.errors import UserError
 from lmlab.sources import follow
 from lmlab.targets import check_own, own_targets
@@ -16,11 +17,14 @@ def with_content(config: Config) -> Config:
     own modules; it is absent where neither does. It is part of a run's identity.
 
     Raises:
-        UserError: a target names a module of the user's that is missing or may not be used.
+        UserError: a target names a module of the user's that is missing or may not be used, or a file is missing or no
+            text.
     """
     checksums: dict[str, str] = {}
     if (code := code_checksum(config)) is not None:
         checksums["code"] = code
+    if (data := data_checksum(config)) is not None:
+        checksums["data"] = data
     return config | {"content": checksums} if checksums else config
 
 
@@ -52,3 +56,16 @@ def checksum_of(files: Mapping[str, bytes]) -> str:
     for name, content in sorted(files.items()):
         digest.update(f"{len(name.encode())} {name} {len(content)}\n".encode() + content)
     return digest.hexdigest()
+
+
+def data_checksum(config: Config) -> str | None:
+    """Return the checksum of the files that ``data.paths`` names, wherever they lie; ``None`` where there are none.
+
+    Raises:
+        UserError: a file is missing or no text.
+    """
+    if "paths" not in config["data"]:
+        return None
+    validate(config["data"], "data")
+    checksum: str | None = build(config["data"]).checksum(Path(config["paths"]["cache"]))
+    return checksum

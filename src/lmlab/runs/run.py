@@ -152,13 +152,16 @@ class Run:
             self.path.rmdir()
 
     def refresh(self, config: Config) -> None:
-        """Save another configuration that asks for the same: with other devices, say. Not while it is computed.
+        """Save another configuration that asks for the same: with other devices or places. Not while it is computed.
 
-        The user's sources that it names are saved again with it: those of a logger, say, may have changed.
+        The user's sources that it names are saved again with it: those of a logger, say, may have changed. So is the
+        folder that it is asked for in now: places are relative to that.
         """
         if (config != self.config or own_targets(config)) and (lock := self.try_lock()) is not None:
             try:
-                self.update(**self._save(config))
+                fields = self._save(config)
+                provenance = self.manifest.get("provenance", {}) | {"directory": str(Path.cwd())}
+                self.update(provenance=provenance, **fields)
             finally:
                 lock.release()
 

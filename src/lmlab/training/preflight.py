@@ -7,15 +7,16 @@ import torch
 
 from lmlab.config import Config, build, validate
 from lmlab.data.order import TrainingOrder
-from lmlab.data.shards import prepare
+from lmlab.data.shards import TokenizedCorpus, find_prepared, prepare
 from lmlab.data.source import CorpusSource, Source
 from lmlab.data.synthetic.source import TaskSource
 from lmlab.data.synthetic.task import Task
-from lmlab.data.tokenizers import Symbols
+from lmlab.data.tokenizers import Symbols, Tokenizer
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import grows_with_context
 from lmlab.runs.execution import Execution
+from lmlab.runs.run import Run
 from lmlab.runs.wandb_options import WandbOptions
 from lmlab.training import parallel, sizing
 from lmlab.training.settings import Settings
@@ -25,13 +26,14 @@ LIGHT_SECTIONS = ("model", "data", "tokenizer", "objective", "optimizer", "sched
 """Sections whose targets need no Lightning; the others are held against their signatures by the worker."""
 
 
-def check(config: Config, here: bool = True) -> Source:
+def check(config: Config, here: bool = True, run: Run | None = None) -> Source:
     """Refuse a configuration that cannot be trained, and return what it trains on.
 
     A corpus is found, checked and tokenised here (once: it is cached), the network is built without memory.
 
     Args:
         here: it is this machine that trains, with its devices.
+        run: one that has begun with these data.
 
     Raises:
         UserError: with the option that is wrong.
@@ -45,7 +47,7 @@ def check(config: Config, here: bool = True) -> Source:
     WandbOptions.of(config)
     check_devices(config["trainer"], settings.batch.size, here)
     model = check_objects(config, settings)
-    source = open_source(config, config["progress"])
+    source = open_source(config, config["progress"], run)
     if model.max_positions is not None and source.longest > model.max_positions:
         raise UserError(
             f"data.longer: sequences of {source.longest} tokens are scored, but the positions of this model end at "
@@ -79,8 +81,12 @@ def check_objects(config: Config, settings: Settings) -> LanguageModel:
     return cast(LanguageModel, model)
 
 
-def open_source(config: Config, progress: bool = False) -> Source:
+def open_source(config: Config, progress: bool = False, run: Run | None = None, download: bool = True) -> Source:
     """Return what a configuration trains on: its corpus, tokenised once and cached, or its generated task.
+
+    Args:
+        run: one that has begun with these data; where its tokens lie prepared, their text is not needed.
+        download: false: refuse to download a corpus.
 
     Raises:
         UserError: the text or the task does not suit the tokenizer or the batch.
@@ -100,8 +106,11 @@ def open_source(config: Config, progress: bool = False) -> Source:
             data, symbols, settings.seed, settings.batch.size, settings.batch.context, settings.validation.tokens
         )
     paths = config["paths"]
-    corpora = Path(paths["corpora"]).expanduser() if paths["corpora"] else None
-    corpus = prepare(data, tokenizer, Path(paths["cache"]), corpora, progress=progress)
+    corpora, cache = Path(paths["corpora"]).expanduser() if paths["corpora"] else None, Path(paths["cache"])
+    corpus = None if run is None else _prepared(run, cache, type(tokenizer))
+    if corpus is None:
+        data.download = download
+        corpus = prepare(data, tokenizer, cache, corpora, progress=progress)
     order = TrainingOrder(
         corpus.tokens("train"),
         seed=settings.seed,
@@ -110,6 +119,12 @@ def open_source(config: Config, progress: bool = False) -> Source:
         order="contiguous" if settings.batch.carry_state else "shuffled",
     )
     return CorpusSource(corpus, order, settings.validation.tokens)
+
+
+def _prepared(run: Run, cache: Path, kind: type[Tokenizer]) -> TokenizedCorpus | None:
+    """Return the tokens that a run has begun with, from ``cache`` or the one beside the run."""
+    fingerprint = run.manifest.get("data", {}).get("fingerprint")
+    return fingerprint and find_prepared(fingerprint, (cache, run.path.absolute().parents[1] / "cache"), kind)
 
 
 def build_model(config: Config, source: Source) -> LanguageModel:

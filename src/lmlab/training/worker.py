@@ -20,6 +20,7 @@ from lmlab.runs import checkpoints, events, signals, stacks
 from lmlab.runs.elastic import get_rank
 from lmlab.runs.files import clear_leftovers, write_json, write_whole
 from lmlab.runs.heartbeat import Heartbeat
+from lmlab.runs.moved import config_here
 from lmlab.runs.provenance import hardware
 from lmlab.runs.run import Run
 from lmlab.targets import accepted
@@ -42,13 +43,13 @@ def train(run: Run) -> None:
     """Train what the run directory describes, from its last checkpoint if it has one, and leave the results there."""
     if get_rank() == 0:
         Heartbeat("starting").write(run)
-    config = run.config
+    config = config_here(run)
     validate(config)
     settings = Settings.of(config)
     config, pieces = fitting(run, config)
     set_threads(config["trainer"]["threads"], config["trainer"]["devices"])
 
-    source = open_source(config)
+    source = open_source(config, run=run)
     torch.manual_seed(step_seed(settings.seed, -1, 0))  # the same first weights on every rank
     model = build_model(config, source)
     describe(run, model, source, config, settings)

@@ -3,7 +3,7 @@
 from lmlab.data.corpora.corpus import SPLITS, Corpus
 from lmlab.data.corpora.declared import DeclaredCorpus, RemoteFile
 from lmlab.data.corpora.standard_library import StandardLibrary
-from lmlab.data.corpora.text import Text
+from lmlab.data.corpora.text import Text, WholeText
 from lmlab.data.corpora.tiny_shakespeare import TinyShakespeare
 from lmlab.data.corpora.wikitext2 import WikiText2
 
@@ -15,5 +15,6 @@ __all__ = [
     "StandardLibrary",
     "Text",
     "TinyShakespeare",
+    "WholeText",
     "WikiText2",
 ]

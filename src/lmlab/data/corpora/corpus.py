@@ -5,8 +5,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
-from lmlab.errors import UserError
-
 SPLITS = ("train", "validation", "test")
 
 
@@ -17,11 +15,15 @@ class Corpus(ABC):
         name: how runs and cached shards call it.
         licence: the licence as its publisher states it.
         splits: the splits that it has, some of :data:`SPLITS`.
+        notes: lines that a user should read about the files that were found.
+        download: false: :meth:`find` refuses to download anything.
     """
 
     name: str
     licence: str
     splits: tuple[str, ...] = SPLITS
+    notes: tuple[str, ...] = ()
+    download: bool = True
 
     @abstractmethod
     def find(self, corpora: Path | None, cache: Path, progress: bool = False) -> None:
@@ -40,30 +42,28 @@ class Corpus(ABC):
     def documents(self, split: str) -> Iterator[str]:
         """Yield the documents of one of :attr:`splits`, none of them empty."""
 
+    def chunks(self, split: str) -> Iterator[Iterator[str]]:
+        """Yield each document as its text in chunks that may be cut anywhere; to override where documents are long."""
+        return (iter((document,)) for document in self.documents(split))
+
+    def checksum(self, cache: Path) -> str | None:
+        """Return a checksum of the user's own files that it reads, wherever they lie; ``None`` where it reads none.
+
+        Args:
+            cache: the folder in which the checksums of unchanged files are kept.
+
+        Raises:
+            UserError: as for :meth:`find`.
+        """
+        return None
+
     def fingerprint(self) -> str:
         """Return the SHA-256, in hexadecimal, of every document of every split, in order."""
         digest = hashlib.sha256()
         for split in self.splits:
             digest.update(f"split {split}\n".encode())
-            for document in self.documents(split):
-                content = document.encode()
-                digest.update(f"document {len(content)}\n".encode())
-                digest.update(content)
+            for counted, hashed in zip(self.chunks(split), self.chunks(split), strict=True):
+                digest.update(f"document {sum(len(chunk.encode()) for chunk in counted)}\n".encode())
+                for chunk in hashed:
+                    digest.update(chunk.encode())
         return digest.hexdigest()
-
-
-def read_utf8(path: Path, option: str) -> str:
-    """Return the text of a file byte for byte, its line ends as they are.
-
-    Raises:
-        UserError: it cannot be read or is not UTF-8; the message names ``option``, the file and the offset in bytes.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{option}: {path} cannot be read ({error.strerror})") from error
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        wrong = f"byte 0x{content[error.start]:02x} at offset {error.start} ({error.reason})"
-        raise UserError(f"{option}: {path} is not UTF-8: {wrong}; convert it to UTF-8 first") from error

@@ -32,7 +32,7 @@ class RemoteFile:
     sha256: str
     path: str
 
-    def find(self, corpora: Path | None, cache: Path, progress: bool) -> Path:
+    def find(self, corpora: Path | None, cache: Path, progress: bool, download: bool = True) -> Path:
         """Return where the verified file lies: in ``corpora``, in ``cache/downloads``, or downloaded to the latter.
 
         Raises:
@@ -46,6 +46,9 @@ class RemoteFile:
         downloaded = cache / "downloads" / self.path
         if downloaded.is_file():
             return self._verified(downloaded, "delete it, and it will be downloaded again")
+        if not download:
+            looked_in = f"{downloaded.parent}" if corpora is None else f"{corpora} or {downloaded.parent}"
+            raise UserError(f"{self.path} is not in {looked_in}; {self._by_hand()}")
         self._download(downloaded, progress)
         return downloaded
 
@@ -101,7 +104,7 @@ class DeclaredCorpus(Corpus):
     files: tuple[RemoteFile, ...]
 
     def find(self, corpora: Path | None, cache: Path, progress: bool = False) -> None:
-        self._found = [file.find(corpora, cache, progress) for file in self.files]
+        self._found = [file.find(corpora, cache, progress, self.download) for file in self.files]
 
     def documents(self, split: str) -> Iterator[str]:
         yield self.text(split, self._found)

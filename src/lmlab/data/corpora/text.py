@@ -1,118 +1,218 @@
 """Any local text files."""
 
 import hashlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, combinations
+from math import ceil
 from pathlib import Path
+from typing import Any
 
-from lmlab.data.corpora.corpus import SPLITS, Corpus, read_utf8
+from lmlab.data.corpora.corpus import SPLITS, Corpus
+from lmlab.data.corpora.files import Inspector, TextFile
+from lmlab.data.corpora.folders import listed, names, text_files, visible
+from lmlab.data.corpora.split_names import as_option, is_about, named_splits
 from lmlab.errors import UserError, nearest
 
 _FILES_TO_SPLIT_BY = 20
-_LOOKED_AT = 8192  # bytes in which a NUL marks a file as binary: the rule of git and grep
+_NO_SPLIT = ""  # of files that are not of one split
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The characters of a file from ``first`` to ``end``: a document of a split."""
+
+    file: TextFile
+    split: str
+    first: int
+    end: int
 
 
 class Text(Corpus):
-    """UTF-8 text from files and folders that the user names; every file is a document.
+    """Text from files and folders that the user names; every file is a document.
 
-    Folders are searched recursively; hidden, empty and binary files (a NUL byte in the first 8 KiB) are passed over.
-    Files of equal content count once. With 20 files or more, whole files are held out: those whose content hashes
+    Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark; a mark is no part of the text. Folders are searched
+    recursively, also through links. In a folder, hidden, empty and binary files (a NUL byte in the first 8 KiB) and
+    those that are no UTF-8 are passed over and counted. Files of equal content count once.
+
+    Paths by split are those splits. So are those of a folder that holds nothing but files, or folders, named like
+    splits. Other text is split here. With 20 files or more, whole files are held out: those whose content hashes
     lowest. With fewer, every file is cut in three at line ends: the beginning trains, the end is held out.
 
     Args:
-        paths: a file or folder, or a list of them; ``~`` is expanded.
-        validation: share of the files, or of each file, for the validation split.
+        paths: a file or folder, or a list of them; ``~`` is expanded. Or such a value for each of ``train``,
+            ``validation`` and, if there is one, ``test``.
+        validation: share of the files, or of each file, for the validation split, where ``paths`` are of no split.
         test: the same for the test split; 0 for none.
 
     Raises:
-        UserError: the shares are not positive (validation) or not below 1 together.
+        UserError: the shares are not positive (validation) or not below 1 together, or a split is missing or unknown.
     """
 
     name = "text"
     licence = "the user's own"
 
-    def __init__(self, paths: list[str] | str, validation: float = 0.05, test: float = 0.05) -> None:
+    def __init__(self, paths: dict[str, Any] | list[str] | str, validation: float = 0.05, test: float = 0.05) -> None:
         if not 0 < validation < 1:
             raise UserError(f"data.validation={validation}: expected a share above 0 and below 1")
         if not 0 <= test < 1 - validation:
             raise UserError(f"data.test={test}: expected a share of at least 0 that leaves some text for training")
-        self.paths = [paths] if isinstance(paths, str) else paths
         self.validation = validation
         self.test = test
         self.splits = SPLITS if test else SPLITS[:2]
+        self._own: dict[str, list[Path]] | None = None
+        self._paths: list[Path] = []
+        if isinstance(paths, Mapping):
+            self._own = _by_split(paths)
+            self.splits = tuple(self._own)
+        else:
+            self._paths = _expanded(paths, "data.paths")
 
     def find(self, corpora: Path | None, cache: Path, progress: bool = False) -> None:
-        by_content: dict[bytes, Path] = {}
-        for path in self._files():
-            content = read_utf8(path, "data.paths").encode()
-            by_content.setdefault(hashlib.sha256(content).digest(), path)
-        if len(by_content) >= _FILES_TO_SPLIT_BY:
-            by_hash = [by_content[digest] for digest in sorted(by_content)]
-            validation = max(1, round(self.validation * len(by_hash)))
-            test = max(1, round(self.test * len(by_hash))) if self.test else 0
-            held_out = dict.fromkeys(by_hash[:validation], "validation")
-            held_out |= dict.fromkeys(by_hash[validation : validation + test], "test")
-            self._pieces = [(path, held_out.get(path, "train")) for path in by_content.values()]
+        self._cache = cache
+        files = self._inspect(cache)
+        unsplit = files.get(_NO_SPLIT)
+        if unsplit is None:
+            self.splits = tuple(files)
+            self._parts = [_Part(file, split, 0, file.characters) for split in files for file in files[split].values()]
+        elif len(unsplit) >= _FILES_TO_SPLIT_BY:
+            self._parts = self._hold_out_files(unsplit)
         else:
-            self._pieces = [(path, split) for path in by_content.values() for split in self.splits]
-        self._cut = len(by_content) < _FILES_TO_SPLIT_BY
+            self._parts = [part for file in unsplit.values() for part in self._cut(file)]
         for split in self.splits:
-            if next(self.documents(split), None) is None:
-                raise UserError(f"data.paths={self.paths}: too little text to have a {split} split")
+            if not any(part.split == split for part in self._parts):
+                self._refuse_too_little(split, sum(part.end - part.first for part in self._parts))
+
+    def chunks(self, split: str) -> Iterator[Iterator[str]]:
+        return (part.file.read(part.first, part.end) for part in self._parts if part.split == split)
 
     def documents(self, split: str) -> Iterator[str]:
-        for path, of_split in self._pieces:
-            if of_split == split:
-                text = read_utf8(path, "data.paths")
-                document = self._part(text, split) if self._cut else text
-                if document:
-                    yield document
+        return ("".join(chunks) for chunks in self.chunks(split))
 
-    def _part(self, text: str, split: str) -> str:
-        first = _line_end(text, round(len(text) * (1 - self.validation - self.test)))
-        second = _line_end(text, round(len(text) * (1 - self.test)))
-        return {"train": text[:first], "validation": text[first:second], "test": text[second:]}[split]
+    def fingerprint(self) -> str:
+        parts = [f"{part.split} {part.file.sha256} {part.first} {part.end}" for part in self._parts]
+        key = hashlib.sha256("\n".join([*self.splits, *parts]).encode()).hexdigest()
+        return Inspector(self._cache).remember(key, super().fingerprint)
 
-    def _files(self) -> Iterator[Path]:
-        """Yield the files, those of a folder sorted by path."""
-        if not self.paths:
-            raise UserError("data.paths=[]: expected at least one file or folder")
-        for given in self.paths:
-            path = Path(given).expanduser()
-            if path.is_dir():
-                found = [file for file in sorted(path.rglob("*")) if _is_text(file, path)]
-                if not found:
-                    raise UserError(f"data.paths: {path} holds no text file")
-                yield from found
-            elif not path.is_file():
-                raise UserError(f"data.paths: there is no {path}{_nearest_name(path)}")
-            elif path.stat().st_size == 0:
-                raise UserError(f"data.paths: {path} is empty")
-            else:
-                yield path
+    def checksum(self, cache: Path) -> str:
+        digest = hashlib.sha256()
+        for split, files in self._inspect(cache).items():
+            for sha256 in files:
+                digest.update(f"{split} {sha256}\n".encode())
+        return digest.hexdigest()
+
+    def _hold_out_files(self, files: dict[str, TextFile]) -> list[_Part]:
+        by_hash = sorted(files)
+        validation = max(1, round(self.validation * len(by_hash)))
+        test = max(1, round(self.test * len(by_hash))) if self.test else 0
+        held_out = dict.fromkeys(by_hash[:validation], "validation")
+        held_out |= dict.fromkeys(by_hash[validation : validation + test], "test")
+        return [_Part(file, held_out.get(sha256, "train"), 0, file.characters) for sha256, file in files.items()]
+
+    def _cut(self, file: TextFile) -> list[_Part]:
+        first = file.line_end(round(file.characters * (1 - self.validation - self.test)))
+        second = file.line_end(round(file.characters * (1 - self.test)))
+        bounds = {"train": (0, first), "validation": (first, second), "test": (second, file.characters)}
+        return [_Part(file, split, *bounds[split]) for split in self.splits if bounds[split][0] < bounds[split][1]]
+
+    def _refuse_too_little(self, split: str, characters: int) -> None:
+        share = {"train": 1 - self.validation - self.test, "validation": self.validation, "test": self.test}[split]
+        least = max(len(self.splits), ceil(1 / share))
+        instead = {"train": "smaller shares for the others", "validation": "a larger data.validation"}
+        size = f"{characters:,} character{'s' * (characters != 1)}"
+        raise UserError(
+            f"data.paths: too little text to have a {split} split: there {'are' if characters != 1 else 'is'} {size}, a "
+            f"share of {share:g} takes about {least:,}; give more text, or choose {instead.get(split, 'data.test=0')}"
+        )
+
+    def _inspect(self, cache: Path) -> dict[str, dict[str, TextFile]]:
+        """Return the files by split and checksum, each content once; all under ``_NO_SPLIT`` where they are of none."""
+        notes: list[str] = []
+        inspector, passed_over = Inspector(cache), Counter[str]()
+        files: dict[str, dict[str, TextFile]] = {}
+        for split, paths in (self._own or self._splits_by_name(notes) or {_NO_SPLIT: self._paths}).items():
+            option = f"data.paths.{split}" if split in SPLITS else "data.paths"
+            files[split] = {}
+            for path in paths:
+                for file in text_files(path, option, inspector, passed_over, notes):
+                    if files[split].setdefault(file.sha256, file) is not file:
+                        passed_over["equal to another"] += 1
+        inspector.save()
+        if passed_over:
+            read = sum(map(len, files.values()))
+            notes.append(f"{read:,} file{'s' * (read != 1)} read; passed over: {listed(passed_over)}")
+        for first, second in combinations(files, 2):
+            if shared := files[first].keys() & files[second].keys():
+                example = files[second][min(shared)].path
+                notes.append(f"{second} has {len(shared)} file{'s' * (len(shared) > 1)} of {first} ({example})")
+        self.notes = tuple(f"data.paths: {note}" for note in notes)
+        return files
+
+    def _splits_by_name(self, notes: list[str]) -> dict[str, list[Path]] | None:
+        """Return the splits of folders that hold nothing but those, by their names; what is mixed is noted.
+
+        Raises:
+            UserError: there are other files beside them, or there is none for the validation split.
+        """
+        splits: dict[str, list[Path]] = {}
+        unnamed = []
+        for path in self._paths:
+            inside = visible(path) if path.is_dir() else []
+            named = named_splits(inside)
+            taken = set(chain.from_iterable(named.values()))
+            others = [other for other in inside if other not in taken and not is_about(other)]
+            if named and (others or "validation" not in named):
+                why = f"beside others ({names(others)})" if others else "but none for validation"
+                raise UserError(
+                    f"data.paths={path}: holds files named like splits, {why}; expected the splits, as in "
+                    f"{as_option(named)}, or a list of all that is to be cut and mixed"
+                )
+            for split in named:
+                splits.setdefault(split, []).extend(named[split])
+            if not named:
+                unnamed.append(path)
+        if not splits:
+            if named := named_splits(self._paths):
+                notes.append(f"cut and mixed, though named like splits; {as_option(named)} keeps them apart")
+            return None
+        if unnamed:
+            raise UserError(
+                f"data.paths: {names(unnamed)} stands beside a folder of files named like splits; expected the splits, "
+                f"as in {as_option(splits)}"
+            )
+        by_split = "; ".join(f"{split}: {names(splits[split])}" for split in SPLITS if split in splits)
+        notes.append(f"used as splits by their names ({by_split})")
+        return {split: splits[split] for split in SPLITS if split in splits}
 
 
-def _is_text(path: Path, root: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    if hidden or not path.is_file():
-        return False
-    try:
-        with path.open("rb") as file:
-            beginning = file.read(_LOOKED_AT)
-    except OSError as error:
-        raise UserError(f"data.paths: {path} cannot be read ({error.strerror})") from error
-    return bool(beginning) and b"\0" not in beginning
+class WholeText(Text):
+    """Text from files and folders as one split, ``text``, to be scored.
+
+    Args:
+        paths: a file or folder, or a list of them; ``~`` is expanded.
+    """
+
+    def __init__(self, paths: list[str] | str) -> None:
+        super().__init__(paths)
+        self._own = {"text": self._paths}
+        self.splits = ("text",)
 
 
-def _line_end(text: str, index: int) -> int:
-    """Return the index after the line that ``index`` lies in, or ``index`` where the rest is one line."""
-    if index == 0 or text[index - 1] == "\n":
-        return index
-    end = text.find("\n", index) + 1
-    return end if 0 < end < len(text) else index
+def _by_split(paths: Mapping[str, Any]) -> dict[str, list[Path]]:
+    for split in paths:
+        if split not in SPLITS:
+            raise UserError(f"data.paths.{split}: no such split{nearest(split, SPLITS)}")
+    for split in SPLITS[:2]:
+        if split not in paths:
+            raise UserError(f"data.paths.{split} has no value: expected the files of the {split} split")
+    return {split: _expanded(paths[split], f"data.paths.{split}") for split in SPLITS if paths.get(split) is not None}
 
 
-def _nearest_name(path: Path) -> str:
-    if not path.parent.is_dir():
-        return ""
-    hint = nearest(path.name, (sibling.name for sibling in path.parent.iterdir()))
-    return hint if "did you mean" in hint else ""
+def _expanded(paths: Any, option: str) -> list[Path]:
+    values = [paths] if isinstance(paths, str) else paths
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise UserError(f"{option}={paths}: expected a file or folder, or a list of them")
+    if not values:
+        raise UserError(f"{option}=[]: expected at least one file or folder")
+    return [Path(value).expanduser() for value in values]

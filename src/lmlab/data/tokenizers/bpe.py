@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmlab.data.background import in_background
 from lmlab.data.tokenizers.tokenizer import Tokenizer
 from lmlab.errors import UserError
 
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
     import tokenizers
 
 _BYTES = 256
-_PIECE = 1 << 16  # characters after which a document is cut, so that all cores have something to do
-_BATCH = 1 << 22  # characters that are encoded at a time
+_PIECE = 1 << 14  # characters after which a document is cut, so that all cores have something to do
+_LONGEST_PIECE = 1 << 17  # characters after which it is cut even where that divides a segment
+_BATCH = 1 << 20  # characters that are encoded at a time
+_LONGEST_SEGMENT = 512  # bytes: the library's time to find merges grows with the square of a segment's length
 # Segmentation is the same with a cut here as without: white space before a word is a segment of its own but for its
 # last character, and that one begins a segment, as a line feed by itself or as a space together with the word.
 _BOUNDARY = re.compile(r"[ \n](?=\w)")
@@ -24,8 +27,9 @@ _BOUNDARY = re.compile(r"[ \n](?=\w)")
 class BPE(Tokenizer):
     """Byte-pair encoding (Sennrich et al. 2016) of UTF-8 bytes, with GPT-2's segmentation into words.
 
-    Any text is encoded and decodes to itself. The same training text gives the same merges. Types are the 256 bytes,
-    then merges in the order in which they were found; the last id is the separator, which no text is encoded to.
+    A segment of more than 512 bytes, as in DNA or base64, is divided after every 512. Any text is encoded and decodes
+    to itself. The same training text gives the same merges. Types are the 256 bytes, then merges in the order in which
+    they were found; the last id is the separator, which no text is encoded to.
 
     Args:
         size: number of types, separator included.
@@ -62,7 +66,8 @@ class BPE(Tokenizer):
             show_progress=False,
         )
         model = _model([])
-        model.train_from_iterator((piece for document in documents for piece in pieces(document)), trainer)
+        texts = (piece for document in documents for piece in self.pieces([document]))
+        in_background(lambda texts: model.train_from_iterator(texts, trainer), texts)
         supported = model.get_vocab_size() + 1
         if supported < self._size:
             raise UserError(f"tokenizer.size={self._size}: the training text supports no more than {supported} types")
@@ -78,10 +83,23 @@ class BPE(Tokenizer):
     def encode_all(self, documents: Iterable[str]) -> Iterator[np.ndarray]:
         assert self._model is not None
         for batch in _batches(documents):
-            pieces_of = [list(pieces(document)) for document in batch]
+            pieces_of = [list(self.pieces([document])) for document in batch]
             encodings = iter(self._model.encode_batch_fast([piece for group in pieces_of for piece in group]))
             for group in pieces_of:
-                yield np.concatenate([np.array(next(encodings).ids, np.int32) for _ in group])
+                parts = [np.array(next(encodings).ids, np.int32) for _ in group]
+                yield np.concatenate(parts) if parts else np.empty(0, np.int32)
+
+    def pieces(self, chunks: Iterable[str]) -> Iterator[str]:
+        rest = ""
+        for chunk in chunks:
+            rest += chunk
+            begin = 0
+            while (end := _cut(rest, begin)) is not None:
+                yield rest[begin:end]
+                begin = end
+            rest = rest[begin:]
+        if rest:
+            yield rest
 
     def decode(self, ids: np.ndarray) -> str:
         assert self._model is not None
@@ -101,13 +119,12 @@ class BPE(Tokenizer):
         return tokenizer
 
 
-def pieces(document: str) -> Iterator[str]:
-    """Yield a document in pieces that are encoded as the whole is; they join to the document."""
-    begin = 0
-    while boundary := _BOUNDARY.search(document, begin + _PIECE):
-        yield document[begin : boundary.start()]
-        begin = boundary.start()
-    yield document[begin:]
+def _cut(text: str, begin: int) -> int | None:
+    """Return where the piece that begins at ``begin`` ends; ``None``: not in the text so far."""
+    longest = begin + _LONGEST_PIECE
+    if boundary := _BOUNDARY.search(text, begin + _PIECE, longest + 1):
+        return boundary.start()
+    return longest if longest < len(text) else None
 
 
 def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
@@ -131,6 +148,8 @@ def _model(merges: list[list[str]]) -> "tokenizers.Tokenizer":
     for symbol in [*sorted(pre_tokenizers.ByteLevel.alphabet()), *(left + right for left, right in merges)]:
         vocabulary.setdefault(symbol, len(vocabulary))
     model = Tokenizer(models.BPE(vocab=vocabulary, merges=[(left, right) for left, right in merges]))
-    model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    model.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.ByteLevel(add_prefix_space=False), pre_tokenizers.FixedLength(_LONGEST_SEGMENT)]
+    )
     model.decoder = decoders.ByteLevel()
     return model

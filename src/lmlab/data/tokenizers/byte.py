@@ -1,6 +1,6 @@
 """One token per byte."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ class Byte(Tokenizer):
 
     def fit(self, documents: Iterable[str]) -> None:
         pass
+
+    def pieces(self, chunks: Iterable[str]) -> Iterator[str]:
+        return iter(chunks)
 
     def encode(self, document: str) -> np.ndarray:
         return np.frombuffer(document.encode(), np.uint8).astype(np.int32)

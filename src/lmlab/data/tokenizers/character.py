@@ -1,6 +1,6 @@
 """One token per Unicode character of the training text."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,9 @@ class Character(Tokenizer):
         for document in documents:
             characters |= set(document)
         self._points = _code_points("".join(sorted(characters)))
+
+    def pieces(self, chunks: Iterable[str]) -> Iterator[str]:
+        return iter(chunks)
 
     def encode(self, document: str) -> np.ndarray:
         ids, known = self._look_up(document)

@@ -38,7 +38,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def fit(self, documents: Iterable[str]) -> None:
-        """Choose the vocabulary from the documents of the training split.
+        """Choose the vocabulary from the documents of the training split, or :meth:`pieces` of them.
 
         Raises:
             UserError: they do not support the vocabulary that was asked for.
@@ -66,8 +66,16 @@ class Tokenizer(ABC):
         """Return the tokenizer whose :meth:`state` was ``state``."""
 
     def encode_all(self, documents: Iterable[str]) -> Iterator[np.ndarray]:
-        """Yield the ids of each document, in order; for a tokenizer that is faster on many at a time to override."""
+        """Yield the ids of each document or piece, in order; to override where many at a time are faster."""
         return map(self.encode, documents)
+
+    def pieces(self, chunks: Iterable[str]) -> Iterator[str]:
+        """Yield a document, which comes in chunks cut anywhere, in pieces whose ids join to those of the whole.
+
+        By default it is one piece. To override, so that a long document need not be in memory as a whole.
+        """
+        if document := "".join(chunks):
+            yield document
 
     def unknown(self, document: str) -> int:
         """Return how many tokens of a text stand for something that is outside the vocabulary."""

@@ -1,7 +1,8 @@
 """One token per word between white space, and one per line end."""
 
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from lmlab.data.tokenizers.tokenizer import Tokenizer
 from lmlab.errors import UserError
 
 UNKNOWN, END = "<unk>", "<eos>"
+_PART = 1 << 16  # characters that are split into words at a time
+_SPACE = re.compile(r"\s")
 
 
 class Word(Tokenizer):
@@ -55,8 +58,18 @@ class Word(Tokenizer):
         self._ids = {word: id for id, word in enumerate(words)}
 
     def encode(self, document: str) -> np.ndarray:
-        words = _words(document)
-        return np.fromiter((self._ids.get(word, 0) for word in words), np.int32, len(words))
+        return np.fromiter((self._ids.get(word, 0) for word in _words(document)), np.int32)
+
+    def pieces(self, chunks: Iterable[str]) -> Iterator[str]:
+        begun: list[str] = []  # a line whose end has not come yet
+        for chunk in chunks:
+            whole, end, rest = chunk.rpartition("\n")
+            if end:
+                yield "".join([*begun, whole, end])
+                begun = []
+            begun.append(rest)
+        if last := "".join(begun):
+            yield last
 
     def encode_prompt(self, prompt: str) -> np.ndarray:
         ids = self.encode(prompt)
@@ -80,7 +93,13 @@ class Word(Tokenizer):
         return tokenizer
 
 
-def _words(document: str) -> list[str]:
+def _words(document: str) -> Iterator[str]:
+    """Yield the words of a text, a part at a time so that those of a long one are not in memory together."""
+    begin = 0
+    while begin < len(document):
+        space = _SPACE.search(document, begin + _PART)
+        end = space.end() if space else len(document)
+        yield from document[begin:end].replace("\n", f" {END} ").split()
+        begin = end
     if document and not document.endswith("\n"):
-        document += "\n"
-    return document.replace("\n", f" {END} ").split()
+        yield END

@@ -1,0 +1,59 @@
+"""Files and folders that are named like splits: ``ptb.train.txt``, ``wiki.valid.raw``, ``dev.txt``, ``val/``."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+_WORDS = {
+    "train": "train",
+    "training": "train",
+    "valid": "validation",
+    "validation": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+_ABOUT = {"readme", "license", "licence", "copying", "notice", "sha256sums", "md5sums"}
+"""Stems of files that lie beside a corpus and are no part of it."""
+
+
+def named_splits(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    """Return the paths that are named like splits, by split.
+
+    They are those whose names are the same but for the name of the split and for numbers, if one of them is of the
+    training split and another of a split that is held out; empty where there are none.
+    """
+    by_form: dict[str, dict[str, list[Path]]] = {}
+    for path in sorted(paths):
+        parts = re.split(r"([._-])", path.name.lower())
+        words = [index for index, part in enumerate(parts) if part in _WORDS]
+        if len(words) != 1 or (path.is_dir() and len(parts) > 1):
+            continue
+        split = _WORDS[parts[words[0]]]
+        parts[words[0]] = "{}"
+        form = ("folder " if path.is_dir() else "") + re.sub(r"\d+", "0", "".join(parts))
+        by_form.setdefault(form, {}).setdefault(split, []).append(path)
+    splits: dict[str, list[Path]] = {}
+    for named in by_form.values():
+        if "train" in named and len(named) > 1:
+            for split in named:
+                splits.setdefault(split, []).extend(named[split])
+    return splits
+
+
+def is_about(path: Path) -> bool:
+    """Return whether a file describes a corpus, as ``README.md`` does."""
+    return path.is_file() and path.name.lower().partition(".")[0] in _ABOUT
+
+
+def as_option(splits: Mapping[str, Iterable[Path]]) -> str:
+    """Return the word of a command line that names these splits, with a gap to fill where validation is missing."""
+    values = {"train": "", "validation": "FILE"}
+    for split, paths in splits.items():
+        texts = [_quoted(str(path)) for path in paths]
+        values[split] = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    return "'data.paths={" + ", ".join(f"{split}: {value}" for split, value in values.items()) + "}'"
+
+
+def _quoted(path: str) -> str:
+    return path if re.fullmatch(r"[\w./~-]+", path) else f'"{path}"'
