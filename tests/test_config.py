@@ -1,5 +1,6 @@
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -111,3 +112,44 @@ def test_signatures_of_users_are_understood():
         check_arguments(takes, {"sizes": 1, "table": {}})
     with pytest.raises(UserError, match="table has no value"):
         check_arguments(takes, {"sizes": []})
+
+
+def test_values_that_are_only_written_otherwise_are_put_right():
+    """As ``wandb agent`` and other programs write them."""
+
+    def takes(
+        size: int = 1,
+        limit: int | None = 1,
+        text: str = "",
+        note: str | None = "",
+        rate: float = 1,
+        kind: Literal["a", "b"] | None = "a",
+        seeds: Sequence[int] = (),
+        tags: Sequence[str] | None = None,
+        count: int | float = 1,
+    ) -> None: ...
+
+    options = {"size": 16.0, "limit": "None", "text": 2024, "note": "None", "rate": 3, "kind": "None"}
+    options |= {"seeds": [1.0, 2], "tags": [1, "a"], "count": 1e6}
+    check_arguments(takes, options)
+    expected = {"size": 16, "limit": None, "text": "2024", "note": None, "rate": 3, "kind": None}
+    expected |= {"seeds": [1, 2], "tags": ["1", "a"], "count": 1e6}
+    assert options == expected
+    assert [type(options[key]) for key in ("size", "rate", "count")] == [int, int, float]
+    assert [type(seed) for seed in options["seeds"]] == [int, int]
+    for wrong in ({"size": 16.5}, {"size": "None"}, {"rate": "None"}, {"kind": "c"}, {"seeds": [1.5]}, {"size": True}):
+        with pytest.raises(UserError, match=next(iter(wrong))):
+            check_arguments(takes, wrong)
+
+
+def test_an_identity_does_not_depend_on_how_a_value_is_written(compose):
+    plain = compose("batch.size=16", "trainer.gradient_clip=null", "seed=1")
+    assert identity(compose("batch.size=16.0", "trainer.gradient_clip=None", "seed=1.0")) == identity(plain)
+    assert identity(compose("batch.size=16.0", "trainer.gradient_clip=1", "seed=1.0")) != identity(plain)
+
+
+def test_words_of_other_libraries_are_known_in_sections(compose):
+    with pytest.raises(
+        UserError, match=r"trainer.max_steps: build_trainer has no such option; lmlab has budget.tokens"
+    ):
+        validate(compose("+trainer.max_steps=3")["trainer"], "trainer")

@@ -10,12 +10,13 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Literal, Union
 
 from lmlab.errors import UserError, nearest
+from lmlab.other_words import in_our_words
 from lmlab.pattern import of_pattern
 from lmlab.targets import named_parameters, resolve_target, targets
 
@@ -83,7 +84,7 @@ def identity(config: Config) -> str:
         relevant["model"].pop("width", None)
         for key, asked in (relevant["model"].pop("solved_from", None) or {}).items():
             set_at(relevant["model"], key, asked)
-    text = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(relevant, sort_keys=True, separators=(",", ":")).replace(':"None"', ":null")
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
@@ -156,20 +157,22 @@ def validate(config: Mapping[str, Any], path: str = "") -> None:
             of the wrong type; the message names the dotted option.
     """
     for target, node, where in targets(config, path):
-        given = {key: value for key, value in node.items() if not (key.startswith("_") and key.endswith("_"))}
         # Whoever calls a partial completes it.
         supplied = None if node.get("_partial_") else _SUPPLIED
-        check_arguments(resolve_target(target, where), given, f"{where}.", supplied)
+        check_arguments(resolve_target(target, where), typing.cast(Config, node), f"{where}.", supplied)
 
 
 def check_arguments(
     function: Callable[..., Any],
-    given: Mapping[str, Any],
+    given: MutableMapping[str, Any],
     prefix: str = "",
     supplied: AbstractSet[str] | None = frozenset(),
     name: str | None = None,
 ) -> None:
     """Hold options against the parameters of what they are for: names, types, and that none is missing.
+
+    A value that is only written otherwise is replaced, as ``wandb agent`` writes it: 16.0 by 16 where a whole number is
+    expected, the word None by null where that is allowed, and a number by its digits where a text is.
 
     Args:
         prefix: what stands before an option's name in messages.
@@ -184,19 +187,40 @@ def check_arguments(
     anything = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
     hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
     for key, value in given.items():
+        if key.startswith("_") and key.endswith("_"):  # Hydra's own
+            continue
         if key not in parameters and not anything:
-            raise UserError(f"{prefix}{key}: {name} has no such option{nearest(key, parameters)}")
-        _check_type(value, hints.get(key, Any), f"{prefix}{key}")
+            other = in_our_words(f"{prefix}{key}") if prefix else ""
+            raise UserError(f"{prefix}{key}: {name} has no such option{other or nearest(key, parameters)}")
+        given[key] = _fitted(value, hints.get(key, Any), f"{prefix}{key}")
     for key, parameter in parameters.items():
         if parameter.default is parameter.empty and key not in given and supplied is not None and key not in supplied:
             raise UserError(f"{prefix}{key} has no value: {name} needs one")
 
 
-def _check_type(value: Any, hint: Any, path: str) -> None:
-    if not _fits(value, hint):
-        if typing.get_origin(hint) is Literal:
-            raise UserError(f"{path}={value}: unknown value{nearest(value, map(str, typing.get_args(hint)))}")
-        raise UserError(f"{path}={value}: expected {_readable(hint)}, got {type(value).__name__}")
+def _fitted(value: Any, hint: Any, path: str) -> Any:
+    """Return ``value`` as a parameter of type ``hint`` takes it. Raises ``UserError`` if it cannot."""
+    for form in _forms(value, hint):
+        if _fits(form, hint):
+            return form
+    if typing.get_origin(hint) is Literal:
+        raise UserError(f"{path}={value}: unknown value{nearest(value, map(str, typing.get_args(hint)))}")
+    raise UserError(f"{path}={value}: expected {_readable(hint)}, got {type(value).__name__}")
+
+
+def _forms(value: Any, hint: Any) -> Iterator[Any]:
+    """Yield what ``value`` may mean, the likeliest first."""
+    alternatives = [part for one in typing.get_args(hint) or [hint] for part in typing.get_args(one) or [one]]
+    if value == "None" and not {None, type(None)}.isdisjoint(alternatives):
+        yield None
+    yield value
+    if isinstance(value, float) and value.is_integer():
+        yield int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and str in (hint, *alternatives):
+        yield str(value)
+    if isinstance(value, list):
+        forms = ([form for part in alternatives for form in _forms(item, part) if _fits(form, part)] for item in value)
+        yield [fitting[0] if fitting else item for fitting, item in zip(forms, value, strict=True)]
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from lmlab.other_words import VALUES
+
 
 class UserError(ValueError):
     """What was asked for cannot be done; the message names the option, its value and what would have been right."""
@@ -32,15 +34,24 @@ class CannotGoOn(Exception):
     """A run's training went wrong in a way that trying again does not cure; the message says how, at which step."""
 
 
-def nearest(value: object, choices: Iterable[str]) -> str:
+def nearest(value: object, choices: Iterable[str], listed: int = 12) -> str:
     """Return `` (did you mean 'x'?)`` for the choice nearest to ``value``, or all choices if none is near.
 
-    More than a dozen choices are not listed.
+    Case, dashes and underscores do not count; ``value`` itself is never offered.
 
     The text starts with a space, so that it can be appended to any message; it is empty when there are no choices.
+
+    Args:
+        listed: more choices than so many are not listed.
     """
-    known = sorted(set(choices))
-    close = get_close_matches(str(value), known, n=1, cutoff=0.5)
-    if close:
-        return f" (did you mean '{close[0]}'?)"
-    return f" (choose one of: {', '.join(known)})" if 0 < len(known) <= 12 else ""
+    known = sorted({str(choice) for choice in choices} - {str(value)})
+    plain = {_plain(choice): choice for choice in known}
+    if (other := VALUES.get(str(value).lower())) in known:
+        return f" (did you mean '{other}'?)"
+    if close := get_close_matches(_plain(str(value)), plain, n=1, cutoff=0.5):
+        return f" (did you mean '{plain[close[0]]}'?)"
+    return f" (choose one of: {', '.join(known)})" if 0 < len(known) <= listed else ""
+
+
+def _plain(word: str) -> str:
+    return word.lower().replace("_", "").replace("-", "")

@@ -19,6 +19,9 @@ from lmlab.runs.names import as_name
 PARTS_OF_MODEL = ("mixer", "channel", "block", "head")
 """Groups whose options are sections of ``model``; every model names one of each."""
 
+MAY_BE_NULL = ("sweep", "experiment")
+"""Groups of which no option need be chosen."""
+
 _folder: Path | None = None
 _in_place: dict[str, bool] = {}
 """Options of the user's that took the place of lmlab's in this process, and whether that has been said."""

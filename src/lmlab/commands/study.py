@@ -12,10 +12,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lmlab.analysis.selection import CURVES
 from lmlab.analysis.studies import comparison_of
-from lmlab.commands import launching, tables
-from lmlab.commands.app import explain
+from lmlab.commands import launching, options, tables
+from lmlab.commands.hints import explain
 from lmlab.commands.train import located, task
-from lmlab.config import CONF, Config, canonical
+from lmlab.config import Config, canonical
 from lmlab.errors import RunFailed, UserError
 from lmlab.runs.launch import warm_up
 from lmlab.sweeps.engines.engine import Engine
@@ -122,7 +122,8 @@ def _section(config: Any, experiment: str) -> dict[str, Any]:
     """The section ``study`` as plain values. Raises ``UserError`` if there is none."""
     section = config.get("study")
     if section is None:
-        declaring = [path.stem for path in sorted((CONF / "experiment").glob("*.yaml")) if _declares(path)]
+        files = {name: options.file_of("experiment", name) for name in options.options_of("experiment")}
+        declaring = [name for name, path in files.items() if path is not None and _declares(path)]
         if experiment == "None":
             raise UserError(f"experiment has no value: give one that declares a study ({', '.join(declaring)})")
         raise UserError(f"experiment={experiment}: declares no study (these do: {', '.join(declaring)})")
@@ -142,7 +143,7 @@ def _composed(launcher: Any, words: Sequence[str], where: str) -> Config:
     try:
         config = canonical(launching.compose(launcher, [*words]))
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"{where}: {explain(error, 'train')}") from error
+        raise UserError(f"{where}: {explain(error, 'study', words)}") from error
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
     finally:

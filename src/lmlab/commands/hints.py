@@ -1,0 +1,149 @@
+"""One line about overrides that cannot be composed, with what would have been right."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import hydra
+from hydra.errors import CompactHydraException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lmlab.commands import options
+from lmlab.config import CONF
+from lmlab.errors import UserError, nearest
+from lmlab.other_words import in_our_words
+
+LIST = "logger"
+"""The one group of which a run may have several options, or none."""
+
+LISTED = 60
+"""Options of a group that are listed where none is near."""
+
+
+def checked_choices(words: Iterable[str]) -> list[str]:
+    """Return the words of a command line if those that choose an option can: of several Hydra would mix one.
+
+    Left out are those that choose none where none is chosen anyway: null, or ``None`` as ``wandb agent`` writes it.
+
+    Raises:
+        UserError: it names the word.
+    """
+    checked, groups = [], options.groups()
+    for word in words:
+        group, _, value = word.partition("=")
+        if group in options.MAY_BE_NULL and value in ("null", "None"):
+            continue
+        checked.append(word)
+        if not value or group not in groups:
+            continue
+        if value.startswith("[") and group != LIST:
+            raise UserError(f"{word}: expected one option (-m {group}={value.strip('[]')} makes a sweep of several)")
+        if re.fullmatch(r"(?i)null|none|[-+.\d]+", value):
+            empty = f"; {group}=[] for none" if group == LIST else ""
+            if value not in options.options_of(group):
+                raise UserError(f"{word}: no such option{nearest(value, options.options_of(group), LISTED)}{empty}")
+    return checked
+
+
+def explain(error: Exception, command: str, words: Sequence[str]) -> str:
+    """Say in one line what is wrong with overrides, with the nearest thing that would have been right.
+
+    Args:
+        error: what Hydra or OmegaConf raised when it composed ``conf/<command>.yaml`` with them.
+        words: the overrides.
+    """
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, option = (error.missing_cfg_file or "").rpartition("/")
+        return f"{group}={option}: no such option{nearest(option, options.options_of(group), LISTED)}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read ({error.message.splitlines()[0]})"
+    text = str(error)
+    if several := re.match(r"Ambiguous value for argument '(.*?)'\n", text):
+        # Hydra also comes to this where sweep= would have asked for a sweep, but something else is wrong.
+        wrong = _wrong_otherwise(command, words)
+        key, _, values = several[1].partition("=")
+        return (
+            wrong or f"{several[1]}: several values need -m, which makes a sweep (a list is written {key}=[{values}])"
+        )
+    unknown = re.search(r"Could not (?:override|append)[^']*'([^']+)'", text) or re.search(
+        r"Key '([^']+)' is not in struct", text
+    )
+    if unknown:
+        key = unknown[1].partition("@")[0]
+        return f"{key}: no such option{hint(key, command, words)}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    cause = error.__cause__
+    if isinstance(error, CompactHydraException) and isinstance(cause, OmegaConfBaseException):
+        lines.append(str(cause).splitlines()[0])
+    return " ".join(lines)
+
+
+def hint(key: str, command: str, words: Sequence[str]) -> str:
+    """Say what ``key``, which is no option of ``command``, should have been: text to be appended to a message.
+
+    That is the option with the same last part, what lmlab calls the word of another library, or the nearest option.
+
+    Args:
+        words: the other overrides, which decide which options there are.
+    """
+    keys = [known for known in _keys_with(command, words, without=key) if known != key]
+    same_end = [known for known in keys if _end(known) == _end(key)]
+    if same_end:
+        return f" (did you mean '{min(same_end, key=lambda known: known.count('.'))}'?)"
+    if ours := in_our_words(key, keys):
+        return ours
+    groups = [group for group in options.groups() if group != key and group in keys]
+    return nearest(key, keys + groups) or f" (lmlab {command} --help lists them)"
+
+
+def _end(key: str) -> str:
+    return key.rpartition(".")[2].lower()
+
+
+def _wrong_otherwise(command: str, words: Sequence[str]) -> str | None:
+    """What else is wrong with the overrides than that several values are given."""
+    try:
+        _compose(command, [word for word in _overrides(words) if "," not in word])
+    except (HydraException, OmegaConfBaseException) as error:
+        return explain(error, command, words)
+    return None
+
+
+def _keys_with(command: str, words: Sequence[str], without: str) -> list[str]:
+    """The options that ``command`` has with the overrides that can be composed."""
+    others = [word for word in _overrides(words) if word.partition("=")[0].lstrip("+~") != without]
+    first = [word if re.search(r"[\[({'\"]", word) else word.partition(",")[0] for word in others]
+    choices = [word for word in first if word.partition("=")[0] in options.groups()]
+    for attempt in (first, choices, []):
+        try:
+            composed = _compose(command, attempt)
+        except (HydraException, OmegaConfBaseException, UserError):
+            continue
+        launcher = _keys(composed.hydra.launcher, "hydra.launcher.")
+        del composed.hydra
+        return [*_keys(composed), *launcher]
+    return []
+
+
+def _overrides(words: Sequence[str]) -> list[str]:
+    return [word for word in words if "=" in word and not word.startswith("-")]
+
+
+def _compose(command: str, words: list[str]) -> Any:
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose(command, words, return_hydra_config=True)
+
+
+def _keys(node: Any, prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for key in node:
+        path = prefix + str(key)
+        keys.append(path)
+        child = node._get_node(key)
+        if OmegaConf.is_dict(child) and not child._is_none() and not child._is_interpolation():
+            keys += _keys(child, f"{path}.")
+    return keys

@@ -1,0 +1,134 @@
+import re
+
+import pytest
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from lmlab.commands import options
+from lmlab.commands.hints import checked_choices, explain, hint
+from lmlab.errors import UserError, nearest
+from lmlab.other_words import VALUES, in_our_words
+
+
+def explained(compose, command: str, *words: str) -> str:
+    with pytest.raises((HydraException, OmegaConfBaseException)) as refused:
+        compose(*words, command=command)
+    return explain(refused.value, command, words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model=LSTM"], "model=LSTM: no such option (did you mean 'lstm'?)"),
+        (["optimizer=AdamW"], "optimizer=AdamW: no such option (did you mean 'adamw'?)"),
+        (["model=Min-LSTM"], "model=Min-LSTM: no such option (did you mean 'min_lstm'?)"),
+        (["data=wikitext-2"], "data=wikitext-2: no such option (did you mean 'wikitext2'?)"),
+        (["experiment=nothing"], "experiment=nothing: no such option (choose one of: article, awd_lstm, "),
+        (["trainer.max_epochs=3"], "trainer.max_epochs: no such option; lmlab has budget.tokens (in training tokens: "),
+        (["max_steps=3"], "max_steps: no such option; lmlab has budget.tokens (steps x batch.size x batch.context)"),
+        (["trainer.ckpt_path=x"], "trainer.ckpt_path: no such option; a run goes on from its last checkpoint"),
+        (["model.hidden_size=8"], "model.hidden_size: no such option; lmlab has model.width"),
+        (["model.num_layers=8"], "model.num_layers: no such option; lmlab has model.depth"),
+        (["data.batch_size=8"], "data.batch_size: no such option; lmlab has batch.size ("),
+        (["learning_rate=1"], "learning_rate: no such option; lmlab has optimizer.lr"),
+        (["DROPOUT=1"], "DROPOUT: no such option (did you mean 'model.dropout'?)"),
+        (["unheard_of=1"], "unheard_of: no such option (lmlab train --help lists them)"),
+        (
+            ["model=transformer", "model.mixer.haeds=8"],
+            "model.mixer.haeds: no such option (did you mean 'model.mixer.heads'?)",
+        ),
+    ],
+)
+def test_a_wrong_option_is_answered_with_the_right_one(compose, words, message):
+    assert explained(compose, "train", *words).startswith(message)
+
+
+def test_the_refused_word_itself_is_never_offered(compose):
+    assert "model.mixer.heads" not in explained(compose, "train", "model.mixer.heads=2").partition(":")[2]
+
+
+def test_a_group_lists_its_options_where_none_is_near(compose):
+    shown = explained(compose, "train", "data=ptb")
+    assert all(option in shown for option in options.options_of("data"))
+
+
+def test_hints_know_the_users_folder(compose, tmp_path, monkeypatch):
+    monkeypatch.setattr(options, "_folder", tmp_path)
+    for option, text in (
+        ("mixer/leaky", "_target_: lmlab.models.mixers.rnn.RNN\n_partial_: true\nslope: 0.5\n"),
+        ("experiment/first_try", "batch: {size: 2}\nstudy: {arms: {leaky: [mixer=leaky], lstm: [model=lstm]}}\n"),
+    ):
+        (tmp_path / option).parent.mkdir()
+        (tmp_path / f"{option}.yaml").write_text(text)
+    assert "(did you mean 'leaky'?)" in explained(compose, "train", "mixer=leeky")
+    assert "(did you mean 'first_try'?)" in explained(compose, "train", "experiment=firsttry")
+    shown = explained(compose, "train", "mixer=leaky", "model.mixer.slop=1")
+    assert shown == "model.mixer.slop: no such option (did you mean 'model.mixer.slope'?)"
+    shown = explained(compose, "train", "experiment=first_try", "study.arms.leeky=[]")
+    assert shown == "study.arms.leeky: no such option (did you mean 'study.arms.leaky'?)"
+
+
+@pytest.mark.parametrize("word", ["batch_size", "precision", "seed", "devices", "learning_rate"])
+def test_a_word_of_others_is_not_answered_with_what_a_command_does_not_have(word):
+    assert "lmlab has" not in hint(f"x.{word}", "runs", [])
+
+
+def test_every_option_that_others_call_otherwise_is_one(compose):
+    """The options that the table names are options of lmlab, with some choice of model and the like."""
+    known = {"length", "samples", "greedy"}  # of lmlab generate
+    for words in (
+        ["mixer=grouped_query_attention", "channel=swiglu", "block=prenorm"],
+        ["model=hf"],
+        ["data=text", "data.paths=x", "callbacks=early_stopping"],
+        ["tokenizer=bpe"],
+    ):
+        known |= set(_dotted(compose(*words)))
+    from lmlab import other_words
+
+    named = {ours for ours, _ in other_words._OPTIONS.values()}
+    assert named <= known | set(options.groups()), named - known
+    assert all(in_our_words(word) for word in ("n_embd", "per_device_train_batch_size", "fast_dev_run", "num_workers"))
+
+
+def test_no_word_of_others_is_there_twice():
+    from lmlab import other_words
+
+    words = [
+        word for words in (*other_words._BY_OPTION.values(), *other_words._WITHOUT.values()) for word in words.split()
+    ]
+    assert len(words) == len(set(words)), {word for word in words if words.count(word) > 1}
+    offered = {option for group in options.groups() for option in options.options_of(group)}
+    offered |= {"cuda", "32-true", "16-mixed", "bf16-mixed"}
+    assert set(VALUES.values()) <= offered
+
+
+@pytest.mark.parametrize(
+    ("value", "choices", "expected"),
+    [
+        ("gpu", ["auto", "cpu", "cuda"], "cuda"),
+        ("bf16", ["32-true", "bf16-mixed", "bf16-true"], "bf16-mixed"),
+        (16, ["32-true", "16-mixed"], "16-mixed"),
+        ("LSTM", ["lstm", "gru"], "lstm"),
+        ("lstm", ["lstm", "lstm2"], "lstm2"),
+    ],
+)
+def test_the_nearest_is_never_what_was_refused(value, choices, expected):
+    assert nearest(value, choices) == f" (did you mean '{expected}'?)"
+    assert nearest("lstm", ["lstm"]) == ""
+
+
+@pytest.mark.parametrize("word", ["model=null", "model=None", "data=[a,b]", "optimizer=3"])
+def test_what_cannot_choose_an_option_is_refused(word):
+    with pytest.raises(UserError, match=re.escape(word)):
+        checked_choices([word])
+
+
+def test_no_choice_is_left_out_where_none_is_made_anyway():
+    assert checked_choices(["experiment=None", "sweep=null", "model=gru", "-m"]) == ["model=gru", "-m"]
+
+
+def _dotted(node, prefix=""):
+    for key, value in node.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{key}.")
