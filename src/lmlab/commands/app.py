@@ -4,6 +4,7 @@ import importlib
 import os
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -17,6 +18,7 @@ from lmlab.commands import options
 from lmlab.config import CONF, canonical, check_arguments
 from lmlab.errors import Interrupted, RunFailed, UserError, nearest
 from lmlab.runs.disk import failure_of_disk
+from lmlab.runs.places import settle
 
 LIST = "logger"
 """The one group of which a run may have several options, or none."""
@@ -48,6 +50,7 @@ def run_app(command: str) -> None:
         module = importlib.import_module(f"lmlab.commands.{command}")
         try:
             config = canonical(composed)
+            settle(Path(config["paths"]["cache"]))
             check_arguments(module.task, config, name=f"lmlab {command}")
             return module.task(**config)
         except (UserError, RunFailed, Interrupted) as error:
