@@ -36,6 +36,7 @@ def test_it_goes_with_all_that_is_in_it(system):
     assert not list(system.iterdir())
 
 
+@pytest.mark.slow
 def test_that_of_a_killed_process_is_removed_by_the_next_and_that_of_a_living_one_stays(system):
     (killed, abandoned), (living, kept) = hold(system), hold(system)
     (abandoned / "staged").write_text("half")
