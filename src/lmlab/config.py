@@ -84,13 +84,13 @@ def identity(config: Config) -> str:
         relevant["model"].pop("width", None)
         for key, asked in (relevant["model"].pop("solved_from", None) or {}).items():
             set_at(relevant["model"], key, asked)
-    text = json.dumps(relevant, sort_keys=True, separators=(",", ":")).replace(':"None"', ":null")
+    text = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def result_config(config: Config) -> Config:
     """Return a copy of ``config`` without the keys that cannot change a result (``NOT_IDENTITY``)."""
-    relevant: Config = json.loads(json.dumps(config), parse_float=_whole)
+    relevant: Config = json.loads(json.dumps(config), parse_float=_whole, object_hook=_without_none)
     for key in NOT_IDENTITY:
         *parents, last = key.split(".")
         node = relevant
@@ -106,6 +106,11 @@ def set_at(section: Config, key: str, value: Any) -> None:
     for parent in parents:
         section = section[parent]
     section[last] = value
+
+
+def _without_none(section: Config) -> Config:
+    """The word None, which ``wandb agent`` writes, asks for the same as null."""
+    return {key: None if value == "None" else value for key, value in section.items()}
 
 
 def _whole(number: str) -> int | float:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lmlab.analysis import log, logged
 from lmlab.analysis.log import Log
 from lmlab.analysis.logged import Logged
+from lmlab.runs.files import dumps
 
 
 def lines(rows):
@@ -51,6 +52,15 @@ def test_what_is_kept_does_not_depend_on_how_the_file_was_read(data, strides):
     assert same(once, parts)
     assert once.marks == parts.marks
     assert (once.lines, once.size) == (parts.lines, parts.size) == (len(each), len(content))
+
+
+@given(st.lists(METRICS, max_size=8))
+def test_numbers_that_are_not_finite_are_read_as_they_are_written_now_and_were_before(rows):
+    rows = [row(step) | metrics for step, metrics in enumerate(rows)]
+    before = Logged().extended(lines(rows))
+    now = Logged().extended("".join(dumps(one) + "\n" for one in rows).encode())
+    assert same(before, now)
+    assert before.marks == now.marks
 
 
 def test_the_first_repeated_step_may_be_step_0():

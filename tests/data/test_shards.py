@@ -160,6 +160,7 @@ def _prepare_slowly(file: str, cache: str, log: str, seconds: float) -> None:
     prepare(Text(file), Slow(), Path(cache), progress=False)
 
 
+@pytest.mark.slow
 class TestProcesses:
     SPAWN = multiprocessing.get_context("spawn")
 

@@ -1,7 +1,9 @@
 """Steps whose loss is not finite or jumps, and micro-batches that do not fit: what the run does, and what it leaves."""
 
+import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from safetensors.torch import load_file
 
 from lmlab.config import build
 from lmlab.runs.checkpoints import saved
-from lmlab.runs.files import read_jsonl
+from lmlab.runs.files import numbers, read_jsonl
 from lmlab.runs.run import Run
 from lmlab.training.preflight import build_model, open_source
 from lmlab.training.seeds import step_seed
@@ -136,7 +138,7 @@ def assert_weights(file: Path, expected: dict[str, torch.Tensor]) -> None:
 
 
 def events(run: Run) -> list[dict]:
-    return [{name: value for name, value in row.items() if name != "time"} for row in read_jsonl(run.events)]
+    return [{name: value for name, value in row.items() if name != "time"} for row in numbers(read_jsonl(run.events))]
 
 
 @pytest.mark.parametrize("devices", [1, 2])
@@ -164,10 +166,27 @@ def test_a_skipped_step_leaves_no_trace_in_the_weights(devices, ask):
 def test_a_run_stops_at_a_step_that_is_not_finite(ask):
     said, run = ask("wrong_loss", "model=lstm", "callbacks.wrong_loss.steps=[6]", "callbacks.checkpoint.every=5")
     assert run.status == "failed"
-    assert "step 7: the loss is nan and the gradient norm nan" in said.splitlines()[-1]
+    assert "diverged at step 7: the loss is nan and the gradient norm nan" in said.splitlines()[-1]
     assert max(saved(run.checkpoints)) == 5
     said, run = ask("wrong_loss", "model=lstm", "callbacks.wrong_loss.steps=[6]", "callbacks.checkpoint.every=5")
     assert [row["step"] for row in events(run)] == [7], "what is done again is recorded once"
+
+
+@pytest.mark.parametrize("options", [[], ["callbacks.bad_steps.not_finite=null"], ["~callbacks.bad_steps"]])
+def test_a_run_that_diverges_says_so_and_never_reaches_the_sampler(lmlab, small, tmp_path, options):
+    options = [*options, "optimizer.lr=1e10", "model=lstm", "logger=[]"]
+    done = lmlab("train", *small, *options, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"lmlab train: diverged at step \d+: .*\(details: .*\)", done.stderr.splitlines()[-1])
+    (run,) = (Run(path.parent) for path in tmp_path.glob("outputs/runs/*/run.json"))
+    assert run.status == "failed" and "diverged at step" in run.manifest["attempts"][-1]["error"]
+
+    def refuse(token):
+        pytest.fail(f"{token} is no JSON")
+
+    for path in [*run.path.glob("*.json"), *run.path.glob("*.jsonl")]:
+        for line in path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]:
+            json.loads(line, parse_constant=refuse)
 
 
 def test_a_spike_rolls_back_to_the_last_checkpoint_and_past_the_data_since(ask):

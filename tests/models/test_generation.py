@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from lmlab.errors import UserError
 from lmlab.models import state as model_state
-from lmlab.models.generation import Sampler, generate
+from lmlab.models.generation import Sampler, generate, tokens_left_out
 
 CONTEXT = 24
 
@@ -28,6 +28,55 @@ def test_greedy_text_is_the_most_probable_token_after_rereading_everything(make_
 def test_a_recurrent_model_generates_beyond_its_context_as_if_it_had_none(make_model):
     model = make_model("model=lstm", dtype=torch.float64)
     assert torch.equal(text(model, Sampler(), context=4), text(model, Sampler(), context=CONTEXT))
+
+
+def reading_all(model, prompt):
+    """The token that is most probable after all of a prompt, by way of one forward pass."""
+    return int(model.head.log_probs(model(torch.tensor([prompt]))[0][:, -1]).argmax())
+
+
+@pytest.mark.parametrize("overrides", ["model=lstm", "model=mamba2", "model=hybrid", "model=hawk"])
+@torch.no_grad()
+def test_a_recurrent_model_reads_all_of_a_prompt_whatever_its_context(make_model, overrides):
+    model = make_model(overrides, dtype=torch.float64)
+    prompts = torch.randint(13, (12, 20))
+    read = [list(generate(model, prompt[None], 1, Sampler(greedy=True), 20)) for prompt in prompts]
+    assert [int(token) for (token,) in read] == [reading_all(model, prompt.tolist()) for prompt in prompts]
+    assert tokens_left_out(model, prompts, context=4) == 0
+    seen = [text(model, Sampler(seed=s), 1, [[s % 13] + [1] * 11], context=4) for s in range(13)]
+    if overrides != "model=hybrid":  # in which attention sees no more than its context
+        whole = [text(model, Sampler(seed=s), 1, [[s % 13] + [1] * 11], context=CONTEXT) for s in range(13)]
+        assert [int(token) for token in seen] == [int(token) for token in whole]
+
+
+@torch.no_grad()
+def test_a_hybrid_reads_a_long_prompt_as_what_it_generates_itself(make_model):
+    model = make_model("model=hybrid", dtype=torch.float64)
+    written = text(model, Sampler(greedy=True), 12, [[1, 2, 3]], context=5)
+    prompt = torch.cat([torch.tensor([[1, 2, 3]]), written[:, :9]], 1)
+    again = text(model, Sampler(greedy=True), 3, prompt.tolist(), context=5)
+    assert torch.equal(again, written[:, 9:])
+
+
+@pytest.mark.parametrize("overrides", ["model=transformer", "model=gpt2", "model=lstm model.positions=learned"])
+def test_a_model_that_sees_its_context_only_leaves_out_the_start_of_a_prompt(make_model, overrides):
+    model = make_model(overrides, context=5)
+    prompt = torch.randint(13, (1, 12))
+    assert tokens_left_out(model, prompt, 5) == 7
+    assert tokens_left_out(model, prompt[:, :5], 5) == 0
+    assert torch.equal(
+        text(model, Sampler(), prompt=prompt.tolist(), context=5),
+        text(model, Sampler(), prompt=prompt[:, -5:].tolist(), context=5),
+    )
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+def test_a_network_that_predicts_no_numbers_is_refused(make_model, greedy):
+    model = make_model("model=lstm")
+    with torch.no_grad():
+        model.embedding.weight[3] = torch.nan
+    with pytest.raises(UserError, match=r"predicts nothing.*diverged"):
+        text(model, Sampler(greedy=greedy))
 
 
 @torch.no_grad()

@@ -1,6 +1,52 @@
 import json
+import math
 
-from lmlab.runs.files import Tail, append_row, write_text
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmlab.runs.files import NOT_FINITE, Tail, append_row, dumps, numbers, read_json, write_json, write_text
+
+TEXTS = st.text(st.characters()).filter(lambda text: text not in NOT_FINITE)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    lambda part: st.lists(part, max_size=3) | st.dictionaries(TEXTS, part, max_size=3),
+)
+
+
+def strict(text):
+    """Parse as a parser does that knows nothing but the standard: UTF-8, and no NaN."""
+
+    def refuse(token):
+        raise AssertionError(f"{token} is no JSON")
+
+    return json.loads(text.encode("utf-8"), parse_constant=refuse)
+
+
+@given(VALUES, st.sampled_from([None, 2]))
+def test_what_is_written_is_json_and_measurements_are_read_back_as_they_were(value, indent):
+    written = dumps(value, indent)
+    assert repr(numbers(strict(written))) == repr(value)  # in which nan is equal to itself, and 1 is not 1.0
+    assert indent is not None or "\n" not in written
+
+
+def test_texts_stay_texts_whatever_they_spell(tmp_path):
+    value = {"text": "NaN", "tags": ["Infinity"], "name": "half a pair: \ud83d, a whole one: \N{GRINNING FACE}"}
+    write_json(tmp_path / "file.json", value)
+    assert read_json(tmp_path / "file.json") == strict((tmp_path / "file.json").read_text("utf-8")) == value
+
+
+def test_numbers_that_earlier_versions_wrote_are_read(tmp_path):
+    (tmp_path / "file.json").write_text('{"a": NaN, "b": [Infinity, -Infinity]}')
+    found = numbers(read_json(tmp_path / "file.json"))
+    assert math.isnan(found["a"]) and found["b"] == [math.inf, -math.inf]
+
+
+@pytest.mark.parametrize("written", ['"NaN"', "NaN"])
+def test_a_row_that_is_not_finite_comes_as_numbers(tmp_path, written):
+    (tmp_path / "rows").write_text(f'{{"step": 1, "loss": {written}}}\n')
+    (row,) = Tail(tmp_path / "rows").new_rows()
+    assert math.isnan(row["loss"])
 
 
 def test_rows_of_one_step_come_whenever_they_are_written(tmp_path):

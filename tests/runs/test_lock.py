@@ -58,6 +58,7 @@ def test_held_until_released(tmp_path, flock):
     take(tmp_path, flock=flock).release()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["flock", "records"])
 def test_of_many_processes_never_two_are_inside(tmp_path, kind):
     started = [
@@ -71,6 +72,7 @@ def test_of_many_processes_never_two_are_inside(tmp_path, kind):
     assert sorted(path.name for path in tmp_path.glob("*.json")) == ["owner.400.json"]
 
 
+@pytest.mark.slow
 def test_contenders_for_an_abandoned_record_are_never_two_inside(tmp_path):
     forge(tmp_path, age=10)
     started = [
@@ -111,6 +113,7 @@ def test_on_this_machine_the_process_decides_and_not_the_age(tmp_path, fields, h
     assert is_held(tmp_path, flock=False) == held
 
 
+@pytest.mark.slow
 def test_a_killed_owner_frees_it_at_once_without_flock(tmp_path):
     code = "import sys; from pathlib import Path; from lmlab.runs.lock import take\n"
     code += "held = take(Path(sys.argv[1]), flock=False); print('mine', flush=True); input()"
@@ -139,6 +142,7 @@ def test_the_owner_keeps_its_record_young(tmp_path):
     held.release()
 
 
+@pytest.mark.slow
 def test_an_owner_that_was_away_too_long_learns_that_it_lost_and_disturbs_nobody(tmp_path):
     """Suspended, it is taken for gone; it must not free the lock of its successor when it comes back."""
     code = "import sys; from pathlib import Path; from lmlab.runs.lock import take\n"

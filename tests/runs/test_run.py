@@ -74,6 +74,7 @@ def test_running_without_a_living_process_is_interrupted(tmp_path):
     assert run.status == "interrupted"
 
 
+@pytest.mark.slow
 def test_the_lock_outlives_the_process_that_took_it_in_its_child(tmp_path):
     """A parent that is killed must not free the lock while its child still trains."""
     run = Run(tmp_path / "run")
@@ -97,6 +98,7 @@ def test_the_lock_outlives_the_process_that_took_it_in_its_child(tmp_path):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_the_second_to_ask_waits_for_the_first(tmp_path):
     run = Run(tmp_path / "run")
     code = f"""

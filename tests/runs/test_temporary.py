@@ -1,5 +1,7 @@
 import fcntl
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -7,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lmlab.runs.temporary import TemporaryFolder
+from lmlab.errors import UserError
+from lmlab.runs.temporary import TemporaryFolder, socket_folder
 
 HOLDS = "from lmlab.runs.temporary import TemporaryFolder\nprint(TemporaryFolder().path, flush=True)\ninput()"
 
@@ -33,6 +36,7 @@ def test_it_goes_with_all_that_is_in_it(system):
     assert not list(system.iterdir())
 
 
+@pytest.mark.slow
 def test_that_of_a_killed_process_is_removed_by_the_next_and_that_of_a_living_one_stays(system):
     (killed, abandoned), (living, kept) = hold(system), hold(system)
     (abandoned / "staged").write_text("half")
@@ -42,6 +46,30 @@ def test_that_of_a_killed_process_is_removed_by_the_next_and_that_of_a_living_on
     assert {*system.iterdir()} == {folder.path, kept}
     folder.remove()
     living.communicate("\n")
+
+
+def test_sockets_go_to_a_folder_with_a_short_path(system, monkeypatch):
+    assert socket_folder() == str(system) or len(str(system)) > 75
+    long = system / ("x" * 90)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    folder = socket_folder()
+    with socket.socket(socket.AF_UNIX) as made:
+        place = tempfile.mkdtemp(dir=folder, prefix="pymp-")
+        made.bind(str(Path(place) / "listener-12345678"))
+    shutil.rmtree(place)
+    assert not list(long.iterdir())
+
+
+def test_without_any_place_for_sockets_the_folder_that_is_too_long_is_named(system, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/" + "x" * 90)
+    monkeypatch.setattr(tempfile, "mkdtemp", unwritable)
+    with pytest.raises(UserError, match="TMPDIR=/xxx.*too long for a socket"):
+        socket_folder()
+
+
+def unwritable(**options):
+    raise PermissionError
 
 
 def test_what_somebody_else_has_put_there_stays(system):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from lmlab.errors import SkipStep
+from lmlab.errors import CannotGoOn, SkipStep
 from lmlab.training.module import LanguageModeling
 from lmlab.training.seeds import step_seed
 
@@ -95,6 +95,14 @@ def test_what_is_validated_and_kept_are_the_weights_that_the_optimizer_evaluates
         if weight.ndim == 2:
             assert torch.equal(weight, averages[tuple(weight.flatten()[:2].tolist())])
             assert not torch.equal(weight, trained[f"model.{name}"])
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_validation_without_a_loss_ends_the_run_with_the_step_at_which_it_was_first_seen(loss):
+    LanguageModeling._refuse_divergence(SimpleNamespace(), 5e29)
+    for seen, step in ((None, 12), (7, 7)):
+        with pytest.raises(CannotGoOn, match=f"^diverged at step {step}: the validation loss after step 12 is {loss}"):
+            LanguageModeling._refuse_divergence(SimpleNamespace(global_step=12, _diverged_at=seen), loss)
 
 
 @pytest.mark.parametrize("gradient", [1.0, float("inf")])

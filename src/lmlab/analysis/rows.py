@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import orjson
 
+from lmlab.runs.files import NOT_FINITE
+
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -81,7 +83,7 @@ def _one(line: bytes) -> Any:
     except ValueError:
         pass
     try:
-        return json.loads(line)  # in which NaN and Infinity are numbers, as they are for the writer
+        return json.loads(line)  # in which NaN and Infinity are numbers, as earlier versions wrote them
     except (ValueError, RecursionError):
         return None
 
@@ -100,7 +102,7 @@ def _kinds(rows: Sequence[Any]) -> list[_Kind]:
             values = array("d", [*chain.from_iterable(rows[number].values() for number in numbers)])
         except (TypeError, OverflowError):
             numbers = [number for number in numbers if _is_of_numbers(rows[number])]
-            flat = [np.nan if value is None else value for number in numbers for value in rows[number].values()]
+            flat = [_number(value) for number in numbers for value in rows[number].values()]
             values = array("d", flat)
         values_RN = np.frombuffer(values).reshape(len(numbers), len(names)) if numbers else np.zeros((0, len(names)))
         placed = np.isfinite(values_RN[:, [names.index(name) for name in PLACES]]).all(1)
@@ -112,4 +114,15 @@ def _kinds(rows: Sequence[Any]) -> list[_Kind]:
 
 def _is_of_numbers(row: dict[str, Any]) -> bool:
     """Whether every value is a number that fits, or none at all."""
-    return all(v is None or isinstance(v, float) or (isinstance(v, int) and abs(v) < 2**1023) for v in row.values())
+    return all(
+        v is None or isinstance(v, float) or (isinstance(v, int) and abs(v) < 2**1023) or _is_not_finite(v)
+        for v in row.values()
+    )
+
+
+def _is_not_finite(value: Any) -> bool:
+    return isinstance(value, str) and value in NOT_FINITE
+
+
+def _number(value: Any) -> float:
+    return np.nan if value is None else NOT_FINITE[value] if isinstance(value, str) else value

@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -17,6 +18,7 @@ from lmlab.commands.hints import checked_choices, explain
 from lmlab.config import CONF, canonical, check_arguments
 from lmlab.errors import Interrupted, RunFailed, UserError
 from lmlab.runs.disk import failure_of_disk
+from lmlab.runs.places import settle
 
 
 def run_app(command: str) -> None:
@@ -45,6 +47,7 @@ def run_app(command: str) -> None:
         module = importlib.import_module(f"lmlab.commands.{command}")
         try:
             config = canonical(composed)
+            settle(Path(config["paths"]["cache"]))
             check_arguments(module.task, config, name=f"lmlab {command}")
             return module.task(**config)
         except (UserError, RunFailed, Interrupted) as error:

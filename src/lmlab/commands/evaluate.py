@@ -1,6 +1,5 @@
 """``lmlab evaluate``: score a run's model on a split in up to three ways, every token exactly once."""
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -10,7 +9,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from lmlab.commands import results, tables
 from lmlab.config import Paths, check_arguments
 from lmlab.errors import UserError, nearest
-from lmlab.runs.files import read_jsonl, write_text
+from lmlab.numerals import written
+from lmlab.runs.files import read_jsonl, write_rows
 from lmlab.runs.lookup import find
 from lmlab.runs.moved import config_here
 from lmlab.runs.run import Run, now
@@ -202,8 +202,7 @@ def record(run: Run, settings: dict[str, Any], scores: dict[str, Any], code: str
     rows = read_jsonl(path)
     others = [row for row in rows if row["settings"] == settings and row.get("code") != code]
     kept = [row for row in rows if row["settings"] != settings or row.get("code") != code]
-    rows = [*kept, {"settings": settings, "metrics": scores, "code": code, **about, "time": now()}]
-    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(path, [*kept, {"settings": settings, "metrics": scores, "code": code, **about, "time": now()}])
     if others:
         tables.say(f"{len(others)} with the same settings by other code; it is kept", "Earlier evaluations:", "yellow")
 
@@ -213,7 +212,7 @@ def show(run: Run, settings: dict[str, Any], found: dict[str, dict[str, float]])
     rows = []
     for metric, values in found.items():
         known = results.METRICS.items()
-        scores = {heading: form.format(values[name]) for name, (heading, form) in known if name in values}
+        scores = {heading: written(values[name], form) for name, (heading, form) in known if name in values}
         rows.append({"scored by": metric, "tokens": f"{values['tokens']:,}", **scores})
     split = settings["split"] if settings["split"].startswith("text ") else f"{settings['split']} split"
     title = f"{run.path.name}: {split}, context {settings['context']}"

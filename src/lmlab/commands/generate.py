@@ -35,18 +35,21 @@ def task(
             raise UserError(f"{option}={value}: expected at least 1")
     import torch
 
-    from lmlab.models.generation import Sampler, generate
+    from lmlab.data.tokenizers import encode_prompt, left_out, unknown_parts
+    from lmlab.models.generation import Sampler, generate, tokens_left_out
     from lmlab.training.load import load_trained
     from lmlab.training.trainer import device_kind
 
     device = device_kind(accelerator)
     trained = load_trained(found, checkpoint, device, trust)
     tokenizer = trained.tokenizer
-    try:
-        prompt_N = tokenizer.encode_prompt(prompt)
-        prompt_BT = torch.tensor([[tokenizer.separator, *map(int, prompt_N)]], device=device)
-    except (UnicodeError, TypeError):
-        raise UserError("prompt: is not valid UTF-8") from None
+    prompt_N = encode_prompt(tokenizer, prompt, "prompt")
+    prompt_BT = torch.tensor([[tokenizer.separator, *map(int, prompt_N)]], device=device)
+    # The separator is the first token that is left out, and no part of what was typed.
+    unseen = tokens_left_out(trained.model, prompt_BT, trained.context) - 1
+    for line in (unknown_parts(tokenizer, prompt, "prompt"), left_out(unseen, trained.context, "prompt")):
+        if line:
+            print(line, file=sys.stderr)
     started = time.perf_counter()
     for number in range(samples):
         if samples > 1:

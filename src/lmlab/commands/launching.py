@@ -15,6 +15,7 @@ from lmlab.commands.conditional import space_of
 from lmlab.commands.progress_table import LinesView, TableView
 from lmlab.config import check_arguments
 from lmlab.errors import RunFailed, UserError
+from lmlab.numerals import written
 from lmlab.runs import trust
 from lmlab.runs.run import Run
 from lmlab.runs.signals import stopped_by_signals
@@ -177,7 +178,7 @@ def _show_best(jobs: list[Job], search: Search) -> None:
     for number in search.best():
         if number in own:
             loss, path = results.loss_of(own[number].run), own[number].run.path
-            what = f"{own[number].name} (validation loss {loss:.4f}; {path})"
+            what = f"{own[number].name} (validation loss {written(loss, '{:.4f}')}; {path})"
         else:
             what = "computed by another sweep of this study"
         tables.say(what, f"Best, job {number + 1}:", "green")

@@ -1,6 +1,5 @@
 """``lmlab plan``: what a training run takes on other devices: memory, time and cost, without data or training."""
 
-import json
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ from lmlab.commands.describe import readable
 from lmlab.commands.plan_words import command, described, duration, name_of
 from lmlab.config import Config, build, validate
 from lmlab.errors import UserError
+from lmlab.runs.files import dumps
 
 UNROLLED = (
     "Recurrences of torch's own (RNN, GRU, LSTM): counted as unrolled steps; the kernels for a whole sequence may keep "
@@ -51,7 +51,7 @@ def task(
         shown |= {"parameters": load.footprint.parameters, "flops_per_token": 3 * load.flops, "tokens": load.tokens}
         shown |= {"steps": load.settings.steps, "plans": [as_row(plan, load, cluster) for plan in every]}
         shown |= {"recommended": as_row(best, load, cluster) if best else None}
-        print(json.dumps(shown, indent=2))
+        print(dumps(shown, indent=2))
         return
     show(load, cluster, every)
     recommend(load, cluster, every, best, enough_devices(load, cluster) if best is None else None)

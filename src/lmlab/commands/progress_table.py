@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lmlab.commands import tables
+from lmlab.numerals import written
 from lmlab.runs.heartbeat import Heartbeat
 from lmlab.sweeps.sweep import Job, Sweep
 
@@ -171,8 +172,8 @@ def progress_table(jobs: list[Job]) -> Table:
             ProgressBar(beat.steps, beat.step, width=16),
             f"{beat.step:,}/{beat.steps:,}",
             tables.compact(beat.tokens_per_second),
-            "" if beat.train_loss is None else f"{beat.train_loss:.3f}",
-            "" if beat.validation_loss is None else f"{beat.validation_loss:.3f}",
+            "" if beat.train_loss is None else written(beat.train_loss, "{:.3f}"),
+            "" if beat.validation_loss is None else written(beat.validation_loss, "{:.3f}"),
             "" if beat.seconds_left is None else _clock(beat.seconds_left),
         )
     return table

@@ -14,6 +14,7 @@ from lmlab.commands.grid import show_grid
 from lmlab.commands.options import PARTS_OF_MODEL
 from lmlab.commands.tables import compact, console, print_table, say
 from lmlab.config import Config
+from lmlab.numerals import written
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.provenance import code_fingerprint
 from lmlab.runs.run import Run
@@ -64,7 +65,7 @@ def summary(record: Record) -> dict[str, Any]:
 def cells(row: Mapping[str, Any]) -> dict[str, str]:
     """A run's measurements as table cells, by heading."""
     shown = {
-        heading: "" if row[name] is None else form.format(row[name])
+        heading: "" if row[name] is None else written(row[name], form)
         for name, (heading, form) in METRICS.items()
         if name in ("bits_per_byte", "loss")
     }
@@ -129,7 +130,7 @@ def show(run: Run) -> float:
     record = Record.of(run)
     row = summary(record)
     lines = {
-        f"validation {heading}": form.format(row[name])
+        f"validation {heading}": written(row[name], form)
         for name, (heading, form) in METRICS.items()
         if row[name] is not None
     }

@@ -1,6 +1,5 @@
 """``lmlab runs``: a table of what is in the outputs folder, filtered and sorted."""
 
-import json
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -11,6 +10,7 @@ from lmlab.analysis.selection import fits, named
 from lmlab.commands import results, tables
 from lmlab.config import Paths
 from lmlab.errors import UserError, nearest
+from lmlab.runs.files import dumps
 from lmlab.runs.run import Status
 
 STATUSES = get_args(Status)
@@ -51,7 +51,7 @@ def task(
     ]
     rows = ordered(rows, sort, descending)[:limit]
     if format == "json":
-        print(json.dumps(rows, indent=2))
+        print(dumps(rows, indent=2))
     else:
         show(rows, Path(paths["runs"]))
 

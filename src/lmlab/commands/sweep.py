@@ -12,6 +12,7 @@ from lmlab.commands import tables
 from lmlab.commands.progress_table import STYLE, counts
 from lmlab.config import Paths
 from lmlab.errors import UserError
+from lmlab.numerals import written
 from lmlab.runs.heartbeat import Heartbeat
 from lmlab.sweeps.sweep import Job, Sweep, find_sweep
 
@@ -54,7 +55,7 @@ def _row(job: Job) -> dict[str, str]:
     status = job.status
     run = job.run if job.path is not None and job.run.exists else None
     beat = Heartbeat.read(run) if run is not None and status == "running" else None
-    loss = beat and beat.validation_loss
+    loss = beat.validation_loss if beat else None
     if run is not None and status == "finished":
         loss = run.manifest["metrics"].get("validation/loss")
     return {
@@ -64,7 +65,7 @@ def _row(job: Job) -> dict[str, str]:
         "step": f"{beat.step:,} of {beat.steps:,}" if beat else "",
         "left": f"{beat.seconds_left:,.0f} s" if beat and beat.seconds_left is not None else "",
         "tokens/s": f"{beat.tokens_per_second:,.0f}" if beat and beat.tokens_per_second else "",
-        "loss (nats/token)": "" if loss is None else f"{loss:.4f}",
+        "loss (nats/token)": "" if loss is None else written(loss, "{:.4f}"),
         "run": job.run.path.name if job.path else "",
         "where": escape(job.where or ""),
     }

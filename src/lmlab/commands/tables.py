@@ -1,6 +1,7 @@
 """Lines and tables that fit the terminal."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+_NUMBER = re.compile(r"-?(\d|nan$|inf$)")
 _WIDE = 160
 """Columns of output that no terminal limits: a file or another program reads it."""
 
@@ -58,7 +60,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, str]], optional: Sequenc
             collapse_padding=True,
         )
         for heading in headings:
-            numeric = all(row[heading][:1].isdigit() for row in rows if row[heading])
+            numeric = all(_NUMBER.match(row[heading]) for row in rows if row[heading])
             # A unit below what it belongs to leaves room for more columns.
             shown = heading.replace(" (", "\n").removesuffix(")")
             table.add_column(shown, justify="right" if numeric else "left", no_wrap=True)

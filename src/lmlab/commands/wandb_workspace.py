@@ -1,7 +1,6 @@
 """``lmlab wandb workspace``: a W&B workspace and a report of a sweep's runs, their curves averaged by arm."""
 
 import importlib.util
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from lmlab.analysis.comparison import METRICS
 from lmlab.commands import tables
 from lmlab.errors import RunFailed, UserError, nearest
-from lmlab.runs.files import write_json
+from lmlab.runs.files import read_json, write_json
 from lmlab.runs.run import Run
 from lmlab.runs.wandb import WandbRecord, logged_in
 from lmlab.sweeps.sweep import Sweep
@@ -56,7 +55,7 @@ def make(sweep: Sweep, arm: str) -> None:
     if not logged_in():
         raise UserError("you are not logged in to W&B: set WANDB_API_KEY, or run wandb login")
     path = sweep.path / "wandb.json"
-    made = json.loads(path.read_text()) if path.exists() else {}
+    made = read_json(path) if path.exists() else {}
     where = {"entity": shown.entity, "project": shown.project}
     if not where.items() <= made.items():
         made = where

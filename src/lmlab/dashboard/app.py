@@ -21,6 +21,7 @@ from lmlab.dashboard.guard import Guard
 from lmlab.dashboard.index import Index
 from lmlab.dashboard.rows import details_of
 from lmlab.errors import RunFailed, UserError
+from lmlab.runs.files import dumps
 
 PAGE = Path(__file__).parent / "page"
 FILES = {path.name: path for path in PAGE.iterdir() if path.suffix in (".js", ".css")}
@@ -34,6 +35,13 @@ LARGEST = 1_000_000
 
 REPORT = "sandbox allow-scripts allow-popups allow-downloads"
 """A report runs scripts of its own, so it is kept from asking the dashboard for anything."""
+
+
+class Answer(JSONResponse):
+    """JSON as lmlab writes it: a number that is not finite is no reason to answer nothing."""
+
+    def render(self, content: Any) -> bytes:
+        return dumps(content).encode()
 
 
 def plotly() -> Path:
@@ -65,10 +73,10 @@ def build(index: Index, names: tuple[str, ...] = (), token: str | None = None, c
         since = _number(query.get("curves_since")) if same else 0
         metric, axis = query.get("metric", "validation/loss"), query.get("axis", "tokens")
         answer["drawn"] = index.curves(query.getlist("run")[:AT_ONCE], metric, axis, POINTS, since)
-        return JSONResponse(answer)
+        return Answer(answer)
 
     def run(request: Request) -> Response:
-        return JSONResponse(details_of(index.run(request.query_params.get("run", ""))))
+        return Answer(details_of(index.run(request.query_params.get("run", ""))))
 
     async def act(request: Request) -> Response:
         body = b""
@@ -82,7 +90,7 @@ def build(index: Index, names: tuple[str, ...] = (), token: str | None = None, c
             asked = None
         if not isinstance(asked, dict):
             raise UserError("expected a JSON object")
-        return JSONResponse(await run_in_threadpool(actions.carry_out, request.path_params["action"], asked))
+        return Answer(await run_in_threadpool(actions.carry_out, request.path_params["action"], asked))
 
     def report(request: Request) -> Response:
         path = actions.reports.get(request.path_params["name"])
@@ -91,7 +99,7 @@ def build(index: Index, names: tuple[str, ...] = (), token: str | None = None, c
         return FileResponse(path, headers={"content-security-policy": REPORT})
 
     async def refused(request: Request, error: Exception) -> Response:
-        return JSONResponse({"error": str(error)}, 400)
+        return Answer({"error": str(error)}, 400)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

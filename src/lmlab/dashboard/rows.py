@@ -1,6 +1,5 @@
 """What the page shows of a run and of a sweep, in plain containers that JSON can carry."""
 
-import json
 import math
 import re
 import shlex
@@ -9,7 +8,7 @@ from typing import Any
 
 from lmlab.analysis.records import Record
 from lmlab.errors import UserError
-from lmlab.runs.files import read_jsonl
+from lmlab.runs.files import dumps, read_json, read_jsonl
 from lmlab.runs.heartbeat import Heartbeat
 from lmlab.runs.run import Run
 from lmlab.sweeps.sweep import Sweep
@@ -78,7 +77,7 @@ def details_of(run: Run) -> dict[str, Any]:
         ],
         "traceback": _traceback(run),
         "log": log_end(run.log),
-        "events": [json.dumps(row) for row in _rows(run.events)[-5:]],
+        "events": [dumps(row) for row in _rows(run.events)[-5:]],
         "sample": next((str(row.get("text", "")) for row in reversed(_rows(run.samples))), None),
     }
 
@@ -132,6 +131,6 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def _traceback(run: Run) -> str:
     try:
-        return str(json.loads(run.error.read_text(encoding="utf-8"))["traceback"])
+        return str(read_json(run.error)["traceback"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -4,7 +4,6 @@ import copy
 import fcntl
 import hashlib
 import inspect
-import json
 import os
 import shutil
 from collections import deque
@@ -22,6 +21,7 @@ from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.errors import UserError, nearest
 from lmlab.progress import ProgressBar
 from lmlab.runs import signals
+from lmlab.runs.files import dumps, read_json
 
 _META = "meta.json"
 
@@ -42,7 +42,7 @@ class TokenizedCorpus:
 
     def __init__(self, folder: Path, kind: type[Tokenizer]) -> None:
         self.folder = folder
-        self._meta: dict[str, Any] = json.loads((folder / _META).read_text(encoding="utf-8"))
+        self._meta: dict[str, Any] = read_json(folder / _META)
         self.name: str = self._meta["name"]
         self.splits: tuple[str, ...] = tuple(self._meta["splits"])
         self.tokenizer: Tokenizer = load_tokenizer(folder, kind)
@@ -141,7 +141,7 @@ def find_prepared(fingerprint: str, caches: Iterable[Path], kind: type[Tokenizer
     for cache in caches:
         for path in sorted(cache.glob(f"[!.]*/{_META}")):
             with suppress(OSError, ValueError, KeyError, TypeError):
-                same = json.loads(path.read_text(encoding="utf-8"))["fingerprint"] == fingerprint
+                same = read_json(path)["fingerprint"] == fingerprint
                 if same and (prepared := _open_whole(path.parent, kind)) is not None:
                     return prepared
     return None
@@ -184,7 +184,7 @@ def _write(corpus: Corpus, tokenizer: Tokenizer, folder: Path, progress: bool) -
         "vocabulary": tokenizer.size,
         "splits": splits,
     }
-    (folder / _META).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+    (folder / _META).write_text(dumps(meta, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_split(

@@ -47,7 +47,13 @@ class Sampler:
         self._generator = torch.Generator().manual_seed(seed)
 
     def __call__(self, log_probs_BV: Tensor) -> Tensor:
-        """Return one token for each row: [B] int64 on the device of ``log_probs_BV``."""
+        """Return one token for each row: [B] int64 on the device of ``log_probs_BV``.
+
+        Raises:
+            UserError: some are not numbers.
+        """
+        if log_probs_BV.isnan().any():
+            raise UserError("the network predicts nothing: its probabilities are NaN (it diverged in training)")
         if self.greedy:
             return log_probs_BV.argmax(1)
         # Drawn on the CPU, so that a seed means the same text on every device.
@@ -71,14 +77,42 @@ class Sampler:
 
 
 @torch.no_grad()
+def tokens_left_out(model: LanguageModel, prompt_BT: Tensor, context: int) -> int:
+    """Return how many tokens at the start of a prompt have no part in what follows it.
+
+    A recurrent state takes in every token. Attention alone sees the last ``context``, and so does a model whose
+    positions end.
+    """
+    more = prompt_BT.shape[1] - context
+    if more <= 0:
+        return 0
+    if model.max_positions is None:
+        _, state = model(prompt_BT[:, :1], None)
+        if len(model_state.tensors(state)) > sum(len(cache) for cache in model_state.caches(state)):
+            return 0
+    return more
+
+
+@torch.no_grad()
 def generate(model: LanguageModel, prompt_BT: Tensor, length: int, sampler: Sampler, context: int) -> Iterator[Tensor]:
     """Yield ``length`` tokens [B] that continue ``prompt_BT`` [B, T >= 1], each as soon as it is drawn.
 
     Memory stays constant: attention sees at most ``context`` tokens, as in training, and a model whose positions end
-    reads the last half of its context afresh when they do.
+    reads the last half of its context afresh when they do. Of a longer prompt, a model with a recurrent state reads all
+    and another one the end (see :func:`tokens_left_out`).
+
+    Raises:
+        UserError: the network predicts numbers that are none.
     """
+    prompt_BT = prompt_BT[:, tokens_left_out(model, prompt_BT, context) :]
+    unread_BT, rest_BT, state = prompt_BT[:, :context], prompt_BT[:, context:], None
+    while rest_BT.shape[1] > 0:
+        _, state = model(unread_BT, state)
+        # Next to attention, one by one, as what is generated: so no token sees more of them than in training.
+        size = 1 if model_state.caches(state) else context
+        state = model_state.crop(state, context - 1)
+        unread_BT, rest_BT = rest_BT[:, :size], rest_BT[:, size:]
     recent_BT = prompt_BT[:, -context:]
-    unread_BT, state = recent_BT, None
     for _ in range(length):
         if model.max_positions is not None and state is not None and state.position >= model.max_positions:
             unread_BT, state = recent_BT[:, -max(1, context // 2) :], None

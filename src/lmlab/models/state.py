@@ -88,6 +88,13 @@ def crop(state: Any, length: int) -> Any:
     return state
 
 
+def caches(state: Any) -> list[KeyValueCache]:
+    """Return every key-value cache in ``state``."""
+    if isinstance(state, KeyValueCache):
+        return [state]
+    return [cache for part in state for cache in caches(part)] if isinstance(state, tuple) else []
+
+
 def leaves(state: Any) -> list[Any]:
     """Return the tensors (on the CPU) and numbers of ``state`` in order: what a checkpoint may hold."""
     if isinstance(state, tuple):

@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,6 +82,10 @@ def start_ranks(run: Run, ranks: Ranks, be_rank: Callable[[Path], None]) -> None
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"died (exit code {code})"
             write_json(run.error, {"kind": "Fault", "message": f"rank {rank} {how}", "traceback": ""})
         os._exit(INTERRUPTED if failure.exitcode == INTERRUPTED else 1)
+    except OSError as error:  # before there is a rank: what watches them needs semaphores, which are files there
+        message = f"{ranks.here} processes cannot be started: {error.strerror} (is there room in /dev/shm?)"
+        write_json(run.error, {"kind": "RunFailed", "message": message, "traceback": traceback.format_exc()})
+        os._exit(1)
 
 
 def _rank(be_rank: Callable[[Path], None], path: Path) -> None:

@@ -4,10 +4,9 @@ A row has the optimizer ``step`` that it happened in (from 1), ``what`` it was, 
 belong to it. A run that goes on reads from here what to do differently; the other rows are for people.
 """
 
-import json
 from typing import Any
 
-from lmlab.runs.files import append_row, flush, read_jsonl, write_text
+from lmlab.runs.files import append_row, flush, read_jsonl, write_rows
 from lmlab.runs.run import Run, now
 
 REPEATED = ("skip", "stop")
@@ -33,4 +32,4 @@ def settle(run: Run, step: int) -> None:
     for row in kept:
         if row["done"] == "roll_back":
             row.setdefault("to", step)
-    write_text(run.events, "".join(json.dumps(row) + "\n" for row in kept))
+    write_rows(run.events, kept)

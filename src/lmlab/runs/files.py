@@ -1,11 +1,12 @@
-"""Files that are either whole or absent: written beside their place, flushed to disk, then renamed into it."""
+"""Files that are either whole or absent: written beside their place, flushed to disk, then renamed. And JSON."""
 
 import errno
 import json
+import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -56,15 +57,61 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, write)
 
 
+NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+"""The strings that stand for the numbers that JSON does not have."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def dumps(value: Any, indent: int | None = None) -> str:
+    """Return ``value`` as JSON that every parser reads: NaN and infinities as strings (see :func:`numbers`)."""
+    try:
+        text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_representable(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    # Half a pair has no UTF-8: a name of a file that is none may hold one.
+    return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
+def _representable(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {key: _representable(part) for key, part in value.items()}
+    return [_representable(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def numbers(value: Any) -> Any:
+    """Return measurements as they were before :func:`dumps`: ``"NaN"`` and the like are floats again, at any depth."""
+    if isinstance(value, str):
+        return NOT_FINITE.get(value, value)
+    if isinstance(value, dict):
+        return {key: numbers(part) for key, part in value.items()}
+    return [numbers(part) for part in value] if isinstance(value, list) else value
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, whole."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a file of JSON. Earlier versions wrote NaN and infinities as numbers, which are read as such.
+
+    Raises:
+        OSError, ValueError: it cannot be read.
+    """
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write ``rows`` as lines of JSON, whole."""
+    write_text(path, "".join(dumps(row) + "\n" for row in rows))
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
     """Append ``row`` as a line of JSON. An ``OSError`` names ``path``."""
     with errors_name(path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        file.write(dumps(row) + "\n")
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -156,7 +203,7 @@ class Tail:
             return []
         self._offset += len(whole) + len(newline)
         rows = []
-        for row in map(json.loads, whole.split(b"\n") if whole else ()):
+        for row in map(numbers, map(json.loads, whole.split(b"\n") if whole else ())):
             kind = frozenset(row)
             if row["step"] > self._steps.get(kind, -1):
                 self._steps[kind] = row["step"]

@@ -1,10 +1,10 @@
 """How far a run is at this moment, for whoever watches many of them: ``progress.json``."""
 
-import json
 import os
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from lmlab.runs.files import dumps, numbers, read_json
 from lmlab.runs.run import Run, now
 
 Phase = Literal["starting", "training", "validating", "finishing"]
@@ -40,14 +40,14 @@ class Heartbeat:
         path = run.path / "progress.json"
         temporary = path.with_name(".progress.json.tmp")  # only rank 0 writes
         # Not flushed to disk: a heartbeat that a power failure takes is worth nothing afterwards.
-        temporary.write_text(json.dumps(asdict(self) | {"time": now(), "pid": os.getpid()}), encoding="utf-8")
+        temporary.write_text(dumps(asdict(self) | {"time": now(), "pid": os.getpid()}), encoding="utf-8")
         temporary.replace(path)
 
     @classmethod
     def read(cls, run: Run) -> "Heartbeat | None":
         """The newest heartbeat of ``run``; ``None`` if there is none, or none that can be read."""
         try:
-            return cls(**json.loads((run.path / "progress.json").read_text(encoding="utf-8")))
+            return cls(**numbers(read_json(run.path / "progress.json")))
         except (OSError, ValueError, TypeError):
             return None
 

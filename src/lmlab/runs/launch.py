@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from lmlab.runs.elastic import Ranks, start_ranks
 from lmlab.runs.parent import PARENT, end_with_parent
 from lmlab.runs.run import Run
-from lmlab.runs.temporary import TemporaryFolder
+from lmlab.runs.temporary import TemporaryFolder, socket_folder
 
 _PROCESS = "lmlab.training.process"
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -50,11 +50,13 @@ def warm_up() -> None:
     _CONTEXT.set_forkserver_preload(["lmlab.runs.server", _PROCESS, "torch.distributed.launcher.api"])
     resource_tracker.ensure_running()  # would let signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
-    surroundings = dict(os.environ)
-    os.environ.update(_ENVIRONMENT)  # for the server alone: other programs that are started from here are not its kind
+    surroundings, folder = dict(os.environ), tempfile.tempdir
     try:
+        os.environ.update(_ENVIRONMENT)  # for the server alone: what else is started from here is not its kind
+        tempfile.tempdir = socket_folder()
         forkserver.ensure_running()
     finally:
+        tempfile.tempdir = folder
         os.environ.clear()
         os.environ.update(surroundings)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

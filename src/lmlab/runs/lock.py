@@ -13,7 +13,6 @@ process do; whoever finds a higher number than its own afterwards came too late.
 
 import errno
 import fcntl
-import json
 import os
 import re
 import tempfile
@@ -22,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
+from lmlab.runs.files import dumps
 from lmlab.runs.owner import Owner
 
 BEAT = 5.0
@@ -148,7 +148,7 @@ def _create_record(folder: Path, exact: bool, limit: float) -> tuple[int, int] |
         return None
     first = False
     try:
-        os.write(record, json.dumps(asdict(Owner.here())).encode())
+        os.write(record, dumps(asdict(Owner.here())).encode())
         os.fsync(record)
         numbers = _numbers(folder)
         first = max(numbers, default=0) == number

@@ -1,6 +1,5 @@
 """A run is a directory, and a directory is a program: everything a command needs to know lies in it."""
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -14,13 +13,15 @@ from omegaconf import OmegaConf
 from lmlab.config import Config, identity
 from lmlab.errors import UserError
 from lmlab.runs import checkpoints, config_file, content, lock, trust, version
-from lmlab.runs.files import remove, write_json, write_text
+from lmlab.runs.files import numbers, read_json, remove, write_json, write_text
 from lmlab.runs.lock import RunLock
 from lmlab.targets import own_targets
 
 _SECONDS_BETWEEN_TRIES = 0.2
 _LAID_OUT = ("code", "config.yaml", "git.diff", "run.json", "run.lock")
 """What a run directory holds before it is computed, beside the records of who holds its lock."""
+_MEASURED = ("metrics", "timings", "generation", "checks")
+"""Sections of a manifest whose numbers may be no finite ones."""
 
 Status = Literal["created", "running", "finished", "failed", "interrupted", "pruned"]
 """``pruned``: a search has stopped the run because it went badly. Asking for it again goes on with it."""
@@ -79,7 +80,7 @@ class Run:
     def manifest(self) -> dict[str, Any]:
         """The content of ``run.json``. Raises ``UserError`` when it cannot be read or is of a newer version."""
         try:
-            manifest = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+            manifest = read_json(self.path / "run.json")
         except FileNotFoundError:
             raise UserError(f"{self.path}: not a run directory (it has no run.json)") from None
         except OSError as error:
@@ -88,6 +89,7 @@ class Run:
             raise UserError(f"{self.path}/run.json cannot be read: {error}") from error
         if not isinstance(manifest, dict):
             raise UserError(f"{self.path}/run.json is no manifest of a run")
+        manifest |= {section: numbers(manifest[section]) for section in _MEASURED if section in manifest}
         return version.read_manifest(manifest, self.path)
 
     @property

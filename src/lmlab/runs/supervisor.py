@@ -3,7 +3,6 @@
 No process ever recomposes a configuration, so none can see another job's overrides, environment or leftovers.
 """
 
-import json
 import math
 import os
 import signal
@@ -16,7 +15,7 @@ from typing import Any
 from lmlab.errors import Interrupted, RunFailed, UserError
 from lmlab.runs import disk, stacks, trust
 from lmlab.runs.execution import Execution, ranks_of
-from lmlab.runs.files import clear_leftovers
+from lmlab.runs.files import clear_leftovers, read_json
 from lmlab.runs.follow import follow
 from lmlab.runs.launch import EVERYTHING, Processes, Share
 from lmlab.runs.lock import RunLock
@@ -107,7 +106,7 @@ class Supervisor:
         """Record why the attempt ended; return the error to raise, and whether to go on from the last checkpoint."""
         run = self.run
         if run.error.exists():
-            reason = json.loads(run.error.read_text())
+            reason = read_json(run.error)
             kind, message = reason["kind"], reason["message"]
         else:
             how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -8,12 +8,34 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from lmlab.errors import UserError
 from lmlab.runs.owner import Owner
 
 _PREFIX = f"lmlab-run-{hashlib.sha256(Owner.here().machine.encode()).hexdigest()[:8]}-"
 """Of this machine alone: locks may not reach others that share the folder."""
 _HELD = ".held-by-lmlab"
 """In each of them: whoever made it holds this file locked. A folder without it is not ours to remove."""
+
+_SOCKET = 107 - len("/pymp-12345678/listener-12345678")
+"""Bytes of a folder's path below which the ``multiprocessing`` library can place a socket."""
+
+
+def socket_folder() -> str:
+    """Return the folder for temporary files or, where its path is too long for a socket, another one.
+
+    Raises:
+        UserError: there is none.
+    """
+    usual = tempfile.gettempdir()
+    for folder in (usual, os.environ.get("XDG_RUNTIME_DIR"), "/tmp", "/var/tmp", "/dev/shm", str(Path.cwd())):
+        if folder and len(os.fsencode(folder)) <= _SOCKET:
+            with suppress(OSError):
+                Path(tempfile.mkdtemp(dir=folder, prefix=_PREFIX)).rmdir()
+                return folder
+    raise UserError(
+        f"TMPDIR={usual}: too long for a socket (at most {_SOCKET} bytes), and no other folder for temporary files can "
+        "be written; set TMPDIR to a shorter one"
+    )
 
 
 class TemporaryFolder:

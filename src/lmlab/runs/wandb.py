@@ -5,7 +5,6 @@ steps and only once the row is whole, so that what its server holds is always a 
 holds, and the last step that the server knows says all about what it lacks.
 """
 
-import json
 import os
 import secrets
 import shutil
@@ -13,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from lmlab.runs.files import read_jsonl, write_json
+from lmlab.runs.files import numbers, read_json, read_jsonl, write_json
 from lmlab.runs.run import Run
 from lmlab.runs.wandb_artifacts import Extras, code, of_finished
 from lmlab.runs.wandb_options import LONGEST_NAME, WandbOptions, forget_empty_variables
@@ -26,7 +25,7 @@ def recorded_rows(run: Run) -> list[Row]:
     """Everything that the run directory holds, one row a step."""
     rows: dict[int, Row] = {}
     for row in read_jsonl(run.metrics):
-        rows.setdefault(row["step"], {}).update(row)
+        rows.setdefault(row["step"], {}).update(numbers(row))
     samples = read_jsonl(run.samples)
     for number, sample in enumerate(samples):
         row = rows.setdefault(sample["step"], {"step": sample["step"], "tokens": sample["tokens"]})
@@ -42,7 +41,7 @@ class WandbRecord:
 
     def __init__(self, run: Run) -> None:
         self.path = run.path / "wandb.json"
-        self.fields: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.fields: dict[str, Any] = read_json(self.path) if self.path.exists() else {}
 
     @property
     def exists(self) -> bool:

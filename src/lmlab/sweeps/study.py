@@ -59,8 +59,9 @@ class Study:
     @classmethod
     def read(cls, section: Mapping[str, Any]) -> "Study":
         """Read the section ``study`` of a configuration. Raises ``UserError`` for whatever is wrong with it."""
-        check_arguments(cls, section, "study.", name="a study")
-        study = cls(**section)
+        options = dict(section)
+        check_arguments(cls, options, "study.", name="a study")
+        study = cls(**options)
         study._check()
         return study
 

@@ -1,6 +1,5 @@
 """A sweep's own directory: what it was asked for, its jobs, and what has become of each."""
 
-import json
 import os
 import shlex
 import signal
@@ -12,7 +11,7 @@ from typing import Any, Literal
 
 from lmlab.errors import Interrupted, UserError, nearest
 from lmlab.runs import lock
-from lmlab.runs.files import write_json
+from lmlab.runs.files import read_json, write_json
 from lmlab.runs.run import Run, now
 from lmlab.sweeps.search.search import Outcome, Phase
 
@@ -100,7 +99,7 @@ class Sweep:
     def definition(self) -> dict[str, Any]:
         """The content of ``sweep.json``. Raises ``UserError`` when it is missing or cut short."""
         try:
-            return json.loads((self.path / "sweep.json").read_text(encoding="utf-8"))
+            return read_json(self.path / "sweep.json")
         except FileNotFoundError:
             raise UserError(f"{self.path}: not a sweep (it has no sweep.json)") from None
         except ValueError as error:
@@ -168,7 +167,7 @@ class Sweep:
         path = self.path / "jobs.json"
         if not path.exists():
             return []
-        jobs = [Job(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        jobs = [Job(**row) for row in read_json(path)]
         before = self._path_before
         for job in jobs if before != self.path.absolute() else ():
             job.path = None if job.path is None else str(self.located(job.path, before))

@@ -70,8 +70,10 @@ def load_trained(run: Run, which: str = "final", device: str = "cpu", trust: boo
 
 
 def load_weights(model: torch.nn.Module, path: Path, device: Any = "cpu") -> None:
-    """Load ``path`` (safetensors) into ``model``. Raises ``UserError`` if it is damaged or of another model."""
+    """Load ``path`` (safetensors) into ``model``. Raises ``UserError`` if it is not what it should be."""
     try:
         load_model(model, path, device=str(device))
     except (SafetensorError, RuntimeError, ValueError, OSError) as error:
         raise UserError(f"{path}: the weights cannot be loaded ({str(error).splitlines()[0]})") from error
+    if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
+        raise UserError(f"{path}: weights are NaN or infinite, the run diverged: there is nothing to score or sample")

@@ -1,5 +1,6 @@
 """The LightningModule: one optimizer step of any language model under any objective, and its validation."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from torch.optim import Optimizer
 
 from lmlab.data.batch import Batch
 from lmlab.data.datamodule import share_of_rows
-from lmlab.errors import SkipStep
+from lmlab.errors import CannotGoOn, SkipStep
 from lmlab.models import state as model_state
 from lmlab.models.language_model import LanguageModel
 from lmlab.training import parallel
@@ -75,6 +76,8 @@ class LanguageModeling(pl.LightningModule):
         """What callbacks want in the next row of training metrics."""
         self.judge: Callable[[Tensor, Tensor], None] | None = None
         """Called with loss (of this rank) and gradient norm before a step is applied; may raise :class:`SkipStep`."""
+        self._diverged_at: int | None = None
+        """The first step whose loss was logged as NaN or infinite."""
         self._sums: dict[str, Tensor] = {}
         self._loss: Tensor | float = 0.0
 
@@ -161,6 +164,8 @@ class LanguageModeling(pl.LightningModule):
                 value = total if name == "gradient_norm" else total / accumulate
                 row[f"train/{name}"] = float(self.trainer.strategy.reduce(value.float(), reduce_op="mean"))
             row["train/learning_rate"] = self._learning_rate_used()
+            if self._diverged_at is None and not math.isfinite(row.get("train/loss", 0.0)):
+                self._diverged_at = self.global_step
             self.record(row)
         self._sums.clear()
         self._loss = 0.0
@@ -213,6 +218,20 @@ class LanguageModeling(pl.LightningModule):
         # For callbacks that watch a metric; the rows themselves go through record().
         self.log_dict(values, logger=False)
         self.record(values)
+        self._refuse_divergence(values[f"{self.scoring.splits[0]}/loss"])
+
+    def _refuse_divergence(self, loss: float) -> None:
+        """End a run whose network predicts nothing any more, before callbacks keep, sample or compare it.
+
+        Args:
+            loss: of the validation, the same on all ranks.
+
+        Raises:
+            CannotGoOn: it is not finite.
+        """
+        if not math.isfinite(loss):
+            step = self.global_step if self._diverged_at is None else self._diverged_at
+            raise CannotGoOn(f"diverged at step {step}: the validation loss after step {self.global_step} is {loss}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["validated_step"] = self.validated_step

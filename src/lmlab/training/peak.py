@@ -1,6 +1,5 @@
 """The most that the devices of a run can compute, which its utilisation is a share of."""
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 
 from lmlab.errors import UserError
-from lmlab.runs.files import write_json
+from lmlab.runs.files import read_json, write_json
 from lmlab.runs.provenance import hardware
 from lmlab.training.devices import matrix_speed, reported_as
 
@@ -74,7 +73,7 @@ def _times(number: int, name: str) -> str:
 
 def _read(file: Path) -> dict[str, float]:
     try:
-        found: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
+        found: dict[str, float] = read_json(file)
     except (OSError, ValueError):
         return {}
     return found

@@ -18,6 +18,8 @@ from lmlab.analysis.report.plain import clipped, visible
         (-0.5, "{:+.2f}", "−0.50"),
         (0.1 + 0.2, "{}", "0.3"),
         (12345, "{:,}", "12,345"),
+        (5e29, "{:.4f}", "5.00e+29"),
+        (-5e29, "{:,.2f}", "−5.00e+29"),
         (True, "{}", "yes"),
         (math.nan, "{:.3f}", "NaN"),
         (-math.inf, "{:d}", "−∞"),

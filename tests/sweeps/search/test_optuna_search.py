@@ -126,6 +126,7 @@ WORKER = """
 """
 
 
+@pytest.mark.slow
 def test_several_processes_share_a_study_and_do_what_a_killed_one_left(tmp_path):
     def start(seconds):
         command = [sys.executable, "-c", textwrap.dedent(WORKER), str(tmp_path), seconds]

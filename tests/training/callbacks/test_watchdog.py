@@ -43,7 +43,7 @@ def makes_progress(dog):
 def is_slow_once(dog):
     dog.setup(RANK, None, "fit")
     dog.on_train_batch_end(RANK, None, None, None, 0)
-    deadline = time.monotonic() + 4
+    deadline = time.monotonic() + 60
     while hung(dog.run) is None and time.monotonic() < deadline:
         time.sleep(0.05)
     assert hung(dog.run) is not None
@@ -52,6 +52,7 @@ def is_slow_once(dog):
     dog.on_exception(RANK, None, ValueError())
 
 
+@pytest.mark.slow
 def test_one_that_hangs_in_c_code_with_the_interpreters_lock_is_ended(tmp_path):
     """Neither a Python thread nor a signal handler would get a turn."""
     code, said = outcome(Run(tmp_path), hangs_with_the_interpreters_lock)
@@ -65,7 +66,9 @@ def test_batches_that_end_keep_it_quiet_and_a_first_batch_may_take_longer(tmp_pa
     assert outcome(Run(tmp_path), makes_progress, seconds=3.0) == (0, None)
 
 
-def test_one_that_was_only_slow_goes_on_and_leaves_no_stacks(tmp_path):
+@pytest.mark.slow
+def test_one_that_was_only_slow_goes_on_and_leaves_no_stacks(tmp_path, monkeypatch):
+    monkeypatch.setattr(watchdog, "SECONDS_TO_DUMP", 60.0)  # a busy machine may need long to notice
     assert outcome(Run(tmp_path), is_slow_once) == (0, None)
     assert not list((tmp_path / "stacks").iterdir())
 

@@ -1,6 +1,5 @@
 """Errors 2, 3 and 5: what was trained on and scored, whether all of it once, and in which unit."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +7,7 @@ from lmlab.analysis.comparison import METRICS, Comparison
 from lmlab.analysis.doubts.arms import all_equal, by_arm, differ, told
 from lmlab.analysis.doubts.doubt import Finding
 from lmlab.analysis.records import Record
-from lmlab.runs.files import read_jsonl
+from lmlab.runs.files import read_json, read_jsonl
 
 PER_BYTE = "validation/bits_per_byte"
 """The one metric that does not depend on how text is cut into tokens."""
@@ -151,7 +150,7 @@ def scored_tokens(run: Record, split: str) -> int | None:
 def _broken_down(run: Record) -> int | None:
     """How many tokens ``breakdown.json`` has by their position; ``None`` where there is none."""
     try:
-        rows = json.loads((run.run.path / "breakdown.json").read_text(encoding="utf-8"))["position"]
+        rows = read_json(run.run.path / "breakdown.json")["position"]
     except (OSError, ValueError, KeyError):
         return None
     return sum(int(row["tokens"]) for row in rows) or None

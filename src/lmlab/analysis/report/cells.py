@@ -2,6 +2,7 @@
 
 import math
 
+from lmlab import numerals
 from lmlab.analysis.report.document import Cell, Column, Interval, Table
 
 ABSENT = "–"
@@ -31,7 +32,7 @@ def _number(value: float, column: Column) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     form = "{:.4g}" if column.form == "{}" and isinstance(value, float) else column.form
-    return form.format(value).replace("-", "−")
+    return numerals.written(value, form).replace("-", "−")
 
 
 def number(cell: Cell | Interval) -> float | None:

@@ -12,7 +12,9 @@ export function element(kind, attributes = {}, ...children) {
 }
 
 export function number(value, digits = 4) {
-  return value == null ? "" : value.toFixed(digits);
+  if (value == null) return "";
+  const text = value.toFixed(digits);
+  return text.length > 12 ? value.toExponential(2) : text;
 }
 
 export function compact(value) {

@@ -15,6 +15,8 @@ class Character(Tokenizer):
     that the training split lacks: they are read as the separator, and :meth:`unknown` counts them.
     """
 
+    unit = "character"
+
     def __init__(self) -> None:
         self._points = np.empty(0, np.uint32)  # code points of the types, ascending
 
@@ -46,6 +48,10 @@ class Character(Tokenizer):
 
     def unknown(self, document: str) -> int:
         return int((~self._look_up(document)[1]).sum())
+
+    def outside(self, document: str) -> list[str]:
+        _, known = self._look_up(document)
+        return [document[place] for place in np.flatnonzero(~known)]
 
     def _look_up(self, document: str) -> tuple[np.ndarray, np.ndarray]:
         points = _code_points(document)

@@ -21,6 +21,9 @@ class Tokenizer(ABC):
     on is in ``state()``, which is plain JSON: loading one runs no code of the file's.
     """
 
+    unit = "token"
+    """What one token stands for, in messages."""
+
     @property
     @abstractmethod
     def fitted(self) -> bool:
@@ -80,6 +83,10 @@ class Tokenizer(ABC):
     def unknown(self, document: str) -> int:
         """Return how many tokens of a text stand for something that is outside the vocabulary."""
         return 0
+
+    def outside(self, document: str) -> list[str]:
+        """Return the parts of a text that are outside the vocabulary, in order, as often as they occur."""
+        return []
 
     def fingerprint(self) -> str:
         """Return the SHA-256, in hexadecimal, of class and state."""

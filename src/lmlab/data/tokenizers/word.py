@@ -44,6 +44,7 @@ class Word(Tokenizer):
         return len(self._words)
 
     separator = 1
+    unit = "word"
 
     def fit(self, documents: Iterable[str]) -> None:
         counts: Counter[str] = Counter()
@@ -78,6 +79,9 @@ class Word(Tokenizer):
     def unknown(self, document: str) -> int:
         """Return how many tokens are ``<unk>``, those that the text itself spells so included."""
         return int((self.encode(document) == 0).sum())
+
+    def outside(self, document: str) -> list[str]:
+        return [word for word in _words(document) if word not in self._ids]
 
     def decode(self, ids: np.ndarray) -> str:
         words = ["\n" if id == self.separator else self._words[id] for id in ids]

@@ -6,7 +6,6 @@ the job next is in its state: RUNNING means that nothing is decided, so the job 
 one that ends by itself within its grace period counts as complete. Any other state means that SLURM has decided.
 """
 
-import json
 import os
 import subprocess
 import time
@@ -19,7 +18,7 @@ from typing import Any
 from lmlab.errors import Interrupted, RunFailed
 from lmlab.runs import checkpoints
 from lmlab.runs.execution import Execution
-from lmlab.runs.files import write_json
+from lmlab.runs.files import read_json, write_json
 from lmlab.runs.run import Run
 from lmlab.runs.signals import stopped_by_signals
 from lmlab.runs.supervisor import execute
@@ -54,7 +53,7 @@ def write_record(run: Run, content: dict[str, Any]) -> None:
 def record(run: Run) -> dict[str, Any]:
     """The newest job of a run: its id and name, and why it is to stop, if it is."""
     try:
-        return dict(json.loads(_file(run).read_text(encoding="utf-8")))
+        return dict(read_json(_file(run)))
     except FileNotFoundError:
         return {"job": "", "name": "", "stop": None}
 

@@ -14,6 +14,7 @@ except ImportError as missing:
 from optuna.trial import TrialState
 
 from lmlab.errors import UserError, nearest
+from lmlab.numerals import written
 from lmlab.sweeps.search import optuna_parts as parts
 from lmlab.sweeps.search.optuna_study import SharedStudy, job_of
 from lmlab.sweeps.search.search import LOSS, Outcome, Proposal, Search
@@ -131,7 +132,8 @@ class Optuna(Search):
             validated.append(row["tokens"])
             trial.report(row[objective], row["tokens"] if self.pruning_steps == "tokens" else len(validated))
             if trial.should_prune():
-                return f"{objective}={row[objective]:.4f} after {row['tokens']:,} tokens (sweep.pruner={self.pruner})"
+                value = written(row[objective], "{:.4f}")
+                return f"{objective}={value} after {row['tokens']:,} tokens (sweep.pruner={self.pruner})"
         return None
 
     def tell(self, proposal: Proposal, outcome: Outcome, metrics: dict[str, float], run: Path | None = None) -> None:

@@ -114,7 +114,9 @@ class BadSteps(pl.Callback):
             text += "; it goes back to the last checkpoint and leaves out the data since"
             self._say(trainer, what, text)
             raise Restart(text)
-        raise CannotGoOn(f"{text} (callbacks.bad_steps says what to do about it)")
+        raise CannotGoOn(
+            f"{'diverged at ' if what == 'not_finite' else ''}{text} (callbacks.bad_steps says what to do about it)"
+        )
 
     def limit(self) -> float:
         """The largest loss that is no spike."""

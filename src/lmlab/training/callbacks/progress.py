@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from lmlab.numerals import written
 from lmlab.training.module import LanguageModeling
 
 SECONDS_BETWEEN_LINES = 30
@@ -71,11 +72,15 @@ class Progress(pl.Callback):
         seconds = max(time.perf_counter() - started, 1e-9)
         rate = (trainer.global_step - first_step) * module.tokens_per_step / seconds
         parts = [f"{rate:,.0f} tokens/s"]
-        shown = {"train/loss": "loss {:.3f}", "validation/bits_per_byte": "validation {:.3f} bits/byte"}
+        shown = {"train/loss": ("loss {}", "{:.3f}"), "validation/bits_per_byte": ("validation {} bits/byte", "{:.3f}")}
         if "validation/loss" in module.latest and "validation/bits_per_byte" not in module.latest:
-            shown = {"train/loss": "loss {:.3f}", "validation/accuracy": "accuracy {:.1%}"}
-            shown["longer/accuracy"] = "longer {:.1%}"
-        parts += [form.format(module.latest[name]) for name, form in shown.items() if name in module.latest]
+            shown = {"train/loss": ("loss {}", "{:.3f}"), "validation/accuracy": ("accuracy {}", "{:.1%}")}
+            shown["longer/accuracy"] = ("longer {}", "{:.1%}")
+        parts += [
+            text.format(written(module.latest[name], form))
+            for name, (text, form) in shown.items()
+            if name in module.latest
+        ]
         return ", ".join(parts)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

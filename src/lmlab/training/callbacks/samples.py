@@ -1,16 +1,22 @@
 """Text that the model writes as it learns."""
 
+import logging
+import sys
 from typing import cast
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from lmlab.data.tokenizers import Tokenizer
-from lmlab.models.generation import Sampler, generate
+from lmlab.data.tokenizers import Tokenizer, encode_prompt, left_out, unknown_parts
+from lmlab.errors import CannotGoOn, UserError
+from lmlab.models.generation import Sampler, generate, tokens_left_out
+from lmlab.runs.elastic import get_rank
 from lmlab.runs.files import append_row, flush
 from lmlab.runs.run import Run
 from lmlab.training.module import LanguageModeling
+
+_OPTION = "callbacks.samples.prompt"
 
 
 class Samples(pl.Callback):
@@ -32,7 +38,11 @@ class Samples(pl.Callback):
         self.prompt = prompt
         self.length = length
         self.temperature = temperature
-        Sampler(temperature)  # refuses a bad temperature now rather than at the first validation
+        # What is wrong is said, or refused, now rather than at the first validation.
+        Sampler(temperature)
+        self.prompt_N = encode_prompt(tokenizer, prompt, _OPTION)
+        self._say(unknown_parts(tokenizer, prompt, _OPTION))
+        self._said_what_is_left_out = False
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module = cast(LanguageModeling, pl_module)
@@ -50,11 +60,22 @@ class Samples(pl.Callback):
         """Return the prompt and its continuation."""
         was_training = module.model.training
         module.model.eval()
-        prompt = self.tokenizer.encode_prompt(self.prompt)
-        prompt_BT = torch.tensor([[self.tokenizer.separator, *map(int, prompt)]], device=module.device)
+        prompt_BT = torch.tensor([[self.tokenizer.separator, *map(int, self.prompt_N)]], device=module.device)
+        if not self._said_what_is_left_out:
+            self._said_what_is_left_out = True
+            unseen = tokens_left_out(module.model, prompt_BT, self.context) - 1  # the separator is the first of them
+            self._say(left_out(unseen, self.context, _OPTION))
         sampler = Sampler(self.temperature, seed=module.seed)
-        drawn = [int(token) for token in generate(module.model, prompt_BT, self.length, sampler, self.context)]
+        try:
+            drawn = [int(token) for token in generate(module.model, prompt_BT, self.length, sampler, self.context)]
+        except UserError as error:
+            raise CannotGoOn(f"diverged at step {module.global_step}: {error}") from error
         module.model.train(was_training)
         # Decoded together, because a space between two words may be part of neither.
-        continued = self.tokenizer.decode(np.concatenate([prompt, np.array(drawn, prompt.dtype)]))
-        return self.prompt + continued[len(self.tokenizer.decode(prompt)) :]
+        continued = self.tokenizer.decode(np.concatenate([self.prompt_N, np.array(drawn, self.prompt_N.dtype)]))
+        return self.prompt + continued[len(self.tokenizer.decode(self.prompt_N)) :]
+
+    def _say(self, line: str) -> None:
+        if line and get_rank() == 0:
+            logging.getLogger("lmlab").warning(line)
+            print(f"{self.run.path.name}: {line}", file=sys.stderr)

@@ -1,13 +1,12 @@
 """Every logged scalar, as a line of JSON in the run directory."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lmlab.runs.files import append_row, flush, read_jsonl, write_text
+from lmlab.runs.files import append_row, flush, read_jsonl, write_rows
 
 
 class JsonlLogger(Logger):
@@ -52,4 +51,4 @@ def drop_rows_after(path: Path, step: int, validated_step: int) -> None:
     if path.exists():
         rows = read_jsonl(path)
         kept = [row for row in rows if row["step"] <= (step if is_of_training(row) else validated_step)]
-        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
+        write_rows(path, kept)

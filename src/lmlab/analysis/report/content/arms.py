@@ -19,7 +19,7 @@ from lmlab.analysis.report.content.contrasts import (
 from lmlab.analysis.report.content.ranking import minimizes, ranked
 from lmlab.analysis.report.document import Cell, Column, Interval, Section, Table
 from lmlab.analysis.statistics.intervals import Estimate, bootstrap_interval, mean_interval
-from lmlab.runs.files import read_jsonl
+from lmlab.runs.files import numbers, read_jsonl
 
 Row = list[Cell | Interval]
 
@@ -200,7 +200,7 @@ def _evaluations(comparison: Comparison) -> Table | None:
     for arm in comparison.arms:
         for run in arm.chosen.runs:
             try:
-                evaluations = read_jsonl(run.run.path / "evaluations.jsonl")
+                evaluations = numbers(read_jsonl(run.run.path / "evaluations.jsonl"))
             except ValueError:
                 continue
             # Of one run scored by several versions of the code, the newest counts.

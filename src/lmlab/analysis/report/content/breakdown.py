@@ -1,6 +1,5 @@
 """Where loss comes from: calibration, loss by position in the context and by how frequent a token is."""
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +8,9 @@ from typing import Any
 from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.analysis.records import Record
 from lmlab.analysis.report.content.ranking import of_those_shown, shown
+from lmlab.analysis.report.content.wording import short
 from lmlab.analysis.report.document import Axis, Chart, Section, Series, Text
+from lmlab.runs.files import numbers, read_json
 
 BINS = 15
 """Equal bins of confidence, as in the calibration error."""
@@ -45,7 +46,7 @@ def breakdown(comparison: Comparison) -> Section | None:
 def read(run: Record) -> Found | None:
     """The breakdown of a run; ``None`` where it has none that can be read."""
     try:
-        found = json.loads((run.run.path / "breakdown.json").read_text(encoding="utf-8"))
+        found = numbers(read_json(run.run.path / "breakdown.json"))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
@@ -58,7 +59,7 @@ def _bands(
     bins: dict[Any, list[Point]] = defaultdict(list)
     for part in found:
         for row in part.get(kind, ()):
-            if row["tokens"] > 0:
+            if row["tokens"] > 0 and _is_finite(row):
                 bins[key(row)].append(point(row))
     several = [rows for rows in bins.values() if len(rows) == len(found)]
     means = []
@@ -66,6 +67,10 @@ def _bands(
         x, y = zip(*rows, strict=True)
         means.append((sum(x) / len(x), sum(y) / len(y), min(y), max(y)))
     return sorted(means)
+
+
+def _is_finite(row: Mapping[str, Any]) -> bool:
+    return all(math.isfinite(value) for value in row.values() if isinstance(value, (int, float)))
 
 
 def _series(comparison: Comparison, found: Mapping[str, list[Found]], kind: str, *how: Any) -> list[Series]:
@@ -122,7 +127,7 @@ def _loss(comparison: Comparison, found: Mapping[str, list[Found]], kind: str, l
     )
     if not series:
         return None
-    ends = [f"{one.name} from {one.y[0]:.3f} to {one.y[-1]:.3f}" for one in series]
+    ends = [f"{one.name} from {short(one.y[0], 3)} to {short(one.y[-1], 3)}" for one in series]
     return Chart(
         f"loss-by-{kind}",
         f"Loss by {'position in the context' if kind == 'position' else 'frequency of the token'}",

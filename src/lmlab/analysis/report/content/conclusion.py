@@ -12,6 +12,7 @@ from lmlab.analysis.report.content.power import seeds_for
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, ranked
 from lmlab.analysis.report.content.wording import counted, decimals, listed, probability
 from lmlab.analysis.statistics.intervals import mean_interval
+from lmlab.numerals import written
 
 
 def conclusion(comparison: Comparison, doubts: Sequence[Doubt]) -> str:
@@ -48,9 +49,9 @@ def _alone(comparison: Comparison, where: str) -> str:
     (arm,) = comparison.arms
     estimate = mean_interval(list(arm.chosen.scores(comparison.metric).values()))
     form = f"{{:.{decimals((estimate.high - estimate.low) / 2)}f}}"
-    shown = form.format(estimate.mean)
+    shown = written(estimate.mean, form)
     if estimate.n > 1 and math.isfinite(estimate.low):
-        shown += f" [{form.format(estimate.low)}, {form.format(estimate.high)}]"
+        shown += f" [{written(estimate.low, form)}, {written(estimate.high, form)}]"
     return (
         f"{where}, {arm.name} reaches {shown} {METRICS[comparison.metric][0]} over {counted(estimate.n, 'seed')}; "
         "there is no second arm to hold it against."
@@ -61,7 +62,7 @@ def _pair(comparison: Comparison, where: str, one: Contrast) -> str:
     label = METRICS[comparison.metric][0]
     better, worse = _in_order(comparison, one)
     form = number_format([one])
-    scores = {arm.name: form.format(mean_score(arm.chosen, comparison.metric)) for arm in (better, worse)}
+    scores = {arm.name: written(mean_score(arm.chosen, comparison.metric), form) for arm in (better, worse)}
     both = f"{better.name} reaches {scores[better.name]} {label} against {worse.name} {scores[worse.name]}"
     if one.diverged:
         shown = listed([f"{name} {score}" for name, score in scores.items()])
@@ -84,10 +85,10 @@ def _several(comparison: Comparison, where: str, found: Sequence[Contrast]) -> s
     open_ones = [one for one in found if not one.told_apart]
     best = ranked(comparison)[0]
     start = f"{where}, of {len(comparison.arms)} arms {best.name} has the best mean, "
-    start += f"{form.format(mean_score(best.chosen, comparison.metric))} {label}"
+    start += f"{written(mean_score(best.chosen, comparison.metric), form)} {label}"
     reference = f"held against {baseline.name}"
     if baseline is not best:
-        reference += f" ({form.format(mean_score(baseline.chosen, comparison.metric))})"
+        reference += f" ({written(mean_score(baseline.chosen, comparison.metric), form)})"
     clauses = [f"{one.arm.name} is {_difference(comparison, one, form, with_seeds=False)}" for one in apart]
     if open_ones:
         names = listed([f"{one.arm.name}{_how_open(one)}" for one in open_ones])
@@ -127,7 +128,7 @@ def _difference(comparison: Comparison, one: Contrast, form: str, with_seeds: bo
     if value < 0:
         value, low, high = -value, -high, -low
     seeds = f" over {_seeds([one])}" if with_seeds else ""
-    shown = f"{form.format(value)} [{form.format(low)}, {form.format(high)}] {way}{seeds}"
+    shown = f"{written(value, form)} [{written(low, form)}, {written(high, form)}] {way}{seeds}"
     how = f", {name}" if (name := correction(comparison)) else ""
     return f"{shown} ({probability(one.p_value)}{how})"
 

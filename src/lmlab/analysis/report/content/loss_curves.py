@@ -9,7 +9,7 @@ from lmlab.analysis.comparison import METRICS, Comparison
 from lmlab.analysis.curves import AXES, Array, thinned
 from lmlab.analysis.records import Record
 from lmlab.analysis.report.content.ranking import of_those_shown, shown
-from lmlab.analysis.report.content.wording import counted
+from lmlab.analysis.report.content.wording import counted, short
 from lmlab.analysis.report.document import Axis, Chart, Section, Series
 
 POINTS = 200
@@ -49,7 +49,7 @@ def _chart(comparison: Comparison, metric: str, label: str) -> Chart | None:
                 high.tolist() if several else None,
             )
         )
-        ends.append(f"{arm.name} ends at {mean[-1]:.4f} ({counted(len(runs), 'seed')})")
+        ends.append(f"{arm.name} ends at {short(mean[-1])} ({counted(len(runs), 'seed')})")
     if not series:
         return None
     return Chart(

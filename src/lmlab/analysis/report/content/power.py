@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from lmlab.analysis.comparison import METRICS, Comparison
 from lmlab.analysis.report.content.contrasts import ALPHA, Contrast, contrasts, level, number_format
 from lmlab.analysis.report.content.ranking import mean_score
+from lmlab.analysis.report.content.wording import short
 from lmlab.analysis.report.document import Axis, Cell, Chart, Column, Section, Series, Table
 from lmlab.analysis.statistics.power import resolvable, seeds_needed
 from lmlab.errors import UserError
@@ -61,7 +62,7 @@ def _chart(comparison: Comparison, found: Sequence[Contrast]) -> Chart:
     for one in found[:12]:
         least = [resolvable(one.paired.difference.sd, n, alpha=level(comparison)) for n in SEEDS]
         series.append(Series(one.arm.name, one.arm.name, {"seeds": [float(n) for n in SEEDS]}, least))
-    words = [f"with 5 seeds {one.name} must differ by {one.y[SEEDS.index(5)]:.4f}" for one in series]
+    words = [f"with 5 seeds {one.name} must differ by {short(one.y[SEEDS.index(5)])}" for one in series]
     return Chart(
         "resolvable-difference",
         f"The least difference to {baseline} that so many seeds find",

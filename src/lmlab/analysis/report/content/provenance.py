@@ -1,6 +1,5 @@
 """Where the results come from: code, packages, hardware, data."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.records import Record
 from lmlab.analysis.report.document import Cell, Column, Section, Table
+from lmlab.runs.files import dumps
 
 _FACTS = {
     "code": ("provenance", "code"),
@@ -57,5 +57,5 @@ def _facts(run: Record) -> Iterator[tuple[str, str]]:
 def _written(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else dumps(value)
     return text[:16] if name.startswith("fingerprint") or name == "git commit" else text

@@ -9,6 +9,7 @@ import numpy as np
 from lmlab.analysis.comparison import METRICS, Arm, Comparison
 from lmlab.analysis.report.content.arms import interval, training_flops
 from lmlab.analysis.report.content.ranking import of_those_shown, shown
+from lmlab.analysis.report.content.wording import short
 from lmlab.analysis.report.document import Axis, Cell, Chart, Column, Interval, Part, Section, Series, Table
 from lmlab.analysis.statistics.scaling import PowerLaw, ScalingFit, fit, power_law
 from lmlab.errors import UserError
@@ -132,7 +133,9 @@ def _chart(comparison: Comparison, found: Sequence[_Fitted], label: str) -> Char
             series.append(
                 Series(f"{one.arm.name}, fitted", one.arm.name, {"flops": budgets}, means, low, high, kind="dashes")
             )
-    words = [f"{one.arm.name} from {one.points[0].loss:.4f} to {min(p.loss for p in one.points):.4f}" for one in found]
+    words = [
+        f"{one.arm.name} from {short(one.points[0].loss)} to {short(min(p.loss for p in one.points))}" for one in found
+    ]
     return Chart(
         "scaling-flops",
         f"{label} against operations, and the laws fitted to it",

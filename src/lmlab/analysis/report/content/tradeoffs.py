@@ -9,7 +9,7 @@ from lmlab.analysis.options import text_of, varied
 from lmlab.analysis.records import Record
 from lmlab.analysis.report.content.arms import training_flops
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, of_those_shown, shown
-from lmlab.analysis.report.content.wording import compact, listed
+from lmlab.analysis.report.content.wording import compact, listed, short
 from lmlab.analysis.report.document import Axis, Chart, Section, Series
 from lmlab.analysis.statistics.pareto import front
 
@@ -75,7 +75,7 @@ def _chart(comparison: Comparison, cost: Cost) -> Chart | None:
     line = Series("Pareto front", "", {cost.name: [p.cost for p in best]}, [p.score for p in best], kind="dashes")
     low, high = min(p.cost for p in points), max(p.cost for p in points)
     label = METRICS[comparison.metric][0]
-    members = listed([f"{p.arm.name} ({p.score:.4f} at {compact(p.cost)})" for p in best], most=6)
+    members = listed([f"{p.arm.name} ({short(p.score)} at {compact(p.cost)})" for p in best], most=6)
     return Chart(
         f"{cost.name}-front",
         f"{label} against {cost.label}",

@@ -9,7 +9,7 @@ from lmlab.analysis.comparison import METRICS, Arm, Comparison, Setting
 from lmlab.analysis.doubts.tuning import drawn_from
 from lmlab.analysis.options import ABSENT, has, is_number, text_of, value_of, varied, written
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, of_those_shown, shown
-from lmlab.analysis.report.content.wording import listed
+from lmlab.analysis.report.content.wording import listed, short
 from lmlab.analysis.report.document import Axis, Chart, Column, Part, Section, Series, Table, Text
 from lmlab.analysis.statistics.tuning import beyond, expected_best, sensitivity
 
@@ -157,7 +157,7 @@ def _chart(comparison: Comparison, option: str, series: Sequence[Series]) -> Cha
     words = []
     for one in series:
         score, value = best(zip(one.y, map(written, one.x[option]), strict=True))
-        words.append(f"{one.name} is best at {value} with {score:.4f}")
+        words.append(f"{one.name} is best at {value} with {short(score)}")
     return Chart(
         "sensitivity-" + re.sub(r"[^a-z0-9]+", "-", option.lower()).strip("-"),
         f"{label} by {option}",
@@ -192,7 +192,7 @@ def _budget(comparison: Comparison) -> Chart | None:
     if not series:
         return None
     label = METRICS[comparison.metric][0]
-    words = [f"{one.name} from {one.y[0]:.4f} to {one.y[-1]:.4f} with {one.x['trials'][-1]:g}" for one in series]
+    words = [f"{one.name} from {short(one.y[0])} to {short(one.y[-1])} with {one.x['trials'][-1]:g}" for one in series]
     return Chart(
         "expected-best",
         "What so many trials would have found",

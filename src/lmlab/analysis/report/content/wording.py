@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from lmlab.numerals import written
+
 
 def counted(number: int, noun: str) -> str:
     """``1 seed``, ``1,200 seeds``."""
@@ -21,6 +23,11 @@ def decimals(scale: float) -> int:
     if not math.isfinite(scale) or scale == 0:
         return 3
     return min(8, max(3, -math.floor(math.log10(abs(scale)))))
+
+
+def short(value: float, decimals: int = 4) -> str:
+    """``1.2345``, ``5.00e+29``."""
+    return written(value, f"{{:.{decimals}f}}")
 
 
 def probability(p_value: float) -> str:

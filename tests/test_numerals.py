@@ -1,0 +1,38 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmlab.numerals import WIDEST, written
+
+VALUES = st.floats(-1e300, 1e300) | st.sampled_from([math.inf, -math.inf, math.nan])
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "text"),
+    [
+        (5e29, "{:.4f}", "5.00e+29"),
+        (1.5, "{:.4f}", "1.5000"),
+        (5e29, "{:,.2f}", "5.00e+29"),
+        (0.25, "{:.1%}", "25.0%"),
+        (3e20, "{:.1%}", "3.00e+22%"),
+        (1234567890123, "{:,.0f}", "1,234,567,890,123"),  # what is counted
+        (float("nan"), "{:.4f}", "nan"),
+        (float("-inf"), "{:.4f}", "-inf"),
+    ],
+)
+def test_a_number_is_as_its_form_says_unless_it_is_too_wide(value, form, text):
+    assert written(value, form) == text
+
+
+@given(
+    st.floats(-1e300, 1e300) | st.sampled_from([math.inf, -math.inf, math.nan]),
+    st.sampled_from(["{:.4f}", "{:.3f}", "{:,.2f}", "{:.1%}"]),
+)
+def test_no_measurement_is_wider_than_a_column(value, form):
+    text = written(value, form)
+    assert len(text) <= WIDEST
+    if math.isfinite(value):
+        shown = float(text.rstrip("%").replace(",", "")) / (100 if "%" in text else 1)
+        assert shown == pytest.approx(value, rel=0.01, abs=1e-2)
