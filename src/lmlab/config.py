@@ -79,7 +79,10 @@ def identity(config: Config) -> str:
     relevant = result_config(config)
     if "data" in (relevant.get("content") or {}):
         del relevant["data"]["paths"]  # the text itself counts, wherever it lies
-    if (relevant.get("model") or {}).get("parameters") is not None:
+    model = relevant.get("model") or {}
+    if model.get("parameters") is None or model.get("parameters_within") is None:  # as before there was this option
+        model.pop("parameters_within", None)
+    if model.get("parameters") is not None:
         # What follows from the size that is asked for has no part in it.
         relevant["model"].pop("width", None)
         for key, asked in (relevant["model"].pop("solved_from", None) or {}).items():

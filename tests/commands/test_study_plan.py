@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from lmlab.commands.study_plan import Plan
@@ -93,6 +95,17 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(plan, change, w
         plan(*words, **change)
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "outputs" / "runs").exists() and not (tmp_path / "outputs" / "sweeps").exists()
+
+
+def test_a_size_that_not_all_arms_can_have_is_refused_in_one_message_for_all(plan):
+    arms = {"lstm": ["model=lstm"], "rnn": ["model=rnn"]}
+    tune = {"optimizer.lr": "1e-3,3e-3"}
+    with pytest.raises(UserError) as refused:
+        plan("model.parameters=60k", arms=arms, tune=tune, trials=None)
+    message = str(refused.value)
+    assert message.startswith("model.parameters=60k: not within 1 % for lstm (") and "; within it for rnn (" in message
+    within = re.search(r"(model.parameters_within=\S+) accepts", message)[1]
+    assert plan("model.parameters=60k", within, arms=arms, tune=tune, trials=None, equal=["parameters"]).candidates
 
 
 def test_sizes_that_were_asked_for_are_equal(plan):

@@ -148,6 +148,30 @@ def test_the_identity_is_known_before_the_width(compose):
     assert identity(compose(*base, "model.width=7")) != identity(compose(*base))
 
 
+def test_a_size_may_be_missed_by_what_was_declared_and_no_more(node):
+    asked = ("model=lstm", "model.parameters=5k")  # width 4 has 4,320 and width 5 has 5,480
+    with pytest.raises(UserError, match="no width is within 9 %"):
+        solve_width(node(*asked, "model.parameters_within=0.09"), V, C)
+    solved = solve_width(node(*asked, "model.parameters_within=0.1"), V, C)
+    assert solved["width"] == 5 and fits(solved, V, C) and parameter_counts(built(solved))["total"] == 5480
+    with pytest.raises(UserError, match=r"model\.parameters=5k: the model has 5,480 \(total\), more than 1 % off"):
+        built(solved | {"parameters_within": None})
+    for share in ("0", "3", "-0.1"):
+        with pytest.raises(UserError, match=rf"model\.parameters_within={share}: expected a share between 0 and 1"):
+            solve_width(node(*asked, f"model.parameters_within={share}"), V, C)
+    near = node("model=lstm", "model.parameters=2M")  # what is nearer than what was declared stays
+    assert solve_width(near | {"parameters_within": 0.2}, V, C)["width"] == solve_width(near, V, C)["width"]
+
+
+def test_how_far_off_a_size_may_be_is_part_of_the_identity_where_it_is_declared(node):
+    asked = node("model=lstm", "model.parameters=2M")
+    before = {key: value for key, value in asked.items() if key != "parameters_within"}  # as saved by earlier versions
+    assert identity({"model": asked}) == identity({"model": before})
+    assert identity({"model": asked | {"parameters_within": 0.03}}) != identity({"model": asked})
+    plain = node("model=lstm")  # where no size is asked for, it says nothing
+    assert identity({"model": plain | {"parameters_within": 0.03}}) == identity({"model": plain})
+
+
 def test_a_model_that_asks_for_no_size_is_left_alone(node):
     asked = node("model=lstm")
     assert solve_width(asked, V, C) is asked

@@ -40,6 +40,9 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
     node = {} if section is None else plain(section)
     space = space_of(words, launcher)
     search = make(node or None, space, Path(sweeper.config.hydra.sweep.dir))
+    from lmlab.commands import sweep_sizes
+
+    sweep_sizes.check(launcher, space, search, not computes_elsewhere(launcher))
     if search.warning is not None:
         tables.say(search.warning, "note:", "yellow")
     record, jobs = conduct(launcher, search, node, space.fixed, sweeper.retry)
@@ -95,6 +98,12 @@ def conduct(
             jobs_too = " and its jobs are cancelled" if engine.elsewhere else ""
             tables.say(f"stopped{jobs_too}; lmlab sweep resume name={record.path.name} goes on with it", "The sweep is")
             raise
+
+
+def computes_elsewhere(launcher: Any) -> bool:
+    """Whether a launcher's engine executes runs on other machines than this one."""
+    engine = resolve_target(launcher.node["_target_"], "hydra.launcher")
+    return isinstance(engine, type) and issubclass(engine, Engine) and engine.elsewhere
 
 
 def refuse_under_agent() -> None:

@@ -18,11 +18,9 @@ from lmlab.commands.train import located, task
 from lmlab.config import Config, canonical
 from lmlab.errors import RunFailed, UserError
 from lmlab.runs.launch import warm_up
-from lmlab.sweeps.engines.engine import Engine
 from lmlab.sweeps.search.study import PILOT_STEPS, StudySearch
 from lmlab.sweeps.study import BUDGETS, Study, key_of
 from lmlab.sweeps.sweep import Job, Sweep
-from lmlab.targets import resolve_target
 
 __all__ = ["conduct", "task"]  # a study's runs are made ready as any others are
 
@@ -40,14 +38,13 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
     launcher, config = sweeper.launcher, sweeper.config
     if not hasattr(launcher, "node"):
         raise UserError("hydra/launcher: this one cannot execute lmlab's runs")
-    engine = resolve_target(launcher.node["_target_"], "hydra.launcher")
     experiment = str(config.hydra.runtime.choices.get("experiment"))
     study = Study.read(_section(config, experiment))
     warm_up()  # while everything is checked
     from lmlab.commands.study_plan import Plan
 
-    here = not (isinstance(engine, type) and issubclass(engine, Engine) and engine.elsewhere)
-    plan = Plan.of(study, words, lambda own, where: _composed(launcher, own, where), here)
+    here = not launching.computes_elsewhere(launcher)
+    plan = Plan.of(study, words, lambda own, where: composed(launcher, own, where), here)
     if not any(word.startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra):
         name = f"{re.sub(r'[^A-Za-z0-9_]+', '-', experiment).strip('-')}-{plan.digest}"
         with read_write(config):
@@ -137,7 +134,7 @@ def _declares(path: Path) -> bool:
     return any(line.startswith("study:") for line in path.read_text(encoding="utf-8").splitlines())
 
 
-def _composed(launcher: Any, words: Sequence[str], where: str) -> Config:
+def composed(launcher: Any, words: Sequence[str], where: str) -> Config:
     """Compose a run's configuration. Raises ``UserError`` that begins with ``where``."""
     before = HydraConfig.instance().cfg
     try:

@@ -13,13 +13,14 @@ import torch
 from lmlab.config import Config, build, identity
 from lmlab.data.source import Source
 from lmlab.errors import UserError, nearest
-from lmlab.models.parameters import TOLERANCE, parameter_counts
+from lmlab.models.parameters import parameter_counts, tolerance
 from lmlab.models.sizes import flops_per_token
 from lmlab.sweeps.search.study import Pilot
-from lmlab.sweeps.study import Study, has
+from lmlab.sweeps.study import Study, has, key_of
+from lmlab.training.common_size import Asked, check_sizes
 from lmlab.training.preflight import check
 from lmlab.training.settings import Settings
-from lmlab.training.sizing import solve_width
+from lmlab.training.sizing import SizeMissed, solve_width
 
 Compose = Callable[[Sequence[str], str], Config]
 """Composes overrides; its second argument is what messages call the place that they come from."""
@@ -97,7 +98,14 @@ class Plan:
             UserError: an arm or a trial that cannot be trained or breaks what is held equal, a metric that the data do
                 not have, a budget that is too small.
         """
-        words = study.own_words(words)
+        try:
+            return cls._of(study, study.own_words(words), compose, here)
+        except SizeMissed:  # said for all arms at once
+            check_sizes(list(_asked(study, study.own_words(words), compose, here)))
+            raise
+
+    @classmethod
+    def _of(cls, study: Study, words: list[str], compose: Compose, here: bool) -> "Plan":
         configs = {arm: compose(study.untuned(arm, words), f"study.arms.{arm}") for arm in study.arms}
         check_tuned(study, configs)
         arms: dict[str, Candidate] = {}
@@ -156,7 +164,8 @@ def check_alike(study: Study, arms: Mapping[str, Candidate], other: Candidate, w
     study.check_equal(first.config, other.config, where, reference)
     if "parameters" in study.equal and other.config["model"] != first.config["model"]:
         expected, found = first.parameters, other.parameters
-        if abs(found - expected) > 2 * TOLERANCE * expected:  # a size that is asked for is met within 1 %
+        within = max(tolerance(one.config["model"].get("parameters_within")) for one in (first, other))
+        if abs(found - expected) > 2 * within * expected:  # a size that is asked for is met within that share
             raise UserError(
                 f"{where}: {found:,} parameters ({first.config['model']['parameters_of']}), but {expected:,} in "
                 f"{reference}, and study.equal has parameters (model.parameters= sets one size for all)"
@@ -185,8 +194,22 @@ def _named(where: str) -> Iterator[None]:
     """Say in errors where the options come from."""
     try:
         yield
+    except SizeMissed:
+        raise
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
+
+
+def _asked(study: Study, words: Sequence[str], compose: Compose, here: bool) -> Iterator[Asked]:
+    """The models of all arms, untuned and with everything that is tried."""
+    for arm in study.arms:
+        config = compose(study.untuned(arm, words), f"study.arms.{arm}")
+        vocabulary = check(config, here).tokenizer.size
+        yield Asked(arm, config["model"], vocabulary, config["batch"]["context"])
+        for own in study.candidates(arm, words, config):
+            tuned = compose(own, "study.tune")
+            name = " ".join([arm, *(word for word in own if key_of(word) in study.tune)])
+            yield Asked(name, tuned["model"], vocabulary, tuned["batch"]["context"])
 
 
 def _words(candidate: Candidate, flops: float | None, arm: str) -> list[str]:

@@ -63,6 +63,7 @@ class HuggingFace(nn.Module):
         path: str | None = None,
         parameters: int | str | None = None,
         parameters_of: Literal["total", "non_embedding", "matmul"] = "total",
+        parameters_within: float | None = None,
         solved_from: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -92,7 +93,7 @@ class HuggingFace(nn.Module):
         self._steps = False
         self._try()
         if parameters is not None:
-            check_size(self, parameters, parameters_of)
+            check_size(self, parameters, parameters_of, parameters_within)
 
     @property
     def embedding(self) -> nn.Module:

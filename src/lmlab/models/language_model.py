@@ -56,10 +56,11 @@ class LanguageModel(nn.Module):
             training (Merity et al. 2018, section 4.3); the head's matrix stays whole, tied or not.
         parameters: the size that ``width`` was solved for (``lmlab.training.sizing``), a whole number or like ``10M``.
         parameters_of: which parameters that size counts.
+        parameters_within: how far off that size they may be, as a share of it; ``None``: 1 %.
         solved_from: what other options were before they were changed to reach that size, for the record.
 
     Raises:
-        UserError: a size is impossible, or misses ``parameters`` by more than 1 %.
+        UserError: a size is impossible, or misses ``parameters`` by more.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class LanguageModel(nn.Module):
         embedding_dropout: float = 0.0,
         parameters: int | str | None = None,
         parameters_of: Literal["total", "non_embedding", "matmul"] = "total",
+        parameters_within: float | None = None,
         solved_from: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -116,7 +118,7 @@ class LanguageModel(nn.Module):
         self._initialise(width, depth)
         self.architecture = self._signature()
         if parameters is not None:
-            check_size(self, parameters, parameters_of)
+            check_size(self, parameters, parameters_of, parameters_within)
 
     def forward(self, tokens_BT: Tensor, state: LanguageModelState | None = None) -> tuple[Tensor, LanguageModelState]:
         """Read tokens [B, T] int64 after those that ``state`` stands for (``None``: none).

@@ -7,7 +7,7 @@ from torch import nn
 from lmlab.errors import UserError
 
 TOLERANCE = 0.01
-"""How far a size may be off the one that was asked for, as a share of it."""
+"""How far a size may be off the one that was asked for, as a share of it, unless ``model.parameters_within`` says."""
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 
@@ -37,8 +37,19 @@ def number_of_parameters(target: int | str) -> int:
     return size
 
 
-def check_size(model: nn.Module, target: int | str, kind: str) -> None:
+def tolerance(within: float | None) -> float:
+    """Return how far off a size may be, as a share of it: ``model.parameters_within``, or ``TOLERANCE``.
+
+    Raises:
+        UserError: it is no share.
+    """
+    if within is not None and not 0 < within < 1:
+        raise UserError(f"model.parameters_within={within}: expected a share between 0 and 1, like 0.03 for 3 %")
+    return TOLERANCE if within is None else within
+
+
+def check_size(model: nn.Module, target: int | str, kind: str, within: float | None = None) -> None:
     """Refuse a model that misses a size. Raises ``UserError``."""
-    wanted, has = number_of_parameters(target), parameter_counts(model)[kind]
-    if abs(has - wanted) > TOLERANCE * wanted:
-        raise UserError(f"model.parameters={target}: the model has {has:,} ({kind}), more than 1 % off")
+    wanted, has, share = number_of_parameters(target), parameter_counts(model)[kind], tolerance(within)
+    if abs(has - wanted) > share * wanted:
+        raise UserError(f"model.parameters={target}: the model has {has:,} ({kind}), more than {share * 100:g} % off")

@@ -17,7 +17,7 @@ from hydra.errors import InstantiationException
 
 from lmlab.config import Config, build, set_at
 from lmlab.errors import UserError
-from lmlab.models.parameters import TOLERANCE, number_of_parameters, parameter_counts
+from lmlab.models.parameters import TOLERANCE, number_of_parameters, parameter_counts, tolerance
 
 MULTIPLES = (128, 64, 32, 16, 8, 4, 2, 1)
 """Hardware works best with widths that are multiples of a large power of two, so those are preferred."""
@@ -42,6 +42,7 @@ def check_parameters(model_node: Config) -> int | None:
     if target is None:
         return None
     wanted = number_of_parameters(target)
+    tolerance(model_node.get("parameters_within"))
     if "width" not in model_node:
         raise UserError(f"model.parameters={target}: this model has no model.width that could be solved for it")
     return wanted
@@ -53,33 +54,50 @@ def solve_width(model_node: Config, vocabulary: int, context: int) -> Config:
     Of the widths within 1 % of that size, those that are multiples of the largest of ``MULTIPLES`` come first, and of
     them the nearest. Widths that a constructor refuses (because heads do not divide them, say) do not count. Where no
     multiple of ``EVEN`` is near enough, the nearest one is taken and the inner width of a part (``KNOBS``) changed, by
-    a third at most; ``solved_from`` then says what it was. A section that asks for no size is returned as it is.
+    a third at most; ``solved_from`` then says what it was. Where nothing is within 1 %, what is within
+    ``parameters_within`` is taken. A section that asks for no size is returned as it is.
 
     Raises:
-        UserError: no width is near enough, or a constructor refuses them all.
+        SizeMissed: no width is near enough.
+        UserError: a constructor refuses them all.
     """
     wanted = check_parameters(model_node)
     if wanted is None:
         return model_node
+    within = tolerance(model_node.get("parameters_within"))
     size = cache(lambda width: size_of(model_node | {"width": width}, vocabulary, context))
     if not _some_width(size):
         _build(model_node | {"parameters": None}, vocabulary, context)  # says why no width will do
-    low, high = 0, 0
-    for multiple in MULTIPLES:
-        low, high = _around(wanted, size, multiple, low, high)
-        near = sorted((width for width in (low, high) if width), key=lambda width: abs(size(width) - wanted))
-        if near and abs(size(near[0]) - wanted) <= TOLERANCE * wanted:
-            return model_node | {"width": near[0]}
-        if multiple in (EVEN, 1):  # an inner width a little off is better than a width that suits no hardware
-            for width, key, finely in product(near, _knobs(model_node), (False, True)):
-                changed = _turned(model_node | {"width": width}, key, finely, wanted, vocabulary, context)
-                if changed is not None:
-                    return changed
-    sizes = " and ".join(f"width {width} has {size(width):,}" for width in (low, high) if width)
-    raise UserError(
-        f"model.parameters={model_node['parameters']}: no width is within 1 %; the nearest: {sizes} "
-        f"({model_node['parameters_of']})"
-    )
+    for share in sorted({min(within, TOLERANCE), within}):
+        low, high = 0, 0
+        for multiple in MULTIPLES:
+            low, high = around(wanted, size, multiple, low, high)
+            near = sorted((width for width in (low, high) if width), key=lambda width: abs(size(width) - wanted))
+            if near and abs(size(near[0]) - wanted) <= share * wanted:
+                return model_node | {"width": near[0]}
+            if multiple in (EVEN, 1):  # an inner width a little off is better than a width that suits no hardware
+                for width, key, finely in product(near, _knobs(model_node), (False, True)):
+                    changed = _turned(model_node | {"width": width}, key, finely, wanted, share, vocabulary, context)
+                    if changed is not None:
+                        return changed
+    raise SizeMissed(model_node, {width: size(width) for width in (low, high) if width})
+
+
+class SizeMissed(UserError):
+    """No width gives a section ``model`` the size that it asks for.
+
+    Attributes:
+        nearest: the sizes on either side of it that there are, by their width.
+    """
+
+    def __init__(self, model_node: Config, nearest: dict[int, int]) -> None:
+        self.nearest = nearest
+        share = tolerance(model_node.get("parameters_within"))
+        sizes = " and ".join(f"width {width} has {size:,}" for width, size in nearest.items())
+        super().__init__(
+            f"model.parameters={model_node['parameters']}: no width is within {share * 100:g} %; the nearest: {sizes} "
+            f"({model_node['parameters_of']})"
+        )
 
 
 def _knobs(model_node: Config) -> list[str]:
@@ -95,11 +113,14 @@ def _knobs(model_node: Config) -> list[str]:
     ]
 
 
-def _turned(model_node: Config, key: str, finely: bool, wanted: int, vocabulary: int, context: int) -> Config | None:
+def _turned(
+    model_node: Config, key: str, finely: bool, wanted: int, share: float, vocabulary: int, context: int
+) -> Config | None:
     """Return the section with the option ``key`` so that its size fits; ``None`` where none within a third does.
 
     Args:
         finely: do not round the inner width to a multiple, where the part would.
+        share: how far off the size may be.
     """
     path, _, knob = key.rpartition(".")
     part = reduce(lambda section, parent: section[parent], path.split("."), model_node)
@@ -117,11 +138,11 @@ def _turned(model_node: Config, key: str, finely: bool, wanted: int, vocabulary:
     usual = part[knob] * model_node["width"]
     size = cache(lambda inner: size_of(at(inner), vocabulary, context) if usual / 1.5 < inner < usual * 1.5 else 0)
     least = next((inner for inner in range(int(usual / 1.5), int(usual * 1.5)) if size(inner)), 0)
-    if not least or size(least) > wanted * (1 + TOLERANCE):
+    if not least or size(least) > wanted * (1 + share):
         return None
-    low, high = _around(wanted, size, 1, least, 0)
+    low, high = around(wanted, size, 1, least, 0)
     found = min((inner for inner in (low, high) if inner), key=lambda inner: abs(size(inner) - wanted))
-    return at(found) if abs(size(found) - wanted) <= TOLERANCE * wanted else None
+    return at(found) if abs(size(found) - wanted) <= share * wanted else None
 
 
 def size_of(model_node: Config, vocabulary: int, context: int) -> int:
@@ -136,7 +157,10 @@ def size_of(model_node: Config, vocabulary: int, context: int) -> int:
 def fits(model_node: Config, vocabulary: int, context: int) -> bool:
     """Whether a section ``model``, with the width that it has, is of the size that it asks for."""
     wanted = number_of_parameters(model_node["parameters"])
-    return abs(size_of(model_node, vocabulary, context) - wanted) <= TOLERANCE * wanted
+    return (
+        abs(size_of(model_node, vocabulary, context) - wanted)
+        <= tolerance(model_node.get("parameters_within")) * wanted
+    )
 
 
 def without_size(model_node: Config, vocabulary: int, context: int) -> Config:
@@ -164,7 +188,7 @@ def _build(model_node: Config, vocabulary: int, context: int) -> Any:
         return build(model_node, vocabulary=vocabulary, context=context)
 
 
-def _around(wanted: int, size: Callable[[int], int], multiple: int, low: int, high: int) -> tuple[int, int]:
+def around(wanted: int, size: Callable[[int], int], multiple: int, low: int, high: int) -> tuple[int, int]:
     """Return the multiples of ``multiple`` that make the largest size below ``wanted`` and the smallest that is not.
 
     Args:

@@ -1,12 +1,36 @@
+import pytest
 from compared_arms import arm, between, found
 
-from lmlab.analysis.doubts import examine
+from lmlab.analysis.doubts import examine, held_equal
+from lmlab.analysis.doubts.measures import equal_kinds
 from lmlab.runs.lookup import all_runs
 
 
 def test_8_unequal_sizes(runs):
     arm(runs, "lstm", "model.width=400")
     found(runs, 8, "doubt", "equal: of no kind", "total lstm 3,3", "model.parameters=1_053_824")
+
+
+@pytest.mark.parametrize(
+    ("kind", "within", "asked", "equal"),
+    [
+        ("total", 0.03, ("1M", "1M"), ["total"]),
+        ("non_embedding", 0.03, ("1M", "1M"), ["non_embedding"]),  # what was declared, and only that
+        ("total", None, ("1M", "1M"), []),
+        ("total", 0.02, ("1M", "1M"), []),  # 5 % apart, where 4.1 % may be
+        ("total", 0.03, ("1M", "1.05M"), []),  # they ask for different sizes
+    ],
+)
+def test_8_sizes_are_equal_within_what_was_declared(tmp_path, kind, within, asked, equal):
+    for model, target, count in (("lstm", asked[0], 975_000), ("transformer", asked[1], 1_024_000)):
+        options = {"model.parameters": target, "model.parameters_of": kind, "model.parameters_within": within}
+        arm(tmp_path / "runs", model, options=options, counted=False, parameters=count)
+    comparison = between(tmp_path / "runs")
+    assert equal_kinds(comparison) == equal
+    assert [name for name in held_equal(comparison) if name.startswith("parameters")] == [
+        f"parameters ({k})" for k in equal
+    ]
+    assert any(doubt.number == 8 for doubt in examine(comparison)) == (not equal)
 
 
 def test_8_equal_sizes_of_which_one_computes_far_more(tmp_path):

@@ -10,12 +10,12 @@ from lmlab.analysis.doubts.hidden import device_of
 from lmlab.analysis.doubts.measures import (
     BUDGET_TOLERANCES,
     BUDGETS,
-    SIZE_TOLERANCE,
     Measured,
     close,
     measured,
     number,
     parameters,
+    size_tolerance,
 )
 from lmlab.analysis.records import Record
 
@@ -48,7 +48,7 @@ def held_equal(comparison: Comparison) -> dict[str, str]:
     for name, read in BUDGETS.items():
         found[f"{name} of training"] = _about(measured(comparison, read), BUDGET_TOLERANCES[name])
     for kind, sizes in parameters(comparison).items():
-        found[f"parameters ({kind})"] = _about(sizes, SIZE_TOLERANCE)
+        found[f"parameters ({kind})"] = _about(sizes, size_tolerance(comparison, kind))
     found["FLOPs per token"] = _about(
         measured(comparison, lambda run: run.metric("sizes/flops_per_token")), BUDGET_TOLERANCES["FLOPs"]
     )

@@ -8,8 +8,8 @@ from lmlab.analysis.records import Record
 KINDS = ("total", "non_embedding", "matmul")
 """The three senses of the number of parameters."""
 
-SIZE_TOLERANCE = 1.01 / 0.99 - 1 + 1e-9
-"""A model that asks for a size may be 1 % off it (``model.parameters``), so two may be that far apart."""
+SIZE_WITHIN = 0.01
+"""How far a model may be off the size that it asks for (``model.parameters``), where it does not say."""
 
 BUDGET_TOLERANCES = {"tokens": 0.01, "FLOPs": 0.05, "seconds": 0.1}
 """Tokens are rounded up to whole steps, FLOPs follow from a size that is 1 % off, seconds depend on the machine."""
@@ -77,9 +77,23 @@ def equal_budgets(comparison: Comparison) -> list[str]:
     return [name for name, read in BUDGETS.items() if close(measured(comparison, read), BUDGET_TOLERANCES[name])]
 
 
+def size_tolerance(comparison: Comparison, kind: str) -> float:
+    """Return how far apart the sizes of two arms of one size may be, as a share of the smaller one.
+
+    Each may be off the size that it asks for by 1 %, or by what it says (``model.parameters_within``) where all arms
+    ask for the same number of that kind of parameters.
+    """
+    models = [run.config.get("model") or {} for run in comparison.runs]
+    declared = {(model.get("parameters"), model.get("parameters_of")) for model in models}
+    within = SIZE_WITHIN
+    if len(declared) == 1 and (asked := declared.pop())[0] is not None and asked[1] == kind:
+        within = max(model.get("parameters_within") or SIZE_WITHIN for model in models)
+    return (1 + within) / (1 - within) - 1 + 1e-9
+
+
 def equal_kinds(comparison: Comparison) -> list[str]:
     """In which senses the arms have equally many parameters."""
-    return [kind for kind, found in parameters(comparison).items() if close(found, SIZE_TOLERANCE)]
+    return [kind for kind, found in parameters(comparison).items() if close(found, size_tolerance(comparison, kind))]
 
 
 def number(value: float | None) -> str:

@@ -1,0 +1,97 @@
+"""The sizes of a sweep's models, checked before any of its jobs is computed."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from lmlab.commands.study import composed
+from lmlab.config import Config
+from lmlab.errors import UserError
+from lmlab.runs.launch import warm_up
+from lmlab.runs.lookup import existing
+from lmlab.sweeps.search import Search, Space
+from lmlab.sweeps.search.search import Queue
+from lmlab.sweeps.search.space import Interval
+from lmlab.sweeps.study import key_of
+
+NO_PART_IN_SIZE = {
+    *("seed", "name", "tags", "rerun", "progress", "paths", "log_every", "budget", "validation"),
+    *("objective", "optimizer", "scheduler", "trainer", "execution", "callbacks", "logger"),
+}
+"""Sections of a configuration that the number of parameters does not depend on."""
+
+
+def check(launcher: Any, space: Space, search: Search, here: bool) -> None:
+    """Refuse a sweep in which not every model can have the size that it asks for.
+
+    A job that cannot be composed or trained for another reason does not count: it will fail by itself. What a run
+    exists of already could have its size. Nothing heavy is imported where no job asks for a size.
+
+    Args:
+        here: it is this machine that trains.
+
+    Raises:
+        UserError: in one message for all models, with a size that all can have.
+    """
+    jobs = _differing(search, space)
+    if not any("parameters" in key_of(word) for job in jobs for word in job):
+        first = _composed(launcher, jobs[:1])
+        if not first or first[0]["model"].get("parameters") is None:
+            return
+    common = set(jobs[0]).intersection(*jobs)
+    names = [" ".join(word for word in job if word not in common and _counts(word)) or "the model" for job in jobs]
+    named = [(name, config) for name, job in zip(names, jobs, strict=True) for config in _composed(launcher, [job])]
+    sized = [(name, config) for name, config in named if config["model"].get("parameters") is not None]
+    if all(existing(config).exists for _, config in sized):
+        return
+    warm_up()
+    from lmlab.training import preflight
+    from lmlab.training.common_size import Asked, check_sizes
+
+    asked = []
+    for name, config in sized:
+        try:
+            vocabulary = preflight.check(config, here).tokenizer.size
+        except UserError:
+            continue
+        asked.append(Asked(name, config["model"], vocabulary, config["batch"]["context"]))
+    check_sizes(asked)
+
+
+def _differing(search: Search, space: Space) -> list[list[str]]:
+    """The overrides of one job of each kind: kinds differ in options that have a part in the size.
+
+    Of a search that does not know its jobs beforehand, every combination of the lists among those options.
+    """
+    jobs: Iterable[Sequence[str]]
+    if isinstance(search, Queue):
+        jobs = (proposal.overrides for proposal in search.waiting)
+    else:
+        lists = [
+            [option.at(0.5)] if isinstance(option, Interval) else option.values[: None if _counts(option.key) else 1]
+            for option in space.varied
+        ]
+        keys = [option.key for option in space.varied]
+        jobs = (space.job(dict(zip(keys, values, strict=True))) for values in itertools.product(*lists))
+    kinds = {tuple(word for word in job if _counts(word)): list(job) for job in jobs}
+    return list(kinds.values()) or [space.fixed]
+
+
+def _counts(word: str) -> bool:
+    return key_of(word).partition(".")[0] not in NO_PART_IN_SIZE
+
+
+def _composed(launcher: Any, jobs: Iterable[Sequence[str]]) -> list[Config]:
+    """The configurations of those jobs that have one."""
+    configs = []
+    for job in jobs:
+        try:
+            config = composed(launcher, job, "")
+        except (UserError, HydraException, OmegaConfBaseException):
+            continue
+        if isinstance(config.get("model"), dict):
+            configs.append(config)
+    return configs
