@@ -308,3 +308,37 @@ def test_signals_are_not_lost_while_a_run_is_being_started():
             done.append("within")
         done.append("after")
     assert done == ["within"]
+
+
+def test_options_of_one_arm_are_varied_there_and_a_moved_project_goes_on_with_the_sweep(lmlab, small_task, tmp_path):
+    project = tmp_path / "project"
+    project.mkdir()
+    environment = {"LMLAB_OUTPUTS": "outputs"}
+    words = ["-m", *small_task, "logger=[]", "model=lstm,transformer", "model.mixer.heads=2,3"]
+    said = lmlab("train", *words, cwd=project, check=False, **environment)  # 16 are not 3 heads
+    assert "Not every job has every option: model.mixer.heads only with model=transformer\n" in said.stdout
+    assert "model.mixer.heads=None" not in said.stdout and said.stdout.count("of 3:") == 3
+    (sweep,) = all_sweeps(project / "outputs" / "sweeps")
+    assert [job.status for job in sweep.jobs] == ["finished", "finished", "failed"]
+    assert [job.name for job in sweep.jobs][::2] == ["model=lstm", "model=transformer model.mixer.heads=3"]
+    created = {run.path.name: run.manifest["created"] for run in all_runs(project / "outputs" / "runs")}
+    project = project.rename(tmp_path / "elsewhere")
+    shown = lmlab("sweep", "status", f"name={sweep.path.name}", cwd=project, **environment).stdout
+    assert shown.count("finished") >= 3 and all(name in shown for name in created)
+    again = lmlab("sweep", "retry", f"name={sweep.path.name}", cwd=project, check=False, **environment)
+    assert again.returncode != 0 and "failed" in again.stdout
+    lmlab("train", *words[:-1], "model.mixer.heads=2", cwd=project, **environment)  # a single value is as conditional
+    assert {run.path.name: run.manifest["created"] for run in all_runs(project / "outputs" / "runs")} == created
+    assert not (tmp_path / "project").exists()
+
+
+@pytest.mark.parametrize("launcher", ["sequential", "parallel"])
+def test_jobs_that_ask_for_one_run_afresh_have_a_copy_each(launcher, lmlab, small_task, tmp_path):
+    words = ["-m", *small_task, "logger=[]", f"hydra/launcher={launcher}", "rerun=true", "seed=1,2,1,1"]
+    for copies in (3, 6):
+        lmlab("train", *words)
+        runs = list(all_runs(tmp_path / "outputs" / "runs"))
+        assert [run.status for run in runs] == ["finished"] * len(runs)
+        assert sum(run.manifest["seed"] == 1 for run in runs) == copies and len(runs) == copies * 4 // 3
+    for sweep in all_sweeps(tmp_path / "outputs" / "sweeps"):
+        assert len({job.path for job in sweep.jobs}) == 4

@@ -2,7 +2,9 @@
 
 import importlib
 import os
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,7 @@ def run_app(command: str) -> None:
 
     app = hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(task)
     try:
-        app()
+        _call(app)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, command, sys.argv[1:])) from error
     except ValueError as error:
@@ -80,6 +82,30 @@ def run_app(command: str) -> None:
     finally:
         if refused:  # several jobs of a sweep may have been
             raise refused[0] if len(refused) == 1 else UserError("\n".join(dict.fromkeys(map(str, refused))))
+
+
+def _call(app: Callable[[], Any]) -> None:
+    """Call a Hydra app; in a sweep over a group, an option may exist with other options of it than the default.
+
+    Hydra first composes the default, with all words that have a single value; a choice of one is left to the jobs.
+    """
+    try:
+        app()
+    except HydraException as error:
+        unknown = re.match(r"Could not override '([^']+)'", str(error))
+        index = next((i for i, word in enumerate(sys.argv) if unknown and word.startswith(f"{unknown[1]}=")), None)
+        if index is None or not _varies_groups(sys.argv[1:]):
+            raise
+        key, _, value = sys.argv[index].partition("=")
+        sys.argv[index] = f"{key}=choice({value})"
+        _call(app)
+
+
+def _varies_groups(words: list[str]) -> bool:
+    """Whether words ask for a sweep over the options of a group."""
+    sweeps = any(word in ("-m", "--multirun") or word.startswith("sweep=") for word in words)
+    pairs = [word.partition("=") for word in words]
+    return sweeps and any("," in value and value[0] != "[" and (CONF / key).is_dir() for key, _, value in pairs)
 
 
 def _is_sweep() -> bool:
