@@ -1,12 +1,16 @@
 import dataclasses
 import hashlib
 import inspect
+import os
+import re
 from pathlib import Path
 
 import pytest
 
-from lmlab.data.corpora import RemoteFile, StandardLibrary, Text, TinyShakespeare, WikiText2
+from lmlab.data.corpora import RemoteFile, StandardLibrary, Text, TinyShakespeare, WholeText, WikiText2, files
 from lmlab.data.corpora.standard_library import split_of
+from lmlab.data.shards import prepare
+from lmlab.data.tokenizers import Word
 from lmlab.errors import UserError
 
 TEXT = "To be, or not to be,\nthat is the question.\n"
@@ -56,6 +60,11 @@ class TestRemoteFile:
         with pytest.raises(UserError, match=r"not the file that was expected.*LMLAB_CORPORA.*plays/hamlet\.txt"):
             file.find(None, tmp_path / "cache", progress=False)
         assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+
+    def test_is_not_downloaded_on_request(self, tmp_path):
+        with pytest.raises(UserError, match=r"plays/hamlet\.txt is not in .*LMLAB_CORPORA"):
+            remote(tmp_path).find(None, tmp_path / "cache", progress=False, download=False)
+        assert not (tmp_path / "cache").exists()
 
     def test_offline_says_what_to_do(self, tmp_path):
         file = remote(tmp_path)
@@ -208,6 +217,69 @@ class TestText:
             with pytest.raises(UserError, match=message):
                 found(Text(paths))
 
+    def test_too_little_text_says_how_much_there_is_and_what_to_change(self, tmp_path):
+        (tmp_path / "x.txt").write_text("x")
+        with pytest.raises(UserError, match=r"there is 1 character, a share of 0\.04 .* about 25; .* data\.validation"):
+            found(Text(str(tmp_path / "x.txt"), validation=0.04))
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+    def test_encodings_with_a_byte_order_mark_are_one_text(self, tmp_path, encoding, monkeypatch):
+        monkeypatch.setattr(files, "_CHUNK", 7)  # which cuts characters
+        text = "".join(f"{number} naïve \U0001f600\r\n" for number in range(100))
+        (tmp_path / "a.txt").write_bytes(("\ufeff" * (encoding == "utf-16-be") + text).encode(encoding))
+        corpus = found(Text(str(tmp_path / "a.txt")))
+        assert "".join(next(corpus.documents(split)) for split in corpus.splits) == text
+        fingerprint = corpus.fingerprint()
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "a.txt").rename(tmp_path / "folder" / "a.txt")
+        assert found(Text(str(tmp_path / "folder"))).fingerprint() == fingerprint
+
+    def test_utf16_without_a_mark_is_refused(self, tmp_path):
+        (tmp_path / "a.txt").write_bytes(self.LINES.encode("utf-16-le"))
+        with pytest.raises(UserError, match=r"a\.txt is binary, or UTF-16 without a byte order mark"):
+            found(Text(str(tmp_path / "a.txt")))
+
+    def test_offset_of_a_wrong_byte_counts_from_the_beginning_of_the_file(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(files, "_CHUNK", 4)
+        (tmp_path / "a.txt").write_bytes("\ufeffabcdé".encode() + b"\xef")
+        with pytest.raises(UserError, match=r"is not UTF-8: byte 0xef at offset 9"):
+            found(Text(str(tmp_path / "a.txt")))
+
+    def test_folder_says_what_it_passes_over(self, tmp_path):
+        (tmp_path / "text" / ".git").mkdir(parents=True)
+        (tmp_path / "text" / ".git" / "config").write_text("hidden")
+        for name, content in {"a": self.LINES, "b": self.LINES, "empty": "", "binary": "a\0b"}.items():
+            (tmp_path / "text" / name).write_text(content)
+        (tmp_path / "text" / "latin").write_bytes("naïve".encode("latin-1"))
+        (tmp_path / "text" / "broken").symlink_to("nowhere")
+        corpus = found(Text(str(tmp_path / "text")))
+        assert corpus.notes == (
+            "data.paths: 1 file read; passed over: 1 binary, 1 empty, 1 equal to another, 1 hidden, "
+            "1 neither file nor folder, 1 not UTF-8",
+        )
+        (tmp_path / "text" / "a").rename(tmp_path / "a")
+        assert found(Text(str(tmp_path / "a"))).notes == ()
+
+    def test_linked_folders_are_read_once_and_without_end(self, tmp_path):
+        for name in ("text", "outside"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "a.txt").write_text(f"{name}\n{self.LINES}")
+        (tmp_path / "text" / "link").symlink_to(tmp_path / "outside")
+        (tmp_path / "text" / "loop").symlink_to(tmp_path / "text")
+        (tmp_path / "outside" / "back").symlink_to(tmp_path / "text")
+        corpus = found(Text(str(tmp_path / "text")))
+        assert [document.split("\n")[0] for document in corpus.documents("train")] == ["text", "outside"]
+
+    def test_file_is_read_again_only_when_it_has_changed(self, tmp_path):
+        (tmp_path / "a.txt").write_text(self.LINES)
+        os.utime(tmp_path / "a.txt", (1e9, 1e9))  # what has just changed may change again within a tick of the clock
+        before = Text(str(tmp_path / "a.txt")).checksum(tmp_path)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(files, "_inspect", None)
+            assert Text(str(tmp_path / "a.txt")).checksum(tmp_path) == before
+        (tmp_path / "a.txt").write_text(self.LINES.upper())  # of the same size
+        assert Text(str(tmp_path / "a.txt")).checksum(tmp_path) != before
+
     @pytest.mark.parametrize("shares", [(0.0, 0.1), (1.0, 0.0), (0.5, 0.5), (0.1, -0.1)])
     def test_impossible_shares(self, shares):
         with pytest.raises(UserError, match=r"data\.(validation|test)="):
@@ -216,3 +288,102 @@ class TestText:
     def test_no_test_split_on_request(self, tmp_path):
         (tmp_path / "a.txt").write_text(self.LINES)
         assert found(Text(str(tmp_path / "a.txt"), test=0)).splits == ("train", "validation")
+
+
+class TestSplits:
+    """Text that is in splits already."""
+
+    NAMES = {"train": "train", "validation": "valid", "test": "test"}
+
+    def lay_out(self, folder: Path, form: str) -> dict[str, str]:
+        paths = {split: folder / form.format(name) for split, name in self.NAMES.items()}
+        for split, path in paths.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"text of {split}\n")
+        return {split: str(path) for split, path in paths.items()}
+
+    def expect_splits(self, corpus):
+        for split in self.NAMES:
+            assert list(corpus.documents(split)) == [f"text of {split}\n"]
+
+    def test_paths_by_split_are_not_cut(self, tmp_path):
+        paths = self.lay_out(tmp_path, "{}.txt")
+        self.expect_splits(
+            found(Text({"test": paths["test"], "validation": [paths["validation"]], "train": paths["train"]}))
+        )
+        del paths["test"]
+        assert found(Text(paths)).splits == ("train", "validation")
+
+    @pytest.mark.parametrize("form", ["ptb.{}.txt", "{}.txt", "wiki.{}.raw", "{}/a.txt", "{}-00000-of-00001.txt"])
+    def test_folder_of_files_named_like_splits_has_those_splits_and_says_so(self, tmp_path, form):
+        self.lay_out(tmp_path / "corpus", form)
+        (tmp_path / "corpus" / "README.md").write_text("about")
+        corpus = found(Text(str(tmp_path / "corpus")))
+        self.expect_splits(corpus)
+        assert len(corpus.notes) == 1 and "used as splits by their names" in corpus.notes[0]
+
+    def test_splits_beside_other_files_are_refused_with_the_form_to_write(self, tmp_path):
+        paths = self.lay_out(tmp_path, "{}.txt")
+        (tmp_path / "notes.txt").write_text("notes")
+        option = f"'data.paths={{train: {paths['train']}, validation: {paths['validation']}, test: {paths['test']}}}'"
+        with pytest.raises(UserError, match=re.escape(option)):
+            found(Text(str(tmp_path)))
+
+    def test_train_and_test_without_validation_are_refused(self, tmp_path):
+        Path(self.lay_out(tmp_path, "{}.txt")["validation"]).unlink()
+        with pytest.raises(UserError, match="none for validation.*validation: FILE"):
+            found(Text(str(tmp_path)))
+
+    def test_listed_and_nested_ones_are_mixed_but_not_in_silence(self, tmp_path):
+        paths = self.lay_out(tmp_path / "a" / "b", "{}.txt")
+        for mixed in (list(paths.values()), str(tmp_path / "a")):
+            (note,) = found(Text(mixed, validation=0.3, test=0.3)).notes
+            assert "cut and mixed" in note and f"train: {paths['train']}" in note
+
+    def test_names_that_only_resemble_splits_are_ordinary_files(self, tmp_path):
+        for name in ("training_day.txt", "test_of_time.txt", "train.md", "contest.txt"):
+            (tmp_path / name).write_text(f"{name}\n" * 100)
+        corpus = found(Text(str(tmp_path)))
+        assert corpus.notes == () and len(list(corpus.documents("train"))) == 4
+
+    def test_file_of_two_splits_is_noted(self, tmp_path):
+        (tmp_path / "a.txt").write_text("same\n")
+        (note,) = found(Text({"train": str(tmp_path / "a.txt"), "validation": str(tmp_path / "a.txt")})).notes
+        assert "validation has 1 file of train" in note
+
+    @pytest.mark.parametrize(
+        ("paths", "message"),
+        [
+            ({"train": "a", "valid": "b"}, r"data\.paths\.valid: no such split \(did you mean 'validation'\?\)"),
+            ({"train": "a"}, r"data\.paths\.validation has no value"),
+            ({"train": "a", "validation": 3}, r"data\.paths\.validation=3: expected a file or folder"),
+            ({"train": "a", "validation": []}, r"data\.paths\.validation=\[\]: expected at least one"),
+        ],
+    )
+    def test_what_is_no_set_of_splits(self, paths, message):
+        with pytest.raises(UserError, match=message):
+            Text(paths)
+
+    def test_checksum_follows_content_and_splits_but_not_place(self, tmp_path):
+        first, second = (self.lay_out(tmp_path / name, f"{name}.{{}}.txt") for name in ("one", "two"))
+        checksum = Text(first).checksum(tmp_path)
+        assert Text(second).checksum(tmp_path) == Text(str(tmp_path / "two")).checksum(tmp_path) == checksum
+        swapped = {"train": first["validation"], "validation": first["train"], "test": first["test"]}
+        assert Text(swapped).checksum(tmp_path) != checksum
+        assert Text(list(first.values())).checksum(tmp_path) != checksum
+
+    def test_words_of_own_splits_are_counted_as_published(self, tmp_path, corpora):
+        """The counts of WikiText-2, by the options that a user gives for the Penn Treebank."""
+        paths = {"train": "train.txt", "validation": "valid.txt", "test": "test.txt"}
+        paths = {split: str(corpora / "wikitext-2" / name) for split, name in paths.items()}
+        corpus = prepare(Text(paths), Word(), tmp_path, progress=False)
+        assert [corpus.count(split) for split in corpus.splits] == [2_088_628, 217_646, 245_569]
+        assert corpus.tokenizer.size == 33_278
+
+
+def test_whole_text_is_one_split(tmp_path):
+    for name in ("train.txt", "valid.txt"):
+        (tmp_path / name).write_text(f"text of {name}")
+    corpus = found(WholeText(str(tmp_path)))
+    assert corpus.splits == ("text",)
+    assert list(corpus.documents("text")) == ["text of train.txt", "text of valid.txt"]

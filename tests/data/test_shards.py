@@ -1,8 +1,11 @@
 import json
 import multiprocessing
 import os
+import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,9 +13,9 @@ import numpy as np
 import pytest
 from processes import wait_until
 
-from lmlab.data.corpora import Corpus, Text, TinyShakespeare, WikiText2
-from lmlab.data.shards import prepare
-from lmlab.data.tokenizers import BPE, Byte, Character, Word
+from lmlab.data.corpora import Corpus, Text, TinyShakespeare, WikiText2, files
+from lmlab.data.shards import find_prepared, prepare
+from lmlab.data.tokenizers import BPE, Byte, Character, Word, bpe
 from lmlab.errors import UserError
 
 LINES = "".join(f"the {number} lazy dogs\n" for number in range(400))
@@ -92,7 +95,59 @@ def test_large_vocabularies_take_four_bytes(tmp_path):
         assert corpus.tokenizer.decode(corpus.tokens("train")[1:]) == text + "\n"
 
 
+@pytest.mark.parametrize("tokenizer", [Byte(), Character(), Word(), BPE(300)], ids=lambda one: type(one).__name__)
+def test_text_read_in_chunks_has_the_same_tokens(tmp_path, tokenizer, monkeypatch):
+    (tmp_path / "a.txt").write_text("\n" + LINES + "the end")
+    whole = made(tmp_path / "whole", Text(str(tmp_path / "a.txt")), tokenizer)
+    monkeypatch.setattr(files, "_CHUNK", 11)
+    monkeypatch.setattr(bpe, "_PIECE", 5)
+    chunked = made(tmp_path / "chunked", Text(str(tmp_path / "a.txt")), tokenizer)
+    assert contents(chunked.folder) == contents(whole.folder)
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from lmlab.data.corpora import Text
+from lmlab.data.shards import prepare
+from lmlab.data.tokenizers import BPE, Byte, Character, Word
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+prepare(Text(sys.argv[1]), eval(sys.argv[2]), Path(sys.argv[3]), progress=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.slow  # it prepares 40 MB of text
+@pytest.mark.parametrize("tokenizer", ["Byte()", "Character()", "Word(5000)", "BPE(1000)"])
+@pytest.mark.parametrize("end", ["\n", " "], ids=["lines", "one line"])
+def test_memory_does_not_grow_with_the_longest_document(tmp_path, tokenizer, end):
+    draw = random.Random(0)
+    words = ["".join(draw.choices("etaoinshrdlu", k=draw.randint(2, 9))) for _ in range(3000)]
+    parts = [" ".join(draw.choices(words, k=12)) + end for _ in range(20_000_000 // 80)]
+    peaks = []
+    for name, number in (("many", 30), ("one", 1)):
+        (tmp_path / name).mkdir()
+        for first in range(number):
+            (tmp_path / name / f"{first}.txt").write_text("".join(parts[first::number]))
+        command = [sys.executable, "-c", MEASURED, str(tmp_path / name), tokenizer, str(tmp_path / f"{name} cache")]
+        environment = os.environ | {"RAYON_NUM_THREADS": "2"}
+        peaks.append(float(subprocess.run(command, check=True, capture_output=True, env=environment).stdout))
+    assert peaks[1] < peaks[0] + 100, "MiB"
+
+
 class TestCache:
+    def test_prepared_tokens_are_found_by_their_fingerprint_without_the_text(self, tmp_path):
+        (tmp_path / "a.txt").write_text(LINES)
+        corpus = made(tmp_path / "cache", Text(str(tmp_path / "a.txt")), Word())
+        made(tmp_path / "cache", CORPUS)
+        (tmp_path / "a.txt").unlink()
+        caches = [tmp_path / "nowhere", tmp_path / "cache"]
+        again = find_prepared(corpus.fingerprint, caches, Word)
+        assert again.folder == corpus.folder
+        assert find_prepared("0" * 64, caches, Word) is None
+        (corpus.folder / "train.bin").write_bytes(b"")
+        assert find_prepared(corpus.fingerprint, caches, Word) is None, "it is damaged"
+
     def test_second_time_nothing_is_written(self, tmp_path):
         folder = made(tmp_path).folder
         before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}

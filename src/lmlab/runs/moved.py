@@ -13,29 +13,30 @@ def config_here(run: Run) -> Config:
     A place that is still there stays as it is.
     """
     config = run.config
-    config["paths"] = {key: new_place(run, config, value) for key, value in config.get("paths", {}).items()}
+    roots = _roots(run, config)
+    config["paths"] = _moved(config.get("paths", {}), roots)
     if "paths" in config.get("data", {}):
-        config["data"]["paths"] = new_place(run, config, config["data"]["paths"])
+        config["data"]["paths"] = _moved(config["data"]["paths"], roots)
     return config
 
 
 def directory_here(run: Run) -> Path:
     """Return the folder that ``run`` was asked for in, where it is now."""
-    return Path(new_place(run, run.config, run.manifest["provenance"]["directory"]))
+    return Path(_moved(run.manifest["provenance"]["directory"], _roots(run, run.config)))
 
 
-def new_place(run: Run, config: Config, place: Any) -> Any:
-    """Return where an absolute path is now, if it is gone and moved along with the run; in lists and sections, each."""
+def _moved(place: Any, roots: tuple[Path, Path] | None) -> Any:
+    """Return where an absolute path is now, if it is gone and lay below the first root; in lists and sections, each."""
     if isinstance(place, dict):
-        return {key: new_place(run, config, value) for key, value in place.items()}
+        return {key: _moved(value, roots) for key, value in place.items()}
     if isinstance(place, list):
-        return [new_place(run, config, value) for value in place]
-    if not isinstance(place, str) or not Path(place).is_absolute() or Path(place).exists():
+        return [_moved(value, roots) for value in place]
+    if not isinstance(place, str) or roots is None:
         return place
-    roots = _roots(run, config)
-    if roots is None or not Path(place).is_relative_to(roots[0]):
+    path = Path(place)
+    if not path.is_absolute() or not path.is_relative_to(roots[0]) or path.exists():
         return place
-    return str(roots[1] / Path(place).relative_to(roots[0]))
+    return str(roots[1] / path.relative_to(roots[0]))
 
 
 def _roots(run: Run, config: Config) -> tuple[Path, Path] | None:

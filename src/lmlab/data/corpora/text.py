@@ -120,10 +120,10 @@ class Text(Corpus):
         share = {"train": 1 - self.validation - self.test, "validation": self.validation, "test": self.test}[split]
         least = max(len(self.splits), ceil(1 / share))
         instead = {"train": "smaller shares for the others", "validation": "a larger data.validation"}
-        size = f"is {characters:,} character" if characters == 1 else f"are {characters:,} characters"
+        there = "is 1 character" if characters == 1 else f"are {characters:,} characters"
         raise UserError(
-            f"data.paths: too little text to have a {split} split: there {size}, a "
-            f"share of {share:g} takes about {least:,}; give more text, or choose {instead.get(split, 'data.test=0')}"
+            f"data.paths: too little text to have a {split} split: there {there}, a share of {share:g} takes about "
+            f"{least:,}; give more text, or choose {instead.get(split, 'data.test=0')}"
         )
 
     def _inspect(self, cache: Path) -> dict[str, dict[str, TextFile]]:
