@@ -104,7 +104,7 @@ def test_what_differs_and_what_does_not(arm, compared, table, losses):
     section = differences(compared())
     rows = {row["option"]: row for row in table(section, "differences")}
     assert (rows["optimizer.lr"]["lstm"], rows["optimizer.lr"]["transformer"]) == ("0.001", "0.003")
-    assert rows["model.channel._target_"]["lstm"] == "null"
+    assert rows["model.channel._target_"]["lstm"] == "—"
     assert not {"seed", "name"} & rows.keys()
     assert {row["what"] for row in table(section, "equal")} >= {"data", "context"}
 
