@@ -102,6 +102,7 @@ def write_run(
             "splits": {
                 "train": {"tokens": 10_000_000, "bytes": 20_000_000},
                 "validation": {"tokens": 1e5, "bytes": 2e5},
+                "test": {"tokens": 1e5, "bytes": 2e5},
             },
         },
         "choices": made["choices"],

@@ -2,6 +2,7 @@ import shutil
 
 import numpy as np
 import pytest
+from compared_arms import score_on
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_runs import write_run
@@ -115,3 +116,36 @@ def test_what_is_compared_by_what_where_nobody_says(tmp_path):
     only_loss = made(tmp_path / "c", (["model=lstm"], loss | {"seed": 1}), (["model=lstm"], loss | {"seed": 2}))
     assert default_metric([*only_loss, *by_option[:1]]) == "validation/loss"
     assert default_metric([]) in METRICS and compare([]).arms == []
+
+
+def test_settings_are_chosen_on_validation_whichever_split_is_concluded_on(tmp_path):
+    for model in ("lstm", "gru"):
+        for rate, loss, shift in ((1e-3, 1.4, 0.5), (3e-3, 1.6, 0.1)):
+            for seed in (1, 2, 3):
+                run = write_run(tmp_path, f"model={model}", seed=seed, loss=loss, options={"optimizer.lr": rate})
+                if (model, seed) != ("gru", 3):
+                    score_on(run, shift=shift)
+    records = read(all_runs(tmp_path)).found
+    comparison = compare(records, "test/loss")
+    assert (comparison.metric, comparison.chosen_by) == ("test/loss", "validation/loss")
+    assert {run.config["optimizer"]["lr"] for run in comparison.runs} == {1e-3}, "the best on test is the other"
+    assert {arm.name: [run.seed for run in arm.chosen.runs] for arm in comparison.arms} == {
+        "lstm": [1, 2, 3],
+        "gru": [1, 2],
+    }
+    (left,) = comparison.left_out
+    assert left.record.seed == 3 and left.why.startswith("has no test/loss: lmlab evaluate run=")
+
+
+def test_a_metric_of_a_callback_is_minimized_unless_said_otherwise(tmp_path):
+    for rate, value in ((1e-3, 1.0), (3e-3, 2.0)):
+        write_run(tmp_path, "model=lstm", options={"optimizer.lr": rate}, metrics={"validation/mine": value})
+    records = read(all_runs(tmp_path)).found
+
+    def chosen(direction):
+        comparison = compare(records, "validation/mine", lambda record: "lstm", direction)
+        return comparison.arms[0].chosen.scores("validation/mine")
+
+    assert (chosen(None), chosen("minimize"), chosen("maximize")) == ({1: 1.0}, {1: 1.0}, {1: 2.0})
+    with pytest.raises(UserError, match="metric=validation/min: unknown .*'validation/mine'"):
+        compare(records, "validation/min")

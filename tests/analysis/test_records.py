@@ -148,3 +148,24 @@ def test_each_file_of_a_run_is_read_once(run, monkeypatch):
     record = Record.of(run)
     _ = record.status, record.metric("validation/loss"), record.curves, record.problems, record.curves
     assert sorted(seen) == ["config.yaml", "metrics.jsonl", "run.json"]
+
+
+@pytest.mark.parametrize(
+    ("change", "way", "counts"),
+    [
+        ({}, "fixed_window", True),
+        ({}, "sliding_window", False),
+        ({"checkpoint": "best"}, "fixed_window", False),
+        ({"context": 64}, "fixed_window", False),
+        ({"stride": 1, "streams": 2}, "fixed_window", True),
+        ({"text": "other.txt"}, "fixed_window", False),
+    ],
+)
+def test_evaluations_count_where_they_score_as_a_validation_does(run, change, way, counts):
+    settings = {"split": "test", "checkpoint": "final", "streams": 8, "context": 128, "stride": 64} | change
+    row = {"settings": settings, "metrics": {way: {"loss": 1.25, "tokens": 10}}}
+    (run.path / "evaluations.jsonl").write_text(json.dumps(row) + "\n")
+    record = Record.of(run)
+    assert record.metric("test/loss") == (1.25 if counts else None)
+    assert ("test/loss" in record.scores) == counts and record.metric("test/tokens") is None
+    assert record.metric("validation/loss") == run.manifest["metrics"]["validation/loss"]

@@ -1,4 +1,5 @@
 import pytest
+from compared_arms import score_on
 from synthetic_runs import write_run
 
 from lmlab.analysis.studies import comparison_of
@@ -22,6 +23,8 @@ def sweep(tmp_path):
 
     def job(phase, arm, seed, lr, **more):
         run = write_run(tmp_path / "runs", f"model={arm}", seed=seed, options={"optimizer.lr": lr}, **more)
+        if phase == "final" and run.manifest["metrics"]:
+            score_on(run, shift=1.0)
         status = more.get("status", "finished")
         words = [f"model={arm}", f"seed={seed}"]
         jobs.append(Job(len(jobs), words, f"{arm} {phase}", status, str(run.path), arm=arm, phase=phase))
@@ -49,7 +52,8 @@ def sweep(tmp_path):
 
 def test_arms_are_those_declared_with_their_trials_and_the_final_runs_that_stand_for_them(sweep):
     comparison = comparison_of(sweep)
-    assert comparison.metric == "validation/loss" and comparison.study == Study.read(STUDY)
+    assert (comparison.metric, comparison.chosen_by) == ("test/loss", "validation/loss")
+    assert comparison.minimizes and comparison.study == Study.read(STUDY)
     transformer, lstm = comparison.arms
     assert (transformer.name, lstm.name) == ("transformer", "lstm")
     assert [run.seed for run in lstm.chosen.runs] == [1, 2, 3] and lstm.settings[-1] is lstm.chosen
@@ -58,15 +62,16 @@ def test_arms_are_those_declared_with_their_trials_and_the_final_runs_that_stand
         (0, 1e-3),
         (0, 3e-3),
     ]
-    assert transformer.chosen.scores("validation/loss") == {1: 2.0, 3: 4.0} and len(transformer.settings) == 2
+    assert transformer.chosen.scores("test/loss") == {1: 3.0, 3: 5.0} and len(transformer.settings) == 2
     assert {run.seed for run in comparison.runs} == {1, 2, 3}, "no score that something was chosen for"
 
 
 def test_whatever_is_missing_is_named_with_its_reason(sweep):
+    (unscored,) = [job.run for job in sweep.jobs if job.arm == "transformer" and job.run.manifest["seed"] == 2]
     left = {run.run.split(" run ")[0]: run.why for run in comparison_of(sweep).left_out if "gru" not in run.run}
     assert left == {
         "transformer, trial": "is failed: it has no result",
-        "transformer, final": "has no validation/loss",
+        "transformer, final": f"has no test/loss: lmlab evaluate run={unscored.id} split=test scores it",
     }
     gru = {run.run: run.why for run in comparison_of(sweep).left_out if "gru" in run.run}
     assert gru == {
@@ -91,3 +96,23 @@ def test_a_sweep_of_no_study_has_no_arms(tmp_path):
     sweep.end("finished")
     with pytest.raises(UserError, match="the sweep of no study"):
         comparison_of(sweep)
+
+
+def test_without_a_test_split_a_study_concludes_where_it_has_chosen(sweep):
+    for job in sweep.jobs:
+        if job.path is not None:
+            splits = {"train": {"tokens": 10}, "validation": {"tokens": 10}}
+            job.run.update(data=job.run.manifest["data"] | {"splits": splits})
+    comparison = comparison_of(sweep)
+    assert comparison.metric == comparison.chosen_by == "validation/loss"
+    assert comparison.arms[0].chosen.scores("validation/loss") == {1: 2.0, 3: 4.0}
+
+
+def test_a_metric_of_a_callback_has_its_direction_and_no_test_split(tmp_path):
+    sweep = Sweep(tmp_path / "sweep")
+    sweep.begin(["experiment=x"], {}, {}, STUDY | {"metric": "validation/mine", "direction": "maximize"})
+    run = write_run(tmp_path / "runs", "model=lstm", metrics={"validation/mine": 3.0})
+    sweep.write([Job(0, ["model=lstm"], "lstm", "finished", str(run.path), arm="lstm", phase="final")])
+    comparison = comparison_of(sweep)
+    assert comparison.metric == "validation/mine" and not comparison.minimizes
+    assert comparison.arms[0].chosen.scores("validation/mine") == {1: 3.0}

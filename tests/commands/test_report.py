@@ -52,6 +52,9 @@ def test_what_does_not_compare_is_written_all_the_same_and_the_exit_code_says_so
     [
         (["runs=12e5,abc"], "lmlab report: runs=12e5: neither a directory, nor a sweep, nor the start of a run's id"),
         (["+where.model=gru"], "lmlab report: where.model=gru: none of 1 runs has this"),
+        (["metric=test/loss"], "no run has it yet; score the runs first: lmlab evaluate run="),
+        (["metric=tset/loss"], "metric=tset/loss: the data of these runs have no split tset (did you mean 'test'?)"),
+        (["direction=up"], "direction=up: expected minimize or maximize"),
         (["metric=validation/los"], "metric=validation/los: unknown (did you mean 'validation/loss'?)"),
         (["arm=modle"], "arm=modle: none of these runs has such an option (did you mean 'model'?)"),
         (["baselin=lstm"], "baselin: no such option (did you mean 'baseline'?)"),

@@ -1,6 +1,7 @@
 import json
 import math
 
+import pytest
 from synthetic_runs import write_run
 
 from lmlab.analysis.comparison import compare
@@ -8,11 +9,12 @@ from lmlab.analysis.doubts.arms import tried
 from lmlab.analysis.records import read
 from lmlab.commands.runs import ordered, task
 from lmlab.dashboard.rows import row_of
+from lmlab.errors import UserError
 from lmlab.runs.lookup import all_runs
 
 
 def test_runs_that_diverged_or_have_no_metric_come_last_in_both_directions():
-    rows = [{"loss": value, "config": {}} for value in (math.nan, 2.0, None, 1.0, 3.0)]
+    rows = [{"loss": value, "metrics": {}, "config": {}} for value in (math.nan, 2.0, None, 1.0, 3.0)]
     for descending, expected in ((False, [1.0, 2.0, 3.0]), (True, [3.0, 2.0, 1.0])):
         found = [row["loss"] for row in ordered(rows, "loss", descending)]
         assert found[:3] == expected
@@ -50,3 +52,26 @@ def test_a_pruned_run_is_called_pruned_wherever_runs_are_listed(tmp_path, capsys
     assert len(tried(comparison, comparison.arms[0])) == 2  # it was tried, and found bad
     row = row_of(next(record for record in records if record.run == run), None)
     assert (row["status"], row["error"]) == ("pruned", why)
+
+
+def test_rows_are_sorted_by_any_metric():
+    rows = [{"metrics": {"validation/mine": value, "test/loss": -value}, "config": {}} for value in (2.0, 3.0, 1.0)]
+    rows.append({"metrics": {}, "config": {}})
+
+    def order(key):
+        return [row["metrics"].get("validation/mine") for row in ordered(rows, key, False)]
+
+    assert order("mine") == order("validation/mine") == [1.0, 2.0, 3.0, None]
+    assert order("test/loss") == [3.0, 2.0, 1.0, None]
+    with pytest.raises(UserError, match="sort=test/los: no column, metric or .*'test/loss'"):
+        ordered(rows, "test/los", False)
+
+
+def test_the_metric_that_is_sorted_by_is_shown(tmp_path, capsys):
+    timings = {"tokens": 10, "tokens_per_second": 1.0, "seconds": 1.0}
+    write_run(tmp_path / "runs", "model=lstm", metrics={"validation/mine": 0.125}, timings=timings)
+    paths = {"outputs": str(tmp_path), "runs": str(tmp_path / "runs"), "cache": str(tmp_path / "cache")}
+    options = {"name": None, "status": None, "tag": None, "where": {}, "descending": False, "limit": None}
+    task(paths, None, **options, sort="mine", format="table")
+    shown = capsys.readouterr().out
+    assert "validation/mine" in shown and "0.1250" in shown

@@ -83,6 +83,7 @@ def test_a_study_is_another_one_where_anything_differs_that_can_change_a_result(
         ({"arms": {"a": [], "b": ["model.dropout=0.0"]}}, [], "study.arms.b: is the same as a"),
         ({"arms": {"a": [], "b": ["model.dropout=2"]}}, [], "study.arms.b: .*dropout"),
         ({"metric": "longer/accuracy"}, [], "study.metric=longer/accuracy: study.arms.lstm has no split longer"),
+        ({"metric": "validation/los"}, [], "study.metric=validation/los: no validation has .*'validation/loss'"),
         (
             {"task": True},
             [],
@@ -110,3 +111,11 @@ def test_a_size_that_not_all_arms_can_have_is_refused_in_one_message_for_all(pla
 
 def test_sizes_that_were_asked_for_are_equal(plan):
     assert plan("model.parameters=20k", "model.parameters_of=non_embedding", equal=["parameters"]).candidates
+
+
+def test_the_conclusion_is_about_the_test_split_where_the_data_have_one(plan):
+    assert plan().metric == "test/bits_per_byte"
+    assert plan("data.test=0").metric == "validation/bits_per_byte"
+    assert plan(task=True, metric="validation/accuracy").metric == "validation/accuracy"
+    own = "+callbacks.own._target_=pytorch_lightning.Callback"  # nobody knows what it logs
+    assert plan(own, metric="validation/mine").metric == "validation/mine"

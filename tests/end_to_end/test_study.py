@@ -65,6 +65,10 @@ def test_killed_and_repeated_a_study_tunes_both_alike_and_computes_nothing_twice
         *[(arm, "final", seed) for seed in (1, 2) for arm in alike],
     ]
     comparison = comparison_of(sweep)
+    evaluated = {path for path in after if (path / "evaluations.jsonl").exists()}
+    assert comparison.metric == "test/bits_per_byte" and evaluated == {run.run.path for run in comparison.runs}
+    rows = {path: (path / "evaluations.jsonl").read_text() for path in evaluated}
+    assert all(len(row.splitlines()) == 1 for row in rows.values())
     assert not comparison.left_out and [len(arm.settings) for arm in comparison.arms] == [3, 3]
     rates = []
     for arm in comparison.arms:
@@ -81,6 +85,7 @@ def test_killed_and_repeated_a_study_tunes_both_alike_and_computes_nothing_twice
     assert "lmlab study experiment=rnn_vs_transformer" in shown and report.with_suffix(".html").exists()
     report.unlink()
     said = finish(study("budget.tokens=640"))
+    assert rows == {path: (path / "evaluations.jsonl").read_text() for path in evaluated}
     assert written(outputs) == after and report.read_text() == shown
     assert str(report.with_suffix(".html")) in said.replace("\n", "")
     changed = finish(study("budget.tokens=704", f"hydra.sweep.dir={sweep.path}"), code=1)

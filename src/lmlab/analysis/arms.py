@@ -10,13 +10,17 @@ from lmlab.errors import UserError, nearest
 
 
 def compare_by(
-    records: Sequence[Record], arm: Sequence[str] = (), metric: str | None = None, baseline: str | None = None
+    records: Sequence[Record],
+    arm: Sequence[str] = (),
+    metric: str | None = None,
+    baseline: str | None = None,
+    direction: str | None = None,
 ) -> Comparison:
     """Sort records into arms and hold them against a baseline, which comes first.
 
     Args:
         arm: groups (``model``) or options (``optimizer.lr``) whose values name an arm; none: what differs.
-        metric: a key of ``METRICS``; ``None``: the one that most of the runs have.
+        metric, direction: see :func:`lmlab.analysis.comparison.compare`.
         baseline: the name of an arm; ``None``: that of the first run.
 
     Raises:
@@ -24,7 +28,7 @@ def compare_by(
     """
     for key in arm:
         _check(key, records)
-    comparison = compare(records, metric, (lambda record: arm_of(record, arm)) if arm else None)
+    comparison = compare(records, metric, (lambda record: arm_of(record, arm)) if arm else None, direction)
     names = [one.name for one in comparison.arms]
     if baseline is not None and baseline not in names:
         raise UserError(f"baseline={baseline}: there is no such arm{nearest(baseline, names)}")

@@ -10,7 +10,8 @@ from lmlab.analysis.options import assigned, varied
 from lmlab.analysis.records import Record
 from lmlab.config import identity
 from lmlab.errors import UserError, nearest
-from lmlab.runs.metrics import METRICS
+from lmlab.runs import metrics
+from lmlab.runs.metrics import METRICS, VALIDATION, Direction
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,16 +70,45 @@ class Comparison:
     """Arms to be compared by a metric.
 
     Attributes:
-        metric: a key of ``METRICS``.
+        metric: ``<split>/<score>``, which the conclusion is about.
         arms: in the order in which they are to be shown.
         left_out: what was asked for but cannot be averaged.
         study: what a study declared to be held equal and to be tuned; ``None`` for runs that no study asked for.
+        choice: the metric that settings were chosen by; ``None``: ``metric``.
+        direction: in which ``metric`` and ``choice`` are better; ``None``: the one that is known of them.
     """
 
     metric: str
     arms: Sequence[Arm]
     left_out: Sequence[LeftOut] = field(default_factory=list)
     study: Any | None = None
+    choice: str | None = None
+    direction: Direction | None = None
+
+    @property
+    def chosen_by(self) -> str:
+        """The metric that settings were chosen by, which all of their runs have."""
+        return self.choice or self.metric
+
+    @property
+    def minimizes(self) -> bool:
+        """Whether less of the metric is better."""
+        return metrics.direction(self.metric, self.direction) == "minimize"
+
+    @property
+    def label(self) -> str:
+        """What the metric is called, without its split."""
+        return metrics.label(self.metric)
+
+    @property
+    def heading(self) -> str:
+        """What the metric is called, with its split."""
+        return metrics.heading(self.metric)
+
+    @property
+    def heading_of_choice(self) -> str:
+        """What the metric that settings were chosen by is called, with its split."""
+        return metrics.heading(self.chosen_by)
 
     @property
     def runs(self) -> list[Record]:
@@ -87,7 +117,7 @@ class Comparison:
 
 
 def default_metric(records: Iterable[Record]) -> str:
-    """What runs are best compared by: accuracy on generated tasks, otherwise the metric that most of them have.
+    """The validation metric that runs are best compared by: accuracy on generated tasks, otherwise what most have.
 
     Of ``METRICS``, the first of several; only finished runs count.
     """
@@ -119,30 +149,36 @@ def default_arm(records: Iterable[Record]) -> Callable[[Record], str]:
 
 
 def compare(
-    records: Iterable[Record], metric: str | None = None, arm: Callable[[Record], str] | None = None
+    records: Iterable[Record],
+    metric: str | None = None,
+    arm: Callable[[Record], str] | None = None,
+    direction: str | None = None,
 ) -> Comparison:
     """Sort finished runs into arms by what ``arm`` says, and settings by what differs besides the seed.
 
-    The setting with the most seeds stands for an arm; of those with equally many, the one with the best mean. Of runs
-    that computed the same again, the first counts. What has no finite score is left out, and listed.
+    The setting with the most seeds stands for an arm; of those with equally many, the one with the best mean on the
+    validation split, whichever split ``metric`` is of. Of runs that computed the same again, the first counts. What has
+    no finite score is left out, and listed.
 
     Args:
-        metric: a key of ``METRICS``; ``None``: :func:`default_metric`.
+        metric: ``<split>/<score>``, or any metric that the runs recorded; ``None``: :func:`default_metric`.
         arm: the name of a run's arm; ``None``: :func:`default_arm`.
+        direction: ``minimize`` or ``maximize``; see :func:`lmlab.runs.metrics.direction`.
 
     Raises:
-        UserError: there is no such metric.
+        UserError: there is no such metric, or it has another direction.
     """
     records = list(records)
     metric = metric or default_metric(records)
-    if metric not in METRICS:
-        raise UserError(f"metric={metric}: unknown{nearest(metric, METRICS)}")
+    check_metric(metric, records)
+    better = metrics.direction(metric, direction)
+    choice = _choice(metric, records)
     arm = arm or default_arm(records)
     arms: dict[str, dict[str, dict[int, Record]]] = {}
     left_out = []
     counted: dict[tuple[str, int], Record] = {}
     for record in sorted(records, key=lambda record: record.copy):
-        name, why = arm(record), why_not(record, metric)
+        name, why = arm(record), why_not(record, choice)
         if why is None:
             setting = identity({**record.config, "seed": 0})
             first = counted.setdefault((setting, record.seed), record)
@@ -152,18 +188,51 @@ def compare(
                 why = f"computes the same as {first.label} ({first.run.path.name}), which counts"
         if why is not None:
             left_out.append(LeftOut(record.label, why, name, record))
-    sign = 1 if METRICS[metric][1] == "minimize" else -1
+    sign = 1 if better == "minimize" else -1
 
     def quality(setting: Setting) -> tuple[int, float]:
-        scores = list(setting.scores(metric).values())
+        scores = list(setting.scores(choice).values())
         return -len(scores), sign * sum(scores) / len(scores)
 
     made = []
-    for name in dict.fromkeys(arm(record) for record in records if why_not(record, metric) is None):
+    for name in dict.fromkeys(arm(record) for record in records if why_not(record, choice) is None):
         settings = [Setting([runs[seed] for seed in sorted(runs)]) for runs in arms.get(name, {}).values()]
-        if settings:
-            made.append(Arm(name, settings, min(settings, key=quality)))
-    return Comparison(metric, made, left_out)
+        if not settings:
+            continue
+        best = min(settings, key=quality)
+        without = {run: why for run in best.runs if (why := why_not(run, metric)) is not None}
+        left_out += [LeftOut(run.label, why, name, run) for run, why in without.items()]
+        chosen = Setting([run for run in best.runs if run not in without]) if without else best
+        if chosen.runs:
+            made.append(Arm(name, [chosen if setting is best else setting for setting in settings], chosen))
+    return Comparison(metric, made, left_out, choice=choice, direction=better)
+
+
+def check_metric(metric: str, records: Sequence[Record]) -> None:
+    """Refuse a metric that is neither one of ``SCORES`` on a split of the runs' data nor recorded by any of the runs.
+
+    Raises:
+        UserError: it names the nearest one.
+    """
+    finished = [record for record in records if record.status == "finished"]
+    if any(record.metric(metric) is not None for record in finished):
+        return
+    splits = dict.fromkeys([VALIDATION, *(split for record in records for split in record.splits)])
+    split = metrics.split_of(metric)
+    if metrics.is_score(metric):
+        if not finished or split in splits or metric in METRICS:
+            return
+        raise UserError(f"metric={metric}: the data of these runs have no split {split}{nearest(split, splits)}")
+    known = {name for record in finished for name in record.scores} | {*METRICS}
+    if split in splits:
+        known |= {metrics.on_split(name, split) for name in METRICS}
+    raise UserError(f"metric={metric}: unknown{nearest(metric, known)}")
+
+
+def _choice(metric: str, records: Iterable[Record]) -> str:
+    """The metric that settings are chosen by: the same score on the validation split, where runs have it."""
+    choice = metrics.on_split(metric, VALIDATION)
+    return choice if any(record.metric(choice) is not None for record in records) else metric
 
 
 def why_not(record: Record, metric: str) -> str | None:
@@ -172,6 +241,21 @@ def why_not(record: Record, metric: str) -> str | None:
         return f"is {record.status}: {record.error or 'it has no result'}"
     score = record.metric(metric)
     if score is None:
+        if can_be_scored(record, metric):
+            return f"has no {metric}: {evaluate_command([record], metrics.split_of(metric))} scores it"
         others = [name for name in METRICS if record.metric(name) is not None]
         return f"has no {metric}" + (f" (it has {', '.join(others)})" if others else "")
     return None if math.isfinite(score) else f"has {metric}={score}"
+
+
+def evaluate_command(records: Iterable[Record], split: str) -> str:
+    """The command that scores runs on a split, as it would be typed."""
+    ids = [record.id for record in records]
+    return f"lmlab evaluate {'-m ' if len(ids) > 1 else ''}run={','.join(ids)} split={split}"
+
+
+def can_be_scored(record: Record, metric: str) -> bool:
+    """Return whether ``lmlab evaluate`` would give a finished run a metric that it lacks."""
+    missing = record.status == "finished" and record.metric(metric) is None
+    split = metrics.split_of(metric)
+    return missing and metrics.is_score(metric) and split != VALIDATION and split in record.splits

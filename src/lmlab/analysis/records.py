@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from lmlab.config import Config, identity
 from lmlab.errors import UserError, nearest
+from lmlab.runs.files import read_jsonl
+from lmlab.runs.metrics import SCORES
 from lmlab.runs.run import Run, Status
 
 if TYPE_CHECKING:  # numpy, which a table of runs does not need
@@ -33,6 +35,8 @@ _OPTIONAL: dict[str, type] = {
     "data": dict,
 }
 """What it may have besides."""
+_SETTINGS = ("split", "checkpoint", "context", "stride", "streams")
+"""Settings of an evaluation of the run's own data."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,12 +109,47 @@ class Record:
         return self.choice("architecture") or self.choice("model") or str(self.manifest["name"])
 
     def metric(self, name: str) -> float | None:
-        """A final metric (``validation/loss``), timing (``timings/seconds``) or size (``sizes/flops_per_token``)."""
+        """A final metric (``validation/loss``), timing (``timings/seconds``) or size (``sizes/flops_per_token``).
+
+        On a split that no validation scores (``test/loss``), the score by ``lmlab evaluate`` (see :attr:`evaluated`).
+        """
         section, _, key = name.partition("/")
+        if name not in self.manifest["metrics"] and section not in self.manifest:
+            return self.evaluated.get(name)
         node: Any = self.manifest["metrics"] if name in self.manifest["metrics"] else self.manifest.get(section, {})
         for part in [name] if node is self.manifest["metrics"] else key.split("/"):
             node = node.get(part) if isinstance(node, Mapping) else None
         return None if node is None else float(node)
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits of its data."""
+        return list(self.manifest.get("data", {}).get("splits") or {})
+
+    @cached_property
+    def evaluated(self) -> dict[str, float]:
+        """The scores that ``lmlab evaluate`` recorded, by name (``test/loss``).
+
+        Only those that are comparable with a validation: of the final weights, in fixed windows as long as in training.
+        """
+        scores: dict[str, float] = {}
+        try:
+            rows = read_jsonl(self.run.path / "evaluations.jsonl")
+        except ValueError:
+            return scores
+        for row in rows:
+            settings = row["settings"]
+            if _is_as_validated(settings, self.config):
+                for way in ("fixed_window", "answers"):
+                    for name, value in row["metrics"].get(way, {}).items():
+                        if name in SCORES and value is not None:
+                            scores[f"{settings['split']}/{name}"] = float(value)
+        return scores
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """All its metrics by name: those of the final validation, and :attr:`evaluated`."""
+        return {**self.evaluated, **self.manifest["metrics"]}
 
     @cached_property
     def log(self) -> "Log":
@@ -184,6 +223,16 @@ def _check(manifest: Mapping[str, Any], path: Path) -> None:
     for name, value in manifest["metrics"].items():
         if not isinstance(value, (int, float, type(None))):
             raise UserError(f"{path} is no manifest of a run: metrics.{name}={value!r}")
+
+
+def _is_as_validated(settings: Mapping[str, Any], config: Config) -> bool:
+    """Return whether an evaluation's settings are those of a validation, on whichever split of the run's own data."""
+    if settings.get("checkpoint") != "final" or any(
+        value is not None for key, value in settings.items() if key not in _SETTINGS
+    ):
+        return False
+    # Sequences of the split "longer" have their own length.
+    return settings.get("split") == "longer" or settings.get("context") == config.get("batch", {}).get("context")
 
 
 def _is_finite(value: float | None) -> bool:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lmlab.analysis.comparison import Arm, Comparison, LeftOut, Setting, why_not
 from lmlab.analysis.records import Record, read
+from lmlab.runs import metrics
 from lmlab.runs.run import Run
 from lmlab.sweeps.study import Study
 from lmlab.sweeps.sweep import Job, Sweep
@@ -14,7 +15,8 @@ def comparison_of(sweep: Sweep, cache: Path | None = None) -> Comparison:
 
     An arm's settings are its trials, each of one run with the tuning seed, and last the chosen one: its final runs, one
     for each seed that is finished. The trial that it was chosen for has no part in it. Pilots have none in anything.
-    What did not finish or has no score is left out, and so is an arm without any final run.
+    What did not finish or has no score is left out, and so is an arm without any final run. Trials count by the metric
+    that settings are chosen by, final runs by the one that the conclusion is about.
 
     Args:
         cache: see :class:`lmlab.analysis.records.Record`.
@@ -28,12 +30,14 @@ def comparison_of(sweep: Sweep, cache: Path | None = None) -> Comparison:
     records = read((Run(path) for path in paths), cache)
     found = {record.run.path: record for record in records.found}
     usable: dict[str, dict[str, dict[Path, Record]]] = {arm: {"trial": {}, "final": {}} for arm in study.arms}
+    final = [found.get(Path(job.path)) for job in jobs if job.phase == "final" and job.path is not None]
+    metric = study.concludes_by(record.splits for record in final if record is not None)
     left_out = []
     for job in jobs:
         assert job.arm is not None and job.phase is not None
         path = None if job.path is None else Path(job.path)
         record = found.get(path) if path is not None else None
-        why = _why_not(job, record, study.metric)
+        why = _why_not(job, record, metric if job.phase == "final" else study.metric)
         if record is None and path in records.unreadable:
             why = records.unreadable[path]
         if why is None:
@@ -49,7 +53,8 @@ def comparison_of(sweep: Sweep, cache: Path | None = None) -> Comparison:
             continue
         chosen = Setting(sorted(by_phase["final"].values(), key=lambda record: record.seed))
         arms.append(Arm(name, [*(Setting([record]) for record in by_phase["trial"].values()), chosen], chosen))
-    return Comparison(study.metric, arms, left_out, study)
+    direction = metrics.direction(study.metric, study.direction)
+    return Comparison(metric, arms, left_out, study, study.metric, direction)
 
 
 def _why_not(job: Job, record: Record | None, metric: str) -> str | None:

@@ -1,5 +1,6 @@
 """``lmlab evaluate``: score a run's model on a split in up to three ways, every token exactly once."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -39,31 +40,79 @@ def task(
 ) -> float:
     """Print and record the metrics; the value is the loss of the first of them, in nats per token."""
     found = find(run, Path(paths["runs"]))
-    is_task = found.manifest.get("data", {}).get("licence") == "generated"
-    text = text_paths(data, split, is_task)
-    split = split or "validation"
+    text = text_paths(data, split, is_task(found))
+    settings, scores, about = score(
+        found,
+        paths,
+        split or "validation",
+        text,
+        checkpoint=checkpoint,
+        metrics=metrics,
+        context=context,
+        stride=stride,
+        streams=streams,
+        batch_size=batch_size,
+        accelerator=accelerator,
+        trust=trust,
+    )
+    show(found, settings, scores)
+    if text is not None:
+        say_text(about["text"])
+    return float(next(iter(scores.values()))["loss"])
+
+
+def is_task(run: Run) -> bool:
+    """Whether a run was trained on a generated task."""
+    return bool(run.manifest.get("data", {}).get("licence") == "generated")
+
+
+def score(
+    run: Run,
+    paths: Paths,
+    split: str,
+    text: list[str] | None = None,
+    *,
+    checkpoint: str = "final",
+    metrics: Sequence[str] = ("fixed_window",),
+    context: int | None = None,
+    stride: int | None = None,
+    streams: int = 8,
+    batch_size: int = 16,
+    accelerator: str = "auto",
+    trust: bool = False,
+) -> tuple[dict[str, Any], dict[str, dict[str, float]], dict[str, Any]]:
+    """Score a run on a split, or on a text instead, and record the result with the run.
+
+    The defaults score as a validation does.
+
+    Returns:
+        The settings, the scores by way of scoring, and what else is recorded.
+
+    Raises:
+        UserError: the run has no such split or weights, its data have changed, or an option is wrong.
+    """
     from lmlab.training import evaluation
     from lmlab.training.load import load_trained
     from lmlab.training.trainer import device_kind
 
-    trained = load_trained(found, checkpoint, device_kind(accelerator), trust)
-    if is_task:
-        check_same_data(found, open_recorded(found, paths))
-        return evaluate_task(found, trained, split, checkpoint, context)
+    trained = load_trained(run, checkpoint, device_kind(accelerator), trust)
+    if is_task(run):
+        check_same_data(run, open_recorded(run, paths))
+        return score_task(run, trained, split, checkpoint, context)
     context = trained.context if context is None else context
     stride = max(1, context // 2) if stride is None else stride
-    evaluation.check(metrics, context, stride, streams, batch_size, trained.model.max_positions)
+    evaluation.check([*metrics], context, stride, streams, batch_size, trained.model.max_positions)
     if text is not None:
         corpus, split = prepared_text(text, trained.tokenizer, paths), "text"
     else:
-        source = open_recorded(found, paths)
-        check_same_data(found, source)
+        source = open_recorded(run, paths)
+        check_same_data(run, source)
         corpus = cast("CorpusSource", source).corpus
     stream = corpus.tokens(split)
     scores = {}
     with Progress(*COLUMNS, console=tables.progress_console, transient=True) as bars:
         for metric in metrics:
-            bar = bars.add_task(metric, total=len(stream) - 1)
+            bar = bars.add_task(f"{run.path.name}: {metric}", total=len(stream) - 1)
             scores[metric] = evaluation.evaluate(
                 trained.model,
                 stream,
@@ -79,11 +128,8 @@ def task(
     if text is not None:  # a split of its own, so that other text is never in one column with it
         split = f"text {about['text']['fingerprint'][:12]}"
     settings = {"split": split, "checkpoint": checkpoint, "streams": streams, "context": context, "stride": stride}
-    record(found, settings, scores, trained.code, **about)
-    show(found, settings, scores)
-    if text is not None:
-        say_text(about["text"])
-    return float(scores[metrics[0]]["loss"])
+    record(run, settings, scores, trained.code, **about)
+    return settings, scores, about
 
 
 def text_paths(data: dict[str, Any], split: str | None, is_task: bool) -> list[str] | None:
@@ -165,7 +211,9 @@ def say_text(text: dict[str, Any]) -> None:
         )
 
 
-def evaluate_task(run: Run, trained: Any, split: str, checkpoint: str, context: int | None) -> float:
+def score_task(
+    run: Run, trained: Any, split: str, checkpoint: str, context: int | None
+) -> tuple[dict[str, Any], dict[str, dict[str, float]], dict[str, Any]]:
     """Score a generated task's answers, in sequences of ``context`` tokens; ``None``: as long as in that split."""
     from lmlab.training.evaluation import evaluate_answers
     from lmlab.training.preflight import open_source
@@ -182,12 +230,12 @@ def evaluate_task(run: Run, trained: Any, split: str, checkpoint: str, context: 
     if trained.model.max_positions is not None and length > trained.model.max_positions:
         raise UserError(f"context={length}: the positions of this model end at {trained.model.max_positions}")
     with Progress(*COLUMNS, console=tables.progress_console, transient=True) as bars:
-        bar = bars.add_task(split, total=sum(int((batch.targets >= 0).sum()) for batch in source.batches(split)))
+        label = f"{run.path.name}: {split}"
+        bar = bars.add_task(label, total=sum(int((batch.targets >= 0).sum()) for batch in source.batches(split)))
         found = evaluate_answers(trained.model, source.batches(split), partial(bars.advance, bar))
     settings = {"split": split, "checkpoint": checkpoint, "context": length}
     record(run, settings, {"answers": found}, trained.code)
-    show(run, settings, {"answers": found})
-    return found["loss"]
+    return settings, {"answers": found}, {}
 
 
 def record(run: Run, settings: dict[str, Any], scores: dict[str, Any], code: str, **about: Any) -> None:

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lmlab.analysis.comparison import Comparison
+from lmlab.analysis.comparison import Comparison, can_be_scored, evaluate_command
 from lmlab.analysis.reading import read_curves
 from lmlab.analysis.report import folder as report
 from lmlab.analysis.report.document import Document
 from lmlab.analysis.selection import select
 from lmlab.commands import tables
 from lmlab.config import Paths
+from lmlab.errors import UserError
+from lmlab.runs.metrics import is_score, split_of
 
 
 def task(
@@ -22,6 +24,7 @@ def task(
     where: dict[str, Any],
     arm: str | list[str] | None,
     metric: str | None,
+    direction: str | None,
     baseline: str | None,
     output: str | None,
 ) -> None:
@@ -30,10 +33,19 @@ def task(
     from lmlab.analysis.arms import compare_by
 
     records = select(paths, runs, tag, where)
-    comparison = compare_by(records.found, _several(arm), metric, baseline)
+    comparison = compare_by(records.found, _several(arm), metric, baseline, direction)
+    unscored = _unscored(comparison)
+    if unscored and not comparison.arms:
+        raise UserError(f"metric={metric}: no run has it yet; score the runs first: {unscored}")
+    if not is_score(comparison.metric):
+        other = "" if direction else " (direction=maximize where more is better)"
+        tables.say(f"{comparison.direction}d{other}", f"{comparison.metric}:")
     folder = Path(output).expanduser() if output else Path(paths["outputs"]) / "reports" / report.name_of(comparison)
     command = shlex.join(["lmlab", "report", *sys.argv[1:]])
-    if write_report(comparison, records.unreadable, folder, command).refused:
+    document = write_report(comparison, records.unreadable, folder, command)
+    if unscored:
+        tables.say(unscored, f"Some have no {comparison.metric} yet:", "yellow")
+    if document.refused:
         sys.exit(1)
 
 
@@ -54,6 +66,13 @@ def write_report(
     tables.say(f"\nThe report: {page}   (report.md, report.tex, tables/*.tex, figures/*.svg and *.pdf beside it)")
     tables.say(f"Next: {'   '.join(_next(comparison))}")
     return document
+
+
+def _unscored(comparison: Comparison) -> str | None:
+    """The command that scores the runs that were left out for want of a score; ``None``: there are none."""
+    lacking = [left.record for left in comparison.left_out if left.record]
+    lacking = [record for record in lacking if can_be_scored(record, comparison.metric)]
+    return evaluate_command(lacking, split_of(comparison.metric)) if lacking else None
 
 
 def _next(comparison: Comparison) -> list[str]:

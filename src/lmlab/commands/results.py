@@ -16,6 +16,7 @@ from lmlab.commands.tables import compact, console, print_table, say
 from lmlab.config import Config
 from lmlab.numerals import written
 from lmlab.runs.files import read_jsonl
+from lmlab.runs.metrics import heading, is_score
 from lmlab.runs.provenance import code_fingerprint
 from lmlab.runs.run import Run
 from lmlab.runs.wandb import WandbRecord
@@ -136,6 +137,8 @@ def show(run: Run) -> float:
     }
     if row["longer_accuracy"] is not None:
         lines["accuracy on longer sequences"] = f"{row['longer_accuracy']:.1%}"
+    own = {name: value for name, value in run.manifest["metrics"].items() if not is_score(name) and value is not None}
+    lines |= {heading(name): f"{value:.4g}" for name, value in own.items()}  # of the user's callbacks
     lines["parameters"] = f"{row['parameters']:,}"
     lines["tokens trained on"] = f"{row['tokens']:,}"
     lines["tokens/s"] = f"{row['tokens_per_second']:,.0f}"

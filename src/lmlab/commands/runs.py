@@ -11,6 +11,7 @@ from lmlab.commands import results, tables
 from lmlab.config import Paths
 from lmlab.errors import UserError, nearest
 from lmlab.runs.files import dumps
+from lmlab.runs.metrics import VALIDATION
 from lmlab.runs.run import Status
 
 STATUSES = get_args(Status)
@@ -43,7 +44,7 @@ def task(
     for error in records.unreadable.values():
         tables.say(error, "left out:", "yellow")
     rows = [
-        results.summary(record) | {"config": record.config}
+        results.summary(record) | {"metrics": record.scores, "config": record.config}
         for record in records.found
         if (name is None or name in record.manifest["name"])
         and status in (None, record.status)
@@ -53,23 +54,31 @@ def task(
     if format == "json":
         print(dumps(rows, indent=2))
     else:
-        show(rows, Path(paths["runs"]))
+        show(rows, Path(paths["runs"]), sort)
 
 
 def ordered(rows: list[dict[str, Any]], key: str, descending: bool) -> list[dict[str, Any]]:
-    """Sort by a column or a dotted configuration key; rows without a value come last."""
+    """Sort by a column, a metric (``test/loss``; ``mine`` of ``validation/mine``) or a dotted configuration key.
+
+    Rows without a value come last.
+    """
 
     def value(row: dict[str, Any]) -> Any:
-        return row[key] if key in row else OmegaConf.select(OmegaConf.create(row["config"]), key)
+        if key in row and key not in ("metrics", "config"):
+            return row[key]
+        if (metric := metric_of(row, key)) is not None:
+            return row["metrics"][metric]
+        return OmegaConf.select(OmegaConf.create(row["config"]), key)
 
-    known = {column for row in rows for column in row if column != "config"}
+    known = {column for row in rows for column in row if column not in ("metrics", "config")}
+    known |= {metric for row in rows for metric in row["metrics"]}
 
     def has_value(row: dict[str, Any]) -> bool:
         return value(row) is not None and value(row) == value(row)  # nan equals nothing
 
     with_value = [row for row in rows if has_value(row)]
     if rows and not with_value and key not in known:
-        raise UserError(f"sort={key}: neither a column nor a configuration key of these runs{nearest(key, known)}")
+        raise UserError(f"sort={key}: no column, metric or configuration key of these runs{nearest(key, known)}")
     without = [row for row in rows if not has_value(row)]
     try:
         return sorted(with_value, key=value, reverse=descending) + without
@@ -77,8 +86,14 @@ def ordered(rows: list[dict[str, Any]], key: str, descending: bool) -> list[dict
         return sorted(with_value, key=lambda row: str(value(row)), reverse=descending) + without
 
 
-def show(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Print the table."""
+def metric_of(row: dict[str, Any], key: str) -> str | None:
+    """The metric of a row that ``key`` means: its name, or its name without ``validation/``; ``None``: it has none."""
+    names = (key, f"{VALIDATION}/{key}")
+    return next((name for name in names if name in row["metrics"]), None)
+
+
+def show(rows: list[dict[str, Any]], folder: Path, sort: str) -> None:
+    """Print the table, with the metric that it is sorted by."""
     if not rows:
         tables.say(f"No runs fit in {folder}. A first one: lmlab train model=lstm budget.tokens=200_000")
         return
@@ -88,6 +103,7 @@ def show(rows: list[dict[str, Any]], folder: Path) -> None:
             "name": escape(row["name"]),
             "status": f"[{STYLE[row['status']]}]{row['status']}[/]",
             "seed": str(row["seed"]),
+            **_sorted_by(row, sort, rows),
             **results.cells(row),
             "created": row["created"][:16].replace("T", " "),
         }
@@ -95,3 +111,13 @@ def show(rows: list[dict[str, Any]], folder: Path) -> None:
     ]
     optional = ["loss (nats/token)", "tokens", "created", "seconds", "tokens/s", "seed", "utilisation"][::-1]
     tables.print_table(f"{len(rows)} runs in {folder}", table, optional)
+
+
+def _sorted_by(row: dict[str, Any], sort: str, rows: list[dict[str, Any]]) -> dict[str, str]:
+    """The cell of the metric that a table is sorted by, where its columns do not show it anyway."""
+    metrics = {metric for other in rows if (metric := metric_of(other, sort)) is not None}
+    if sort in row or not metrics or metrics <= {"validation/bits_per_byte", "validation/loss"}:
+        return {}
+    metric = min(metrics)
+    value = row["metrics"].get(metric)
+    return {metric: "" if value is None else f"{value:.4f}"}

@@ -10,14 +10,18 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from lmlab.analysis.comparison import Comparison, can_be_scored
+from lmlab.analysis.report.content.wording import counted
 from lmlab.analysis.selection import CURVES
 from lmlab.analysis.studies import comparison_of
 from lmlab.commands import launching, options, tables
 from lmlab.commands.hints import explain
 from lmlab.commands.train import located, task
-from lmlab.config import Config, canonical
+from lmlab.config import Config, Paths, canonical
 from lmlab.errors import RunFailed, UserError
 from lmlab.runs.launch import warm_up
+from lmlab.runs.metrics import heading, is_score, label, score_of, split_of
+from lmlab.runs.signals import stopped_by_signals
 from lmlab.sweeps.search.study import PILOT_STEPS, StudySearch
 from lmlab.sweeps.study import BUDGETS, Study, key_of
 from lmlab.sweeps.sweep import Job, Sweep
@@ -55,7 +59,9 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
     record, jobs = launching.conduct(
         launcher, search, {"digest": plan.digest}, plan.words, sweeper.retry, study.section
     )
-    comparison = comparison_of(record, Path(config.paths.cache) / CURVES)
+    cache = Path(config.paths.cache) / CURVES
+    refused = score_final_runs(comparison_of(record, cache), launching.plain(config.paths))
+    comparison = comparison_of(record, cache)
     tables.say(f"lmlab sweep status name={record.path.name}   ({record.path})", "\nThe study's runs:")
     if comparison.arms:
         from lmlab.commands.report import write_report
@@ -65,9 +71,40 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
     if finished < wanted:
         for left in comparison.left_out:
             tables.say(f"{left.run}: {left.why}", "left out:", "yellow")
-        again = f"lmlab sweep retry name={record.path.name} tries again what failed"
+        action = "resume" if refused else "retry"
+        again = f"lmlab sweep {action} name={record.path.name} tries again what failed"
         raise RunFailed(f"{wanted - finished} of {wanted} final runs are missing ({again})")
     return jobs
+
+
+def score_final_runs(comparison: Comparison, paths: Paths) -> int:
+    """Score the finished final runs on the split that the conclusion is about, those that have no score there yet.
+
+    Each score is recorded at once, as ``lmlab evaluate`` does, so nothing is scored twice. Trials are never scored.
+
+    Returns:
+        The number of runs that cannot be scored; each is named, with the reason.
+    """
+    metric = comparison.metric
+    split = split_of(metric)
+    due = [left.record for left in comparison.left_out if left.record and can_be_scored(left.record, metric)]
+    if not due:
+        return 0
+    from lmlab.commands.evaluate import score
+
+    refused = 0
+    tables.say(f"{counted(len(due), 'final run')}, once each", f"\nScoring on the {split} split:")
+    with stopped_by_signals():
+        for record in due:
+            try:
+                _, scores, _ = score(record.run, paths, split)
+            except UserError as error:
+                tables.say(f"cannot be scored: {error}", record.run.path.name, "yellow")
+                refused += 1
+            else:
+                value = next(iter(scores.values()))[score_of(metric)]
+                tables.say(f"{value:.4f} {label(metric)}", record.run.path.name)
+    return refused
 
 
 def check_same(sweep: Sweep, digest: str) -> None:
@@ -86,6 +123,14 @@ def say_plan(plan: Any, search: StudySearch) -> None:
         tables.say(study.question, "Study:")
     tables.say(", ".join(study.arms), "Arms:")
     tables.say(", ".join(study.equal) or "nothing", "Held equal:")
+    chosen, concluded = f"{heading(study.metric)}{_direction(study)}", heading(plan.metric)
+    if counts["trial"]:
+        tables.say(chosen, "Settings are chosen by:")
+    if plan.metric != study.metric:
+        concluded += ", scored once for each final run"
+    elif not counts["trial"]:
+        concluded = chosen
+    tables.say(concluded, "The conclusion is about:")
     if study.budget is not None:
         ((kind, amount),) = study.budget.items()
         tables.say(f"{amount:g} {BUDGETS[kind]} for every run, as tokens for each arm", "Budget:")
@@ -113,6 +158,15 @@ def _conditional(plan: Any) -> dict[str, list[str]]:
         for option in map(key_of, plan.study.tune)
     }
     return {option: arms for option, arms in having.items() if len(arms) < len(plan.candidates)}
+
+
+def _direction(study: Study) -> str:
+    """The direction of a metric of the user's own, which nobody else knows."""
+    if is_score(study.metric):
+        return ""
+    said = study.direction or "minimize"
+    other = "" if study.direction else " (study.direction=maximize where more is better)"
+    return f", {said}d{other}"
 
 
 def _section(config: Any, experiment: str) -> dict[str, Any]:

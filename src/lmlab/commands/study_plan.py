@@ -15,8 +15,10 @@ from lmlab.data.source import Source
 from lmlab.errors import UserError, nearest
 from lmlab.models.parameters import parameter_counts, tolerance
 from lmlab.models.sizes import flops_per_token
+from lmlab.runs.metrics import SCORES, is_score
 from lmlab.sweeps.search.study import Pilot
 from lmlab.sweeps.study import Study, has, key_of
+from lmlab.targets import targets
 from lmlab.training.common_size import Asked, check_sizes
 from lmlab.training.preflight import check
 from lmlab.training.settings import Settings
@@ -76,6 +78,7 @@ class Plan:
         candidates: the overrides of what is tried, without the seed, by arm.
         pilots: where its budget is in seconds.
         digest: follows from all that can change a result.
+        metric: that the conclusion is about.
     """
 
     study: Study
@@ -83,6 +86,7 @@ class Plan:
     candidates: Mapping[str, list[list[str]]]
     pilots: Mapping[str, Pilot]
     digest: str
+    metric: str
 
     @classmethod
     def of(cls, study: Study, words: Sequence[str], compose: Compose, here: bool = True) -> "Plan":
@@ -110,12 +114,14 @@ class Plan:
         check_tuned(study, configs)
         arms: dict[str, Candidate] = {}
         tried: dict[str, list[Candidate]] = {}
+        splits: list[list[str]] = []
         for arm, config in configs.items():
             where, untuned = f"study.arms.{arm}", study.untuned(arm, words)
             with _named(where):
                 source = check(config, here)
                 arms[arm] = Candidate.of(untuned, config, source.tokenizer.size)
-            check_metric(study.metric, source, where)
+            check_metric(study.metric, source, config, where)
+            splits.append([*source.describe()["splits"]])
             check_alike(study, arms, arms[arm], where)
             tried[arm] = []
             for own in study.candidates(arm, words, config):
@@ -130,7 +136,8 @@ class Plan:
         pilots = {arm: Pilot(one.words, one.tokens_per_step) for arm, one in arms.items()} if timed else {}
         ids = {arm: [identity(one.config) for one in candidates] for arm, candidates in tried.items()}
         asked = json.dumps([ids, {**study.section, "question": None}], sort_keys=True)
-        return cls(study, words, made, pilots, hashlib.sha256(asked.encode()).hexdigest()[:8])
+        digest = hashlib.sha256(asked.encode()).hexdigest()[:8]
+        return cls(study, words, made, pilots, digest, study.concludes_by(splits))
 
 
 def check_tuned(study: Study, configs: Mapping[str, Config]) -> None:
@@ -149,11 +156,17 @@ def options_of(config: Config, prefix: str = "") -> Iterator[str]:
             yield from options_of(value, f"{prefix}{key}.")
 
 
-def check_metric(metric: str, source: Source, where: str) -> None:
-    """Refuse a metric that runs on these data do not have. Raises ``UserError``."""
+def check_metric(metric: str, source: Source, config: Config, where: str) -> None:
+    """Refuse a metric that runs of this configuration do not have. Raises ``UserError``.
+
+    Whether callbacks of the user's own log it turns out with the first run.
+    """
     split, _, name = metric.partition("/")
     if split not in source.scored_splits:
         raise UserError(f"study.metric={metric}: {where} has no split {split}")
+    if not is_score(metric) and all(target.startswith("lmlab.") for target, _, _ in targets(config["callbacks"])):
+        known = [f"{own}/{score}" for own in source.scored_splits for score in SCORES]
+        raise UserError(f"study.metric={metric}: no validation has such a metric{nearest(metric, known)}")
     if name == "bits_per_byte" and source.tokens_per_byte(split) is None:
         raise UserError(f"study.metric={metric}: {where} has no text, so no bytes (validation/accuracy is there)")
 

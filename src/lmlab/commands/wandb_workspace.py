@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lmlab.analysis.comparison import METRICS
 from lmlab.commands import tables
 from lmlab.errors import RunFailed, UserError, nearest
 from lmlab.runs.files import read_json, write_json
+from lmlab.runs.metrics import METRICS, heading
 from lmlab.runs.run import Run
 from lmlab.runs.wandb import WandbRecord, logged_in
 from lmlab.sweeps.sweep import Sweep
@@ -16,7 +16,7 @@ from lmlab.sweeps.sweep import Sweep
 GROUP = "group"
 """The arm that is no option: the group that W&B has a run in."""
 
-CHARTS = {name: label for name, (label, _) in METRICS.items()} | {"train/loss": METRICS["validation/loss"][0]}
+CHARTS = {name: heading(name) for name in (*METRICS, "train/loss")}
 """What is drawn against tokens, and what its axis says; of those that only a validation gives, what the runs have."""
 
 

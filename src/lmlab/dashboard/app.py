@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from lmlab.analysis.comparison import METRICS
 from lmlab.analysis.curves import AXES
 from lmlab.dashboard.actions import Actions
 from lmlab.dashboard.guard import Guard
@@ -22,6 +21,7 @@ from lmlab.dashboard.index import Index
 from lmlab.dashboard.rows import details_of
 from lmlab.errors import RunFailed, UserError
 from lmlab.runs.files import dumps
+from lmlab.runs.metrics import METRICS
 
 PAGE = Path(__file__).parent / "page"
 FILES = {path.name: path for path in PAGE.iterdir() if path.suffix in (".js", ".css")}

@@ -1,9 +1,74 @@
-"""The metrics that runs are compared by."""
+"""Names of metrics, ``<split>/<score>``: their headings, and the direction in which they are better."""
 
-METRICS = {
-    "validation/bits_per_byte": ("bits/byte", "minimize"),
-    "validation/loss": ("loss (nats/token)", "minimize"),
-    "validation/accuracy": ("accuracy", "maximize"),
-    "longer/accuracy": ("accuracy on longer sequences", "maximize"),
+from typing import Literal, cast
+
+from lmlab.errors import UserError
+
+Direction = Literal["minimize", "maximize"]
+
+SCORES: dict[str, tuple[str, Direction]] = {
+    "bits_per_byte": ("bits/byte", "minimize"),
+    "loss": ("loss (nats/token)", "minimize"),
+    "accuracy": ("accuracy", "maximize"),
+    "perplexity": ("perplexity", "minimize"),
+    "calibration_error": ("calibration error", "minimize"),
 }
-"""Metrics that arms are compared by: what they are called, and which is better."""
+"""Scores of every split: heading and direction. Bits per byte only where there is text."""
+
+METRICS = ("validation/bits_per_byte", "validation/loss", "validation/accuracy", "longer/accuracy")
+"""Metrics of validations that runs are usually compared by, the preferred ones first."""
+
+VALIDATION = "validation"
+"""The split that settings are chosen on."""
+
+TEST = "test"
+"""The split that is kept for conclusions."""
+
+
+def split_of(metric: str) -> str:
+    """``test`` of ``test/loss``."""
+    return metric.partition("/")[0]
+
+
+def score_of(metric: str) -> str:
+    """``loss`` of ``test/loss``."""
+    return metric.partition("/")[2]
+
+
+def on_split(metric: str, split: str) -> str:
+    """The same score on another split."""
+    return f"{split}/{score_of(metric)}"
+
+
+def is_score(metric: str) -> bool:
+    """Return whether a metric is one of ``SCORES``, on any split, rather than one that a callback logs."""
+    return score_of(metric) in SCORES
+
+
+def label(metric: str) -> str:
+    """A heading without the split: ``bits/byte``."""
+    return SCORES[score_of(metric)][0] if is_score(metric) else score_of(metric) or metric
+
+
+def heading(metric: str) -> str:
+    """A heading with the split: ``test bits/byte``."""
+    return f"{split_of(metric)} {label(metric)}" if "/" in metric else metric
+
+
+def direction(metric: str, requested: str | None = None, option: str = "direction") -> Direction:
+    """Return the direction in which a metric is better; one that a callback logs is minimized unless requested.
+
+    Args:
+        requested: the value of ``option``.
+
+    Raises:
+        UserError: ``requested`` is no direction, or not that of one of ``SCORES``.
+    """
+    if requested not in (None, "minimize", "maximize"):
+        raise UserError(f"{option}={requested}: expected minimize or maximize")
+    if not is_score(metric):
+        return cast(Direction, requested or "minimize")
+    own = SCORES[score_of(metric)][1]
+    if requested not in (None, own):
+        raise UserError(f"{option}={requested}: expected {own} for {metric}")
+    return own

@@ -1,12 +1,13 @@
 """What a study compares, as an experiment's section ``study`` declares it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lmlab.config import Config, check_arguments, differences
 from lmlab.errors import UserError, nearest
-from lmlab.runs.metrics import METRICS
+from lmlab.runs import metrics
+from lmlab.runs.metrics import METRICS, TEST, VALIDATION
 from lmlab.sweeps.search.space import Interval, Lacking, Space
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Study:
 
     Tuning takes the same number of trials, with the same draws, for every arm, all of them with ``tuning_seed``. The
     best of each arm is then computed with every seed of ``seeds``: the score that a setting was chosen for is no
-    estimate of how good it is.
+    estimate of how good it is. For the same reason the conclusion is about the test split, where the data have one.
 
     Attributes:
         arms: what each changes, as on the command line, by its name.
@@ -41,7 +42,8 @@ class Study:
         tune: options with the values to try, in the syntax of the command line (``tag(log, interval(1e-3, 3e-2))``).
         trials: how many are drawn at random for each arm; ``None``: every combination.
         equal: of ``EQUAL``, what no arm and no trial may change.
-        metric: a key of ``METRICS``.
+        metric: that settings are chosen by: one of ``METRICS``, or ``validation/<name>`` of a callback's own.
+        direction: ``minimize`` or ``maximize``; ``None``: the one that is known of the metric, or else ``minimize``.
         budget: ``{"flops": n}`` or ``{"seconds": n}`` of training for every run, which become tokens for each arm;
             ``None``: ``budget.tokens``, whatever that takes.
         question: what is to be found out, in a sentence.
@@ -55,6 +57,7 @@ class Study:
     metric: str = "validation/bits_per_byte"
     budget: Mapping[str, Any] | None = None
     question: str | None = None
+    direction: str | None = None
 
     @classmethod
     def read(cls, section: Mapping[str, Any]) -> "Study":
@@ -94,8 +97,7 @@ class Study:
         for name in self.equal:
             if name not in EQUAL:
                 raise UserError(f"study.equal: {name} is unknown{nearest(name, EQUAL)}")
-        if self.metric not in METRICS:
-            raise UserError(f"study.metric={self.metric}: unknown{nearest(self.metric, METRICS)}")
+        self._check_metric()
         if self.budget is not None:
             for kind, amount in self.budget.items():
                 if kind not in BUDGETS:
@@ -106,10 +108,40 @@ class Study:
             if len(self.budget) != 1:
                 raise UserError(f"study.budget: expected one of {', '.join(BUDGETS)}, or null")
 
+    def _check_metric(self) -> None:
+        split, _, score = self.metric.partition("/")
+        if split == TEST:
+            other = metrics.on_split(self.metric, VALIDATION)
+            raise UserError(
+                f"study.metric={self.metric}: settings are chosen on the validation split, and the conclusion is about "
+                f"the test split without being told (did you mean {other!r}?)"
+            )
+        if self.metric not in METRICS and (split != VALIDATION or not score):
+            raise UserError(f"study.metric={self.metric}: unknown{nearest(self.metric, METRICS)}")
+        metrics.direction(self.metric, self.direction, "study.direction")
+
     @property
     def section(self) -> dict[str, Any]:
         """The study as plain values; :meth:`read` takes them."""
-        return asdict(self) | {"equal": list(self.equal)}
+        section = asdict(self) | {"equal": list(self.equal)}
+        if self.direction is None:  # as earlier versions wrote it
+            del section["direction"]
+        return section
+
+    def concludes_by(self, splits: Iterable[Collection[str]]) -> str:
+        """Return the metric that the conclusion is about: that of the test split, where all data have one.
+
+        Args:
+            splits: of the data of each run.
+        """
+        has_test = [TEST in own for own in splits]
+        same = metrics.is_score(self.metric) and metrics.split_of(self.metric) == VALIDATION
+        return metrics.on_split(self.metric, TEST) if same and has_test and all(has_test) else self.metric
+
+    @property
+    def minimizes(self) -> bool:
+        """Whether less of the metric is better."""
+        return metrics.direction(self.metric, self.direction, "study.direction") == "minimize"
 
     @property
     def tuning_seed(self) -> int:
@@ -120,7 +152,7 @@ class Study:
         """A score turned so that less is better; infinite where there is none, or none that is a number."""
         if score is None or not abs(score) < float("inf"):
             return float("inf")
-        return score if METRICS[self.metric][1] == "minimize" else -score
+        return score if self.minimizes else -score
 
     def own_words(self, words: Sequence[str]) -> list[str]:
         """Of the words of a command line, those that every run has.

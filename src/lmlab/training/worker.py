@@ -72,7 +72,7 @@ def train(run: Run) -> None:
     ]
     signals.check()
     checkpoint = resume(run)
-    loggers = build_loggers(run, config)
+    loggers = build_loggers(run, config, module)
     try:
         signals.check()
         trainer = make_trainer(run, config, settings, watching, loggers)
@@ -169,10 +169,10 @@ def resume(run: Run) -> Path | None:
     return found and found.state
 
 
-def build_loggers(run: Run, config: Config) -> list[Any]:
+def build_loggers(run: Run, config: Config, module: LanguageModeling) -> list[Any]:
     """JSON lines always, and what the configuration asks for."""
     chosen = [build(node, run=run) for node in (config.get("logger") or {}).values()]
-    return [JsonlLogger(run.metrics), *(logger for logger in chosen if logger is not None)]
+    return [JsonlLogger(run.metrics, module), *(logger for logger in chosen if logger is not None)]
 
 
 def build_callbacks(run: Run, config: Config, source: Source) -> list[Any]:

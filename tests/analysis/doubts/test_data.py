@@ -1,6 +1,6 @@
 import json
 
-from compared_arms import DATA, RATES, arm, between, found
+from compared_arms import DATA, RATES, VALIDATION_BPB, arm, between, found
 
 from lmlab.analysis.doubts import examine
 from lmlab.runs.lookup import all_runs
@@ -25,13 +25,14 @@ def test_2_a_setting_chosen_from_runs_on_other_data(runs):
 
 def test_3_different_parts_of_a_split(runs):
     arm(runs, "lstm", "validation.tokens=20000")
-    found(runs, 3, "refuse", "lstm 20,000, transformer 100,000")
+    found(runs, 3, "refuse", "lstm 20,000, transformer 100,000", only=False, metric=VALIDATION_BPB)
+    assert examine(between(runs)) == []  # the whole test split is scored
 
 
 def test_3_the_first_tokens_of_different_tokenizers_are_different_text(runs):
     options = {"validation.tokens": 20_000}
     arm(runs, "lstm", options=options, data=DATA | {"fingerprint": "a" * 64, "tokenizer_fingerprint": "b" * 64})
-    found(runs, 3, "refuse", "validation.tokens: lstm 20,000")
+    found(runs, 3, "refuse", "validation.tokens: lstm 20,000", only=False, metric=VALIDATION_BPB)
 
 
 def test_3_tokens_skipped_or_scored_twice(runs):
@@ -51,6 +52,6 @@ def test_3_tokens_skipped_or_scored_twice(runs):
 
 
 def test_5_words_that_are_unknown_cost_nothing(runs):
-    splits = {"validation": {"tokens": 100_000, "bytes": 200_000, "unknown": 5_000}}
+    splits = {split: {"tokens": 100_000, "bytes": 200_000, "unknown": 5_000} for split in ("validation", "test")}
     arm(runs, "lstm", data=DATA | {"fingerprint": "a" * 64, "tokenizer_fingerprint": "b" * 64, "splits": splits})
     found(runs, 5, "refuse", "lstm 5.00%, transformer 0.00%")

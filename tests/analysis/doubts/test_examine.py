@@ -1,20 +1,21 @@
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from compared_arms import BPB, DATA, LOSS, arm, between, found
 
-from lmlab.analysis.comparison import Arm, Comparison, Setting
+from lmlab.analysis.comparison import Arm, Setting
 from lmlab.analysis.doubts import ERRORS, differences_between, examine, held_equal
 from lmlab.runs.lookup import all_runs
 
 
-def test_there_are_thirteen_errors_and_none_is_forgotten():
-    assert [error.number for error in ERRORS] == list(range(1, 14))
-    assert len({error.name for error in ERRORS}) == len({error.find for error in ERRORS}) == 13
+def test_there_are_fourteen_errors_and_none_is_forgotten():
+    assert [error.number for error in ERRORS] == list(range(1, 15))
+    assert len({error.name for error in ERRORS}) == len({error.find for error in ERRORS}) == 14
 
 
-@pytest.mark.parametrize(("metric", "whole"), [(BPB, True), (LOSS, False), ("validation/accuracy", False)])
+@pytest.mark.parametrize(("metric", "whole"), [(BPB, True), (LOSS, False), ("test/accuracy", False)])
 def test_a_fair_comparison_raises_no_doubt(tmp_path, metric, whole):
     runs = tmp_path / "runs"
     for model in ("lstm", "transformer"):
@@ -33,7 +34,7 @@ def test_equal_flops_are_as_fair_as_equal_tokens(tmp_path):
 
 def test_tokenizers_compare_in_bits_per_byte(tmp_path):
     for tokenizer, fingerprint, tokens in (("bpe", "a", 100_000), ("byte", "b", 200_000)):
-        splits = {"validation": {"tokens": tokens, "bytes": 200_000, "unknown": 0}}
+        splits = {split: {"tokens": tokens, "bytes": 200_000, "unknown": 0} for split in ("validation", "test")}
         vocabulary = 2048 if tokenizer == "bpe" else 256
         data = DATA | {
             "fingerprint": fingerprint * 64,
@@ -51,7 +52,7 @@ def test_tokenizers_compare_in_bits_per_byte(tmp_path):
 def test_generated_tasks_on_their_accuracy_with_values_drawn_in_each_arm(tmp_path):
     draws = {"lstm": (1.1e-3, 3.3e-3, 9e-3, 2.1e-2), "transformer": (1.4e-3, 3e-3, 8e-3, 1.8e-2)}
     data = {"name": "parity", "fingerprint": "p" * 64, "vocabulary": 2048}
-    data["splits"] = {"validation": {"sequences": 1000, "length": 128}}
+    data["splits"] = {split: {"sequences": 1000, "length": 128} for split in ("validation", "test")}
     for model, rates in draws.items():
         arm(tmp_path / "runs", model, rates=rates, data=data)
     assert examine(between(tmp_path / "runs", LOSS)) == []
@@ -81,7 +82,7 @@ def test_trials_of_a_study_have_a_seed_of_their_own(runs):
         return Arm(each.name, [*(Setting(setting.runs[:1]) for setting in each.settings), chosen], chosen)
 
     study = SimpleNamespace(arms={"lstm": ["model=lstm"], "transformer": ["model=transformer"]})
-    doubts = examine(Comparison(BPB, [as_study(each) for each in whole.arms], study=study))
+    doubts = examine(replace(whole, arms=[as_study(each) for each in whole.arms], study=study))
     assert [doubt.number for doubt in doubts] == [13]  # two seeds are few
     assert held_equal(whole)["trials"] == "3 settings of each arm"
 

@@ -1,4 +1,4 @@
-from compared_arms import arm, between, evaluated, found, sizes_of
+from compared_arms import arm, between, evaluated, found, score_on, sizes_of
 
 from lmlab.analysis.doubts import examine
 from lmlab.runs.lookup import all_runs
@@ -24,6 +24,7 @@ def test_1_and_4_evaluations_that_are_no_column(runs):
     assert examine(between(runs)) == []  # both have stride 64
     for run in all_runs(runs):
         (run.path / "evaluations.jsonl").unlink()
+        score_on(run)
     evaluated(runs, "lstm", stride=32)
     evaluated(runs, "transformer")
     found(runs, 1, "doubt", "sliding_window", "stride=32", "stride=64")

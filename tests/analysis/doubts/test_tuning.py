@@ -1,4 +1,4 @@
-from compared_arms import BPB, RATES, arm, between, found
+from compared_arms import RATES, VALIDATION_BPB, arm, between, found
 
 from lmlab.analysis.doubts import examine
 
@@ -6,7 +6,7 @@ from lmlab.analysis.doubts import examine
 def test_a_setting_that_diverged_was_tried(runs):
     """Nothing lies beyond the greatest learning rate that did not diverge, and no trial is missing."""
     for rate, loss in zip(RATES, (0.9, 0.8, None), strict=True):
-        scores = {"status": "failed", "metrics": {}} if loss is None else {"metrics": {BPB: loss}}
+        scores = {"status": "failed", "metrics": {}} if loss is None else {"metrics": {VALIDATION_BPB: loss}}
         arm(runs, "lstm", rates=(rate,), **scores)
     comparison = between(runs)
     assert [left.arm for left in comparison.left_out] == ["lstm"] * 3
@@ -36,7 +36,7 @@ def test_6_nothing_tuned(tmp_path):
 
 def test_6_the_best_rate_is_at_the_edge_of_its_grid(runs):
     for rate, loss in zip(RATES, (1.7, 1.6, 1.5), strict=True):
-        arm(runs, "lstm", rates=(rate,), metrics={BPB: loss})
+        arm(runs, "lstm", rates=(rate,), metrics={VALIDATION_BPB: loss})
     doubt = found(
         runs, 6, "doubt", "The best optimizer.lr of lstm, 0.012, is the greatest of the 3", "Try optimizer.lr=0.03 as"
     )
@@ -47,14 +47,14 @@ def test_6_the_end_of_an_option_is_no_edge(tmp_path):
     for model in ("lstm", "transformer"):
         for dropout, loss in ((0.0, 1.4), (0.1, 1.7)):
             for rate, more in zip(RATES, (0.1, 0.0, 0.1), strict=True):
-                scores = {BPB: loss + more}
+                scores = {VALIDATION_BPB: loss + more}
                 arm(tmp_path / "runs", model, rates=(rate,), options={"model.dropout": dropout}, metrics=scores)
     assert examine(between(tmp_path / "runs")) == []
 
 
 def test_6_a_better_setting_that_was_passed_over(runs):
-    arm(runs, "lstm", rates=(2e-3, 1.2e-2), metrics={BPB: 0.9})
-    arm(runs, "lstm", rates=(5e-3,), seeds=(1,), metrics={BPB: 0.8})
+    arm(runs, "lstm", rates=(2e-3, 1.2e-2), metrics={VALIDATION_BPB: 0.9})
+    arm(runs, "lstm", rates=(5e-3,), seeds=(1,), metrics={VALIDATION_BPB: 0.8})
     doubts = [doubt for doubt in examine(between(runs)) if "passed" in doubt.text or "best setting" in doubt.text]
     assert len(doubts) == 1 and doubts[0].number == 6
     assert "optimizer.lr=0.005 is better by 0.1 " in doubts[0].text and "seed=2,3" in doubts[0].text

@@ -168,3 +168,15 @@ def test_an_arm_with_fewer_combinations_has_fewer_trials():
     assert {trial.arm for trial in trials} == {"arm1"} and len(trials) == 3
     assert {tuple(final.overrides[:-1]) for final in finals} == {("model=arm0",), ("model=arm1", "x=0.1")}
     assert sorted(search.best()) == [0, 3], "a trial of the one, the first final run of the other"
+
+
+def test_a_metric_that_the_first_run_does_not_have_is_refused():
+    _, search = make(metric="validation/mine")
+    with pytest.raises(UserError, match="study.metric=validation/mine: a finished run has no .*'validation/min'"):
+        search.tell(search.ask(), "finished", {"validation/min": 1.0})
+
+
+def test_more_is_better_where_the_study_says_so():
+    study = Study.read({"arms": {"a": [], "b": []}, "seeds": [1], "metric": "validation/mine", "direction": "maximize"})
+    assert study.badness(2.0) < study.badness(1.0) < study.badness(math.nan)
+    assert Study.read(study.section | {"direction": None}).badness(2.0) == 2.0

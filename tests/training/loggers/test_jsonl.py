@@ -1,6 +1,8 @@
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from lmlab.runs.files import read_jsonl
 from lmlab.training.loggers.jsonl import JsonlLogger, drop_rows_after
@@ -34,3 +36,14 @@ def test_rows_of_a_validation_that_is_still_due_go(tmp_path):
 def test_nothing_to_drop_is_fine(tmp_path):
     drop_rows_after(tmp_path / "absent.jsonl", 3, 3)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_callbacks_log_is_of_the_step_and_tokens_of_the_moment_and_among_the_newest_metrics(tmp_path):
+    module = SimpleNamespace(latest={"validation/loss": 2.0}, global_step=5, tokens_seen=320)
+    logger = JsonlLogger(tmp_path / "metrics.jsonl", module)
+    logger.log_metrics({"validation/mine": torch.tensor(0.5), "epoch": 0}, step=4)
+    logger.log_metrics({"validation/yours": 1})
+    logger.log_metrics({"epoch": 0}, step=4)
+    place = {"step": 5, "tokens": 320}
+    assert read_jsonl(logger.path) == [place | {"validation/mine": 0.5}, place | {"validation/yours": 1}]
+    assert module.latest == {"validation/loss": 2.0, "validation/mine": 0.5, "validation/yours": 1}

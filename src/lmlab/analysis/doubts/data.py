@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 from typing import Any
 
-from lmlab.analysis.comparison import METRICS, Comparison
+from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.arms import all_equal, by_arm, differ, told
 from lmlab.analysis.doubts.doubt import Finding
 from lmlab.analysis.records import Record
 from lmlab.runs.files import read_json, read_jsonl
+from lmlab.runs.metrics import VALIDATION, is_score, score_of, split_of
 
-PER_BYTE = "validation/bits_per_byte"
-"""The one metric that does not depend on how text is cut into tokens."""
+PER_BYTE = "bits_per_byte"
+"""The one score that does not depend on how text is cut into tokens."""
 
 UNKNOWN = 1e-3
 """Share of tokens that are unknown above which bits per byte are no longer those of the text."""
@@ -68,13 +69,13 @@ def other_data(comparison: Comparison) -> Iterator[Finding]:
 
 def tokens_not_scored_once(comparison: Comparison) -> Iterator[Finding]:
     """Arms scored on different parts of a split, or not on every token of it exactly once."""
-    per_byte = tokenizers_differ(comparison)
-    tokens = by_arm(comparison, lambda run: scored_tokens(run, "validation"))
-    limits = by_arm(comparison, _limit)
+    per_byte, split = tokenizers_differ(comparison), split_of(comparison.metric)
+    tokens = by_arm(comparison, lambda run: scored_tokens(run, split))
+    limits = by_arm(comparison, lambda run: _limit(run, split))
     if not per_byte and differ(tokens):
         yield Finding(
             "refuse",
-            f"The arms are scored on different numbers of tokens of the validation split ({told(tokens)}), so on "
+            f"The arms are scored on different numbers of tokens of the {split} split ({told(tokens)}), so on "
             "different text. Train all with one validation.tokens (null: the whole split).",
             comparison.runs,
         )
@@ -85,10 +86,10 @@ def tokens_not_scored_once(comparison: Comparison) -> Iterator[Finding]:
             "different text with different tokenizers. Train all with validation.tokens=null.",
             comparison.runs,
         )
-    elif per_byte and differ(size := by_arm(comparison, lambda run: _split(run, "validation").get("bytes"))):
+    elif per_byte and differ(size := by_arm(comparison, lambda run: _split(run, split).get("bytes"))):
         yield Finding(
             "refuse",
-            f"The validation splits have different sizes ({told(size)} bytes), so they are different text. Compare "
+            f"The {split} splits have different sizes ({told(size)} bytes), so they are different text. Compare "
             "runs of one corpus (data=...).",
             comparison.runs,
         )
@@ -119,15 +120,17 @@ def metrics_across_tokenizers(comparison: Comparison) -> Iterator[Finding]:
     if not tokenizers_differ(comparison):
         return
     vocabularies = by_arm(comparison, lambda run: data_of(run, "vocabulary"))
-    if comparison.metric != PER_BYTE:
+    split = split_of(comparison.metric)
+    if score_of(comparison.metric) != PER_BYTE:
+        unit = "is per token" if is_score(comparison.metric) else "may be per token"
         yield Finding(
-            "refuse",
-            f"{METRICS[comparison.metric][0]} is per token, and the tokens are not the same: vocabularies of "
-            f"{told(vocabularies)} types. Compare by metric={PER_BYTE}, or train all arms with one tokenizer.",
+            "refuse" if is_score(comparison.metric) else "doubt",
+            f"{comparison.label} {unit}, and the tokens are not the same: vocabularies of {told(vocabularies)} types. "
+            f"Compare by metric={split}/{PER_BYTE}, or train all arms with one tokenizer.",
             comparison.runs,
         )
         return
-    shares = {arm.name: max(_unknown(run) for run in arm.chosen.runs) for arm in comparison.arms}
+    shares = {arm.name: max(_unknown(run, split) for run in arm.chosen.runs) for arm in comparison.arms}
     if any(shares.values()):
         words = ", ".join(f"{arm} {share:.2%}" for arm, share in shares.items())
         yield Finding(
@@ -140,10 +143,13 @@ def metrics_across_tokenizers(comparison: Comparison) -> Iterator[Finding]:
 
 
 def scored_tokens(run: Record, split: str) -> int | None:
-    """How many tokens of a split a validation scores; sequences, of a generated task; ``None``: not on record."""
+    """How many tokens of a split are scored; sequences, of a generated task; ``None``: not on record.
+
+    Validations score the first ``validation.tokens``; ``lmlab evaluate`` scores all tokens of the other splits.
+    """
     recorded = _split(run, split)
     whole = recorded.get("tokens", recorded.get("sequences"))
-    limit = run.config.get("validation", {}).get("tokens") if "tokens" in recorded else None
+    limit = run.config.get("validation", {}).get("tokens") if "tokens" in recorded and split == VALIDATION else None
     return None if whole is None else int(whole) if limit is None else min(int(whole), int(limit))
 
 
@@ -156,9 +162,11 @@ def _broken_down(run: Record) -> int | None:
     return sum(int(row["tokens"]) for row in rows) or None
 
 
-def _limit(run: Record) -> int | None:
+def _limit(run: Record, split: str) -> int | None:
     """``validation.tokens`` where it leaves something out."""
-    whole, limit = _split(run, "validation").get("tokens"), run.config.get("validation", {}).get("tokens")
+    if split != VALIDATION:
+        return None
+    whole, limit = _split(run, split).get("tokens"), run.config.get("validation", {}).get("tokens")
     return None if limit is None or whole is None or limit >= whole else int(limit)
 
 
@@ -166,7 +174,7 @@ def _split(run: Record, split: str) -> dict[str, Any]:
     return (data_of(run, "splits") or {}).get(split) or {}
 
 
-def _unknown(run: Record) -> float:
-    """Share of the validation split's tokens that the tokenizer does not know."""
-    split = _split(run, "validation")
-    return float(split.get("unknown") or 0) / max(float(split.get("tokens") or 0), 1.0)
+def _unknown(run: Record, split: str) -> float:
+    """Share of a split's tokens that the tokenizer does not know."""
+    counts = _split(run, split)
+    return float(counts.get("unknown") or 0) / max(float(counts.get("tokens") or 0), 1.0)

@@ -1,4 +1,4 @@
-"""What makes a comparison worthless, or less sure than it looks: one :class:`Error` for each of the thirteen."""
+"""What makes a comparison worthless, or less sure than it looks: one :class:`Error` for each of the fourteen."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Doubt:
     """One thing that a reader has to know before believing a comparison.
 
     Attributes:
-        number: of the error, 1 to 13.
+        number: of the error, 1 to 14.
         name: of the error, in a few words.
         severity: ``refuse``: no conclusion must be drawn; ``doubt``: it is to be read with this in mind.
         text: what was found, with its numbers, and what would cure it.
@@ -46,7 +46,7 @@ class Error:
     """A kind of error and what looks for it.
 
     Attributes:
-        number: its number, 1 to 13.
+        number: its number, 1 to 14.
         name: in a few words.
         find: yields where a comparison commits it; nothing for one that does not.
     """

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lmlab.analysis.comparison import METRICS, Arm, Comparison, Setting
+from lmlab.analysis.comparison import Arm, Comparison, Setting
 from lmlab.analysis.doubts.arms import SIZES, as_list, chosen_value, short, subject, told, tried, varied
 from lmlab.analysis.doubts.doubt import Finding
 from lmlab.analysis.options import has, written
@@ -124,19 +124,19 @@ def drawn_from(comparison: Comparison, option: str) -> Interval | None:
 
 def _passed_over(comparison: Comparison, arm: Arm) -> Iterator[Finding]:
     """A setting that is better than the chosen one on the seeds that both have, but has fewer of them."""
-    sign = 1 if METRICS[comparison.metric][1] == "minimize" else -1
-    own = arm.chosen.scores(comparison.metric)
+    sign = 1 if comparison.minimizes else -1
+    own = arm.chosen.scores(comparison.chosen_by)
 
     def lead(setting: Setting) -> float:
         """By how much the chosen setting is worse on common seeds; minus infinity where there are none."""
-        scores = setting.scores(comparison.metric)
+        scores = setting.scores(comparison.chosen_by)
         common = [seed for seed in own if seed in scores]
         return sum(sign * (own[seed] - scores[seed]) for seed in common) / len(common) if common else -math.inf
 
     better = max((setting for setting in arm.settings if setting is not arm.chosen), key=lead, default=None)
     if better is None or lead(better) <= 0:
         return
-    seeds = ",".join(str(seed) for seed in own if seed not in better.scores(comparison.metric))
+    seeds = ",".join(str(seed) for seed in own if seed not in better.scores(comparison.chosen_by))
     changed = {
         option: chosen
         for option in varied(comparison, arm)

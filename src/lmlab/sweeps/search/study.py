@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmlab.errors import UserError
+from lmlab.errors import UserError, nearest
 from lmlab.sweeps.search.search import Outcome, Phase, Proposal, Search
 
 if TYPE_CHECKING:
@@ -86,7 +86,11 @@ class StudySearch(Search):
         return sum(self.counts.values()) - len(given_up) * len(self.study.seeds)
 
     def tell(self, proposal: Proposal, outcome: Outcome, metrics: dict[str, float], run: Path | None = None) -> None:
-        """Take note of how a job ended. Raises ``UserError`` for a pilot that failed: its arm has no budget."""
+        """Take note of how a job ended.
+
+        Raises:
+            UserError: a pilot failed, so that its arm has no budget; or a finished run does not have the metric.
+        """
         del self._running[proposal.number]
         if outcome == "interrupted":
             self._waiting[proposal.number] = proposal
@@ -97,7 +101,13 @@ class StudySearch(Search):
             self._measure(arm, metrics, run)
             if len(self._tokens) == len(self._arms):
                 self._begin_trials()
-        elif proposal.phase == "trial":
+            return
+        if outcome == "finished" and self.study.metric not in metrics:
+            where = f" ({run})" if run is not None else ""
+            known = [name for name in metrics if not name.startswith("timings/")]
+            hint = nearest(self.study.metric, known)
+            raise UserError(f"study.metric={self.study.metric}: a finished run has no such metric{hint}{where}")
+        if proposal.phase == "trial":
             candidate, _ = self._trial_of[proposal.number]
             score = metrics.get(self.study.metric) if outcome == "finished" else None
             badness = self._badness[arm]

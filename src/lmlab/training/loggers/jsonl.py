@@ -1,20 +1,30 @@
 """Every logged scalar, as a line of JSON in the run directory."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lmlab.runs.files import append_row, flush, read_jsonl, write_rows
 
+if TYPE_CHECKING:
+    from lmlab.training.module import LanguageModeling
+
 
 class JsonlLogger(Logger):
-    """Appends ``{"step": ..., "tokens": ..., "<metric>": ...}`` to ``path``; flushed to disk at every checkpoint."""
+    """Appends ``{"step": ..., "tokens": ..., "<metric>": ...}`` to ``path``; flushed to disk at every checkpoint.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        module: the module in training. Every row is of the step and the tokens at which it is, also a row of a user's
+            callback (``pl_module.log``, ``trainer.logger.log_metrics``), whose metrics become part of its newest ones.
+            ``None``: rows say their own.
+    """
+
+    def __init__(self, path: Path, module: "LanguageModeling | None" = None) -> None:
         super().__init__()
         self.path = path
+        self.module = module
 
     @property
     def name(self) -> str:
@@ -29,12 +39,23 @@ class JsonlLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        append_row(self.path, {"step": step, **metrics})
+        # Lightning adds the epoch, of which a run has only one; callbacks may log tensors.
+        row = {name: _plain(value) for name, value in metrics.items() if name != "epoch"}
+        if not row:
+            return
+        if self.module is not None:
+            self.module.latest |= {name: value for name, value in row.items() if name != "tokens"}
+            step, row["tokens"] = self.module.global_step, self.module.tokens_seen
+        append_row(self.path, {"step": step, **row})
 
     @rank_zero_only
     def save(self) -> None:
         if self.path.exists():
             flush(self.path)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
 
 
 def drop_rows_after(path: Path, step: int, validated_step: int) -> None:

@@ -11,7 +11,8 @@ from lmlab.analysis.doubts import Doubt
 from lmlab.analysis.report.content.conclusion import conclusion
 from lmlab.analysis.report.content.wording import compact, counted, decimals, listed, probability
 
-EQUAL = "On stdlib, at equal parameters, tokens, training FLOPs and training time, "
+WHERE = "On the validation split of stdlib"
+EQUAL = f"{WHERE}, at equal parameters, tokens, training FLOPs and training time, "
 
 
 def test_two_arms_that_differ(arm, compared, losses):
@@ -145,19 +146,19 @@ def test_one_arm_and_none(arm, compared):
     arm("lstm", {1: 1.50, 2: 1.52})
     low, high = stats.t.interval(0.95, 1, 1.51, 0.01)
     assert conclusion(compared(), []) == (
-        f"On stdlib, lstm reaches 1.510 [{low:.3f}, {high:.3f}] loss (nats/token) over 2 seeds; there is no second "
+        f"{WHERE}, lstm reaches 1.510 [{low:.3f}, {high:.3f}] loss (nats/token) over 2 seeds; there is no second "
         "arm to hold it against."
     )
     nothing = Comparison("validation/loss", [], [LeftOut("a", "is failed")])
     assert conclusion(nothing, []) == (
-        "There is nothing to compare: no run has ended with a score in loss (nats/token); 1 run left out."
+        "There is nothing to compare: no run has ended with a score in validation loss (nats/token); 1 run left out."
     )
 
 
 def test_what_is_not_equal_is_not_claimed(arm, compared, losses):
     arm("lstm", losses[0], parameters=1_000_000)
     arm("transformer", losses[1], parameters=1_300_000)
-    assert conclusion(compared(), []).startswith("On stdlib, at equal tokens and training time, transformer reaches")
+    assert conclusion(compared(), []).startswith(f"{WHERE}, at equal tokens and training time, transformer reaches")
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_runs_that_recorded_next_to_nothing(arm, compared, losses):
         run.samples.unlink()
     comparison = compared()
     document = report(comparison, [], {})
-    assert document.conclusion.startswith("On unknown data, lstm reaches 1.500 [")
+    assert document.conclusion.startswith("On the validation split of unknown data, lstm reaches 1.500 [")
     assert [section.title for section in document.sections] == ["The arms", "Every run", "Reproducing it"]
 
 

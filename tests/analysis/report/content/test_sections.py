@@ -117,7 +117,7 @@ def test_every_run_of_every_setting(arm, compared, table):
     rows = table(every_run(comparison), "runs")
     expected = {("lstm", 1, "yes"), ("lstm", 2, "yes"), ("lstm", 1, "no"), ("transformer", 1, "yes")}
     assert {(row["arm"], row["seed"], row["in the conclusion"]) for row in rows} == expected and len(rows) == 4
-    assert sorted(row["loss (nats/token)"] for row in rows) == [1.4, 1.5, 1.6, 1.7]
+    assert sorted(row["validation loss (nats/token)"] for row in rows) == [1.4, 1.5, 1.6, 1.7]
     assert {row["optimizer.lr"] for row in rows} == {"0.001", "0.003"}
     assert every_run(EMPTY) is None
 

@@ -61,7 +61,7 @@ def title(comparison: Comparison) -> str:
     if question := getattr(comparison.study, "question", None):
         return str(question)
     names = listed([arm.name for arm in comparison.arms], most=4)
-    return f"{names} {data_of(comparison).replace('On', 'on', 1)}" if names else "No arms to compare"
+    return f"{names} on {data_of(comparison)}" if names else "No arms to compare"
 
 
 def _written(doubts: Sequence[Doubt]) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from lmlab.analysis.comparison import METRICS, Comparison
+from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.records import Record
 from lmlab.analysis.report.content.contrasts import (
     Contrast,
@@ -20,6 +20,7 @@ from lmlab.analysis.report.content.ranking import minimizes, ranked
 from lmlab.analysis.report.document import Cell, Column, Interval, Section, Table
 from lmlab.analysis.statistics.intervals import Estimate, bootstrap_interval, mean_interval
 from lmlab.runs.files import numbers, read_jsonl
+from lmlab.runs.metrics import split_of
 
 Row = list[Cell | Interval]
 
@@ -90,7 +91,8 @@ def interval(estimate: Estimate) -> Interval | float:
 
 
 def _results(comparison: Comparison) -> Table:
-    label, found = METRICS[comparison.metric][0], contrasts(comparison)
+    label, found = comparison.label, contrasts(comparison)
+    title = f"Results on the {split_of(comparison.metric)} split, {label}"
     form = number_format(found)
     best = unbeaten(comparison)
     by_arm = {id(one.arm): one for one in found}
@@ -113,11 +115,11 @@ def _results(comparison: Comparison) -> Table:
     ]
     note = f"{_NOTE} {_BOOTSTRAP}"
     if not found:
-        return Table("results", f"Results, {label}", columns, [row[:5] for row in rows], note)
+        return Table("results", title, columns, [row[:5] for row in rows], note)
     baseline = comparison.arms[0].name
     columns += _difference_columns(comparison, f"difference to {baseline}", form)
     note = f"{note}{_BOLD if best else ''} {_tests_note(comparison)}"
-    return Table("results", f"Results, {label}", columns, rows, note)
+    return Table("results", title, columns, rows, note)
 
 
 def _pairs(comparison: Comparison) -> Table | None:
@@ -136,7 +138,7 @@ def _pairs(comparison: Comparison) -> Table | None:
     columns = [Column("arm"), Column("against"), Column("told apart"), Column("n")]
     columns += _difference_columns(comparison, "difference", form)
     note = f"The arm with the better mean stands first. {_tests_note(comparison)}"
-    return Table("pairs", f"All pairs of arms, {METRICS[comparison.metric][0]}", columns, rows, note)
+    return Table("pairs", f"All pairs of arms, {comparison.heading}", columns, rows, note)
 
 
 def _difference(one: Contrast) -> Row:

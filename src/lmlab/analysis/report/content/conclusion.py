@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from lmlab.analysis.comparison import METRICS, Arm, Comparison
+from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.analysis.doubts import Doubt
 from lmlab.analysis.report.content.contrasts import Contrast, contrasts, correction, level, number_format, same_as
 from lmlab.analysis.report.content.equal import at_equal
@@ -13,6 +13,7 @@ from lmlab.analysis.report.content.ranking import mean_score, minimizes, ranked
 from lmlab.analysis.report.content.wording import counted, decimals, listed, probability
 from lmlab.analysis.statistics.intervals import mean_interval
 from lmlab.numerals import written
+from lmlab.runs.metrics import split_of
 
 
 def conclusion(comparison: Comparison, doubts: Sequence[Doubt]) -> str:
@@ -21,11 +22,10 @@ def conclusion(comparison: Comparison, doubts: Sequence[Doubt]) -> str:
     if refused:
         more = f" (and {counted(len(refused) - 1, 'more reason')} below)" if len(refused) > 1 else ""
         return f"These runs do not compare, so there is no conclusion: {refused[0].rstrip('.')}{more}."
-    label = METRICS[comparison.metric][0]
     if not comparison.arms:
         left = f"; {counted(len(comparison.left_out), 'run')} left out" if comparison.left_out else ""
-        return f"There is nothing to compare: no run has ended with a score in {label}{left}."
-    where = f"{data_of(comparison)}{at_equal(comparison)}"
+        return f"There is nothing to compare: no run has ended with a score in {comparison.heading}{left}."
+    where = f"On the {split_of(comparison.metric)} split of {data_of(comparison)}{at_equal(comparison)}"
     found = contrasts(comparison)
     if not found:
         said = _alone(comparison, where)
@@ -40,9 +40,8 @@ def conclusion(comparison: Comparison, doubts: Sequence[Doubt]) -> str:
 
 
 def data_of(comparison: Comparison) -> str:
-    """``On stdlib``, with what is scored."""
-    names = sorted({str(run.manifest.get("data", {}).get("name", "unknown data")) for run in comparison.runs})
-    return f"On {listed(names)}"
+    """The names of the data: ``stdlib``."""
+    return listed(sorted({str(run.manifest.get("data", {}).get("name", "unknown data")) for run in comparison.runs}))
 
 
 def _alone(comparison: Comparison, where: str) -> str:
@@ -53,13 +52,13 @@ def _alone(comparison: Comparison, where: str) -> str:
     if estimate.n > 1 and math.isfinite(estimate.low):
         shown += f" [{written(estimate.low, form)}, {written(estimate.high, form)}]"
     return (
-        f"{where}, {arm.name} reaches {shown} {METRICS[comparison.metric][0]} over {counted(estimate.n, 'seed')}; "
+        f"{where}, {arm.name} reaches {shown} {comparison.label} over {counted(estimate.n, 'seed')}; "
         "there is no second arm to hold it against."
     )
 
 
 def _pair(comparison: Comparison, where: str, one: Contrast) -> str:
-    label = METRICS[comparison.metric][0]
+    label = comparison.label
     better, worse = _in_order(comparison, one)
     form = number_format([one])
     scores = {arm.name: written(mean_score(arm.chosen, comparison.metric), form) for arm in (better, worse)}
@@ -77,7 +76,7 @@ def _pair(comparison: Comparison, where: str, one: Contrast) -> str:
 
 
 def _several(comparison: Comparison, where: str, found: Sequence[Contrast]) -> str:
-    label, baseline = METRICS[comparison.metric][0], comparison.arms[0]
+    label, baseline = comparison.label, comparison.arms[0]
     form = number_format(found)
     order = {id(arm): place for place, arm in enumerate(ranked(comparison))}
     found = sorted(found, key=lambda one: order[id(one.arm)])

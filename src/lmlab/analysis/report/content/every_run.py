@@ -1,9 +1,10 @@
 """Every run in one table."""
 
-from lmlab.analysis.comparison import METRICS, Comparison
+from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.options import text_of, varied
 from lmlab.analysis.report.content.arms import COSTS
 from lmlab.analysis.report.document import Cell, Column, Section, Table
+from lmlab.runs.metrics import METRICS, heading
 
 _COSTS = [cost for cost in COSTS if cost.column.heading in ("tokens", "training", "time", "peak memory")]
 
@@ -16,10 +17,9 @@ def every_run(comparison: Comparison) -> Section | None:
     options = sorted(
         {option for arm in comparison.arms for option in varied([setting.runs[0] for setting in arm.settings])}
     )
-    metrics = [
-        metric for metric in METRICS if any(run.metric(metric) is not None for _, s in settings for run in s.runs)
-    ]
-    metrics.sort(key=lambda metric: metric != comparison.metric)
+    recorded = {name for _, setting in settings for run in setting.runs for name in run.scores}
+    first = (comparison.metric, comparison.chosen_by)
+    metrics = list(dict.fromkeys([*first, *(name for name in METRICS if name in recorded)]))
     rows: list[list[Cell]] = []
     for arm, setting in settings:
         chosen = "yes" if setting is arm.chosen else "no"
@@ -33,7 +33,7 @@ def every_run(comparison: Comparison) -> Section | None:
         Column("seed"),
         Column("in the conclusion"),
         *map(Column, options),
-        *(Column(METRICS[metric][0], form="{:.4f}") for metric in metrics),
+        *(Column(heading(metric), form="{:.4f}") for metric in metrics),
         *(cost.column for cost in _COSTS),
     ]
     kept = [i for i, _ in enumerate(columns) if any(row[i] is not None for row in rows)]

@@ -5,7 +5,7 @@ from functools import reduce
 
 import numpy as np
 
-from lmlab.analysis.comparison import METRICS, Comparison
+from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.curves import AXES, Array, thinned
 from lmlab.analysis.records import Record
 from lmlab.analysis.report.content.ranking import of_those_shown, shown
@@ -20,10 +20,10 @@ _GRID = 4000
 
 
 def loss_curves(comparison: Comparison) -> Section | None:
-    """The metric and the loss of the training batches against tokens, steps, FLOPs, seconds and energy."""
+    """A metric of validations and the loss of training batches against tokens, steps, FLOPs, seconds and energy."""
     metrics = {"train/loss": "training loss (nats/token)"}
-    if comparison.metric not in metrics:
-        metrics = {comparison.metric: f"validation, {METRICS[comparison.metric][0]}"} | metrics
+    if comparison.chosen_by not in metrics:
+        metrics = {comparison.chosen_by: comparison.heading_of_choice} | metrics
     charts = [chart for metric, label in metrics.items() if (chart := _chart(comparison, metric, label))]
     return Section("Learning curves", charts) if charts else None
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from lmlab.analysis.comparison import METRICS, Comparison
+from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.report.content.contrasts import ALPHA, Contrast, contrasts, level, number_format
 from lmlab.analysis.report.content.ranking import mean_score
 from lmlab.analysis.report.content.wording import short
@@ -32,7 +32,7 @@ def seeds_for(contrast: Contrast, difference: float, alpha: float) -> int | None
 
 
 def _table(comparison: Comparison, found: Sequence[Contrast]) -> Table:
-    form, label = number_format(found), METRICS[comparison.metric][0]
+    form, label = number_format(found), comparison.heading
     alpha = level(comparison)
     scale = abs(mean_score(comparison.arms[0].chosen, comparison.metric))
     rows: list[list[Cell]] = []
@@ -57,7 +57,7 @@ def _table(comparison: Comparison, found: Sequence[Contrast]) -> Table:
 
 
 def _chart(comparison: Comparison, found: Sequence[Contrast]) -> Chart:
-    label, baseline = METRICS[comparison.metric][0], comparison.arms[0].name
+    label, baseline = comparison.heading, comparison.arms[0].name
     series = []
     for one in found[:12]:
         least = [resolvable(one.paired.difference.sd, n, alpha=level(comparison)) for n in SEEDS]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from lmlab.analysis.comparison import METRICS, Arm, Comparison, Setting
+from lmlab.analysis.comparison import Arm, Comparison, Setting
 
 ARMS_SHOWN = 12
 """Lines that a figure can hold and a reader tell apart."""
@@ -11,7 +11,7 @@ ARMS_SHOWN = 12
 
 def minimizes(comparison: Comparison) -> bool:
     """Whether less of the metric is better."""
-    return METRICS[comparison.metric][1] == "minimize"
+    return comparison.minimizes
 
 
 def mean_score(setting: Setting, metric: str) -> float:

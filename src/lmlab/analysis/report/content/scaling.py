@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmlab.analysis.comparison import METRICS, Arm, Comparison
+from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.analysis.report.content.arms import interval, training_flops
 from lmlab.analysis.report.content.ranking import of_those_shown, shown
 from lmlab.analysis.report.content.wording import short
 from lmlab.analysis.report.document import Axis, Cell, Chart, Column, Interval, Part, Section, Series, Table
 from lmlab.analysis.statistics.scaling import PowerLaw, ScalingFit, fit, power_law
 from lmlab.errors import UserError
+from lmlab.runs.metrics import heading
 
 BUDGETS = 30
 """Points of a law's curve."""
@@ -37,11 +38,11 @@ class _Fitted:
 
 def scaling(comparison: Comparison) -> Section | None:
     """A scaling law of every arm whose runs determine one: in parameters and tokens, or else in operations alone."""
-    metric = comparison.metric if METRICS[comparison.metric][1] == "minimize" else "validation/loss"
+    metric = comparison.chosen_by if comparison.minimizes else "validation/loss"
     found = [fitted for arm in shown(comparison) if (fitted := _fitted(arm, metric))]
     if not found:
         return None
-    parts: list[Part] = [_chart(comparison, found, METRICS[metric][0])]
+    parts: list[Part] = [_chart(comparison, found, heading(metric))]
     if both := [(one, one.law) for one in found if isinstance(one.law, ScalingFit)]:
         rows: list[list[Cell | Interval]] = []
         for one, law in both:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lmlab.analysis.comparison import METRICS, Arm, Comparison, Setting
+from lmlab.analysis.comparison import Arm, Comparison, Setting
 from lmlab.analysis.options import text_of, varied
 from lmlab.analysis.records import Record
 from lmlab.analysis.report.content.arms import training_flops
@@ -59,7 +59,7 @@ def _chart(comparison: Comparison, cost: Cost) -> Chart | None:
         _Point(arm, setting, value, score)
         for arm in shown(comparison)
         for setting in arm.settings
-        if math.isfinite(score := mean_score(setting, comparison.metric))
+        if math.isfinite(score := mean_score(setting, comparison.chosen_by))
         and (value := _mean(setting, cost)) is not None
     ]
     if len({point.cost for point in points}) < 2:
@@ -74,7 +74,7 @@ def _chart(comparison: Comparison, cost: Cost) -> Chart | None:
     ]
     line = Series("Pareto front", "", {cost.name: [p.cost for p in best]}, [p.score for p in best], kind="dashes")
     low, high = min(p.cost for p in points), max(p.cost for p in points)
-    label = METRICS[comparison.metric][0]
+    label = comparison.heading_of_choice
     members = listed([f"{p.arm.name} ({short(p.score)} at {compact(p.cost)})" for p in best], most=6)
     return Chart(
         f"{cost.name}-front",

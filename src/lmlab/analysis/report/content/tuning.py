@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lmlab.analysis.comparison import METRICS, Arm, Comparison, Setting
+from lmlab.analysis.comparison import Arm, Comparison, Setting
 from lmlab.analysis.doubts.tuning import drawn_from
 from lmlab.analysis.options import ABSENT, has, is_number, text_of, value_of, varied, written
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, of_those_shown, shown
@@ -35,7 +35,7 @@ def tuning(comparison: Comparison) -> Section | None:
         for arm in arms:
             best = profile(comparison, arm, option)
             values = [value for value, _ in best]
-            scores = [mean_score(setting, comparison.metric) for _, setting in best]
+            scores = [mean_score(setting, comparison.chosen_by) for _, setting in best]
             finite = [score for score in scores if math.isfinite(score)]
             at_edge = None
             chosen = text_of(arm.chosen.runs[0], option)
@@ -74,7 +74,7 @@ def tuning(comparison: Comparison) -> Section | None:
                 Column("values", form="{:,}"),
                 Column("chosen"),
                 Column("best at an edge"),
-                Column("spread", METRICS[comparison.metric][0], "{:.4f}"),
+                Column("spread", comparison.heading_of_choice, "{:.4f}"),
             ],
             rows,
             "Each value is worth what the best setting with it is worth, a setting the mean of its seeds. "
@@ -115,13 +115,13 @@ def profile(comparison: Comparison, arm: Arm, option: str) -> list[tuple[Any, Se
 
 def _cost(comparison: Comparison, setting: Setting) -> float:
     """What is to be small; infinite where a run diverged."""
-    score = mean_score(setting, comparison.metric) * (1 if minimizes(comparison) else -1)
+    score = mean_score(setting, comparison.chosen_by) * (1 if minimizes(comparison) else -1)
     return score if math.isfinite(score) else math.inf
 
 
 def _series(comparison: Comparison, arm: Arm, option: str, best: Sequence[tuple[Any, Setting]]) -> Series:
     best = [(value, setting) for value, setting in best if math.isfinite(_cost(comparison, setting))]
-    scores = [list(setting.scores(comparison.metric).values()) for _, setting in best]
+    scores = [list(setting.scores(comparison.chosen_by).values()) for _, setting in best]
     numeric = all(is_number(value) for value, _ in best)
     return Series(
         arm.name,
@@ -135,7 +135,7 @@ def _series(comparison: Comparison, arm: Arm, option: str, best: Sequence[tuple[
 
 
 def _chart(comparison: Comparison, option: str, series: Sequence[Series]) -> Chart:
-    label = METRICS[comparison.metric][0]
+    label = comparison.heading_of_choice
     values = [value for one in series for value in one.x[option]]
     numbers = [value for value in values if isinstance(value, float)]
     if len(numbers) < len(values):  # categories of some arms are categories of all
@@ -173,7 +173,7 @@ def _chart(comparison: Comparison, option: str, series: Sequence[Series]) -> Cha
 def _budget(comparison: Comparison) -> Chart | None:
     series = []
     for arm in shown(comparison):
-        scores = [mean_score(setting, comparison.metric) for setting in trials(comparison, arm)]
+        scores = [mean_score(setting, comparison.chosen_by) for setting in trials(comparison, arm)]
         if len(scores) < TRIALS or not any(map(math.isfinite, scores)):
             continue
         best = expected_best(scores, minimizes(comparison))
@@ -191,7 +191,7 @@ def _budget(comparison: Comparison) -> Chart | None:
         )
     if not series:
         return None
-    label = METRICS[comparison.metric][0]
+    label = comparison.heading_of_choice
     words = [f"{one.name} from {short(one.y[0])} to {short(one.y[-1])} with {one.x['trials'][-1]:g}" for one in series]
     return Chart(
         "expected-best",

@@ -1,0 +1,46 @@
+"""Error 14: settings chosen on the split that the conclusion is about."""
+
+from collections.abc import Iterator
+
+from lmlab.analysis.comparison import Comparison, evaluate_command
+from lmlab.analysis.doubts.arms import SIZES, told, tried, varied
+from lmlab.analysis.doubts.doubt import Finding
+from lmlab.runs.metrics import TEST, is_score, on_split, split_of
+
+
+def tuned_on_the_same_split(comparison: Comparison) -> Iterator[Finding]:
+    """Arms whose settings were chosen by their scores on the split on which the arms are compared.
+
+    The best of several settings is in part the luckiest on that split. Arms of one setting, or of settings that differ
+    in size and budget only, have nothing to choose.
+    """
+    split = split_of(comparison.metric)
+    if split_of(comparison.chosen_by) != split:
+        return
+    tuned = [arm for arm in comparison.arms if any(not option.startswith(SIZES) for option in varied(comparison, arm))]
+    if not tuned:
+        return
+    counts = {arm.name: len(tried(comparison, arm)) for arm in tuned}
+    yield Finding(
+        "doubt",
+        f"The settings were chosen on the {split} split (settings tried: {told(counts)}), and the conclusion is about "
+        f"the same split, on which the best of several settings is in part the luckiest. "
+        f"{_remedy(comparison)}",
+        [run for arm in tuned for run in arm.chosen.runs],
+    )
+
+
+def _remedy(comparison: Comparison) -> str:
+    """What would give a conclusion on another split."""
+    metric, runs = comparison.metric, comparison.runs
+    if not is_score(metric):
+        metric = "validation/loss"  # what a callback measures is there of the validation split only
+    for split in (TEST, "longer"):
+        if split != split_of(metric) and all(split in run.splits for run in runs):
+            other = on_split(metric, split)
+            missing = [run for run in runs if run.metric(other) is None]
+            first = f"Score the runs with {evaluate_command(missing, split)}, then conclude" if missing else "Conclude"
+            return f"{first} on the {split} split (lmlab report metric={other})."
+    if all("test" in run.config.get("data", {}) for run in runs):
+        return "Train with a test split (data.test=0.05), and conclude on it."
+    return "These data have no test split; to conclude on, they need one."
