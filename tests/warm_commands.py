@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 from multiprocessing import forkserver
+from pathlib import Path
 from typing import Any
 
 LIBRARIES = ["hydra", "omegaconf", "rich.console", "rich.progress", "safetensors", "tokenizers", "numpy"]
@@ -19,6 +20,7 @@ def serve() -> None:
     """Fork a command for each line of the standard input; say its process number, and how it ended."""
     from lmlab.runs.launch import warm_up
 
+    sys.path[0] = str(Path(__file__).parent)  # a command leaves out the folder that it is in
     warm_up()
     for name in LIBRARIES:
         importlib.import_module(name)

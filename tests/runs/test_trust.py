@@ -183,3 +183,19 @@ def test_a_text_that_would_become_a_node_with_another_target_is_refused(tmp_path
         with pytest.raises(UserError, match="without \\$"):
             build(node | {"inner": {"plain": part}})
     assert not (tmp_path / "mark").exists()
+
+
+def test_a_job_that_is_tried_again_has_the_sources_that_it_began_with(here, run, tmp_path):
+    assert not trust.has_other_code(run)
+    begun = identity(run.config)
+    (here / "activation.py").write_text("act = 'sin'\n")
+    assert trust.has_other_code(run)
+    plain = {key: value for key, value in run.config.items() if key != "content"}
+    assert identity(with_content(plain)) != begun
+    with trust.same_code(run):
+        assert identity(with_content(plain)) == begun
+        run.refresh(with_content(plain))
+    assert trust.read_code(run.code)["activation.py"] == b"act = 'tanh'\n" and trust.is_trusted(run)
+    (run.code / "activation.py").write_text("act = 'evil'\n")
+    with trust.same_code(run):  # which nobody has signed
+        assert identity(with_content(plain)) != begun and resolve_target("mine.Mixer", "mixer").act == "sin"

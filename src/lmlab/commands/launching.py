@@ -127,6 +127,9 @@ def _preparer(launcher: Any, fixed: set[str]) -> Callable[[Job], Run]:
         own = [word for word in job.overrides if word not in fixed]
         job.name = " ".join([*filter(None, (job.arm, job.phase)), *own]) or "the only job"
         begun = job.run if job.path is not None and job.run.exists else None
+        if begun is not None and trust.has_other_code(begun):
+            line = "goes on with its copy of your modules, which have changed since; to use them, train it by itself"
+            tables.say(line, begun.path.name)
         with trust.same_code(begun):
             return cast(Run, launcher.task_function(compose(launcher, job.overrides, job.number)))
 

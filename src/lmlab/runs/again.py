@@ -23,7 +23,7 @@ def start_again(run: Run) -> None:
     """
     if run.status not in ("failed", "interrupted", "pruned"):
         raise UserError(f"{run.path.name}: is {run.status}; only a failed, interrupted or pruned run is tried again")
-    folder = directory_here(run)  # where the user's own modules lie
+    folder = directory_here(run)  # its relative paths mean files below it
     detached([sys.executable, "-P", "-m", "lmlab.runs.again", str(run.path.absolute())], folder, run.log)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from lmlab import sources
 from lmlab.errors import UserError
-from lmlab.runs.content import checksum_of
+from lmlab.runs.content import checksum_of, own_sources
 from lmlab.runs.files import write_whole
 from lmlab.targets import check_own, own_targets
 
@@ -134,6 +134,17 @@ def same_code(begun: "Run | None") -> Iterator[None]:
     """
     with _modules_of(begun if begun is not None and begun.code.is_dir() and is_trusted(begun) else None):
         yield
+
+
+def has_other_code(run: "Run") -> bool:
+    """Whether the user's modules in the working folder are no longer those of a run's copy, or gone."""
+    if not run.code.is_dir():
+        return False
+    try:
+        with _modules_of(None):
+            return own_sources(run.config) != read_code(run.code)
+    except UserError:
+        return True
 
 
 def _use(run: "Run | None") -> None:

@@ -30,3 +30,14 @@ def test_10_a_device_that_does_more_than_it_can(runs):
 def test_10_flops_of_training_that_do_not_add_up(runs):
     arm(runs, "lstm", timings={"seconds": 100.0, "tokens": 1_001_472, "flops": 2 * 2_099_200 * 1_001_472})
     found(runs, 10, "doubt", "3 of 3 runs of lstm", "three times")
+
+
+def test_10_a_report_runs_no_code_of_a_user_s_and_says_so(runs, tmp_path, monkeypatch):
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')\nclass Model:\n    pass\n")
+    monkeypatch.chdir(tmp_path)
+    arm(runs, "lstm")
+    for run in all_runs(runs):
+        text = (run.path / "config.yaml").read_text()
+        (run.path / "config.yaml").write_text(text.replace("lmlab.models.mixers.lstm.LSTM", "evil.Model"))
+    found(runs, 10, "doubt", "user's own modules, which a report does not run", only=False)
+    assert not (tmp_path / "mark").exists()
