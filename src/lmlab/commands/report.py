@@ -13,6 +13,7 @@ from lmlab.analysis.report.document import Document
 from lmlab.analysis.selection import select
 from lmlab.commands import tables
 from lmlab.config import Paths
+from lmlab.surroundings import expanded
 
 
 def task(
@@ -31,7 +32,7 @@ def task(
 
     records = select(paths, runs, tag, where)
     comparison = compare_by(records.found, _several(arm), metric, baseline)
-    folder = Path(output).expanduser() if output else Path(paths["outputs"]) / "reports" / report.name_of(comparison)
+    folder = expanded(output) if output else Path(paths["outputs"]) / "reports" / report.name_of(comparison)
     command = shlex.join(["lmlab", "report", *sys.argv[1:]])
     if write_report(comparison, records.unreadable, folder, command).refused:
         sys.exit(1)
@@ -51,18 +52,19 @@ def write_report(
     if missing:
         tables.say(f"{missing} without a part in this; the report says why", "left out:", "yellow")
     page = folder / report.PAGE
-    tables.say(f"\nThe report: {page}   (report.md, report.tex, tables/*.tex, figures/*.svg and *.pdf beside it)")
+    others = "report.md, report.tex, tables/*.tex, figures/*.svg and *.pdf beside it"
+    tables.say(f"\nThe report: {tables.place(page)}   ({others})")
     tables.say(f"Next: {'   '.join(_next(comparison))}")
     return document
 
 
 def _next(comparison: Comparison) -> list[str]:
-    commands = ["lmlab dashboard"]
+    commands = [tables.command("dashboard")]
     datasets = sorted({name for run in comparison.runs if (name := run.choice("data"))})
     if len(datasets) > 1:
-        commands.insert(0, f"lmlab report +where.data={datasets[0]}")
+        commands.insert(0, tables.command("report", f"+where.data={datasets[0]}"))
     if comparison.runs:
-        commands.append(f"lmlab reproduce run={comparison.runs[0].id[:6]}")
+        commands.append(tables.command("reproduce", f"run={comparison.runs[0].short_id}"))
     return commands
 
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from omegaconf import OmegaConf
 from rich.markup import escape
 
+from lmlab.analysis.options import at
 from lmlab.analysis.selection import fits, named
 from lmlab.commands import results, tables
 from lmlab.config import Paths
@@ -60,7 +60,7 @@ def ordered(rows: list[dict[str, Any]], key: str, descending: bool) -> list[dict
     """Sort by a column or a dotted configuration key; rows without a value come last."""
 
     def value(row: dict[str, Any]) -> Any:
-        return row[key] if key in row else OmegaConf.select(OmegaConf.create(row["config"]), key)
+        return row[key] if key in row else at(row["config"], key)
 
     known = {column for row in rows for column in row if column != "config"}
 

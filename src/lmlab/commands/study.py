@@ -18,6 +18,7 @@ from lmlab.commands.train import located, task
 from lmlab.config import Config, canonical
 from lmlab.errors import RunFailed, UserError
 from lmlab.runs.launch import warm_up
+from lmlab.surroundings import expanded
 from lmlab.sweeps.search.study import PILOT_STEPS, StudySearch
 from lmlab.sweeps.study import BUDGETS, Study, key_of
 from lmlab.sweeps.sweep import Job, Sweep
@@ -48,24 +49,25 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
     if not any(word.startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra):
         name = f"{re.sub(r'[^A-Za-z0-9_]+', '-', experiment).strip('-')}-{plan.digest}"
         with read_write(config):
-            config.hydra.sweep.dir = str(Path(config.paths.outputs) / "sweeps" / name)
+            config.hydra.sweep.dir = str(expanded(config.paths.outputs) / "sweeps" / name)
     check_same(Sweep(Path(config.hydra.sweep.dir)), plan.digest)
     search = StudySearch(study, plan.candidates, plan.pilots)
     say_plan(plan, search)
     record, jobs = launching.conduct(
         launcher, search, {"digest": plan.digest}, plan.words, sweeper.retry, study.section
     )
-    comparison = comparison_of(record, Path(config.paths.cache) / CURVES)
-    tables.say(f"lmlab sweep status name={record.path.name}   ({record.path})", "\nThe study's runs:")
+    comparison = comparison_of(record, expanded(config.paths.cache) / CURVES)
+    status = tables.command("sweep", "status", f"name={record.path.name}")
+    tables.say(f"{status}   ({tables.place(record.path)})", "\nThe study's runs:")
     if comparison.arms:
         from lmlab.commands.report import write_report
 
-        write_report(comparison, {}, Path(config.paths.outputs) / "reports" / record.path.name)
+        write_report(comparison, {}, expanded(config.paths.outputs) / "reports" / record.path.name)
     wanted, finished = len(study.arms) * len(study.seeds), len(comparison.runs)
     if finished < wanted:
         for left in comparison.left_out:
             tables.say(f"{left.run}: {left.why}", "left out:", "yellow")
-        again = f"lmlab sweep retry name={record.path.name} tries again what failed"
+        again = f"{tables.command('sweep', 'retry', f'name={record.path.name}')} tries again what failed"
         raise RunFailed(f"{wanted - finished} of {wanted} final runs are missing ({again})")
     return jobs
 
