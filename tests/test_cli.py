@@ -323,25 +323,3 @@ def test_a_terminal_shows_bars_of_training_and_validation(small, tmp_path):
     assert run.returncode == 0, text
     for expected in ("10/10", "tokens/s", "validating", "bits/byte", "Run directory:"):
         assert expected in text
-
-
-@pytest.mark.parametrize(
-    ("word", "value"),
-    [
-        ("run=6004337371", "6004337371"),
-        ("run=0123", "0123"),
-        ("run=12e5", "12e5"),
-        ("run=1_0-2", "1_0-2"),
-        ("run=abc12", "abc12"),
-        ("run=outputs/runs/lstm-text-6004337371", "outputs/runs/lstm-text-6004337371"),
-    ],
-)
-def test_an_id_that_looks_like_a_number_is_a_text(word, value):
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    from lmlab.cli import _quoted
-
-    (override,) = OverridesParser.create().parse_overrides([_quoted(word)])
-    assert override.value() == value
-    (several,) = OverridesParser.create().parse_overrides([_quoted(f"{word},7e3")])
-    assert list(several.sweep_string_iterator()) in ([value, "7e3"], [f"'{value}'", "'7e3'"], [value, "'7e3'"])

@@ -68,9 +68,9 @@ SAMPLER = "lmlab.models.generation.Sampler"
         ({"temprature": 1.0}, r"x\.temprature: .* \(did you mean 'temperature'\?\)"),
         ({"temperature": "hot"}, r"x\.temperature=hot: expected a number, got str"),
         ({"top_k": 1.5}, r"x\.top_k=1\.5: expected a whole number or null, got float"),
-        ({"top_k": True}, r"x\.top_k=True: expected a whole number or null, got bool"),
+        ({"top_k": True}, r"x\.top_k=true: expected a whole number or null, got bool"),
         ({"greedy": 1}, r"x\.greedy=1: expected true or false, got int"),
-        ({"seed": None}, r"x\.seed=None: expected a whole number"),
+        ({"seed": None}, r"x\.seed=null: expected a whole number"),
     ],
 )
 def test_options_are_held_against_the_signature(node, message):

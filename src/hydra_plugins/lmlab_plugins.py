@@ -1,5 +1,9 @@
-"""How Hydra finds lmlab's sweeper and launcher: it accepts classes of this package only. Imports nothing heavy."""
+"""How Hydra finds lmlab's sweeper and launcher: it accepts classes of this package only. Imports nothing heavy.
 
+Hydra imports it before it composes anything, so the functions that configurations call are registered here too.
+"""
+
+import os
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -16,8 +20,11 @@ from yaml import YAMLError
 
 from lmlab.commands.options import default_name
 from lmlab.errors import UserError
+from lmlab.surroundings import expanded
 
 OmegaConf.register_new_resolver("lmlab.default_name", default_name, replace=True)
+OmegaConf.register_new_resolver("lmlab.home", lambda path: str(expanded(path)), replace=True)
+OmegaConf.register_new_resolver("lmlab.folder_of", lambda name, default: os.environ.get(name) or default, replace=True)
 
 
 class LmlabLauncher(Launcher):

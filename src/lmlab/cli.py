@@ -4,10 +4,14 @@ import os
 import re
 import signal
 import sys
+import tempfile
+import traceback
 from pathlib import Path
 
 from lmlab.errors import Interrupted, RunFailed, UserError, nearest
+from lmlab.overrides import read
 from lmlab.runs.signals import INTERRUPTED
+from lmlab.surroundings import drop_empty_variables, expanded, tolerate_encodings
 
 COMMANDS = {
     "train": "train a model, or many with -m, and print the results side by side",
@@ -24,12 +28,14 @@ COMMANDS = {
     "plan": "say what a run takes on other devices: memory, time and cost, without training",
 }
 
-TEXTS = ("prompt", "callbacks.samples.prompt")
-"""Options whose values are text, whatever characters are in it."""
+_TAKES_FOLDER = ("--config-dir", "-cd")
+"""Flags of Hydra with a value that is a path."""
 
 
 def main() -> None:
     """Entry point of the ``lmlab`` program and of ``python -m lmlab``."""
+    tolerate_encodings()
+    drop_empty_variables()
     if any(argument.startswith("query=") for argument in sys.argv):
         _complete()
     arguments = sys.argv[1:]
@@ -50,11 +56,9 @@ def main() -> None:
 
     # A user's own modules are found by lmlab.sources; nothing else is imported from where they work.
     sys.path[:] = [place for place in sys.path if place not in ("", str(Path.cwd()))]
-    # Hydra's parser wants its flags in one place; people write them anywhere.
-    words = [_quoted(word) for word in _with_action(sys.argv[1:])]
-    sys.argv[1:] = [word for word in words if not _is_override(word)] + [word for word in words if _is_override(word)]
     trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
+        sys.argv[1:] = _read(command, _with_action(sys.argv[1:]))
         run_app(command)
     except (UserError, RunFailed) as error:
         if trace:
@@ -71,6 +75,61 @@ def main() -> None:
             sys.exit(130)
         print(f"lmlab {command}: {error}; the same command goes on", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    except Exception as error:
+        if trace:
+            raise
+        sys.exit(f"lmlab {command}: {_unforeseen(error)}")
+
+
+def _unforeseen(error: Exception) -> str:
+    """Describe an error that no code expected in one line, and keep its traceback in a file that the line names."""
+    line = next(iter(str(error).splitlines()), "")
+    if isinstance(error, OSError) and error.strerror:
+        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        line = f"{name}{error.strerror}"
+    elif not isinstance(error, (OSError, ValueError, RuntimeError)) or not line:
+        line = f"{type(error).__name__}: {line}".removesuffix(": ")
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="lmlab-error-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as log:
+            log.write(f"{sys.argv}\n")
+            traceback.print_exception(error, file=log)
+    except OSError:
+        return f"{line} (HYDRA_FULL_ERROR=1 shows the traceback)"
+    return f"{line} (details: {log.name})"
+
+
+def _read(command: str, words: list[str]) -> list[str]:
+    """Words of a command line as Hydra reads them: flags first, then overrides in its grammar.
+
+    Raises:
+        UserError: a word is no text, or cannot be read.
+    """
+    words = _with_folders(words)
+    for word in words:
+        if not word.isprintable() and any("\ud800" <= char <= "\udfff" for char in word):
+            shown = word.encode("utf-8", "backslashreplace").decode()
+            raise UserError(f"{shown}: is not valid UTF-8")
+    flags = [word for word in words if not _is_override(word)]
+    # What lmlab study varies is in its section study.
+    several = command != "study" and (
+        not {"-m", "--multirun"}.isdisjoint(flags)
+        or any(re.fullmatch(r"sweep=(?!null).+|hydra\.mode=MULTIRUN", word) for word in words)
+    )
+    return flags + [read(word, several) for word in words if _is_override(word)]
+
+
+def _with_folders(words: list[str]) -> list[str]:
+    """Join flags that take a folder with it, and expand ``~`` there."""
+    joined: list[str] = []
+    for word in words:
+        flag, equals, folder = word.partition("=")
+        if joined and joined[-1] in _TAKES_FOLDER:
+            joined[-1] = f"{joined[-1]}={expanded(word)}"
+        else:
+            joined.append(f"{flag}={expanded(folder)}" if equals and flag in _TAKES_FOLDER else word)
+    return joined
 
 
 def _with_action(words: list[str]) -> list[str]:
@@ -82,20 +141,6 @@ def _with_action(words: list[str]) -> list[str]:
 
 def _is_override(word: str) -> bool:
     return word[:1] in ("+", "~") or ("=" in word and word[0] != "-")
-
-
-def _quoted(word: str) -> str:
-    """A text option's value in quotes: what a user means by prompt="a, b" is no list to choose from."""
-    key, _, value = word.partition("=")
-    if key == "runs" and value and value[0] not in "['\"" and value != "null":  # a list, as one would say it
-        return "runs=[" + ",".join(f"'{part}'" for part in value.split(",")) + "]"
-    if key == "run":  # an id of digits only, or like 12e5, is no number
-        return "run=" + ",".join(f"'{part}'" if re.fullmatch(r"\d[\w-]*", part) else part for part in value.split(","))
-    if key.lstrip("+") not in TEXTS or (len(value) > 1 and value[0] == value[-1] and value[0] in "'\""):
-        return word
-    # A backslash stands for itself but before a quote.
-    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
-    return f"{key}='{escaped}'"
 
 
 def _overview() -> None:

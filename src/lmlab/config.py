@@ -1,10 +1,11 @@
 """From a composed configuration to a canonical one, its identity, and the objects it describes.
 
 The signatures of constructors are the schema: every part of a configuration that has a ``_target_`` is held against
-the parameters of what it names before anything is built. This module is the only place that calls Hydra's
-``instantiate``. It imports no torch by itself; resolving a ``_target_`` imports that target's module.
+the parameters of what it names before anything is built. This module is the only place that calls what a ``_target_``
+names. It imports no torch by itself; resolving a ``_target_`` imports that target's module.
 """
 
+import functools
 import hashlib
 import inspect
 import json
@@ -17,7 +18,9 @@ from typing import Any, Literal, Union
 
 from lmlab.errors import UserError, nearest
 from lmlab.other_words import in_our_words
+from lmlab.overrides import written
 from lmlab.pattern import of_pattern
+from lmlab.surroundings import expanded
 from lmlab.targets import named_parameters, resolve_target, targets
 
 Config = dict[str, Any]
@@ -69,6 +72,10 @@ def canonical(composed: Any) -> Config:
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     assert isinstance(plain, dict)
+    for key, value in (plain.get("paths") or {}).items():
+        if not isinstance(value, str | None) or value == "" or (value is None and key != "corpora"):
+            raise UserError(f"paths.{key}={written(value)}: expected a folder")
+        plain["paths"][key] = value and str(expanded(value))
     if isinstance(plain.get("model"), dict) and plain["model"].get("pattern") is not None:
         plain["model"] |= of_pattern(plain["model"])
     return typing.cast(Config, plain)
@@ -134,6 +141,16 @@ def differences(first: Config, second: Config, prefix: str = "") -> dict[str, tu
     return found
 
 
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the value of every option below ``node``; a list yields each of its elements."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            for one in value if isinstance(value, list) else [value]:
+                yield f"{prefix}{key}", one
+
+
 def build(node: Mapping[str, Any] | None, **supplied: Any) -> Any:
     """Build the object that ``node`` describes, with nested nodes first; ``supplied`` adds arguments to the call.
 
@@ -144,17 +161,27 @@ def build(node: Mapping[str, Any] | None, **supplied: Any) -> Any:
     """
     if node is None:
         return None
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
-    for target, _, where in targets(node):
+    for target, _, where in targets(node):  # nothing is called before all of them are allowed
         resolve_target(target, where)
-    try:
-        return instantiate(dict(node), **supplied, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        raise
+    return _built(node, supplied)
+
+
+def _built(node: Any, supplied: Mapping[str, Any]) -> Any:
+    """Build what a plain node describes. Hydra's ``instantiate`` would take ``${`` in a text for a reference."""
+    if isinstance(node, list):
+        return [_built(value, {}) for value in node]
+    if not isinstance(node, Mapping):
+        return node
+    values = {key: _built(value, {}) for key, value in node.items() if not _is_special(key)} | dict(supplied)
+    if "_target_" not in node:
+        return values
+    target = resolve_target(node["_target_"], node["_target_"])
+    return functools.partial(target, **values) if node.get("_partial_") else target(**values)
+
+
+def _is_special(key: str) -> bool:
+    """Whether a key of a node says how to call the target, like ``_partial_``, and is no argument."""
+    return key.startswith("_") and key.endswith("_")
 
 
 def validate(config: Mapping[str, Any], path: str = "") -> None:
@@ -212,8 +239,8 @@ def _fitted(value: Any, hint: Any, path: str) -> Any:
         if _fits(form, hint):
             return form
     if typing.get_origin(hint) is Literal:
-        raise UserError(f"{path}={value}: unknown value{nearest(value, map(str, typing.get_args(hint)))}")
-    raise UserError(f"{path}={value}: expected {_readable(hint)}, got {type(value).__name__}")
+        raise UserError(f"{path}={written(value)}: unknown value{nearest(value, map(str, typing.get_args(hint)))}")
+    raise UserError(f"{path}={written(value)}: expected {_readable(hint)}, got {type(value).__name__}")
 
 
 def _forms(value: Any, hint: Any) -> Iterator[Any]:

@@ -48,3 +48,9 @@ def test_what_does_not_come_apart_in_sections_is_read_as_a_whole(text, expected)
 def test_what_is_no_yaml_is_refused(text):
     with pytest.raises(yaml.YAMLError):
         config_file.load(text.encode())
+
+
+@pytest.mark.parametrize("text", ["costs ${", "const s = `hi ${name}`;", "\\${x}", "1e5", "null", "größe", "a\nb"])
+def test_any_text_comes_back_as_it_was_saved(text):
+    config = {"name": text, "tags": [text], "callbacks": {"samples": {"prompt": text}}}
+    assert config_file.load(config_file.dump(config).encode()) == config

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lmlab.analysis.comparison import Comparison, compare
-from lmlab.analysis.options import at, varied, written
+from lmlab.analysis.options import at, varied
 from lmlab.analysis.records import Record
 from lmlab.errors import UserError, nearest
+from lmlab.overrides import written
 
 
 def compare_by(

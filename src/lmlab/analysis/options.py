@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lmlab.config import NOT_IDENTITY, Config, differences
+from lmlab.overrides import written
 
 if TYPE_CHECKING:
     from lmlab.analysis.records import Record
@@ -95,17 +96,6 @@ def has(record: "Record", key: str) -> bool:
 def text_of(record: "Record", key: str) -> str:
     """An option of a run as one would write it; ``ABSENT`` where the run does not have it."""
     return written(value_of(record, key)) if has(record, key) else ABSENT
-
-
-def written(value: Any) -> str:
-    """A value as one would write it on the command line; of a section, the name of its target."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping) and "_target_" in value:
-        return str(value["_target_"]).rpartition(".")[2]
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def assigned(record: "Record", key: str, name: str | None = None) -> str:

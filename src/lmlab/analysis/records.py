@@ -71,7 +71,12 @@ class Record:
     @property
     def label(self) -> str:
         """What people call it: its name and the start of its id."""
-        return f"{self.manifest['name']} {self.id[:6]}"
+        return f"{self.manifest['name']} {self.short_id}"
+
+    @property
+    def short_id(self) -> str:
+        """The start of its id, by which a command finds it; of a repetition the whole id."""
+        return self.id if self.copy > 1 else self.id[:6]
 
     @property
     def seed(self) -> int:

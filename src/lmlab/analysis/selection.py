@@ -8,6 +8,7 @@ from lmlab.analysis.records import Record, Records, read
 from lmlab.config import Config, Paths
 from lmlab.errors import UserError, nearest
 from lmlab.runs.run import Run
+from lmlab.surroundings import expanded
 
 CURVES = "curves"
 """The folder in ``paths.cache`` that holds what was kept of curves."""
@@ -117,7 +118,7 @@ def _by_path(word: str, paths: Paths) -> list[Run] | None:
     from lmlab.sweeps.sweep import Sweep, all_sweeps
 
     folder = Path(paths["runs"])
-    for path in (Path(word).expanduser(), folder / word):
+    for path in (expanded(word), folder / word):
         if (path / "run.json").exists() or (path.parent == folder and path.is_dir()):
             return [Run(path)]
         if (path / "sweep.json").exists():

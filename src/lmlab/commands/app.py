@@ -1,5 +1,6 @@
 """Every command is a Hydra app with its own primary config; what a user did wrong becomes one clear line."""
 
+import errno
 import importlib
 import os
 import re
@@ -17,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lmlab.commands import options
 from lmlab.commands.hints import checked_choices, explain
-from lmlab.config import CONF, canonical, check_arguments
+from lmlab.config import CONF, canonical, check_arguments, leaves
 from lmlab.errors import Interrupted, RunFailed, UserError
 from lmlab.runs.disk import failure_of_disk
 from lmlab.runs.places import settle
@@ -38,6 +39,7 @@ def run_app(command: str) -> None:
     # Hydra then raises instead of printing and exiting.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     refused: list[UserError | RunFailed | Interrupted] = []
+    unforeseen: list[Exception] = []
     began = False
 
     def task(composed: DictConfig) -> Any:
@@ -57,9 +59,14 @@ def run_app(command: str) -> None:
                 raise  # the sweep records what has become of each job
             refused.append(error)
         except OSError as error:
-            if failure_of_disk(error) is None:
-                raise
-            refused.append(RunFailed(f"{error.filename or config['paths']['outputs']}: {error.strerror}"))
+            if error.errno == errno.ENAMETOOLONG and (option := _option_of(config, error.filename)):
+                refused.append(UserError(f"{option}: {error.strerror}"))
+            elif failure_of_disk(error) is None:
+                unforeseen.append(error)
+            else:
+                refused.append(RunFailed(f"{error.filename or config['paths']['outputs']}: {error.strerror}"))
+        except Exception as error:
+            unforeseen.append(error)
 
     app = hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(task)
     try:
@@ -80,6 +87,8 @@ def run_app(command: str) -> None:
         if finish is not None:
             finish()
     finally:
+        if unforeseen:
+            raise unforeseen[0]
         if refused:  # several jobs of a sweep may have been
             raise refused[0] if len(refused) == 1 else UserError("\n".join(dict.fromkeys(map(str, refused))))
 
@@ -106,6 +115,13 @@ def _varies_groups(words: list[str]) -> bool:
     sweeps = any(word in ("-m", "--multirun") or word.startswith("sweep=") for word in words)
     pairs = [word.partition("=") for word in words]
     return sweeps and any("," in value and value[0] != "[" and (CONF / key).is_dir() for key, _, value in pairs)
+
+
+def _option_of(config: Any, path: Any) -> str | None:
+    """The option whose value is part of a path, and that value; of several the longest."""
+    options = [(key, value) for key, value in leaves(config) if isinstance(value, str) and value and value in str(path)]
+    key, value = max(options, key=lambda option: len(option[1]), default=(None, None))
+    return None if key is None else f"{key}={value}"
 
 
 def _is_sweep() -> bool:

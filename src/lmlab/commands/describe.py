@@ -1,5 +1,6 @@
 """``lmlab describe``: what a model is made of and what it costs, without data or training; with -m, side by side."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from rich.tree import Tree
 from lmlab.commands import tables
 from lmlab.config import Config, Paths, build, check_arguments, validate
 from lmlab.errors import UserError
+from lmlab.overrides import written
 
 CONTEXTS = (1, 128, 1024, 8192, 65_536, 1_048_576)
 """Tokens after which the size of a state is shown."""
@@ -60,7 +62,7 @@ def finish() -> None:
         show_side_by_side(described)
     failed = [row for row in _ROWS if row["status"] == "failed"]
     for row in failed:
-        tables.say(f"{' '.join(row['overrides'])}: {row['error']}", "failed:", "red")
+        tables.say(f"{shlex.join(row['overrides'])}: {row['error']}", "failed:", "red")
     if failed:
         sys.exit(1)
 
@@ -210,7 +212,7 @@ def _numbered(many: str, number: str) -> str:
 
 
 def _option(key: str, value: Any) -> str:
-    return key if value is True else f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+    return key if value is True else f"{key} {written(value)}"
 
 
 def _print(title: str, headings: list[str], rows: Sequence[Sequence[str]]) -> None:

@@ -15,6 +15,7 @@ from lmlab.runs.files import read_jsonl, write_rows
 from lmlab.runs.lookup import find
 from lmlab.runs.moved import config_here
 from lmlab.runs.run import Run, now
+from lmlab.surroundings import expanded
 
 if TYPE_CHECKING:
     from lmlab.data.shards import TokenizedCorpus
@@ -146,7 +147,7 @@ def text_paths(data: dict[str, Any], split: str | None, is_task: bool) -> list[s
         raise UserError(f"split={split}: data.paths is scored as a whole; leave one of them out")
     if is_task:
         raise UserError("data.paths: this run was trained on a generated task; its splits are validation and longer")
-    return [str(Path(path).expanduser().absolute()) for path in ([paths] if isinstance(paths, str) else paths)]
+    return [str(expanded(path).absolute()) for path in ([paths] if isinstance(paths, str) else paths)]
 
 
 def _data(paths: list[str] | str | None = None) -> None:
@@ -267,4 +268,4 @@ def show(run: Run, settings: dict[str, Any], found: dict[str, dict[str, float]])
     tables.print_table(title, rows, optional=["tokens", "calibration error", "accuracy"])
     if "stride" in settings:
         tables.say(f"sliding_window moves by {settings['stride']}; stateful reads {settings['streams']} streams.")
-    tables.say(f"Recorded in {run.path / 'evaluations.jsonl'}")
+    tables.say(f"Recorded in {tables.place(run.path / 'evaluations.jsonl')}")

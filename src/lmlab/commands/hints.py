@@ -7,7 +7,7 @@ from typing import Any
 import hydra
 from hydra.errors import CompactHydraException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 
 from lmlab.commands import options
 from lmlab.config import CONF
@@ -57,7 +57,10 @@ def explain(error: Exception, command: str, words: Sequence[str]) -> str:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
         return f"{group}={option}: no such option{nearest(option, options.options_of(group), LISTED)}"
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read ({error.message.splitlines()[0]})"
+        return f"{error.override}: cannot be read; expected option=value"
+    if isinstance(error, GrammarParseError):
+        key = f"{error.full_key}: " if error.full_key else ""
+        return f"{key}${{ begins a reference to another option, which cannot be read; \\${{ stands for the characters"
     text = str(error)
     if several := re.match(r"Ambiguous value for argument '(.*?)'\n", text):
         # Hydra also comes to this where sweep= would have asked for a sweep, but something else is wrong.

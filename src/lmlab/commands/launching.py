@@ -1,5 +1,6 @@
 """From Hydra's sweeper and launcher to a conducted sweep, and what is shown of it."""
 
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +49,7 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
     record, jobs = conduct(launcher, search, node, space.fixed, sweeper.retry)
     _show(record, jobs, search)
     if failed := [job for job in jobs if job.status in ("failed", "interrupted")]:
-        again = f"lmlab sweep retry name={record.path.name} tries them again"
+        again = f"{tables.command('sweep', 'retry', f'name={record.path.name}')} tries them again"
         what = "failed" if all(job.status == "failed" for job in failed) else "failed or were stopped"
         raise RunFailed(f"{len(failed)} of {len(jobs)} jobs {what} ({again})")
     return jobs
@@ -95,8 +96,9 @@ def conduct(
         try:
             return record, conductor.conduct()
         except KeyboardInterrupt:
+            again = tables.command("sweep", "resume", f"name={record.path.name}")
             jobs_too = " and its jobs are cancelled" if engine.elsewhere else ""
-            tables.say(f"stopped{jobs_too}; lmlab sweep resume name={record.path.name} goes on with it", "The sweep is")
+            tables.say(f"stopped{jobs_too}; {again} goes on with it", "The sweep is")
             raise
 
 
@@ -125,7 +127,7 @@ def _preparer(launcher: Any, fixed: set[str]) -> Callable[[Job], Run]:
 
     def prepare(job: Job) -> Run:
         own = [word for word in job.overrides if word not in fixed]
-        job.name = " ".join([*filter(None, (job.arm, job.phase)), *own]) or "the only job"
+        job.name = " ".join([*filter(None, (job.arm, job.phase)), *map(shlex.quote, own)]) or "the only job"
         begun = job.run if job.path is not None and job.run.exists else None
         if begun is not None and trust.has_other_code(begun):
             line = "goes on with its copy of your modules, which have changed since; to use them, train it by itself"
@@ -181,8 +183,9 @@ def _show(record: Sweep, jobs: list[Job], search: Search) -> None:
         if job.status in ("failed", "interrupted"):
             tables.say(job.described, f"{job.status}:", "red")
     name = record.path.name
-    tables.say(f"The sweep: {record.path}")
-    tables.say(f"Next: lmlab report runs={name}   lmlab sweep status name={name}   lmlab dashboard")
+    tables.say(f"The sweep: {tables.place(record.path)}")
+    words = (("report", f"runs={name}"), ("sweep", "status", f"name={name}"), ("dashboard",))
+    tables.say("Next: " + "   ".join(tables.command(*command) for command in words))
 
 
 def _show_best(jobs: list[Job], search: Search) -> None:

@@ -15,6 +15,7 @@ from lmlab.commands import tables
 from lmlab.config import Paths
 from lmlab.errors import UserError
 from lmlab.runs.metrics import is_score, split_of
+from lmlab.surroundings import expanded
 
 
 def task(
@@ -40,7 +41,7 @@ def task(
     if not is_score(comparison.metric):
         other = "" if direction else " (direction=maximize where more is better)"
         tables.say(f"{comparison.direction}d{other}", f"{comparison.metric}:")
-    folder = Path(output).expanduser() if output else Path(paths["outputs"]) / "reports" / report.name_of(comparison)
+    folder = expanded(output) if output else Path(paths["outputs"]) / "reports" / report.name_of(comparison)
     command = shlex.join(["lmlab", "report", *sys.argv[1:]])
     document = write_report(comparison, records.unreadable, folder, command)
     if unscored:
@@ -63,7 +64,8 @@ def write_report(
     if missing:
         tables.say(f"{missing} without a part in this; the report says why", "left out:", "yellow")
     page = folder / report.PAGE
-    tables.say(f"\nThe report: {page}   (report.md, report.tex, tables/*.tex, figures/*.svg and *.pdf beside it)")
+    others = "report.md, report.tex, tables/*.tex, figures/*.svg and *.pdf beside it"
+    tables.say(f"\nThe report: {tables.place(page)}   ({others})")
     tables.say(f"Next: {'   '.join(_next(comparison))}")
     return document
 
@@ -76,12 +78,12 @@ def _unscored(comparison: Comparison) -> str | None:
 
 
 def _next(comparison: Comparison) -> list[str]:
-    commands = ["lmlab dashboard"]
+    commands = [tables.command("dashboard")]
     datasets = sorted({name for run in comparison.runs if (name := run.choice("data"))})
     if len(datasets) > 1:
-        commands.insert(0, f"lmlab report +where.data={datasets[0]}")
+        commands.insert(0, tables.command("report", f"+where.data={datasets[0]}"))
     if comparison.runs:
-        commands.append(f"lmlab reproduce run={comparison.runs[0].id[:6]}")
+        commands.append(tables.command("reproduce", f"run={comparison.runs[0].short_id}"))
     return commands
 
 

@@ -60,5 +60,5 @@ def show(original: Run, afresh: Run, tolerance: float) -> list[str]:
     if None not in weights:
         same = "the same, bit by bit" if weights[0] == weights[1] else "not the same bits"
         tables.say(f"The final weights are {same}.")
-    tables.say(f"The new run directory: {afresh.path}")
+    tables.say(f"The new run directory: {tables.place(afresh.path)}")
     return verdicts

@@ -12,7 +12,7 @@ from lmlab.analysis.records import Record
 from lmlab.commands.describe import readable
 from lmlab.commands.grid import show_grid
 from lmlab.commands.options import PARTS_OF_MODEL
-from lmlab.commands.tables import compact, console, print_table, say
+from lmlab.commands.tables import command, compact, console, place, print_table, say
 from lmlab.config import Config
 from lmlab.numerals import written
 from lmlab.runs.files import read_jsonl
@@ -123,7 +123,7 @@ def show_side_by_side(runs: Sequence[Run]) -> None:
             show_sample(record)
     console.print()
     for record in records:
-        say(f"Run directory: {record.run.path}")
+        say(f"Run directory: {place(record.run.path)}")
 
 
 def show(run: Run) -> float:
@@ -154,10 +154,11 @@ def show(run: Run) -> float:
     console.print()
     console.print(table)
     show_sample(record)
-    short = row["id"][:6]
-    say(f"\nRun directory: {run.path}")
+    this = f"run={record.short_id}"
+    say(f"\nRun directory: {place(run.path)}")
     say_wandb([run])
-    say(f'Next: lmlab generate run={short} prompt="..."   lmlab evaluate run={short}   lmlab runs')
+    generate = command("generate", this) + ' prompt="..."'
+    say(f"Next: {generate}   {command('evaluate', this)}   {command('runs')}")
     return loss_of(run)
 
 

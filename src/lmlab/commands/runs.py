@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from omegaconf import OmegaConf
 from rich.markup import escape
 
+from lmlab.analysis.options import at
 from lmlab.analysis.selection import fits, named
 from lmlab.commands import results, tables
 from lmlab.config import Paths
@@ -68,7 +68,7 @@ def ordered(rows: list[dict[str, Any]], key: str, descending: bool) -> list[dict
             return row[key]
         if (metric := metric_of(row, key)) is not None:
             return row["metrics"][metric]
-        return OmegaConf.select(OmegaConf.create(row["config"]), key)
+        return at(row["config"], key)
 
     known = {column for row in rows for column in row if column not in ("metrics", "config")}
     known |= {metric for row in rows for metric in row["metrics"]}

@@ -22,6 +22,7 @@ from lmlab.errors import RunFailed, UserError
 from lmlab.runs.launch import warm_up
 from lmlab.runs.metrics import heading, is_score, label, score_of, split_of
 from lmlab.runs.signals import stopped_by_signals
+from lmlab.surroundings import expanded
 from lmlab.sweeps.search.study import PILOT_STEPS, StudySearch
 from lmlab.sweeps.study import BUDGETS, Study, key_of
 from lmlab.sweeps.sweep import Job, Sweep
@@ -52,27 +53,28 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
     if not any(word.startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra):
         name = f"{re.sub(r'[^A-Za-z0-9_]+', '-', experiment).strip('-')}-{plan.digest}"
         with read_write(config):
-            config.hydra.sweep.dir = str(Path(config.paths.outputs) / "sweeps" / name)
+            config.hydra.sweep.dir = str(expanded(config.paths.outputs) / "sweeps" / name)
     check_same(Sweep(Path(config.hydra.sweep.dir)), plan.digest)
     search = StudySearch(study, plan.candidates, plan.pilots)
     say_plan(plan, search)
     record, jobs = launching.conduct(
         launcher, search, {"digest": plan.digest}, plan.words, sweeper.retry, study.section
     )
-    cache = Path(config.paths.cache) / CURVES
+    cache = expanded(config.paths.cache) / CURVES
     refused = score_final_runs(comparison_of(record, cache), launching.plain(config.paths))
     comparison = comparison_of(record, cache)
-    tables.say(f"lmlab sweep status name={record.path.name}   ({record.path})", "\nThe study's runs:")
+    status = tables.command("sweep", "status", f"name={record.path.name}")
+    tables.say(f"{status}   ({tables.place(record.path)})", "\nThe study's runs:")
     if comparison.arms:
         from lmlab.commands.report import write_report
 
-        write_report(comparison, {}, Path(config.paths.outputs) / "reports" / record.path.name)
+        write_report(comparison, {}, expanded(config.paths.outputs) / "reports" / record.path.name)
     wanted, finished = len(study.arms) * len(study.seeds), len(comparison.runs)
     if finished < wanted:
         for left in comparison.left_out:
             tables.say(f"{left.run}: {left.why}", "left out:", "yellow")
         action = "resume" if refused else "retry"
-        again = f"lmlab sweep {action} name={record.path.name} tries again what failed"
+        again = f"{tables.command('sweep', action, f'name={record.path.name}')} tries again what failed"
         raise RunFailed(f"{wanted - finished} of {wanted} final runs are missing ({again})")
     return jobs
 

@@ -44,11 +44,11 @@ def show(sweep: Sweep) -> None:
     tables.say(f"Its command: {sweep.command}")
     name = f"name={sweep.path.name}"
     if status == "running":
-        tables.say(f"Next: lmlab sweep cancel {name}")
+        tables.say(f"Next: {tables.command('sweep', 'cancel', name)}")
     elif any(job.status == "failed" for job in jobs):
-        tables.say(f"Next: lmlab sweep retry {name}")
+        tables.say(f"Next: {tables.command('sweep', 'retry', name)}")
     elif status == "interrupted":
-        tables.say(f"Next: lmlab sweep resume {name}")
+        tables.say(f"Next: {tables.command('sweep', 'resume', name)}")
 
 
 def _row(job: Job) -> dict[str, str]:

@@ -2,11 +2,15 @@
 
 import os
 import re
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -32,6 +36,17 @@ def say(text: str, head: str = "", style: str = "bold") -> None:
     console.print(Text.assemble((head, style), between, text), soft_wrap=True)
 
 
+def command(*words: str) -> str:
+    """A command to be typed next; it looks for runs where this one put them."""
+    paths = [word for word in sys.argv[1:] if word.lstrip("+").startswith("paths.")]
+    return shlex.join(["lmlab", *words, *paths])
+
+
+def place(path: Path) -> str:
+    """A path as a shell takes it."""
+    return shlex.quote(str(path))
+
+
 def compact(number: float | None) -> str:
     """A number to three digits with k, M or G: 1,052,672 is 1.05M."""
     if number is None:
@@ -51,7 +66,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, str]], optional: Sequenc
     leave_out = list(optional)
     while True:
         table = Table(
-            title=title or None,
+            title=escape(title) or None,
             title_justify="left",
             title_style="bold",
             box=SIMPLE_HEAD,

@@ -24,6 +24,7 @@ from lmlab.runs.provenance import git_state, provenance
 from lmlab.runs.run import Run
 from lmlab.runs.signals import stopped_by_signals, undisturbed
 from lmlab.runs.supervisor import execute
+from lmlab.surroundings import expanded
 from lmlab.sweeps.sweep import Sweep
 from lmlab.targets import own_targets, resolve_target
 
@@ -92,7 +93,7 @@ def _absolute(paths: Any) -> Any:
         return [_absolute(path) for path in paths]
     if isinstance(paths, dict):
         return {split: _absolute(path) for split, path in paths.items()}
-    return str(Path(paths).expanduser().absolute()) if isinstance(paths, str) else paths
+    return str(expanded(paths).absolute()) if isinstance(paths, str) else paths
 
 
 def _choices(pattern: Any) -> dict[str, str]:

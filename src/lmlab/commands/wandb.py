@@ -65,7 +65,7 @@ def sync(folder: Path, run: str | None, init_timeout: float, finish_timeout: flo
         )
     rows = []
     for number, found in enumerate(incomplete, start=1):
-        tables.progress_console.print(f"{number}/{len(incomplete)} {found.path.name}", highlight=False)
+        tables.progress_console.print(f"{number}/{len(incomplete)} {found.path.name}", highlight=False, markup=False)
         rows.append(synchronise(found, {"init_timeout": init_timeout, "finish_timeout": finish_timeout}))
     show(rows, folder)
     failed = [row for row in rows if row["result"] == "not sent"]

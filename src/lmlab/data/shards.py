@@ -246,7 +246,7 @@ def _open_whole(folder: Path, kind: type[Tokenizer]) -> TokenizedCorpus | None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Wait for the lock at ``path`` and hold it; the system releases it even when the process is killed."""
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

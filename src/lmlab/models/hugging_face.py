@@ -21,6 +21,7 @@ from lmlab.models.hugging_face_config import EXPERTS, configuration, first_line,
 from lmlab.models.hugging_face_weights import built
 from lmlab.models.parameters import check_size
 from lmlab.models.state import LanguageModelState
+from lmlab.surroundings import expanded
 
 
 class HuggingFace(nn.Module):
@@ -70,6 +71,7 @@ class HuggingFace(nn.Module):
         if find_spec("transformers") is None:
             raise UserError("model=hf: needs the package transformers (pip install 'lmlab[hf]')")
         sizes = {"width": width, "depth": depth, "heads": heads}
+        path = path and str(expanded(path))
         self.config = configuration(architecture, path, vocabulary, context, sizes, dropout, config or {})
         self.name = f"model.path={path}" if path else f"model.architecture={architecture}"
         self.architecture = hashlib.sha256(self.config.to_json_string().encode()).hexdigest()[:16]

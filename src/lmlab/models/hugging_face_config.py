@@ -105,7 +105,7 @@ def _shapes(config: Any) -> list[Any]:
 def _of_checkpoint(path: str, vocabulary: int, context: int, config: dict[str, Any]) -> Any:
     from transformers import AutoConfig
 
-    if not (Path(path).expanduser() / "config.json").is_file():
+    if not (Path(path) / "config.json").is_file():
         raise UserError(f"model.path={path}: expected a folder with a config.json, as save_pretrained writes it")
     try:
         made = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)

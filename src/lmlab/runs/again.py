@@ -13,6 +13,7 @@ from pathlib import Path
 from lmlab.errors import Interrupted, RunFailed, UserError
 from lmlab.runs.moved import directory_here
 from lmlab.runs.run import Run
+from lmlab.surroundings import tolerate_encodings
 
 
 def start_again(run: Run) -> None:
@@ -55,6 +56,7 @@ def main(path: str) -> None:
     from lmlab.runs.signals import INTERRUPTED, stopped_by_signals
     from lmlab.runs.supervisor import execute
 
+    tolerate_encodings()
     run = Run(Path(path))
     try:
         with stopped_by_signals():

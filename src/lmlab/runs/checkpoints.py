@@ -190,7 +190,7 @@ def newest_good(
             continue
         for line in damaged:
             warn(f"{folder}: {line}; going on from {path.name} instead")
-        return Good(step, json.loads((path / CHECKSUMS).read_text())["validated_step"], path / STATE)
+        return Good(step, json.loads((path / CHECKSUMS).read_text(encoding="utf-8"))["validated_step"], path / STATE)
     if damaged:
         raise UserError(
             f"{folder}: no checkpoint to go on from, {'; '.join(damaged)}; delete it to train this run anew"

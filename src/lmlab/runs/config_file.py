@@ -1,4 +1,4 @@
-"""Reading ``config.yaml``: those of a thousand runs differ in a few lines, so no section is parsed twice."""
+"""Reading and writing ``config.yaml``. Those of a thousand runs differ in a few lines: no section is parsed twice."""
 
 import pickle
 import re
@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 import yaml
-from omegaconf._utils import get_yaml_loader
+from omegaconf._utils import get_omega_conf_dumper, get_yaml_loader
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -17,6 +17,12 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 _SECTION = re.compile(rb"^(?=[^\s#-])", re.MULTILINE)
 _KEY = re.compile(rb"[A-Za-z_]\w*:[ \r\n]")
+
+
+def dump(config: Any) -> str:
+    """A plain configuration as OmegaConf writes it, in which ``${`` is text."""
+    options = {"default_flow_style": False, "allow_unicode": True, "sort_keys": False}
+    return str(yaml.dump(config, Dumper=get_omega_conf_dumper(), **options))
 
 
 def load(content: bytes) -> Any:

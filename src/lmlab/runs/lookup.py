@@ -6,6 +6,7 @@ from pathlib import Path
 from lmlab.config import Config, identity
 from lmlab.errors import UserError, nearest
 from lmlab.runs.run import Run
+from lmlab.surroundings import expanded
 
 
 def all_runs(folder: Path) -> Iterator[Run]:
@@ -51,7 +52,7 @@ def find(run: str | None, folder: Path) -> Run:
     """
     if not run:
         raise UserError("run= has no value: give a run directory or the start of an id (lmlab runs lists them)")
-    as_path = next((path for path in (Path(run).expanduser(), folder / run) if path.is_dir()), None)
+    as_path = next((path for path in (expanded(run), folder / run) if path.is_dir()), None)
     if as_path is not None:
         found = Run(as_path.resolve())
         _ = found.manifest  # says what is wrong with a directory that is no run

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from omegaconf import OmegaConf
-
 from lmlab.config import Config, identity
 from lmlab.errors import UserError
 from lmlab.runs import checkpoints, config_file, content, lock, trust, version
@@ -174,7 +172,7 @@ class Run:
         if recorded is not None and recorded != content.code_checksum(config):
             raise UserError(f"{self.path.name}: its source files have changed since this configuration was composed")
         trust.write_code(self.code, files)
-        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+        write_text(self.path / "config.yaml", config_file.dump(config))
         return {"signature": trust.sign(self)} if files else {}
 
     def update(self, change: Callable[[dict[str, Any]], None] | None = None, **fields: Any) -> None:

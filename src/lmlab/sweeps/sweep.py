@@ -13,6 +13,7 @@ from lmlab.errors import Interrupted, UserError, nearest
 from lmlab.runs import lock
 from lmlab.runs.files import read_json, write_json
 from lmlab.runs.run import Run, now
+from lmlab.surroundings import expanded
 from lmlab.sweeps.search.search import Outcome, Phase
 
 JobStatus = Literal["waiting", "running"] | Outcome
@@ -251,8 +252,8 @@ def find_sweep(name: str | None, folder: Path) -> Sweep:
         if not known:
             raise UserError(f"{folder}: no sweeps (lmlab train -m ... makes one)")
         return known[max(known, key=lambda key: (known[key].definition["created"], key))]
-    if (Path(name).expanduser() / "sweep.json").exists():
-        return Sweep(Path(name).expanduser().resolve())
+    if (expanded(name) / "sweep.json").exists():
+        return Sweep(expanded(name).resolve())
     fitting = [key for key in known if key.startswith(name)]
     if name in known or len(fitting) == 1:
         return known[name if name in known else fitting[0]]

@@ -1,11 +1,15 @@
 """Everything that can be refused is refused before a run directory exists or a process starts."""
 
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 import torch
 
-from lmlab.config import Config, build, validate
+from lmlab.config import Config, build, leaves, validate
 from lmlab.data.order import TrainingOrder
 from lmlab.data.shards import TokenizedCorpus, find_prepared, prepare
 from lmlab.data.source import CorpusSource, Source
@@ -15,15 +19,22 @@ from lmlab.data.tokenizers import Symbols, Tokenizer
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import grows_with_context
+from lmlab.overrides import written
 from lmlab.runs.execution import Execution
 from lmlab.runs.run import Run
 from lmlab.runs.wandb_options import WandbOptions
+from lmlab.surroundings import expanded
 from lmlab.training import parallel, sizing
 from lmlab.training.settings import Settings
 from lmlab.training.trainer import check_devices
 
 LIGHT_SECTIONS = ("model", "data", "tokenizer", "objective", "optimizer", "scheduler", "trainer")
 """Sections whose targets need no Lightning; the others are held against their signatures by the worker."""
+
+_OF_NUMBERS = re.compile(
+    "overflow|too large|too big|out of range|exceeded|maxsize|negative dimension|infinity|NaN|memory", re.IGNORECASE
+)
+"""How libraries say that they cannot compute with a number."""
 
 
 def check(config: Config, here: bool = True, run: Run | None = None) -> Source:
@@ -62,13 +73,16 @@ def check_objects(config: Config, settings: Settings) -> LanguageModel:
     Raises:
         UserError: with the option that is wrong.
     """
-    node = sizing.without_size(config["model"], vocabulary=2, context=settings.batch.context)
-    with torch.device("meta"):
+    with _numbers_of(config, "model", "batch.context"), torch.device("meta"):
+        node = sizing.without_size(config["model"], vocabulary=2, context=settings.batch.context)
         model = build(node, vocabulary=2, context=settings.batch.context)
-    build(config["objective"])
-    optimizer = build(config["optimizer"])(model)
+    with _numbers_of(config, "objective"):
+        build(config["objective"])
+    with _numbers_of(config, "optimizer"):
+        optimizer = build(config["optimizer"])(model)
     parallel.check(model, optimizer, config["trainer"], settings.batch.carry_state)
-    build(config["scheduler"])(0, settings.steps)
+    with _numbers_of(config, "scheduler", "budget"):
+        build(config["scheduler"])(0, settings.steps)
     if settings.batch.carry_state:
         if config["trainer"]["accumulate"] > 1:
             raise UserError(
@@ -79,6 +93,29 @@ def check_objects(config: Config, settings: Settings) -> LanguageModel:
             why = "the state of this one grows with every token" if endless else "the positions of this one end"
             raise UserError(f"batch.carry_state=true: only for recurrent models; {why}")
     return cast(LanguageModel, model)
+
+
+@contextmanager
+def _numbers_of(config: Config, *sections: str) -> Iterator[None]:
+    """Let errors of libraries about a number be a ``UserError`` that names the most extreme one of ``sections``."""
+    try:
+        yield
+    except (ArithmeticError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+        line = next(iter(str(error).splitlines()), "")
+        if isinstance(error, UserError) or not (isinstance(error, ArithmeticError) or _OF_NUMBERS.search(line)):
+            raise
+        options = [(key, value) for key, value in leaves(config) if key.startswith(sections) and _is_number(value)]
+        key, value = max(options, key=lambda option: _extremity(option[1]))
+        raise UserError(f"{key}={written(value)}: cannot be computed with ({line})") from error
+
+
+def _extremity(value: int | float) -> float:
+    """How many factors of e lie between a number and 1."""
+    return math.inf if math.isnan(value) else abs(math.log(abs(value))) if value else 0.0
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def open_source(config: Config, progress: bool = False, run: Run | None = None, download: bool = True) -> Source:
@@ -106,7 +143,7 @@ def open_source(config: Config, progress: bool = False, run: Run | None = None, 
             data, symbols, settings.seed, settings.batch.size, settings.batch.context, settings.validation.tokens
         )
     paths = config["paths"]
-    corpora, cache = Path(paths["corpora"]).expanduser() if paths["corpora"] else None, Path(paths["cache"])
+    corpora, cache = expanded(paths["corpora"]) if paths["corpora"] else None, Path(paths["cache"])
     corpus = None if run is None else _prepared(run, cache, type(tokenizer))
     if corpus is None:
         data.download = download

@@ -18,6 +18,7 @@ from lmlab.runs.parent import end_with_parent
 from lmlab.runs.run import Run
 from lmlab.runs.signals import INTERRUPTED
 from lmlab.sources import use_copy
+from lmlab.surroundings import tolerate_encodings
 from lmlab.training.worker import train
 
 KNOWN = (UserError, Interrupted, Fault, Restart, CannotGoOn)
@@ -26,12 +27,13 @@ KNOWN = (UserError, Interrupted, Fault, Restart, CannotGoOn)
 
 def main(run: Run) -> None:
     """Be one process of a run: train, and record why it failed where the asking process finds it."""
+    tolerate_encodings()
     end_with_parent()
     signals.listen()
     # Where SLURM has numbered the processes, Lightning takes that number for the rank.
     rank_zero_only.rank = get_rank()  # type: ignore[attr-defined]
     logging.basicConfig(
-        handlers=[disk.LogFile(run.log, delay=True)],
+        handlers=[disk.LogFile(run.log, encoding="utf-8", errors="backslashreplace", delay=True)],
         level=logging.INFO,
         format="%(asctime)s %(name)s %(levelname)s %(message)s",
     )

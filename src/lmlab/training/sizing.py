@@ -13,7 +13,6 @@ from itertools import product
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
 
 from lmlab.config import Config, build, set_at
 from lmlab.errors import UserError
@@ -149,7 +148,7 @@ def size_of(model_node: Config, vocabulary: int, context: int) -> int:
     """Return how many of the parameters that count a section ``model`` makes; 0 if a constructor refuses it."""
     try:
         model = _build(model_node | {"parameters": None}, vocabulary, context)
-    except (UserError, InstantiationException):
+    except Exception:
         return 0
     return parameter_counts(model)[model_node["parameters_of"]]
 

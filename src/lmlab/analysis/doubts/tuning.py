@@ -7,8 +7,9 @@ from typing import Any
 from lmlab.analysis.comparison import Arm, Comparison, Setting
 from lmlab.analysis.doubts.arms import SIZES, as_list, chosen_value, short, subject, told, tried, varied
 from lmlab.analysis.doubts.doubt import Finding
-from lmlab.analysis.options import has, written
+from lmlab.analysis.options import has
 from lmlab.analysis.statistics.tuning import beyond
+from lmlab.overrides import written
 from lmlab.sweeps.search.space import Interval, Space
 
 LEARNING_RATE = "optimizer.lr"

@@ -14,6 +14,7 @@ from lmlab.data.corpora.files import Inspector, TextFile
 from lmlab.data.corpora.folders import listed, names, text_files, visible
 from lmlab.data.corpora.split_names import as_option, is_about, named_splits
 from lmlab.errors import UserError, nearest
+from lmlab.surroundings import expanded
 
 _FILES_TO_SPLIT_BY = 20
 _NO_SPLIT = ""  # of files that are not of one split
@@ -215,4 +216,4 @@ def _expanded(paths: Any, option: str) -> list[Path]:
         raise UserError(f"{option}={paths}: expected a file or folder, or a list of them")
     if not values:
         raise UserError(f"{option}=[]: expected at least one file or folder")
-    return [Path(value).expanduser() for value in values]
+    return [expanded(value) for value in values]

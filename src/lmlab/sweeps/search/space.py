@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from lmlab.errors import UserError, nearest
+from lmlab.overrides import read
 from lmlab.sweeps.search.spread import balanced, spread
 
 
@@ -99,11 +100,12 @@ class Space:
         """Keys of options that choose an option of a group, or add or delete options."""
         self._lacking, self._lacking_of = lacking, dict[tuple[str, ...], AbstractSet[str]]()
         parser = OverridesParser.create(config_loader=config_loader)
-        for word in overrides:
+        for typed in overrides:
+            word = read(typed, several=True)
             try:
                 (override,) = parser.parse_overrides([word])
             except OverrideParseException as error:
-                raise UserError(f"{word}: cannot be read ({error.message.splitlines()[0]})") from error
+                raise UserError(f"{word}: cannot be read; expected option=value") from error
             if override.key_or_group == "sweep" or override.key_or_group.startswith("sweep."):
                 if override.is_sweep_override():
                     raise UserError(f"{word}: one search at a time; give a single value")

@@ -35,7 +35,7 @@ class Progress(pl.Callback):
         if not trainer.is_global_zero or not self.console.is_terminal:
             return
         self._bars = Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[text]}"),
@@ -62,6 +62,7 @@ class Progress(pl.Callback):
             self.console.print(
                 f"{self.name}: step {trainer.global_step} of {trainer.max_steps}, {text}",
                 highlight=False,
+                markup=False,
                 soft_wrap=True,
             )
 

@@ -2,8 +2,9 @@
 
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts import differences_between, held_equal
-from lmlab.analysis.options import ABSENT, written
+from lmlab.analysis.options import ABSENT
 from lmlab.analysis.report.document import Column, Part, Section, Table, Text
+from lmlab.overrides import written
 
 
 def differences(comparison: Comparison) -> Section | None:

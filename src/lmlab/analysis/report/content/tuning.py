@@ -7,11 +7,12 @@ from typing import Any
 
 from lmlab.analysis.comparison import Arm, Comparison, Setting
 from lmlab.analysis.doubts.tuning import drawn_from
-from lmlab.analysis.options import ABSENT, has, is_number, text_of, value_of, varied, written
+from lmlab.analysis.options import ABSENT, has, is_number, text_of, value_of, varied
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, of_those_shown, shown
 from lmlab.analysis.report.content.wording import listed, short
 from lmlab.analysis.report.document import Axis, Chart, Column, Part, Section, Series, Table, Text
 from lmlab.analysis.statistics.tuning import beyond, expected_best, sensitivity
+from lmlab.overrides import written
 
 TRIALS = 3
 """Settings of an arm from which a curve of expected best scores says something."""

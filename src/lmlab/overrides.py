@@ -1,0 +1,263 @@
+"""Overrides as people type them, ``option=value``, turned into Hydra's grammar; and values turned into text again.
+
+Hydra's grammar cannot read ``~``, ``#``, ``é`` or a second ``=``, reads 12e5 as a number, and ``a, b`` as two values.
+An option whose type is a text takes whatever is typed. Reading an override that has been read changes nothing.
+"""
+
+import re
+import shlex
+from functools import cache
+from typing import Any
+
+from lmlab.errors import UserError
+
+Hint = Any
+
+TEXTS: dict[str, Hint] = {
+    **dict.fromkeys(
+        (
+            "callbacks.samples.prompt",
+            "checkpoint",
+            "device.name",
+            "host",
+            "accelerator",
+            "logger.wandb.project",
+            "prompt",
+            "sort",
+            "study.metric",
+            "sweep.pruner",
+            "sweep.sampler",
+            "trainer.precision",
+        ),
+        str,
+    ),
+    **dict.fromkeys(
+        (
+            "baseline",
+            "device.reported",
+            "execution.rendezvous",
+            "hydra.launcher.account",
+            "hydra.launcher.address",
+            "hydra.launcher.constraint",
+            "hydra.launcher.partition",
+            "hydra.launcher.qos",
+            "logger.wandb.entity",
+            "logger.wandb.group",
+            "logger.wandb.notes",
+            "metric",
+            "model.path",
+            "name",
+            "output",
+            "paths.cache",
+            "paths.corpora",
+            "paths.outputs",
+            "paths.runs",
+            "run",
+            "status",
+            "study.question",
+            "split",
+            "sweep.storage",
+            "sweep.study",
+            "tag",
+            "token",
+        ),
+        str | None,
+    ),
+    **dict.fromkeys(("metrics", "study.equal", "tags"), list[str]),
+    "model.pattern": list[str] | None,
+    "arm": str | list[str] | None,
+    **dict.fromkeys((f"data.paths{split}" for split in ("", ".train", ".validation", ".test")), str | list[str] | None),
+    "runs": str | list[str] | None,
+}
+"""Options whose values are texts, with their types; reading a command line imports none of their signatures."""
+
+LITERAL = frozenset(
+    {"callbacks.samples.prompt", "logger.wandb.notes", "prompt", "study.question", "tag", "tags"},
+)
+"""Options in which ``${`` is text; elsewhere it begins a reference to another option."""
+
+_WORD = re.compile(r"(?P<key>\+{0,2}[^=\s]*?) ?=(?P<value>.*)", re.DOTALL)
+_NO_TEXT = r"[+-]?(?:[\d_]*\.?[\d_]*(?:e[+-]?[\d_]+)?|inf|nan)|true|false|null"
+_SAFE = re.compile(rf"(?!(?:{_NO_TEXT})\Z)[\w./-]+", re.IGNORECASE | re.ASCII)
+"""A text that is the same in Hydra's grammar."""
+_OF_HYDRA = re.compile(r"(choice|shuffle|sort|glob|range|interval|tag|str|int|float|bool)\(.*\)", re.DOTALL)
+_QUOTED = re.compile(r"""\s*(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\s*""", re.DOTALL)
+
+
+def read(word: str, several: bool = False) -> str:
+    """Return an override in Hydra's grammar.
+
+    Args:
+        several: unquoted commas separate the values of a sweep.
+
+    Raises:
+        UserError: it cannot be read, or in more than one way; the message shows forms that can.
+    """
+    if word.startswith("~"):
+        return word
+    match = _WORD.fullmatch(word)
+    if match is None or not match["key"].lstrip("+") or not _is_readable(f"{match['key']}=1"):
+        raise UserError(f"{word}: cannot be read; expected option=value")
+    key, value = match["key"], match["value"]
+    option = key.lstrip("+").partition("@")[0]
+    hint = TEXTS.get(option)
+    if hint is None and (_SAFE.fullmatch(value) or _is_readable(word)):
+        return word
+    if several and _OF_HYDRA.fullmatch(value) and _is_readable(word):
+        return word
+    kinds = {str, list} if hint is None else {str, list} & set(_kinds(hint))
+    literal = option in LITERAL
+    optional = hint is None or type(None) in _kinds(hint)
+    body = value.strip()
+
+    def one(text: str, optional: bool = optional) -> str:
+        return _one(text, literal, optional, hint is None)
+
+    if list in kinds and body.startswith("[") and body.endswith("]") and not _of_lists(body):
+        elements = [one(part.strip(), hint is None) for part in _split(body[1:-1])]
+        return f"{key}=[{','.join(elements)}]"
+    if option == "data.paths" and re.fullmatch(r"\{.*\}", body, re.DOTALL):  # files by split
+        pairs = [part.strip().partition(":") for part in _split(body[1:-1], brackets=True)]
+        inner = (f"{split}:{read(f'{option}.{split}={paths.strip()}').partition('=')[2]}" for split, _, paths in pairs)
+        return f"{key}={{{','.join(inner)}}}"
+    parts = _split(value, brackets=list in kinds)
+    if len(parts) <= 1 and not (hint is None and body[:1] in ("[", "{")):
+        return f"{key}={one(value)}"
+    if hint is None and body[:1] in ("[", "{"):
+        raise UserError(f"{word}: cannot be read; expected a list like {key}=[a,b], or a text as {_typed(key, value)}")
+    if option == "runs":  # a list, as one would say it
+        return f"{key}=[{','.join(one(part.strip()) for part in parts)}]" if not several else _sweep(key, parts, one)
+    if several and any(re.search(r"\s", part) for part in parts if not _QUOTED.fullmatch(part)):
+        choices = ",".join(_quoted(part.strip(), literal) for part in parts)
+        raise UserError(
+            f"{word}: with -m, a comma may separate values or be part of a text; expected {_typed(key, value)} for one "
+            f"text, or {shlex.quote(f'{key}={choices}')} for {len(parts)} values"
+        )
+    if several:
+        return _sweep(key, parts, one)
+    if str in kinds and (list not in kinds or hint is None or re.search(r"\s", value)):
+        return f"{key}={one(value)}"
+    text = f" or {_typed(key, value)} for one text" if str in kinds else ""
+    raise UserError(f"{word}: expected {key}=[{','.join(parts)}] for a list{text} (-m makes a sweep of them)")
+
+
+def written(value: Any) -> str:
+    """A value as it is typed on a command line, all of its digits included; of a section, the name of its target."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if value != value or float(short) == value else repr(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(_element(one) for one in value)}]"
+    if isinstance(value, dict) and "_target_" in value:
+        return str(value["_target_"]).rpartition(".")[2]
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_element(one)}" for key, one in value.items()) + "}"
+    return str(value)
+
+
+def _one(text: str, literal: bool, optional: bool, anything: bool) -> str:
+    """A single value, or a part of one."""
+    if text.strip().lower() == "null" and optional:
+        return "null"
+    if _QUOTED.fullmatch(text) and _is_readable(f"x={text}"):
+        return re.sub(r"(?<!\\)((?:\\\\)*)\$\{", r"\1\\${", text) if literal else text
+    if _SAFE.fullmatch(text) or (anything and text and _is_readable(f"x={text}")):
+        return text
+    return _quoted(text, literal)
+
+
+def _quoted(text: str, literal: bool = True) -> str:
+    """A text in Hydra's quotes; where it is not ``literal``, references to other options in it stay."""
+    if literal or not _refers(text):
+        text = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + "\\${", text)
+    quote = "'" if '"' in text and "'" not in text else '"'
+    pattern = rf"(\\*)({quote}|\Z)"  # a backslash stands for itself but before a quote
+    return quote + re.sub(pattern, lambda match: match[1] * 2 + ("\\" + quote if match[2] else ""), text) + quote
+
+
+def _typed(key: str, text: str) -> str:
+    """A text option with a value in quotes, for a shell."""
+    return shlex.quote(f"{key}={_quoted(text)}")
+
+
+def _element(value: Any) -> str:
+    """A value within a list."""
+    if isinstance(value, str) and not _SAFE.fullmatch(value):
+        return _quoted(value)
+    return written(value)
+
+
+def _sweep(key: str, parts: list[str], one: Any) -> str:
+    """Several values of an option, some of which may be lists."""
+    return f"{key}=" + ",".join(
+        read(f"{key}={part}").partition("=")[2] if part.startswith("[") else one(part) for part in parts
+    )
+
+
+def _of_lists(body: str) -> bool:
+    """Whether a text in brackets is several lists: ``[a],[b]``."""
+    return len(_split(body, brackets=True)) > 1
+
+
+def _split(text: str, brackets: bool = False) -> list[str]:
+    """The parts between commas that stand neither in quotes nor, where ``brackets`` count, in brackets."""
+    parts, start, depth, quote, index = [], 0, 0, "", 0
+    while index < len(text):
+        sign = text[index]
+        if quote:
+            if sign == "\\":
+                index += 1
+            elif sign == quote:
+                quote = ""
+        elif sign in "'\"" and not text[start:index].strip():
+            end = _QUOTED.match(text, index)
+            if end is not None and text[end.end() : end.end() + 1] in ("", ",", "]"):
+                quote = sign  # an apostrophe within a word is none
+        elif brackets and sign in "[]":
+            depth = max(0, depth + (1 if sign == "[" else -1))
+        elif sign == "," and depth == 0:
+            parts.append(text[start:index])
+            start = index + 1
+        index += 1
+    return [*parts, text[start:]] if text.strip() else []
+
+
+def _kinds(hint: Hint) -> tuple[Any, ...]:
+    """The types that a hint allows, without what is in lists."""
+    members = (hint,) if isinstance(hint, type) or hasattr(hint, "__origin__") else hint.__args__
+    return tuple(getattr(member, "__origin__", member) for member in members)
+
+
+@cache
+def _parser() -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create()
+
+
+def _is_readable(word: str) -> bool:
+    from hydra.errors import HydraException
+
+    try:
+        _parser().parse_overrides([word])
+    except HydraException:
+        return False
+    return True
+
+
+def _refers(text: str) -> bool:
+    """Whether OmegaConf can read the references in a text."""
+    from omegaconf import grammar_parser
+    from omegaconf.errors import GrammarParseError
+
+    if "${" not in text:
+        return False
+    try:
+        grammar_parser.parse(text)
+    except GrammarParseError:
+        return False
+    return True
