@@ -14,7 +14,7 @@ from lmlab.sweeps.sweep import all_sweeps
 
 pytestmark = pytest.mark.slow
 
-PLAN = "2 trials of optimizer.lr for each of 2 arms (seed 0), then the best of each with 2 seeds: 8 runs"
+PLAN = "2 trials of optimizer.lr for each of 2 arms with seed 0, then the best of each with 2 seeds: 8 runs"
 
 
 @pytest.fixture
