@@ -1,6 +1,7 @@
 """From Hydra's sweeper and launcher to a conducted sweep, and what is shown of it."""
 
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -40,10 +41,17 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
     section = sweeper.config.get("sweep")
     node = {} if section is None else plain(section)
     space = space_of(words, launcher)
-    search = make(node or None, space, Path(sweeper.config.hydra.sweep.dir))
+    folder = Path(sweeper.config.hydra.sweep.dir)
+    before = folder.exists()
+    search = make(node or None, space, folder)
     from lmlab.commands import sweep_sizes
 
-    sweep_sizes.check(launcher, space, search, not computes_elsewhere(launcher))
+    try:
+        sweep_sizes.check(launcher, space, search, not computes_elsewhere(launcher))
+    except UserError:
+        if not before:  # what the search keeps there
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     if search.warning is not None:
         tables.say(search.warning, "note:", "yellow")
     record, jobs = conduct(launcher, search, node, space.fixed, sweeper.retry)
