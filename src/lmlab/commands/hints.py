@@ -46,6 +46,15 @@ def checked_choices(words: Iterable[str]) -> list[str]:
     return checked
 
 
+def _unknown_key(error: Exception) -> str | None:
+    """The option that a configuration was found not to have."""
+    text = str(error)
+    unknown = re.search(r"Could not (?:override|append)[^']*'([^']+)'", text) or re.search(
+        r"Key '([^']+)' is not in struct", text
+    )
+    return unknown[1].partition("@")[0] if unknown else None
+
+
 def explain(error: Exception, command: str, words: Sequence[str]) -> str:
     """Say in one line what is wrong with overrides, with the nearest thing that would have been right.
 
@@ -59,8 +68,10 @@ def explain(error: Exception, command: str, words: Sequence[str]) -> str:
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read; expected option=value"
     if isinstance(error, GrammarParseError):
-        key = f"{error.full_key}: " if error.full_key else ""
-        return f"{key}${{ begins a reference to another option, which cannot be read; \\${{ stands for the characters"
+        option = f"{error.full_key}: " if error.full_key else ""
+        return (
+            f"{option}${{ begins a reference to another option, which cannot be read; \\${{ stands for the characters"
+        )
     text = str(error)
     if several := re.match(r"Ambiguous value for argument '(.*?)'\n", text):
         # Hydra also comes to this where sweep= would have asked for a sweep, but something else is wrong.
@@ -69,11 +80,7 @@ def explain(error: Exception, command: str, words: Sequence[str]) -> str:
         return (
             wrong or f"{several[1]}: several values need -m, which makes a sweep (a list is written {key}=[{values}])"
         )
-    unknown = re.search(r"Could not (?:override|append)[^']*'([^']+)'", text) or re.search(
-        r"Key '([^']+)' is not in struct", text
-    )
-    if unknown:
-        key = unknown[1].partition("@")[0]
+    if (key := _unknown_key(error)) is not None:
         return f"{key}: no such option{hint(key, command, words)}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     cause = error.__cause__
