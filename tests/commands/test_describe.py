@@ -167,7 +167,7 @@ def test_bytes_are_readable(size, text):
 def test_what_cannot_be_is_refused(compose, override, message):
     config = compose(override, command="describe")
     with pytest.raises(UserError, match=message):
-        describe.built_model(config["model"], config["vocabulary"], config["batch"])
+        describe.built_model(config["model"], describe.number_of_types(config, config["vocabulary"]), config["batch"])
 
 
 @pytest.mark.slow
@@ -180,3 +180,31 @@ def test_models_of_one_size_side_by_side(lmlab):
     for row in rows:
         (parameters,) = [float(word[:-1]) for word in row[4:5]]  # after the name and 672 x 2
         assert math.isclose(parameters, 10, rel_tol=0.015)
+
+
+@pytest.mark.parametrize("command", ["describe", "plan"])
+def test_the_vocabulary_is_what_the_options_say_without_data(compose, tmp_path, command):
+    cases = {
+        "vocabulary=77": 77,
+        "tokenizer.size=5000": 5000,
+        "tokenizer=byte": 256,
+        "data=recall": 8192,
+        "data=parity": 2,
+        "experiment=rnn_vs_transformer": 2048,
+        "seed=1": 4096,
+    }
+    for override, size in cases.items():
+        config = compose(override, command=command)
+        assert describe.number_of_types(config, config["vocabulary"]) == size, override
+    assert not (tmp_path / "outputs").exists(), "nothing was prepared"
+
+
+def test_types_that_only_the_text_has_are_counted_there(compose, tmp_path):
+    (tmp_path / "text.txt").write_text("abca\n" * 500)
+    config = compose("data=text", f"data.paths={tmp_path / 'text.txt'}", "tokenizer=character", command="describe")
+    assert len("abc\n") <= describe.number_of_types(config, None) <= len("abc\n") + 2  # and what stands for others
+
+
+def test_several_plans_are_printed_one_after_another(lmlab):
+    shown = lmlab("plan", "-m", "model=lstm,transformer", "devices=1", "vocabulary=100").stdout
+    assert shown.count("Recommended:") == 2

@@ -8,6 +8,7 @@ from lmlab.commands import options
 from lmlab.commands.hints import checked_choices, explain, hint
 from lmlab.errors import UserError, nearest
 from lmlab.other_words import VALUES, in_our_words
+from lmlab.sweeps.search import Space
 
 
 def explained(compose, command: str, *words: str) -> str:
@@ -132,3 +133,30 @@ def _dotted(node, prefix=""):
         yield f"{prefix}{key}"
         if isinstance(value, dict):
             yield from _dotted(value, f"{prefix}{key}.")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model=lstm,gru", "model.mixer.heads=2"], "model.mixer.heads: no such option"),
+        (["model=transformer", "model.mixer.heads=2,3"], "model.mixer.heads=3: must divide model.width=16"),
+        (["model=transformer,gru", "optimizer.lr=1e-3,fast"], "optimizer.lr=fast: expected a number"),
+        (["seed=1,2", "name=a/b"], "name='a/b': expected letters"),
+        (
+            ["sweep=random", "model=gru,lstm", "optimizer.momentum=interval(0.1,0.2)"],
+            "optimizer.momentum: no such option",
+        ),
+    ],
+)
+def test_a_wrong_option_of_any_job_is_refused_before_the_first_trains(lmlab, small_task, tmp_path, words, message):
+    done = lmlab("train", "-m", *small_task, *words, check=False)
+    assert done.returncode == 1 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    for folder in ("runs", "sweeps"):
+        assert not list((tmp_path / "outputs").glob(f"{folder}/*")), "nothing has begun"
+
+
+def test_every_value_stands_with_every_architecture_in_some_checked_job():
+    space = Space(["+model=a,b", "lr=1,2,3", "rate=interval(0.5,1.5)", "seed=1"])
+    samples = [dict(word.split("=") for word in words) for words in space.samples()]
+    assert {(one["+model"], one["lr"]) for one in samples} == {(m, lr) for m in "ab" for lr in "123"}
+    assert {one["rate"] for one in samples} <= {"0.5", "1.5", "1.4999999999999998"} and len(samples) == 6

@@ -4,8 +4,7 @@ import shlex
 import pytest
 
 from lmlab.cli import COMMANDS
-from lmlab.commands import plan, plan_words
-from lmlab.errors import UserError
+from lmlab.commands import plan_words
 
 SMALL = ["model=gpt2", "model.width=64", "model.depth=2", "batch.size=64", "batch.context=64", "trainer=gpu"]
 
@@ -36,7 +35,6 @@ def test_tables_and_the_command_that_follows(lmlab):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["tokenizer=character"], "vocabulary has no value: tokenizer=character finds its types in the text"),
         (["device=h1000"], "device=h1000: no such option (did you mean 'h100'?)"),
         (["efficiency=2", *SMALL], "efficiency=2: expected a number in (0, 1]"),
         (["device=t4", "trainer=gpu"], "trainer.precision=bf16-mixed: NVIDIA T4 has no units for bfloat16"),
@@ -45,15 +43,6 @@ def test_tables_and_the_command_that_follows(lmlab):
 def test_what_cannot_be_is_refused_in_one_line(lmlab, words, message):
     done = lmlab("plan", *words, check=False)
     assert done.returncode != 0 and message in done.stderr and len(done.stderr.splitlines()) == 1
-
-
-def test_the_vocabulary_is_what_the_options_say(compose):
-    cases = {"tokenizer.size=5000": 5000, "tokenizer=byte": 256, "data=recall": 8192, "data=parity": None}
-    for override, size in cases.items():
-        found = plan.number_of_types(compose(override, command="plan"))
-        assert found == size if size else 1 < found < 10
-    with pytest.raises(UserError, match="vocabulary has no value: tokenizer=word"):
-        plan.number_of_types(compose("data=wikitext2", command="plan"))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from lmlab.commands import tables
-from lmlab.config import Config, Paths, build, check_arguments, validate
+from lmlab.commands.options import architecture
+from lmlab.config import Config, build, check_arguments, validate
 from lmlab.errors import UserError
 from lmlab.overrides import written
 
@@ -33,22 +34,22 @@ _ROWS: list[dict[str, Any]] = []
 """What the jobs of a sweep found, in this process one after another."""
 
 
-def task(
-    paths: Paths,
-    vocabulary: int,
-    batch: dict[str, Any],
-    model: dict[str, Any],
-    optimizer: dict[str, Any],
-) -> None:
-    """Print what the model is made of and what it costs; in a sweep, keep it for the table at the end."""
+def task(*, vocabulary: int | None, **config: Any) -> None:
+    """Print what the model is made of and what it costs; in a sweep, keep it for the table at the end.
+
+    ``config`` is a configuration of ``lmlab train``, of which the model, the optimizer, the batch and, without
+    ``vocabulary``, the data and the tokenizer count.
+    """
     hydra = HydraConfig.get()
+    model, batch, optimizer = config["model"], config["batch"], config["optimizer"]
     if hydra.mode != RunMode.MULTIRUN:
-        built, node = built_model(model, vocabulary, batch)
-        show(built, node, measure(built, optimizer, batch), hydra.runtime.choices["model"])
+        built, node = built_model(model, number_of_types(config, vocabulary), batch)
+        title = architecture(hydra.runtime.choices, model.get("pattern"))
+        show(built, node, measure(built, optimizer, batch), title)
         return
     job = {"overrides": list(hydra.overrides.task)}
     try:
-        built, node = built_model(model, vocabulary, batch)
+        built, node = built_model(model, number_of_types(config, vocabulary), batch)
         row = {"status": "described", "model": node, **measure(built, optimizer, batch)}
     except UserError as error:
         row = {"status": "failed", "error": str(error)}
@@ -83,11 +84,38 @@ def built_model(node: Config, vocabulary: int, batch: dict[str, Any]) -> tuple[A
     validate(node, "model")
     check_arguments(Batch, batch, "batch.")
     context = Batch(**batch).context
-    if vocabulary < 1:
-        raise UserError(f"vocabulary={vocabulary}: expected at least 1")
     node = solve_width(node, vocabulary, context)
     with torch.device("meta"):
         return build(node, vocabulary=vocabulary, context=context), node
+
+
+def number_of_types(config: Config, vocabulary: int | None) -> int:
+    """Return how many types the tokenizer of a configuration of ``lmlab train`` has.
+
+    Its text is read, as training would read it, only where nothing else says so.
+
+    Args:
+        vocabulary: so many instead.
+
+    Raises:
+        UserError: there are not, or they cannot be counted.
+    """
+    if vocabulary is not None:
+        if vocabulary < 1:
+            raise UserError(f"vocabulary={vocabulary}: expected at least 1")
+        return vocabulary
+    for section in ("data", "tokenizer"):
+        validate(config[section], section)
+    if isinstance(size := config["data"].get("vocabulary"), int):  # of a generated task
+        return size
+    data, tokenizer = build(config["data"]), build(config["tokenizer"])
+    if isinstance(size := getattr(data, "vocabulary", None), int):
+        return size
+    if size := config["tokenizer"].get("size") or (tokenizer.size if tokenizer.fitted else None):
+        return int(size)
+    from lmlab.training.preflight import open_source
+
+    return int(open_source(config, config["progress"]).tokenizer.size)
 
 
 def measure(model: Any, optimizer: Config, batch: dict[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,15 @@ def checked_choices(words: Iterable[str]) -> list[str]:
     return checked
 
 
+def _unknown_key(error: Exception) -> str | None:
+    """The option that a configuration was found not to have."""
+    text = str(error)
+    unknown = re.search(r"Could not (?:override|append)[^']*'([^']+)'", text) or re.search(
+        r"Key '([^']+)' is not in struct", text
+    )
+    return unknown[1].partition("@")[0] if unknown else None
+
+
 def explain(error: Exception, command: str, words: Sequence[str]) -> str:
     """Say in one line what is wrong with overrides, with the nearest thing that would have been right.
 
@@ -69,11 +78,7 @@ def explain(error: Exception, command: str, words: Sequence[str]) -> str:
         return (
             wrong or f"{several[1]}: several values need -m, which makes a sweep (a list is written {key}=[{values}])"
         )
-    unknown = re.search(r"Could not (?:override|append)[^']*'([^']+)'", text) or re.search(
-        r"Key '([^']+)' is not in struct", text
-    )
-    if unknown:
-        key = unknown[1].partition("@")[0]
+    if (key := _unknown_key(error)) is not None:
         return f"{key}: no such option{hint(key, command, words)}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     cause = error.__cause__

@@ -9,13 +9,16 @@ from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from lmlab.commands import results, tables
 from lmlab.commands.conditional import space_of
+from lmlab.commands.hints import explain
 from lmlab.commands.progress_table import LinesView, TableView
-from lmlab.config import check_arguments
+from lmlab.config import canonical, check_arguments
 from lmlab.errors import RunFailed, UserError
 from lmlab.numerals import written
 from lmlab.runs import trust
@@ -24,7 +27,7 @@ from lmlab.runs.signals import stopped_by_signals
 from lmlab.runs.wandb import under_agent
 from lmlab.sweeps.conduct import Conductor
 from lmlab.sweeps.engines.engine import Engine
-from lmlab.sweeps.search import Grid, Proposal, Search, make
+from lmlab.sweeps.search import Grid, Proposal, Search, Space, make
 from lmlab.sweeps.search.search import Queue
 from lmlab.sweeps.sweep import Job, Sweep
 from lmlab.targets import resolve_target
@@ -47,6 +50,7 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
     from lmlab.commands import sweep_sizes
 
     try:
+        check_jobs(launcher, space)
         sweep_sizes.check(launcher, space, search, not computes_elsewhere(launcher))
     except UserError:
         if not before:  # what the search keeps there
@@ -61,6 +65,34 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
         what = "failed" if all(job.status == "failed" for job in failed) else "failed or were stopped"
         raise RunFailed(f"{len(failed)} of {len(jobs)} jobs {what} ({again})")
     return jobs
+
+
+def check_jobs(launcher: Any, space: Space) -> None:
+    """Refuse a sweep of runs if an option of a job is wrong: the first to have it may be hours away.
+
+    Every value is tried with every combination of the options that the varied groups have, without the data.
+
+    Raises:
+        UserError: it names the job.
+    """
+    from lmlab.commands.train import check_job
+
+    if launcher.config.hydra.job.config_name != "train":
+        return
+    here = not computes_elsewhere(launcher)
+    before = HydraConfig.instance().cfg
+    try:
+        with tables.progress_console.status("Checking the jobs"):
+            for words in space.samples():
+                own = " ".join(word for word in words if word not in space.fixed)
+                try:
+                    check_job(canonical(compose(launcher, words)), here)
+                except (UserError, HydraException, OmegaConfBaseException) as error:
+                    why = str(error) if isinstance(error, UserError) else explain(error, "train", words)
+                    named = why.startswith(f"{own}:") or not own
+                    raise UserError(why if named else f"{why} (in the job {own})") from error
+    finally:
+        HydraConfig.instance().cfg = before
 
 
 def launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[JobReturn]:

@@ -3,10 +3,8 @@
 from dataclasses import asdict
 from typing import Any, Literal
 
-from hydra.core.hydra_config import HydraConfig
-
 from lmlab.commands import tables
-from lmlab.commands.describe import readable
+from lmlab.commands.describe import number_of_types, readable
 from lmlab.commands.plan_words import command, described, duration, name_of
 from lmlab.config import Config, build, validate
 from lmlab.errors import UserError
@@ -82,31 +80,11 @@ def load_of(config: Config, vocabulary: int | None) -> Any:
     from lmlab.training.sizing import solve_width
     from lmlab.training.workload import Load
 
-    types = number_of_types(config) if vocabulary is None else vocabulary
-    if types < 1:
-        raise UserError(f"vocabulary={types}: expected at least 1")
+    types = number_of_types(config, vocabulary)
     context = config["batch"]["context"]
     node = solve_width(config["model"], types, context)
     with torch.device("meta"):
         return Load.of(config, build(node, vocabulary=types, context=context), types)
-
-
-def number_of_types(config: Config) -> int:
-    """Return how many types the tokenizer of a configuration has, without reading text.
-
-    Raises:
-        UserError: it finds them in the text.
-    """
-    if isinstance(size := config["data"].get("vocabulary"), int):  # of a generated task
-        return size
-    data, tokenizer = build(config["data"]), build(config["tokenizer"])
-    if isinstance(size := getattr(data, "vocabulary", None), int):
-        return size
-    size = config["tokenizer"].get("size") or (tokenizer.size if tokenizer.fitted else None)
-    if size is None:
-        name = HydraConfig.get().runtime.choices["tokenizer"]
-        raise UserError(f"vocabulary has no value: tokenizer={name} finds its types in the text (give vocabulary=...)")
-    return int(size)
 
 
 def show(load: Any, cluster: Any, every: list[Any]) -> None:

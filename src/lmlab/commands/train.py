@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from lmlab.commands import results, tables
 from lmlab.commands.options import architecture
 from lmlab.commands.wandb import hand_to_agent
-from lmlab.config import Config, Paths, validate
+from lmlab.config import Config, Paths, check_arguments, validate
 from lmlab.errors import UserError
 from lmlab.runs import trust
 from lmlab.runs.content import own_sources, with_content
@@ -73,6 +73,26 @@ def task(
         run = compute(config, rerun=rerun, choices=_choices(model.get("pattern")))
     results.show(run)
     return run
+
+
+def check_job(config: Config, here: bool = True) -> None:
+    """Refuse a composed configuration of a sweep's job that cannot be trained, as far as that shows without its data.
+
+    Args:
+        here: it will be executed on this machine.
+
+    Raises:
+        UserError: with the option that is wrong.
+    """
+    check_arguments(task, config, name="lmlab train")
+    check_name(config["name"])
+    run = existing(located({key: value for key, value in config.items() if key not in ("sweep", "study")}))
+    if run.exists and run.status_recorded == "finished":  # it was checked then
+        return
+    warm_up()  # while the configuration is checked
+    from lmlab.training.preflight import check_options
+
+    check_options(config, here)
 
 
 def _taken(sweep: Sweep, number: int) -> set[Path]:

@@ -49,6 +49,25 @@ def check(config: Config, here: bool = True, run: Run | None = None) -> Source:
     Raises:
         UserError: with the option that is wrong.
     """
+    model = check_options(config, here)
+    source = open_source(config, config["progress"], run)
+    if model.max_positions is not None and source.longest > model.max_positions:
+        raise UserError(
+            f"data.longer: sequences of {source.longest} tokens are scored, but the positions of this model end at "
+            f"batch.context={model.max_positions} (choose data.longer=null, or a model without learned positions)"
+        )
+    return source
+
+
+def check_options(config: Config, here: bool = True) -> LanguageModel:
+    """Refuse whatever can be refused without data, and return the network as :func:`check_objects` does.
+
+    Args:
+        here: it is this machine that trains, with its devices.
+
+    Raises:
+        UserError: with the option that is wrong.
+    """
     for section in LIGHT_SECTIONS:
         if "_target_" not in config[section]:
             raise UserError(f"{section}: nothing is chosen, give an option as {section}=...")
@@ -57,14 +76,7 @@ def check(config: Config, here: bool = True, run: Run | None = None) -> Source:
     Execution.of(config)
     WandbOptions.of(config)
     check_devices(config["trainer"], settings.batch.size, here)
-    model = check_objects(config, settings)
-    source = open_source(config, config["progress"], run)
-    if model.max_positions is not None and source.longest > model.max_positions:
-        raise UserError(
-            f"data.longer: sequences of {source.longest} tokens are scored, but the positions of this model end at "
-            f"batch.context={model.max_positions} (choose data.longer=null, or a model without learned positions)"
-        )
-    return source
+    return check_objects(config, settings)
 
 
 def check_objects(config: Config, settings: Settings) -> LanguageModel:

@@ -187,6 +187,22 @@ class Space:
             if all(values[key] == first[key] for key in self.lacking(values) if key in values)
         )
 
+    def samples(self) -> Iterator[list[str]]:
+        """A few jobs' overrides in which each value of an option stands with each combination of the groups' options.
+
+        Of an interval, they have both ends.
+        """
+        values = {
+            option.key: (option.at(0.0), option.at(1 - 2**-53)) if isinstance(option, Interval) else option.values
+            for option in self.varied
+        }
+        others = {key: of_one for key, of_one in values.items() if key not in self._groups}
+        choices = [(key, of_one) for key, of_one in values.items() if key in self._groups]
+        for combination in itertools.product(*(of_one for _, of_one in choices)):
+            chosen = {key: value for (key, _), value in zip(choices, combination, strict=True)}
+            for number in range(max(map(len, others.values()), default=1)):
+                yield self.job(chosen | {key: of_one[number % len(of_one)] for key, of_one in others.items()})
+
     def draw(self, seed: int, number: int) -> list[str]:
         """The overrides of random job ``number``: every option drawn by itself, evenly from its values.
 
