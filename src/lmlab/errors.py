@@ -34,6 +34,12 @@ class CannotGoOn(Exception):
     """A run's training went wrong in a way that trying again does not cure; the message says how, at which step."""
 
 
+def within(where: str, error: object) -> str:
+    """Return a message that begins with the option where ``error`` comes from, once."""
+    text = str(error)
+    return text if not where or text.startswith((f"{where}:", f"{where}.", f"{where}=")) else f"{where}: {text}"
+
+
 def nearest(value: object, choices: Iterable[str], listed: int = 12) -> str:
     """Return `` (did you mean 'x'?)`` for the choice nearest to ``value``, or all choices if none is near.
 

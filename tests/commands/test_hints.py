@@ -6,7 +6,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lmlab.commands import options
 from lmlab.commands.hints import checked_choices, explain, hint
-from lmlab.errors import UserError, nearest
+from lmlab.errors import UserError, nearest, within
 from lmlab.other_words import VALUES, in_our_words
 from lmlab.sweeps.search import Space
 
@@ -160,3 +160,9 @@ def test_every_value_stands_with_every_architecture_in_some_checked_job():
     samples = [dict(word.split("=") for word in words) for words in space.samples()]
     assert {(one["+model"], one["lr"]) for one in samples} == {(m, lr) for m in "ab" for lr in "123"}
     assert {one["rate"] for one in samples} <= {"0.5", "1.5", "1.4999999999999998"} and len(samples) == 6
+
+
+def test_no_message_repeats_where_it_comes_from():
+    assert within("study.tune", "lr=1: wrong") == "study.tune: lr=1: wrong"
+    for text in ("study.tune: wrong", "study.tune.lr=1: wrong", "study.tune=1: wrong"):
+        assert within("study.tune", text) == text

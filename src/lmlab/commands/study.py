@@ -18,7 +18,7 @@ from lmlab.commands import launching, options, tables
 from lmlab.commands.hints import explain
 from lmlab.commands.train import located, task
 from lmlab.config import Config, Paths, canonical
-from lmlab.errors import RunFailed, UserError
+from lmlab.errors import RunFailed, UserError, within
 from lmlab.runs.launch import warm_up
 from lmlab.runs.metrics import heading, is_score, label, score_of, split_of
 from lmlab.runs.signals import stopped_by_signals
@@ -196,9 +196,9 @@ def composed(launcher: Any, words: Sequence[str], where: str) -> Config:
     try:
         config = canonical(launching.compose(launcher, [*words]))
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"{where}: {explain(error, 'study', words)}") from error
+        raise UserError(within(where, explain(error, "study", words))) from error
     except UserError as error:
-        raise UserError(f"{where}: {error}") from error
+        raise UserError(within(where, error)) from error
     finally:
         HydraConfig.instance().cfg = before
     return located({key: value for key, value in config.items() if key not in ("sweep", "study")})

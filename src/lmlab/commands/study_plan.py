@@ -12,7 +12,7 @@ import torch
 
 from lmlab.config import Config, build, identity
 from lmlab.data.source import Source
-from lmlab.errors import UserError, nearest
+from lmlab.errors import UserError, nearest, within
 from lmlab.models.parameters import parameter_counts, tolerance
 from lmlab.models.sizes import flops_per_token
 from lmlab.runs.metrics import SCORES, is_score
@@ -210,7 +210,7 @@ def _named(where: str) -> Iterator[None]:
     except SizeMissed:
         raise
     except UserError as error:
-        raise UserError(f"{where}: {error}") from error
+        raise UserError(within(where, error)) from error
 
 
 def _asked(study: Study, words: Sequence[str], compose: Compose, here: bool) -> Iterator[Asked]:
