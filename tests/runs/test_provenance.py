@@ -16,7 +16,7 @@ def test_the_code_s_fingerprint_is_the_same_in_another_process():
 def test_a_change_in_a_users_own_module_changes_the_code_s_fingerprint(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "users_own_mixer.py"
-    config = CONFIG | {"mixer": {"_target_": "users_own_mixer.Mixer"}}
+    config = CONFIG | {"data": {}, "mixer": {"_target_": "users_own_mixer.Mixer"}}
     path.write_text("class Mixer: pass\n")
     before = code_fingerprint(with_content(config))
     path.write_text("class Mixer: x = 1\n")
