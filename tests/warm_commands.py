@@ -47,6 +47,7 @@ def _be(asked: dict[str, Any]) -> None:
     os.environ.update(asked["environment"])
     os.chdir(asked["folder"])
     sys.path.insert(0, asked["folder"])  # as -m does
+    sys.path.append(str(Path(__file__).parent))  # where the processes of a run find this module
     sys.argv = ["lmlab", *asked["arguments"]]
     code = 0
     try:
