@@ -43,6 +43,7 @@ TEXTS: dict[str, Hint] = {
             "hydra.launcher.qos",
             "logger.wandb.entity",
             "logger.wandb.group",
+            "logger.wandb.name",
             "logger.wandb.notes",
             "metric",
             "model.path",

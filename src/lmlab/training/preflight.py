@@ -50,7 +50,8 @@ def check(config: Config, here: bool = True, run: Run | None = None) -> Source:
         UserError: with the option that is wrong.
     """
     model = check_options(config, here)
-    source = open_source(config, config["progress"], run)
+    with _numbers_of(config, "batch", "data", "validation"):
+        source = open_source(config, config["progress"], run)
     if model.max_positions is not None and source.longest > model.max_positions:
         raise UserError(
             f"data.longer: sequences of {source.longest} tokens are scored, but the positions of this model end at "
