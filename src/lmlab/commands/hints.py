@@ -80,8 +80,8 @@ def explain(error: Exception, command: str, words: Sequence[str]) -> str:
         return (
             wrong or f"{several[1]}: several values need -m, which makes a sweep (a list is written {key}=[{values}])"
         )
-    if (key := _unknown_key(error)) is not None:
-        return f"{key}: no such option{hint(key, command, words)}"
+    if (unknown := _unknown_key(error)) is not None:
+        return f"{unknown}: no such option{hint(unknown, command, words)}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     cause = error.__cause__
     if isinstance(error, CompactHydraException) and isinstance(cause, OmegaConfBaseException):
