@@ -35,6 +35,7 @@ TEXTS: dict[str, Hint] = {
         (
             "baseline",
             "device.reported",
+            "direction",
             "execution.rendezvous",
             "hydra.launcher.account",
             "hydra.launcher.address",
@@ -55,6 +56,7 @@ TEXTS: dict[str, Hint] = {
             "paths.runs",
             "run",
             "status",
+            "study.direction",
             "study.question",
             "split",
             "sweep.storage",
