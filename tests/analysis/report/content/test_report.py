@@ -80,13 +80,13 @@ def test_a_figure_shows_the_baseline_and_the_best_of_many_arms(arm, compared, ch
         arm(
             "lstm",
             {1: 2.0 - number / 100, 2: 2.0 - number / 100},
-            options={"optimizer.lr": 1e-3 * (number + 1)},
+            options={"optimizer.lr": (number + 1) / 1000},
             points=5,
         )
     comparison = compared(arm=("optimizer.lr",), baseline="optimizer.lr=0.001")
     assert len(comparison.arms) == ARMS_SHOWN + 5
     names = [one.name for one in shown(comparison)]
-    best = {f"optimizer.lr={1e-3 * (number + 1):g}" for number in range(6, ARMS_SHOWN + 5)}
+    best = {f"optimizer.lr={(number + 1) / 1000:g}" for number in range(6, ARMS_SHOWN + 5)}
     assert names[0] == "optimizer.lr=0.001" and set(names[1:]) == best
     found = chart(loss_curves(comparison), "curve-train-loss")
     assert [series.name for series in found.series] == names
