@@ -173,9 +173,9 @@ def say_wandb(runs: Sequence[Run]) -> None:
         urls = list(dict.fromkeys(url.partition("/runs/")[0] for url in urls))
     lacking = [run for run in logged if not records[run].complete]
     here = "" if urls else "offline so far   "
-    which = f" run={logged[0].id[:6]}" if len(runs) == 1 else ""
+    sync = command("wandb", "sync", *([f"run={Record.of(logged[0]).short_id}"] if len(runs) == 1 else []))
     of = "" if len(runs) == 1 else f" of {len(lacking)} runs"
-    missing = [f"{here}lmlab wandb sync{which} sends what it lacks{of}"] if lacking else []
+    missing = [f"{here}{sync} sends what it lacks{of}"] if lacking else []
     say("   ".join([*urls, *missing]), "W&B:")
 
 
