@@ -121,6 +121,10 @@ def test_sweeps_say_what_has_become_of_their_jobs(client, outputs):
     assert row["status"] == "interrupted"
     said = client.post("/api/stop_sweep", json={"sweep": "2026-01-01"}, headers=POST)
     assert said.json()["error"] == "2026-01-01: nobody is at it, it is interrupted"
+    definition = sweep.path / "sweep.json"
+    definition.write_text(json.dumps(json.loads(definition.read_text()) | {"command": ["-m", "seed=1,3"]}))
+    said = client.post("/api/retry_sweep", json={"sweep": "2026-01-01"}, headers=POST)
+    assert said.status_code == 400 and "is not signed by you" in said.json()["error"]
 
 
 def test_the_runs_of_a_study_have_its_arms_and_all_others_their_models(client, outputs):

@@ -199,3 +199,19 @@ def test_a_job_that_is_tried_again_has_the_sources_that_it_began_with(here, run,
     (run.code / "activation.py").write_text("act = 'evil'\n")
     with trust.same_code(run):  # which nobody has signed
         assert identity(with_content(plain)) != begun and resolve_target("mine.Mixer", "mixer").act == "sin"
+
+
+@pytest.mark.parametrize("action", ["resume", "retry"])
+def test_the_command_of_a_sweep_from_elsewhere_is_not_given(here, lmlab, tmp_path, action):
+    mark, theirs = tmp_path / "mark", tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "evil.py").write_text(f"open({str(mark)!r}, 'w')\nclass Evil:\n    pass\n")
+    command = ["-m", "seed=1,2", f"--config-dir={theirs}", "+hydra.callbacks.x._target_=evil.Evil"]
+    folder = here / "outputs" / "sweeps" / "theirs"
+    folder.mkdir(parents=True)
+    definition = {"version": 1, "path": str(folder), "command": command, "directory": str(theirs), "status": "finished"}
+    (folder / "sweep.json").write_text(json.dumps(definition | {"created": "2026-01-01", "signature": "00" * 32}))
+    done = lmlab("sweep", action, f"name={folder}", check=False, cwd=here)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and "not signed by you" in line and "trust=true" in line and "hydra.callbacks" in line
+    assert not mark.exists()

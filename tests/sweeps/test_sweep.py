@@ -55,6 +55,54 @@ def test_a_process_with_the_number_of_a_dead_launcher_is_not_taken_for_it(tmp_pa
     assert Sweep(tmp_path / "theirs").status == "interrupted"
 
 
+def rewritten(sweep, **changes):
+    definition = sweep.path / "sweep.json"
+    definition.write_text(json.dumps(json.loads(definition.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"command": ["-m", "hydra.callbacks.x._target_=evil.Evil"]},
+        {"directory": "/tmp"},
+        {"path": "/tmp/elsewhere"},
+        {"study": {}},
+        {"signature": None},
+    ],
+)
+def test_a_sweep_that_was_changed_is_not_signed_until_its_command_is_given_again(tmp_path, monkeypatch, change):
+    monkeypatch.chdir(tmp_path)
+    sweep = Sweep(tmp_path / "mine")
+    sweep.begin(["-m", "seed=1,2"], {}, {})
+    sweep.end("interrupted")
+    sweep.check_signed()
+    rewritten(sweep, **change)
+    with pytest.raises(
+        UserError, match=r"mine: its command is not signed by you: .* trust=true, .*: lmlab (train|study)"
+    ):
+        sweep.check_signed()
+    sweep.begin(["-m", "seed=3"], {}, {})
+    sweep.end("interrupted")
+    assert not sweep.is_signed, "it is still not this user's command"
+    command = sweep.definition["command"]
+    sweep.begin(command, {}, {})
+    sweep.end("interrupted")
+    assert sweep.is_signed == (sweep.definition["directory"] == str(tmp_path))
+
+
+def test_a_sweep_that_this_user_moves_stays_signed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    sweep = Sweep(tmp_path / "here" / "mine")
+    sweep.begin(["-m", "seed=1,2"], {}, {})
+    sweep.end("interrupted")
+    moved = Sweep((tmp_path / "here").rename(tmp_path / "there") / "mine")
+    moved.check_signed()
+    moved.begin(["-m", "seed=1,2"], {}, {})
+    moved.end("interrupted")
+    moved.check_signed()
+
+
 def test_jobs_come_back_as_they_were_written(sweep):
     jobs = [Job(1, ["a=1", "b=2"], "a=1", path="runs/x"), Job(0, ["a=0"], "a=0")]
     jobs[0].end_with(RunFailed("rank 0 died"))

@@ -17,7 +17,9 @@ from lmlab.runs.heartbeat import Heartbeat
 from lmlab.sweeps.sweep import Job, Sweep, find_sweep
 
 
-def task(paths: Paths, action: Literal["status", "resume", "retry", "cancel"], name: str | None) -> None:
+def task(
+    paths: Paths, action: Literal["status", "resume", "retry", "cancel"], name: str | None, trust: bool = False
+) -> None:
     """Show a sweep, go on with it in this process, or tell the process that is at it to stop."""
     found = find_sweep(name, Path(paths["outputs"]) / "sweeps")
     if action == "status":
@@ -25,7 +27,7 @@ def task(paths: Paths, action: Literal["status", "resume", "retry", "cancel"], n
     elif action == "cancel":
         cancel(found)
     else:
-        go_on(found, retry=action == "retry")
+        go_on(found, retry=action == "retry", trust=trust)
 
 
 def show(sweep: Sweep) -> None:
@@ -71,14 +73,20 @@ def _row(job: Job) -> dict[str, str]:
     }
 
 
-def go_on(sweep: Sweep, retry: bool) -> None:
-    """Give the sweep's command again, in its own directory, in the place of this process."""
+def go_on(sweep: Sweep, retry: bool, trust: bool = False) -> None:
+    """Give the sweep's command again, in its own directory, in the place of this process.
+
+    Args:
+        trust: also one that this user has not signed.
+    """
     if sweep.status == "running":
         definition = sweep.definition
         raise UserError(
             f"{sweep.path.name}: process {definition['pid']} on {definition['host']} is at it "
             f"(lmlab sweep cancel name={sweep.path.name} stops it)"
         )
+    if not trust:
+        sweep.check_signed()
     definition = sweep.definition
     folder = sweep.located(definition["directory"])
     if folder.is_dir():

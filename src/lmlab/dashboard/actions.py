@@ -42,6 +42,7 @@ class Actions:
         found = self.index.sweep(sweep)
         if found.status == "running":
             raise UserError(f"{sweep}: is running")
+        found.check_signed()
         quoted = sweep.replace("'", r"\'")
         command = [sys.executable, "-P", "-m", "lmlab", "sweep", "retry", f"name='{quoted}'"]
         outputs = str(self.index.outputs.absolute())

@@ -1,4 +1,4 @@
-"""The user's own code in a run directory, and whether it may be run.
+"""The user's own code in a run directory, and whether it may be run; and whether a sweep's command is the user's.
 
 A run keeps a copy of the user's sources that its configuration names. Whoever writes it signs it together with
 ``config.yaml``, with a key that only this user has. Code in a directory that came from elsewhere, or was changed since,
@@ -58,11 +58,29 @@ def sign(run: "Run") -> str | None:
     """Return the signature of a run's configuration and code; ``None``, after a line that says so: there is no key."""
     checksum = _checksum(run)
     _vouched.add(checksum)
+    return signature(checksum, run.path.name, "evaluate and generate")
+
+
+def signature(checksum: str, name: str, commands: str) -> str | None:
+    """Return this user's signature of what has that checksum; ``None``, after a line that says so: there is no key.
+
+    Args:
+        name: of what is signed, for the line.
+        commands: those that will refuse it.
+    """
     key = _key()
     if isinstance(key, str):
-        print(f"{run.path.name} is not signed: {key}; evaluate and generate will need trust=true", file=sys.stderr)
+        print(f"{name} is not signed: {key}; {commands} will need trust=true", file=sys.stderr)
         return None
     return hmac.digest(key, checksum.encode(), "sha256").hex()
+
+
+def is_signature(signature: object, checksum: str) -> bool:
+    """Whether this user has signed what has that checksum so."""
+    key = _key(create=False)
+    if not isinstance(signature, str) or isinstance(key, str):
+        return False
+    return hmac.compare_digest(hmac.digest(key, checksum.encode(), "sha256").hex().encode(), signature.encode())
 
 
 def is_trusted(run: "Run") -> bool:
@@ -72,10 +90,7 @@ def is_trusted(run: "Run") -> bool:
     checksum = _checksum(run)
     if not run.code.is_dir() or checksum in _vouched:
         return run.code.is_dir()
-    signature, key = run.manifest.get("signature"), _key(create=False)
-    if not isinstance(signature, str) or isinstance(key, str):
-        return False
-    return hmac.compare_digest(hmac.digest(key, checksum.encode(), "sha256").hex().encode(), signature.encode())
+    return is_signature(run.manifest.get("signature"), checksum)
 
 
 def vouch(run: "Run") -> None:

@@ -1,5 +1,6 @@
 """A sweep's own directory: what it was asked for, its jobs, and what has become of each."""
 
+import json
 import os
 import shlex
 import signal
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lmlab.errors import Interrupted, UserError, nearest
-from lmlab.runs import lock
+from lmlab.runs import lock, trust
+from lmlab.runs.content import checksum_of
 from lmlab.runs.files import read_json, write_json
 from lmlab.runs.run import Run, now
 from lmlab.surroundings import expanded
@@ -131,16 +133,23 @@ class Sweep:
         before = self.definition if (self.path / "sweep.json").exists() else {}
         if before and (jobs := self.jobs):
             self._write_jobs(jobs)  # with the paths that they have by now
+        directory = str(self.located(before["directory"])) if before else str(Path.cwd())
+        # A command that somebody else gave stays unsigned until this user gives it in the same folder.
+        own = not before or self.is_signed or (before["command"], directory) == (command, str(Path.cwd()))
+        asked_for = {
+            "path": str(self.path.absolute()),
+            "command": before.get("command", command),
+            "directory": directory,
+            "study": study,
+        }
         write_json(
             self.path / "sweep.json",
             {
                 "version": 1,
-                "path": str(self.path.absolute()),
-                "command": before.get("command", command),
-                "directory": str(self.located(before["directory"])) if before else str(Path.cwd()),
+                **asked_for,
+                "signature": trust.signature(_checksum(asked_for), self.path.name, "sweep resume") if own else None,
                 "created": before.get("created", now()),
                 "search": search,
-                "study": study,
                 "engine": engine,
                 "to_come": before.get("to_come", 0),
                 "status": "running",
@@ -225,6 +234,24 @@ class Sweep:
         os.kill(definition["pid"], signal.SIGTERM)
 
     @property
+    def is_signed(self) -> bool:
+        """Whether this user has given the sweep's command, in the folder that the definition names."""
+        definition = self.definition
+        return trust.is_signature(definition.get("signature"), _checksum(definition))
+
+    def check_signed(self) -> None:
+        """Refuse to give a command again that may be somebody else's: it can name folders and code of theirs.
+
+        Raises:
+            UserError: this user has not signed it.
+        """
+        if not self.is_signed:
+            raise UserError(
+                f"{self.path.name}: its command is not signed by you: this sweep comes from elsewhere, or was changed, "
+                f"or an earlier version wrote it; with trust=true, lmlab sweep gives it: {self.command}"
+            )
+
+    @property
     def program(self) -> str:
         """Which of lmlab's commands asked for the sweep."""
         return "train" if self.definition.get("study") is None else "study"
@@ -233,6 +260,12 @@ class Sweep:
     def command(self) -> str:
         """The command that asked for the sweep, as it would be typed."""
         return shlex.join(["lmlab", self.program, *self.definition["command"]])
+
+
+def _checksum(definition: dict[str, Any]) -> str:
+    """Of what decides which command is given again, and where."""
+    parts = {key: definition.get(key) for key in ("path", "command", "directory", "study")}
+    return checksum_of({"sweep.json": json.dumps(parts, sort_keys=True).encode()})
 
 
 def all_sweeps(folder: Path) -> Iterator[Sweep]:
