@@ -40,6 +40,13 @@ class Fails(pl.Callback):
         if pl_module.seed == 3 and not Path("mended").exists():
             raise RuntimeError("seed 3 is broken")
 
+class FailsWithFourHeads(pl.Callback):
+    """Fails where attention has four heads."""
+
+    def on_train_start(self, trainer, pl_module):
+        if any(getattr(part, "heads", None) == 4 for part in pl_module.modules()):
+            raise RuntimeError("four heads are broken")
+
 class Slow(pl.Callback):
     """Takes its time until a file says that it may hurry."""
 
@@ -312,14 +319,16 @@ def test_signals_are_not_lost_while_a_run_is_being_started():
 def test_options_of_one_arm_are_varied_there_and_a_moved_project_goes_on_with_the_sweep(lmlab, small_task, tmp_path):
     project = tmp_path / "project"
     project.mkdir()
+    (project / "own_callbacks.py").write_text(CALLBACKS)
+    own = "+callbacks.own._target_=own_callbacks.FailsWithFourHeads"
     environment = {"LMLAB_OUTPUTS": "outputs"}
-    words = ["-m", *small_task, "logger=[]", "model=lstm,transformer", "model.mixer.heads=2,3"]
-    said = lmlab("train", *words, cwd=project, check=False, **environment)  # 16 are not 3 heads
+    words = ["-m", *small_task, "logger=[]", own, "model=lstm,transformer", "model.mixer.heads=2,4"]
+    said = lmlab("train", *words, cwd=project, check=False, **environment)
     assert "Not every job has every option: model.mixer.heads only with model=transformer\n" in said.stdout
     assert "model.mixer.heads=None" not in said.stdout and said.stdout.count("of 3:") == 3
     (sweep,) = all_sweeps(project / "outputs" / "sweeps")
     assert [job.status for job in sweep.jobs] == ["finished", "finished", "failed"]
-    assert [job.name for job in sweep.jobs][::2] == ["model=lstm", "model=transformer model.mixer.heads=3"]
+    assert [job.name for job in sweep.jobs][::2] == ["model=lstm", "model=transformer model.mixer.heads=4"]
     created = {run.path.name: run.manifest["created"] for run in all_runs(project / "outputs" / "runs")}
     project = project.rename(tmp_path / "elsewhere")
     shown = lmlab("sweep", "status", f"name={sweep.path.name}", cwd=project, **environment).stdout

@@ -167,6 +167,28 @@ def test_without_a_home_folder_one_line_says_what_that_means(config, tmp_path, m
     trust.adopt(run, trust=True)
 
 
+def test_a_process_without_the_key_computes_what_its_sender_vouches_for(here, run, tmp_path, monkeypatch):
+    voucher = trust.voucher(run)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "on another machine"))
+    assert trust.voucher(run) is None and not trust.is_trusted(run)
+    trust.accept(None)
+    assert not trust.is_trusted(run)
+    trust.accept(voucher)
+    trust.check(run, "")
+    (run.code / "activation.py").write_text("act = 'evil'\n")
+    assert not trust.is_trusted(run)
+
+
+def test_a_saved_name_that_leads_elsewhere_is_refused(here, lmlab, config, tmp_path):
+    stranger = Run(here / "outputs" / "runs" / "stranger-0000000000")
+    stranger.create(config("lmlab.models.mixers.lstm.LSTM") | {"name": "../../theirs"}, "0000000000")
+    stranger.update(status="finished")
+    done = lmlab("reproduce", f"run={stranger.path}", check=False, cwd=here)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and "name='../../theirs': expected letters" in line
+    assert not list(tmp_path.rglob("theirs-*"))
+
+
 def test_sources_that_change_while_a_run_is_laid_out_are_refused(here, config, tmp_path):
     composed = with_content(config())
     (here / "activation.py").write_text("act = 'sin'\n")

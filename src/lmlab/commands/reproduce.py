@@ -11,6 +11,7 @@ from lmlab.config import Paths
 from lmlab.errors import UserError
 from lmlab.runs.lookup import find
 from lmlab.runs.moved import config_here
+from lmlab.runs.names import check_name
 from lmlab.runs.provenance import environment_differences
 from lmlab.runs.run import Run
 from lmlab.runs.trust import adopt
@@ -25,6 +26,7 @@ def task(paths: Paths, run: str | None, tolerance: float, progress: bool, trust:
         raise UserError(f"{original.path}: this run is {original.status}; only a finished run can be reproduced")
     adopt(original, trust)
     config = config_here(original) | {"paths": paths, "progress": progress, "rerun": True}
+    check_name(config["name"])  # which is part of a path
     afresh = compute(config, rerun=True, choices=original.manifest.get("choices"))
     if "different" in show(original, afresh, tolerance):
         sys.exit(1)

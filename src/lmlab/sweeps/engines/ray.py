@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.errors import Interrupted, RunFailed, UserError
+from lmlab.runs import trust
 from lmlab.runs.execution import Execution
 from lmlab.runs.run import Run
 from lmlab.runs.signals import stopped_by_signals
@@ -101,7 +102,8 @@ class Ray(Engine):
                 done.append(job)
             elif not job.run.is_locked():
                 self._waiting.remove(job)
-                task = self._work.remote(str(job.run.path.absolute()), str(Path.cwd()), self._environment)
+                path, voucher = str(job.run.path.absolute()), trust.voucher(job.run)
+                task = self._work.remote(path, str(Path.cwd()), self._environment, voucher)
                 self._running[job.number] = job, task
         return done
 
@@ -195,11 +197,15 @@ def connect(address: str | None) -> Any:
     return ray
 
 
-def work(path: str, folder: str, environment: dict[str, str]) -> None:
+def work(path: str, folder: str, environment: dict[str, str], voucher: str | None = None) -> None:
     """What a task does: see the run of the directory ``path`` through, as if it had been asked for in ``folder``.
 
     Ray cancels a task by what the keyboard does, in the main thread.
+
+    Args:
+        voucher: see :func:`lmlab.runs.trust.voucher`.
     """
+    trust.accept(voucher)
     os.environ.update(environment)
     run = Run(Path(path))
     if not run.exists:

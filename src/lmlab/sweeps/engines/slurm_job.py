@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.errors import Interrupted, RunFailed
-from lmlab.runs import checkpoints
+from lmlab.runs import checkpoints, trust
 from lmlab.runs.execution import Execution
 from lmlab.runs.files import read_json, write_json
 from lmlab.runs.run import Run
@@ -74,7 +74,7 @@ def offer(runs: list[Run], parameters: dict[str, Any]) -> list[str] | str:
     before = set(place.iterdir()) if place.exists() else set()
     try:
         with redirect_stderr(StringIO()), executor.batch():  # it would repeat what sbatch says
-            made = [executor.submit(work, str(run.path)) for run in runs]
+            made = [executor.submit(work, str(run.path), trust.voucher(run)) for run in runs]
     except submitit.core.utils.FailedJobError as error:
         own = [str(run.path).encode() for run in runs] + [f"--job-name={parameters['job_name']}\n".encode()]
         for path in set(place.iterdir()) - before:  # other sweeps may be writing theirs here
@@ -134,8 +134,13 @@ class Submitted:
         return "interrupted", last.get("error") or f"{self.job.where} was ended: {state}"
 
 
-def work(path: str) -> None:
-    """What a job does in each of its tasks: the first sees the run of the directory ``path`` through."""
+def work(path: str, voucher: str | None = None) -> None:
+    """What a job does in each of its tasks: the first sees the run of the directory ``path`` through.
+
+    Args:
+        voucher: see :func:`lmlab.runs.trust.voucher`.
+    """
+    trust.accept(voucher)
     run = Run(Path(path))
     first = os.environ.get("SLURM_PROCID", "0") == "0"
     try:
