@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from lmlab.config import Config
 from lmlab.errors import UserError, nearest
+from lmlab.surroundings import expanded
 
 Mode = Literal["online", "offline", "disabled"]
 
@@ -126,7 +127,7 @@ def forget_empty_variables() -> None:
 
 
 def _user_folder() -> Path:
-    return Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser()
+    return expanded(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb")
 
 
 def _mode(configured: str, settings: Mapping[str, tuple[str, str]]) -> Mode | None:

@@ -18,6 +18,7 @@ from lmlab.runs.execution import Execution
 from lmlab.runs.run import Run
 from lmlab.runs.signals import stopped_by_signals
 from lmlab.runs.supervisor import execute
+from lmlab.surroundings import tolerate_encodings
 from lmlab.sweeps.engines.engine import Engine
 from lmlab.sweeps.sweep import Job
 
@@ -200,6 +201,7 @@ def work(path: str, folder: str, environment: dict[str, str]) -> None:
 
     Ray cancels a task by what the keyboard does, in the main thread.
     """
+    tolerate_encodings()
     os.environ.update(environment)
     run = Run(Path(path))
     if not run.exists:

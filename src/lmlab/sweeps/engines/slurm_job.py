@@ -22,6 +22,7 @@ from lmlab.runs.files import read_json, write_json
 from lmlab.runs.run import Run
 from lmlab.runs.signals import stopped_by_signals
 from lmlab.runs.supervisor import execute
+from lmlab.surroundings import tolerate_encodings
 from lmlab.sweeps.search.search import Outcome
 from lmlab.sweeps.sweep import Job
 
@@ -136,6 +137,7 @@ class Submitted:
 
 def work(path: str) -> None:
     """What a job does in each of its tasks: the first sees the run of the directory ``path`` through."""
+    tolerate_encodings()
     run = Run(Path(path))
     first = os.environ.get("SLURM_PROCID", "0") == "0"
     try:
