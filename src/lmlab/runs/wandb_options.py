@@ -40,6 +40,8 @@ MODES: Mapping[str, Mode] = {
 }
 """W&B's modes, with those that run directories know."""
 
+DAY = 86_400
+
 LONGEST_NAME, LONGEST_TAG = 128, 64
 NOT_IN_PROJECT, NOT_IN_ID = "/\\#?%:", ":;,#?/'"
 
@@ -73,6 +75,7 @@ class WandbOptions:
     @classmethod
     def read(cls, section: Mapping[str, Any], tags: Sequence[str]) -> "WandbOptions | None":
         """Read the section ``logger.wandb`` and the tags of a configuration. Raises ``UserError``: see :meth:`of`."""
+        check_timeouts(section, "logger.wandb.")
         settings = read_settings()
         mode = _mode(section.get("mode", "auto"), settings)
         if mode == "disabled":
@@ -99,6 +102,14 @@ class WandbOptions:
         _check_tags(tags, "tags")
         values = {option: value for option, (value, _) in named.items()}
         return cls(mode=mode, tags=list(tags) or others, **values | {"project": values["project"] or "lmlab"})
+
+
+def check_timeouts(section: Mapping[str, Any], prefix: str = "") -> None:
+    """Refuse times to wait for W&B that are none. Raises ``UserError``."""
+    for option in ("init_timeout", "finish_timeout"):
+        seconds = section.get(option, 1.0)
+        if not 0 < seconds <= DAY:
+            raise UserError(f"{prefix}{option}={seconds}: expected seconds, above 0 and at most {DAY}")
 
 
 def read_settings() -> dict[str, tuple[str, str]]:
