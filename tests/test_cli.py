@@ -4,16 +4,20 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import textwrap
+from pathlib import Path
 
 import pytest
 import yaml
 
+from lmlab import cli
 from lmlab.cli import COMMANDS
 from lmlab.runs.lookup import all_runs
 
@@ -59,6 +63,12 @@ def test_the_overview_names_every_command(lmlab):
         (["train", "model=lsmt"], "model=lsmt: no such option (did you mean 'lstm'?)"),
         (["train", "optimzer=sgd"], "optimzer: no such option (did you mean 'optimizer'?)"),
         (["train", "optimizer.learning_rate=1"], "optimizer.learning_rate: no such option"),
+        (["train", "--max_steps=3"], "--max_steps: no such flag (options are given as option=value); lmlab has budget"),
+        (["train", "data=parity", "--learning_rate", "1e-3"], "--learning_rate: no such flag (options are given as"),
+        (["train", "-lr", "3"], "-lr: no such flag (options are given as option=value); lmlab has optimizer.lr"),
+        (["train", "--cfg", "everything"], "argument --cfg/-c: invalid choice: 'everything'"),
+        (["generate", "3f9a"], "3f9a: cannot be read; expected option=value, as in run=3f9a"),
+        (["sweep", "resume", "2026-11"], "2026-11: cannot be read; expected option=value, as in name=2026-11"),
         (["train", "data.context=8"], "data.context: no such option (did you mean 'batch.context'?)"),
         (["train", "model.widht=8"], "model.widht: no such option (did you mean 'model.width'?)"),
         (["train", "model.width=wide"], "model.width=wide: expected a whole number, got str"),
@@ -323,3 +333,16 @@ def test_a_terminal_shows_bars_of_training_and_validation(small, tmp_path):
     assert run.returncode == 0, text
     for expected in ("10/10", "tokens/s", "validating", "bits/byte", "Run directory:"):
         assert expected in text
+
+
+def test_the_line_of_an_unforeseen_error_names_a_file_with_its_traceback(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    try:
+        raise KeyError("größe")
+    except KeyError as error:
+        line = cli._unforeseen(error)
+    found = re.fullmatch(r"KeyError: 'größe' \(details: (.+)\)", line)
+    log = Path(found[1]).read_text(encoding="utf-8")
+    assert "test_cli.py" in log and "Traceback (most recent call last)" in log and "KeyError: 'größe'" in log
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    assert cli._unforeseen(KeyError("x")) == "KeyError: 'x' (HYDRA_FULL_ERROR=1 shows the traceback)"

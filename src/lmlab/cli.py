@@ -28,6 +28,9 @@ COMMANDS = {
     "plan": "say what a run takes on other devices: memory, time and cost, without training",
 }
 
+_WITH_ACTION = ("sweep", "wandb")
+"""Commands whose first word says what to do."""
+
 _TAKES_FOLDER = ("--config-dir", "-cd")
 """Flags of Hydra with a value that is a path."""
 
@@ -58,7 +61,7 @@ def main() -> None:
     sys.path[:] = [place for place in sys.path if place not in ("", str(Path.cwd()))]
     trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        sys.argv[1:] = _read(command, _with_action(sys.argv[1:]))
+        sys.argv[1:] = _read(command, _with_action(command, sys.argv[1:]))
         run_app(command)
     except (UserError, RunFailed) as error:
         if trace:
@@ -132,9 +135,9 @@ def _with_folders(words: list[str]) -> list[str]:
     return joined
 
 
-def _with_action(words: list[str]) -> list[str]:
+def _with_action(command: str, words: list[str]) -> list[str]:
     """A bare word right after the command, as in ``lmlab wandb sync``, says what to do: it is ``action=sync``."""
-    if words and re.fullmatch(r"[a-z]\w*", words[0]):
+    if command in _WITH_ACTION and words and re.fullmatch(r"[a-z]\w*", words[0]):
         return [f"action={words[0]}", *words[1:]]
     return words
 

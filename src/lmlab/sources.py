@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from lmlab.errors import UserError
+from lmlab.surroundings import expanded
 
 _OTHERS = frozenset({"lmlab", "torch", "hydra_plugins", *sys.stdlib_module_names})
 
@@ -202,7 +203,7 @@ def outputs_above(place: Path) -> Path | None:
         if (folder / "sweep.json").is_file() or all((folder / name).is_file() for name in ("run.json", "config.yaml")):
             return folder
     here = Path.cwd().resolve()
-    outputs = [Path(os.environ.get("LMLAB_OUTPUTS") or "outputs").expanduser().resolve()]
+    outputs = [expanded(os.environ.get("LMLAB_OUTPUTS") or "outputs").resolve()]
     hydra = sys.modules.get("hydra.core.hydra_config")
     if hydra is not None and hydra.HydraConfig.initialized():
         outputs.append(Path(str(hydra.HydraConfig.get().run.dir)).resolve())

@@ -48,30 +48,22 @@ def accepted(node: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, A
     return {name: value for name, value in offered.items() if name in wanted}
 
 
-def targets(node: Any, path: str = "", built: bool = False) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+def targets(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any], str]]:
     """Yield (target, node, dotted path) for every node that has a ``_target_``, outermost first.
 
-    Args:
-        built: ``node`` is part of one that has a ``_target_``.
-
     Raises:
-        UserError: a node gives arguments by position, which no signature names, or a text that OmegaConf would resolve:
-            it could stand for a node with another target.
+        UserError: a node gives arguments by position, which no signature names.
     """
     if isinstance(node, Mapping):
         if "_args_" in node:
             raise UserError(f"{path}._args_: not allowed; give every argument by its name")
         if "_target_" in node:
-            target, built = str(node["_target_"]), True
-            if "${" not in target:
-                yield target, node, path
+            yield str(node["_target_"]), node, path
         for key, value in node.items():
-            yield from targets(value, f"{path}.{key}" if path else str(key), built)
+            yield from targets(value, f"{path}.{key}" if path else str(key))
     elif isinstance(node, list):
         for index, value in enumerate(node):
-            yield from targets(value, f"{path}.{index}", built)
-    elif built and isinstance(node, str) and "${" in node:
-        raise UserError(f"{path}={node}: expected a text without ${{, which would be interpolated")
+            yield from targets(value, f"{path}.{index}")
 
 
 def own_targets(config: Any) -> dict[str, str]:

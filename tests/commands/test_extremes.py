@@ -1,13 +1,16 @@
 """Every option of every command, at values that nobody means."""
 
 import copy
+import functools
 import importlib
 import inspect
 import itertools
 import math
+import shutil
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,11 +22,13 @@ from lmlab.config import CONF, check_arguments, leaves, set_at
 from lmlab.errors import UserError
 from lmlab.overrides import TEXTS
 from lmlab.runs.execution import Execution
+from lmlab.sweeps.search import Space
 from lmlab.sweeps.study import Study
 from lmlab.targets import resolve_target, targets
 
 NUMBERS = (-(10**30), -1, 0, 10**30, 2**63, -1e308, 1e308, 1e-320, math.inf, -math.inf, math.nan)
 LONG = "x" * 300
+EARLIER_RUN = Path(__file__).parents[1] / "end_to_end" / "version_0"
 
 
 def hints(function: Any) -> dict[str, Any]:
@@ -82,22 +87,155 @@ def test_numbers_of_a_run_at_their_extremes_are_refused_in_one_line_or_taken(mod
     from lmlab.training.preflight import check
 
     overrides = ["data=parity", f"model={model}", "trainer=cpu", "trainer.threads=1", "progress=false"]
-    values, unforeseen = itertools.cycle(NUMBERS), []
+    values = itertools.cycle(NUMBERS)
     composed = compose(*overrides)
-    for key in numeric(composed):
-        for value in itertools.islice(values, 3):
-            config = copy.deepcopy(composed)
-            set_at(config, key, value)
 
-            def call(config: Any = config) -> None:
-                check_arguments(task, config)
-                check(located({name: section for name, section in config.items() if name not in ("sweep", "study")}))
+    def call(key: str, value: Any) -> None:
+        config = copy.deepcopy(composed)
+        set_at(config, key, value)
+        check_arguments(task, config)
+        check(located({name: section for name, section in config.items() if name not in ("sweep", "study")}))
 
-            try:
-                refused(call)
-            except Exception as error:
-                unforeseen.append(f"{key}={value}: {type(error).__name__}: {str(error).splitlines()[0]}")
-    assert not unforeseen
+    assert not unforeseen(
+        (f"{key}={value}", functools.partial(call, key, value))
+        for key in numeric(composed)
+        for value in itertools.islice(values, 3)
+    )
+
+
+def numbers_of(function: Any) -> list[str]:
+    """Parameters that may be numbers."""
+    return [name for name, hint in hints(function).items() if {int, float} & {hint, *typing.get_args(hint)}]
+
+
+def unforeseen(cases: Iterable[tuple[str, Any]]) -> list[str]:
+    """Errors of calls that are no single line for a user, by what was called."""
+    errors = []
+    for where, call in cases:
+        try:
+            refused(call)
+        except Exception as error:
+            errors.append(f"{where}: {type(error).__name__}: {str(error).splitlines()[0]}")
+    return errors
+
+
+def extremes(function: Any, arguments: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Arguments with one number at an extreme each, all extremes of all numbers."""
+    for name, value in itertools.product(numbers_of(function), NUMBERS):
+        yield f"{prefix}{name}={value}", copy.deepcopy(arguments) | {name: value}
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    """A finished run with weights, below a folder of runs, and a text that it can be scored on."""
+    folder = tmp_path_factory.mktemp("outputs")
+    shutil.copytree(EARLIER_RUN, folder / "runs" / "lstm-text-0123456789")
+    (folder / "other.txt").write_text("the cat sat on a mat " * 10, encoding="utf-8")
+    return folder
+
+
+OPTIONS = {
+    "generate": ["run=lstm-text-0123456789", "length=2", "accelerator=cpu"],
+    "evaluate": ["run=lstm-text-0123456789", "metrics=[fixed_window]", "accelerator=cpu"],
+    "reproduce": ["run=lstm-text-0123456789"],
+    "runs": [],
+    "sweep": [],
+    "report": [],
+    "wandb": ["action=sync"],
+    "dashboard": [],
+    "describe": ["model=lstm", "model.width=16", "model.depth=1", "vocabulary=16"],
+    "plan": ["model=lstm", "model.width=16", "model.depth=1", "vocabulary=16", "trainer=cpu"],
+}
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_numbers_of_a_command_at_their_extremes_are_refused_in_one_line_or_taken(
+    command, finished_run, compose, monkeypatch, capsys
+):
+    from lmlab.commands import dashboard, plan, reproduce
+    from lmlab.models import generation
+
+    def short(*arguments: Any) -> Iterator[Any]:
+        return itertools.islice(generate(*arguments), 2)
+
+    def stop(*arguments: Any, **options: Any) -> None:
+        raise UserError("begins what takes long")
+
+    generate, load_of = generation.generate, plan.load_of
+    monkeypatch.setattr(generation, "generate", short)
+    loads = functools.cache(lambda vocabulary: load_of(config, vocabulary))
+    monkeypatch.setattr(plan, "load_of", lambda _, vocabulary: loads(vocabulary))
+    monkeypatch.setattr(reproduce, "compute", stop)
+    monkeypatch.setattr(dashboard, "listen", stop)
+    data = [f"data.paths={finished_run / 'other.txt'}"] if command == "evaluate" else []
+    config = compose(*OPTIONS[command], *data, command=command, outputs=finished_run)
+    module = importlib.import_module(f"lmlab.commands.{command}")
+
+    def call(arguments: dict[str, Any]) -> None:
+        check_arguments(module.task, arguments)
+        module.task(**arguments)
+
+    cases = [
+        (where, functools.partial(call, arguments))
+        for where, arguments in extremes(module.task, config)
+        if not (where.startswith("samples=") and abs(arguments["samples"]) > 1)  # each of them takes its time
+    ]
+    assert not unforeseen(cases)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("limit", -1), ("tolerance", math.nan), ("init_timeout", -1.0), ("price", -1.0)]
+)
+def test_numbers_that_mean_nothing_are_refused(option, value, finished_run, compose):
+    command = {"limit": "runs", "tolerance": "reproduce", "init_timeout": "wandb", "price": "plan"}[option]
+    config = compose(*OPTIONS[command], command=command, outputs=finished_run)
+    task = importlib.import_module(f"lmlab.commands.{command}").task
+    assert f"{option}={value}: expected" in (refused(lambda: task(**config | {option: value})) or "")
+
+
+@pytest.mark.parametrize("name", ["Random", "Halving", "Optuna"])
+def test_numbers_of_a_search_at_their_extremes_are_refused_in_one_line_or_taken(name, tmp_path):
+    if name == "Optuna":
+        pytest.importorskip("optuna")
+    module = "lmlab.sweeps.search" + (".optuna" if name == "Optuna" else "")
+    search = getattr(importlib.import_module(module), name)
+    space = Space(["model=lstm,transformer", "optimizer.lr=tag(log,interval(1e-4,1e-2))"])
+    folders = itertools.count()
+
+    def call(arguments: dict[str, Any]) -> None:
+        check_arguments(search, arguments, "sweep.", supplied={"space", "folder"})
+        if name == "Optuna":
+            folder = tmp_path / str(next(folders))
+            folder.mkdir()
+            arguments = arguments | {"folder": folder}
+        search(space=space, **arguments).ask()
+
+    options = {"tokens": 1000} if name == "Halving" else {}
+    cases = [(where, functools.partial(call, arguments)) for where, arguments in extremes(search, options, "sweep.")]
+    assert not unforeseen(cases)
+
+
+@pytest.mark.parametrize("name", ["local.Local", "slurm.Slurm", "ray.Ray"])
+def test_numbers_of_an_engine_at_their_extremes_are_refused_in_one_line_or_taken(name, monkeypatch):
+    module = importlib.import_module(f"lmlab.sweeps.engines.{name.partition('.')[0]}")
+    engine = getattr(module, name.rpartition(".")[2])
+    if name == "slurm.Slurm":
+        pytest.importorskip("submitit")
+        monkeypatch.setattr(module.shutil, "which", lambda program: program)
+    if name == "ray.Ray":
+        cluster = types.SimpleNamespace(
+            nodes=lambda: [{"Alive": True, "Resources": {"CPU": 4, "GPU": 1, "memory": 1e10}}],
+            remote=lambda **options: lambda function: function,
+        )
+        monkeypatch.setattr(module, "connect", lambda address: cluster)
+
+    def call(arguments: dict[str, Any]) -> None:
+        check_arguments(engine, arguments, "hydra.launcher.")
+        engine(**arguments)
+
+    fixed = {"address": "auto", "workers": 2} if name == "ray.Ray" else {}
+    cases = extremes(engine, fixed, "hydra.launcher.")
+    assert not unforeseen((where, functools.partial(call, arguments)) for where, arguments in cases)
 
 
 @pytest.mark.slow

@@ -196,14 +196,17 @@ def test_sources_that_change_while_a_run_is_laid_out_are_refused(here, config, t
         Run(tmp_path / "mine-0000000000").create(composed, "0000000000")
 
 
-def test_a_text_that_would_become_a_node_with_another_target_is_refused(tmp_path):
+def test_a_text_that_looks_like_a_reference_stays_a_text_and_names_no_target(tmp_path):
     hidden = "${oc.create:{_target_: os.mkdir, path: " + json.dumps(str(tmp_path / "mark")) + "}}"
     node = {"_target_": "lmlab.models.mixers.lstm.LSTM", "_partial_": True, "width": 4}
-    for part in ({"dropout": hidden}, {"dropout": "\\" + hidden}, {"dropout": [hidden]}, {"_target_": "${x}"}):
-        with pytest.raises(UserError, match="without \\$"):
-            build(node | part)
-        with pytest.raises(UserError, match="without \\$"):
-            build(node | {"inner": {"plain": part}})
+    for part in ({"dropout": hidden}, {"dropout": "\\" + hidden}, {"dropout": [hidden]}):
+        assert build(node | part).keywords == {"width": 4, **part}
+        assert build(node | {"inner": {"plain": part}}).keywords["inner"] == {"plain": part}
+    for target in ("${x}", "${oc.env:HOME}.mkdir", hidden):
+        with pytest.raises(UserError, match=r"_target_="):
+            build(node | {"_target_": target})
+        with pytest.raises(UserError, match=r"inner\.plain\._target_="):
+            build(node | {"inner": {"plain": {"_target_": target}}})
     assert not (tmp_path / "mark").exists()
 
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from lmlab.commands import options
-from lmlab.commands.hints import checked_choices, explain
+from lmlab.commands.hints import check_words, checked_choices, explain
 from lmlab.config import CONF, canonical, check_arguments, leaves
 from lmlab.errors import Interrupted, RunFailed, UserError
 from lmlab.runs.disk import failure_of_disk
@@ -34,6 +34,7 @@ def run_app(command: str) -> None:
         UserError: the configuration cannot be composed, or the task refused it.
         RunFailed: a run's own processes failed.
     """
+    check_words(command, sys.argv[1:])
     options.use_folder(sys.argv[1:])
     sys.argv[1:] = checked_choices(sys.argv[1:])
     # Hydra then raises instead of printing and exiting.

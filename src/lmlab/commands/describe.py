@@ -89,6 +89,9 @@ def built_model(node: Config, vocabulary: int, batch: dict[str, Any]) -> tuple[A
         return build(node, vocabulary=vocabulary, context=context), node
 
 
+MOST_TYPES = 2**31 - 1
+
+
 def number_of_types(config: Config, vocabulary: int | None) -> int:
     """Return how many types the tokenizer of a configuration of ``lmlab train`` has.
 
@@ -101,8 +104,8 @@ def number_of_types(config: Config, vocabulary: int | None) -> int:
         UserError: there are not, or they cannot be counted.
     """
     if vocabulary is not None:
-        if vocabulary < 1:
-            raise UserError(f"vocabulary={vocabulary}: expected at least 1")
+        if not 1 <= vocabulary <= MOST_TYPES:
+            raise UserError(f"vocabulary={vocabulary}: expected at least 1 and at most {MOST_TYPES}")
         return vocabulary
     for section in ("data", "tokenizer"):
         validate(config[section], section)

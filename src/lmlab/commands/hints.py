@@ -21,6 +21,37 @@ LISTED = 60
 """Options of a group that are listed where none is near."""
 
 
+NAMED_BY = {
+    **dict.fromkeys(("evaluate", "generate", "reproduce", "wandb"), "run"),
+    **dict.fromkeys(("runs", "report"), "runs"),
+    "sweep": "name",
+    "study": "experiment",
+}
+"""The option of a command that a word without ``=`` is probably the value of."""
+
+
+def check_words(command: str, words: Sequence[str]) -> None:
+    """Refuse words of a command line that are neither a flag of Hydra's nor an override.
+
+    Raises:
+        UserError: it names the word, and lmlab's own for it.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> None:
+        if unknown := re.match(r"unrecognized arguments:.*?(-+([^\s=]+))", message):
+            ours = in_our_words(unknown[2])
+            raise UserError(f"{unknown[1]}: no such flag (options are given as option=value){ours}")
+        raise UserError(message)
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign,assignment]
+    for word in parser.parse_args(words).overrides:
+        if "=" not in word and not word.startswith("~"):
+            example = f", as in {NAMED_BY[command]}={word}" if command in NAMED_BY else ""
+            raise UserError(f"{word}: cannot be read; expected option=value{example}")
+
+
 def checked_choices(words: Iterable[str]) -> list[str]:
     """Return the words of a command line if those that choose an option can: of several Hydra would mix one.
 

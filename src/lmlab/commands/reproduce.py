@@ -21,6 +21,8 @@ STYLE = {"identical": "green", "within tolerance": "green", "different": "red"}
 
 def task(paths: Paths, run: str | None, tolerance: float, progress: bool, trust: bool = False) -> None:
     """Compute the run's configuration afresh beside it and compare; exit code 1 if any metric is different."""
+    if not 0 <= tolerance <= 1:
+        raise UserError(f"tolerance={tolerance}: expected a relative difference from 0 to 1")
     original = find(run, Path(paths["runs"]))
     if original.status != "finished":
         raise UserError(f"{original.path}: this run is {original.status}; only a finished run can be reproduced")

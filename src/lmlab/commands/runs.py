@@ -40,6 +40,8 @@ def task(
     """Print the runs that fit, in the order asked for."""
     if status not in (None, *STATUSES):
         raise UserError(f"status={status}: unknown{nearest(status, STATUSES)}")
+    if limit is not None and limit < 1:
+        raise UserError(f"limit={limit}: expected at least 1, or null for all")
     records = named(paths, runs)
     for error in records.unreadable.values():
         tables.say(error, "left out:", "yellow")

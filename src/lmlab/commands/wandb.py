@@ -14,7 +14,7 @@ from lmlab.runs.lookup import all_runs, find
 from lmlab.runs.run import Run
 from lmlab.runs.wandb import WandbRecord, WandbRun, logged_in, recorded_rows, under_agent
 from lmlab.runs.wandb_artifacts import Extras
-from lmlab.runs.wandb_options import VARIABLES, WandbOptions
+from lmlab.runs.wandb_options import VARIABLES, WandbOptions, check_timeouts
 from lmlab.sweeps.sweep import find_sweep
 
 OF_ANOTHER_RUN = (
@@ -38,6 +38,7 @@ def task(
     """Send what W&B lacks, or make a workspace and a report of a sweep."""
     if action is None:
         raise UserError("expected what to do, as in lmlab wandb sync or lmlab wandb workspace")
+    check_timeouts({"init_timeout": init_timeout, "finish_timeout": finish_timeout})
     if action == "sync":
         sync(Path(paths["runs"]), run, init_timeout, finish_timeout)
     else:

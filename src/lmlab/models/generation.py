@@ -9,6 +9,9 @@ from lmlab.errors import UserError
 from lmlab.models import state as model_state
 from lmlab.models.language_model import LanguageModel
 
+_COLDEST = 1e-6
+"""The lowest temperature: divided by less, log-probabilities leave the range of single precision."""
+
 
 class Sampler:
     """Chooses the next token from a distribution.
@@ -32,9 +35,10 @@ class Sampler:
         greedy: bool = False,
         seed: int = 1,
     ) -> None:
-        if not temperature > 0:
+        if not _COLDEST <= temperature <= 1 / _COLDEST:
             raise UserError(
-                f"temperature={temperature}: expected a number above 0 (greedy=true takes the most probable)"
+                f"temperature={temperature}: expected a number above 0, from {_COLDEST:g} to {1 / _COLDEST:g} "
+                "(greedy=true takes the most probable)"
             )
         if top_k is not None and top_k < 1:
             raise UserError(f"top_k={top_k}: expected a whole number of at least 1, or null")
@@ -44,7 +48,7 @@ class Sampler:
         self.top_k = top_k
         self.top_p = top_p
         self.greedy = greedy
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(seed % 2**63)
 
     def __call__(self, log_probs_BV: Tensor) -> Tensor:
         """Return one token for each row: [B] int64 on the device of ``log_probs_BV``.

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from lmlab.config import Config
 from lmlab.errors import UserError, nearest
+from lmlab.surroundings import expanded
 
 Mode = Literal["online", "offline", "disabled"]
 
@@ -38,6 +39,8 @@ MODES: Mapping[str, Mode] = {
     "disabled": "disabled",
 }
 """W&B's modes, with those that run directories know."""
+
+DAY = 86_400
 
 LONGEST_NAME, LONGEST_TAG = 128, 64
 NOT_IN_PROJECT, NOT_IN_ID = "/\\#?%:", ":;,#?/'"
@@ -72,6 +75,7 @@ class WandbOptions:
     @classmethod
     def read(cls, section: Mapping[str, Any], tags: Sequence[str]) -> "WandbOptions | None":
         """Read the section ``logger.wandb`` and the tags of a configuration. Raises ``UserError``: see :meth:`of`."""
+        check_timeouts(section, "logger.wandb.")
         settings = read_settings()
         mode = _mode(section.get("mode", "auto"), settings)
         if mode == "disabled":
@@ -100,6 +104,14 @@ class WandbOptions:
         return cls(mode=mode, tags=list(tags) or others, **values | {"project": values["project"] or "lmlab"})
 
 
+def check_timeouts(section: Mapping[str, Any], prefix: str = "") -> None:
+    """Refuse times to wait for W&B that are none. Raises ``UserError``."""
+    for option in ("init_timeout", "finish_timeout"):
+        seconds = section.get(option, 1.0)
+        if not 0 < seconds <= DAY:
+            raise UserError(f"{prefix}{option}={seconds}: expected seconds, above 0 and at most {DAY}")
+
+
 def read_settings() -> dict[str, tuple[str, str]]:
     """Return W&B's settings by name, each with its value and what messages call the place that has it."""
     settings: dict[str, tuple[str, str]] = {}
@@ -126,7 +138,7 @@ def forget_empty_variables() -> None:
 
 
 def _user_folder() -> Path:
-    return Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser()
+    return expanded(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb")
 
 
 def _mode(configured: str, settings: Mapping[str, tuple[str, str]]) -> Mode | None:

@@ -1,5 +1,6 @@
 """What a plan knows of a device: memory, speeds and price. Options in ``conf/device/``, with the source of each."""
 
+import math
 import os
 import re
 import time
@@ -53,8 +54,12 @@ class Device:
     def __post_init__(self) -> None:
         for option in ("memory", "half", "single", "bandwidth", "link"):
             value = getattr(self, option)
-            if not value > 0:
+            if not 0 < value < math.inf:
                 raise UserError(f"device.{option}={value}: expected a number above 0")
+        for option in ("reserved", "price"):
+            value = getattr(self, option)
+            if value is not None and not 0 <= value < math.inf:
+                raise UserError(f"device.{option}={value}: expected a number of at least 0")
         check_efficiency(self.efficiency, "device.efficiency")
 
     def peak(self, precision: str) -> float:

@@ -112,7 +112,7 @@ def _strategies(load: Load, cluster: Cluster) -> Iterator[tuple[Strategy, int]]:
         return
     yield "fsdp", 1
     inside = min(cluster.devices, cluster.per_node)
-    groups = [n for n in range(2, inside + 1) if inside % n == 0 and load.heads % n == 0]
+    groups = [n for n in range(2, min(inside, load.heads) + 1) if inside % n == 0 and load.heads % n == 0]
     for group in groups[-1:]:
         yield "tp", group
     for group in [n for n in groups if n < cluster.devices][-1:]:

@@ -1,7 +1,7 @@
 """What is planned: the devices, and what a configuration asks of them, whatever way it is shared."""
 
 from dataclasses import dataclass, field
-from math import gcd
+from math import gcd, isfinite
 from typing import Any
 
 from torch import nn
@@ -46,8 +46,10 @@ class Cluster:
         for option, value in (("devices", self.devices), ("devices_per_node", self.per_node)):
             if value < 1:
                 raise UserError(f"{option}={value}: expected at least 1")
-        if not self.network > 0:
+        if not (isfinite(self.network) and self.network > 0):
             raise UserError(f"network={self.network}: expected a number above 0")
+        if self.price is not None and not (isfinite(self.price) and self.price >= 0):
+            raise UserError(f"price={self.price}: expected a number of at least 0")
         if self.devices > self.per_node and self.devices % self.per_node:
             raise UserError(f"devices={self.devices}: expected a multiple of devices_per_node={self.per_node}")
 

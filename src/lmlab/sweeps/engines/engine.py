@@ -2,7 +2,17 @@
 
 from abc import ABC, abstractmethod
 
+from lmlab.errors import UserError
 from lmlab.sweeps.sweep import Job
+
+MOST = 1000
+"""Runs at a time on a machine: each is a process of its own."""
+
+
+def check_memory(memory: float | None) -> None:
+    """Refuse a run's memory that no machine can give. Raises ``UserError``."""
+    if memory is not None and not 1e-3 <= memory <= 1e6:
+        raise UserError(f"hydra.launcher.memory={memory}: expected gigabytes above 0, from 0.001 to 1000000, or null")
 
 
 class Engine(ABC):

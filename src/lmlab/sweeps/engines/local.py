@@ -8,7 +8,7 @@ from lmlab.runs import disk
 from lmlab.runs.launch import Share
 from lmlab.runs.signals import undisturbed
 from lmlab.runs.supervisor import Supervisor
-from lmlab.sweeps.engines.engine import Engine
+from lmlab.sweeps.engines.engine import MOST, Engine, check_memory
 from lmlab.sweeps.sweep import Job
 
 
@@ -38,8 +38,9 @@ class Local(Engine):
         for option, value in (("workers", workers), ("cores", cores), ("gpus", gpus)):
             if value is not None and value < 1:
                 raise UserError(f"hydra.launcher.{option}={value}: expected at least 1")
-        if memory is not None and not memory > 0:
-            raise UserError(f"hydra.launcher.memory={memory}: expected gigabytes above 0, or null for no limit")
+        if workers is not None and workers > MOST:
+            raise UserError(f"hydra.launcher.workers={workers}: expected 1 to {MOST}")
+        check_memory(memory)
         shares = _shares(workers, cores, memory, gpus)
         self.shows_runs = len(shares) > 1
         self._free = [share._replace(quiet=self.shows_runs) for share in shares]
@@ -140,7 +141,7 @@ def _shares(workers: int | None, cores: int | None, memory: float | None, gpus: 
                 f"hydra.launcher.{option}: this machine has {there}, enough for {fitting} runs at a time and not "
                 f"for {workers or 1} (hydra.launcher.workers)"
             )
-    count = workers or min((fitting for fitting, _, _ in room), default=2)
+    count = workers or min(MOST, min((fitting for fitting, _, _ in room), default=2))
     each = cores or (max(1, len(own_cores or ()) // count) if count > 1 else None)
     return [
         Share(

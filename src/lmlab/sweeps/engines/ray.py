@@ -19,7 +19,8 @@ from lmlab.runs.execution import Execution
 from lmlab.runs.run import Run
 from lmlab.runs.signals import stopped_by_signals
 from lmlab.runs.supervisor import execute
-from lmlab.sweeps.engines.engine import Engine
+from lmlab.surroundings import tolerate_encodings
+from lmlab.sweeps.engines.engine import Engine, check_memory
 from lmlab.sweeps.sweep import Job
 
 CARRIED = ("WANDB_", "HF_", "LMLAB_")
@@ -57,10 +58,9 @@ class Ray(Engine):
         for option, value in (("cpus", cpus), ("workers", workers)):
             if value is not None and value < 1:
                 raise UserError(f"hydra.launcher.{option}={value}: expected at least 1")
-        if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
+        if not (gpus == 0 or 1e-4 <= gpus <= 1 or (gpus > 1 and float(gpus).is_integer())):  # Ray counts in 1e-4
             raise UserError(f"hydra.launcher.gpus={gpus}: expected a whole number, or a share of one GPU")
-        if memory is not None and not memory > 0:
-            raise UserError(f"hydra.launcher.memory={memory}: expected gigabytes above 0, or null for any machine")
+        check_memory(memory)
         self._ray = connect(address)
         self._needs = {"CPU": float(cpus), "GPU": float(gpus), "memory": (memory or 0) * 1e9}
         self._workers = workers
@@ -206,6 +206,7 @@ def work(path: str, folder: str, environment: dict[str, str], voucher: str | Non
         voucher: see :func:`lmlab.runs.trust.voucher`.
     """
     trust.accept(voucher)
+    tolerate_encodings()
     os.environ.update(environment)
     run = Run(Path(path))
     if not run.exists:

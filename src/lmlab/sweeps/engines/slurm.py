@@ -9,7 +9,7 @@ from lmlab.errors import UserError
 from lmlab.runs.execution import Execution
 from lmlab.runs.run import Run
 from lmlab.sweeps.engines import slurm_job
-from lmlab.sweeps.engines.engine import Engine
+from lmlab.sweeps.engines.engine import Engine, check_memory
 from lmlab.sweeps.engines.slurm_job import Submitted
 from lmlab.sweeps.sweep import Job
 
@@ -71,8 +71,7 @@ class Slurm(Engine):
         for option, value in (numbers | {"notice": notice}).items():
             if value is not None and value < 1:
                 raise UserError(f"hydra.launcher.{option}={value}: expected at least 1")
-        if memory is not None and not memory > 0:
-            raise UserError(f"hydra.launcher.memory={memory}: expected gigabytes above 0, or null")
+        check_memory(memory)
         try:
             import submitit  # noqa: F401
         except ImportError:

@@ -22,6 +22,7 @@ from lmlab.runs.files import read_json, write_json
 from lmlab.runs.run import Run
 from lmlab.runs.signals import stopped_by_signals
 from lmlab.runs.supervisor import execute
+from lmlab.surroundings import tolerate_encodings
 from lmlab.sweeps.search.search import Outcome
 from lmlab.sweeps.sweep import Job
 
@@ -141,6 +142,7 @@ def work(path: str, voucher: str | None = None) -> None:
         voucher: see :func:`lmlab.runs.trust.voucher`.
     """
     trust.accept(voucher)
+    tolerate_encodings()
     run = Run(Path(path))
     first = os.environ.get("SLURM_PROCID", "0") == "0"
     try:

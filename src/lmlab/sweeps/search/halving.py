@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 from lmlab.errors import UserError
-from lmlab.sweeps.search.search import Outcome, Proposal, Queue
+from lmlab.sweeps.search.search import Outcome, Proposal, Queue, check_trials
 from lmlab.sweeps.search.space import Space
 
 BUDGET = "budget.tokens"
@@ -37,12 +37,13 @@ class Halving(Queue):
     ) -> None:
         for option, value, least in (
             ("tokens", tokens, 1),
-            ("trials", trials, 1),
             ("factor", factor, 2),
             ("rungs", rungs, 1),
         ):
             if value is not None and value < least:
                 raise UserError(f"sweep.{option}={value}: expected at least {least}")
+        if trials is not None:
+            check_trials(trials)
         if any(word.lstrip("+").startswith(f"{BUDGET}=") for word in space.fixed) or any(
             option.key.lstrip("+") == BUDGET for option in space.varied
         ):

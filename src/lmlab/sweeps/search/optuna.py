@@ -17,7 +17,7 @@ from lmlab.errors import UserError, nearest
 from lmlab.numerals import written
 from lmlab.sweeps.search import optuna_parts as parts
 from lmlab.sweeps.search.optuna_study import SharedStudy, job_of
-from lmlab.sweeps.search.search import LOSS, Outcome, Proposal, Search
+from lmlab.sweeps.search.search import LOSS, Outcome, Proposal, Search, check_trials
 from lmlab.sweeps.search.space import Space
 
 
@@ -63,8 +63,9 @@ class Optuna(Search):
     ) -> None:
         optuna.logging.set_verbosity(logging.WARNING)
         self.objectives = objectives or {LOSS: "minimize"}
-        if trials < 1:
-            raise UserError(f"sweep.trials={trials}: expected at least 1")
+        check_trials(trials)
+        if not 0 <= seed < 2**32:
+            raise UserError(f"sweep.seed={seed}: expected 0 to {2**32 - 1}")
         if storage is not None and study is None:
             raise UserError("sweep.study has no value: a database may hold several studies, so give this one's name")
         _check_objectives(self.objectives, pruner)

@@ -1,7 +1,6 @@
 """Jobs drawn at random."""
 
-from lmlab.errors import UserError
-from lmlab.sweeps.search.search import Proposal, Queue
+from lmlab.sweeps.search.search import Proposal, Queue, check_trials
 from lmlab.sweeps.search.space import Space
 
 
@@ -18,6 +17,5 @@ class Random(Queue):
     """
 
     def __init__(self, space: Space, trials: int = 20, seed: int = 1) -> None:
-        if trials < 1:
-            raise UserError(f"sweep.trials={trials}: expected at least 1")
+        check_trials(trials)
         super().__init__(Proposal(number, space.draw(seed, number)) for number in range(trials))

@@ -8,12 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lmlab.errors import UserError
+
 LOSS = "validation/loss"
 """What a job is judged by where a search has no objectives of its own: nats per token, less is better."""
 
 Outcome = Literal["finished", "failed", "pruned", "interrupted"]
 Phase = Literal["pilot", "trial", "final"]
 """What a job of a study is for: measuring speed, tuning, or the conclusion."""
+
+
+MOST = 1_000_000
+"""Jobs of a sweep, which are all drawn before the first begins."""
+
+
+def check_trials(trials: int) -> None:
+    """Refuse a number of jobs that no sweep has. Raises ``UserError``."""
+    if not 1 <= trials <= MOST:
+        raise UserError(f"sweep.trials={trials}: expected at least 1 and at most {MOST}")
 
 
 @dataclass(frozen=True)
