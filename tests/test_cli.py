@@ -14,7 +14,7 @@ import textwrap
 import pytest
 import yaml
 
-from lmlab.cli import COMMANDS
+from lmlab.cli import COMMANDS, _read
 from lmlab.runs.lookup import all_runs
 
 
@@ -323,3 +323,9 @@ def test_a_terminal_shows_bars_of_training_and_validation(small, tmp_path):
     assert run.returncode == 0, text
     for expected in ("10/10", "tokens/s", "validating", "bits/byte", "Run directory:"):
         assert expected in text
+
+
+def test_options_that_a_study_may_leave_out_need_no_mark():
+    words = ["experiment=mine", "study.direction=maximize", "study.metrc=x"]
+    assert _read("study", words) == ["experiment=mine", "++study.direction=maximize", "study.metrc=x"]
+    assert _read("study", ["study.trials=4"]) == ["study.trials=4"]  # there is no study that could have it
