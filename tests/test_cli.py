@@ -346,3 +346,9 @@ def test_the_line_of_an_unforeseen_error_names_a_file_with_its_traceback(tmp_pat
     assert "test_cli.py" in log and "Traceback (most recent call last)" in log and "KeyError: 'größe'" in log
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     assert cli._unforeseen(KeyError("x")) == "KeyError: 'x' (HYDRA_FULL_ERROR=1 shows the traceback)"
+
+
+def test_options_that_a_study_may_leave_out_need_no_mark():
+    words = ["experiment=mine", "study.direction=maximize", "study.metrc=x"]
+    assert cli._read("study", words) == ["experiment=mine", "++study.direction=maximize", "study.metrc=x"]
+    assert cli._read("study", ["study.trials=4"]) == ["study.trials=4"]  # there is no study that could have it

@@ -103,6 +103,10 @@ def _unforeseen(error: Exception) -> str:
     return f"{line} (details: {log.name})"
 
 
+_OF_A_STUDY = re.compile(r"study\.(budget|direction|equal|metric|question|trials)=")
+"""Options of a study that an experiment's section ``study`` may leave out; Hydra knows only those that it has."""
+
+
 def _read(command: str, words: list[str]) -> list[str]:
     """Words of a command line as Hydra reads them: flags first, then overrides in its grammar.
 
@@ -120,7 +124,10 @@ def _read(command: str, words: list[str]) -> list[str]:
         not {"-m", "--multirun"}.isdisjoint(flags)
         or any(re.fullmatch(r"sweep=(?!null).+|hydra\.mode=MULTIRUN", word) for word in words)
     )
-    return flags + [read(word, several) for word in words if _is_override(word)]
+    overrides = [read(word, several) for word in words if _is_override(word)]
+    if command == "study" and any(word.startswith("experiment=") for word in overrides):
+        overrides = [f"++{word}" if _OF_A_STUDY.match(word) else word for word in overrides]
+    return flags + overrides
 
 
 def _with_folders(words: list[str]) -> list[str]:

@@ -166,6 +166,17 @@ class TestText:
             f"document {number}" for number in range(40)
         )
 
+    @pytest.mark.parametrize("trace", ["cache/files.json", "runs/lstm-text-0123456789/run.json"])
+    @pytest.mark.parametrize("texts", [["a.txt"], ["ptb.train.txt", "ptb.valid.txt"]])
+    def test_outputs_in_the_folder_are_no_part_of_the_text(self, tmp_path, texts, trace):
+        for number, name in enumerate(texts):
+            (tmp_path / name).write_text(TEXT * (30 + number))
+        before = Text(str(tmp_path)).checksum(Path("nowhere"))
+        (tmp_path / "results" / trace).parent.mkdir(parents=True)
+        (tmp_path / "results" / trace).write_text("{}")
+        (tmp_path / "results" / "log.txt").write_text("what a run has printed")
+        assert Text(str(tmp_path)).checksum(Path("nowhere")) == before
+
     def test_folder_passes_over_hidden_empty_binary_and_equal_files(self, tmp_path):
         (tmp_path / "sub" / ".git").mkdir(parents=True)
         (tmp_path / "sub" / ".git" / "config").write_text("hidden")

@@ -54,6 +54,9 @@ def _walk(folder: Path, passed_over: Counter[str], notes: list[str]) -> Iterator
         if hidden:
             passed_over["hidden"] += len(hidden)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if outputs := [name for name in folders if is_outputs(Path(place, name))]:
+            passed_over["lmlab's own outputs"] += len(outputs)
+            folders[:] = [name for name in folders if name not in outputs]
         files = [Path(place, name) for name in names if not name.startswith(".")]
         for path in files:
             if path.is_file():
@@ -64,9 +67,15 @@ def _walk(folder: Path, passed_over: Counter[str], notes: list[str]) -> Iterator
             notes.append(f"cut and mixed, though named like splits; {as_option(named)} keeps them apart")
 
 
+def is_outputs(folder: Path) -> bool:
+    """Return whether a folder is one of lmlab's outputs, which may lie beside the text and change with every run."""
+    return (folder / "cache" / "files.json").is_file() or any((folder / "runs").glob("*/run.json"))
+
+
 def visible(folder: Path) -> list[Path]:
+    """Return what lies directly in a folder, without what is hidden and lmlab's own outputs."""
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and not is_outputs(path))
     except OSError as error:
         raise UserError(f"data.paths: {folder} cannot be read ({error.strerror})") from error
 

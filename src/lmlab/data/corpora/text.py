@@ -34,8 +34,8 @@ class Text(Corpus):
     """Text from files and folders that the user names; every file is a document.
 
     Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark; a mark is no part of the text. Folders are searched
-    recursively, also through links. In a folder, hidden, empty and binary files (a NUL byte in the first 8 KiB) and
-    those that are no UTF-8 are passed over and counted. Files of equal content count once.
+    recursively, also through links. In a folder, hidden, empty and binary files (a NUL byte in the first 8 KiB),
+    those that are no UTF-8, and lmlab's own outputs are passed over and counted. Files of equal content count once.
 
     Paths by split are those splits. So are those of a folder that holds nothing but files, or folders, named like
     splits. Other text is split here. With 20 files or more, whole files are held out: those whose content hashes
