@@ -4,12 +4,9 @@ import os
 import re
 import signal
 import sys
-import tempfile
-import traceback
 from pathlib import Path
 
 from lmlab.errors import Interrupted, RunFailed, UserError, nearest
-from lmlab.overrides import read
 from lmlab.runs.signals import INTERRUPTED
 from lmlab.surroundings import drop_empty_variables, expanded, tolerate_encodings
 
@@ -86,6 +83,9 @@ def main() -> None:
 
 def _unforeseen(error: Exception) -> str:
     """Describe an error that no code expected in one line, and keep its traceback in a file that the line names."""
+    import tempfile
+    import traceback
+
     line = next(iter(str(error).splitlines()), "")
     if isinstance(error, OSError) and error.strerror:
         name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
@@ -113,6 +113,8 @@ def _read(command: str, words: list[str]) -> list[str]:
     Raises:
         UserError: a word is no text, or cannot be read.
     """
+    from lmlab.overrides import read
+
     words = _with_folders(words)
     for word in words:
         if not word.isprintable() and any("\ud800" <= char <= "\udfff" for char in word):

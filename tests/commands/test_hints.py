@@ -141,6 +141,7 @@ def _dotted(node, prefix=""):
         (["model=lstm,gru", "model.mixer.heads=2"], "model.mixer.heads: no such option"),
         (["model=transformer", "model.mixer.heads=2,3"], "model.mixer.heads=3: must divide model.width=16"),
         (["model=transformer,gru", "optimizer.lr=1e-3,fast"], "optimizer.lr=fast: expected a number"),
+        (["model=gru,lstm", "batch.size=2,4", "optimizer.lr=1e-3,-1,1e-2"], "optimizer.lr=-1: "),
         (["seed=1,2", "name=a/b"], "name='a/b': expected letters"),
         (
             ["sweep=random", "model=gru,lstm", "optimizer.momentum=interval(0.1,0.2)"],
@@ -155,11 +156,15 @@ def test_a_wrong_option_of_any_job_is_refused_before_the_first_trains(lmlab, sma
         assert not list((tmp_path / "outputs").glob(f"{folder}/*")), "nothing has begun"
 
 
-def test_every_value_stands_with_every_architecture_in_some_checked_job():
-    space = Space(["+model=a,b", "lr=1,2,3", "rate=interval(0.5,1.5)", "seed=1"])
-    samples = [dict(word.split("=") for word in words) for words in space.samples()]
-    assert {(one["+model"], one["lr"]) for one in samples} == {(m, lr) for m in "ab" for lr in "123"}
-    assert {one["rate"] for one in samples} <= {"0.5", "1.5", "1.4999999999999998"} and len(samples) == 6
+def test_every_value_that_can_be_wrong_by_itself_stands_with_every_architecture_in_some_checked_job():
+    space = Space(["+model=a,b", "heads=1,2,3", "rate=interval(0.5,1.5)", "lr=0.1,0.3,0.2", "seed=range(1,1000)"])
+    samples = [[dict(word.split("=") for word in words) for words in jobs] for jobs in space.samples()]
+    assert [{one["+model"] for one in jobs} for jobs in samples] == [{"a"}, {"b"}] and len(samples[0]) == 3
+    assert all({one["heads"] for one in jobs} == set("123") for jobs in samples)
+    assert all({one["lr"] for one in jobs} == {"0.1", "0.3"} for jobs in samples)
+    assert all({one["seed"] for one in jobs} == {"1", "999"} for jobs in samples)
+    assert {one["rate"] for one in samples[0]} <= {"0.5", "1.5", "1.4999999999999998"}
+    assert len(next(Space(["lr=0.1,nan,0.3,0.2"]).samples())) == 4
 
 
 def test_no_message_repeats_where_it_comes_from():

@@ -1,5 +1,6 @@
 """From Hydra's sweeper and launcher to a conducted sweep, and what is shown of it."""
 
+import copy
 import shlex
 import shutil
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -70,7 +72,8 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
 def check_jobs(launcher: Any, space: Space) -> None:
     """Refuse a sweep of runs if an option of a job is wrong: the first to have it may be hours away.
 
-    Every value is tried with every combination of the options that the varied groups have, without the data.
+    The values are tried with every combination of the options that the varied groups have, without the data. Each
+    combination is composed once, because that takes longest.
 
     Raises:
         UserError: it names the job.
@@ -83,14 +86,19 @@ def check_jobs(launcher: Any, space: Space) -> None:
     before = HydraConfig.instance().cfg
     try:
         with tables.progress_console.status("Checking the jobs"):
-            for words in space.samples():
-                own = " ".join(word for word in words if word not in space.fixed)
-                try:
-                    check_job(canonical(compose(launcher, words)), here)
-                except (UserError, HydraException, OmegaConfBaseException) as error:
-                    why = str(error) if isinstance(error, UserError) else explain(error, "train", words)
-                    named = why.startswith(f"{own}:") or not own
-                    raise UserError(why if named else f"{why} (in the job {own})") from error
+            for jobs in space.samples():
+                composed = None
+                for words in jobs:
+                    own = " ".join(word for word in words if word not in space.fixed)
+                    try:
+                        if composed is None:
+                            composed = compose(launcher, words)
+                        config = canonical(changed(composed, [word for word in words if word not in jobs[0]]))
+                        check_job(config, here)
+                    except (UserError, HydraException, OmegaConfBaseException) as error:
+                        why = str(error) if isinstance(error, UserError) else explain(error, "train", words)
+                        named = why.startswith(f"{own}:") or not own
+                        raise UserError(why if named else f"{why} (in the job {own})") from error
     finally:
         HydraConfig.instance().cfg = before
 
@@ -189,6 +197,17 @@ def compose(launcher: Any, overrides: list[str], number: int = 0) -> DictConfig:
     with open_dict(composed):
         del composed["hydra"]
     return cast(DictConfig, composed)
+
+
+def changed(composed: DictConfig, overrides: list[str]) -> DictConfig:
+    """Return what a composed configuration is with other values of options that no group depends on."""
+    if not overrides:
+        return composed
+    result = copy.deepcopy(composed)
+    for override in OverridesParser.create().parse_overrides(overrides):
+        if not override.key_or_group.startswith("hydra."):
+            OmegaConf.update(result, override.key_or_group, override.value(), merge=True)
+    return result
 
 
 def _engine(node: dict[str, Any]) -> Engine:

@@ -187,21 +187,22 @@ class Space:
             if all(values[key] == first[key] for key in self.lacking(values) if key in values)
         )
 
-    def samples(self) -> Iterator[list[str]]:
+    def samples(self) -> Iterator[list[list[str]]]:
         """A few jobs' overrides in which each value of an option stands with each combination of the groups' options.
 
-        Of an interval, they have both ends.
+        They come combination by combination. Of an interval, of real numbers and of seeds, they have both ends.
         """
-        values = {
-            option.key: (option.at(0.0), option.at(1 - 2**-53)) if isinstance(option, Interval) else option.values
-            for option in self.varied
-        }
+        values = {option.key: _sampled(option) for option in self.varied}
         others = {key: of_one for key, of_one in values.items() if key not in self._groups}
         choices = [(key, of_one) for key, of_one in values.items() if key in self._groups]
         for combination in itertools.product(*(of_one for _, of_one in choices)):
             chosen = {key: value for (key, _), value in zip(choices, combination, strict=True)}
-            for number in range(max(map(len, others.values()), default=1)):
-                yield self.job(chosen | {key: of_one[number % len(of_one)] for key, of_one in others.items()})
+            lacking = self.lacking(chosen)
+            varied = {key: of_one for key, of_one in others.items() if key not in lacking}
+            yield [
+                self.job(chosen | {key: of_one[number % len(of_one)] for key, of_one in varied.items()})
+                for number in range(max(map(len, varied.values()), default=1))
+            ]
 
     def draw(self, seed: int, number: int) -> list[str]:
         """The overrides of random job ``number``: every option drawn by itself, evenly from its values.
@@ -210,6 +211,20 @@ class Space:
         option, however many, are spread over its interval, or fall equally often on its values (``spread.py``).
         """
         return self.job({option.key: option.at(_share(seed, number, option)) for option in self.varied})
+
+
+def _sampled(option: Varied) -> Sequence[str]:
+    """The values of an option that stand for all: the ends where whatever lies between two good numbers is good too."""
+    if isinstance(option, Interval):
+        return option.at(0.0), option.at(1 - 2**-53)
+    try:
+        numbers = {value: float(value) for value in option.values}
+    except ValueError:
+        return option.values
+    whole, finite = (all(map(test, numbers.values())) for test in (float.is_integer, math.isfinite))
+    if not finite or whole != (option.key == "seed"):
+        return option.values  # heads=2,3,4: 3 may not divide the width
+    return tuple(dict.fromkeys((min(numbers, key=numbers.__getitem__), max(numbers, key=numbers.__getitem__))))
 
 
 def _word(key: str, option: Varied | str, values: Mapping[str, str]) -> str:
