@@ -15,7 +15,7 @@ def test_symbols_are_written_and_read(symbols):
     ids = tokenizer.encode(text)
     assert ids.dtype == np.int32
     assert ids.tolist() == symbols
-    assert tokenizer.unknown(text) == 0
+    assert tokenizer.outside(text) == []
 
 
 def test_white_space_of_any_kind_separates():

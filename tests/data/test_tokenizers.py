@@ -39,7 +39,7 @@ class TestEvery:
         assert ids.min() >= 0
         assert ids.max() < tokenizer.size
         assert tokenizer.decode(ids) == PROSE
-        assert tokenizer.unknown(PROSE) == 0
+        assert tokenizer.outside(PROSE) == []
 
     def test_separator_decodes_to_a_line_end(self, tokenizer):
         ids = np.concatenate([tokenizer.encode("the age"), [tokenizer.separator], tokenizer.encode("wisdom,")])
@@ -100,14 +100,14 @@ class TestCharacter:
         tokenizer = fitted(Character(), "abc\n")
         assert tokenizer.encode("xa€\U0001f600").tolist() == [0, 1, 0, 0]
         assert tokenizer.separator == 0
-        assert tokenizer.unknown("xa€\U0001f600\n") == 3
+        assert tokenizer.outside("xa€\U0001f600\n") == ["x", "€", "\U0001f600"]
 
     def test_tiny_shakespeare_has_65_types(self, corpora):
         corpus = TinyShakespeare()
         corpus.find(corpora, corpora)
         tokenizer = fitted(Character(), *corpus.documents("train"))
         assert tokenizer.size == 65
-        assert sum(map(tokenizer.unknown, corpus.documents("validation"))) == 0
+        assert not any(map(tokenizer.outside, corpus.documents("validation")))
 
 
 class TestWord:
@@ -120,7 +120,7 @@ class TestWord:
         tokenizer = fitted(Word(4), "b a b\na b c\n")
         assert tokenizer.size == 4
         assert tokenizer.encode("a b c").tolist() == [3, 2, 0, 1]
-        assert tokenizer.unknown("a b c\nd") == 2
+        assert tokenizer.outside("a b c\nd <unk>") == ["c", "d"]
 
     def test_too_small_size(self):
         with pytest.raises(UserError, match=r"tokenizer\.size=2"):

@@ -1,6 +1,5 @@
 """From Hydra's sweeper and launcher to a conducted sweep, and what is shown of it."""
 
-import copy
 import shlex
 import shutil
 import sys
@@ -8,19 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
-from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
 
-from lmlab.commands import results, tables
+from lmlab.commands import results, sweep_sizes, tables
+from lmlab.commands.composing import compose, computes_elsewhere, plain
 from lmlab.commands.conditional import space_of
-from lmlab.commands.hints import explain
+from lmlab.commands.job_checks import check_jobs
 from lmlab.commands.progress_table import LinesView, TableView
-from lmlab.config import canonical, check_arguments
+from lmlab.config import check_arguments
 from lmlab.errors import RunFailed, UserError
 from lmlab.numerals import written
 from lmlab.runs import trust
@@ -29,7 +23,7 @@ from lmlab.runs.signals import stopped_by_signals
 from lmlab.runs.wandb import under_agent
 from lmlab.sweeps.conduct import Conductor
 from lmlab.sweeps.engines.engine import Engine
-from lmlab.sweeps.search import Grid, Proposal, Search, Space, make
+from lmlab.sweeps.search import Grid, Proposal, Search, make
 from lmlab.sweeps.search.search import Queue
 from lmlab.sweeps.sweep import Job, Sweep
 from lmlab.targets import resolve_target
@@ -49,8 +43,6 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
     folder = Path(sweeper.config.hydra.sweep.dir)
     before = folder.exists()
     search = make(node or None, space, folder)
-    from lmlab.commands import sweep_sizes
-
     try:
         check_jobs(launcher, space)
         sweep_sizes.check(launcher, space, search, not computes_elsewhere(launcher))
@@ -67,40 +59,6 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
         what = "failed" if all(job.status == "failed" for job in failed) else "failed or were stopped"
         raise RunFailed(f"{len(failed)} of {len(jobs)} jobs {what} ({again})")
     return jobs
-
-
-def check_jobs(launcher: Any, space: Space) -> None:
-    """Refuse a sweep of runs if an option of a job is wrong: the first to have it may be hours away.
-
-    The values are tried with every combination of the options that the varied groups have, without the data. Each
-    combination is composed once, because that takes longest.
-
-    Raises:
-        UserError: it names the job.
-    """
-    from lmlab.commands.train import check_job
-
-    if launcher.config.hydra.job.config_name != "train":
-        return
-    here = not computes_elsewhere(launcher)
-    before = HydraConfig.instance().cfg
-    try:
-        with tables.progress_console.status("Checking the jobs"):
-            for jobs in space.samples():
-                composed = None
-                for words in jobs:
-                    own = " ".join(word for word in words if word not in space.fixed)
-                    try:
-                        if composed is None:
-                            composed = compose(launcher, words)
-                        config = canonical(changed(composed, [word for word in words if word not in jobs[0]]))
-                        check_job(config, here)
-                    except (UserError, HydraException, OmegaConfBaseException) as error:
-                        why = str(error) if isinstance(error, UserError) else explain(error, "train", words)
-                        named = why.startswith(f"{own}:") or not own
-                        raise UserError(why if named else f"{why} (in the job {own})") from error
-    finally:
-        HydraConfig.instance().cfg = before
 
 
 def launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[JobReturn]:
@@ -150,12 +108,6 @@ def conduct(
             raise
 
 
-def computes_elsewhere(launcher: Any) -> bool:
-    """Whether a launcher's engine executes runs on other machines than this one."""
-    engine = resolve_target(launcher.node["_target_"], "hydra.launcher")
-    return isinstance(engine, type) and issubclass(engine, Engine) and engine.elsewhere
-
-
 def refuse_under_agent() -> None:
     """Raise ``UserError`` if ``wandb agent`` has started this command, which waits for the run that it announced."""
     if under_agent():
@@ -186,41 +138,12 @@ def _preparer(launcher: Any, fixed: set[str]) -> Callable[[Job], Run]:
     return prepare
 
 
-def compose(launcher: Any, overrides: list[str], number: int = 0) -> DictConfig:
-    """Compose the configuration of a sweep's job, and make what Hydra says of it known."""
-    composed = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, overrides)
-    with open_dict(composed), read_write(composed):
-        composed.hydra.job.id = composed.hydra.job.num = number
-        composed.hydra.mode = RunMode.MULTIRUN
-        composed.hydra.sweep.dir = launcher.config.hydra.sweep.dir
-    HydraConfig.instance().set_config(composed)
-    with open_dict(composed):
-        del composed["hydra"]
-    return cast(DictConfig, composed)
-
-
-def changed(composed: DictConfig, overrides: list[str]) -> DictConfig:
-    """Return what a composed configuration is with other values of options that no group depends on."""
-    if not overrides:
-        return composed
-    result = copy.deepcopy(composed)
-    for override in OverridesParser.create().parse_overrides(overrides):
-        if not override.key_or_group.startswith("hydra."):
-            OmegaConf.update(result, override.key_or_group, override.value(), merge=True)
-    return result
-
-
 def _engine(node: dict[str, Any]) -> Engine:
     """Build an engine, with its options held against the constructor's parameters first."""
     target = resolve_target(node["_target_"], "hydra.launcher")
     options = {key: value for key, value in plain(node).items() if key != "_target_"}
     check_arguments(target, options, "hydra.launcher.")
     return cast(Engine, target(**options))
-
-
-def plain(node: Any) -> dict[str, Any]:
-    """A section of a composed configuration as plain values."""
-    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(node), resolve=True))
 
 
 def _command() -> list[str]:

@@ -10,12 +10,14 @@ from lmlab.analysis.comparison import Comparison, can_be_scored, evaluate_comman
 from lmlab.analysis.reading import read_curves
 from lmlab.analysis.report import folder as report
 from lmlab.analysis.report.document import Document
-from lmlab.analysis.selection import select
+from lmlab.analysis.selection import CURVES, select
+from lmlab.analysis.studies import comparison_of
 from lmlab.commands import tables
 from lmlab.config import Paths
 from lmlab.errors import UserError
 from lmlab.runs.metrics import is_score, split_of
 from lmlab.surroundings import expanded
+from lmlab.sweeps.sweep import Sweep, find_sweep
 
 
 def task(
@@ -34,7 +36,11 @@ def task(
     from lmlab.analysis.arms import compare_by
 
     records = select(paths, runs, tag, where)
-    comparison = compare_by(records.found, _several(arm), metric, baseline, direction)
+    sweep = None if tag or where or arm or metric or baseline or direction else _study_sweep(paths, runs)
+    if sweep is not None:  # concludes as the study itself does
+        comparison = comparison_of(sweep, Path(paths["cache"]) / CURVES)
+    else:
+        comparison = compare_by(records.found, _several(arm), metric, baseline, direction)
     unscored = _unscored(comparison)
     if unscored and not comparison.arms:
         raise UserError(f"metric={metric}: no run has it yet; score the runs first: {unscored}")
@@ -48,6 +54,18 @@ def task(
         tables.say(unscored, f"Some have no {comparison.metric} yet:", "yellow")
     if document.refused:
         sys.exit(1)
+
+
+def _study_sweep(paths: Paths, runs: str | list[str] | None) -> Sweep | None:
+    """The sweep of a study, if that is all that ``runs`` names."""
+    names = _several(runs)
+    if len(names) != 1:
+        return None
+    try:
+        sweep = find_sweep(names[0], Path(paths["outputs"]) / "sweeps")
+    except UserError:
+        return None
+    return sweep if sweep.definition.get("study") is not None else None
 
 
 def write_report(

@@ -1,24 +1,20 @@
 """``lmlab study``: what an experiment's section ``study`` asks, computed where it is missing, and its report."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import OmegaConf, read_write
-from omegaconf.errors import OmegaConfBaseException
 
 from lmlab.analysis.comparison import Comparison, can_be_scored
 from lmlab.analysis.report.content.wording import counted
 from lmlab.analysis.selection import CURVES
 from lmlab.analysis.studies import comparison_of
 from lmlab.commands import launching, options, tables
-from lmlab.commands.hints import explain
-from lmlab.commands.train import located, task
-from lmlab.config import Config, Paths, canonical
-from lmlab.errors import RunFailed, UserError, within
+from lmlab.commands.composing import composed, computes_elsewhere, plain
+from lmlab.commands.train import task
+from lmlab.config import Paths
+from lmlab.errors import RunFailed, UserError
 from lmlab.runs.launch import warm_up
 from lmlab.runs.metrics import heading, is_score, label, score_of, split_of
 from lmlab.runs.signals import stopped_by_signals
@@ -48,7 +44,7 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
     warm_up()  # while everything is checked
     from lmlab.commands.study_plan import Plan
 
-    here = not launching.computes_elsewhere(launcher)
+    here = not computes_elsewhere(launcher)
     plan = Plan.of(study, words, lambda own, where: composed(launcher, own, where), here)
     if not any(word.startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra):
         name = f"{re.sub(r'[^A-Za-z0-9_]+', '-', experiment).strip('-')}-{plan.digest}"
@@ -61,7 +57,7 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
         launcher, search, {"digest": plan.digest}, plan.words, sweeper.retry, study.section
     )
     cache = expanded(config.paths.cache) / CURVES
-    refused = score_final_runs(comparison_of(record, cache), launching.plain(config.paths))
+    refused = score_final_runs(comparison_of(record, cache), plain(config.paths))
     comparison = comparison_of(record, cache)
     status = tables.command("sweep", "status", f"name={record.path.name}")
     tables.say(f"{status}   ({tables.place(record.path)})", "\nThe study's runs:")
@@ -188,17 +184,3 @@ def _section(config: Any, experiment: str) -> dict[str, Any]:
 
 def _declares(path: Path) -> bool:
     return any(line.startswith("study:") for line in path.read_text(encoding="utf-8").splitlines())
-
-
-def composed(launcher: Any, words: Sequence[str], where: str) -> Config:
-    """Compose a run's configuration. Raises ``UserError`` that begins with ``where``."""
-    before = HydraConfig.instance().cfg
-    try:
-        config = canonical(launching.compose(launcher, [*words]))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(within(where, explain(error, "study", words))) from error
-    except UserError as error:
-        raise UserError(within(where, error)) from error
-    finally:
-        HydraConfig.instance().cfg = before
-    return located({key: value for key, value in config.items() if key not in ("sweep", "study")})

@@ -7,7 +7,7 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from lmlab.commands.study import composed
+from lmlab.commands.composing import composed
 from lmlab.config import Config
 from lmlab.errors import UserError
 from lmlab.runs.launch import warm_up

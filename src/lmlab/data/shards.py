@@ -200,7 +200,7 @@ def _write_split(
         for chunks in corpus.chunks(split):
             begins.append(True)
             for piece in tokenizer.pieces(chunks):
-                counts["unknown"] += tokenizer.unknown(piece)
+                counts["unknown"] += len(tokenizer.outside(piece))
                 yield piece
                 begins.append(False)
             begins.pop()

@@ -29,7 +29,7 @@ def test_14_the_runs_to_score_are_named(runs):
     doubt = found(runs, 14, "doubt", metric="validation/loss")
     ids = ",".join(record.id for record in chosen)
     assert (
-        f"lmlab evaluate -m run={ids} split=test, then conclude on the test split (lmlab report metric={LOSS})."
+        f"lmlab evaluate -m run={ids} split=test, then conclude on the test split (the same report with metric={LOSS})."
         in doubt.text
     )
 

@@ -40,7 +40,7 @@ def _remedy(comparison: Comparison) -> str:
             other = on_split(metric, split)
             missing = [run for run in runs if run.metric(other) is None]
             first = f"Score the runs with {evaluate_command(missing, split)}, then conclude" if missing else "Conclude"
-            return f"{first} on the {split} split (lmlab report metric={other})."
+            return f"{first} on the {split} split (the same report with metric={other})."
     if all("test" in run.config.get("data", {}) for run in runs):
         return "Train with a test split (data.test=0.05), and conclude on it."
     return "These data have no test split; to conclude on, they need one."

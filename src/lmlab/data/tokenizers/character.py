@@ -46,9 +46,6 @@ class Character(Tokenizer):
         ids, known = self._look_up(document)
         return np.where(known, ids, self.separator).astype(np.int32)
 
-    def unknown(self, document: str) -> int:
-        return int((~self._look_up(document)[1]).sum())
-
     def outside(self, document: str) -> list[str]:
         _, known = self._look_up(document)
         return [document[place] for place in np.flatnonzero(~known)]

@@ -80,12 +80,11 @@ class Tokenizer(ABC):
         if document := "".join(chunks):
             yield document
 
-    def unknown(self, document: str) -> int:
-        """Return how many tokens of a text stand for something that is outside the vocabulary."""
-        return 0
-
     def outside(self, document: str) -> list[str]:
-        """Return the parts of a text that are outside the vocabulary, in order, as often as they occur."""
+        """Return the parts of a text that are outside the vocabulary, in order, as often as they occur.
+
+        Each is read as one token that costs less than the text behind it.
+        """
         return []
 
     def fingerprint(self) -> str:

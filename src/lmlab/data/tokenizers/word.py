@@ -76,11 +76,8 @@ class Word(Tokenizer):
         ids = self.encode(prompt)
         return ids if prompt.endswith("\n") else ids[:-1]
 
-    def unknown(self, document: str) -> int:
-        """Return how many tokens are ``<unk>``, those that the text itself spells so included."""
-        return int((self.encode(document) == 0).sum())
-
     def outside(self, document: str) -> list[str]:
+        """Return the words outside the vocabulary; ``<unk>`` that the text itself spells so is a word of it."""
         return [word for word in _words(document) if word not in self._ids]
 
     def decode(self, ids: np.ndarray) -> str:

@@ -1,0 +1,68 @@
+"""Composing the configurations of a sweep's jobs."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, cast
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from lmlab.commands.hints import explain
+from lmlab.commands.train import located
+from lmlab.config import Config, canonical
+from lmlab.errors import UserError, within
+from lmlab.sweeps.engines.engine import Engine
+from lmlab.targets import resolve_target
+
+
+def compose(launcher: Any, overrides: list[str], number: int = 0) -> DictConfig:
+    """Compose the configuration of a sweep's job, and make what Hydra says of it known."""
+    composed = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, overrides)
+    with open_dict(composed), read_write(composed):
+        composed.hydra.job.id = composed.hydra.job.num = number
+        composed.hydra.mode = RunMode.MULTIRUN
+        composed.hydra.sweep.dir = launcher.config.hydra.sweep.dir
+    HydraConfig.instance().set_config(composed)
+    with open_dict(composed):
+        del composed["hydra"]
+    return cast(DictConfig, composed)
+
+
+def changed(composed: DictConfig, overrides: list[str]) -> DictConfig:
+    """Return what a composed configuration is with other values of options that no group depends on."""
+    if not overrides:
+        return composed
+    result = copy.deepcopy(composed)
+    for override in OverridesParser.create().parse_overrides(overrides):
+        if not override.key_or_group.startswith("hydra."):
+            OmegaConf.update(result, override.key_or_group, override.value(), merge=True)
+    return result
+
+
+def composed(launcher: Any, words: Sequence[str], where: str) -> Config:
+    """Compose a run's configuration. Raises ``UserError`` that begins with ``where``."""
+    before = HydraConfig.instance().cfg
+    try:
+        config = canonical(compose(launcher, [*words]))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(within(where, explain(error, "study", words))) from error
+    except UserError as error:
+        raise UserError(within(where, error)) from error
+    finally:
+        HydraConfig.instance().cfg = before
+    return located({key: value for key, value in config.items() if key not in ("sweep", "study")})
+
+
+def plain(node: Any) -> dict[str, Any]:
+    """A section of a composed configuration as plain values."""
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(node), resolve=True))
+
+
+def computes_elsewhere(launcher: Any) -> bool:
+    """Whether a launcher's engine executes runs on other machines than this one."""
+    engine = resolve_target(launcher.node["_target_"], "hydra.launcher")
+    return isinstance(engine, type) and issubclass(engine, Engine) and engine.elsewhere

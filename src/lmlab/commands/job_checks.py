@@ -1,0 +1,47 @@
+"""The options of a sweep's jobs, checked before any of them is computed."""
+
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from lmlab.commands import tables
+from lmlab.commands.composing import changed, compose, computes_elsewhere
+from lmlab.commands.hints import explain
+from lmlab.commands.train import check_job
+from lmlab.config import canonical
+from lmlab.errors import UserError
+from lmlab.sweeps.search import Space
+
+
+def check_jobs(launcher: Any, space: Space) -> None:
+    """Refuse a sweep of runs if an option of a job is wrong: the first to have it may be hours away.
+
+    The values are tried with every combination of the options that the varied groups have, without the data. Each
+    combination is composed once, because that takes longest.
+
+    Raises:
+        UserError: it names the job.
+    """
+    if launcher.config.hydra.job.config_name != "train":
+        return
+    here = not computes_elsewhere(launcher)
+    before = HydraConfig.instance().cfg
+    try:
+        with tables.progress_console.status("Checking the jobs"):
+            for jobs in space.samples():
+                composed = None
+                for words in jobs:
+                    own = " ".join(word for word in words if word not in space.fixed)
+                    try:
+                        if composed is None:
+                            composed = compose(launcher, words)
+                        config = canonical(changed(composed, [word for word in words if word not in jobs[0]]))
+                        check_job(config, here)
+                    except (UserError, HydraException, OmegaConfBaseException) as error:
+                        why = str(error) if isinstance(error, UserError) else explain(error, "train", words)
+                        named = why.startswith(f"{own}:") or not own
+                        raise UserError(why if named else f"{why} (in the job {own})") from error
+    finally:
+        HydraConfig.instance().cfg = before
