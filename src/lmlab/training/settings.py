@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from lmlab.config import Config, check_arguments
 from lmlab.errors import UserError
 
+MOST_TOKENS_PER_STEP = 2**40
+"""More tokens than any run has trained on in one step, and few enough to count in 64 bits on the way."""
+
 
 def _at_least(least: int, **options: int | None) -> None:
     for option, value in options.items():
@@ -23,6 +26,9 @@ class Batch:
 
     def __post_init__(self) -> None:
         _at_least(1, batch__size=self.size, batch__context=self.context)
+        if self.size * self.context > MOST_TOKENS_PER_STEP:
+            option = f"batch.size={self.size}" if self.size > self.context else f"batch.context={self.context}"
+            raise UserError(f"{option}: expected an optimizer step of at most {MOST_TOKENS_PER_STEP:,} tokens")
 
 
 @dataclass(frozen=True)
