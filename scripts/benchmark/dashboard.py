@@ -61,7 +61,7 @@ def main() -> None:
 
 def lay_out(folder: Path, count: int, points: int) -> list[Run]:
     """Write so many runs; the first tenth says that it is running."""
-    model = {"_target_": "x", "width": 64, "depth": 2}
+    model = {"_target_": "lmlab.models.language_model.LanguageModel", "width": 64, "depth": 2}
     config: dict[str, Any] = {"name": "lstm-text", "seed": 0, "tags": [], "model": model, "paths": {}}
     rows = "".join(row(step) for step in range(1, points + 1))
     made = []

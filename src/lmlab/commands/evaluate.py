@@ -111,7 +111,7 @@ def score(
         corpus = cast("CorpusSource", source).corpus
     stream = corpus.tokens(split)
     scores = {}
-    with Progress(*COLUMNS, console=tables.progress_console, transient=True) as bars:
+    with _bars() as bars:
         for metric in metrics:
             bar = bars.add_task(f"{run.path.name}: {metric}", total=len(stream) - 1)
             scores[metric] = evaluation.evaluate(
@@ -230,13 +230,19 @@ def score_task(
     length = source.length(split)  # type: ignore[attr-defined]
     if trained.model.max_positions is not None and length > trained.model.max_positions:
         raise UserError(f"context={length}: the positions of this model end at {trained.model.max_positions}")
-    with Progress(*COLUMNS, console=tables.progress_console, transient=True) as bars:
+    with _bars() as bars:
         label = f"{run.path.name}: {split}"
         bar = bars.add_task(label, total=sum(int((batch.targets >= 0).sum()) for batch in source.batches(split)))
         found = evaluate_answers(trained.model, source.batches(split), partial(bars.advance, bar))
     settings = {"split": split, "checkpoint": checkpoint, "context": length}
     record(run, settings, {"answers": found}, trained.code)
     return settings, {"answers": found}, {}
+
+
+def _bars() -> Progress:
+    """Progress bars that leave nothing behind; none where there is no terminal."""
+    console = tables.progress_console
+    return Progress(*COLUMNS, console=console, transient=True, disable=not console.is_terminal)
 
 
 def record(run: Run, settings: dict[str, Any], scores: dict[str, Any], code: str, **about: Any) -> None:
