@@ -84,8 +84,6 @@ def canonical(composed: Any) -> Config:
 def identity(config: Config) -> str:
     """Return the ten-character id of the result that ``config`` asks for: a hash of all keys that can change it."""
     relevant = result_config(config)
-    if "data" in (relevant.get("content") or {}):
-        del relevant["data"]["paths"]  # the text itself counts, wherever it lies
     model = relevant.get("model") or {}
     if model.get("parameters") is None or model.get("parameters_within") is None:  # as before there was this option
         model.pop("parameters_within", None)
@@ -98,10 +96,15 @@ def identity(config: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
+def without_effect(config: Config) -> tuple[str, ...]:
+    """Return the keys of ``config`` that cannot change a result: not where a text lies whose checksum is known."""
+    return (*NOT_IDENTITY, "data.paths") if "data" in (config.get("content") or {}) else NOT_IDENTITY
+
+
 def result_config(config: Config) -> Config:
-    """Return a copy of ``config`` without the keys that cannot change a result (``NOT_IDENTITY``)."""
+    """Return a copy of ``config`` without the keys that cannot change a result."""
     relevant: Config = json.loads(json.dumps(config), parse_float=_whole, object_hook=_without_none)
-    for key in NOT_IDENTITY:
+    for key in without_effect(config):
         *parents, last = key.split(".")
         node = relevant
         for parent in parents:

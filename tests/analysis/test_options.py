@@ -3,7 +3,8 @@ from types import SimpleNamespace
 from compared_arms import arm, between
 
 from lmlab.analysis.doubts import examine
-from lmlab.analysis.options import ABSENT, has, text_of
+from lmlab.analysis.doubts.arms import options
+from lmlab.analysis.options import ABSENT, differing, has, text_of
 from lmlab.analysis.report.content.every_run import every_run
 from lmlab.analysis.report.content.tuning import tuning
 
@@ -13,6 +14,18 @@ def test_an_option_that_a_run_does_not_have_is_not_one_without_a_value():
     keys = ("a.x", "a.y", "a.z", "b.x", "a.y.z", "seed", "model")
     assert [has(run, key) for key in keys] == [True, True, False, False, False, True, True]
     assert [text_of(run, key) for key in keys] == ["null", "0.5", ABSENT, ABSENT, ABSENT, "1", "lstm"]
+
+
+def test_one_text_in_two_places_is_no_difference():
+    def run(place, text):
+        config = {"data": {"paths": place, "test": 0.1}, "content": {"data": text} if text else {}, "seed": 1}
+        return SimpleNamespace(config=config)
+
+    assert differing([run("a", "1f"), run("b", "1f")]) == set()
+    assert differing([run("a", "1f"), run("b", "2e")]) == {"content.data", "data.paths"}
+    assert differing([run("a", None), run("b", None)]) == {"data.paths"}
+    assert dict(options(run("a", "1f").config)) == {"data.test": 0.1, "content.data": "1f"}
+    assert dict(options(run("a", None).config)) == {"data.paths": "a", "data.test": 0.1, "content": {}}
 
 
 def test_what_one_arm_alone_was_tuned_in_is_shown_as_absent_in_the_other(tmp_path):

@@ -39,9 +39,11 @@ def varied(records: Iterable["Record"]) -> list[str]:
 
 
 def differing(records: Iterable["Record"]) -> set[str]:
-    """Every dotted key in which the configurations of runs differ."""
+    """Every dotted key in which the configurations of runs differ; places of one text are no difference."""
     first, *others = [record.config for record in records]
-    return {key for config in others for key in differences(first, config)}
+    keys = {key for config in others for key in differences(first, config)}
+    texts = {at(config, "content.data") for config in (first, *others)}
+    return {key for key in keys if len(texts) > 1 or None in texts or not f"{key}.".startswith("data.paths.")}
 
 
 def by_choice(records: Sequence["Record"], keys: Iterable[str]) -> list[str]:

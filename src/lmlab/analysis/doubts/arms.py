@@ -1,13 +1,13 @@
 """What arms are: the options in which they differ, what they are about, and what was varied to tune them."""
 
 import json
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.analysis.options import ABSENT
 from lmlab.analysis.records import Record
-from lmlab.config import NOT_IDENTITY, Config
+from lmlab.config import Config, without_effect
 
 PARTS_OF_MODEL = ("model", "mixer", "channel", "block", "head", "architecture")
 """Choices that decide about sections of ``model``."""
@@ -16,14 +16,18 @@ SIZES = ("budget.", "model.width", "model.depth", "model.parameters", "model.sol
 """Options that say how much is spent; the best value of such a one is the largest, and no tuning."""
 
 
-def options(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def options(config: Config) -> Iterator[tuple[str, Any]]:
     """Yield the dotted options of a configuration that can change a result, with their values; lists are values."""
-    for key, value in config.items():
+    return _options(config, {*without_effect(config), "seed"}, "")
+
+
+def _options(section: Mapping[str, Any], left_out: Set[str], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in section.items():
         name = f"{prefix}{key}"
-        if name in NOT_IDENTITY or name == "seed":
+        if name in left_out:
             continue
         if isinstance(value, Mapping) and value:
-            yield from options(dict(value), f"{name}.")
+            yield from _options(value, left_out, f"{name}.")
         else:
             yield name, value
 
