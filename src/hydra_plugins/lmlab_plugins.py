@@ -1,4 +1,4 @@
-"""How Hydra finds lmlab's sweeper and launcher: it accepts classes of this package only. Imports nothing heavy.
+"""Hydra plugins: lmlab's sweeper and launcher, in the only package that Hydra looks for them. Imports nothing heavy.
 
 Hydra imports it before it composes anything, so the functions that configurations call are registered here too.
 """

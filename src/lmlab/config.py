@@ -183,7 +183,7 @@ def _built(node: Any, supplied: Mapping[str, Any]) -> Any:
 
 
 def _is_special(key: str) -> bool:
-    """Whether a key of a node says how to call the target, like ``_partial_``, and is no argument."""
+    """Return whether a key of a node says how to call the target, like ``_partial_``, and is no argument."""
     return key.startswith("_") and key.endswith("_")
 
 

@@ -50,13 +50,13 @@ def nearest(value: object, choices: Iterable[str], listed: int = 12) -> str:
     Args:
         listed: more choices than so many are not listed.
     """
-    known = sorted({str(choice) for choice in choices} - {str(value)})
-    plain = {_plain(choice): choice for choice in known}
-    if (other := VALUES.get(str(value).lower())) in known:
+    alternatives = sorted({str(choice) for choice in choices} - {str(value)})
+    plain = {_plain(choice): choice for choice in alternatives}
+    if (other := VALUES.get(str(value).lower())) in alternatives:
         return f" (did you mean '{other}'?)"
     if close := get_close_matches(_plain(str(value)), plain, n=1, cutoff=0.5):
         return f" (did you mean '{plain[close[0]]}'?)"
-    return f" (choose one of: {', '.join(known)})" if 0 < len(known) <= listed else ""
+    return f" (choose one of: {', '.join(alternatives)})" if 0 < len(alternatives) <= listed else ""
 
 
 def _plain(word: str) -> str:

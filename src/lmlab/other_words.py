@@ -98,7 +98,7 @@ _BY_OPTION: dict[tuple[str, str], str] = {
     ("samples", ""): "num_return_sequences num_samples n_samples",
     ("greedy", "true or false"): "do_sample",
 }
-"""What lmlab's option is and what it counts, to the words of others for it."""
+"""An option of lmlab and its unit: the names that other trainers have for it."""
 
 _WITHOUT: dict[str, str] = {
     _GOES_ON: "ckpt_path resume_from_checkpoint resume resume_from checkpoint_path load_checkpoint init_from "
@@ -110,7 +110,7 @@ _WITHOUT: dict[str, str] = {
     "metric_for_best_model save_last",
     "lmlab train, evaluate and generate are commands of their own": "do_train do_eval do_predict do_test eval_only",
 }
-"""What there is no option for, and why."""
+"""Options of other trainers without a counterpart here, and the reason."""
 
 _OPTIONS = {word: entry for entry, words in _BY_OPTION.items() for word in words.split()}
 _REASONS = {word: reason for reason, words in _WITHOUT.items() for word in words.split()}

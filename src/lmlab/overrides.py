@@ -202,7 +202,7 @@ def _sweep(key: str, parts: list[str], one: Any) -> str:
 
 
 def _of_lists(body: str) -> bool:
-    """Whether a text in brackets is several lists: ``[a],[b]``."""
+    """Return whether a text in brackets is several lists: ``[a],[b]``."""
     return len(_split(body, brackets=True)) > 1
 
 
@@ -253,7 +253,7 @@ def _is_readable(word: str) -> bool:
 
 
 def _refers(text: str) -> bool:
-    """Whether OmegaConf can read the references in a text."""
+    """Return whether OmegaConf can read the references in a text."""
     from omegaconf import grammar_parser
     from omegaconf.errors import GrammarParseError
 

@@ -45,5 +45,5 @@ def _check(key: str, records: Sequence[Record]) -> None:
     """Refuse what no run has."""
     has = [record for record in records if record.choice(key) is not None or at(record.config, key) is not None]
     if records and not has:
-        known = {*records[0].manifest.get("choices", {}), *varied(records)}
-        raise UserError(f"arm={key}: none of these runs has such an option{nearest(key, known)}")
+        options = {*records[0].manifest.get("choices", {}), *varied(records)}
+        raise UserError(f"arm={key}: none of these runs has such an option{nearest(key, options)}")

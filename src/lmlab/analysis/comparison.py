@@ -92,22 +92,22 @@ class Comparison:
 
     @property
     def minimizes(self) -> bool:
-        """Whether less of the metric is better."""
+        """True if lower values of the metric are better."""
         return metrics.direction(self.metric, self.direction) == "minimize"
 
     @property
     def label(self) -> str:
-        """What the metric is called, without its split."""
+        """The name of the metric, without its split."""
         return metrics.label(self.metric)
 
     @property
     def heading(self) -> str:
-        """What the metric is called, with its split."""
+        """The name of the metric, with its split."""
         return metrics.heading(self.metric)
 
     @property
     def heading_of_choice(self) -> str:
-        """What the metric that settings were chosen by is called, with its split."""
+        """The name, with its split, of the metric that settings were chosen by."""
         return metrics.heading(self.chosen_by)
 
     @property
@@ -223,10 +223,10 @@ def check_metric(metric: str, records: Sequence[Record]) -> None:
         if not finished or split in splits or metric in METRICS:
             return
         raise UserError(f"metric={metric}: the data of these runs have no split {split}{nearest(split, splits)}")
-    known = {name for record in finished for name in record.scores} | {*METRICS}
+    recorded = {name for record in finished for name in record.scores} | {*METRICS}
     if split in splits:
-        known |= {metrics.on_split(name, split) for name in METRICS}
-    raise UserError(f"metric={metric}: unknown{nearest(metric, known)}")
+        recorded |= {metrics.on_split(name, split) for name in METRICS}
+    raise UserError(f"metric={metric}: unknown{nearest(metric, recorded)}")
 
 
 def _choice(metric: str, records: Iterable[Record]) -> str:

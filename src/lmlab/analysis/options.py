@@ -62,7 +62,7 @@ def by_choice(records: Sequence["Record"], keys: Iterable[str]) -> list[str]:
 
 
 def _differ(records: Sequence["Record"], key: str, alike: Sequence[str | None] = ()) -> bool:
-    """Whether two runs that chose the same options of the groups ``alike`` differ in a group or a key."""
+    """Return whether two runs that chose the same options of the groups ``alike`` differ in a group or a key."""
     values: dict[tuple[str | None, ...], Any] = {}
     for record in records:
         value = value_of(record, key)
@@ -89,7 +89,7 @@ def at(config: Config, dotted: str) -> Any:
 
 
 def has(record: "Record", key: str) -> bool:
-    """Whether a run has a group or a dotted key, whatever its value."""
+    """Return whether a run has a group or a dotted key, whatever its value."""
     parent, _, last = key.rpartition(".")
     section = at(record.config, parent) if parent else record.config
     return key in _GROUPS or (isinstance(section, dict) and last in section)

@@ -112,7 +112,7 @@ def _call(app: Callable[[], Any]) -> None:
 
 
 def _varies_groups(words: list[str]) -> bool:
-    """Whether words ask for a sweep over the options of a group."""
+    """Return whether words ask for a sweep over the options of a group."""
     sweeps = any(word in ("-m", "--multirun") or word.startswith("sweep=") for word in words)
     pairs = [word.partition("=") for word in words]
     return sweeps and any("," in value and value[0] != "[" and (CONF / key).is_dir() for key, _, value in pairs)

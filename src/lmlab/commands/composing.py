@@ -63,6 +63,6 @@ def plain(node: Any) -> dict[str, Any]:
 
 
 def computes_elsewhere(launcher: Any) -> bool:
-    """Whether a launcher's engine executes runs on other machines than this one."""
+    """Return whether a launcher's engine executes runs on other machines than this one."""
     engine = resolve_target(launcher.node["_target_"], "hydra.launcher")
     return isinstance(engine, type) and issubclass(engine, Engine) and engine.elsewhere

@@ -63,7 +63,7 @@ def task(
 
 
 def is_task(run: Run) -> bool:
-    """Whether a run was trained on a generated task."""
+    """Return whether a run was trained on a generated task."""
     return bool(run.manifest.get("data", {}).get("licence") == "generated")
 
 

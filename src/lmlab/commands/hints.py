@@ -143,7 +143,7 @@ def _end(key: str) -> str:
 
 
 def _wrong_otherwise(command: str, words: Sequence[str]) -> str | None:
-    """What else is wrong with the overrides than that several values are given."""
+    """Return what is wrong with the overrides apart from having several values."""
     try:
         _compose(command, [word for word in _overrides(words) if "," not in word])
     except (HydraException, OmegaConfBaseException) as error:

@@ -77,7 +77,7 @@ def file_of(group: str, option: str) -> Path | None:
 
 
 def package_of(group: str) -> str | None:
-    """Where the options of a group lie in a configuration if not under its name: the header of lmlab's own files."""
+    """Return the package of a group's options if it is not the group's name: the header of lmlab's own files."""
     headers = {_header(path) for path in sorted((CONF / group).glob("*.yaml"))} - {"model"}  # channel=none empties it
     return headers.pop() if len(headers) == 1 else None
 

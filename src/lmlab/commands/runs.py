@@ -72,15 +72,15 @@ def ordered(rows: list[dict[str, Any]], key: str, descending: bool) -> list[dict
             return row["metrics"][metric]
         return at(row["config"], key)
 
-    known = {column for row in rows for column in row if column not in ("metrics", "config")}
-    known |= {metric for row in rows for metric in row["metrics"]}
+    columns = {column for row in rows for column in row if column not in ("metrics", "config")}
+    columns |= {metric for row in rows for metric in row["metrics"]}
 
     def has_value(row: dict[str, Any]) -> bool:
         return value(row) is not None and value(row) == value(row)  # nan equals nothing
 
     with_value = [row for row in rows if has_value(row)]
-    if rows and not with_value and key not in known:
-        raise UserError(f"sort={key}: no column, metric or configuration key of these runs{nearest(key, known)}")
+    if rows and not with_value and key not in columns:
+        raise UserError(f"sort={key}: no column, metric or configuration key of these runs{nearest(key, columns)}")
     without = [row for row in rows if not has_value(row)]
     try:
         return sorted(with_value, key=value, reverse=descending) + without

@@ -144,8 +144,8 @@ def check_tuned(study: Study, configs: Mapping[str, Config]) -> None:
     """Refuse to tune what no arm has. Raises ``UserError``."""
     for option in study.tune:
         if option[0] != "+" and not any(has(config, option) for config in configs.values()):
-            known = [key for config in configs.values() for key in options_of(config)]
-            raise UserError(f"study.tune.{option}: no arm has such an option{nearest(option, known)}")
+            keys = [key for config in configs.values() for key in options_of(config)]
+            raise UserError(f"study.tune.{option}: no arm has such an option{nearest(option, keys)}")
 
 
 def options_of(config: Config, prefix: str = "") -> Iterator[str]:
@@ -165,8 +165,8 @@ def check_metric(metric: str, source: Source, config: Config, where: str) -> Non
     if split not in source.scored_splits:
         raise UserError(f"study.metric={metric}: {where} has no split {split}")
     if not is_score(metric) and all(target.startswith("lmlab.") for target, _, _ in targets(config["callbacks"])):
-        known = [f"{own}/{score}" for own in source.scored_splits for score in SCORES]
-        raise UserError(f"study.metric={metric}: no validation has such a metric{nearest(metric, known)}")
+        metrics = [f"{own}/{score}" for own in source.scored_splits for score in SCORES]
+        raise UserError(f"study.metric={metric}: no validation has such a metric{nearest(metric, metrics)}")
     if name == "bits_per_byte" and source.tokens_per_byte(split) is None:
         raise UserError(f"study.metric={metric}: {where} has no text, so no bytes (validation/accuracy is there)")
 

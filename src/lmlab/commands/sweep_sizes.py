@@ -51,14 +51,14 @@ def check(launcher: Any, space: Space, search: Search, here: bool) -> None:
     from lmlab.training import preflight
     from lmlab.training.common_size import Asked, check_sizes
 
-    asked = []
+    requests = []
     for name, config in sized:
         try:
             vocabulary = preflight.check(config, here).tokenizer.size
         except UserError:
             continue
-        asked.append(Asked(name, config["model"], vocabulary, config["batch"]["context"]))
-    check_sizes(asked)
+        requests.append(Asked(name, config["model"], vocabulary, config["batch"]["context"]))
+    check_sizes(requests)
 
 
 def _differing(search: Search, space: Space) -> list[list[str]]:

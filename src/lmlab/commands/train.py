@@ -123,8 +123,8 @@ def _finished_on_same_paths(config: Config) -> list[str]:
     for run in all_runs(Path(config["paths"]["runs"])):
         with suppress(UserError):  # one that cannot be read
             saved = config_here(run)
-            asked = config | {"content": saved.get("content")}
-            same = saved["data"].get("paths") == config["data"]["paths"] and identity(saved) == identity(asked)
+            requested = config | {"content": saved.get("content")}
+            same = saved["data"].get("paths") == config["data"]["paths"] and identity(saved) == identity(requested)
             if same and run.status_recorded == "finished":
                 names.append(run.path.name)
     return names

@@ -7,7 +7,7 @@ from torch import nn
 from lmlab.errors import UserError
 
 TOLERANCE = 0.01
-"""How far a size may be off the one that was asked for, as a share of it, unless ``model.parameters_within`` says."""
+"""Tolerance of a requested size, as a share of it, unless ``model.parameters_within`` gives one."""
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 

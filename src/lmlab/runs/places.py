@@ -13,7 +13,7 @@ _CACHES = {
     "WANDB_CACHE_DIR": ".cache/wandb",
     "WANDB_DATA_DIR": ".local/share/wandb",
 }
-"""What moves away from a home folder that can be read only; settings and credentials are still read there."""
+"""Caches moved out of a read-only home folder; settings and credentials are still read there."""
 
 
 def settle(folder: Path) -> None:
@@ -50,11 +50,11 @@ def _settle_home(instead: Path) -> None:
 def _settle_temporary(instead: Path) -> None:
     """Python looks for one that has room, in the working directory at last, where nobody expects such files."""
     try:
-        found = tempfile.gettempdir()
+        folder = tempfile.gettempdir()
     except FileNotFoundError:
-        found = ""
-    if found in ("", str(Path.cwd())) and os.environ.get("TMPDIR") != found:
+        folder = ""
+    if folder in ("", str(Path.cwd())) and os.environ.get("TMPDIR") != folder:
         instead.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = tempfile.tempdir = str(instead)
+        folder = tempfile.tempdir = str(instead)
     if "TMPDIR" in os.environ:
-        os.environ["TMPDIR"] = found  # other libraries do not try whether they can write there
+        os.environ["TMPDIR"] = folder  # other libraries do not try whether they can write there

@@ -17,7 +17,7 @@ from lmlab.targets import own_targets
 
 _SECONDS_BETWEEN_TRIES = 0.2
 _LAID_OUT = ("code", "config.yaml", "git.diff", "run.json", "run.lock")
-"""What a run directory holds before it is computed, beside the records of who holds its lock."""
+"""Files of a run directory before it is computed, beside the records of the lock's holder."""
 _MEASURED = ("metrics", "timings", "generation", "checks")
 """Sections of a manifest whose numbers may be no finite ones."""
 

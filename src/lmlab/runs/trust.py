@@ -76,7 +76,7 @@ def signature(checksum: str, name: str, commands: str) -> str | None:
 
 
 def is_signature(signature: object, checksum: str) -> bool:
-    """Whether this user has signed what has that checksum so."""
+    """Return whether this user has signed what has that checksum so."""
     key = _key(create=False)
     if not isinstance(signature, str) or isinstance(key, str):
         return False
@@ -84,7 +84,7 @@ def is_signature(signature: object, checksum: str) -> bool:
 
 
 def is_trusted(run: "Run") -> bool:
-    """Whether a run has no code of a user's, or it is as this user or this process wrote it."""
+    """Return whether a run has no code of a user's, or it is as this user or this process wrote it."""
     if not own_targets(run.config):
         return True
     checksum = _checksum(run)
@@ -163,7 +163,7 @@ def same_code(begun: "Run | None") -> Iterator[None]:
 
 
 def has_other_code(run: "Run") -> bool:
-    """Whether the user's modules in the working folder are no longer those of a run's copy, or gone."""
+    """Return whether the user's modules in the working folder are no longer those of a run's copy, or gone."""
     if not run.code.is_dir():
         return False
     try:

@@ -1,4 +1,4 @@
-"""What a run is called at W&B and whether it is sent: by its configuration, else as W&B itself is set up.
+"""Names of a run at W&B and its mode: from its configuration, else from W&B's own settings.
 
 W&B's own variables (``WANDB_PROJECT``) go before its settings files, of which that of the working folder goes before
 that of the user. A variable without a value counts as unset. Imports no wandb.
@@ -48,7 +48,7 @@ NOT_IN_PROJECT, NOT_IN_ID = "/\\#?%:", ":;,#?/'"
 
 @dataclass(frozen=True)
 class WandbOptions:
-    """What a run is called at W&B, as far as anything says it.
+    """Names of a run at W&B; ``None`` for those that nothing sets.
 
     Attributes:
         mode: ``None``: online if credentials are found.
@@ -142,13 +142,13 @@ def _user_folder() -> Path:
 
 
 def _mode(configured: str, settings: Mapping[str, tuple[str, str]]) -> Mode | None:
-    """What is switched off is off. Else the variable goes before the configuration, and that before the files."""
+    """Return the mode: disabled if anything disables W&B, else the variable, the configuration, the files."""
     if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "t", "yes", "y", "on"):
         return "disabled"
     value, source = settings.get("mode", (None, ""))
-    known = {"auto", "online", "offline", "disabled"}
-    if configured not in known:
-        raise UserError(f"logger.wandb.mode={configured}: unknown value{nearest(configured, known)}")
+    modes = {"auto", "online", "offline", "disabled"}
+    if configured not in modes:
+        raise UserError(f"logger.wandb.mode={configured}: unknown value{nearest(configured, modes)}")
     if value is not None and value not in MODES:
         raise UserError(f"{source}={value}: W&B has no such mode{nearest(value, MODES)}")
     own = None if value is None else MODES[value]
@@ -207,9 +207,9 @@ def _check_id(value: str | None, source: str) -> None:
 def _check_tags(tags: Sequence[Any], source: str) -> None:
     for tag in tags:
         if not 0 < len(str(tag)) <= LONGEST_TAG:
-            given = f"{source}={','.join(map(str, tags))}" if len(str(tag)) == 0 else f"{source}: {_cut(tag)}"
+            shown = f"{source}={','.join(map(str, tags))}" if len(str(tag)) == 0 else f"{source}: {_cut(tag)}"
             raise UserError(
-                f"{given}: W&B takes tags of 1 to {LONGEST_TAG} characters, this one has {len(str(tag))}"
+                f"{shown}: W&B takes tags of 1 to {LONGEST_TAG} characters, this one has {len(str(tag))}"
                 " (logger=[] leaves W&B out)"
             )
 

@@ -140,7 +140,7 @@ class Study:
 
     @property
     def minimizes(self) -> bool:
-        """Whether less of the metric is better."""
+        """True if lower values of the metric are better."""
         return metrics.direction(self.metric, self.direction, "study.direction") == "minimize"
 
     @property
@@ -252,7 +252,7 @@ def lacks(config: Config) -> Lacking:
 
 
 def has(config: Config, option: str) -> bool:
-    """Whether a configuration has a dotted option, whatever its value."""
+    """Return whether a configuration has a dotted option, whatever its value."""
     parent, _, last = option.rpartition(".")
     section = _at(config, parent) if parent else config
     return isinstance(section, dict) and last in section

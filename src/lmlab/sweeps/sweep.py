@@ -235,7 +235,7 @@ class Sweep:
 
     @property
     def is_signed(self) -> bool:
-        """Whether this user has given the sweep's command, in the folder that the definition names."""
+        """Return whether this user has given the sweep's command, in the folder that the definition names."""
         definition = self.definition
         return trust.is_signature(definition.get("signature"), _checksum(definition))
 

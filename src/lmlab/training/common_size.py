@@ -12,7 +12,7 @@ from lmlab.models.parameters import number_of_parameters, tolerance
 from lmlab.training.sizing import SizeMissed, around, check_parameters, size_of, solve_width
 
 _REACH = 4
-"""How many times larger or smaller than the size that was asked for another one may be to be proposed."""
+"""Largest ratio between a proposed size and the requested one."""
 
 _WIDTHS = 1000
 _TRIED = 100

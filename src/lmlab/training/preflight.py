@@ -34,7 +34,7 @@ LIGHT_SECTIONS = ("model", "data", "tokenizer", "objective", "optimizer", "sched
 _OF_NUMBERS = re.compile(
     "overflow|too large|too big|out of range|exceeded|maxsize|negative dimension|infinity|NaN|memory", re.IGNORECASE
 )
-"""How libraries say that they cannot compute with a number."""
+"""Words in the errors of libraries that cannot compute with a number."""
 
 
 def check(config: Config, here: bool = True, run: Run | None = None) -> Source:
@@ -123,7 +123,7 @@ def _numbers_of(config: Config, *sections: str) -> Iterator[None]:
 
 
 def _extremity(value: int | float) -> float:
-    """How many factors of e lie between a number and 1."""
+    """Return how many factors of e lie between a number and 1."""
     return math.inf if math.isnan(value) else abs(math.log(abs(value))) if value else 0.0
 
 

@@ -39,10 +39,10 @@ def differences_between(comparison: Comparison) -> list[tuple[str, dict[str, Any
     """
     configs = {arm.name: dict(options(arm.chosen.runs[0].config)) for arm in comparison.arms}
     names = sorted({name for config in configs.values() for name in config})
-    found = [(name, {arm: config.get(name, ABSENT) for arm, config in configs.items()}) for name in names]
+    by_option = [(name, {arm: config.get(name, ABSENT) for arm, config in configs.items()}) for name in names]
     return [
         (name, values)
-        for name, values in found
+        for name, values in by_option
         if not all_equal([None if value is ABSENT else value for value in values.values()])
     ]
 

@@ -143,7 +143,7 @@ def metrics_across_tokenizers(comparison: Comparison) -> Iterator[Finding]:
 
 
 def scored_tokens(run: Record, split: str) -> int | None:
-    """How many tokens of a split are scored; sequences, of a generated task; ``None``: not on record.
+    """Return how many tokens of a split are scored; sequences, of a generated task; ``None``: not on record.
 
     Validations score the first ``validation.tokens``; ``lmlab evaluate`` scores all tokens of the other splits.
     """

@@ -1,4 +1,4 @@
-"""What makes a comparison worthless, or less sure than it looks: one :class:`Error` for each of the fourteen."""
+"""Errors that make a comparison worthless, or less sure than it looks: one :class:`Error` for each of the fourteen."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ KINDS = ("total", "non_embedding", "matmul")
 """The three senses of the number of parameters."""
 
 SIZE_WITHIN = 0.01
-"""How far a model may be off the size that it asks for (``model.parameters``), where it does not say."""
+"""Default tolerance of ``model.parameters``, as a share of the requested size."""
 
 BUDGET_TOLERANCES = {"tokens": 0.01, "FLOPs": 0.05, "seconds": 0.1}
 """Tokens are rounded up to whole steps, FLOPs follow from a size that is 1 % off, seconds depend on the machine."""

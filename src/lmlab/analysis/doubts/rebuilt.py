@@ -1,4 +1,4 @@
-"""What a saved configuration describes, built again on the meta device: without memory or data, in milliseconds.
+"""Rebuild the parts of a saved configuration on the meta device: without memory or data, in milliseconds.
 
 A user's own modules are never imported for that: runs may come from anywhere.
 """
@@ -29,7 +29,7 @@ def evaluates_elsewhere(run: Record) -> bool | None:
 
 
 def names_own_code(run: Record, section: str) -> bool:
-    """Whether a section of a run's configuration names a user's own modules."""
+    """Return whether a section of a run's configuration names a user's own modules."""
     try:
         return bool(own_targets(run.config.get(section)))
     except UserError:  # which nobody can build
@@ -52,12 +52,12 @@ def _flops(model: str, vocabulary: int, context: int) -> int | None:
 def _averages(optimizer: str) -> bool | None:
     import torch
 
-    made = _built(optimizer, torch.nn.Linear(2, 2))  # any network will do
-    return None if made is None else hasattr(made, "eval")
+    built = _built(optimizer, torch.nn.Linear(2, 2))  # any network will do
+    return None if built is None else hasattr(built, "eval")
 
 
 def _built(text: str, *arguments: Any, **supplied: Any) -> Any | None:
-    """What a section describes, called with ``arguments`` if there are any; ``None``: it cannot be built here."""
+    """Build a section, called with ``arguments`` if there are any; ``None``: it cannot be built here."""
     import torch
 
     from lmlab.config import build

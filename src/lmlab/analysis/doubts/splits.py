@@ -31,7 +31,7 @@ def tuned_on_the_same_split(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _remedy(comparison: Comparison) -> str:
-    """What would give a conclusion on another split."""
+    """Describe how to get a conclusion on another split."""
     metric, runs = comparison.metric, comparison.runs
     if not is_score(metric):
         metric = "validation/loss"  # what a callback measures is there of the validation split only

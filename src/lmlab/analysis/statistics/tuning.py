@@ -188,7 +188,7 @@ def beyond(values: Iterable[float], best: float, interval: "Interval | None" = N
 
 
 def _by_ratio(positive: Sequence[float]) -> bool:
-    """Whether positive values, ascending, are to be compared by their ratios."""
+    """Return whether positive values, ascending, are to be compared by their ratios."""
     if len(positive) < 2:
         return False
     ratios = np.array(positive[1:]) / np.array(positive[:-1])

@@ -47,8 +47,8 @@ class Character(Tokenizer):
         return np.where(known, ids, self.separator).astype(np.int32)
 
     def outside(self, document: str) -> list[str]:
-        _, known = self._look_up(document)
-        return [document[place] for place in np.flatnonzero(~known)]
+        _, is_known = self._look_up(document)
+        return [document[place] for place in np.flatnonzero(~is_known)]
 
     def _look_up(self, document: str) -> tuple[np.ndarray, np.ndarray]:
         points = _code_points(document)

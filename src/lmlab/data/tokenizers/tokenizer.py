@@ -22,7 +22,7 @@ class Tokenizer(ABC):
     """
 
     unit = "token"
-    """What one token stands for, in messages."""
+    """The unit of text that one token stands for, in messages."""
 
     @property
     @abstractmethod

@@ -75,14 +75,14 @@ def offer(runs: list[Run], parameters: dict[str, Any]) -> list[str] | str:
     before = set(place.iterdir()) if place.exists() else set()
     try:
         with redirect_stderr(StringIO()), executor.batch():  # it would repeat what sbatch says
-            made = [executor.submit(work, str(run.path), trust.voucher(run)) for run in runs]
+            submitted = [executor.submit(work, str(run.path), trust.voucher(run)) for run in runs]
     except submitit.core.utils.FailedJobError as error:
         own = [str(run.path).encode() for run in runs] + [f"--job-name={parameters['job_name']}\n".encode()]
         for path in set(place.iterdir()) - before:  # other sweeps may be writing theirs here
             if path.suffix in (".pkl", ".sh") and any(word in path.read_bytes() for word in own):
                 path.unlink()
         return str(error).strip().splitlines()[-1].removeprefix("sbatch: error: ")
-    return [one.job_id for one in made]
+    return [one.job_id for one in submitted]
 
 
 def scancel(*words: str) -> None:
@@ -136,7 +136,7 @@ class Submitted:
 
 
 def work(path: str, voucher: str | None = None) -> None:
-    """What a job does in each of its tasks: the first sees the run of the directory ``path`` through.
+    """Execute a job in each of its tasks: the first supervises the run of the directory ``path``.
 
     Args:
         voucher: see :func:`lmlab.runs.trust.voucher`.

@@ -60,7 +60,7 @@ def is_exhaustive(sampler_name: str) -> bool:
 
 
 def number_of_combinations(sampler_name: str, space: Space) -> int:
-    """How many jobs an exhaustive sampler has. Raises ``UserError`` for an option that varies in an interval."""
+    """Return how many jobs an exhaustive sampler has. Raises ``UserError`` for an option that varies in an interval."""
     if _named("sampler", optuna.samplers, "Sampler", sampler_name) is optuna.samplers.BruteForceSampler:
         return sum(1 for _ in space.combinations())
     # Those that differ only in options which their configuration lacks are the same job, but several of its trials.
@@ -78,15 +78,15 @@ def cannot_prune(name: str, options: Mapping[str, Any], trials: int) -> str | No
     """Say that a pruner cannot stop any of so many jobs, where that is known beforehand; ``None``: it may."""
     if name == "none":
         return None
-    found = _named("pruner", optuna.pruners, "Pruner", name)
-    if found is optuna.pruners.NopPruner:
+    pruner_class = _named("pruner", optuna.pruners, "Pruner", name)
+    if pruner_class is optuna.pruners.NopPruner:
         return f"sweep.pruner={name}: stops no job"
-    if found is optuna.pruners.ThresholdPruner:  # compares with no other job
+    if pruner_class is optuna.pruners.ThresholdPruner:  # compares with no other job
         return None
-    known = named_parameters(found)
+    parameters = named_parameters(pruner_class)
     first = 1
-    if "n_startup_trials" in known:
-        first = max(1, options.get("n_startup_trials", known["n_startup_trials"].default))
+    if "n_startup_trials" in parameters:
+        first = max(1, options.get("n_startup_trials", parameters["n_startup_trials"].default))
     if trials > first:
         return None
     jobs = f"any of {trials} jobs" if trials > 1 else "the only job"

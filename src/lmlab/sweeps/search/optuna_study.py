@@ -100,12 +100,12 @@ class SharedStudy:
                 return None
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what samplers find experimental
-                asked = self.study.ask()
-                self._draw(asked)
-            asked.set_user_attr(WORKER, f"{self.folder.name}/{Path(self._alive.name).name}")
-            job = job_of(asked, self.study.get_trials(deepcopy=False))
-            asked.set_user_attr("job", job)
-        return job, asked
+                new_trial = self.study.ask()
+                self._draw(new_trial)
+            new_trial.set_user_attr(WORKER, f"{self.folder.name}/{Path(self._alive.name).name}")
+            job = job_of(new_trial, self.study.get_trials(deepcopy=False))
+            new_trial.set_user_attr("job", job)
+        return job, new_trial
 
     def propose_again(self, trial_number: int) -> None:
         """Put the parameters of a trial whose run has not ended first in line, and end the trial."""
@@ -158,7 +158,7 @@ def job_of(trial: FrozenTrial | optuna.Trial, trials: Iterable[FrozenTrial]) -> 
 
 
 def _is_alive(trial: FrozenTrial, sweeps: Path) -> bool:
-    """Whether the process that began a running trial still lives; where that cannot be seen from here, it does.
+    """Return whether the process that began a running trial still lives; where that cannot be seen from here, it does.
 
     Args:
         sweeps: the folder of the directories of all sweeps that share the study.

@@ -282,10 +282,10 @@ def _option(override: Any) -> Varied | str:
 
 def _check_choices(group: str, values: Iterable[str], config_loader: Any) -> None:
     """Refuse what a group of ``conf/`` has not. Raises ``UserError``."""
-    known = _options_of(group, config_loader)
-    for value in values if known else ():
-        if value.replace("_", "").isalnum() and value not in known:
-            raise UserError(f"{group}={value}: no such option{nearest(value, known)}")
+    options = _options_of(group, config_loader)
+    for value in values if options else ():
+        if value.replace("_", "").isalnum() and value not in options:
+            raise UserError(f"{group}={value}: no such option{nearest(value, options)}")
 
 
 def _options_of(group: str, config_loader: Any) -> list[str]:

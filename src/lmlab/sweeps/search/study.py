@@ -46,7 +46,7 @@ class StudySearch(Search):
     ) -> None:
         self.study, self.candidates, self.pilots = study, candidates, pilots or {}
         self.trials = {arm: len(own) if len(own) > 1 else 0 for arm, own in candidates.items()}
-        """How many trials each arm has; none where it has a single candidate."""
+        """Return how many trials each arm has; none where it has a single candidate."""
         self.chosen: dict[str, int] = {}
         """Which candidate is the best, by arm, once it is known."""
         self._arms = list(candidates)
@@ -104,8 +104,8 @@ class StudySearch(Search):
             return
         if outcome == "finished" and self.study.metric not in metrics:
             where = f" ({run})" if run is not None else ""
-            known = [name for name in metrics if not name.startswith("timings/")]
-            hint = nearest(self.study.metric, known)
+            measured = [name for name in metrics if not name.startswith("timings/")]
+            hint = nearest(self.study.metric, measured)
             raise UserError(f"study.metric={self.study.metric}: a finished run has no such metric{hint}{where}")
         if proposal.phase == "trial":
             candidate, _ = self._trial_of[proposal.number]
@@ -126,7 +126,7 @@ class StudySearch(Search):
 
     @property
     def counts(self) -> dict[Phase, int]:
-        """How many jobs each phase has."""
+        """Return how many jobs each phase has."""
         arms, trials = len(self._arms), sum(self.trials.values())
         return {"pilot": len(self.pilots), "trial": trials, "final": arms * len(self.study.seeds)}
 

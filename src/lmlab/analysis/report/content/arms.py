@@ -124,12 +124,12 @@ def _results(comparison: Comparison) -> Table:
 
 def _pairs(comparison: Comparison) -> Table | None:
     """Every arm held against every other, better arms first; ``None`` where the results show the only pair."""
-    found = all_pairs(comparison)
-    if len(found) < 2:
+    pairs = all_pairs(comparison)
+    if len(pairs) < 2:
         return None
-    form = number_format(found)
+    form = number_format(pairs)
     place = {id(arm): number for number, arm in enumerate(ranked(comparison))}
-    facing = [one if place[id(one.arm)] < place[id(one.reference)] else one.turned() for one in found]
+    facing = [one if place[id(one.arm)] < place[id(one.reference)] else one.turned() for one in pairs]
     facing.sort(key=lambda one: (place[id(one.arm)], place[id(one.reference)]))
     rows: list[Row] = [
         [one.arm.name, one.reference.name, "yes" if one.told_apart else "no", one.paired.n, *_difference(one)]

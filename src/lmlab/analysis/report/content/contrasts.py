@@ -39,7 +39,7 @@ class Contrast:
 
     @property
     def told_apart(self) -> bool:
-        """Whether the two arms differ by more than chance explains."""
+        """Return whether the two arms differ by more than chance explains."""
         return self.p_value < ALPHA
 
     @property
