@@ -21,7 +21,7 @@ def test_plain_numbers(lmlab):
 
 
 def test_tables_and_the_command_that_follows(lmlab):
-    words = ["experiment=shakespeare_cpu", "vocabulary=65", "devices=2", "device=cpu", "seed=3"]
+    words = ["experiment=shakespeare_cpu", "vocabulary=65", "devices=2", "device=rtx4090", "seed=3"]
     shown = lmlab("plan", *words, COLUMNS="100").stdout
     assert "Memory of each device" in shown and "Recommended: ddp" in shown
     (line,) = [line for line in shown.splitlines() if line.startswith("lmlab train ")]
