@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lmlab.errors import Interrupted, RunFailed, UserError, nearest
 from lmlab.runs.signals import INTERRUPTED
+from lmlab.sources import remedy
 from lmlab.surroundings import drop_empty_variables, expanded, tolerate_encodings
 
 COMMANDS = {
@@ -92,6 +93,7 @@ def _unforeseen(error: Exception) -> str:
         line = f"{name}{error.strerror}"
     elif not isinstance(error, (OSError, ValueError, RuntimeError)) or not line:
         line = f"{type(error).__name__}: {line}".removesuffix(": ")
+    line += remedy(error)
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="lmlab-error-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"

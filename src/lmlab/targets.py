@@ -119,9 +119,7 @@ def resolve_target(target: str, path: str) -> Callable[..., Any]:
     except UserError as error:
         raise UserError(f"{option}={target}: {error}") from error
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        if isinstance(error, ModuleNotFoundError) and sources.find(str(error.name)) is not None:
-            reason += "; imports of your own modules are followed where they are statements"
+        reason = (str(error) or type(error).__name__).splitlines()[0] + sources.remedy(error)
         raise UserError(f"{option}={target}: cannot be imported ({reason})") from error
     if not callable(found):
         raise UserError(f"{option}={target}: expected a class or a function")

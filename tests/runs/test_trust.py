@@ -10,8 +10,8 @@ import pytest
 from lmlab import sources
 from lmlab.config import build, identity
 from lmlab.errors import UserError
-from lmlab.runs import trust
-from lmlab.runs.content import with_content
+from lmlab.runs import content, trust
+from lmlab.runs.content import own_sources, with_content
 from lmlab.runs.run import Run
 from lmlab.targets import resolve_target
 
@@ -76,6 +76,18 @@ def test_later_commands_use_the_copy(here, run):
     assert resolve_target("mine.Mixer", "model.mixer").act == "tanh"
     with trust.same_code(None):
         assert resolve_target("mine.Mixer", "model.mixer").act == "sin"
+
+
+def test_a_file_that_a_module_reads_from_its_folder_is_part_of_the_copy_and_of_the_identity(here, config, monkeypatch):
+    (here / "mine.py").write_text(f"from pathlib import Path\nx = Path(__file__).with_name('table.json')\n{MIXER}")
+    (here / "table.json").write_text("[1]")
+    before = identity(with_content(config()))
+    assert own_sources(config())["table.json"] == b"[1]"
+    (here / "table.json").write_text("[2]")
+    assert identity(with_content(config())) != before
+    monkeypatch.setattr(content, "MOST_BYTES", 2)
+    with pytest.raises(UserError, match=r"mixer\._target_: .*mine\.py names .*table\.json \(3 bytes\).* an option"):
+        with_content(config())
 
 
 @pytest.mark.parametrize("change", ["config", "source", "new file", "signature", "key", "no copy"])
