@@ -30,6 +30,8 @@ OPTIONS = (
     "lmlab.training.trainer",
 )
 """Where lmlab defines what a configuration may name."""
+TORCH = ("torch.nn.", "torch.optim.")
+"""Where torch has the modules, optimizers and schedules that a configuration may name."""
 
 _TORCH_BASES = frozenset(
     {"torch.nn.modules.module.Module", "torch.optim.optimizer.Optimizer", "torch.optim.lr_scheduler.LRScheduler"}
@@ -112,7 +114,7 @@ def resolve_target(target: str, path: str) -> Callable[..., Any]:
     if package not in ("lmlab", "torch"):
         check_own(target, option)
         load = sources.load
-    elif "__" in target or (package == "lmlab" and not target.startswith(OPTIONS)):
+    elif "__" in target or not target.startswith((*OPTIONS, *TORCH)):
         raise _not_allowed(target, option)
     try:
         found = getattr(load(module), name)
