@@ -165,6 +165,25 @@ def test_the_key_is_the_user_s_alone_and_stays_the_same(run, tmp_path):
     assert key.read_bytes() == before and [path.name for path in key.parent.iterdir()] == ["key"]
 
 
+@pytest.mark.parametrize("fault", ["readable by others", "cut short"])
+def test_a_key_that_may_not_be_the_user_s_alone_is_not_used(run, tmp_path, fault, capsys):
+    key = tmp_path / "config" / "lmlab" / "key"
+    if fault == "cut short":
+        key.write_bytes(b"x")
+    else:
+        key.chmod(0o640)
+    with pytest.raises(
+        UserError, match=r"not signed by you: .*key (is cut short|can be read by others).*; .*trust=true"
+    ):
+        trust.adopt(run)
+    run.refresh(run.config)
+    assert "not signed" in capsys.readouterr().err and run.manifest["signature"] is None
+    key.unlink() if fault == "cut short" else key.chmod(0o600)
+    run.refresh(run.config)
+    trust._vouched.clear()
+    assert trust.is_trusted(run)
+
+
 def test_without_a_home_folder_one_line_says_what_that_means(config, tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("XDG_CONFIG_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
