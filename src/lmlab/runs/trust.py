@@ -127,10 +127,9 @@ def check(run: "Run", remedy: str) -> None:
         target, option = next(iter(own.items()))
         source = sources.find(target.rpartition(".")[0])
     key = _key(create=False)
-    unknown = isinstance(key, str) and run.manifest.get("signature") is not None
-    reason = (
-        key if unknown else "this run directory comes from elsewhere, or was changed, or an earlier version wrote it"
-    )
+    reason = "this run directory comes from elsewhere, or was changed, or an earlier version wrote it"
+    if isinstance(key, str) and run.manifest.get("signature") is not None:
+        reason = key
     raise UserError(
         f"{run.path.name}: {target} ({option}, in {source and source.path}) is not signed by you: {reason}; {remedy}"
     )
