@@ -352,3 +352,21 @@ def test_options_that_a_study_may_leave_out_need_no_mark():
     words = ["experiment=mine", "study.direction=maximize", "study.metrc=x"]
     assert cli._read("study", words) == ["experiment=mine", "++study.direction=maximize", "study.metrc=x"]
     assert cli._read("study", ["study.trials=4"]) == ["study.trials=4"]  # there is no study that could have it
+
+
+def test_no_module_of_python_is_taken_from_the_working_folder(tmp_path, monkeypatch):
+    for name in ("re", "signal", "pathlib", "torch"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')")
+    done = subprocess.run([sys.executable, "-m", "lmlab", "nonsense"], cwd=tmp_path, capture_output=True, text=True)
+    assert "there is no command 'nonsense'" in done.stderr
+
+    def start_another(command):  # as multiprocessing starts its own processes
+        subprocess.run([sys.executable, "-c", "import re, signal"], check=True)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lmlab", "runs"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
+    monkeypatch.setattr("lmlab.commands.app.run_app", start_another)
+    cli.main()
+    assert not (tmp_path / "mark").exists()

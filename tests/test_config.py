@@ -114,6 +114,14 @@ def test_signatures_of_users_are_understood():
         check_arguments(takes, {"sizes": []})
 
 
+def test_a_type_that_only_a_type_checker_knows_is_not_checked():
+    def own(width: int, other: "OnlyInTypeChecking" = None) -> None: ...  # noqa: F821
+
+    check_arguments(own, {"width": "x", "other": 1})
+    with pytest.raises(UserError, match="own has no such option"):
+        check_arguments(own, {"widht": 1})
+
+
 def test_values_that_are_only_written_otherwise_are_put_right():
     """As ``wandb agent`` and other programs write them."""
 

@@ -14,6 +14,7 @@ MARKS = "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\nc
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])  # as the command line does
     yield tmp_path
     sources.use_copy(None)
 
@@ -39,6 +40,51 @@ def test_imports_are_followed_within_packages_relative_ones_and_functions_and_no
         "helper/starred.py", "other.py", "own.py",
     ]  # fmt: skip
     assert not list(here.rglob("*.ran"))
+
+
+def test_a_name_in_quotes_is_followed_and_a_computed_one_is_refused_with_what_to_do(here):
+    write(here, own="import importlib\nm = importlib.import_module('one')\n" + MARKS)
+    write(here, one="__import__('pack.two')\n")
+    write(here / "pack", two="from importlib import import_module\nimport_module('.three', __package__)\n", three="")
+    assert sorted(sources.follow(["own"])) == ["one", "own", "pack.three", "pack.two"]
+    assert resolve_target("own.Model", "model").__module__ == "own"
+    write(here, lone="")
+    write(here / "pack", other="")
+    for name in ("lone", "pack.other"):
+        write(here, computed=f"import importlib, pack.two\nimportlib.import_module(''.join(['{name}']))\n" + MARKS)
+        (here / "computed.ran").unlink(missing_ok=True)
+        with pytest.raises(
+            UserError, match=rf"No module named '{name}'; a module of your own is found where its import"
+        ):
+            resolve_target("computed.Model", "model")
+
+
+def test_an_import_within_a_function_works_after_another_target_was_resolved(here):
+    write(here, own="class Model:\n    def late(self):\n        import helper\n        return helper.VALUE\n")
+    write(here, helper="VALUE = 1\n", other=MARKS)
+    model = resolve_target("own.Model", "model")
+    resolve_target("other.Model", "optimizer")
+    assert model().late() == 1
+
+
+def test_files_that_a_module_names_and_may_read_from_its_folder_are_found(here):
+    text = "from pathlib import Path\nfrom os.path import join\nHERE = Path({place}).parent\n"
+    text += "HERE / 'a.json'; HERE / 'deep' / 'b.txt'; join(HERE, 'deep', 'c.txt'); HERE.parent / 'top.txt'\n"
+    text += "HERE / '..' / '..' / 'outside'; HERE / 'missing.txt'; HERE / 'deep'; '/etc/hostname'; x = '\\0'\n"
+    for name in ("pack/a.json", "pack/deep/b.txt", "pack/deep/c.txt", "top.txt", "pack/unnamed.txt"):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).touch()
+    write(here / "pack", own=text.format(place="__file__"), without=text.format(place="'.'"))
+    files = sources.files_beside(sources.find("pack.own"))
+    assert sorted(files) == ["pack/a.json", "pack/deep/b.txt", "pack/deep/c.txt", "top.txt"]
+    assert all(path == here / name for name, path in files.items())
+    assert not sources.files_beside(sources.find("pack.without")), "it does not ask where it lies"
+    (here / "code").mkdir()
+    sources.use_copy(here / "code")
+    with pytest.raises(FileNotFoundError) as error:
+        (here / "code" / "vocabulary.json").read_text()
+    assert "names stand in quotes" in sources.remedy(error.value)
+    assert not sources.remedy(FileNotFoundError(2, "No such file", "/elsewhere")) and not sources.remedy(OSError())
 
 
 def test_a_module_is_taken_from_where_it_is_meant_whatever_else_has_that_name(here, monkeypatch):

@@ -16,6 +16,8 @@ from lmlab.targets import accepted, resolve_target, targets
         "wandb.init",
         "torch.load",
         "torch.hub.load",
+        "torch.jit.ScriptModule",
+        "torch.fx.GraphModule",
         "torch.distributed.elastic.multiprocessing.subprocess_handler.SubprocessHandler",
         "lmlab.runs.files.write_text",
         "lmlab.runs.files.Path",

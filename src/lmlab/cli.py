@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lmlab.errors import Interrupted, RunFailed, UserError, nearest
 from lmlab.runs.signals import INTERRUPTED
+from lmlab.sources import remedy
 from lmlab.surroundings import drop_empty_variables, expanded, tolerate_encodings
 
 COMMANDS = {
@@ -52,10 +53,12 @@ def main() -> None:
         sys.exit(f"lmlab: there is no command '{command}'{nearest(command, COMMANDS)}")
     if command == arguments[0]:
         del sys.argv[1]
+    # A user's own modules are found by lmlab.sources; nothing else is imported from where they work, here or in what
+    # is started from here: multiprocessing's own processes import Python's modules by name.
+    sys.path[:] = [place for place in sys.path if place not in ("", str(Path.cwd()))]
+    os.environ["PYTHONSAFEPATH"] = "1"
     from lmlab.commands.app import run_app
 
-    # A user's own modules are found by lmlab.sources; nothing else is imported from where they work.
-    sys.path[:] = [place for place in sys.path if place not in ("", str(Path.cwd()))]
     trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         sys.argv[1:] = _read(command, _with_action(command, sys.argv[1:]))
@@ -92,6 +95,7 @@ def _unforeseen(error: Exception) -> str:
         line = f"{name}{error.strerror}"
     elif not isinstance(error, (OSError, ValueError, RuntimeError)) or not line:
         line = f"{type(error).__name__}: {line}".removesuffix(": ")
+    line += remedy(error)
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="lmlab-error-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"

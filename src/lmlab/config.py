@@ -223,7 +223,7 @@ def check_arguments(
     name = name or function.__name__
     parameters = named_parameters(function)
     anything = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
-    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    hints = _hints(function.__init__ if inspect.isclass(function) else function)
     for key, value in given.items():
         if key.startswith("_") and key.endswith("_"):  # Hydra's own
             continue
@@ -234,6 +234,14 @@ def check_arguments(
     for key, parameter in parameters.items():
         if parameter.default is parameter.empty and key not in given and supplied is not None and key not in supplied:
             raise UserError(f"{prefix}{key} has no value: {name} needs one")
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The types of parameters; ``{}`` where they are named by what exists for type checkers alone."""
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, AttributeError, TypeError):
+        return {}
 
 
 def _fitted(value: Any, hint: Any, path: str) -> Any:

@@ -5,12 +5,11 @@ what lies there may be somebody else's. For a saved run they come from the copy 
 by reading the sources; finding a module and deciding about it imports nothing.
 """
 
-import ast
 import importlib
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
@@ -18,6 +17,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from lmlab.errors import UserError
+from lmlab.source_text import imports, paths_beside
 from lmlab.surroundings import expanded
 
 _OTHERS = frozenset({"lmlab", "torch", "hydra_plugins", *sys.stdlib_module_names})
@@ -36,8 +36,8 @@ class Source(NamedTuple):
 
 
 _copy: Path | None = None
-_reached: set[str] = set()
-"""Top-level names that may be imported: those of targets, and those that their sources import."""
+_reached: dict[str, tuple[Path, ...]] = {}
+"""Modules and packages that may be imported, with the roots: those of targets, and those that their sources import."""
 _imported: dict[str, tuple[Path, ...]] = {}
 """Modules that were imported by this file, with the roots at that time."""
 
@@ -136,7 +136,7 @@ def _below(place: Path | None, part: str) -> Path | None:
 def follow(modules: Iterable[str]) -> dict[str, Source]:
     """Return the files of the user's that ``modules`` consist of, with all that they import from the same folders.
 
-    Imports within functions count; imports that are computed (``importlib``) do not.
+    Imports within functions count, and those by a name in quotes (``import_module("helper")``); computed names do not.
 
     Raises:
         UserError: a file cannot be read or parsed, or lies where the user's modules do not come from.
@@ -154,35 +154,22 @@ def follow(modules: Iterable[str]) -> dict[str, Source]:
             if source is not None and source.path.suffix == ".py":
                 _check_place(name, source)
                 sources[name] = source
-                queue += _imports(name, source.path)
+                queue += imports(name, source.path)
     return dict(sorted(sources.items()))
 
 
-def _imports(module: str, path: Path) -> Iterator[str]:
-    """Yield the modules that a source file may import; of ``from a import b`` both ``a`` and ``a.b``."""
-    try:
-        tree = ast.parse(path.read_bytes(), str(path))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except (SyntaxError, ValueError) as error:
-        line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise UserError(f"{path}{line}: is no Python source ({getattr(error, 'msg', error)})") from error
-    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            name = ".".join([*base, *([node.module] if node.module else [])])
-            yield name
-            yield from (f"{name}.{alias.name}" for alias in node.names if alias.name != "*")
-        elif isinstance(node, ast.Assign) and path.name == "__init__.py" and _is_all(node):  # for import *
-            texts = (part.value for part in ast.walk(node.value) if isinstance(part, ast.Constant))
-            yield from (f"{module}.{text}" for text in texts if isinstance(text, str))
+def files_beside(source: Source) -> dict[str, Path]:
+    """Return the files that a source file names in quotes and may read from its folder, by path below the root.
 
-
-def _is_all(node: ast.Assign) -> bool:
-    return any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets)
+    Those in the folders above it, up to the root, count as well.
+    """
+    folders = [folder for folder in source.path.parents if folder.is_relative_to(source.root)]
+    files: dict[str, Path] = {}
+    for text in paths_beside(source.path):
+        for place in (Path(os.path.normpath(folder / text)) for folder in folders):
+            if place.is_relative_to(source.root) and place.is_file():
+                files[place.relative_to(source.root).as_posix()] = place
+    return files
 
 
 def _check_place(module: str, source: Source) -> None:
@@ -215,6 +202,27 @@ def outputs_above(place: Path) -> Path | None:
     return None
 
 
+def remedy(error: Exception) -> str:
+    """What to do about a module or a file of the user's that a run's copy lacks, for messages; else nothing."""
+    if isinstance(error, ModuleNotFoundError):
+        copy = _copy
+        use_copy(None)
+        try:
+            source = find(str(error.name))
+        finally:
+            use_copy(copy)
+        if source is not None and source.path.suffix == ".py":
+            return "; a module of your own is found where its import is a statement, or has its name in quotes"
+        return ""
+    name = getattr(error, "filename", None) if isinstance(error, FileNotFoundError) else None
+    if name is None or _copy is None or not Path(os.fsdecode(name)).absolute().is_relative_to(_copy.absolute()):
+        return ""
+    return (
+        "; a run has a copy of the files beside your modules whose names stand in quotes there; name it so, or give "
+        "its path as an option of yours"
+    )
+
+
 def load(module: str) -> ModuleType:
     """Import a module of the user's from where :func:`find` finds it, and nothing of that name from anywhere else.
 
@@ -225,12 +233,14 @@ def load(module: str) -> ModuleType:
     for name in [name for name, place in _imported.items() if place != here]:
         sys.modules.pop(name, None)
         del _imported[name]
+    for name in [name for name, place in _reached.items() if place != here]:
+        del _reached[name]
     for name, source in sources.items():  # of that name, imported by somebody else from somewhere else
         loaded = sys.modules.get(name)
         if loaded is not None and name not in _imported and getattr(loaded, "__file__", None) != str(source.path):
             del sys.modules[name]
-    _reached.clear()
-    _reached.update(name.partition(".")[0] for name in [module, *sources])
+    for parts in (name.split(".") for name in [module, *sources]):
+        _reached.update((".".join(parts[:count]), here) for count in range(1, len(parts) + 1))
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
     return importlib.import_module(module)
@@ -251,6 +261,8 @@ class _Finder:
     ) -> ModuleSpec | None:
         if name.partition(".")[0] not in _reached or (source := find(name)) is None:
             return None
+        if name not in _reached:  # a run's copy would lack it
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         _imported[name] = roots()
         if source.path.suffix != ".py":
             spec = ModuleSpec(name, None, is_package=True)

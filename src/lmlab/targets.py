@@ -30,6 +30,8 @@ OPTIONS = (
     "lmlab.training.trainer",
 )
 """Where lmlab defines what a configuration may name."""
+TORCH = ("torch.nn.", "torch.optim.")
+"""Where torch has the modules, optimizers and schedules that a configuration may name."""
 
 _TORCH_BASES = frozenset(
     {"torch.nn.modules.module.Module", "torch.optim.optimizer.Optimizer", "torch.optim.lr_scheduler.LRScheduler"}
@@ -112,16 +114,14 @@ def resolve_target(target: str, path: str) -> Callable[..., Any]:
     if package not in ("lmlab", "torch"):
         check_own(target, option)
         load = sources.load
-    elif "__" in target or (package == "lmlab" and not target.startswith(OPTIONS)):
+    elif "__" in target or not target.startswith((*OPTIONS, *TORCH)):
         raise _not_allowed(target, option)
     try:
         found = getattr(load(module), name)
     except UserError as error:
         raise UserError(f"{option}={target}: {error}") from error
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        if isinstance(error, ModuleNotFoundError) and sources.find(str(error.name)) is not None:
-            reason += "; imports of your own modules are followed where they are statements"
+        reason = (str(error) or type(error).__name__).splitlines()[0] + sources.remedy(error)
         raise UserError(f"{option}={target}: cannot be imported ({reason})") from error
     if not callable(found):
         raise UserError(f"{option}={target}: expected a class or a function")

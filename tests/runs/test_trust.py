@@ -10,8 +10,8 @@ import pytest
 from lmlab import sources
 from lmlab.config import build, identity
 from lmlab.errors import UserError
-from lmlab.runs import trust
-from lmlab.runs.content import with_content
+from lmlab.runs import content, trust
+from lmlab.runs.content import own_sources, with_content
 from lmlab.runs.run import Run
 from lmlab.targets import resolve_target
 
@@ -76,6 +76,18 @@ def test_later_commands_use_the_copy(here, run):
     assert resolve_target("mine.Mixer", "model.mixer").act == "tanh"
     with trust.same_code(None):
         assert resolve_target("mine.Mixer", "model.mixer").act == "sin"
+
+
+def test_a_file_that_a_module_reads_from_its_folder_is_part_of_the_copy_and_of_the_identity(here, config, monkeypatch):
+    (here / "mine.py").write_text(f"from pathlib import Path\nx = Path(__file__).with_name('table.json')\n{MIXER}")
+    (here / "table.json").write_text("[1]")
+    before = identity(with_content(config()))
+    assert own_sources(config())["table.json"] == b"[1]"
+    (here / "table.json").write_text("[2]")
+    assert identity(with_content(config())) != before
+    monkeypatch.setattr(content, "MOST_BYTES", 2)
+    with pytest.raises(UserError, match=r"mixer\._target_: .*mine\.py names .*table\.json \(3 bytes\).* an option"):
+        with_content(config())
 
 
 @pytest.mark.parametrize("change", ["config", "source", "new file", "signature", "key", "no copy"])
@@ -151,6 +163,25 @@ def test_the_key_is_the_user_s_alone_and_stays_the_same(run, tmp_path):
     run.refresh(run.config)
     trust._create(key)
     assert key.read_bytes() == before and [path.name for path in key.parent.iterdir()] == ["key"]
+
+
+@pytest.mark.parametrize("fault", ["readable by others", "cut short"])
+def test_a_key_that_may_not_be_the_user_s_alone_is_not_used(run, tmp_path, fault, capsys):
+    key = tmp_path / "config" / "lmlab" / "key"
+    if fault == "cut short":
+        key.write_bytes(b"x")
+    else:
+        key.chmod(0o640)
+    with pytest.raises(
+        UserError, match=r"not signed by you: .*key (is cut short|can be read by others).*; .*trust=true"
+    ):
+        trust.adopt(run)
+    run.refresh(run.config)
+    assert "not signed" in capsys.readouterr().err and run.manifest["signature"] is None
+    key.unlink() if fault == "cut short" else key.chmod(0o600)
+    run.refresh(run.config)
+    trust._vouched.clear()
+    assert trust.is_trusted(run)
 
 
 def test_without_a_home_folder_one_line_says_what_that_means(config, tmp_path, monkeypatch, capsys):

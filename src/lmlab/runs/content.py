@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lmlab.config import Config, build, result_config, validate
 from lmlab.errors import UserError
-from lmlab.sources import follow
+from lmlab.sources import files_beside, follow
 from lmlab.targets import check_own, own_targets
 
 
@@ -28,20 +28,38 @@ def with_content(config: Config) -> Config:
     return config | {"content": checksums} if checksums else config
 
 
+MOST_BYTES = 16 * 2**20
+"""Size of the largest file beside a module that a run keeps a copy of."""
+
+
 def own_sources(config: Config) -> dict[str, bytes]:
     """Return the user's source files that the targets of ``config`` reach, by their path below the user's folder.
 
+    The files that they name and may read from their own folder are among them (see :mod:`lmlab.source_text`).
+
     Raises:
-        UserError: one is missing, may not be used, or is no Python source.
+        UserError: one is missing, may not be used, is no Python source, or is too large to be copied.
     """
     targets = own_targets(config)
     for target, option in targets.items():
         check_own(target, option)
+    files: dict[str, bytes] = {}
     try:
-        reached = follow(target.rpartition(".")[0] for target in targets)
+        for source in follow(target.rpartition(".")[0] for target in targets).values():
+            for name, path in {source.name: source.path, **files_beside(source)}.items():
+                if path.suffix != ".py" and (size := path.stat().st_size) > MOST_BYTES:
+                    raise UserError(
+                        f"{source.path} names {path} ({size:,} bytes): a run keeps a copy of such files, of at most "
+                        f"{MOST_BYTES:,} bytes each; give the path of this one as an option of yours"
+                    )
+                content = path.read_bytes()
+                if files.setdefault(name, content) != content:
+                    raise UserError(f"{path}: the folders of your modules have another file {name}; rename one of them")
     except UserError as error:
         raise UserError(f"{next(iter(targets.values()))}: {error}") from error
-    return {source.name: source.path.read_bytes() for source in reached.values()}
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    return files
 
 
 def code_checksum(config: Config) -> str | None:

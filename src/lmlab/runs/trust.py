@@ -126,9 +126,12 @@ def check(run: "Run", remedy: str) -> None:
             return
         target, option = next(iter(own.items()))
         source = sources.find(target.rpartition(".")[0])
+    key = _key(create=False)
+    reason = "this run directory comes from elsewhere, or was changed, or an earlier version wrote it"
+    if isinstance(key, str) and run.manifest.get("signature") is not None:
+        reason = key
     raise UserError(
-        f"{run.path.name}: {target} ({option}, in {source and source.path}) is not signed by you: this run directory "
-        f"comes from elsewhere, or was changed, or an earlier version wrote it; {remedy}"
+        f"{run.path.name}: {target} ({option}, in {source and source.path}) is not signed by you: {reason}; {remedy}"
     )
 
 
@@ -214,6 +217,8 @@ def _key(create: bool = True) -> bytes | str:
         if create and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             _create(path)
+        if path.stat().st_mode & 0o077:
+            return f"{path} can be read by others; chmod 600 makes it yours alone, deleting it has another made"
         key = path.read_bytes()
     except (OSError, RuntimeError) as error:
         return f"no key in your configuration folder ({error})"

@@ -17,7 +17,7 @@ from lmlab.runs.files import write_json
 from lmlab.runs.parent import end_with_parent
 from lmlab.runs.run import Run
 from lmlab.runs.signals import INTERRUPTED
-from lmlab.sources import use_copy
+from lmlab.sources import remedy, use_copy
 from lmlab.surroundings import tolerate_encodings
 from lmlab.training.worker import train
 
@@ -74,7 +74,8 @@ def record(run: Run, error: Exception) -> None:
     if not run.error.exists():
         lines = str(error).splitlines() or [""]
         known = isinstance(error, KNOWN)
-        message = disk.reason(error, run) or (lines[0] if known else f"{type(error).__name__}: {lines[0]}")
+        unforeseen = f"{type(error).__name__}: {lines[0]}{remedy(error)}"
+        message = disk.reason(error, run) or (lines[0] if known else unforeseen)
         kind = type(error).__name__ if known else "Exception"
         write_json(run.error, {"kind": kind, "message": message, "traceback": traceback.format_exc()})
     level = logging.INFO if isinstance(error, Interrupted) else logging.ERROR

@@ -1,6 +1,9 @@
 import pytest
-from compared_arms import arm, found
+from compared_arms import arm, between, found
 from synthetic_runs import VERSION
+
+from lmlab.analysis.doubts import examine
+from lmlab.runs.lookup import all_runs
 
 
 def test_9_options_that_the_comparison_is_not_about(runs):
@@ -27,3 +30,17 @@ def test_9_options_that_the_comparison_is_not_about(runs):
 def test_9_other_code_packages_and_devices(runs, change, words):
     arm(runs, "lstm", **change)
     found(runs, 9, "doubt", *words)
+
+
+def test_9_other_versions_of_own_modules_but_not_that_one_arm_has_some(runs):
+    before = {run.path for run in all_runs(runs)}
+    arm(runs, "lstm", attempts=[{"code": "c0de"}])
+    own = [run for run in all_runs(runs) if run.path not in before]
+    for run in own:
+        text = (run.path / "config.yaml").read_text().replace("lmlab.models.mixers.lstm.LSTM", "mine.Mixer")
+        (run.path / "config.yaml").write_text(f"{text}content:\n  code: {'ab' * 32}\n")
+        run.code.mkdir()
+        (run.code / "mine.py").write_text("x = 1")
+    assert 9 not in [doubt.number for doubt in examine(between(runs))]
+    (own[0].code / "mine.py").write_text("x = 2")
+    found(runs, 9, "doubt", "different versions of your own mine.py", only=False)

@@ -51,7 +51,8 @@ def subject(comparison: Comparison) -> set[str]:
     """Return which sections of the configuration the arms are meant to differ in.
 
     Those that a study's arms set; otherwise the group whose options the arms are named after; otherwise the model, if
-    it differs; otherwise the only section that does.
+    it differs; otherwise the only section that does. The user's source files (``content``) are one only where nothing
+    else differs.
     """
     if comparison.study is not None:
         words = [word for own in comparison.study.arms.values() for word in own]
@@ -70,6 +71,7 @@ def subject(comparison: Comparison) -> set[str]:
     if named:
         return {"model" if group in PARTS_OF_MODEL else group for group in named}
     sections = {name.partition(".")[0] for name, _ in differences_between(comparison)}
+    sections = sections - {"content"} or sections
     return {"model"} if "model" in sections or len(sections) != 1 else sections
 
 

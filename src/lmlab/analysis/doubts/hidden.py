@@ -16,10 +16,12 @@ from lmlab.analysis.doubts.arms import (
     varied,
 )
 from lmlab.analysis.doubts.doubt import Finding
-from lmlab.analysis.options import ABSENT
+from lmlab.analysis.options import ABSENT, at
 from lmlab.analysis.records import Record
 from lmlab.config import differences
 from lmlab.errors import UserError
+from lmlab.runs.content import checksum_of
+from lmlab.runs.trust import read_code
 from lmlab.targets import targets
 
 ELSEWHERE = ("data.", "budget.", "batch.", "validation.tokens")
@@ -49,7 +51,7 @@ def _options(comparison: Comparison) -> Iterator[Finding]:
     found = [
         (option, values)
         for option, values in differences_between(comparison)
-        if not option.startswith((*about, *ELSEWHERE))
+        if not option.startswith((*about, *ELSEWHERE, "content."))
         and option not in (*HARMLESS, *tuned, *subject(comparison))
         and not all_equal([value for value in values.values() if value is not ABSENT])
     ]
@@ -74,10 +76,12 @@ def _code(comparison: Comparison) -> Iterator[Finding]:
             "again (rerun=true).",
             nameless,
         )
-    by_modules: dict[tuple[str, ...], list[Record]] = {}
-    for run in comparison.runs:
-        by_modules.setdefault(own_modules(run), []).append(run)
-    mixed = [runs for runs in by_modules.values() if len({code for run in runs for code in _codes(run)}) > 1]
+    files = {run: _own_files(run) for run in comparison.runs if own_modules(run)}
+    by_own_code: dict[Any, list[Record]] = {}
+    for run in comparison.runs:  # an arm's own modules are no other version of lmlab
+        own = at(run.config, "content.code") if files.get(run) else own_modules(run)
+        by_own_code.setdefault(own, []).append(run)
+    mixed = [runs for runs in by_own_code.values() if len({code for run in runs for code in _codes(run)}) > 1]
     if mixed:
         codes = distinct([code for runs in mixed for run in runs for code in _codes(run)])
         yield Finding(
@@ -85,6 +89,15 @@ def _code(comparison: Comparison) -> Iterator[Finding]:
             f"The runs were computed by {len(codes)} versions of the code ({', '.join(map(short, codes))}). Train "
             " them again with one (lmlab reproduce says whether a result is still the same).",
             [run for runs in mixed for run in runs],
+        )
+    names = sorted({name for own in files.values() for name in own})
+    differing = [name for name in names if len({own[name] for own in files.values() if name in own}) > 1]
+    if differing and subject(comparison) != {"content"}:
+        yield Finding(
+            "doubt",
+            f"The runs have different versions of your own {', '.join(differing[:SHOWN])} (see code/ in their "
+            "directories). Train all of them with one.",
+            [run for run, own in files.items() if not own.keys().isdisjoint(differing)],
         )
     dirty = [run for run in comparison.runs if (_provenance(run).get("git") or {}).get("dirty")]
     if dirty:
@@ -139,6 +152,14 @@ def own_modules(run: Record) -> tuple[str, ...]:
     except UserError:  # arguments by position, which this version refuses
         return ()
     return tuple(sorted(module for module in named if module.partition(".")[0] not in ("lmlab", "torch")))
+
+
+def _own_files(run: Record) -> dict[str, str]:
+    """The checksums of the user's files that a run keeps a copy of, by path; none of them is run."""
+    try:
+        return {name: checksum_of({name: content}) for name, content in read_code(run.run.code).items()}
+    except OSError:
+        return {}
 
 
 def device_of(run: Record) -> str:
