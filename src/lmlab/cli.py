@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from lmlab.errors import Interrupted, RunFailed, UserError, nearest
+from lmlab.lazy_imports import postpone
 from lmlab.runs.signals import INTERRUPTED
 from lmlab.surroundings import drop_empty_variables, expanded, tolerate_encodings
 
@@ -54,6 +55,7 @@ def main() -> None:
         del sys.argv[1]
     from lmlab.commands.app import run_app
 
+    postpone()
     # A user's own modules are found by lmlab.sources; nothing else is imported from where they work.
     sys.path[:] = [place for place in sys.path if place not in ("", str(Path.cwd()))]
     trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
