@@ -44,6 +44,14 @@ def test_architectures_of_equal_size_are_timed_and_what_fails_is_marked(tmp_path
     assert (tmp_path / "architectures.html").exists() == (find_spec("plotly") is not None)
 
 
+def test_commands_are_timed_against_importing_torch():
+    command = [sys.executable, SCRIPTS / "commands.py", "--rounds=1", "--only=runs,generate"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"})
+    assert done.returncode == 0, done.stderr
+    timed = dict(re.findall(r"^│ (\S[^│]*\S) +│ +(\d+\.\d\d) │", done.stdout, flags=re.MULTILINE))
+    assert list(timed) == ["import torch", "runs", "generate"] and all(float(seconds) > 0 for seconds in timed.values())
+
+
 def test_starts_of_runs_are_timed_in_every_way():
     command = [sys.executable, SCRIPTS / "sweep_starts.py", "--runs=1", "--rounds=1"]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"})

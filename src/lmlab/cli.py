@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from lmlab.errors import Interrupted, RunFailed, UserError, nearest
+from lmlab.lazy_imports import postpone
 from lmlab.runs.signals import INTERRUPTED
 from lmlab.sources import remedy
 from lmlab.surroundings import drop_empty_variables, expanded, tolerate_encodings
@@ -59,6 +60,7 @@ def main() -> None:
     os.environ["PYTHONSAFEPATH"] = "1"
     from lmlab.commands.app import run_app
 
+    postpone()
     trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         sys.argv[1:] = _read(command, _with_action(command, sys.argv[1:]))

@@ -20,7 +20,7 @@ def test_a_report_from_the_command_line(lmlab, folder, tmp_path):
     broken = folder / "lstm-broken"
     broken.mkdir()
     (broken / "run.json").write_text("{")
-    done = lmlab("report", "baseline=lstm")
+    done = lmlab("report", "baseline=lstm", "formats=[html,latex,markdown]")
     assert "transformer reaches" in done.stdout and "] lower over 3 paired seeds (p = 0.0" in done.stdout
     assert "left out: 1 without a part in this; the report says why" in done.stdout
     (report,) = (tmp_path / "outputs" / "reports").iterdir()
@@ -29,12 +29,12 @@ def test_a_report_from_the_command_line(lmlab, folder, tmp_path):
     page = (report / "report.html").read_text()
     assert "lstm-broken" in page and "transformer reaches" in page
     assert "over 3 paired seeds" in (report / "report.md").read_text()
-    assert "lmlab report baseline=lstm" in (report / "report.md").read_text()
+    assert "lmlab report baseline=lstm 'formats=[html,latex,markdown]'" in (report / "report.md").read_text()
     assert "results.tex" in {path.name for path in (report / "tables").iterdir()}
     assert {"curve-train-loss.svg", "curve-train-loss.pdf"} <= {path.name for path in (report / "figures").iterdir()}
     again = lmlab("report", "tag=mine", "+where.model=lstm", f"output={tmp_path / 'mine'}")
     assert "lstm reaches" in again.stdout and "over 2 seeds; there is no second arm" in again.stdout
-    assert (tmp_path / "mine" / "report.html").exists()
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["report.html"]
 
 
 def test_the_sweep_of_a_study_and_nothing_else_is_concluded_on_as_the_study_does(tmp_path):

@@ -74,8 +74,7 @@ def built_model(node: Config, vocabulary: int, batch: dict[str, Any]) -> tuple[A
     Raises:
         UserError: an option is wrong.
     """
-    import torch
-
+    from lmlab.models.without_memory import without_memory
     from lmlab.training.settings import Batch
     from lmlab.training.sizing import solve_width
 
@@ -85,7 +84,7 @@ def built_model(node: Config, vocabulary: int, batch: dict[str, Any]) -> tuple[A
     check_arguments(Batch, batch, "batch.")
     context = Batch(**batch).context
     node = solve_width(node, vocabulary, context)
-    with torch.device("meta"):
+    with without_memory():
         return build(node, vocabulary=vocabulary, context=context), node
 
 

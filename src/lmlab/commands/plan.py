@@ -75,15 +75,14 @@ def check(config: Config, device: Config) -> None:
 
 def load_of(config: Config, vocabulary: int | None) -> Any:
     """Simulate what a training configuration asks for. Raises ``UserError``."""
-    import torch
-
+    from lmlab.models.without_memory import without_memory
     from lmlab.training.sizing import solve_width
     from lmlab.training.workload import Load
 
     types = number_of_types(config, vocabulary)
     context = config["batch"]["context"]
     node = solve_width(config["model"], types, context)
-    with torch.device("meta"):
+    with without_memory():
         return Load.of(config, build(node, vocabulary=types, context=context), types)
 
 

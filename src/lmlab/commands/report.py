@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,10 @@ def task(
     direction: str | None,
     baseline: str | None,
     output: str | None,
+    formats: str | list[str],
 ) -> None:
     """Write the report and print its conclusion; exit code 1 if the runs do not compare."""
-    report.check_packages()
+    report.check_formats(_several(formats))
     from lmlab.analysis.arms import compare_by
 
     records = select(paths, runs, tag, where)
@@ -49,7 +50,7 @@ def task(
         tables.say(f"{comparison.direction}d{other}", f"{comparison.metric}:")
     folder = expanded(output) if output else Path(paths["outputs"]) / "reports" / report.name_of(comparison)
     command = shlex.join(["lmlab", "report", *sys.argv[1:]])
-    document = write_report(comparison, records.unreadable, folder, command)
+    document = write_report(comparison, records.unreadable, folder, command, _several(formats))
     if unscored:
         tables.say(unscored, f"Some have no {comparison.metric} yet:", "yellow")
     if document.refused:
@@ -69,21 +70,28 @@ def _study_sweep(paths: Paths, runs: str | list[str] | None) -> Sweep | None:
 
 
 def write_report(
-    comparison: Comparison, unreadable: Mapping[Path, str], folder: Path, command: str | None = None
+    comparison: Comparison,
+    unreadable: Mapping[Path, str],
+    folder: Path,
+    command: str | None = None,
+    formats: Sequence[str] = ("html",),
 ) -> Document:
     """Write a report as :func:`lmlab.analysis.report.folder.write` does, and print its conclusion."""
     read_curves(comparison.runs, shown=True)
     with tables.progress_console.status("Writing the report"):
-        document = report.write(comparison, unreadable, folder, command)
+        document = report.write(comparison, unreadable, folder, command, formats)
     tables.say(f"\n{document.conclusion}")
     for doubt in document.doubts:
         tables.say(doubt, "but:", "yellow")
     missing = len(comparison.left_out) + len(unreadable)
     if missing:
         tables.say(f"{missing} without a part in this; the report says why", "left out:", "yellow")
-    page = folder / report.PAGE
-    others = "report.md, report.tex, tables/*.tex, figures/*.svg and *.pdf beside it"
-    tables.say(f"\nThe report: {tables.place(page)}   ({others})")
+    files = ", ".join(dict.fromkeys(report.FORMATS[name] for name in formats if name != "html"))
+    if "html" in formats:
+        others = f"{files} beside it" if files else "formats=[html,markdown,latex,png] writes others"
+        tables.say(f"\nThe report: {tables.place(folder / report.PAGE)}   ({others})")
+    else:
+        tables.say(f"\nThe report: {files} in {tables.place(folder)}")
     tables.say(f"Next: {'   '.join(_next(comparison))}")
     return document
 

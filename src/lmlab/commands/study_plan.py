@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import torch
-
 from lmlab.config import Config, build, identity
 from lmlab.data.source import Source
 from lmlab.errors import UserError, nearest, within
 from lmlab.models.parameters import parameter_counts, tolerance
 from lmlab.models.sizes import flops_per_token
+from lmlab.models.without_memory import without_memory
 from lmlab.runs.metrics import SCORES, is_score
 from lmlab.sweeps.search.study import Pilot
 from lmlab.sweeps.study import Study, has, key_of
@@ -198,7 +197,7 @@ def check_distinct(arms: Mapping[str, Candidate]) -> None:
 def _network(section: str, vocabulary: int, context: int) -> Any:
     """Build the network of a section ``model``, as JSON, without memory. Raises ``UserError``."""
     node = solve_width(json.loads(section), vocabulary, context)
-    with torch.device("meta"):
+    with without_memory():
         return build(node, vocabulary=vocabulary, context=context)
 
 

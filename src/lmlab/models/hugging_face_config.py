@@ -5,9 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lmlab.errors import UserError, nearest
+from lmlab.models.without_memory import without_memory
 
 INNER = ("intermediate_size", "ffn_dim", "n_inner", "d_ff", "d_inner", "ffn_hidden_size")
 """What names of inner widths end in."""
@@ -97,7 +96,7 @@ def last_position(config: Any, where: str) -> int | None:
 def _shapes(config: Any) -> list[Any]:
     from transformers import AutoModelForCausalLM
 
-    with torch.device("meta"):
+    with without_memory():
         model = AutoModelForCausalLM.from_config(config)
     return [tensor.shape for tensor in [*model.parameters(), *model.buffers()]]
 

@@ -8,6 +8,7 @@ import copy
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from lmlab.models.anatomy import signature
 from lmlab.models.language_model import LanguageModel
 from lmlab.training.autocast import Autocast
-from lmlab.training.memory import FusedAttention, LiveBytes
+from lmlab.training.memory import FusedAttention, LiveBytes, at_length
 
 COMPUTES_IN = {
     "32-true": torch.float32,
@@ -159,15 +160,7 @@ class _Reader:
         """Bytes kept of a first sequence of ``context`` tokens and of each further one, with ``blocks``."""
         if blocks:
             self.model.blocks = nn.ModuleList(blocks)
-        if blocks and context > _STEPS[-1] and self._saved(1, _STEPS[1])[1] > 1.5 * self._saved(1, _STEPS[0])[1]:
-            # Step by step: slow to read, and every token keeps the same.
-            (short_1, short_2), (long_1, long_2) = (
-                [self._saved(rows, length)[0] for rows in (1, 2)] for length in _STEPS[1:]
-            )
-            steps = (context - _STEPS[1]) / (_STEPS[2] - _STEPS[1])
-            one, two = round(short_1 + steps * (long_1 - short_1)), round(short_2 + steps * (long_2 - short_2))
-        else:
-            one, two = (self._saved(rows, context)[0] for rows in (1, 2))
+        one, two = (at_length(partial(self._saved, rows), context) for rows in (1, 2))
         return one, two - one
 
     def _saved(self, rows: int, context: int) -> tuple[int, int]:
@@ -209,10 +202,6 @@ class _Reader:
             self._copies[id(weight)] = weight.to(dtype)
             self.copied[id(weight)] = weight.numel() * dtype.itemsize
         return self._copies[id(weight)]
-
-
-_STEPS = (8, 16, 32)
-"""Tokens of the sequences that a layer reads that works step by step."""
 
 
 def head_bytes(model: LanguageModel, tokens: int, precision: str) -> int:

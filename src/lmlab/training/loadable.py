@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 
 from lmlab.runs.checkpoints import Damaged
 
@@ -52,6 +51,8 @@ def check_loadable(state: Path) -> None:
 
 def _check_plain_values(folder: Path, metadata: Any) -> None:
     """Read what lies between the tensors of shards. Raises ``UnpicklingError`` where it is no plain value."""
+    from torch.distributed.checkpoint.metadata import BytesStorageMetadata
+
     for index, where in metadata.storage_data.items():
         if isinstance(metadata.state_dict_metadata[index.fqn], BytesStorageMetadata):
             with (folder / where.relative_path).open("rb") as file:

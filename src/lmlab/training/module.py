@@ -83,7 +83,7 @@ class LanguageModeling(pl.LightningModule):
 
     def configure_model(self) -> None:
         # Called anew for every validation; its optimizer knows the parameters from then on.
-        if self.device_mesh is not None and not isinstance(self.model, parallel.FSDPModule):
+        if self.device_mesh is not None and not parallel.is_sharded(self.model):
             parallel.shard(self.model, self.device_mesh)
 
     def configure_optimizers(self) -> Any:

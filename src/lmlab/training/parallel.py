@@ -1,11 +1,13 @@
 """One model on several processes: its parameters in shards, its layers' work shared, or computed twice to save memory.
 
-Everything here is torch's own: ``fully_shard`` (FSDP2) and DTensor. A parameter is stored in the order that it has on
-one device, whatever the number of processes, so checkpoints and weights fit any number of them.
+Everything here is torch's own: ``fully_shard`` (FSDP2) and DTensor, which are imported where they are used: that takes
+half as long as importing torch. A parameter is stored in the order that it has on one device, whatever the number of
+processes, so checkpoints and weights fit any number of them.
 
 Dimension legend: B sequences, T tokens, N outputs of a linear layer, n a process's share of them.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,11 +18,7 @@ import torch
 import torch.distributed._functional_collectives as collectives
 from safetensors.torch import save_model
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor
-from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.utils.checkpoint import checkpoint
 
 from lmlab.errors import UserError
@@ -52,6 +50,8 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
     their gradients keeps it the same in all. Blocks are gathered one at a time; embedding, head and closing norm stay
     whole from the forward pass to the end of the backward pass, since the head is called outside of the model's own.
     """
+    from torch.distributed.fsdp import fully_shard
+
     tensor = mesh["tensor_parallel"]
     everyone = mesh._flatten()
     if tensor.size() > 1:
@@ -60,6 +60,12 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
     for layer in layers(model):
         fully_shard(layer, mesh=everyone)
     fully_shard(model, mesh=everyone)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Return whether :func:`shard` has been applied to ``model``."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")  # where shard() has imported it
+    return fsdp is not None and isinstance(model, fsdp.FSDPModule)
 
 
 def layers(model: nn.Module) -> list[nn.Module]:
@@ -81,6 +87,8 @@ def splits(model: nn.Module) -> Iterator[tuple[nn.Module, Split]]:
 
 def split_layer(layer: nn.Module, split: Split, mesh: DeviceMesh) -> list[nn.Module]:
     """Share the linear layers of ``layer`` among the processes of ``mesh``, and return them."""
+    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
     plan: Any = dict.fromkeys(split.outputs, ColwiseParallel()) | dict.fromkeys(split.inputs, RowwiseParallel())
     parallelize_module(layer, mesh, plan)
     for name, blocks in split.outputs.items():
@@ -121,7 +129,7 @@ def by_mesh(tensors: list[Tensor]) -> list[list[Tensor]]:
     """Return ``tensors`` in groups that one operation can work on: those that are sharded over the same processes."""
     groups: dict[Any, list[Tensor]] = {}
     for tensor in tensors:
-        key = (tensor.device_mesh, tensor.placements) if isinstance(tensor, DTensor) else None
+        key = tuple(getattr(tensor, name, None) for name in ("device_mesh", "placements"))  # which only shards have
         groups.setdefault(key, []).append(tensor)
     return list(groups.values())
 
@@ -129,7 +137,7 @@ def by_mesh(tensors: list[Tensor]) -> list[list[Tensor]]:
 def total_norm(gradients: list[Tensor]) -> Tensor:
     """Return the norm of all gradients together, over all shards."""
     norms = [torch.nn.utils.get_total_norm(group) for group in by_mesh(gradients)]
-    whole = [norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms]
+    whole = [norm.full_tensor() if hasattr(norm, "full_tensor") else norm for norm in norms]
     return whole[0] if len(whole) == 1 else torch.linalg.vector_norm(torch.stack(whole))
 
 
@@ -141,14 +149,16 @@ def clip(parameters: list[Tensor], limit: float, norm: Tensor) -> None:
 
 def reshard(model: nn.Module) -> None:
     """Give up what a forward pass left whole; the next one gathers it again."""
-    if isinstance(model, FSDPModule):
-        model.reshard()
+    if is_sharded(model):
+        cast(Any, model).reshard()
 
 
 def whole_weights(model: nn.Module) -> dict[str, Tensor]:
     """Return the state dict of the whole model; where it is in shards, only on rank 0. Called on every rank."""
-    if not isinstance(model, FSDPModule):
+    if not is_sharded(model):
         return model.state_dict()
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
     weights: dict[str, Any] = get_model_state_dict(
         model, options=StateDictOptions(full_state_dict=True, cpu_offload=True)
     )

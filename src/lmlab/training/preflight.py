@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-import torch
-
 from lmlab.config import Config, build, leaves, validate
 from lmlab.data.order import TrainingOrder
 from lmlab.data.shards import TokenizedCorpus, find_prepared, prepare
@@ -19,6 +17,7 @@ from lmlab.data.tokenizers import Symbols, Tokenizer
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import grows_with_context
+from lmlab.models.without_memory import without_memory
 from lmlab.overrides import written
 from lmlab.runs.execution import Execution
 from lmlab.runs.run import Run
@@ -86,7 +85,7 @@ def check_objects(config: Config, settings: Settings) -> LanguageModel:
     Raises:
         UserError: with the option that is wrong.
     """
-    with _numbers_of(config, "model", "batch.context"), torch.device("meta"):
+    with _numbers_of(config, "model", "batch.context"), without_memory():
         node = sizing.without_size(config["model"], vocabulary=2, context=settings.batch.context)
         model = build(node, vocabulary=2, context=settings.batch.context)
     with _numbers_of(config, "objective"):

@@ -12,11 +12,10 @@ from functools import cache, reduce
 from itertools import product
 from typing import Any
 
-import torch
-
 from lmlab.config import Config, build, set_at
 from lmlab.errors import UserError
 from lmlab.models.parameters import TOLERANCE, number_of_parameters, parameter_counts, tolerance
+from lmlab.models.without_memory import without_memory
 
 MULTIPLES = (128, 64, 32, 16, 8, 4, 2, 1)
 """Hardware works best with widths that are multiples of a large power of two, so those are preferred."""
@@ -183,7 +182,7 @@ def _some_width(size: Callable[[int], int]) -> int:
 
 
 def _build(model_node: Config, vocabulary: int, context: int) -> Any:
-    with torch.device("meta"):
+    with without_memory():
         return build(model_node, vocabulary=vocabulary, context=context)
 
 

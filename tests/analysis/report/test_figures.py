@@ -26,15 +26,16 @@ def _styles(chart):
     return palette.styles(Document("t", "c", [], [Section("s", [chart])]))
 
 
-def test_every_chart_is_a_pdf_and_an_svg_and_the_same_each_time(tmp_path):
+def test_every_chart_is_a_file_of_each_kind_and_the_same_each_time(tmp_path):
     document = Document("t", "c", [], [Section("s", [_chart()])])
-    files = figures.write(document, tmp_path)
-    names = ["loss.pdf", "loss.svg", "loss-seconds.pdf", "loss-seconds.svg"]
+    endings = ["pdf", "svg", "png"]
+    files = figures.write(document, tmp_path, endings)
+    names = [f"{name}.{ending}" for name in ("loss", "loss-seconds") for ending in endings]
     assert [str(file.relative_to(tmp_path)) for file in files] == [f"figures/{name}" for name in names]
     before = [file.read_bytes() for file in files]
-    figures.write(document, tmp_path)
+    figures.write(document, tmp_path, endings)
     assert [file.read_bytes() for file in files] == before
-    assert before[0].startswith(b"%PDF")
+    assert before[0].startswith(b"%PDF") and before[2].startswith(b"\x89PNG")
     assert b"/Type3" not in before[0]  # publishers refuse these fonts
     width = float(re.match(r"([\d.]+)pt", ElementTree.fromstring(before[1]).attrib["width"])[1])
     assert width <= 5.6 * 72
@@ -78,6 +79,6 @@ def test_bars_stand_beside_each_other_with_their_intervals():
 
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_the_whole_example_is_drawn(tmp_path):
-    files = figures.write(example(), tmp_path)
+    files = figures.write(example(), tmp_path, ["pdf", "svg"])
     assert len(files) == 12
     assert all(file.stat().st_size > 5_000 for file in files)

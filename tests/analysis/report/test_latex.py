@@ -83,7 +83,7 @@ def test_every_character_of_ascii_prints_as_itself(text):
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_it_compiles(folder):
-    figures.write(example(), folder)
+    figures.write(example(), folder, ["pdf"])
     for _ in range(2):
         subprocess.run(
             ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"],

@@ -58,12 +58,11 @@ def _averages(optimizer: str) -> bool | None:
 
 def _built(text: str, *arguments: Any, **supplied: Any) -> Any | None:
     """Build a section, called with ``arguments`` if there are any; ``None``: it cannot be built here."""
-    import torch
-
     from lmlab.config import build
+    from lmlab.models.without_memory import without_memory
 
     try:
-        with torch.device("meta"):
+        with without_memory():
             built = build(json.loads(text), **supplied)
             return built(*arguments) if arguments else built
     # A run directory may come from another version, or from a machine with other packages: anything may be missing.

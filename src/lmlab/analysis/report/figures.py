@@ -1,4 +1,4 @@
-"""The charts of a report as PDF and SVG for a paper, drawn by matplotlib in the colours of the page."""
+"""The charts of a report as PDF, SVG and PNG for a paper, drawn by matplotlib in the colours of the page."""
 
 import math
 from collections.abc import Sequence
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SIZE = (5.5, 3.2)  # inches: the width of a text column of most conferences, labels included
+_DOTS_PER_INCH = 300
+_UNDATED: Any = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 _POINTS_WITH_MARKERS = 20
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 _MARKERS = {
@@ -47,8 +49,11 @@ _LOOK: Any = {
 }
 
 
-def write(document: Document, folder: Path) -> list[Path]:
-    """Writes ``figures/<name>.pdf`` and ``.svg`` of every chart, and ``figures/<name>-<axis>`` for its other x axes.
+def write(document: Document, folder: Path, endings: Sequence[str]) -> list[Path]:
+    """Write ``figures/<name>.<ending>`` of every chart, and ``figures/<name>-<axis>.<ending>`` for its other x axes.
+
+    Args:
+        endings: of ``pdf``, ``png`` and ``svg``.
 
     Returns:
         The files, in the order of the report.
@@ -58,8 +63,6 @@ def write(document: Document, folder: Path) -> list[Path]:
     """
     try:
         import matplotlib
-        from matplotlib.backends.backend_pdf import FigureCanvasPdf
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
     except ImportError:
         raise UserError("figures need the package matplotlib (pip install 'lmlab[report]')") from None
     (folder / "figures").mkdir(parents=True, exist_ok=True)
@@ -71,15 +74,12 @@ def write(document: Document, folder: Path) -> list[Path]:
             assert isinstance(place.part, Chart)
             for index, axis in enumerate(place.part.x):
                 figure = draw(place.part, axis, styles)
-                figure.draw_without_rendering()  # the layout, once for both files
+                figure.draw_without_rendering()  # the layout, once for all files
                 figure.set_layout_engine(None)
                 name = place.name if index == 0 else f"{place.name}-{axis}"
-                for canvas, ending, metadata in (
-                    (FigureCanvasPdf, "pdf", {"CreationDate": None}),
-                    (FigureCanvasSVG, "svg", {"Date": None}),
-                ):
+                for ending in endings:
                     files.append(folder / "figures" / f"{name}.{ending}")
-                    canvas(figure).print_figure(files[-1], metadata=metadata)
+                    figure.savefig(files[-1], dpi=_DOTS_PER_INCH, metadata=_UNDATED.get(ending))
     return files
 
 

@@ -1,7 +1,7 @@
-"""A report's folder: the page, and the same as Markdown, LaTeX tables and figures."""
+"""A report's folder: the page, and the same in other formats."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,37 +9,56 @@ from tempfile import TemporaryDirectory
 
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.report.document import Document
-from lmlab.errors import UserError
-
-PACKAGES = ("scipy", "jinja2", "plotly", "matplotlib")
-"""What a report needs beyond what training needs."""
+from lmlab.errors import UserError, nearest
 
 PAGE = "report.html"
 
+FORMATS = {
+    "html": PAGE,
+    "markdown": "report.md and figures/*.svg",
+    "latex": "report.tex, tables/*.tex and figures/*.pdf",
+    "svg": "figures/*.svg",
+    "pdf": "figures/*.pdf",
+    "png": "figures/*.png",
+}
+"""The files of each format."""
 
-def check_packages() -> None:
-    """Raise ``UserError`` if a package is missing, which costs nothing yet."""
-    for package in PACKAGES:
+_FIGURES_OF = {"markdown": "svg", "latex": "pdf", "svg": "svg", "pdf": "pdf", "png": "png"}
+
+
+def check_formats(formats: Collection[str]) -> None:
+    """Refuse an unknown format, or one that needs a package that is missing. Raises ``UserError``; imports nothing."""
+    for name in formats:
+        if name not in FORMATS:
+            raise UserError(f"formats={name}: expected {', '.join(FORMATS)}{nearest(name, FORMATS)}")
+    if not formats:
+        raise UserError(f"formats=[]: expected at least one of {', '.join(FORMATS)}")
+    packages = ["scipy", "jinja2", "plotly"] + ["matplotlib"] * any(name in _FIGURES_OF for name in formats)
+    for package in packages:
         if find_spec(package) is None:
             raise UserError(f"a report needs the package {package} (pip install 'lmlab[report]')")
 
 
-def write(comparison: Comparison, unreadable: Mapping[Path, str], folder: Path, command: str | None = None) -> Document:
+def write(
+    comparison: Comparison,
+    unreadable: Mapping[Path, str],
+    folder: Path,
+    command: str | None = None,
+    formats: Collection[str] = ("html",),
+) -> Document:
     """Write a comparison's report into ``folder`` and return what it says.
-
-    The folder then holds ``report.html``, ``report.md``, ``tables/*.tex`` and ``figures/*.{svg,pdf}``.
 
     Args:
         unreadable: what is wrong with run directories that could not be read, by path.
         command: what asks for it, as typed.
+        formats: keys of ``FORMATS``, which lists the files.
 
     Raises:
-        UserError: a package is missing.
+        UserError: a format is unknown, or a package is missing.
     """
-    check_packages()
+    check_formats(formats)
     # They take a second to import, which asking for the names above need not.
     from lmlab.analysis.doubts import examine
-    from lmlab.analysis.report import figures, html, latex, markdown
     from lmlab.analysis.report.content import report
 
     document = report(comparison, examine(comparison), unreadable, command)
@@ -48,14 +67,31 @@ def write(comparison: Comparison, unreadable: Mapping[Path, str], folder: Path, 
         prefix=".writing-", dir=folder
     ) as temporary:  # interrupted, it leaves the last report whole
         whole = Path(temporary)
-        for form in (figures, latex, markdown):
-            form.write(document, whole)
-        html.write(document, whole / PAGE)
+        _write(document, whole, formats)
         for path in [path for path in whole.rglob("*") if path.is_file()]:
             place = folder / path.relative_to(whole)
             place.parent.mkdir(exist_ok=True)
             path.replace(place)
     return document
+
+
+def _write(document: Document, folder: Path, formats: Collection[str]) -> None:
+    if endings := {_FIGURES_OF[name] for name in formats if name in _FIGURES_OF}:
+        from lmlab.analysis.report import figures
+
+        figures.write(document, folder, sorted(endings))
+    if "latex" in formats:
+        from lmlab.analysis.report import latex
+
+        latex.write(document, folder)
+    if "markdown" in formats:
+        from lmlab.analysis.report import markdown
+
+        markdown.write(document, folder)
+    if "html" in formats:
+        from lmlab.analysis.report import html
+
+        html.write(document, folder / PAGE)
 
 
 def name_of(comparison: Comparison) -> str:

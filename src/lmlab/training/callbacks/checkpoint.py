@@ -12,7 +12,6 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 from lmlab.errors import UserError
 from lmlab.runs import checkpoints
 from lmlab.runs.files import errors_name, remove
-from lmlab.training.fsdp import read_shards
 from lmlab.training.module import LanguageModeling
 from lmlab.training.parallel import save_weights
 
@@ -112,7 +111,11 @@ class OneFile(TorchCheckpointIO):
             torch.save(checkpoint, file)
 
     def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
-        return read_shards(path) if Path(path).is_dir() else super().load_checkpoint(path, *arguments, **options)
+        if not Path(path).is_dir():
+            return super().load_checkpoint(path, *arguments, **options)
+        from lmlab.training.fsdp import read_shards
+
+        return read_shards(path)
 
 
 def _count_started_batch_as_not_begun(checkpoint: dict[str, Any]) -> None:

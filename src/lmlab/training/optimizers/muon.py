@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, Replicate
 from torch.optim.adamw import adamw as adamw_update
 
 from lmlab.errors import UserError
@@ -114,14 +113,14 @@ class Muon(torch.optim.Optimizer):
 
     def _muon(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         by_shape: dict[tuple[Any, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
-        gathered: list[tuple[DTensor, Tensor]] = []
+        gathered: list[tuple[Tensor, Tensor]] = []
         for parameter in parameters:
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
             rows = self.row_blocks.get(parameter, [parameter.shape[0]])
             whole, direction = _whole(parameter), _whole(self._nesterov(parameter, group["momentum"]))
             for block, part in zip(whole.split(rows), direction.split(rows), strict=True):
                 by_shape[(*sorted(block.shape), block.dtype, block.device)].append((_wide(block), _wide(part)))
-            if isinstance(parameter, DTensor):
+            if whole is not parameter:
                 gathered.append((parameter, whole))
         for pairs in by_shape.values():
             updates_NRC = orthogonalise(torch.stack([direction for _, direction in pairs]), group["iterations"])
@@ -194,10 +193,12 @@ def _wide(matrix: Tensor) -> Tensor:
 
 def _whole(tensor: Tensor) -> Tensor:
     """The tensor, gathered from all processes that hold a shard of it: a direction follows from a whole matrix."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
-def _shards_of(whole: Tensor, like: DTensor) -> DTensor:
+def _shards_of(whole: Tensor, like: Any) -> Tensor:
     """This process's shard of ``whole``, which all of them have."""
+    from torch.distributed.tensor import DTensor, Replicate
+
     everywhere = [Replicate()] * like.device_mesh.ndim
     return DTensor.from_local(whole, like.device_mesh, everywhere).redistribute(placements=like.placements)

@@ -1,0 +1,188 @@
+"""Postpone what other libraries import without using it: it is loaded when something of it is used.
+
+Importing torchmetrics imports matplotlib, scipy and transformers where they are installed, and Lightning and every
+optimizer of torch's import the compiler of torch. Together that takes longer than importing torch.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from operator import attrgetter
+from types import ModuleType
+from typing import Any
+
+COMPILER = "torch._dynamo"
+METRICS = "torchmetrics"
+EXTRAS = ("matplotlib", "scipy", "transformers")
+"""Packages that ``METRICS`` imports for single metrics."""
+
+
+def postpone() -> None:
+    """Postpone the compiler until it is used, and ``EXTRAS`` while ``METRICS`` is imported. Call it before torch is.
+
+    Whatever has been imported already stays as it is.
+    """
+    for finder in (_CompilerFinder(), _MetricsFinder()):
+        if not any(type(finder) is type(other) for other in sys.meta_path):
+            sys.meta_path.insert(0, finder)
+
+
+class _CompilerFinder(MetaPathFinder):
+    """Finds a stand-in for the compiler, until something of it is used."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
+        if name == COMPILER and (real := PathFinder.find_spec(name, path)) is not None:
+            spec = ModuleSpec(name, _StandInLoader(_Compiler), is_package=True)
+            spec.submodule_search_locations = real.submodule_search_locations
+            return spec
+        if name.startswith(f"{COMPILER}."):
+            _load(COMPILER)
+        return None
+
+
+class _Compiler(ModuleType):
+    """The compiler of torch as far as it concerns code that is not compiled. All else loads the real one."""
+
+    @staticmethod
+    def disable(function: Any = None, *_: Any, **__: Any) -> Any:
+        """Keep the compiler from ``function``: nothing to do while nothing is compiled."""
+        return (lambda decorated: decorated) if function is None else function
+
+    @staticmethod
+    def graph_break(*_: Any, **__: Any) -> None:
+        """Split the compiled graph: there is none."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.OptimizedModule = Later(name, attrgetter("OptimizedModule"))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return getattr(_load(self.__name__), name)
+
+
+class _MetricsFinder(MetaPathFinder):
+    """Finds ``METRICS``, and stand-ins for ``EXTRAS`` while it is imported."""
+
+    importing = False
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
+        if name == METRICS and (spec := PathFinder.find_spec(name, path)) is not None and spec.loader is not None:
+            spec.loader = _MetricsLoader(spec.loader, self)
+            return spec
+        package = name.partition(".")[0]
+        installed = package in EXTRAS and PathFinder.find_spec(package) is not None
+        if self.importing and installed and not _is_loaded(package):
+            return ModuleSpec(name, _StandInLoader(_Package), is_package=True)
+        return None
+
+
+class _MetricsLoader(Loader):
+    """Loads ``METRICS`` with stand-ins for ``EXTRAS``, of which nothing else gets hold."""
+
+    def __init__(self, loader: Any, finder: _MetricsFinder) -> None:
+        self.loader, self.finder = loader, finder
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        created: ModuleType | None = self.loader.create_module(spec)
+        return created
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self.loader
+        _MetricsFinder.importing = True
+        try:
+            self.loader.exec_module(module)
+        finally:
+            _MetricsFinder.importing = False
+            sys.meta_path.remove(self.finder)
+            _forget(*EXTRAS)
+
+
+class _Package(ModuleType):
+    """A package of which nothing has been used, or a module of one."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return Later(self.__name__, attrgetter(name))
+
+
+class Later:
+    """An attribute of a module that is loaded when the attribute is called, subscripted or derived from.
+
+    A call while ``METRICS`` is imported is itself postponed: it makes a decorator. Nothing is an instance or a subclass
+    of an attribute whose module is not loaded.
+
+    Args:
+        steps: lead from the module to the attribute.
+    """
+
+    def __init__(self, module: str, *steps: Callable[[Any], Any]) -> None:
+        self._module, self._steps = module, steps
+
+    def _loaded(self) -> Any:
+        value: Any = _load(self._module)
+        for step in self._steps:
+            value = step(value)
+        return value
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Later(self._module, *self._steps, attrgetter(name))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if _MetricsFinder.importing:
+            return Later(self._module, *self._steps, lambda function: function(*args, **kwargs))
+        return self._loaded()(*args, **kwargs)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._loaded()[key]
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (self._loaded(),)
+
+    def __instancecheck__(self, instance: Any) -> bool:
+        return _is_loaded(self._module) and isinstance(instance, self._loaded())
+
+    def __subclasscheck__(self, subclass: type) -> bool:
+        return _is_loaded(self._module) and issubclass(subclass, self._loaded())
+
+
+class _StandInLoader(Loader):
+    """Loads a stand-in: an empty module of a class of its own."""
+
+    def __init__(self, kind: type[ModuleType]) -> None:
+        self.kind = kind
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return self.kind(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
+def _is_loaded(name: str) -> bool:
+    return name in sys.modules and not isinstance(sys.modules[name], (_Compiler, _Package))
+
+
+def _load(name: str) -> ModuleType:
+    """Return the real module of a stand-in."""
+    finders = sys.meta_path[:]
+    sys.meta_path[:] = [finder for finder in finders if not isinstance(finder, (_CompilerFinder, _MetricsFinder))]
+    _forget(name if name == COMPILER else name.partition(".")[0])
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.meta_path[:] = finders
+
+
+def _forget(*packages: str) -> None:
+    """Drop the stand-ins for packages and for their modules."""
+    for name in [name for name, module in sys.modules.items() if isinstance(module, (_Compiler, _Package))]:
+        if any(f"{name}.".startswith(f"{package}.") for package in packages):
+            del sys.modules[name]

@@ -1,0 +1,74 @@
+import fractions
+import subprocess
+import sys
+from operator import attrgetter
+
+import pytest
+
+from lmlab.lazy_imports import Later
+
+HEAVY = ("matplotlib", "scipy", "sympy", "torch._dynamo.utils", "transformers")
+
+POSTPONED = f"""
+import sys
+from lmlab.lazy_imports import postpone
+postpone()
+import pytorch_lightning, torch, torchmetrics
+layer = torch.nn.Linear(2, 2)
+optimizer = torch.optim.AdamW(layer.parameters())
+layer(torch.ones(2)).sum().backward()
+optimizer.step()
+print([name for name in {HEAVY} if name in sys.modules])
+"""
+
+USED_AFTERWARDS = """
+from lightning_fabric.wrappers import OptimizedModule
+print(isinstance(layer, OptimizedModule), "torch._dynamo.utils" in sys.modules)
+compiled = torch.compile(layer, backend="eager")
+print(isinstance(compiled, OptimizedModule), torch.equal(compiled(torch.ones(2)), layer(torch.ones(2))))
+from torchmetrics.functional.audio import permutation_invariant_training, scale_invariant_signal_noise_ratio
+speakers = torch.randn(1, 4, 100)  # with more than three, scipy finds the best permutation
+_, best = permutation_invariant_training(speakers.roll(1, 1), speakers, scale_invariant_signal_noise_ratio)
+print(best.tolist())
+from torchmetrics.text import BERTScore
+metric = torchmetrics.MeanMetric()
+metric.update(2.0)
+figure, axes = metric.plot()
+import matplotlib.figure
+print(isinstance(figure, matplotlib.figure.Figure))
+"""
+
+
+def run(code: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_lightning_and_an_optimizer_load_nothing_heavy():
+    assert run(POSTPONED) == ["[]"]
+
+
+@pytest.mark.slow
+def test_what_was_postponed_works_once_it_is_used():
+    lines = run(POSTPONED + USED_AFTERWARDS)
+    assert lines == ["[]", "False False", "True True", "[[1, 2, 3, 0]]", "True"]
+
+
+def test_an_attribute_stands_for_the_one_of_the_loaded_module():
+    fraction = Later("fractions", attrgetter("Fraction"))
+    assert fraction(1, 2) == fractions.Fraction(1, 2)
+    assert fraction.from_float(0.5) == fractions.Fraction(1, 2)
+    assert isinstance(fractions.Fraction(1), fraction) and not isinstance(1, fraction)
+    assert issubclass(fractions.Fraction, fraction)
+
+    class Own(fraction): ...
+
+    assert isinstance(Own(3), fractions.Fraction)
+
+
+def test_nothing_is_an_instance_of_a_class_that_is_not_loaded():
+    assert "antigravity" not in sys.modules
+    nothing = Later("antigravity", attrgetter("Something"))
+    assert not isinstance(1, nothing) and not issubclass(int, nothing)
+    assert "antigravity" not in sys.modules
