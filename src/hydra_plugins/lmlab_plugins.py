@@ -72,6 +72,18 @@ class LmlabSweeper(Sweeper):
         return sweep(self, [*(f"{key}={value}" for key, value in self.params.items()), *arguments])
 
 
+class CombinationsSweeper(LmlabSweeper):
+    """Has the launcher, Hydra's own, call a command with every combination of what is varied."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from lmlab.commands.conditional import space_of
+
+        assert self.config is not None and self.launcher is not None  # after setup
+        words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+        space = space_of(words, self.launcher, announced=self.config.get("format") != "json")
+        return self.launcher.launch(list(space.combinations()), initial_job_idx=0)
+
+
 class StudySweeper(LmlabSweeper):
     """Has the section ``study`` decide what to compute, for ``lmlab study``."""
 

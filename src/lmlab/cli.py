@@ -109,8 +109,20 @@ def _unforeseen(error: Exception) -> str:
     return f"{line} (details: {log.name})"
 
 
-_OF_A_STUDY = re.compile(r"study\.(budget|direction|equal|metric|question|trials)=")
+_OF_A_STUDY = re.compile(r"study\.(arms|budget|direction|equal|metric|question|trials|tune)=")
 """Options of a study that an experiment's section ``study`` may leave out; Hydra knows only those that it has."""
+
+
+_TUNED = re.compile(r"\+{0,2}study\.tune\.([\w.@/]+)=(.*)", re.DOTALL)
+"""What a study tunes: the option and its values, which are one text of the section."""
+
+
+def _of_a_study(word: str) -> str:
+    """A word of ``lmlab study`` as Hydra reads it."""
+    if tuned := _TUNED.fullmatch(word):
+        values = tuned[2] if tuned[2][:1] in ("'", '"') else "'" + tuned[2].replace("'", r"\'") + "'"
+        return f"++study.tune={{{tuned[1]}: {values}}}"
+    return f"++{word}" if _OF_A_STUDY.match(word) else word
 
 
 def _read(command: str, words: list[str]) -> list[str]:
@@ -134,7 +146,7 @@ def _read(command: str, words: list[str]) -> list[str]:
     )
     overrides = [read(word, several) for word in words if _is_override(word)]
     if command == "study" and any(word.startswith("experiment=") for word in overrides):
-        overrides = [f"++{word}" if _OF_A_STUDY.match(word) else word for word in overrides]
+        overrides = [_of_a_study(word) for word in overrides]
     return flags + overrides
 
 

@@ -208,3 +208,11 @@ def test_types_that_only_the_text_has_are_counted_there(compose, tmp_path):
 def test_several_plans_are_printed_one_after_another(lmlab):
     shown = lmlab("plan", "-m", "model=lstm,transformer", "devices=1", "vocabulary=100").stdout
     assert shown.count("Recommended:") == 2
+
+
+def test_options_of_one_model_are_varied_for_that_model_alone(lmlab):
+    words = ["model=lstm,transformer", "model.mixer.heads=2,4", "optimizer=muon", "vocabulary=64", "model.width=16"]
+    done = lmlab("describe", "-m", *words, "model.mixer.rotary_base=500")
+    rows = [line.split("  ")[0] for line in done.stdout.splitlines() if line.startswith(("lstm ", "transformer "))]
+    heads = [f"transformer model.mixer.heads={heads} model.mixer.rotary_base=500" for heads in (2, 4)]
+    assert rows == ["lstm", *heads]

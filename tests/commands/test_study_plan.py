@@ -21,12 +21,12 @@ STUDY = {
 def plan(compose, small, small_task):
     """The plan of the study with some of it changed, on the small corpus or on a small task."""
 
-    def made(*words, task=False, **change):
+    def made(*words, task=False, lacking=lambda groups, options: frozenset(), **change):
         study = Study.read(STUDY | change)
         decided = {key_of(word) for own in study.arms.values() for word in own} | set(study.tune)
         decided |= {"budget.tokens"} if study.budget else set()
         own = [word for word in (small_task if task else small) if key_of(word) not in decided]
-        return Plan.of(study, [*own, *words], lambda words, where: compose(*words))
+        return Plan.of(study, [*own, *words], lambda words, where: compose(*words), lacking=lacking)
 
     return made
 
@@ -119,3 +119,29 @@ def test_the_conclusion_is_about_the_test_split_where_the_data_have_one(plan):
     assert plan(task=True, metric="validation/accuracy").metric == "validation/accuracy"
     own = "+callbacks.own._target_=pytorch_lightning.Callback"  # nobody knows what it logs
     assert plan(own, metric="validation/mine").metric == "validation/mine"
+
+
+def test_a_word_that_one_arm_has_is_for_that_arm_alone(plan):
+    def lacking(groups, options):
+        return {option for option in options if "heads" in option and "model=transformer" not in groups}
+
+    candidates = plan("model.mixer.heads=2", lacking=lacking).candidates
+    assert {arm: "model.mixer.heads=2" in words for arm, (words, *_) in candidates.items()} == {
+        "lstm": False,
+        "transformer": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("model.mixer.hedas=2", r"model.mixer.hedas: no arm has such an option \(did you mean 'model.mixer.heads'\?\)"),
+        ("study.tune.optimizer.lrr=1e-3,1e-2", "study.tune.optimizer.lrr: no arm has .*'optimizer.lr'"),
+        ("study.tune.optimizer.lr=1e-3", "study.tune.optimizer.lr=1e-3: expected several values, or an interval"),
+        ("study.seeds=1,2", r"study.seeds=1,2: one study at a time; a list is written study.seeds=\[1,2\]"),
+        ("sweep.trials=3", "sweep.trials: no such option"),
+    ],
+)
+def test_a_word_that_no_arm_has_is_refused_with_a_hint(word, message, lmlab):
+    done = lmlab("study", "experiment=recall", word, check=False)
+    assert done.returncode == 1 and re.search(message, done.stderr)

@@ -23,6 +23,14 @@ from lmlab.errors import Interrupted, RunFailed, UserError
 from lmlab.runs.disk import failure_of_disk
 from lmlab.runs.places import settle
 
+_typed: dict[str, str] = {}
+"""Words that were left to the jobs of a sweep, as Hydra has them and as they were typed."""
+
+
+def typed_words() -> list[str]:
+    """The words of the command line, so that they can be given again."""
+    return [_typed.get(word, word) for word in sys.argv[1:]]
+
 
 def run_app(command: str) -> None:
     """Compose ``conf/<command>.yaml`` with the overrides in ``sys.argv`` and call ``task(**config)``.
@@ -95,27 +103,28 @@ def run_app(command: str) -> None:
 
 
 def _call(app: Callable[[], Any]) -> None:
-    """Call a Hydra app; in a sweep over a group, an option may exist with other options of it than the default.
+    """Call a Hydra app; the jobs of a sweep or the arms of a study may have options that the default lacks.
 
     Hydra first composes the default, with all words that have a single value; a choice of one is left to the jobs.
     """
     try:
         app()
     except HydraException as error:
-        unknown = re.match(r"Could not override '([^']+)'", str(error))
+        unknown = re.match(r"Could not override '((?!(?:hydra|study|sweep)\.)[^']+\.[^']+)'", str(error))
         index = next((i for i, word in enumerate(sys.argv) if unknown and word.startswith(f"{unknown[1]}=")), None)
-        if index is None or not _varies_groups(sys.argv[1:]):
+        if index is None:
             raise
-        key, _, value = sys.argv[index].partition("=")
+        typed = sys.argv[index]
+        key, _, value = typed.partition("=")
         sys.argv[index] = f"{key}=choice({value})"
-        _call(app)
-
-
-def _varies_groups(words: list[str]) -> bool:
-    """Return whether words ask for a sweep over the options of a group."""
-    sweeps = any(word in ("-m", "--multirun") or word.startswith("sweep=") for word in words)
-    pairs = [word.partition("=") for word in words]
-    return sweeps and any("," in value and value[0] != "[" and (CONF / key).is_dir() for key, _, value in pairs)
+        _typed[sys.argv[index]] = typed
+        try:
+            _call(app)
+        except HydraException as other:
+            if not str(other).startswith(("Ambiguous value", "Sweep parameters")):
+                raise
+            sys.argv[index] = typed
+            raise error from None  # there is one job, and it lacks the option
 
 
 def _option_of(config: Any, path: Any) -> str | None:

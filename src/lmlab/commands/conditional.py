@@ -8,7 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lmlab.commands import tables
-from lmlab.errors import UserError, nearest
+from lmlab.commands.hints import hint_among
+from lmlab.errors import UserError
 from lmlab.sweeps.search import Space
 
 SHOWN = 4
@@ -42,8 +43,11 @@ class Composed:
         return frozenset(option for option in options if not _has(composed, option))
 
 
-def space_of(words: Sequence[str], launcher: Any) -> Space:
+def space_of(words: Sequence[str], launcher: Any, announced: bool = True) -> Space:
     """Return what a sweep searches, and say in one line which options only some of its jobs have.
+
+    Args:
+        announced: ``False``: do not say it.
 
     Raises:
         UserError: a word cannot be read, or no job has the option.
@@ -56,8 +60,8 @@ def space_of(words: Sequence[str], launcher: Any) -> Space:
     space = Space(words, loader, composed.lacking)
     for option, having in space.conditional.items():
         if not having:
-            raise UserError(f"{option}: no such option in any job{nearest(option, composed.keys)}")
-    if space.conditional:
+            raise UserError(f"{option}: no such option in any job{hint_among(option, composed.keys)}")
+    if space.conditional and announced:
         parts = [f"{option} only with {_described(having, space)}" for option, having in space.conditional.items()]
         tables.say("; ".join(parts), "Not every job has every option:")
     return space

@@ -128,14 +128,17 @@ def hint(key: str, command: str, words: Sequence[str]) -> str:
     Args:
         words: the other overrides, which decide which options there are.
     """
-    keys = [known for known in _keys_with(command, words, without=key) if known != key]
+    keys = _keys_with(command, words, without=key)
+    return hint_among(key, keys) or f" (lmlab {command} --help lists them)"
+
+
+def hint_among(key: str, keys: Iterable[str]) -> str:
+    """Say which of the options ``keys`` ``key`` should have been: text to be appended to a message, or none."""
+    keys = [known for known in keys if known != key]
     same_end = [known for known in keys if _end(known) == _end(key)]
     if same_end:
         return f" (did you mean '{min(same_end, key=lambda known: known.count('.'))}'?)"
-    if ours := in_our_words(key, keys):
-        return ours
-    groups = [group for group in options.groups() if group != key and group in keys]
-    return nearest(key, keys + groups) or f" (lmlab {command} --help lists them)"
+    return in_our_words(key, keys) or nearest(key, keys)
 
 
 def _end(key: str) -> str:

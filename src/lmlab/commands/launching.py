@@ -2,7 +2,6 @@
 
 import shlex
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +9,7 @@ from typing import Any, cast
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 
 from lmlab.commands import results, sweep_sizes, tables
+from lmlab.commands.app import typed_words
 from lmlab.commands.composing import compose, computes_elsewhere, plain
 from lmlab.commands.conditional import space_of
 from lmlab.commands.job_checks import check_jobs
@@ -147,8 +147,8 @@ def _engine(node: dict[str, Any]) -> Engine:
 
 
 def _command() -> list[str]:
-    """The words of the command line, so that they can be given again."""
-    return [word for word in sys.argv[1:] if not word.startswith(("hydra.sweep.dir=", "hydra.sweeper.retry="))]
+    """The words of the command line, without those that a sweep gives itself."""
+    return [word for word in typed_words() if not word.startswith(("hydra.sweep.dir=", "hydra.sweeper.retry="))]
 
 
 def _show(record: Sweep, jobs: list[Job], search: Search) -> None:

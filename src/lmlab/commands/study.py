@@ -12,6 +12,7 @@ from lmlab.analysis.selection import CURVES
 from lmlab.analysis.studies import comparison_of
 from lmlab.commands import launching, options, tables
 from lmlab.commands.composing import composed, computes_elsewhere, plain
+from lmlab.commands.conditional import Composed
 from lmlab.commands.train import task
 from lmlab.config import Paths
 from lmlab.errors import RunFailed, UserError
@@ -45,7 +46,8 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
     from lmlab.commands.study_plan import Plan
 
     here = not computes_elsewhere(launcher)
-    plan = Plan.of(study, words, lambda own, where: composed(launcher, own, where), here)
+    lacking = Composed(launcher).lacking
+    plan = Plan.of(study, words, lambda own, where: composed(launcher, own, where), here, lacking)
     if not any(word.startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra):
         name = f"{re.sub(r'[^A-Za-z0-9_]+', '-', experiment).strip('-')}-{plan.digest}"
         with read_write(config):
@@ -153,7 +155,7 @@ def _conditional(plan: Any) -> dict[str, list[str]]:
     """The options that only some arms have, with the names of these."""
     having = {
         option: [arm for arm, (words, *_) in plan.candidates.items() if any(key_of(word) == option for word in words)]
-        for option in map(key_of, plan.study.tune)
+        for option in map(key_of, (*plan.words, *plan.study.tune))
     }
     return {option: arms for option, arms in having.items() if len(arms) < len(plan.candidates)}
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from lmlab.commands.hints import hint_among
 from lmlab.config import Config, build, identity
 from lmlab.data.source import Source
 from lmlab.errors import UserError, nearest, within
@@ -15,6 +16,7 @@ from lmlab.models.parameters import parameter_counts, tolerance
 from lmlab.models.sizes import flops_per_token
 from lmlab.models.without_memory import without_memory
 from lmlab.runs.metrics import SCORES, is_score
+from lmlab.sweeps.search.space import Lacking
 from lmlab.sweeps.search.study import Pilot
 from lmlab.sweeps.study import Study, has, key_of
 from lmlab.targets import targets
@@ -88,7 +90,14 @@ class Plan:
     metric: str
 
     @classmethod
-    def of(cls, study: Study, words: Sequence[str], compose: Compose, here: bool = True) -> "Plan":
+    def of(
+        cls,
+        study: Study,
+        words: Sequence[str],
+        compose: Compose,
+        here: bool = True,
+        lacking: Lacking = lambda groups, options: frozenset(),
+    ) -> "Plan":
         """Compose and check everything that the study would compute.
 
         The data of every arm are found and tokenised (once: they are cached), networks are built without memory.
@@ -96,26 +105,31 @@ class Plan:
         Args:
             words: the command line's overrides.
             here: it is this machine that trains.
+            lacking: says which options the configuration of an arm lacks; words about them are not for that arm.
 
         Raises:
-            UserError: an arm or a trial that cannot be trained or breaks what is held equal, a metric that the data do
-                not have, a budget that is too small.
+            UserError: a word that is for no arm, an arm or a trial that cannot be trained or breaks what is held
+                equal, a metric that the data do not have, a budget that is too small.
         """
+        words = study.own_words(words)
+        words_of = {arm: study.words_of(arm, words, lacking) for arm in study.arms}
         try:
-            return cls._of(study, study.own_words(words), compose, here)
+            return cls._of(study, words, words_of, compose, here)
         except SizeMissed:  # said for all arms at once
-            check_sizes(list(_asked(study, study.own_words(words), compose, here)))
+            check_sizes(list(_asked(study, words_of, compose, here)))
             raise
 
     @classmethod
-    def _of(cls, study: Study, words: list[str], compose: Compose, here: bool) -> "Plan":
-        configs = {arm: compose(study.untuned(arm, words), f"study.arms.{arm}") for arm in study.arms}
-        check_tuned(study, configs)
+    def _of(
+        cls, study: Study, words: list[str], words_of: Mapping[str, list[str]], compose: Compose, here: bool
+    ) -> "Plan":
+        configs = {arm: compose(study.untuned(arm, own), f"study.arms.{arm}") for arm, own in words_of.items()}
+        check_had([word for word in words if not any(word in own for own in words_of.values())], study, configs)
         arms: dict[str, Candidate] = {}
         tried: dict[str, list[Candidate]] = {}
         splits: list[list[str]] = []
         for arm, config in configs.items():
-            where, untuned = f"study.arms.{arm}", study.untuned(arm, words)
+            where, untuned = f"study.arms.{arm}", study.untuned(arm, words_of[arm])
             with _named(where):
                 source = check(config, here)
                 arms[arm] = Candidate.of(untuned, config, source.tokenizer.size)
@@ -123,7 +137,7 @@ class Plan:
             splits.append([*source.describe()["splits"]])
             check_alike(study, arms, arms[arm], where)
             tried[arm] = []
-            for own in study.candidates(arm, words, config):
+            for own in study.candidates(arm, words_of[arm], config):
                 candidate = compose(own, "study.tune")
                 with _named("study.tune"):
                     tried[arm].append(Candidate.of(own, candidate, source.tokenizer.size))
@@ -139,12 +153,15 @@ class Plan:
         return cls(study, words, made, pilots, digest, study.concludes_by(splits))
 
 
-def check_tuned(study: Study, configs: Mapping[str, Config]) -> None:
-    """Refuse to tune what no arm has. Raises ``UserError``."""
+def check_had(words: Sequence[str], study: Study, configs: Mapping[str, Config]) -> None:
+    """Refuse words that are for no arm, and to tune what no arm has. Raises ``UserError``."""
+    options = {key_of(word): key_of(word) for word in words}
     for option in study.tune:
         if option[0] != "+" and not any(has(config, option) for config in configs.values()):
-            keys = [key for config in configs.values() for key in options_of(config)]
-            raise UserError(f"study.tune.{option}: no arm has such an option{nearest(option, keys)}")
+            options[option] = f"study.tune.{option}"
+    keys = [key for config in configs.values() for key in options_of(config)]
+    for option, where in options.items():
+        raise UserError(f"{where}: no arm has such an option{hint_among(option, keys)}")
 
 
 def options_of(config: Config, prefix: str = "") -> Iterator[str]:
@@ -212,9 +229,9 @@ def _named(where: str) -> Iterator[None]:
         raise UserError(within(where, error)) from error
 
 
-def _asked(study: Study, words: Sequence[str], compose: Compose, here: bool) -> Iterator[Asked]:
+def _asked(study: Study, words_of: Mapping[str, list[str]], compose: Compose, here: bool) -> Iterator[Asked]:
     """The models of all arms, untuned and with everything that is tried."""
-    for arm in study.arms:
+    for arm, words in words_of.items():
         config = compose(study.untuned(arm, words), f"study.arms.{arm}")
         vocabulary = check(config, here).tokenizer.size
         yield Asked(arm, config["model"], vocabulary, config["batch"]["context"])

@@ -160,6 +160,10 @@ class Study:
         Raises:
             UserError: one has several values, or sets what the study decides.
         """
+        for word in words:
+            if key_of(word).startswith("study.") and Space([word]).varied:
+                key, _, values = word.partition("=")
+                raise UserError(f"{word}: one study at a time; a list is written {key}=[{values}]")
         words = [word for word in words if key_of(word) != "study" and not key_of(word).startswith("study.")]
         decided = {key_of(word): f"study.arms.{arm}" for arm, own in self.arms.items() for word in own}
         decided |= dict.fromkeys(self.tune, "study.tune") | {
@@ -175,6 +179,16 @@ class Study:
         for option in space.varied:
             raise UserError(f"{option.key}: several values; what a study compares and tunes, its section study says")
         return space.fixed
+
+    def words_of(self, arm: str, words: Sequence[str], lacking: Lacking) -> list[str]:
+        """Of words for all arms, those about options that an arm's configuration has.
+
+        Args:
+            lacking: says which options a configuration lacks.
+        """
+        groups = [word for word in (*words, *self.arms[arm]) if word[0] in "+~" or "." not in key_of(word)]
+        missing = lacking(groups, [key_of(word) for word in words if word not in groups])
+        return [word for word in words if key_of(word) not in missing]
 
     def untuned(self, arm: str, words: Sequence[str]) -> list[str]:
         """The overrides of an arm before anything is tuned. Raises ``UserError`` for what an arm may not change."""

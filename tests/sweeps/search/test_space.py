@@ -82,6 +82,12 @@ def test_an_option_of_one_arm_is_varied_in_that_arm_alone():
     assert space.conditional == {"a.heads": [{"arm": "b"}]}
 
 
+def test_a_choice_of_one_value_is_fixed_where_the_option_exists():
+    space = conditional("arm=a,b", "a.heads=choice(2)")
+    assert list(space.combinations()) == [["arm=a"], ["arm=b", "a.heads=2"]]
+    assert space.fixed == ["a.heads=2"] and space.conditional == {"a.heads": [{"arm": "b"}]}
+
+
 def test_the_same_job_twice_stays_twice():
     assert len(list(conditional("arm=a,b", "seed=1,1").combinations())) == 4
     assert len(list(conditional("arm=a,b", "a.heads=2,4", "seed=1,1").combinations())) == 6

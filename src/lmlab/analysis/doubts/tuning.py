@@ -119,8 +119,7 @@ def drawn_from(comparison: Comparison, option: str) -> Interval | None:
     values = (getattr(comparison.study, "tune", None) or {}).get(option)
     if values is None:
         return None
-    (varied_option,) = Space([f"{option}={values}"]).varied
-    return varied_option if isinstance(varied_option, Interval) else None
+    return next((one for one in Space([f"{option}={values}"]).varied if isinstance(one, Interval)), None)
 
 
 def _passed_over(comparison: Comparison, arm: Arm) -> Iterator[Finding]:

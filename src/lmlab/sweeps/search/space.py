@@ -273,6 +273,8 @@ def _option(override: Any) -> Varied | str:
     values = list(override.sweep_string_iterator())
     if not values:
         raise UserError(f"{word}: holds no value")
+    if len(values) == 1:
+        return f"{key}={values[0]}"
     if shuffled:  # in the same order whenever the sweep is asked for again
         random.Random(key).shuffle(values)
     if isinstance(sweep, RangeSweep):
