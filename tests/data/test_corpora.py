@@ -224,6 +224,7 @@ class TestText:
             (str(tmp_path / "folder"), "holds no text file"),
             (str(tmp_path / "x.txt"), "too little text"),
             ([], "at least one file"),
+            ("", "a name is empty"),
         ):
             with pytest.raises(UserError, match=message):
                 found(Text(paths))

@@ -224,4 +224,6 @@ def _expanded(paths: Any, option: str) -> list[Path]:
         raise UserError(f"{option}={paths}: expected a file or folder, or a list of them")
     if not values:
         raise UserError(f"{option}=[]: expected at least one file or folder")
+    if "" in values:  # which would be the working folder
+        raise UserError(f"{option}: a name is empty; expected a file or folder, . for the working folder")
     return [expanded(value) for value in values]
