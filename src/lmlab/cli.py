@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lmlab.errors import Interrupted, RunFailed, UserError, nearest
 from lmlab.runs.signals import INTERRUPTED
-from lmlab.surroundings import drop_empty_variables, expanded, tolerate_encodings
+from lmlab.surroundings import drop_empty_variables, expanded, read_names_as_utf8, tolerate_encodings
 
 COMMANDS = {
     "train": "train a model, or many with -m, and print the results side by side",
@@ -34,6 +34,7 @@ _TAKES_FOLDER = ("--config-dir", "-cd")
 
 def main() -> None:
     """Entry point of the ``lmlab`` program and of ``python -m lmlab``."""
+    read_names_as_utf8()
     tolerate_encodings()
     drop_empty_variables()
     if any(argument.startswith("query=") for argument in sys.argv):

@@ -12,3 +12,8 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path):
     check_data(run, "f" * 64)
     with pytest.raises(UserError, match="its data have changed since it began"):
         check_data(run, "e" * 64)
+
+
+def test_a_sweep_that_cannot_lay_out_a_run_says_why(lmlab, small_task):
+    done = lmlab("train", "-m", "model=min_gru", *small_task, "seed=1,2", "paths.runs=/dev/null/runs", check=False)
+    assert done.returncode == 1 and "/dev/null/runs/min_gru-parity-" in done.stderr and "Not a directory" in done.stderr
