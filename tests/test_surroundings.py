@@ -1,5 +1,6 @@
 import io
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -27,6 +28,16 @@ def test_what_a_terminal_has_no_code_for_is_written_as_an_escape(monkeypatch):
     tolerate_encodings()
     print("été", flush=True)
     assert terminal.buffer.getvalue() == b"\\xe9t\\xe9\n"
+
+
+def test_words_are_read_as_utf8_in_a_locale_of_ascii(tmp_path):
+    (tmp_path / "über").touch()
+    program = "import os, sys; from lmlab.surroundings import *; read_names_as_utf8(); print(sys.argv[1], os.listdir())"
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    variables = {key: value for key, value in os.environ.items() if key != "PYTHONIOENCODING"} | locale
+    command = [sys.executable, "-c", program, "实验"]
+    said = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, check=True).stdout
+    assert said == b"\\u5b9e\\u9a8c ['\\xfcber']\n"
 
 
 def test_empty_variables_disturb_no_command(lmlab):

@@ -10,7 +10,7 @@ from lmlab.errors import Interrupted, RunFailed, UserError, nearest
 from lmlab.lazy_imports import postpone
 from lmlab.runs.signals import INTERRUPTED
 from lmlab.sources import remedy
-from lmlab.surroundings import drop_empty_variables, expanded, tolerate_encodings
+from lmlab.surroundings import drop_empty_variables, expanded, read_names_as_utf8, tolerate_encodings
 
 COMMANDS = {
     "train": "train a model, or many with -m, and print the results side by side",
@@ -36,6 +36,7 @@ _TAKES_FOLDER = ("--config-dir", "-cd")
 
 def main() -> None:
     """Entry point of the ``lmlab`` program and of ``python -m lmlab``."""
+    read_names_as_utf8()
     tolerate_encodings()
     drop_empty_variables()
     if any(argument.startswith("query=") for argument in sys.argv):

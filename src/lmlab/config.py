@@ -251,7 +251,8 @@ def _fitted(value: Any, hint: Any, path: str) -> Any:
             return form
     if typing.get_origin(hint) is Literal:
         raise UserError(f"{path}={written(value)}: unknown value{nearest(value, map(str, typing.get_args(hint)))}")
-    raise UserError(f"{path}={written(value)}: expected {_readable(hint)}, got {type(value).__name__}")
+    kind = "" if value is None else f", got {type(value).__name__}"
+    raise UserError(f"{path}={written(value)}: expected {_readable(hint)}{kind}")
 
 
 def _forms(value: Any, hint: Any) -> Iterator[Any]:
@@ -304,4 +305,4 @@ def _readable(hint: Any) -> str:
         return f"a list of {_readable(arguments[0])}" if arguments else "a list"
     if typing.get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, arguments))
-    return "a section" if typing.get_origin(hint) is dict else names.get(hint, "a section with a _target_")
+    return "a section" if typing.get_origin(hint) in (dict, Mapping) else names.get(hint, "a section with a _target_")

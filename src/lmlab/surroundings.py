@@ -1,5 +1,6 @@
 """The terminal, the environment and the home folder that a process is started with."""
 
+import codecs
 import os
 import sys
 from pathlib import Path
@@ -16,6 +17,14 @@ def tolerate_encodings() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def read_names_as_utf8() -> None:
+    """Start this process again with names and words read as UTF-8, where its locale has ASCII alone for them."""
+    if codecs.lookup(sys.getfilesystemencoding()).name == "ascii" and sys.orig_argv[1:]:
+        os.environ["PYTHONUTF8"] = "1"  # of what it starts
+        os.environ.setdefault("PYTHONIOENCODING", "ascii:backslashreplace")
+        os.execv(sys.executable, [sys.orig_argv[0], "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def drop_empty_variables() -> None:

@@ -83,7 +83,8 @@ def refused(call: Any) -> str | None:
 
 @pytest.mark.parametrize("model", ["lstm", "transformer"])
 def test_numbers_of_a_run_at_their_extremes_are_refused_in_one_line_or_taken(model, compose):
-    from lmlab.commands.train import located, task
+    from lmlab.commands.located import located
+    from lmlab.commands.train import task
     from lmlab.training.preflight import check
 
     overrides = ["data=parity", f"model={model}", "trainer=cpu", "trainer.threads=1", "progress=false"]

@@ -1,7 +1,6 @@
 import pytest
 
-from lmlab.commands.train import _absolute, check_data, located
-from lmlab.config import identity
+from lmlab.commands.train import check_data
 from lmlab.errors import UserError
 from lmlab.runs.run import Run
 
@@ -15,26 +14,6 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path):
         check_data(run, "e" * 64)
 
 
-def test_the_same_words_in_another_folder_are_other_files(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert _absolute(["notes", "/a/b"]) == [str(tmp_path / "notes"), "/a/b"]
-    assert _absolute("~/x").startswith("/") and "~" not in _absolute("~/x")
-
-
-def test_whose_text_is_gone_is_told_which_run_finished_with_it(tmp_path, compose):
-    text = tmp_path / "text.txt"
-    text.write_text("To be, or not to be.\n" * 50)
-    config = compose("model=lstm", "data=text", f"data.paths={text}")
-    asked = {key: value for key, value in config.items() if key not in ("sweep", "study")}
-    saved = located(asked)
-    name = f"{saved['name']}-{identity(saved)}"
-    run = Run(tmp_path / "outputs" / "runs" / name)
-    run.create(saved, identity(saved), data={"fingerprint": "f" * 64})
-    text.unlink()
-    with pytest.raises(UserError, match=r"there is no .*text\.txt$"):  # it is not finished
-        located(asked)
-    run.update(status="finished")
-    with pytest.raises(UserError, match=f"there is no .*text.txt; {name} finished with the text that was there"):
-        located(asked)
-    with pytest.raises(UserError, match=r"there is no .*text\.txt$"):  # another run
-        located(asked | {"seed": 7})
+def test_a_sweep_that_cannot_lay_out_a_run_says_why(lmlab, small_task):
+    done = lmlab("train", "-m", "model=min_gru", *small_task, "seed=1,2", "paths.runs=/dev/null/runs", check=False)
+    assert done.returncode == 1 and "/dev/null/runs/min_gru-parity-" in done.stderr and "Not a directory" in done.stderr

@@ -224,6 +224,7 @@ class TestText:
             (str(tmp_path / "folder"), "holds no text file"),
             (str(tmp_path / "x.txt"), "too little text"),
             ([], "at least one file"),
+            ("", "a name is empty"),
         ):
             with pytest.raises(UserError, match=message):
                 found(Text(paths))
@@ -232,6 +233,13 @@ class TestText:
         (tmp_path / "x.txt").write_text("x")
         with pytest.raises(UserError, match=r"there is 1 character, a share of 0\.04 .* about 25; .* data\.validation"):
             found(Text(str(tmp_path / "x.txt"), validation=0.04))
+
+    def test_text_of_few_lines_is_cut_within_them(self, tmp_path):
+        text = "".join(letter * 39 + "\n" for letter in "abcde")  # 5 % of it end in the line that 10 % of it begin in
+        (tmp_path / "a.txt").write_text(text)
+        corpus = found(Text(str(tmp_path / "a.txt")))
+        splits = [next(corpus.documents(split)) for split in corpus.splits]
+        assert "".join(splits) == text and [len(split) for split in splits] == [180, 10, 10]
 
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
     def test_encodings_with_a_byte_order_mark_are_one_text(self, tmp_path, encoding, monkeypatch):
@@ -325,13 +333,27 @@ class TestSplits:
         del paths["test"]
         assert found(Text(paths)).splits == ("train", "validation")
 
-    @pytest.mark.parametrize("form", ["ptb.{}.txt", "{}.txt", "wiki.{}.raw", "{}/a.txt", "{}-00000-of-00001.txt"])
+    @pytest.mark.parametrize(
+        "form",
+        ["ptb.{}.txt", "{}.txt", "wiki.{}.raw", "{}/a.txt", "{}-00000-of-00001.txt", "{}set (1).txt", "ptb.{}/a.txt"],
+    )
     def test_folder_of_files_named_like_splits_has_those_splits_and_says_so(self, tmp_path, form):
         self.lay_out(tmp_path / "corpus", form)
         (tmp_path / "corpus" / "README.md").write_text("about")
         corpus = found(Text(str(tmp_path / "corpus")))
         self.expect_splits(corpus)
         assert len(corpus.notes) == 1 and "used as splits by their names" in corpus.notes[0]
+
+    def test_splits_whose_names_have_nothing_else_in_common(self, tmp_path):
+        (tmp_path / "train").mkdir()
+        for name in ("train/a.txt", "wiki.eval.raw", "test.txt"):
+            (tmp_path / name).write_text(name)
+        corpus = found(Text(str(tmp_path)))
+        assert [next(corpus.documents(split)) for split in corpus.splits] == [
+            "train/a.txt",
+            "wiki.eval.raw",
+            "test.txt",
+        ]
 
     def test_splits_beside_other_files_are_refused_with_the_form_to_write(self, tmp_path):
         paths = self.lay_out(tmp_path, "{}.txt")

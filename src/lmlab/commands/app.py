@@ -47,8 +47,7 @@ def run_app(command: str) -> None:
     sys.argv[1:] = checked_choices(sys.argv[1:])
     # Hydra then raises instead of printing and exiting.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    refused: list[UserError | RunFailed | Interrupted] = []
-    unforeseen: list[Exception] = []
+    failures: list[Exception] = []
     began = False
 
     def task(composed: DictConfig) -> Any:
@@ -58,24 +57,17 @@ def run_app(command: str) -> None:
         began = True
         options.say_in_place()
         module = importlib.import_module(f"lmlab.commands.{command}")
+        config: Any = {}
         try:
             config = canonical(composed)
             settle(Path(config["paths"]["cache"]))
             check_arguments(module.task, config, name=f"lmlab {command}")
             return module.task(**config)
-        except (UserError, RunFailed, Interrupted) as error:
-            if str(HydraConfig.get().launcher.get("_target_")).startswith("hydra_plugins.lmlab") and _is_sweep():
-                raise  # the sweep records what has become of each job
-            refused.append(error)
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG and (option := _option_of(config, error.filename)):
-                refused.append(UserError(f"{option}: {error.strerror}"))
-            elif failure_of_disk(error) is None:
-                unforeseen.append(error)
-            else:
-                refused.append(RunFailed(f"{error.filename or config['paths']['outputs']}: {error.strerror}"))
         except Exception as error:
-            unforeseen.append(error)
+            reason = _explained(error, config)
+            if _is_sweep() and str(HydraConfig.get().launcher.get("_target_")).startswith("hydra_plugins.lmlab"):
+                raise reason from reason.__cause__  # the sweep records what has become of each job
+            failures.append(reason)
 
     app = hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(task)
     try:
@@ -96,10 +88,11 @@ def run_app(command: str) -> None:
         if finish is not None:
             finish()
     finally:
-        if unforeseen:
-            raise unforeseen[0]
-        if refused:  # several jobs of a sweep may have been
-            raise refused[0] if len(refused) == 1 else UserError("\n".join(dict.fromkeys(map(str, refused))))
+        unforeseen = [error for error in failures if not isinstance(error, (UserError, RunFailed, Interrupted))]
+        if len(failures) == 1 or unforeseen:
+            raise (unforeseen or failures)[0]
+        if failures:  # of several jobs of a sweep
+            raise UserError("\n".join(dict.fromkeys(map(str, failures))))
 
 
 def _call(app: Callable[[], Any]) -> None:
@@ -125,6 +118,17 @@ def _call(app: Callable[[], Any]) -> None:
                 raise
             sys.argv[index] = typed
             raise error from None  # there is one job, and it lacks the option
+
+
+def _explained(error: Exception, config: Any) -> Exception:
+    """Return what a user is to read of an error: of one of the disk, the option or the path that it is about."""
+    if not isinstance(error, OSError):
+        return error
+    if error.errno == errno.ENAMETOOLONG and (option := _option_of(config, error.filename)):
+        return UserError(f"{option}: {error.strerror}")
+    if failure_of_disk(error) is None:
+        return error
+    return RunFailed(f"{error.filename or config['paths']['outputs']}: {error.strerror}")
 
 
 def _option_of(config: Any, path: Any) -> str | None:

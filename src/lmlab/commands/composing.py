@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from lmlab.commands.hints import explain
-from lmlab.commands.train import located
+from lmlab.commands.located import located
 from lmlab.config import Config, canonical
 from lmlab.errors import UserError, within
 from lmlab.sweeps.engines.engine import Engine

@@ -147,7 +147,7 @@ def text_paths(data: dict[str, Any], split: str | None, is_task: bool) -> list[s
         raise UserError(f"split={split}: data.paths is scored as a whole; leave one of them out")
     if is_task:
         raise UserError("data.paths: this run was trained on a generated task; its splits are validation and longer")
-    return [str(expanded(path).absolute()) for path in ([paths] if isinstance(paths, str) else paths)]
+    return [path and str(expanded(path).absolute()) for path in ([paths] if isinstance(paths, str) else paths)]
 
 
 def _data(paths: list[str] | str | None = None) -> None:

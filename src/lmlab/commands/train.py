@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +9,22 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from lmlab.commands import results, tables
+from lmlab.commands.located import located
 from lmlab.commands.options import architecture
 from lmlab.commands.wandb import hand_to_agent
-from lmlab.config import Config, Paths, check_arguments, identity, validate
+from lmlab.config import Config, Paths, check_arguments, validate
 from lmlab.errors import UserError
 from lmlab.runs import trust
-from lmlab.runs.content import own_sources, with_content
+from lmlab.runs.content import own_sources
 from lmlab.runs.execution import Execution, ranks_of
 from lmlab.runs.follow import follow
 from lmlab.runs.launch import Ranks, warm_up
-from lmlab.runs.lookup import all_runs, existing, next_copy
-from lmlab.runs.moved import config_here
+from lmlab.runs.lookup import existing, next_copy
 from lmlab.runs.names import check_name
 from lmlab.runs.provenance import git_state, provenance
 from lmlab.runs.run import Run
 from lmlab.runs.signals import stopped_by_signals, undisturbed
 from lmlab.runs.supervisor import execute
-from lmlab.surroundings import expanded
 from lmlab.sweeps.sweep import Sweep
 from lmlab.targets import own_targets, resolve_target
 
@@ -100,42 +98,6 @@ def check_job(config: Config, here: bool = True) -> None:
 def _taken(sweep: Sweep, number: int) -> set[Path]:
     """The directories of a sweep's other jobs."""
     return {job.run.path for job in sweep.jobs if job.number != number and job.path is not None}
-
-
-def located(config: Config) -> Config:
-    """Return ``config`` with absolute paths to local data and with the checksums of what it names."""
-    data = config["data"]
-    if "paths" in data:  # the same words mean other files elsewhere
-        config = config | {"data": data | {"paths": _absolute(data["paths"])}}
-    try:
-        return with_content(config)
-    except UserError as error:
-        if "paths" in data and (finished := _finished_on_same_paths(config)):
-            raise UserError(
-                f"{error}; {', '.join(finished)} finished with the text that was there, and can be evaluated without it"
-            ) from error
-        raise
-
-
-def _finished_on_same_paths(config: Config) -> list[str]:
-    """Return the names of finished runs of ``config`` on what its ``data.paths`` held at another time."""
-    names = []
-    for run in all_runs(Path(config["paths"]["runs"])):
-        with suppress(UserError):  # one that cannot be read
-            saved = config_here(run)
-            requested = config | {"content": saved.get("content")}
-            same = saved["data"].get("paths") == config["data"]["paths"] and identity(saved) == identity(requested)
-            if same and run.status_recorded == "finished":
-                names.append(run.path.name)
-    return names
-
-
-def _absolute(paths: Any) -> Any:
-    if isinstance(paths, list):
-        return [_absolute(path) for path in paths]
-    if isinstance(paths, dict):
-        return {split: _absolute(path) for split, path in paths.items()}
-    return str(expanded(paths).absolute()) if isinstance(paths, str) else paths
 
 
 def _choices(pattern: Any) -> dict[str, str]:

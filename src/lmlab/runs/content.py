@@ -10,11 +10,14 @@ from lmlab.sources import files_beside, follow
 from lmlab.targets import check_own, own_targets
 
 
-def with_content(config: Config) -> Config:
+def with_content(config: Config, data: str | None = None) -> Config:
     """Return ``config`` with the section ``content``: checksums of the local files that it names.
 
     The section has ``data`` where the configuration names local data, and ``code`` where its targets name the user's
     own modules; it is absent where neither does. It is part of a run's identity.
+
+    Args:
+        data: the checksum of the local data, where they are gone and cannot be read for it.
 
     Raises:
         UserError: a target names a module of the user's that is missing or may not be used, or a file is missing or no
@@ -23,7 +26,7 @@ def with_content(config: Config) -> Config:
     checksums: dict[str, str] = {}
     if (code := code_checksum(config)) is not None:
         checksums["code"] = code
-    if (data := data_checksum(config)) is not None:
+    if (data := data or data_checksum(config)) is not None:
         checksums["data"] = data
     return config | {"content": checksums} if checksums else config
 

@@ -158,6 +158,9 @@ def open_source(config: Config, progress: bool = False, run: Run | None = None, 
     corpora, cache = expanded(paths["corpora"]) if paths["corpora"] else None, Path(paths["cache"])
     corpus = None if run is None else _prepared(run, cache, type(tokenizer))
     if corpus is None:
+        recorded = config.get("content", {}).get("data")
+        if recorded is not None and (now := data.checksum(cache)) != recorded:
+            raise UserError(f"data.paths: the text has changed (SHA-256 {recorded[:12]} then, {now[:12]} now)")
         data.download = download
         corpus = prepare(data, tokenizer, cache, corpora, progress=progress)
     order = TrainingOrder(

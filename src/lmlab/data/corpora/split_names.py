@@ -9,10 +9,15 @@ _WORDS = {
     "training": "train",
     "valid": "validation",
     "validation": "validation",
+    "validate": "validation",
     "val": "validation",
     "dev": "validation",
+    "eval": "validation",
+    "heldout": "validation",
     "test": "test",
+    "testing": "test",
 }
+"""Words for splits, which may have ``set`` or a number behind them."""
 _ABOUT = {"readme", "license", "licence", "copying", "notice", "sha256sums", "md5sums"}
 """Stems of files that lie beside a corpus and are no part of it."""
 
@@ -21,24 +26,32 @@ def named_splits(paths: Iterable[Path]) -> dict[str, list[Path]]:
     """Return the paths that are named like splits, by split.
 
     They are those whose names are the same but for the name of the split and for numbers, if one of them is of the
-    training split and another of a split that is held out; empty where there are none.
+    training split and another of a split that is held out; empty where there are none. Where nothing but splits is
+    there, apart from files about the corpus, the rest of their names may differ.
     """
+    of_corpus = [path for path in sorted(paths) if not is_about(path)]
+    labels = {path: label for path in of_corpus if (label := _label(path)) is not None}
+    only_splits = len(labels) == len(of_corpus)
     by_form: dict[str, dict[str, list[Path]]] = {}
-    for path in sorted(paths):
-        parts = re.split(r"([._-])", path.name.lower())
-        words = [index for index, part in enumerate(parts) if part in _WORDS]
-        if len(words) != 1 or (path.is_dir() and len(parts) > 1):
-            continue
-        split = _WORDS[parts[words[0]]]
-        parts[words[0]] = "{}"
-        form = ("folder " if path.is_dir() else "") + re.sub(r"\d+", "0", "".join(parts))
-        by_form.setdefault(form, {}).setdefault(split, []).append(path)
+    for path, (split, form) in labels.items():
+        by_form.setdefault("" if only_splits else form, {}).setdefault(split, []).append(path)
     splits: dict[str, list[Path]] = {}
     for named in by_form.values():
         if "train" in named and len(named) > 1:
             for split in named:
                 splits.setdefault(split, []).extend(named[split])
     return splits
+
+
+def _label(path: Path) -> tuple[str, str] | None:
+    """Return the split that a path is named like and the rest of its name, or ``None`` where it is named otherwise."""
+    parts = re.split(r"([\W_]+)", re.sub(r"\d+", "", path.name.lower()))
+    of_split = [index for index, part in enumerate(parts) if part.removesuffix("set") in _WORDS]
+    if len(of_split) != 1:
+        return None
+    split = _WORDS[parts[of_split[0]].removesuffix("set")]
+    parts[of_split[0]] = "{}"
+    return split, ("folder " if path.is_dir() else "") + "".join(parts)
 
 
 def is_about(path: Path) -> bool:

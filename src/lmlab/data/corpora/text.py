@@ -39,7 +39,8 @@ class Text(Corpus):
 
     Paths by split are those splits. So are those of a folder that holds nothing but files, or folders, named like
     splits. Other text is split here. With 20 files or more, whole files are held out: those whose content hashes
-    lowest. With fewer, every file is cut in three at line ends: the beginning trains, the end is held out.
+    lowest. With fewer, every file is cut in three at line ends: the beginning trains, the end is held out. Text of so
+    few lines that a split would be empty is cut within them.
 
     Args:
         paths: a file or folder, or a list of them; ``~`` is expanded. Or such a value for each of ``train``,
@@ -81,9 +82,10 @@ class Text(Corpus):
             self._parts = self._hold_out_files(unsplit)
         else:
             self._parts = [part for file in unsplit.values() for part in self._cut(file)]
-        for split in self.splits:
-            if not any(part.split == split for part in self._parts):
-                self._refuse_too_little(split, sum(part.end - part.first for part in self._parts))
+            if self._missing():
+                self._parts = [part for file in unsplit.values() for part in self._cut(file, at_lines=False)]
+        for split in self._missing():
+            self._refuse_too_little(split, sum(part.end - part.first for part in self._parts))
 
     def chunks(self, split: str) -> Iterator[Iterator[str]]:
         return (part.file.read(part.first, part.end) for part in self._parts if part.split == split)
@@ -111,9 +113,15 @@ class Text(Corpus):
         held_out |= dict.fromkeys(by_hash[validation : validation + test], "test")
         return [_Part(file, held_out.get(sha256, "train"), 0, file.characters) for sha256, file in files.items()]
 
-    def _cut(self, file: TextFile) -> list[_Part]:
-        first = file.line_end(round(file.characters * (1 - self.validation - self.test)))
-        second = file.line_end(round(file.characters * (1 - self.test)))
+    def _missing(self) -> list[str]:
+        """Return the splits that have no text."""
+        return [split for split in self.splits if not any(part.split == split for part in self._parts)]
+
+    def _cut(self, file: TextFile, at_lines: bool = True) -> list[_Part]:
+        first = round(file.characters * (1 - self.validation - self.test))
+        second = round(file.characters * (1 - self.test))
+        if at_lines:
+            first, second = file.line_end(first), file.line_end(second)
         bounds = {"train": (0, first), "validation": (first, second), "test": (second, file.characters)}
         return [_Part(file, split, *bounds[split]) for split in self.splits if bounds[split][0] < bounds[split][1]]
 
@@ -216,4 +224,6 @@ def _expanded(paths: Any, option: str) -> list[Path]:
         raise UserError(f"{option}={paths}: expected a file or folder, or a list of them")
     if not values:
         raise UserError(f"{option}=[]: expected at least one file or folder")
+    if "" in values:  # which would be the working folder
+        raise UserError(f"{option}: a name is empty; expected a file or folder, . for the working folder")
     return [expanded(value) for value in values]

@@ -1,0 +1,65 @@
+"""Identify the local text that a command names: by absolute paths, and by what lies there or lay there for a run."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lmlab.commands import tables
+from lmlab.config import Config, identity
+from lmlab.errors import UserError
+from lmlab.runs.content import with_content
+from lmlab.runs.lookup import all_runs
+from lmlab.runs.moved import config_here
+from lmlab.surroundings import expanded
+
+
+def located(config: Config) -> Config:
+    """Return ``config`` with absolute paths to local data and with the checksums of what it names.
+
+    Where that text is gone, it is the one that the runs of ``config`` had there.
+
+    Raises:
+        UserError: the text is missing or no text, and there is no such run, or several that had different texts.
+    """
+    data = config["data"]
+    if "paths" in data:  # the same words mean other files elsewhere
+        config = config | {"data": data | {"paths": _absolute(data["paths"])}}
+    try:
+        return with_content(config)
+    except UserError as error:
+        runs = _runs_by_text(config) if _is_gone(config["data"].get("paths")) else {}
+        names = ", ".join(name for of_text in runs.values() for name in of_text)
+        if not runs:
+            raise
+        if len(runs) > 1:
+            raise UserError(f"{error}; {names} had different texts there, and can be evaluated without them") from error
+        tables.say(f"{error}; going by the text that {names} had", style="yellow")
+        return with_content(config, *runs)
+
+
+def _is_gone(paths: Any) -> bool:
+    """Return whether a file or folder that ``data.paths`` names is not there."""
+    if isinstance(paths, (list, dict)):
+        return any(map(_is_gone, paths.values() if isinstance(paths, dict) else paths))
+    return isinstance(paths, str) and not Path(paths).exists()
+
+
+def _runs_by_text(config: Config) -> dict[str, list[str]]:
+    """Return the names of the runs of ``config`` by the checksum of what its ``data.paths`` held for them."""
+    runs: dict[str, list[str]] = {}
+    for run in all_runs(Path(config["paths"]["runs"])):
+        with suppress(UserError):  # one that cannot be read
+            saved = config_here(run)
+            text = saved.get("content", {}).get("data")
+            same_place = text is not None and saved["data"]["paths"] == config["data"]["paths"]
+            if same_place and identity(saved) == identity(with_content(config, text)):
+                runs.setdefault(text, []).append(run.path.name)
+    return runs
+
+
+def _absolute(paths: Any) -> Any:
+    if isinstance(paths, list):
+        return [_absolute(path) for path in paths]
+    if isinstance(paths, dict):
+        return {split: _absolute(path) for split, path in paths.items()}
+    return str(expanded(paths).absolute()) if paths and isinstance(paths, str) else paths
