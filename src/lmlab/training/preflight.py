@@ -23,6 +23,7 @@ from lmlab.overrides import written
 from lmlab.runs.execution import Execution
 from lmlab.runs.run import Run
 from lmlab.runs.wandb_options import WandbOptions
+from lmlab.runs.wandb_settings import check_settings
 from lmlab.surroundings import expanded
 from lmlab.training import parallel, sizing
 from lmlab.training.settings import Settings
@@ -75,7 +76,8 @@ def check_options(config: Config, here: bool = True) -> LanguageModel:
         validate(config[section], section)
     settings = Settings.of(config)
     Execution.of(config)
-    WandbOptions.of(config)
+    if WandbOptions.of(config) is not None:
+        check_settings()
     check_devices(config["trainer"], settings.batch.size, here)
     return check_objects(config, settings)
 

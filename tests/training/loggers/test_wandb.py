@@ -275,6 +275,10 @@ def test_an_agent_that_asks_for_a_finished_run_is_given_its_rows(server, run, mo
     wandb.teardown()
     for name, value in {"SWEEP_ID": "s", "RUN_ID": "announced", "PROJECT": "theirs", "ENTITY": "someone"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    hand_to_agent(run, {"logger": {"wandb": options}})
+    assert list(server.runs) == [first], "offline is offline"
+    monkeypatch.setenv("WANDB_MODE", "online")
     hand_to_agent(run, {"logger": {"wandb": options}})
     assert server.runs["announced"].steps == [1, 2, 3, 4, 5]
     assert server.runs["announced"].summary["validation/loss"] == 0.1

@@ -17,9 +17,10 @@ from lmlab.runs.wandb import (
     WandbRecord,
     WandbRun,
     logged_in,
+    parent_folder,
     recorded_rows,
     remove_earlier_attempts,
-    silence,
+    set_up,
 )
 from lmlab.runs.wandb_artifacts import Extras, Kind
 from lmlab.runs.wandb_options import WandbOptions
@@ -50,7 +51,7 @@ class WandbRunLogger(Logger):
         self.timeouts = {"init_timeout": init_timeout, "finish_timeout": finish_timeout}
         self.record = WandbRecord(run)
         self.record.begin(run, options)
-        remove_earlier_attempts(run)
+        remove_earlier_attempts(run, self.version)
         self._row: Row = {}
         self._rows: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
         self._end: tuple[dict[str, Any], int] = ({}, 1)
@@ -114,16 +115,17 @@ class WandbRunLogger(Logger):
     def _open(self) -> WandbRun:
         import wandb
 
-        silence()
+        set_up()
         mode = self.mode or ("online" if logged_in() else "offline")
-        start = lambda mode: WandbRun(self.run, self.record, mode, self.run.path, self.extras, **self.timeouts)  # noqa: E731
+        folder = parent_folder(self.run)
+        start = lambda mode: WandbRun(self.run, self.record, mode, folder, self.extras, **self.timeouts)  # noqa: E731
         if mode == "online":
             try:
                 return start("online")
             except Exception as error:
                 self._say("W&B cannot be reached, this run is logged offline", error)
                 wandb.teardown()
-                silence()
+                set_up()
         return start("offline")
 
     def _say(self, what: str, why: Any) -> None:
