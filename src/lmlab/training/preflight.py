@@ -120,6 +120,8 @@ def _numbers_of(config: Config, *sections: str) -> Iterator[None]:
         if isinstance(error, UserError) or not (isinstance(error, ArithmeticError) or _OF_NUMBERS.search(line)):
             raise
         options = [(key, value) for key, value in leaves(config) if key.startswith(sections) and _is_number(value)]
+        if not options:
+            raise
         key, value = max(options, key=lambda option: _extremity(option[1]))
         raise UserError(f"{key}={written(value)}: cannot be computed with ({line})") from error
 

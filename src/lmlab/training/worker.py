@@ -29,6 +29,7 @@ from lmlab.training.breakdown import Breakdown
 from lmlab.training.callbacks.out_of_memory import fitting
 from lmlab.training.loadable import check_loadable
 from lmlab.training.loggers.jsonl import JsonlLogger, drop_rows_after
+from lmlab.training.loggers.wandb import WandbRunLogger
 from lmlab.training.metrics import LanguageModelMetrics
 from lmlab.training.module import LanguageModeling
 from lmlab.training.parallel import save_weights
@@ -171,8 +172,11 @@ def resume(run: Run) -> Path | None:
 
 def build_loggers(run: Run, config: Config, module: LanguageModeling) -> list[Any]:
     """JSON lines always, and what the configuration asks for."""
-    chosen = [build(node, run=run) for node in (config.get("logger") or {}).values()]
-    return [JsonlLogger(run.metrics, module), *(logger for logger in chosen if logger is not None)]
+    loggers = [build(node, run=run) for node in (config.get("logger") or {}).values()]
+    for logger in loggers:
+        if isinstance(logger, WandbRunLogger):
+            logger.module = module
+    return [JsonlLogger(run.metrics, module), *(logger for logger in loggers if logger is not None)]
 
 
 def build_callbacks(run: Run, config: Config, source: Source) -> list[Any]:

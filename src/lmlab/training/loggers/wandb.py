@@ -4,7 +4,7 @@ import queue
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
@@ -24,6 +24,10 @@ from lmlab.runs.wandb import (
 )
 from lmlab.runs.wandb_artifacts import Extras, Kind
 from lmlab.runs.wandb_options import WandbOptions
+from lmlab.training.loggers.jsonl import row_of
+
+if TYPE_CHECKING:
+    from lmlab.training.module import LanguageModeling
 
 SYNC = "lmlab wandb sync sends what is missing"
 
@@ -52,6 +56,8 @@ class WandbRunLogger(Logger):
         self.record = WandbRecord(run)
         self.record.begin(run, options)
         remove_earlier_attempts(run, self.version)
+        self.module: LanguageModeling | None = None
+        """The module in training, as for :class:`JsonlLogger`: the rows are to be the same."""
         self._row: Row = {}
         self._rows: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
         self._end: tuple[dict[str, Any], int] = ({}, 1)
@@ -73,8 +79,8 @@ class WandbRunLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        assert step is not None
-        self._at(step).update(metrics)
+        if row := row_of(metrics, step, self.module):
+            self._at(row["step"]).update(row)
 
     @rank_zero_only
     def log_sample(self, row: Row) -> None:
