@@ -65,7 +65,7 @@ class WandbRecord:
             agent = {key: os.environ.get(f"WANDB_{key.upper()}") for key in place}
             place = {"id": os.environ["WANDB_RUN_ID"]} | {key: agent[key] or value for key, value in place.items()}
         elif self.exists:
-            place = {key: self.fields[key] for key in ("id", "project", "entity")}
+            place = {key: self.fields[key] for key in ("id", "project", "entity", "url") if key in self.fields}
         else:
             # Not the run's own id: a colleague's run of the same configuration is another W&B run.
             place["id"] = f"{run.id}-{secrets.token_hex(3)}"

@@ -151,23 +151,23 @@ def resume(run: Run) -> Path | None:
             logging.getLogger("lmlab").warning(line)
             print(line, file=sys.stderr)
 
-    found = checkpoints.newest_good(run.checkpoints, warn, check_loadable)
+    newest = checkpoints.newest_good(run.checkpoints, warn, check_loadable)
     before = run.checkpoints / "last.ckpt"  # a checkpoint as earlier versions wrote it
-    if found is None and before.exists():
+    if newest is None and before.exists():
         try:
             check_loadable(before)
         except checkpoints.Damaged as error:
             raise UserError(f"{before}: {error}; delete it to train this run anew") from error
         step = torch.load(before, map_location="cpu", weights_only=True, mmap=True)["global_step"]
-        found = checkpoints.Good(step, step, before)
-    step, validated_step = (found.step, found.validated_step) if found else (0, 0)
+        newest = checkpoints.Good(step, step, before)
+    step, validated_step = (newest.step, newest.validated_step) if newest else (0, 0)
     if first:
-        if found is None or found.state != before:
-            checkpoints.restore_best(run.checkpoints, found and found.step, warn)
+        if newest is None or newest.state != before:
+            checkpoints.restore_best(run.checkpoints, newest and newest.step, warn)
         for rows in (run.metrics, run.samples):
             drop_rows_after(rows, step, validated_step)
         events.settle(run, step)
-    return found and found.state
+    return newest and newest.state
 
 
 def build_loggers(run: Run, config: Config, module: LanguageModeling) -> list[Any]:
