@@ -165,8 +165,12 @@ def test_what_cannot_be_shown_is_refused_before_anything_is_sent(server, sweep, 
     with pytest.raises(UserError, match=f"several W&B projects .{ENTITY}/another, {ENTITY}/lmlab"):
         make(sweep, "name")
     for job in sweep.jobs[:-1]:
+        write_json(job.run.path / "wandb.json", {"id": "a", "complete": False})
+    with pytest.raises(UserError, match="none of its runs is at W&B .4 of its 4 .* lmlab wandb sync sends them"):
+        make(sweep, "name")
+    for job in sweep.jobs[:-1]:
         (job.run.path / "wandb.json").unlink()
-    with pytest.raises(UserError, match="none of its 4 runs is at W&B .lmlab wandb sync"):
+    with pytest.raises(UserError, match="none of its runs is at W&B .4 of its 4 runs were not logged to W&B.$"):
         make(sweep, "name")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'lmlab\[workspaces\]'"):

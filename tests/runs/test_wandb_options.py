@@ -1,58 +1,57 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from lmlab.errors import UserError
-from lmlab.runs.wandb_options import MODES, WandbOptions, forget_empty_variables
+from lmlab.runs.wandb_options import MODES, WandbOptions
+from lmlab.runs.wandb_settings import forget_empty_variables
 
 SECTION = dict.fromkeys(("project", "entity", "name", "group", "notes")) | {"mode": "auto"}
 
-
-@pytest.fixture(autouse=True)
-def nothing_said(tmp_path, monkeypatch):
-    """A folder and a user without anything of W&B's."""
-    for name in list(os.environ):
-        if name.startswith("WANDB_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("no_wandb")
 
 
 def read(tags=(), **section):
     return WandbOptions.of({"logger": {"wandb": SECTION | section}, "tags": list(tags)})
 
 
-def write_settings(folder: Path, **settings: str) -> None:
-    folder.mkdir(parents=True)
-    (folder / "settings").write_text("[default]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items()))
-
-
 def test_what_nothing_says_has_its_defaults():
-    assert read() == WandbOptions(None, "lmlab", None, None, None, None, [])
+    assert read() == WandbOptions(None, "lmlab", None, None, None, None, None, [])
     assert WandbOptions.of({"logger": {}}) is None and WandbOptions.of({}) is None
 
 
-def test_the_configuration_goes_before_variables_and_these_before_the_files(monkeypatch, tmp_path):
+def test_the_configuration_goes_before_variables_and_these_before_the_files(write_settings, monkeypatch, tmp_path):
     write_settings(tmp_path / "home" / ".config" / "wandb", project="user", entity="user", run_group="user")
     assert (read().project, read().entity, read().group) == ("user", "user", "user")
     write_settings(tmp_path / "wandb", project="folder", entity="folder")
     assert (read().project, read().entity, read().group) == ("folder", "folder", "user")
-    variables = {"PROJECT": "p", "RUN_GROUP": "g", "TAGS": "x,y", "NOTES": "why", "NAME": "n"}
+    variables = {"PROJECT": "p", "RUN_GROUP": "g", "TAGS": "x,y", "NOTES": "why", "NAME": "n", "JOB_TYPE": "j"}
     for name, value in variables.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
-    assert read() == WandbOptions(None, "p", "folder", "n", "g", "why", ["x", "y"])
+    assert read() == WandbOptions(None, "p", "folder", "n", "g", "why", "j", ["x", "y"])
     own = read(["t"], project="q", entity="e", name="m", group="h", notes="so")
-    assert own == WandbOptions(None, "q", "e", "m", "h", "so", ["t"])
+    assert own == WandbOptions(None, "q", "e", "m", "h", "so", "j", ["t"])
 
 
-def test_a_variable_without_a_value_counts_as_unset(monkeypatch, tmp_path):
+def test_a_variable_without_a_value_counts_as_unset(write_settings, monkeypatch, tmp_path):
     write_settings(tmp_path / "wandb", project="folder", mode="offline")
-    for name in ("MODE", "PROJECT", "ENTITY", "RUN_GROUP", "TAGS", "NOTES", "NAME", "RUN_ID", "DISABLED"):
+    for name in (
+        "MODE",
+        "PROJECT",
+        "ENTITY",
+        "RUN_GROUP",
+        "TAGS",
+        "NOTES",
+        "NAME",
+        "JOB_TYPE",
+        "RUN_ID",
+        "DISABLED",
+        "DIR",
+    ):
         monkeypatch.setenv(f"WANDB_{name}", "")
-    assert read() == WandbOptions("offline", "folder", None, None, None, None, [])
+    assert read() == WandbOptions("offline", "folder", None, None, None, None, None, [])
     forget_empty_variables()
     assert not [name for name in os.environ if name.startswith("WANDB_")]
 
@@ -73,7 +72,7 @@ def test_a_variable_without_a_value_counts_as_unset(monkeypatch, tmp_path):
         ({}, None, "disabled", "disabled"),
     ],
 )
-def test_switched_off_is_off(variables, file, configured, mode, monkeypatch, tmp_path):
+def test_switched_off_is_off(variables, file, configured, mode, write_settings, monkeypatch, tmp_path):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     if file is not None:
@@ -104,6 +103,7 @@ def test_what_wandb_setup_was_given_in_this_process_counts():
         ({"WANDB_TAGS": "a,,b"}, ["fine"], {}, "WANDB_TAGS=a,,b: W&B takes tags of 1 to 64 characters"),
         ({}, [], {"group": "g" * 129}, "logger.wandb.group=ggg"),
         ({"WANDB_NAME": "n" * 129}, [], {}, "WANDB_NAME=nnn"),
+        ({"WANDB_JOB_TYPE": "j" * 65}, [], {}, "WANDB_JOB_TYPE=jjj"),
         ({"WANDB_RUN_ID": "a/b"}, [], {}, "WANDB_RUN_ID=a/b: expected the id of a W&B run"),
         ({"WANDB_MODE": "onlin"}, [], {}, "WANDB_MODE=onlin: W&B has no such mode (did you mean 'online'?)"),
         ({}, [], {"mode": "onlin"}, "logger.wandb.mode=onlin: unknown value (did you mean 'online'?)"),

@@ -14,7 +14,8 @@ from lmlab.runs.lookup import all_runs, find
 from lmlab.runs.run import Run
 from lmlab.runs.wandb import WandbRecord, WandbRun, logged_in, recorded_rows, under_agent
 from lmlab.runs.wandb_artifacts import Extras
-from lmlab.runs.wandb_options import VARIABLES, WandbOptions, check_timeouts
+from lmlab.runs.wandb_options import WandbOptions, check_timeouts
+from lmlab.runs.wandb_settings import VARIABLES
 from lmlab.sweeps.sweep import find_sweep
 
 OF_ANOTHER_RUN = (
@@ -79,7 +80,9 @@ def hand_to_agent(run: Run, config: Config) -> None:
 
     Does nothing in a process that no agent has started, or for a run without W&B.
     """
-    if not under_agent() or (options := WandbOptions.of(config)) is None or not logged_in():
+    if not under_agent() or (options := WandbOptions.of(config)) is None or options.mode == "offline":
+        return
+    if not logged_in():
         return
     WandbRecord(run).begin(run, options)
     section = config["logger"]["wandb"]

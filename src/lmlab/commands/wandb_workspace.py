@@ -51,7 +51,7 @@ def make(sweep: Sweep, arm: str) -> None:
         RunFailed: W&B did not take a page; what was made before stays.
     """
     _require_package()
-    shown, missing = of(sweep, arm)
+    shown, lacking = of(sweep, arm)
     if not logged_in():
         raise UserError("you are not logged in to W&B: set WANDB_API_KEY, or run wandb login")
     path = sweep.path / "wandb.json"
@@ -67,24 +67,37 @@ def make(sweep: Sweep, arm: str) -> None:
             raise RunFailed(f"W&B does not take the {kind} ({reason}); repeat the command") from error
         write_json(path, made)
         tables.say(made[kind], f"W&B {kind}:")
-    if missing:
-        tables.say(f"{missing} of its {missing + len(shown.runs)} runs are not at W&B: lmlab wandb sync sends them")
+    for line in lacking:
+        tables.say(line)
 
 
-def of(sweep: Sweep, arm: str) -> tuple[Shown, int]:
-    """What to show of ``sweep``, and how many of its runs are not at W&B. Raises ``UserError``: see :func:`make`."""
+def of(sweep: Sweep, arm: str) -> tuple[Shown, list[str]]:
+    """Return what to show of ``sweep``, with lines about its runs that W&B lacks.
+
+    Raises:
+        UserError: see :func:`make`.
+    """
     prepared = {job.path: job.run for job in sweep.jobs if job.path is not None and job.run.exists}
     runs: dict[str, Run] = {}
     places = set()
+    unsent = 0
     for run in prepared.values():
-        fields = WandbRecord(run).fields
+        record = WandbRecord(run)
+        fields = record.fields
         if "url" in fields:
             runs[fields["id"]] = run
             places.add((fields["entity"], fields["project"]))
+        elif record.exists:
+            unsent += 1
+    total = len(prepared)
+    unlogged = total - len(runs) - unsent
+    lacking = [
+        *([f"{unsent} of its {total} runs are not at W&B yet: lmlab wandb sync sends them"] if unsent else []),
+        *([f"{unlogged} of its {total} runs were not logged to W&B"] if unlogged else []),
+    ]
     if not runs:
-        raise UserError(
-            f"name={sweep.path.name}: none of its {len(prepared)} runs is at W&B (lmlab wandb sync sends them)"
-        )
+        why = f" ({'; '.join(lacking)})" if lacking else ""
+        raise UserError(f"name={sweep.path.name}: none of its runs is at W&B{why}")
     if len(places) > 1:
         listed = ", ".join("/".join(place) for place in sorted(places))
         raise UserError(
@@ -95,7 +108,7 @@ def of(sweep: Sweep, arm: str) -> tuple[Shown, int]:
     known = {name for run in runs.values() for name in run.manifest["metrics"]}
     metrics = [name for name in CHARTS if name == "train/loss" or name in known or not known]
     ((entity, project),) = places
-    return Shown(sweep.path.name, entity, project, sorted(runs), arm, metrics), len(prepared) - len(runs)
+    return Shown(sweep.path.name, entity, project, sorted(runs), arm, metrics), lacking
 
 
 def save_workspace(shown: Shown, url: str | None) -> str:

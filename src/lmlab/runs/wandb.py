@@ -9,13 +9,15 @@ import os
 import secrets
 import shutil
 import time
+from glob import escape
 from pathlib import Path
 from typing import Any, Literal
 
 from lmlab.runs.files import numbers, read_json, read_jsonl, write_json
 from lmlab.runs.run import Run
 from lmlab.runs.wandb_artifacts import Extras, code, of_finished
-from lmlab.runs.wandb_options import LONGEST_NAME, WandbOptions, forget_empty_variables
+from lmlab.runs.wandb_options import LONGEST_NAME, WandbOptions
+from lmlab.runs.wandb_settings import check_settings, forget_empty_variables, own_folder, wandb_dir
 
 Row = dict[str, Any]
 """What was logged at one step: its scalars and, under ``samples``, the rows of a table of all texts so far."""
@@ -63,11 +65,11 @@ class WandbRecord:
             agent = {key: os.environ.get(f"WANDB_{key.upper()}") for key in place}
             place = {"id": os.environ["WANDB_RUN_ID"]} | {key: agent[key] or value for key, value in place.items()}
         elif self.exists:
-            place = {key: self.fields[key] for key in ("id", "project", "entity")}
+            place = {key: self.fields[key] for key in ("id", "project", "entity", "url") if key in self.fields}
         else:
             # Not the run's own id: a colleague's run of the same configuration is another W&B run.
             place["id"] = f"{run.id}-{secrets.token_hex(3)}"
-        about = {key: getattr(options, key) for key in ("name", "group", "notes", "tags")}
+        about = {key: getattr(options, key) for key in ("name", "group", "notes", "job_type", "tags")}
         self.fields = {}
         self.save(**place, **{key: value for key, value in about.items() if value}, complete=False)
 
@@ -83,7 +85,7 @@ class WandbRun:
         run, record: what it is of, and which one it is.
         mode: ``online`` continues what the server has under that id; ``offline`` writes a file that holds everything
             from the first row on.
-        folder: where W&B's own folder goes.
+        folder: the parent of W&B's own folder.
         extras: what else it is given.
         init_timeout: seconds to wait for the server's first answers.
         finish_timeout: seconds that :meth:`close` waits until everything is delivered.
@@ -114,7 +116,7 @@ class WandbRun:
             id=fields["id"],
             name=(extras.name or fields.get("name") or run.path.name)[:LONGEST_NAME],
             group=group and group[:LONGEST_NAME],
-            job_type="train",
+            job_type=fields.get("job_type") or "train",
             notes=extras.notes or fields.get("notes"),
             tags=manifest["tags"] or fields.get("tags"),
             config={**run.config, **about},
@@ -147,7 +149,7 @@ class WandbRun:
         self._artifacts: dict[str, Any] = {}
         if extras.code:
             try:
-                self._log("code", code(run, folder / "wandb" / "code"))
+                self._log("code", code(run, folder / "wandb" / f"code-{fields['id']}"))
             except OSError:  # no disk for the copy, say: the rows matter more
                 self.left_out.append("code")
 
@@ -219,27 +221,42 @@ def under_agent() -> bool:
     return bool(os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID"))
 
 
-def silence() -> None:
-    """Let wandb say nothing on the terminal: what a user has to know, they are told in one line."""
+def set_up() -> None:
+    """Set wandb up to print nothing, and online: each run that is opened has a mode of its own.
+
+    Where its files say offline or disabled, ``wandb.login`` would find no credentials.
+
+    Raises:
+        UserError: wandb would not take its own settings: see :func:`check_settings`.
+    """
     import wandb
 
     forget_empty_variables()
-    quiet = wandb.Settings(silent=True)
-    wandb.termsetup(quiet, None)  # reading its settings files is the first thing that it would announce
-    wandb.setup(quiet)
+    check_settings()
+    settings = wandb.Settings(silent=True, mode="online")
+    wandb.termsetup(settings, None)  # reading its settings files is the first thing that it would announce
+    wandb.setup(settings)
 
 
 def logged_in() -> bool:
     """Whether credentials exist, without asking the user or the network anything."""
     import wandb
 
-    silence()
+    set_up()
     return wandb.login(prompt=False, verify=False)
 
 
-def remove_earlier_attempts(run: Run) -> None:
+def parent_folder(run: Run) -> Path:
+    """Return where W&B's own folder of a run that trains goes: as ``WANDB_DIR`` says, or into the run's directory."""
+    return wandb_dir() or run.path
+
+
+def remove_earlier_attempts(run: Run, wandb_id: str) -> None:
     """Delete W&B's own folders of earlier attempts: a new one's holds what theirs hold, or the server does."""
     shutil.rmtree(run.path / "wandb", ignore_errors=True)
+    for pattern in (f"*run-????????_??????-{escape(wandb_id)}", f"code-{escape(wandb_id)}"):
+        for folder in own_folder(parent_folder(run)).glob(pattern):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _table(samples: list[Row]) -> Any:

@@ -1,34 +1,16 @@
-"""Names of a run at W&B and its mode: from its configuration, else from W&B's own settings.
+"""Names of a run at W&B and its mode: from its configuration, else from W&B's own settings. Imports no wandb."""
 
-W&B's own variables (``WANDB_PROJECT``) go before its settings files, of which that of the working folder goes before
-that of the user. A variable without a value counts as unset. Imports no wandb.
-"""
-
-import configparser
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from lmlab.config import Config
 from lmlab.errors import UserError, nearest
-from lmlab.surroundings import expanded
+from lmlab.runs.wandb_settings import read_settings
 
 Mode = Literal["online", "offline", "disabled"]
-
-VARIABLES = {
-    "mode": ("WANDB_MODE",),
-    "project": ("WANDB_PROJECT",),
-    "entity": ("WANDB_ENTITY",),
-    "run_name": ("WANDB_NAME", "WANDB_RUN_NAME"),
-    "run_group": ("WANDB_RUN_GROUP",),
-    "run_tags": ("WANDB_TAGS", "WANDB_RUN_TAGS"),
-    "run_notes": ("WANDB_NOTES", "WANDB_RUN_NOTES"),
-    "run_id": ("WANDB_RUN_ID",),
-}
-"""W&B's settings, as its files call them, with the variables that set them."""
 
 MODES: Mapping[str, Mode] = {
     "online": "online",
@@ -42,7 +24,7 @@ MODES: Mapping[str, Mode] = {
 
 DAY = 86_400
 
-LONGEST_NAME, LONGEST_TAG = 128, 64
+LONGEST_NAME, LONGEST_TAG, LONGEST_JOB_TYPE = 128, 64, 64
 NOT_IN_PROJECT, NOT_IN_ID = "/\\#?%:", ":;,#?/'"
 
 
@@ -60,6 +42,7 @@ class WandbOptions:
     name: str | None
     group: str | None
     notes: str | None
+    job_type: str | None
     tags: Sequence[str]
 
     @classmethod
@@ -95,13 +78,16 @@ class WandbOptions:
             _check_project(*sourced)
         for option in ("name", "group", "entity"):
             _check_length(*named[option])
+        job_type, source = settings.get("run_job_type", (None, ""))
+        _check_length(job_type, source, LONGEST_JOB_TYPE)
         _check_id(*settings.get("run_id", (None, "")))
         value, source = settings.get("run_tags", (None, ""))
         others = [] if value is None else value.split(",")
         _check_tags(others, source)
         _check_tags(tags, "tags")
         values = {option: value for option, (value, _) in named.items()}
-        return cls(mode=mode, tags=list(tags) or others, **values | {"project": values["project"] or "lmlab"})
+        values["project"] = values["project"] or "lmlab"
+        return cls(mode=mode, job_type=job_type, tags=list(tags) or others, **values)
 
 
 def check_timeouts(section: Mapping[str, Any], prefix: str = "") -> None:
@@ -110,35 +96,6 @@ def check_timeouts(section: Mapping[str, Any], prefix: str = "") -> None:
         seconds = section.get(option, 1.0)
         if not 0 < seconds <= DAY:
             raise UserError(f"{prefix}{option}={seconds}: expected seconds, above 0 and at most {DAY}")
-
-
-def read_settings() -> dict[str, tuple[str, str]]:
-    """Return W&B's settings by name, each with its value and what messages call the place that has it."""
-    settings: dict[str, tuple[str, str]] = {}
-    for path in (_user_folder() / "settings", Path(".wandb" if Path(".wandb").exists() else "wandb") / "settings"):
-        parser = configparser.RawConfigParser()
-        try:
-            parser.read(path)
-            rows = parser.items("default")
-        except (configparser.Error, OSError, UnicodeDecodeError):  # W&B ignores what it cannot read, too
-            continue
-        settings |= {key: (value, f"{path}: {key}") for key, value in rows if key in VARIABLES and value}
-    for key, variables in VARIABLES.items():
-        for variable in variables:
-            if value := os.environ.get(variable):
-                settings[key] = (value, variable)
-                break
-    return settings
-
-
-def forget_empty_variables() -> None:
-    """Remove W&B's variables without a value from the environment: wandb takes them for values, and refuses some."""
-    for name in [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value]:
-        del os.environ[name]
-
-
-def _user_folder() -> Path:
-    return expanded(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb")
 
 
 def _mode(configured: str, settings: Mapping[str, tuple[str, str]]) -> Mode | None:
@@ -187,11 +144,9 @@ def _check_project(value: Any, source: str) -> None:
         )
 
 
-def _check_length(value: Any, source: str) -> None:
-    if value is not None and len(str(value)) > LONGEST_NAME:
-        raise UserError(
-            f"{source}={_cut(value)}: W&B takes at most {LONGEST_NAME} characters, this has {len(str(value))}"
-        )
+def _check_length(value: Any, source: str, longest: int = LONGEST_NAME) -> None:
+    if value is not None and len(str(value)) > longest:
+        raise UserError(f"{source}={_cut(value)}: W&B takes at most {longest} characters, this has {len(str(value))}")
 
 
 def _check_id(value: str | None, source: str) -> None:

@@ -73,10 +73,10 @@ def _times(number: int, name: str) -> str:
 
 def _read(file: Path) -> dict[str, float]:
     try:
-        found: dict[str, float] = read_json(file)
+        speeds: dict[str, float] = read_json(file)
     except (OSError, ValueError):
         return {}
-    return found
+    return speeds
 
 
 def _keep(file: Path, peaks: dict[str, float]) -> None:

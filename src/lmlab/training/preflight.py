@@ -22,6 +22,7 @@ from lmlab.overrides import written
 from lmlab.runs.execution import Execution
 from lmlab.runs.run import Run
 from lmlab.runs.wandb_options import WandbOptions
+from lmlab.runs.wandb_settings import check_settings
 from lmlab.surroundings import expanded
 from lmlab.training import parallel, sizing
 from lmlab.training.settings import Settings
@@ -74,7 +75,8 @@ def check_options(config: Config, here: bool = True) -> LanguageModel:
         validate(config[section], section)
     settings = Settings.of(config)
     Execution.of(config)
-    WandbOptions.of(config)
+    if WandbOptions.of(config) is not None:
+        check_settings()
     check_devices(config["trainer"], settings.batch.size, here)
     return check_objects(config, settings)
 
@@ -117,6 +119,8 @@ def _numbers_of(config: Config, *sections: str) -> Iterator[None]:
         if isinstance(error, UserError) or not (isinstance(error, ArithmeticError) or _OF_NUMBERS.search(line)):
             raise
         options = [(key, value) for key, value in leaves(config) if key.startswith(sections) and _is_number(value)]
+        if not options:
+            raise
         key, value = max(options, key=lambda option: _extremity(option[1]))
         raise UserError(f"{key}={written(value)}: cannot be computed with ({line})") from error
 

@@ -36,14 +36,14 @@ def check_parameters(model_node: Config) -> int | None:
     Raises:
         UserError: that is no number of parameters, or there is no width to solve for.
     """
-    target = model_node.get("parameters")
-    if target is None:
+    text = model_node.get("parameters")
+    if text is None:
         return None
-    wanted = number_of_parameters(target)
+    target = number_of_parameters(text)
     tolerance(model_node.get("parameters_within"))
     if "width" not in model_node:
-        raise UserError(f"model.parameters={target}: this model has no model.width that could be solved for it")
-    return wanted
+        raise UserError(f"model.parameters={text}: this model has no model.width that could be solved for it")
+    return target
 
 
 def solve_width(model_node: Config, vocabulary: int, context: int) -> Config:
@@ -59,8 +59,8 @@ def solve_width(model_node: Config, vocabulary: int, context: int) -> Config:
         SizeMissed: no width is near enough.
         UserError: a constructor refuses them all.
     """
-    wanted = check_parameters(model_node)
-    if wanted is None:
+    target = check_parameters(model_node)
+    if target is None:
         return model_node
     within = tolerance(model_node.get("parameters_within"))
     size = cache(lambda width: size_of(model_node | {"width": width}, vocabulary, context))
@@ -69,13 +69,13 @@ def solve_width(model_node: Config, vocabulary: int, context: int) -> Config:
     for share in sorted({min(within, TOLERANCE), within}):
         low, high = 0, 0
         for multiple in MULTIPLES:
-            low, high = around(wanted, size, multiple, low, high)
-            near = sorted((width for width in (low, high) if width), key=lambda width: abs(size(width) - wanted))
-            if near and abs(size(near[0]) - wanted) <= share * wanted:
+            low, high = around(target, size, multiple, low, high)
+            near = sorted((width for width in (low, high) if width), key=lambda width: abs(size(width) - target))
+            if near and abs(size(near[0]) - target) <= share * target:
                 return model_node | {"width": near[0]}
             if multiple in (EVEN, 1):  # an inner width a little off is better than a width that suits no hardware
                 for width, key, finely in product(near, _knobs(model_node), (False, True)):
-                    changed = _turned(model_node | {"width": width}, key, finely, wanted, share, vocabulary, context)
+                    changed = _turned(model_node | {"width": width}, key, finely, target, share, vocabulary, context)
                     if changed is not None:
                         return changed
     raise SizeMissed(model_node, {width: size(width) for width in (low, high) if width})
@@ -112,7 +112,7 @@ def _knobs(model_node: Config) -> list[str]:
 
 
 def _turned(
-    model_node: Config, key: str, finely: bool, wanted: int, share: float, vocabulary: int, context: int
+    model_node: Config, key: str, finely: bool, target: int, share: float, vocabulary: int, context: int
 ) -> Config | None:
     """Return the section with the option ``key`` so that its size fits; ``None`` where none within a third does.
 
@@ -124,23 +124,23 @@ def _turned(
     part = reduce(lambda section, parent: section[parent], path.split("."), model_node)
     if finely and part.get("multiple", 1) == 1:
         return None
-    asked = {key: part[knob]} | ({f"{path}.multiple": part["multiple"]} if finely else {})
+    original = {key: part[knob]} | ({f"{path}.multiple": part["multiple"]} if finely else {})
 
     def at(inner: int) -> Config:
         changed = copy.deepcopy(model_node)
         set_at(changed, key, round(inner / model_node["width"], 6))
         if finely:
             set_at(changed, f"{path}.multiple", 1)
-        return changed | {"solved_from": asked}
+        return changed | {"solved_from": original}
 
     usual = part[knob] * model_node["width"]
     size = cache(lambda inner: size_of(at(inner), vocabulary, context) if usual / 1.5 < inner < usual * 1.5 else 0)
     least = next((inner for inner in range(int(usual / 1.5), int(usual * 1.5)) if size(inner)), 0)
-    if not least or size(least) > wanted * (1 + share):
+    if not least or size(least) > target * (1 + share):
         return None
-    low, high = around(wanted, size, 1, least, 0)
-    found = min((inner for inner in (low, high) if inner), key=lambda inner: abs(size(inner) - wanted))
-    return at(found) if abs(size(found) - wanted) <= share * wanted else None
+    low, high = around(target, size, 1, least, 0)
+    nearest = min((inner for inner in (low, high) if inner), key=lambda inner: abs(size(inner) - target))
+    return at(nearest) if abs(size(nearest) - target) <= share * target else None
 
 
 def size_of(model_node: Config, vocabulary: int, context: int) -> int:
@@ -154,10 +154,10 @@ def size_of(model_node: Config, vocabulary: int, context: int) -> int:
 
 def fits(model_node: Config, vocabulary: int, context: int) -> bool:
     """Whether a section ``model``, with the width that it has, is of the size that it asks for."""
-    wanted = number_of_parameters(model_node["parameters"])
+    target = number_of_parameters(model_node["parameters"])
     return (
-        abs(size_of(model_node, vocabulary, context) - wanted)
-        <= tolerance(model_node.get("parameters_within")) * wanted
+        abs(size_of(model_node, vocabulary, context) - target)
+        <= tolerance(model_node.get("parameters_within")) * target
     )
 
 
@@ -186,12 +186,12 @@ def _build(model_node: Config, vocabulary: int, context: int) -> Any:
         return build(model_node, vocabulary=vocabulary, context=context)
 
 
-def around(wanted: int, size: Callable[[int], int], multiple: int, low: int, high: int) -> tuple[int, int]:
-    """Return the multiples of ``multiple`` that make the largest size below ``wanted`` and the smallest that is not.
+def around(target: int, size: Callable[[int], int], multiple: int, low: int, high: int) -> tuple[int, int]:
+    """Return the multiples of ``multiple`` that make the largest size below ``target`` and the smallest that is not.
 
     Args:
-        low: a width whose size is known to be below ``wanted``; 0: none is known.
-        high: a width whose size is known not to be below ``wanted``; 0: none is known.
+        low: a width whose size is known to be below ``target``; 0: none is known.
+        high: a width whose size is known not to be below ``target``; 0: none is known.
 
     Returns:
         Both widths; 0 for one that there is not.
@@ -202,19 +202,19 @@ def around(wanted: int, size: Callable[[int], int], multiple: int, low: int, hig
 
     reach = low // multiple * multiple + multiple
     while not high:
-        found = accepted(range(reach, reach + multiple * _ATTEMPTS, multiple))
-        if not found:
+        width = accepted(range(reach, reach + multiple * _ATTEMPTS, multiple))
+        if not width:
             break
-        if size(found) >= wanted:
-            high = found
+        if size(width) >= target:
+            high = width
         else:
-            low, reach = found, 2 * found // multiple * multiple
+            low, reach = width, 2 * width // multiple * multiple
     while high:
         middle = (low + high) // (2 * multiple) * multiple
         if middle <= low:
             break
-        found = accepted(range(middle, high, multiple)) or accepted(range(middle, low, -multiple))
-        if not found:
+        width = accepted(range(middle, high, multiple)) or accepted(range(middle, low, -multiple))
+        if not width:
             break
-        low, high = (found, high) if size(found) < wanted else (low, found)
+        low, high = (width, high) if size(width) < target else (low, width)
     return low, high

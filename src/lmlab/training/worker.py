@@ -29,6 +29,7 @@ from lmlab.training.breakdown import Breakdown
 from lmlab.training.callbacks.out_of_memory import fitting
 from lmlab.training.loadable import check_loadable
 from lmlab.training.loggers.jsonl import JsonlLogger, drop_rows_after
+from lmlab.training.loggers.wandb import WandbRunLogger
 from lmlab.training.metrics import LanguageModelMetrics
 from lmlab.training.module import LanguageModeling
 from lmlab.training.parallel import save_weights
@@ -150,29 +151,32 @@ def resume(run: Run) -> Path | None:
             logging.getLogger("lmlab").warning(line)
             print(line, file=sys.stderr)
 
-    found = checkpoints.newest_good(run.checkpoints, warn, check_loadable)
+    newest = checkpoints.newest_good(run.checkpoints, warn, check_loadable)
     before = run.checkpoints / "last.ckpt"  # a checkpoint as earlier versions wrote it
-    if found is None and before.exists():
+    if newest is None and before.exists():
         try:
             check_loadable(before)
         except checkpoints.Damaged as error:
             raise UserError(f"{before}: {error}; delete it to train this run anew") from error
         step = torch.load(before, map_location="cpu", weights_only=True, mmap=True)["global_step"]
-        found = checkpoints.Good(step, step, before)
-    step, validated_step = (found.step, found.validated_step) if found else (0, 0)
+        newest = checkpoints.Good(step, step, before)
+    step, validated_step = (newest.step, newest.validated_step) if newest else (0, 0)
     if first:
-        if found is None or found.state != before:
-            checkpoints.restore_best(run.checkpoints, found and found.step, warn)
+        if newest is None or newest.state != before:
+            checkpoints.restore_best(run.checkpoints, newest and newest.step, warn)
         for rows in (run.metrics, run.samples):
             drop_rows_after(rows, step, validated_step)
         events.settle(run, step)
-    return found and found.state
+    return newest and newest.state
 
 
 def build_loggers(run: Run, config: Config, module: LanguageModeling) -> list[Any]:
     """JSON lines always, and what the configuration asks for."""
-    chosen = [build(node, run=run) for node in (config.get("logger") or {}).values()]
-    return [JsonlLogger(run.metrics, module), *(logger for logger in chosen if logger is not None)]
+    loggers = [build(node, run=run) for node in (config.get("logger") or {}).values()]
+    for logger in loggers:
+        if isinstance(logger, WandbRunLogger):
+            logger.module = module
+    return [JsonlLogger(run.metrics, module), *(logger for logger in loggers if logger is not None)]
 
 
 def build_callbacks(run: Run, config: Config, source: Source) -> list[Any]:

@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import wandb
 
 from lmlab.commands.wandb import hand_to_agent, sync, synchronise
@@ -17,7 +19,7 @@ from lmlab.errors import UserError
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.provenance import PACKAGE, code_fingerprint
 from lmlab.runs.run import Run
-from lmlab.runs.wandb import WandbRecord
+from lmlab.runs.wandb import WandbRecord, recorded_rows
 from lmlab.runs.wandb_artifacts import Extras
 from lmlab.runs.wandb_options import WandbOptions
 from lmlab.training.loggers import JsonlLogger, wandb_logger
@@ -188,6 +190,23 @@ def test_a_server_that_fails_in_the_middle_stops_nothing_and_loses_nothing(how, 
     assert_complete(server, run, 100)
 
 
+def test_what_callbacks_log_is_of_the_step_that_the_run_directory_has(server, run):
+    training = Training(run)
+    module = SimpleNamespace(global_step=0, tokens_seen=0, latest={})
+    for logger in (training.metrics, training.logger):
+        logger.module = module
+    for step in (1, 2, 3):
+        module.global_step, module.tokens_seen = step, 64 * step
+        for logger in (training.metrics, training.logger):
+            logger.log_metrics({"train/loss": 1 / step, "tokens": 64 * step}, step=step)
+            logger.log_metrics({"mine": torch.tensor(step), "epoch": 0}, step=step - 1)
+            logger.log_metrics({"validation/loss": 2 / step, "tokens": 64 * step})
+    training.end()
+    assert server.only_run.steps == [1, 2, 3]
+    kept = [{key: value for key, value in row.items() if not key.startswith("_")} for row in server.only_run.rows]
+    assert kept == recorded_rows(run) and kept[1]["mine"] == 2 and "epoch" not in kept[1]
+
+
 def test_a_short_outage_is_bridged(server, run):
     training = Training(run)
     training.steps(1, 10)
@@ -275,6 +294,10 @@ def test_an_agent_that_asks_for_a_finished_run_is_given_its_rows(server, run, mo
     wandb.teardown()
     for name, value in {"SWEEP_ID": "s", "RUN_ID": "announced", "PROJECT": "theirs", "ENTITY": "someone"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    hand_to_agent(run, {"logger": {"wandb": options}})
+    assert list(server.runs) == [first], "offline is offline"
+    monkeypatch.setenv("WANDB_MODE", "online")
     hand_to_agent(run, {"logger": {"wandb": options}})
     assert server.runs["announced"].steps == [1, 2, 3, 4, 5]
     assert server.runs["announced"].summary["validation/loss"] == 0.1

@@ -1,5 +1,6 @@
 """Every logged scalar, as a line of JSON in the run directory."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,14 +40,12 @@ class JsonlLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        # Lightning adds the epoch, of which a run has only one; callbacks may log tensors.
-        row = {name: _plain(value) for name, value in metrics.items() if name != "epoch"}
+        row = row_of(metrics, step, self.module)
         if not row:
             return
         if self.module is not None:
-            self.module.latest |= {name: value for name, value in row.items() if name != "tokens"}
-            step, row["tokens"] = self.module.global_step, self.module.tokens_seen
-        append_row(self.path, {"step": step, **row})
+            self.module.latest |= {name: value for name, value in row.items() if name not in ("step", "tokens")}
+        append_row(self.path, row)
 
     @rank_zero_only
     def save(self) -> None:
@@ -54,8 +53,20 @@ class JsonlLogger(Logger):
             flush(self.path)
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
+def row_of(metrics: Mapping[str, Any], step: int | None, module: "LanguageModeling | None") -> dict[str, Any]:
+    """Return logged metrics as a row of the step and the tokens at which ``module`` is; empty where there are none.
+
+    Lightning adds the epoch, of which a run has only one, and counts the steps of a callback's metrics otherwise;
+    callbacks may log tensors.
+
+    Args:
+        module: ``None``: the row is of ``step``.
+    """
+    row = {name: value.item() if hasattr(value, "item") else value for name, value in metrics.items()}
+    row.pop("epoch", None)
+    if not row:
+        return {}
+    return {"step": step, **row} if module is None else row | {"step": module.global_step, "tokens": module.tokens_seen}
 
 
 def drop_rows_after(path: Path, step: int, validated_step: int) -> None:

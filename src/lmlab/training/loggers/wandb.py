@@ -4,7 +4,7 @@ import queue
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
@@ -17,12 +17,17 @@ from lmlab.runs.wandb import (
     WandbRecord,
     WandbRun,
     logged_in,
+    parent_folder,
     recorded_rows,
     remove_earlier_attempts,
-    silence,
+    set_up,
 )
 from lmlab.runs.wandb_artifacts import Extras, Kind
 from lmlab.runs.wandb_options import WandbOptions
+from lmlab.training.loggers.jsonl import row_of
+
+if TYPE_CHECKING:
+    from lmlab.training.module import LanguageModeling
 
 SYNC = "lmlab wandb sync sends what is missing"
 
@@ -50,7 +55,9 @@ class WandbRunLogger(Logger):
         self.timeouts = {"init_timeout": init_timeout, "finish_timeout": finish_timeout}
         self.record = WandbRecord(run)
         self.record.begin(run, options)
-        remove_earlier_attempts(run)
+        remove_earlier_attempts(run, self.version)
+        self.module: LanguageModeling | None = None
+        """The module in training, as for :class:`JsonlLogger`: the rows are to be the same."""
         self._row: Row = {}
         self._rows: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
         self._end: tuple[dict[str, Any], int] = ({}, 1)
@@ -72,8 +79,8 @@ class WandbRunLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        assert step is not None
-        self._at(step).update(metrics)
+        if row := row_of(metrics, step, self.module):
+            self._at(row["step"]).update(row)
 
     @rank_zero_only
     def log_sample(self, row: Row) -> None:
@@ -114,16 +121,17 @@ class WandbRunLogger(Logger):
     def _open(self) -> WandbRun:
         import wandb
 
-        silence()
+        set_up()
         mode = self.mode or ("online" if logged_in() else "offline")
-        start = lambda mode: WandbRun(self.run, self.record, mode, self.run.path, self.extras, **self.timeouts)  # noqa: E731
+        folder = parent_folder(self.run)
+        start = lambda mode: WandbRun(self.run, self.record, mode, folder, self.extras, **self.timeouts)  # noqa: E731
         if mode == "online":
             try:
                 return start("online")
             except Exception as error:
                 self._say("W&B cannot be reached, this run is logged offline", error)
                 wandb.teardown()
-                silence()
+                set_up()
         return start("offline")
 
     def _say(self, what: str, why: Any) -> None:
