@@ -352,3 +352,7 @@ def test_options_that_a_study_may_leave_out_need_no_mark():
     words = ["experiment=mine", "study.direction=maximize", "study.metrc=x"]
     assert cli._read("study", words) == ["experiment=mine", "++study.direction=maximize", "study.metrc=x"]
     assert cli._read("study", ["study.trials=4"]) == ["study.trials=4"]  # there is no study that could have it
+
+
+def test_options_of_runs_need_no_mark():
+    assert cli._read("runs", ["where.seed=2", "+where.model=lstm"]) == ["++where.seed=2", "+where.model=lstm"]

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lmlab.commands import tables
+from lmlab.commands.hints import only_with
 from lmlab.errors import UserError, nearest
 from lmlab.sweeps.search import Space
 
@@ -56,7 +57,8 @@ def space_of(words: Sequence[str], launcher: Any) -> Space:
     space = Space(words, loader, composed.lacking)
     for option, having in space.conditional.items():
         if not having:
-            raise UserError(f"{option}: no such option in any job{nearest(option, composed.keys)}")
+            hint = only_with(option) or nearest(option, composed.keys)
+            raise UserError(f"{option}: no such option in any job{hint}")
     if space.conditional:
         parts = [f"{option} only with {_described(having, space)}" for option, having in space.conditional.items()]
         tables.say("; ".join(parts), "Not every job has every option:")

@@ -30,6 +30,9 @@ from lmlab.surroundings import expanded
 from lmlab.sweeps.sweep import Sweep
 from lmlab.targets import own_targets, resolve_target
 
+_BUILT = ("model", "data", "tokenizer", "objective", "optimizer", "scheduler", "trainer")
+"""Sections that describe an object."""
+
 _said: set[str] = set()  # notes on data
 
 
@@ -103,7 +106,14 @@ def _taken(sweep: Sweep, number: int) -> set[Path]:
 
 
 def located(config: Config) -> Config:
-    """Return ``config`` with absolute paths to local data and with the checksums of what it names."""
+    """Return ``config`` with absolute paths to local data and with the checksums of what it names.
+
+    Raises:
+        UserError: a section names no target, or a file is missing or cannot be used.
+    """
+    for section in _BUILT:
+        if not config[section].get("_target_"):
+            raise UserError(f"{section}._target_ has no value: expected the class that {section} describes")
     data = config["data"]
     if "paths" in data:  # the same words mean other files elsewhere
         config = config | {"data": data | {"paths": _absolute(data["paths"])}}
