@@ -370,3 +370,7 @@ def test_no_module_of_python_is_taken_from_the_working_folder(tmp_path, monkeypa
     monkeypatch.setattr("lmlab.commands.app.run_app", start_another)
     cli.main()
     assert not (tmp_path / "mark").exists()
+
+
+def test_options_of_runs_need_no_mark():
+    assert cli._read("runs", ["where.seed=2", "+where.model=lstm"]) == ["++where.seed=2", "+where.model=lstm"]

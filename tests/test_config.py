@@ -108,7 +108,7 @@ def takes(sizes: Sequence[int], table: Mapping[str, float], unknown: Iterable[in
 
 def test_signatures_of_users_are_understood():
     check_arguments(takes, {"sizes": [1, 2], "table": {"a": 1.0}, "unknown": [3], "more": 4})
-    with pytest.raises(UserError, match="sizes=1: expected a list of a whole number, got int"):
+    with pytest.raises(UserError, match=r"sizes=1: expected a list of whole numbers, as 'sizes=\[1\]'"):
         check_arguments(takes, {"sizes": 1, "table": {}})
     with pytest.raises(UserError, match="table has no value"):
         check_arguments(takes, {"sizes": []})

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from lmlab.errors import UserError
-from lmlab.overrides import LITERAL, TEXTS, read, written
+from lmlab.overrides import TEXTS, read, written
+from lmlab.references import LITERAL
 
 
 def parsed(word):

@@ -5,8 +5,10 @@ Hydra imports it before it composes anything, so the functions that configuratio
 
 import os
 from collections.abc import Sequence
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
+import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.utils import JobReturn
@@ -15,11 +17,14 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from yaml import YAMLError
+from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import get_yaml_loader
+from omegaconf.errors import GrammarParseError
+from yaml import MarkedYAMLError, YAMLError
 
 from lmlab.commands.options import default_name
 from lmlab.errors import UserError
+from lmlab.references import explained, with_literal_texts
 from lmlab.surroundings import expanded
 
 OmegaConf.register_new_resolver("lmlab.default_name", default_name, replace=True)
@@ -122,14 +127,27 @@ class UsersFolder(FileConfigSource):
         from lmlab.commands import options
 
         group, _, name = config_path.rpartition("/")
+        path = Path(self.path) / f"{config_path}.yaml"
         try:
-            result = super().load_config(config_path)
-        except YAMLError as error:
-            raise UserError(f"{self.path}/{config_path}.yaml: is no YAML ({' '.join(str(error).split())})") from error
+            text = path.read_text(encoding="utf-8")
+            content = yaml.load(text, Loader=get_yaml_loader())
+            header = self._get_header_dict(text[:512])
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: is not UTF-8 ({error.reason} at offset {error.start})") from error
+        except (YAMLError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+                reason = f"line {error.problem_mark.line + 1}: {error.problem}"
+            raise UserError(f"{path}: is no YAML ({reason})") from error
+        options.check_content(path, content)
         options.note_use(config_path)
-        if result.header["package"] is None:
-            result.header["package"] = options.package_of(group)
-        if isinstance(config := result.config, DictConfig) and isinstance(config.get("defaults"), ListConfig):
-            defaults = cast(list[Any], OmegaConf.to_container(config.defaults, resolve=False))
-            config.defaults = options.with_overrides(group, name, defaults)
-        return result
+        header["package"] = header["package"] or options.package_of(group)
+        package = header["package"] or group.replace("/", ".")
+        content = with_literal_texts(content or {}, "" if package == "_global_" else package)
+        if content.get("defaults"):
+            content["defaults"] = options.with_overrides(group, name, content["defaults"])
+        try:
+            config = OmegaConf.create(content)
+        except GrammarParseError as error:
+            raise UserError(f"{path}: {explained(error)}") from error
+        return ConfigResult(provider=self.provider, path=self.full_path(), config=config, header=header)

@@ -146,6 +146,8 @@ def _read(command: str, words: list[str]) -> list[str]:
         or any(re.fullmatch(r"sweep=(?!null).+|hydra\.mode=MULTIRUN", word) for word in words)
     )
     overrides = [read(word, several) for word in words if _is_override(word)]
+    if command in ("runs", "report"):  # any option of a run
+        overrides = [f"++{word}" if word.startswith("where.") else word for word in overrides]
     if command == "study" and any(word.startswith("experiment=") for word in overrides):
         overrides = [_of_a_study(word) for word in overrides]
     return flags + overrides

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import inspect
 import json
+import shlex
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
@@ -20,6 +21,7 @@ from lmlab.errors import UserError, nearest
 from lmlab.other_words import in_our_words
 from lmlab.overrides import written
 from lmlab.pattern import of_pattern
+from lmlab.references import explained
 from lmlab.surroundings import expanded
 from lmlab.targets import named_parameters, resolve_target, targets
 
@@ -64,13 +66,13 @@ def canonical(composed: Any) -> Config:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    missing = sorted(OmegaConf.missing_keys(composed))
-    if missing:
-        raise UserError(f"{missing[0]} has no value: give one as {missing[0]}=...")
     try:
+        missing = sorted(OmegaConf.missing_keys(composed))
+        if missing:
+            raise UserError(f"{missing[0]} has no value: give one as {missing[0]}=...")
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+        raise UserError(explained(error)) from error
     assert isinstance(plain, dict)
     for key, value in (plain.get("paths") or {}).items():
         if not isinstance(value, str | None) or value == "" or (value is None and key != "corpora"):
@@ -228,7 +230,7 @@ def check_arguments(
         if key.startswith("_") and key.endswith("_"):  # Hydra's own
             continue
         if key not in parameters and not anything:
-            other = in_our_words(f"{prefix}{key}") if prefix else ""
+            other = in_our_words(f"{prefix}{key}", None if prefix else parameters)
             raise UserError(f"{prefix}{key}: {name} has no such option{other or nearest(key, parameters)}")
         given[key] = _fitted(value, hints.get(key, Any), f"{prefix}{key}")
     for key, parameter in parameters.items():
@@ -251,6 +253,9 @@ def _fitted(value: Any, hint: Any, path: str) -> Any:
             return form
     if typing.get_origin(hint) is Literal:
         raise UserError(f"{path}={written(value)}: unknown value{nearest(value, map(str, typing.get_args(hint)))}")
+    if _fits([value], hint):
+        listed = shlex.quote(f"{path}={written([value])}")
+        raise UserError(f"{path}={written(value)}: expected {_readable(hint)}, as {listed}")
     kind = "" if value is None else f", got {type(value).__name__}"
     raise UserError(f"{path}={written(value)}: expected {_readable(hint)}{kind}")
 
@@ -296,13 +301,16 @@ def _fits(value: Any, hint: Any) -> bool:
     return hint is Any or (not isinstance(hint, type) and origin is not Callable)
 
 
+_PLURALS = {int: "whole numbers", float: "numbers", str: "texts"}
+
+
 def _readable(hint: Any) -> str:
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) in (Union, types.UnionType):
         return " or ".join(_readable(argument) for argument in arguments)
     if typing.get_origin(hint) in (list, tuple, Sequence):
-        return f"a list of {_readable(arguments[0])}" if arguments else "a list"
+        return f"a list of {_PLURALS.get(arguments[0], _readable(arguments[0]))}" if arguments else "a list"
     if typing.get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, arguments))
     return "a section" if typing.get_origin(hint) in (dict, Mapping) else names.get(hint, "a section with a _target_")

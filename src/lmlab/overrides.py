@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from lmlab.errors import UserError
+from lmlab.references import LITERAL, escaped, refers
 
 Hint = Any
 
@@ -73,11 +74,6 @@ TEXTS: dict[str, Hint] = {
     "runs": str | list[str] | None,
 }
 """Options whose values are texts, with their types; reading a command line imports none of their signatures."""
-
-LITERAL = frozenset(
-    {"callbacks.samples.prompt", "logger.wandb.notes", "prompt", "study.question", "tag", "tags"},
-)
-"""Options in which ``${`` is text; elsewhere it begins a reference to another option."""
 
 _WORD = re.compile(r"(?P<key>\+{0,2}[^=\s]*?) ?=(?P<value>.*)", re.DOTALL)
 _NO_TEXT = r"[+-]?(?:[\d_]*\.?[\d_]*(?:e[+-]?[\d_]+)?|inf|nan)|true|false|null"
@@ -167,7 +163,7 @@ def _one(text: str, literal: bool, optional: bool, anything: bool) -> str:
     if text.strip().lower() == "null" and optional:
         return "null"
     if _QUOTED.fullmatch(text) and _is_readable(f"x={text}"):
-        return re.sub(r"(?<!\\)((?:\\\\)*)\$\{", r"\1\\${", text) if literal else text
+        return escaped(text) if literal else text
     if _SAFE.fullmatch(text) or (anything and text and _is_readable(f"x={text}")):
         return text
     return _quoted(text, literal)
@@ -175,7 +171,7 @@ def _one(text: str, literal: bool, optional: bool, anything: bool) -> str:
 
 def _quoted(text: str, literal: bool = True) -> str:
     """A text in Hydra's quotes; where it is not ``literal``, references to other options in it stay."""
-    if literal or not _refers(text):
+    if literal or not refers(text):
         text = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + "\\${", text)
     quote = "'" if '"' in text and "'" not in text else '"'
     pattern = rf"(\\*)({quote}|\Z)"  # a backslash stands for itself but before a quote
@@ -248,19 +244,5 @@ def _is_readable(word: str) -> bool:
     try:
         _parser().parse_overrides([word])
     except HydraException:
-        return False
-    return True
-
-
-def _refers(text: str) -> bool:
-    """Return whether OmegaConf can read the references in a text."""
-    from omegaconf import grammar_parser
-    from omegaconf.errors import GrammarParseError
-
-    if "${" not in text:
-        return False
-    try:
-        grammar_parser.parse(text)
-    except GrammarParseError:
         return False
     return True

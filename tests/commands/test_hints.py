@@ -33,6 +33,13 @@ def explained(compose, command: str, *words: str) -> str:
         (["data.batch_size=8"], "data.batch_size: no such option; lmlab has batch.size ("),
         (["learning_rate=1"], "learning_rate: no such option; lmlab has optimizer.lr"),
         (["DROPOUT=1"], "DROPOUT: no such option (did you mean 'model.dropout'?)"),
+        (["data.paths=notes.txt"], "data.paths: no such option (only with data=text)"),
+        (
+            ["tokenizer=byte", "tokenizer.size=9"],
+            "tokenizer.size: no such option (only with tokenizer=bpe, symbols, word)",
+        ),
+        (["optimizer.name=adam"], "optimizer.name: no such option (an option of a group is chosen as optimizer=...)"),
+        (["experiment=a/b"], "experiment=a/b: no such option"),
         (["unheard_of=1"], "unheard_of: no such option (lmlab train --help lists them)"),
         (
             ["model=transformer", "model.mixer.haeds=8"],

@@ -110,3 +110,45 @@ def test_a_model_is_called_by_what_was_chosen(compose, words, expected):
 @pytest.mark.parametrize("model", options.options_of("model"))
 def test_every_model_of_lmlabs_is_called_by_its_name(compose, model):
     assert compose(f"model={model}")["name"] == f"{model}-stdlib"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("override optimizer: sgd\n", "choices stand in the list defaults, as - override /optimizer: sgd"),
+        ("model: lstm\n", "choices stand in the list defaults, as - override /model: lstm"),
+        ("optimizer.lr: 1e-3\n", "optimizer.lr: expected a section, as optimizer: {lr: ...}"),
+        ("defaults: {optimizer: sgd}\n", "defaults: expected a list"),
+        ("- a\n", "expected options as key: value, got list"),
+        ("a: [1\n", "is no YAML (line 2: "),
+        ("optimizer: {lr: '${x'}\n", "optimizer.lr: ${ begins a reference"),
+    ],
+)
+def test_a_users_file_that_says_something_in_the_wrong_place_is_named(folder, compose, text, message):
+    write(folder, "experiment/mine", text)
+    with pytest.raises(UserError) as refused:
+        compose("experiment=mine")
+    shown = str(refused.value)
+    assert shown.startswith(f"{folder}/experiment/mine.yaml: ") and message in shown and "\n" not in shown
+
+
+def test_texts_in_a_users_file_are_literal(folder, compose):
+    write(folder, "experiment/mine", "tags: ['${x}', 'costs ${']\nname: run-${seed}\n")
+    config = compose("experiment=mine", "seed=7")
+    assert config["tags"] == ["${x}", "costs ${"] and config["name"] == "run-7"
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UserError, match="--config-dir=.*/nowhere: there is no folder"):
+        options.use_folder(["--config-dir", str(tmp_path / "nowhere")])
+    options.use_folder([])
+
+
+def test_the_choices_that_have_an_option():
+    assert options.having("data.paths") == {"data": ["text"]}
+    assert "sgd" in options.having("optimizer.momentum")["optimizer"]
+    assert "adamw" not in options.having("optimizer.momentum")["optimizer"]
+    assert set(options.having("sweep.trials")["sweep"]) == {"halving", "optuna", "random"}
+    assert options.having("logger.wandb.notes") == {"logger": ["wandb"]}
+    assert "attention" in options.having("model.mixer.heads")["mixer"]
+    assert options.having("nothing.like.it") == {}

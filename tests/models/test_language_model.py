@@ -170,6 +170,9 @@ def test_dropout_acts_in_training_only(make_model, architecture):
         ("model=lstm head=mixture_of_softmaxes model.head.components=0", r"model\.head\.components=0"),
         ("model=lstm model.width=0", r"model\.width=0"),
         ("model=lstm model.depth=0", r"model\.depth=0"),
+        ("model=lstm model.depth=100000000", r"model\.depth=100000000: expected at most 10000"),
+        ("model=moe model.channel.experts=100000000", r"model\.channel\.experts=100000000: expected at most 10000"),
+        ("model=awd_lstm model.mixer.layers=100000000", r"model\.mixer\.layers=100000000: expected at most 10000"),
         ("model=lstm model.dropout=1.0", r"model\.dropout=1\.0"),
     ],
 )

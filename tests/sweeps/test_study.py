@@ -47,6 +47,8 @@ def test_every_arm_is_tried_with_the_same_draws():
 def test_without_a_number_of_trials_every_combination_is_tried():
     study = Study.read(SECTION | {"tune": {"a": "1,2", "b": "range(0,3)"}, "trials": None})
     assert [own[1:] for own in study.candidates("lstm", [])] == [[f"a={a}", f"b={b}"] for a in (1, 2) for b in range(3)]
+    listed = Study.read(SECTION | {"tune": {"a": [1, 2.5e-3], "b": ["x y", "z"]}, "trials": None})
+    assert listed.tune == {"a": "1,0.0025", "b": '"x y",z'}
     assert Study.read(SECTION | {"tune": {}}).candidates("lstm", ["x=1"]) == [["x=1", "model=lstm"]]
 
 
@@ -58,10 +60,10 @@ def test_without_a_number_of_trials_every_combination_is_tried():
         ({"seeds": []}, r"study.seeds=\[\]: expected at least one"),
         ({"seeds": [1, 2, 1]}, "study.seeds: 1 is there twice"),
         ({"seeds": [-1]}, "study.seeds: -1 is not at least 0"),
-        ({"seeds": ["one"]}, "study.seeds=.*expected a list of a whole number"),
+        ({"seeds": ["one"]}, "study.seeds=.*expected a list of whole numbers"),
         ({"trials": 0}, "study.trials=0: expected at least 1, or null"),
         ({"trails": 3}, "study.trails: a study has no such option .*trials"),
-        ({"tune": {"optimizer.lr": 1e-3}}, "study.tune.optimizer.lr=0.001: expected values to try as a text"),
+        ({"tune": {"optimizer.lr": 1e-3}}, "study.tune.optimizer.lr=0.001: expected values to try, like"),
         ({"equal": ["parameter"]}, "study.equal: parameter is unknown .*parameters"),
         ({"metric": "bits_per_byte"}, "study.metric=bits_per_byte: unknown .*'validation/bits_per_byte'"),
         ({"metric": "longer/mine"}, "study.metric=longer/mine: unknown"),

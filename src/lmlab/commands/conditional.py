@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lmlab.commands import tables
-from lmlab.commands.hints import hint_among
+from lmlab.commands.hints import hint_among, only_with
 from lmlab.errors import UserError
 from lmlab.sweeps.search import Space
 
@@ -60,7 +60,8 @@ def space_of(words: Sequence[str], launcher: Any, announced: bool = True) -> Spa
     space = Space(words, loader, composed.lacking)
     for option, having in space.conditional.items():
         if not having:
-            raise UserError(f"{option}: no such option in any job{hint_among(option, composed.keys)}")
+            hint = only_with(option) or hint_among(option, composed.keys)
+            raise UserError(f"{option}: no such option in any job{hint}")
     if space.conditional and announced:
         parts = [f"{option} only with {_described(having, space)}" for option, having in space.conditional.items()]
         tables.say("; ".join(parts), "Not every job has every option:")

@@ -7,15 +7,19 @@ from typing import Any
 import hydra
 from hydra.errors import CompactHydraException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
-from omegaconf.errors import GrammarParseError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from lmlab.commands import options
 from lmlab.config import CONF
 from lmlab.errors import UserError, nearest
 from lmlab.other_words import in_our_words
+from lmlab.references import explained
 
 LIST = "logger"
 """The one group of which a run may have several options, or none."""
+
+SHOWN = 6
+"""Options of a group that are named where an option comes with them."""
 
 LISTED = 60
 """Options of a group that are listed where none is near."""
@@ -93,16 +97,15 @@ def explain(error: Exception, command: str, words: Sequence[str]) -> str:
         error: what Hydra or OmegaConf raised when it composed ``conf/<command>.yaml`` with them.
         words: the overrides.
     """
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, option = (error.missing_cfg_file or "").rpartition("/")
-        return f"{group}={option}: no such option{nearest(option, options.options_of(group), LISTED)}"
+    if isinstance(error, MissingConfigException) and "/" in (error.missing_cfg_file or ""):
+        name = str(error.missing_cfg_file)
+        group = max((own for own in options.groups() if name.startswith(f"{own}/")), key=len, default=name)
+        option = name[len(group) + 1 :]
+        file = re.match(r"In '(.+?)': Could not load", str(error))
+        where = f"{options.users_folder() or CONF}/{file[1]}.yaml: defaults: " if file else ""
+        return f"{where}{group}={option}: no such option{nearest(option, options.options_of(group), LISTED)}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read; expected option=value"
-    if isinstance(error, GrammarParseError):
-        option = f"{error.full_key}: " if error.full_key else ""
-        return (
-            f"{option}${{ begins a reference to another option, which cannot be read; \\${{ stands for the characters"
-        )
     text = str(error)
     if several := re.match(r"Ambiguous value for argument '(.*?)'\n", text):
         # Hydra also comes to this where sweep= would have asked for a sweep, but something else is wrong.
@@ -113,22 +116,31 @@ def explain(error: Exception, command: str, words: Sequence[str]) -> str:
         )
     if (unknown := _unknown_key(error)) is not None:
         return f"{unknown}: no such option{hint(unknown, command, words)}"
+    if isinstance(error, OmegaConfBaseException):
+        return explained(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     cause = error.__cause__
     if isinstance(error, CompactHydraException) and isinstance(cause, OmegaConfBaseException):
-        lines.append(str(cause).splitlines()[0])
+        lines.append(explained(cause))
     return " ".join(lines)
 
 
 def hint(key: str, command: str, words: Sequence[str]) -> str:
     """Say what ``key``, which is no option of ``command``, should have been: text to be appended to a message.
 
-    That is the option with the same last part, what lmlab calls the word of another library, or the nearest option.
+    That is the choices that have it, the option with the same last part, what lmlab calls the word of another library,
+    or the nearest option.
 
     Args:
         words: the other overrides, which decide which options there are.
     """
-    keys = _keys_with(command, words, without=key)
+    keys = [known for known in _keys_with(command, words, without=key) if not _is_special(known)]
+    trains = command in ("train", "study")  # and has all groups
+    group, _, rest = key.partition(".")
+    if (trains or group in keys) and (choices := only_with(key)):
+        return choices
+    if rest in ("name", "type", "class") and group in options.groups() and group in keys:
+        return f" (an option of a group is chosen as {group}=...)"
     return hint_among(key, keys) or f" (lmlab {command} --help lists them)"
 
 
@@ -139,6 +151,24 @@ def hint_among(key: str, keys: Iterable[str]) -> str:
     if same_end:
         return f" (did you mean '{min(same_end, key=lambda known: known.count('.'))}'?)"
     return in_our_words(key, keys) or nearest(key, keys)
+
+
+def only_with(key: str) -> str:
+    """Return `` (only with data=text)`` for the choices that come with an option; empty: none does."""
+    having = options.having(key)
+    return f" (only with {' or '.join(_choice(group, names) for group, names in having.items())})" if having else ""
+
+
+def _choice(group: str, names: Sequence[str]) -> str:
+    """The options of a group as its choice, the first of them where there are many."""
+    if group == LIST:
+        return f"{group}=[{','.join(names)}]"
+    return f"{group}={', '.join(names[:SHOWN])}" + (", ..." if len(names) > SHOWN else "")
+
+
+def _is_special(key: str) -> bool:
+    """Return whether an option is one of Hydra's own, like ``_target_``."""
+    return _end(key).startswith("_")
 
 
 def _end(key: str) -> str:

@@ -12,6 +12,9 @@ from lmlab.runs.lookup import all_runs
 from lmlab.runs.moved import config_here
 from lmlab.surroundings import expanded
 
+_BUILT = ("model", "data", "tokenizer", "objective", "optimizer", "scheduler", "trainer")
+"""Sections that describe an object."""
+
 
 def located(config: Config) -> Config:
     """Return ``config`` with absolute paths to local data and with the checksums of what it names.
@@ -19,8 +22,12 @@ def located(config: Config) -> Config:
     Where that text is gone, it is the one that the runs of ``config`` had there.
 
     Raises:
-        UserError: the text is missing or no text, and there is no such run, or several that had different texts.
+        UserError: a section names no target; the text is missing or no text, and there is no such run, or several that
+            had different texts.
     """
+    for section in _BUILT:
+        if not config[section].get("_target_"):
+            raise UserError(f"{section}._target_ has no value: expected the class that {section} describes")
     data = config["data"]
     if "paths" in data:  # the same words mean other files elsewhere
         config = config | {"data": data | {"paths": _absolute(data["paths"])}}

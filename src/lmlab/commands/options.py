@@ -28,12 +28,18 @@ _in_place: dict[str, bool] = {}
 
 
 def use_folder(words: list[str]) -> None:
-    """Take note of the folder that ``--config-dir`` names among the words of a command line."""
+    """Take note of the folder that ``--config-dir`` names among the words of a command line.
+
+    Raises:
+        UserError: there is no such folder.
+    """
     from hydra._internal.utils import get_args_parser
 
     global _folder
     named = getattr(get_args_parser().parse_known_args(words)[0], "config_dir", None)
     _folder = Path(named).absolute() if named else None
+    if _folder is not None and not _folder.is_dir():
+        raise UserError(f"--config-dir={named}: there is no folder {_folder}")
 
 
 def users_folder() -> Path | None:
@@ -80,6 +86,56 @@ def package_of(group: str) -> str | None:
     """Return the package of a group's options if it is not the group's name: the header of lmlab's own files."""
     headers = {_header(path) for path in sorted((CONF / group).glob("*.yaml"))} - {"model"}  # channel=none empties it
     return headers.pop() if len(headers) == 1 else None
+
+
+def having(key: str) -> dict[str, list[str]]:
+    """Of every group, the options that come with the dotted option ``key``: ``data.paths`` only with ``data=text``."""
+    names: dict[str, list[str]] = {}
+    for group in groups():
+        if group == "experiment":
+            continue
+        for name in options_of(group):
+            if (path := file_of(group, name)) is None:
+                continue
+            package = _header(path) or package_of(group) or group.replace("/", ".")
+            content = _content(path)
+            if _has(content if package == "_global_" else {package: content}, key):
+                names.setdefault(group, []).append(name)
+    if len(names) > 1:  # a part of a model, which some models configure
+        names.pop("model", None)
+    return names
+
+
+def _has(section: Any, key: str) -> bool:
+    """Return whether a section, whose names may have dots, has a dotted option."""
+    if not isinstance(section, Mapping):
+        return False
+    return any(
+        key == name or (key.startswith(f"{name}.") and _has(value, key[len(str(name)) + 1 :]))
+        for name, value in section.items()
+    )
+
+
+def check_content(path: Path, content: Any) -> None:
+    """Refuse a user's file that says something in a place where it means nothing.
+
+    Raises:
+        UserError: it names the file and the form that is right.
+    """
+    if not isinstance(content, dict | None):
+        raise UserError(f"{path}: expected options as key: value, got {type(content).__name__}")
+    for key, value in (content or {}).items():
+        name = str(key).split(" ")[-1].removeprefix("/")
+        if key == "defaults":
+            if not isinstance(value, list | None):
+                raise UserError(f"{path}: defaults: expected a list, as - override /optimizer: sgd")
+        elif isinstance(value, str) and value != "???" and (CONF / name).is_dir():
+            raise UserError(
+                f"{path}: {key}: {value}: choices stand in the list defaults, as - override /{name}: {value}"
+            )
+        elif "." in str(key):
+            section, _, option = str(key).partition(".")
+            raise UserError(f"{path}: {key}: expected a section, as {section}: {{{option}: ...}}")
 
 
 def with_overrides(group: str, option: str, defaults: list[Any]) -> list[Any]:
@@ -164,9 +220,14 @@ def _parts_of(model: str) -> dict[str, Any]:
     return parts
 
 
-@cache
 def _defaults(path: Path) -> list[Any]:
+    return list(_content(path).get("defaults") or [])
+
+
+@cache
+def _content(path: Path) -> dict[str, Any]:
+    """The options in a file, none where it holds no section."""
     import yaml
 
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return list(content.get("defaults") or []) if isinstance(content, dict) else []
+    return content if isinstance(content, dict) else {}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lmlab.errors import UserError, nearest
 from lmlab.models import state as model_state
+from lmlab.models.counts import check_count
 from lmlab.models.dropout import EmbeddingDropout, VariationalDropout
 from lmlab.models.heads.head import Head
 from lmlab.models.parameters import check_size
@@ -93,6 +94,7 @@ class LanguageModel(nn.Module):
         for option, value in (("width", width), ("depth", depth)):
             if value < 1:
                 raise UserError(f"model.{option}={value}: expected at least 1")
+        check_count("model.depth", depth)
         for option, share in (("dropout", dropout), ("embedding_dropout", embedding_dropout)):
             if not 0 <= share < 1:
                 raise UserError(f"model.{option}={share}: expected a number in [0, 1)")

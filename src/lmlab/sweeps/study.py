@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmlab.config import Config, check_arguments, differences
 from lmlab.errors import UserError, nearest
+from lmlab.overrides import written
 from lmlab.runs import metrics
 from lmlab.runs.metrics import METRICS, TEST, VALIDATION
 from lmlab.sweeps.search.space import Interval, Lacking, Space
@@ -63,6 +64,11 @@ class Study:
     def read(cls, section: Mapping[str, Any]) -> "Study":
         """Read the section ``study`` of a configuration. Raises ``UserError`` for whatever is wrong with it."""
         options = dict(section)
+        if isinstance(options.get("tune"), dict):  # values may stand in a list
+            options["tune"] = {
+                option: written(values)[1:-1] if isinstance(values, list) else values
+                for option, values in options["tune"].items()
+            }
         check_arguments(cls, options, "study.", name="a study")
         study = cls(**options)
         study._check()
@@ -93,7 +99,7 @@ class Study:
             raise UserError(f"study.trials={self.trials}: expected at least 1, or null for every combination")
         for option, values in self.tune.items():
             if not isinstance(values, str):
-                raise UserError(f"study.tune.{option}={values}: expected values to try as a text, like 1e-3,3e-3")
+                raise UserError(f"study.tune.{option}={values}: expected values to try, like 1e-3,3e-3")
         for name in self.equal:
             if name not in EQUAL:
                 raise UserError(f"study.equal: {name} is unknown{nearest(name, EQUAL)}")

@@ -24,6 +24,7 @@ from torch.nn.functional import one_hot
 
 from lmlab.errors import UserError
 from lmlab.models.channels.swiglu import SwiGLU
+from lmlab.models.counts import check_count
 
 
 class MixtureOfExperts(nn.Module):
@@ -52,6 +53,7 @@ class MixtureOfExperts(nn.Module):
         super().__init__()
         if experts < 1:
             raise UserError(f"model.channel.experts={experts}: expected at least 1 (nearest: 1)")
+        check_count("model.channel.experts", experts)
         if not 1 <= active <= experts:
             near = min(max(active, 1), experts)
             raise UserError(

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from lmlab.errors import UserError
+from lmlab.models.counts import check_count
 from lmlab.models.dropout import VariationalDropout
 from lmlab.models.mixers.lstm import INPUT_GAINS, RECURRENT_GAINS
 from lmlab.models.mixers.recurrence import initialise
@@ -59,6 +60,7 @@ class AWDLSTM(nn.Module):
         super().__init__()
         if layers < 1:
             raise UserError(f"model.mixer.layers={layers}: expected at least 1")
+        check_count("model.mixer.layers", layers)
         inner = round(expansion * width)
         if inner < 1:
             raise UserError(f"model.mixer.expansion={expansion}: leaves no inner width (nearest: {1 / width})")

@@ -1,0 +1,64 @@
+"""References to other options, ``${...}``: where they are text instead, and what is wrong with one."""
+
+import os
+import re
+from typing import Any
+
+LITERAL = frozenset(
+    {"callbacks.samples.prompt", "logger.wandb.notes", "prompt", "study.question", "tag", "tags"},
+)
+"""Options in which ``${`` is text; elsewhere it begins a reference to another option."""
+
+_OVERRIDES = ("study.arms.", "study.tune.", "hydra.sweeper.params.")
+"""Sections of configuration files whose values are overrides, which :func:`lmlab.overrides.read` reads."""
+
+
+def escaped(text: str) -> str:
+    """Return a text with a backslash before every ``${`` that has none."""
+    return re.sub(r"(?<!\\)((?:\\\\)*)\$\{", r"\1\\${", text)
+
+
+def with_literal_texts(section: Any, path: str = "") -> Any:
+    """Return part of a configuration file with ``${`` as text, for OmegaConf, in options where it is text.
+
+    Args:
+        path: the dotted option of ``section``.
+    """
+    if isinstance(section, dict):
+        return {key: with_literal_texts(value, f"{path}.{key}" if path else str(key)) for key, value in section.items()}
+    if isinstance(section, list):
+        return [with_literal_texts(value, path) for value in section]
+    if isinstance(section, str) and (path in LITERAL or path.startswith(_OVERRIDES)):
+        return escaped(section)
+    return section
+
+
+def refers(text: str) -> bool:
+    """Return whether OmegaConf can read the references in a text."""
+    from omegaconf import grammar_parser
+    from omegaconf.errors import GrammarParseError
+
+    if "${" not in text:
+        return False
+    try:
+        grammar_parser.parse(text)
+    except GrammarParseError:
+        return False
+    return True
+
+
+def explained(error: Any) -> str:
+    """Describe in one line what OmegaConf raised about an option, with the remedy where it is a reference."""
+    from omegaconf.errors import GrammarParseError, InterpolationKeyError, UnsupportedInterpolationType
+
+    line = next(iter(str(error).splitlines()), "").partition("while resolving interpolation: ")
+    reason = (line[2] or line[0]).strip("\"'")
+    if isinstance(error, GrammarParseError):
+        reason = "${ begins a reference to another option, which cannot be read; \\${ stands for the characters"
+    elif isinstance(error, InterpolationKeyError) and (name := re.search("'(.+)'", reason)):
+        variable = f", ${{oc.env:{name[1]}}} for the variable" if name[1] in os.environ else ""
+        reason = f"${{{name[1]}}}: there is no such option to refer to; \\${{ stands for the characters{variable}"
+    elif isinstance(error, UnsupportedInterpolationType):
+        reason = f"${{{reason.rpartition(' ')[2]}:...}}: there is no such function; \\${{ stands for the characters"
+    option = re.sub(r"\[\d+\]$", "", error.full_key or "")
+    return f"{option}: {reason}" if option else reason
