@@ -1,4 +1,4 @@
-"""Measurements as text of a sensible width."""
+"""Measurements and counts as text."""
 
 import re
 
@@ -12,3 +12,8 @@ def written(value: float, form: str) -> str:
     if len(text) <= WIDEST or not re.search(r"\.[1-9]\d*[f%]", form):
         return text
     return f"{100 * value:.2e}%" if "%" in form else f"{value:.2e}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``1 seed`` or ``1,200 seeds``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

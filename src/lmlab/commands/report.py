@@ -34,6 +34,8 @@ def task(
 ) -> None:
     """Write the report and print its conclusion; exit code 1 if the runs do not compare."""
     report.check_formats(_several(formats))
+    if output and expanded(output).exists() and not expanded(output).is_dir():
+        raise UserError(f"output={output}: is a file, expected a folder")
     from lmlab.analysis.arms import compare_by
 
     records = select(paths, runs, tag, where)

@@ -10,6 +10,7 @@ from lmlab.analysis.selection import fits, named
 from lmlab.commands import results, tables
 from lmlab.config import Paths
 from lmlab.errors import UserError, nearest
+from lmlab.numerals import counted
 from lmlab.runs.files import dumps
 from lmlab.runs.metrics import VALIDATION
 from lmlab.runs.run import Status
@@ -97,7 +98,7 @@ def metric_of(row: dict[str, Any], key: str) -> str | None:
 def show(rows: list[dict[str, Any]], folder: Path, sort: str) -> None:
     """Print the table, with the metric that it is sorted by."""
     if not rows:
-        tables.say(f"No runs fit in {folder}. A first one: lmlab train model=lstm budget.tokens=200_000")
+        tables.say(f"No runs fit in {tables.place(folder)}. A first one: lmlab train model=lstm budget.tokens=200_000")
         return
     table = [
         {
@@ -112,7 +113,7 @@ def show(rows: list[dict[str, Any]], folder: Path, sort: str) -> None:
         for row in rows
     ]
     optional = ["loss (nats/token)", "tokens", "created", "seconds", "tokens/s", "seed", "utilisation"][::-1]
-    tables.print_table(f"{len(rows)} runs in {folder}", table, optional)
+    tables.print_table(f"{counted(len(rows), 'run')} in {folder}", table, optional)
 
 
 def _sorted_by(row: dict[str, Any], sort: str, rows: list[dict[str, Any]]) -> dict[str, str]:

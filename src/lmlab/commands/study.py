@@ -7,7 +7,6 @@ from typing import Any
 from omegaconf import OmegaConf, read_write
 
 from lmlab.analysis.comparison import Comparison, can_be_scored
-from lmlab.analysis.report.content.wording import counted
 from lmlab.analysis.selection import CURVES
 from lmlab.analysis.studies import comparison_of
 from lmlab.commands import launching, options, tables
@@ -16,6 +15,7 @@ from lmlab.commands.conditional import Composed
 from lmlab.commands.train import task
 from lmlab.config import Paths
 from lmlab.errors import RunFailed, UserError
+from lmlab.numerals import counted
 from lmlab.runs.launch import warm_up
 from lmlab.runs.metrics import heading, is_score, label, score_of, split_of
 from lmlab.runs.signals import stopped_by_signals

@@ -9,7 +9,8 @@ from scipy import stats
 from lmlab.analysis.comparison import Comparison, LeftOut
 from lmlab.analysis.doubts import Doubt
 from lmlab.analysis.report.content.conclusion import conclusion
-from lmlab.analysis.report.content.wording import compact, counted, decimals, listed, probability
+from lmlab.analysis.report.content.wording import compact, decimals, listed, probability
+from lmlab.numerals import counted
 
 WHERE = "On the validation split of stdlib"
 EQUAL = f"{WHERE}, at equal parameters, tokens, training FLOPs and training time, "

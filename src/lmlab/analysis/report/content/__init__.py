@@ -19,8 +19,9 @@ from lmlab.analysis.report.content.samples import samples
 from lmlab.analysis.report.content.scaling import scaling
 from lmlab.analysis.report.content.tradeoffs import tradeoffs
 from lmlab.analysis.report.content.tuning import tuning
-from lmlab.analysis.report.content.wording import counted, listed
+from lmlab.analysis.report.content.wording import listed
 from lmlab.analysis.report.document import Document
+from lmlab.numerals import counted
 
 SECTIONS = (
     arms,

@@ -10,9 +10,9 @@ from lmlab.analysis.report.content.contrasts import Contrast, contrasts, correct
 from lmlab.analysis.report.content.equal import at_equal
 from lmlab.analysis.report.content.power import seeds_for
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, ranked
-from lmlab.analysis.report.content.wording import counted, decimals, listed, probability
+from lmlab.analysis.report.content.wording import decimals, listed, probability
 from lmlab.analysis.statistics.intervals import mean_interval
-from lmlab.numerals import written
+from lmlab.numerals import counted, written
 from lmlab.runs.metrics import split_of
 
 

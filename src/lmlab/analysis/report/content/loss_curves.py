@@ -9,8 +9,9 @@ from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.curves import AXES, Array, thinned
 from lmlab.analysis.records import Record
 from lmlab.analysis.report.content.ranking import of_those_shown, shown
-from lmlab.analysis.report.content.wording import counted, short
+from lmlab.analysis.report.content.wording import short
 from lmlab.analysis.report.document import Axis, Chart, Section, Series
+from lmlab.numerals import counted
 
 POINTS = 200
 """Points of a series: what a figure of a page's width can show."""

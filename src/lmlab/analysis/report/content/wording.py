@@ -6,11 +6,6 @@ from collections.abc import Sequence
 from lmlab.numerals import written
 
 
-def counted(number: int, noun: str) -> str:
-    """``1 seed``, ``1,200 seeds``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def listed(words: Sequence[str], most: int = 8) -> str:
     """``a, b and c``; of more than ``most`` the first and how many more there are."""
     if len(words) > most:
