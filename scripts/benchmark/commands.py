@@ -1,8 +1,8 @@
-"""What commands cost from start to end, as multiples of the time that importing torch takes.
+"""Time commands from start to end, as multiples of the time that importing torch takes.
 
     python scripts/benchmark/commands.py [--rounds 5] [--only describe,plan] [overrides of the tiny run ...]
 
-Every command is started anew, in turn with ``python -c "import torch"``, in an empty folder with a tiny run to work on.
+Each one starts a new process, in turn with ``python -c "import torch"``, in an empty folder with a tiny run to work on.
 """
 
 import argparse
@@ -86,27 +86,27 @@ def main() -> None:
     names = options.only.split(",")
     if unknown := [name for name in names if name not in GOALS]:
         sys.exit(f"--only={unknown[0]}: expected some of {', '.join(GOALS)}")
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in (IMPORT, *names)}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in (IMPORT, *names)}
     with scratch(options.overrides) as (folder, run), Progress(console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task("timing", total=(options.rounds + 1) * len(found))
+        bar = bars.add_task("timing", total=(options.rounds + 1) * len(times))
         for turn in range(options.rounds + 1):
-            for name, measured in found.items():
+            for name, measured in times.items():
                 command = (
                     ["-c", IMPORT] if name == IMPORT else ["-m", "lmlab", *words(name, run, turn, options.overrides)]
                 )
                 measured.append(timed([sys.executable, *command], folder))
                 bars.advance(bar)
         shutil.rmtree(folder / "outputs")
-    show({name: measured[1:] for name, measured in found.items()})
+    show({name: measured[1:] for name, measured in times.items()})
 
 
-def show(found: dict[str, list[tuple[float, float]]]) -> None:
+def show(times: dict[str, list[tuple[float, float]]]) -> None:
     """Print the median times of every command and their multiples of importing torch, round by round."""
-    table = Table(title=f"Medians of {len(found[IMPORT])} cold starts", title_justify="left")
+    table = Table(title=f"Medians of {len(times[IMPORT])} cold starts", title_justify="left")
     for heading in ("command", "seconds", "of the processor", "x import torch", "least", "most", "goal"):
         table.add_column(heading, justify="left" if heading == "command" else "right")
-    for name, measured in found.items():
-        ratios = [ours[0] / torch[0] for ours, torch in zip(measured, found[IMPORT], strict=True)]
+    for name, measured in times.items():
+        ratios = [ours[0] / torch[0] for ours, torch in zip(measured, times[IMPORT], strict=True)]
         medians = [statistics.median(column) for column in zip(*measured, strict=True)]
         values = (*medians, statistics.median(ratios), min(ratios), max(ratios))
         table.add_row(name, *(f"{value:.2f}" for value in values), f"{GOALS[name]:.1f}" if name in GOALS else "")

@@ -115,7 +115,7 @@ _OF_A_STUDY = re.compile(r"study\.(arms|budget|direction|equal|metric|question|t
 
 
 _TUNED = re.compile(r"\+{0,2}study\.tune\.([\w.@/]+)=(.*)", re.DOTALL)
-"""What a study tunes: the option and its values, which are one text of the section."""
+"""A tuned option of a study and its values, which are one text of the section."""
 
 
 def _of_a_study(word: str) -> str:

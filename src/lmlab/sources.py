@@ -203,7 +203,7 @@ def outputs_above(place: Path) -> Path | None:
 
 
 def remedy(error: Exception) -> str:
-    """What to do about a module or a file of the user's that a run's copy lacks, for messages; else nothing."""
+    """Advise what to do when a run's copy lacks a module or a file of the user's; empty for other errors."""
     if isinstance(error, ModuleNotFoundError):
         copy = _copy
         use_copy(None)

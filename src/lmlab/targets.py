@@ -31,7 +31,7 @@ OPTIONS = (
 )
 """Where lmlab defines what a configuration may name."""
 TORCH = ("torch.nn.", "torch.optim.")
-"""Where torch has the modules, optimizers and schedules that a configuration may name."""
+"""Packages of torch with the modules, optimizers and schedules that a configuration may name."""
 
 _TORCH_BASES = frozenset(
     {"torch.nn.modules.module.Module", "torch.optim.optimizer.Optimizer", "torch.optim.lr_scheduler.LRScheduler"}

@@ -134,7 +134,7 @@ def hint(key: str, command: str, words: Sequence[str]) -> str:
     Args:
         words: the other overrides, which decide which options there are.
     """
-    keys = [known for known in _keys_with(command, words, without=key) if not _is_special(known)]
+    keys = [option for option in _keys_with(command, words, without=key) if not _is_special(option)]
     trains = command in ("train", "study")  # and has all groups
     group, _, rest = key.partition(".")
     if (trains or group in keys) and (choices := only_with(key)):
@@ -146,7 +146,7 @@ def hint(key: str, command: str, words: Sequence[str]) -> str:
 
 def hint_among(key: str, keys: Iterable[str]) -> str:
     """Say which of the options ``keys`` ``key`` should have been: text to be appended to a message, or none."""
-    keys = [known for known in keys if known != key]
+    keys = [option for option in keys if option != key]
     same_end = [known for known in keys if _end(known) == _end(key)]
     if same_end:
         return f" (did you mean '{min(same_end, key=lambda known: known.count('.'))}'?)"
