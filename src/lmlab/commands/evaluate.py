@@ -94,8 +94,10 @@ def score(
     """
     from lmlab.training import evaluation
     from lmlab.training.load import load_trained
+    from lmlab.training.spinning import share_cores
     from lmlab.training.trainer import device_kind
 
+    share_cores()
     trained = load_trained(run, checkpoint, device_kind(accelerator), trust)
     if is_task(run):
         check_same_data(run, open_recorded(run, paths))

@@ -38,8 +38,10 @@ def task(
     from lmlab.data.tokenizers import encode_prompt, left_out, unknown_parts
     from lmlab.models.generation import Sampler, generate, tokens_left_out
     from lmlab.training.load import load_trained
+    from lmlab.training.spinning import share_cores
     from lmlab.training.trainer import device_kind
 
+    share_cores()
     device = device_kind(accelerator)
     trained = load_trained(found, checkpoint, device, trust)
     tokenizer = trained.tokenizer
