@@ -81,6 +81,7 @@ def test_a_text_is_what_was_typed(word, value, several):
         ("prompt=a,b", "a,b"),
         ("prompt=choice(a,b)", "choice(a,b)"),
         ("runs=abc,12e5", ["abc", "12e5"]),
+        ("formats=html,png", ["html", "png"]),
     ],
 )
 def test_without_a_sweep_a_comma_is_part_of_a_text(word, value):

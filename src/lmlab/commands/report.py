@@ -90,7 +90,7 @@ def write_report(
         tables.say(f"{missing} without a part in this; the report says why", "left out:", "yellow")
     files = ", ".join(dict.fromkeys(report.FORMATS[name] for name in formats if name != "html"))
     if "html" in formats:
-        others = f"{files} beside it" if files else "formats=[html,markdown,latex,png] writes others"
+        others = f"{files} beside it" if files else "formats=html,markdown,latex,png writes others"
         tables.say(f"\nThe report: {tables.place(folder / report.PAGE)}   ({others})")
     else:
         tables.say(f"\nThe report: {files} in {tables.place(folder)}")
