@@ -112,12 +112,12 @@ def build_trainer(
     from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
     from pytorch_lightning.strategies import DDPStrategy
 
-    from lmlab.training.fsdp import FSDP
-
     kind = device_kind(accelerator)
     backend = "nccl" if kind == "cuda" else "gloo"
     chosen: Any = "auto"
     if strategy == "fsdp":
+        from lmlab.training.fsdp import FSDP  # takes as long to import as torch
+
         chosen = FSDP(devices * nodes // tensor_parallel, tensor_parallel, process_group_backend=backend)
     elif devices * nodes > 1 or strategy == "ddp":
         chosen = DDPStrategy(process_group_backend=backend)
