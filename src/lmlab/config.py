@@ -235,7 +235,8 @@ def check_arguments(
         given[key] = _fitted(value, hints.get(key, Any), f"{prefix}{key}")
     for key, parameter in parameters.items():
         if parameter.default is parameter.empty and key not in given and supplied is not None and key not in supplied:
-            raise UserError(f"{prefix}{key} has no value: {name} needs one")
+            own = " (or _partial_: true, if it is lmlab that gives it)" if "_target_" in given else ""
+            raise UserError(f"{prefix}{key} has no value: {name} needs one{own}")
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

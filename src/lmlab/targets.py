@@ -31,11 +31,9 @@ OPTIONS = (
 )
 """Where lmlab defines what a configuration may name."""
 TORCH = ("torch.nn.", "torch.optim.")
-"""Packages of torch with the modules, optimizers and schedules that a configuration may name."""
+"""Packages of torch with the modules and optimizers that a configuration may name."""
 
-_TORCH_BASES = frozenset(
-    {"torch.nn.modules.module.Module", "torch.optim.optimizer.Optimizer", "torch.optim.lr_scheduler.LRScheduler"}
-)
+_TORCH_BASES = frozenset({"torch.nn.modules.module.Module", "torch.optim.optimizer.Optimizer"})
 
 
 def named_parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

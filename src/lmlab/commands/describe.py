@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -125,6 +126,7 @@ def measure(model: Any, optimizer: Config, batch: dict[str, Any]) -> dict[str, A
     from lmlab.models.anatomy import parameters_by_kind
     from lmlab.models.parameters import parameter_counts
     from lmlab.models.sizes import flops_per_token, state_bytes
+    from lmlab.training.make_optimizer import make_optimizer
     from lmlab.training.memory import generation_memory, training_memory
 
     validate(optimizer, "optimizer")
@@ -139,7 +141,7 @@ def measure(model: Any, optimizer: Config, batch: dict[str, Any]) -> dict[str, A
         "parameters_by_kind": parameters_by_kind(model),
         "state_bytes": {str(length): state_bytes(model, length) for length in contexts},
         "flops_per_token": flops_per_token(model, context),
-        "training_memory": training_memory(model, build(optimizer), batch["size"], context),
+        "training_memory": training_memory(model, partial(make_optimizer, optimizer), batch["size"], context),
         "generation_memory": generation_memory(model, context),
     }
 

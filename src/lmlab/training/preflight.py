@@ -25,6 +25,7 @@ from lmlab.runs.wandb_options import WandbOptions
 from lmlab.runs.wandb_settings import check_settings
 from lmlab.surroundings import expanded
 from lmlab.training import parallel, sizing
+from lmlab.training.make_optimizer import make_optimizer
 from lmlab.training.settings import Settings
 from lmlab.training.trainer import check_devices
 
@@ -93,7 +94,7 @@ def check_objects(config: Config, settings: Settings) -> LanguageModel:
     with _numbers_of(config, "objective"):
         build(config["objective"])
     with _numbers_of(config, "optimizer"):
-        optimizer = build(config["optimizer"])(model)
+        optimizer = make_optimizer(config["optimizer"], model)
     parallel.check(model, optimizer, config["trainer"], settings.batch.carry_state)
     with _numbers_of(config, "scheduler", "budget"):
         build(config["scheduler"])(0, settings.steps)

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from lmlab.training.callbacks.out_of_memory import fitting
 from lmlab.training.loadable import check_loadable
 from lmlab.training.loggers.jsonl import JsonlLogger, drop_rows_after
 from lmlab.training.loggers.wandb import WandbRunLogger
+from lmlab.training.make_optimizer import make_optimizer
 from lmlab.training.metrics import LanguageModelMetrics
 from lmlab.training.module import LanguageModeling
 from lmlab.training.parallel import save_weights
@@ -99,7 +101,7 @@ def make_module(config: Config, settings: Settings, source: Source, model: Langu
     return LanguageModeling(
         model,
         build(config["objective"]),
-        build(config["optimizer"]),
+        partial(make_optimizer, config["optimizer"]),
         build(config["scheduler"]),
         seed=settings.seed,
         total_steps=settings.steps,

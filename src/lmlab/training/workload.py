@@ -6,12 +6,13 @@ from typing import Any
 
 from torch import nn
 
-from lmlab.config import Config, build
+from lmlab.config import Config
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import flops_per_token, state_bytes
 from lmlab.training.devices import Device
 from lmlab.training.footprint import Footprint, footprint, head_bytes
+from lmlab.training.make_optimizer import make_optimizer
 from lmlab.training.memory import optimizer_bytes
 from lmlab.training.settings import Settings
 
@@ -102,7 +103,7 @@ class Load:
             vocabulary=vocabulary,
             model=model,
             footprint=found,
-            optimizer=optimizer_bytes(model, build(config["optimizer"])(model)),
+            optimizer=optimizer_bytes(model, make_optimizer(config["optimizer"], model)),
             flops=flops_per_token(model, context),
             heads=_heads(model),
             state=state_bytes(model, context) if settings.batch.carry_state else 0,

@@ -1,0 +1,23 @@
+"""Make the optimizer that a configuration describes for a network."""
+
+from torch import nn
+from torch.optim import Optimizer
+
+from lmlab.config import Config, build
+from lmlab.targets import resolve_target
+
+
+def make_optimizer(section: Config, model: nn.Module) -> Optimizer:
+    """Return the optimizer of a section ``optimizer`` for ``model``.
+
+    The target is called with the network. A class of optimizers, like ``torch.optim.RMSprop``, is called with the
+    parameters that are trained.
+
+    Raises:
+        UserError: as :func:`lmlab.config.build` does.
+    """
+    target = resolve_target(section["_target_"], "optimizer")
+    of_parameters = isinstance(target, type) and issubclass(target, Optimizer)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer: Optimizer = build(section)(trained if of_parameters else model)
+    return optimizer
