@@ -1,3 +1,5 @@
+import csv
+import io
 import json
 import math
 
@@ -28,11 +30,28 @@ def test_what_is_broken_is_left_out_by_name_and_the_rest_is_listed(tmp_path, cap
     paths = {"outputs": str(tmp_path), "runs": str(folder), "cache": str(tmp_path / "cache")}
     asked = {"name": None, "status": None, "tag": None, "where": {"seed": 2}, "sort": "loss", "descending": False}
     task(paths, None, **asked, limit=None, format="json")
-    said, _, rows = capsys.readouterr().out.partition("\n")
+    rows, said = capsys.readouterr()
     assert said.startswith("left out:") and "gru" in said and "config.yaml cannot be read" in said
     (row,) = json.loads(rows)
     assert row["path"] == str(runs[1].path) and row["utilisation"] == 0.25
     assert row["loss"] == runs[1].manifest["metrics"]["validation/loss"]
+
+
+def test_runs_as_csv_and_as_paths(tmp_path, capsys):
+    folder = tmp_path / "runs"
+    runs = [write_run(folder, "model=lstm", seed=seed, tags=["a", "b"]) for seed in (1, 2)]
+    paths = {"outputs": str(tmp_path), "runs": str(folder), "cache": str(tmp_path / "cache")}
+    asked = {"name": None, "status": None, "tag": None, "where": {}, "sort": "seed", "descending": True, "limit": None}
+    task(paths, None, **asked, format="csv")
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["seed"] for row in rows] == ["2", "1"] and rows[0]["tags"] == "a b"
+    assert float(rows[0]["validation/loss"]) == runs[1].manifest["metrics"]["validation/loss"]
+    assert rows[0]["path"] == str(runs[1].path)
+    task(paths, None, **asked, format="paths")
+    assert capsys.readouterr().out == f"{runs[1].path}\n{runs[0].path}\n"
+    task(paths, None, **asked | {"status": "failed"}, format="paths")
+    task(paths, None, **asked | {"status": "failed"}, format="csv")
+    assert capsys.readouterr().out.strip() == "tags"
 
 
 def test_a_pruned_run_is_called_pruned_wherever_runs_are_listed(tmp_path, capsys):

@@ -1,7 +1,10 @@
 """``lmlab runs``: a table of what is in the outputs folder, filtered and sorted."""
 
+import csv
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TextIO, get_args
 
 from rich.markup import escape
 
@@ -36,7 +39,7 @@ def task(
     sort: str,
     descending: bool,
     limit: int | None,
-    format: Literal["table", "json"],
+    format: Literal["table", "json", "csv", "paths"],
 ) -> None:
     """Print the runs that fit, in the order asked for."""
     if status not in (None, *STATUSES):
@@ -45,7 +48,7 @@ def task(
         raise UserError(f"limit={limit}: expected at least 1, or null for all")
     records = named(paths, runs)
     for error in records.unreadable.values():
-        tables.say(error, "left out:", "yellow")
+        tables.warn(error, "left out:")
     rows = [
         results.summary(record) | {"metrics": record.scores, "config": record.config}
         for record in records.found
@@ -54,10 +57,15 @@ def task(
         and fits(record, tag, where)
     ]
     rows = ordered(rows, sort, descending)[:limit]
-    if format == "json":
-        print(dumps(rows, indent=2))
-    else:
-        show(rows, Path(paths["runs"]), sort)
+    match format:
+        case "table":
+            show(rows, Path(paths["runs"]), sort)
+        case "json":
+            print(dumps(rows, indent=2))
+        case "csv":
+            write_csv(rows, sys.stdout)
+        case "paths":
+            print(*(row["path"] for row in rows), sep="\n", end="\n" if rows else "")
 
 
 def ordered(rows: list[dict[str, Any]], key: str, descending: bool) -> list[dict[str, Any]]:
@@ -93,6 +101,17 @@ def metric_of(row: dict[str, Any], key: str) -> str | None:
     """The metric of a row that ``key`` means: its name, or its name without ``validation/``; ``None``: it has none."""
     names = (key, f"{VALIDATION}/{key}")
     return next((name for name in names if name in row["metrics"]), None)
+
+
+def write_csv(rows: Sequence[Mapping[str, Any]], file: TextIO) -> None:
+    """Write rows as CSV: the columns of the table in full, and a column for each metric that a run has."""
+    metrics = sorted({name for row in rows for name in row["metrics"]})
+    columns = [key for key in (rows[0] if rows else ()) if key not in ("metrics", "config", "tags")]
+    writer = csv.writer(file)
+    writer.writerow([*columns, "tags", *metrics])
+    for row in rows:
+        measured = [row["metrics"].get(name) for name in metrics]
+        writer.writerow([*(row[key] for key in columns), " ".join(row["tags"]), *measured])
 
 
 def show(rows: list[dict[str, Any]], folder: Path, sort: str) -> None:

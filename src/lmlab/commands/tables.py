@@ -36,6 +36,11 @@ def say(text: str, head: str = "", style: str = "bold") -> None:
     console.print(Text.assemble((head, style), between, text), soft_wrap=True)
 
 
+def warn(text: str, head: str) -> None:
+    """Print a line about what is wrong to standard error, so that other programs can read standard output."""
+    progress_console.print(Text.assemble((head, "yellow"), " ", text), soft_wrap=True)
+
+
 def command(*words: str) -> str:
     """A command to be typed next; it looks for runs where this one put them."""
     paths = [word for word in sys.argv[1:] if word.lstrip("+").startswith("paths.")]
