@@ -50,8 +50,10 @@ _BY_OPTION: dict[tuple[str, str], str] = {
     ("scheduler.warmup", "optimizer steps, or a share of the run below 1"): "warmup warmup_steps num_warmup_steps "
     "warmup_iters warmup_ratio warmup_tokens",
     ("scheduler.floor", "the share of the learning rate at the end"): "min_lr min_lr_rate final_lr eta_min",
-    ("scheduler", "cosine, wsd or constant"): "lr_scheduler lr_scheduler_type lr_schedule schedule decay_lr "
-    "learning_rate_scheduler",
+    (
+        "scheduler",
+        "cosine, linear, inverse_sqrt, wsd or constant",
+    ): "lr_scheduler lr_scheduler_type lr_schedule schedule decay_lr learning_rate_scheduler",
     ("objective.label_smoothing", ""): "label_smoothing_factor label_smoothing",
     ("trainer.accumulate", "batch.size stays the same"): "gradient_accumulation_steps accumulate_grad_batches "
     "grad_accum grad_accum_steps accumulation_steps",

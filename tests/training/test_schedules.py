@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lmlab.config import CONF, build
 from lmlab.errors import UserError
-from lmlab.training.schedules import Constant, Cosine, WarmupStableDecay
+from lmlab.training.schedules import Constant, Cosine, InverseSquareRoot, Linear, WarmupStableDecay
 
 TOTAL = st.integers(1, 300)
 STEPS = st.integers(0, 300)
@@ -38,6 +38,23 @@ def test_warmup_stable_decay_equals_its_three_parts(total, warmup, decay, floor)
     assert curve(WarmupStableDecay(warmup, decay, floor), total) == pytest.approx(rise + stable + fall)
 
 
+@given(TOTAL, STEPS, FLOOR)
+def test_linear_is_two_straight_lines(total, warmup, floor):
+    assume(warmup <= total)
+    rise = [(step + 1) / (warmup + 1) for step in range(warmup)]
+    last = max(1, total - warmup - 1)
+    fall = [(1.0 * (last - place) + floor * place) / last for place in range(total - warmup)]
+    assert curve(Linear(warmup, floor), total) == pytest.approx(rise + fall)
+
+
+@given(TOTAL, STEPS)
+def test_inverse_square_root_equals_its_equation(total, warmup):
+    assume(warmup <= total)
+    peak = warmup + 1  # the paper counts steps from 1
+    expected = [peak**0.5 * min(number**-0.5, number * peak**-1.5) for number in range(1, total + 1)]
+    assert curve(InverseSquareRoot(warmup), total) == pytest.approx(expected)
+
+
 @given(TOTAL, STEPS)
 def test_constant_rises_and_stays(total, warmup):
     assume(warmup <= total)
@@ -47,7 +64,10 @@ def test_constant_rises_and_stays(total, warmup):
 
 @given(st.integers(2, 300), SHARE, FLOOR)
 def test_factors_rise_from_above_zero_then_never_rise_again(total, share, floor):
-    for schedule in (Constant(share), Cosine(share, floor), WarmupStableDecay(share / 2, share / 2, floor)):
+    three_parts = WarmupStableDecay(share / 2, share / 2, floor)
+    for schedule in (
+        Constant(share), Cosine(share, floor), Linear(share, floor), InverseSquareRoot(share), three_parts
+    ):  # fmt: skip
         factors = curve(schedule, total)
         assert factors[0] > 0
         assert all(0 <= factor <= 1 for factor in factors)
@@ -67,6 +87,7 @@ def test_a_share_means_so_many_steps(total, share):
 @given(st.integers(2, 300), FLOOR)
 def test_the_floor_is_the_factor_of_the_last_step(total, floor):
     assert Cosine(0, floor)(total - 1, total) == pytest.approx(floor)
+    assert Linear(0, floor)(total - 1, total) == pytest.approx(floor)
     assert WarmupStableDecay(0, 1, floor)(total - 1, total) == pytest.approx(floor)
 
 
@@ -84,6 +105,8 @@ def test_every_configured_schedule_can_be_asked_after_the_end(name, compose):
         (lambda: Constant(11)(0, 10), "scheduler.warmup=11"),
         (lambda: Cosine(floor=1.5), "scheduler.floor=1.5"),
         (lambda: Cosine(warmup=11)(0, 10), "scheduler.warmup=11"),
+        (lambda: Linear(floor=-1), "scheduler.floor=-1"),
+        (lambda: InverseSquareRoot(warmup=11)(0, 10), "scheduler.warmup=11"),
         (lambda: WarmupStableDecay(floor=-0.1), "scheduler.floor=-0.1"),
         (lambda: WarmupStableDecay(decay=-2)(0, 10), "scheduler.decay=-2"),
         (lambda: WarmupStableDecay(6, 6)(0, 10), "warmup=6 and decay=6"),

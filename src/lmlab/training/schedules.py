@@ -21,6 +21,11 @@ def _warm(step: int, warmup: int) -> float:
     return min(1.0, (step + 1) / (warmup + 1))
 
 
+def _share(step: int, warmup: int, total: int) -> float:
+    """The share of the way from the end of the warm-up to the last step: 0 to 1."""
+    return min(1.0, (step - warmup) / max(1, total - 1 - warmup))
+
+
 def _check_floor(floor: float) -> None:
     if not 0 <= floor <= 1:
         raise UserError(f"scheduler.floor={floor}: expected a share from 0 to 1")
@@ -50,8 +55,33 @@ class Cosine:
         warmup = _steps("warmup", self.warmup, total)
         if step < warmup:
             return _warm(step, warmup)
-        share = min(1.0, (step - warmup) / max(1, total - 1 - warmup))
-        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * share)) / 2
+        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * _share(step, warmup, total))) / 2
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Linear warm-up, then linear down to ``floor`` at the last step (Devlin et al. 2019, appendix A.2)."""
+
+    warmup: int | float = 0.05
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_floor(self.floor)
+
+    def __call__(self, step: int, total: int) -> float:
+        warmup = _steps("warmup", self.warmup, total)
+        return _warm(step, warmup) if step < warmup else 1 - (1 - self.floor) * _share(step, warmup, total)
+
+
+@dataclass(frozen=True)
+class InverseSquareRoot:
+    """Linear warm-up, then sqrt(warmup / step), both counted from 1 (Vaswani et al. 2017, equation 3)."""
+
+    warmup: int | float = 0.05
+
+    def __call__(self, step: int, total: int) -> float:
+        warmup = _steps("warmup", self.warmup, total)
+        return min(_warm(step, warmup), math.sqrt((warmup + 1) / (min(step, total - 1) + 1)))
 
 
 @dataclass(frozen=True)
