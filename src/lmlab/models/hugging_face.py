@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lmlab.errors import UserError
 from lmlab.models import hugging_face_cache as library_cache
 from lmlab.models import state as model_state
+from lmlab.models.counts import check_count, check_width
 from lmlab.models.heads.hugging_face import Hidden, LibraryHead
 from lmlab.models.hugging_face_cache import LayerSize
 from lmlab.models.hugging_face_config import EXPERTS, configuration, first_line, last_position, number
@@ -70,6 +71,8 @@ class HuggingFace(nn.Module):
         super().__init__()
         if find_spec("transformers") is None:
             raise UserError("model=hf: needs the package transformers (pip install 'lmlab[hf]')")
+        check_width("model.width", width or 0)
+        check_count("model.depth", depth or 0)
         sizes = {"width": width, "depth": depth, "heads": heads}
         path = path and str(expanded(path))
         self.config = configuration(architecture, path, vocabulary, context, sizes, dropout, config or {})

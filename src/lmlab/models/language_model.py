@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lmlab.errors import UserError, nearest
 from lmlab.models import state as model_state
-from lmlab.models.counts import check_count
+from lmlab.models.counts import check_count, check_width
 from lmlab.models.dropout import EmbeddingDropout, VariationalDropout
 from lmlab.models.heads.head import Head
 from lmlab.models.parameters import check_size
@@ -95,6 +95,7 @@ class LanguageModel(nn.Module):
             if value < 1:
                 raise UserError(f"model.{option}={value}: expected at least 1")
         check_count("model.depth", depth)
+        check_width("model.width", width)
         for option, share in (("dropout", dropout), ("embedding_dropout", embedding_dropout)):
             if not 0 <= share < 1:
                 raise UserError(f"model.{option}={share}: expected a number in [0, 1)")

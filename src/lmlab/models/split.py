@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from lmlab.errors import UserError
+from lmlab.models.counts import divisors
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Split:
     def check(self, ranks: int) -> None:
         """Refuse a number of processes that does not divide the work. Raises ``UserError``."""
         if self.units % ranks:
-            near = max(count for count in range(1, ranks + 1) if self.units % count == 0)
+            near = max(count for count in divisors(self.units) if count <= ranks)
             raise UserError(
                 f"trainer.tensor_parallel={ranks}: must divide {self.what}, here {self.units} "
                 f"(nearest that does: {near})"

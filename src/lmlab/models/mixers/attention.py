@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from lmlab.errors import UserError
+from lmlab.models.counts import divisors
 from lmlab.models.split import Split
 from lmlab.models.state import KeyValueCache
 
@@ -53,8 +54,7 @@ class Attention(nn.Module):
         super().__init__()
         kv_heads = heads if kv_heads is None else kv_heads
         if heads < 1 or width % heads:
-            fitting = [count for count in range(1, width + 1) if width % count == 0]
-            near = min(fitting, key=lambda count: abs(count - heads))
+            near = min(divisors(width), key=lambda count: abs(count - heads))
             raise UserError(f"model.mixer.heads={heads}: must divide model.width={width} (nearest that does: {near})")
         if kv_heads < 1 or heads % kv_heads:
             raise UserError(f"model.mixer.kv_heads={kv_heads}: must divide model.mixer.heads={heads}")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import rms_norm, silu
 
 from lmlab.errors import UserError
+from lmlab.models.counts import check_width, divisors
 from lmlab.models.mixers import kernels
 from lmlab.models.mixers.chunks import HeadDecay, chunks, full_precision, into_chunks, segment_sums, wide
 from lmlab.models.mixers.short_convolution import ShortConvolution
@@ -57,7 +58,8 @@ class Mamba2(nn.Module):
             if value < 1:
                 raise UserError(f"model.mixer.{option}={value}: expected at least 1")
         inner = expansion * width
-        fitting = [count for count in range(1, inner + 1) if inner % count == 0]
+        check_width("model.mixer.expansion times model.width", inner)
+        fitting = divisors(inner)
         if heads is None:
             heads = min(fitting, key=lambda count: abs(math.log(inner / count / USUAL_HEAD_WIDTH)))
         if heads not in fitting:

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, pad, silu
 
 from lmlab.errors import UserError
+from lmlab.models.counts import check_width, divisors
 from lmlab.models.mixers.chunks import chunks, full_precision
 from lmlab.models.mixers.short_convolution import ShortConvolution
 from lmlab.models.mixers.xlstm import BlockDiagonal, HeadNorm, check_heads
@@ -76,12 +77,12 @@ class MLSTM(nn.Module):
         for option, value in (("taps", taps), ("chunk", chunk)):
             if value < 1:
                 raise UserError(f"model.mixer.{option}={value}: expected at least 1")
+        check_width("model.mixer.expansion times model.width", inner)
         if inner < 2:
             raise UserError(f"model.mixer.expansion={expansion}: leaves no inner width")
         check_heads(heads, inner, "the inner width")
         if projection_block < 1 or inner % projection_block:
-            fitting = [size for size in range(1, inner + 1) if inner % size == 0]
-            near = min(fitting, key=lambda size: abs(size - projection_block))
+            near = min(divisors(inner), key=lambda size: abs(size - projection_block))
             raise UserError(
                 f"model.mixer.projection_block={projection_block}: must divide the inner width={inner} "
                 f"(nearest that does: {near})"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from lmlab.errors import UserError
+from lmlab.models.counts import divisors
 
 
 class BlockDiagonal(nn.Module):
@@ -59,7 +60,7 @@ class HeadNorm(nn.Module):
 def check_heads(heads: int, channels: int, what: str) -> None:
     """Refuse a number of heads that does not divide ``channels`` into two or more each. Raises ``UserError``."""
     if heads < 1 or channels % heads or channels == heads:
-        fitting = [count for count in range(1, max(1, channels // 2) + 1) if channels % count == 0]
+        fitting = [count for count in divisors(channels) if count < channels] or [1]
         near = min(fitting, key=lambda count: abs(count - heads))
         raise UserError(
             f"model.mixer.heads={heads}: must divide {what}={channels} and leave a head two channels or more, "
