@@ -104,6 +104,34 @@ def test_numbers_of_a_run_at_their_extremes_are_refused_in_one_line_or_taken(mod
     )
 
 
+CHOICES = [
+    (group, path.stem)
+    for group in ("model", "objective", "optimizer", "scheduler")
+    for path in sorted((CONF / group).glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES)
+def test_numbers_of_a_choice_at_all_extremes_are_refused_in_one_line_or_taken_at_once(group, name, compose):
+    from lmlab.commands.train import task
+    from lmlab.training.preflight import check_options
+
+    composed = compose("data=parity", f"{group}={name}", "trainer=cpu", "trainer.threads=1", "progress=false")
+    composed = {section: options for section, options in composed.items() if section not in ("sweep", "study")}
+
+    def call(key: str, value: Any) -> None:
+        config = copy.deepcopy(composed)
+        set_at(config, key, value)
+        check_arguments(task, config)
+        check_options(config)
+
+    keys = [key for key in numeric(composed) if key.startswith(f"{group}.")]
+    assert not unforeseen(
+        (f"{key}={value}", functools.partial(call, key, value))
+        for key, value in itertools.product(keys, (*NUMBERS, 10**8))
+    )
+
+
 def numbers_of(function: Any) -> list[str]:
     """Parameters that may be numbers."""
     return [name for name, hint in hints(function).items() if {int, float} & {hint, *typing.get_args(hint)}]
