@@ -39,6 +39,31 @@ print(isinstance(figure, matplotlib.figure.Figure))
 """
 
 
+FROM_THREADS = """
+import sys, threading
+from lmlab.lazy_imports import postpone
+postpone()
+import torch
+import torch._dynamo
+start = threading.Barrier(9)
+sizes = []
+
+def use():
+    start.wait()
+    sizes.append(torch._dynamo.config.recompile_limit)
+
+threads = [threading.Thread(target=use) for _ in range(8)]
+for thread in threads:
+    thread.start()
+start.wait()
+for number in range(100_000):  # as if others imported at the same time
+    sys.modules[f"made_up_{number}"] = sys
+for thread in threads:
+    thread.join()
+print(len(sizes), len(set(sizes)), type(torch._dynamo).__name__)
+"""
+
+
 def run(code: str) -> list[str]:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -53,6 +78,11 @@ def test_lightning_and_an_optimizer_load_nothing_heavy():
 def test_what_was_postponed_works_once_it_is_used():
     lines = run(POSTPONED + USED_AFTERWARDS)
     assert lines == ["[]", "False False", "True True", "[[1, 2, 3, 0]]", "True"]
+
+
+@pytest.mark.slow
+def test_several_threads_may_use_what_was_postponed_at_once():
+    assert run(FROM_THREADS) == ["8 1 module"]
 
 
 def test_an_attribute_stands_for_the_one_of_the_loaded_module():

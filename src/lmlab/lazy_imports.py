@@ -6,6 +6,7 @@ optimizer of torch's import the compiler of torch. Together that takes longer th
 
 import importlib
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -17,6 +18,11 @@ COMPILER = "torch._dynamo"
 METRICS = "torchmetrics"
 EXTRAS = ("matplotlib", "scipy", "transformers")
 """Packages that ``METRICS`` imports for single metrics."""
+
+
+_forgetting = threading.Lock()
+_used: set[str] = set()
+"""What is no longer postponed, because something of it was used."""
 
 
 def postpone() -> None:
@@ -33,6 +39,8 @@ class _CompilerFinder(MetaPathFinder):
     """Finds a stand-in for the compiler, until something of it is used."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
+        if COMPILER in _used or name.partition(".")[0] != "torch":
+            return None
         if name == COMPILER and (real := PathFinder.find_spec(name, path)) is not None:
             spec = ModuleSpec(name, _StandInLoader(_Compiler), is_package=True)
             spec.submodule_search_locations = real.submodule_search_locations
@@ -71,20 +79,20 @@ class _MetricsFinder(MetaPathFinder):
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
         if name == METRICS and (spec := PathFinder.find_spec(name, path)) is not None and spec.loader is not None:
-            spec.loader = _MetricsLoader(spec.loader, self)
+            spec.loader = _MetricsLoader(spec.loader)
             return spec
         package = name.partition(".")[0]
-        installed = package in EXTRAS and PathFinder.find_spec(package) is not None
-        if self.importing and installed and not _is_loaded(package):
-            return ModuleSpec(name, _StandInLoader(_Package), is_package=True)
-        return None
+        if not self.importing or package not in EXTRAS or package in _used or _is_loaded(package):
+            return None
+        installed = PathFinder.find_spec(package) is not None
+        return ModuleSpec(name, _StandInLoader(_Package), is_package=True) if installed else None
 
 
 class _MetricsLoader(Loader):
     """Loads ``METRICS`` with stand-ins for ``EXTRAS``, of which nothing else gets hold."""
 
-    def __init__(self, loader: Any, finder: _MetricsFinder) -> None:
-        self.loader, self.finder = loader, finder
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         created: ModuleType | None = self.loader.create_module(spec)
@@ -98,7 +106,6 @@ class _MetricsLoader(Loader):
             self.loader.exec_module(module)
         finally:
             _MetricsFinder.importing = False
-            sys.meta_path.remove(self.finder)
             _forget(*EXTRAS)
 
 
@@ -171,18 +178,16 @@ def _is_loaded(name: str) -> bool:
 
 
 def _load(name: str) -> ModuleType:
-    """Return the real module of a stand-in."""
-    finders = sys.meta_path[:]
-    sys.meta_path[:] = [finder for finder in finders if not isinstance(finder, (_CompilerFinder, _MetricsFinder))]
-    _forget(name if name == COMPILER else name.partition(".")[0])
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.meta_path[:] = finders
+    """Return the real module of a stand-in. Several threads may ask for it at once."""
+    package = name if name == COMPILER else name.partition(".")[0]
+    _used.add(package)
+    _forget(package)
+    return importlib.import_module(name)
 
 
 def _forget(*packages: str) -> None:
     """Drop the stand-ins for packages and for their modules."""
-    for name in [name for name, module in sys.modules.items() if isinstance(module, (_Compiler, _Package))]:
-        if any(f"{name}.".startswith(f"{package}.") for package in packages):
-            del sys.modules[name]
+    with _forgetting:
+        for name, module in sys.modules.copy().items():
+            if isinstance(module, (_Compiler, _Package)) and any(f"{name}.".startswith(f"{own}.") for own in packages):
+                del sys.modules[name]
