@@ -78,7 +78,11 @@ def write_report(
     command: str | None = None,
     formats: Sequence[str] = ("html",),
 ) -> Document:
-    """Write a report as :func:`lmlab.analysis.report.folder.write` does, and print its conclusion."""
+    """Write a report as :func:`lmlab.analysis.report.folder.write` does, and print its conclusion.
+
+    Args:
+        command: as typed; ``None``: the folder has the name of the sweep that it is about.
+    """
     read_curves(comparison.runs, shown=True)
     with tables.progress_console.status("Writing the report"):
         document = report.write(comparison, unreadable, folder, command, formats)
@@ -90,7 +94,8 @@ def write_report(
         tables.say(f"{missing} without a part in this; the report says why", "left out:", "yellow")
     files = ", ".join(dict.fromkeys(report.FORMATS[name] for name in formats if name != "html"))
     if "html" in formats:
-        others = f"{files} beside it" if files else "formats=html,markdown,latex,png writes others"
+        again = command or tables.command("report", f"runs={folder.name}")
+        others = f"{files} beside it" if files else f"others: {again} formats=html,markdown,latex,png"
         tables.say(f"\nThe report: {tables.place(folder / report.PAGE)}   ({others})")
     else:
         tables.say(f"\nThe report: {files} in {tables.place(folder)}")
