@@ -8,7 +8,6 @@ import importlib
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from operator import attrgetter
 from types import ModuleType
@@ -35,14 +34,14 @@ def postpone() -> None:
             sys.meta_path.insert(0, finder)
 
 
-class _CompilerFinder(MetaPathFinder):
+class _CompilerFinder:
     """Finds a stand-in for the compiler, until something of it is used."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
         if COMPILER in _used or name.partition(".")[0] != "torch":
             return None
         if name == COMPILER and (real := PathFinder.find_spec(name, path)) is not None:
-            spec = ModuleSpec(name, _StandInLoader(_Compiler), is_package=True)
+            spec = _spec(name, _StandInLoader(_Compiler))
             spec.submodule_search_locations = real.submodule_search_locations
             return spec
         if name.startswith(f"{COMPILER}."):
@@ -72,23 +71,22 @@ class _Compiler(ModuleType):
         return getattr(_load(self.__name__), name)
 
 
-class _MetricsFinder(MetaPathFinder):
+class _MetricsFinder:
     """Finds ``METRICS``, and stand-ins for ``EXTRAS`` while it is imported."""
 
     importing = False
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
         if name == METRICS and (spec := PathFinder.find_spec(name, path)) is not None and spec.loader is not None:
-            spec.loader = _MetricsLoader(spec.loader)
-            return spec
+            return _spec(name, _MetricsLoader(spec.loader), spec)
         package = name.partition(".")[0]
         if not self.importing or package not in EXTRAS or package in _used or _is_loaded(package):
             return None
         installed = PathFinder.find_spec(package) is not None
-        return ModuleSpec(name, _StandInLoader(_Package), is_package=True) if installed else None
+        return _spec(name, _StandInLoader(_Package)) if installed else None
 
 
-class _MetricsLoader(Loader):
+class _MetricsLoader:
     """Loads ``METRICS`` with stand-ins for ``EXTRAS``, of which nothing else gets hold."""
 
     def __init__(self, loader: Any) -> None:
@@ -160,7 +158,7 @@ class Later:
         return _is_loaded(self._module) and issubclass(subclass, self._loaded())
 
 
-class _StandInLoader(Loader):
+class _StandInLoader:
     """Loads a stand-in: an empty module of a class of its own."""
 
     def __init__(self, kind: type[ModuleType]) -> None:
@@ -171,6 +169,13 @@ class _StandInLoader(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         pass
+
+
+def _spec(name: str, loader: Any, real: ModuleSpec | None = None) -> ModuleSpec:
+    """Return what has ``loader`` load a package, otherwise as its ``real`` specification says."""
+    spec = real or ModuleSpec(name, None, is_package=True)
+    spec.loader = loader
+    return spec
 
 
 def _is_loaded(name: str) -> bool:
