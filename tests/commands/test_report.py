@@ -35,6 +35,10 @@ def test_a_report_from_the_command_line(lmlab, folder, tmp_path):
     again = lmlab("report", "tag=mine", "+where.model=lstm", f"output={tmp_path / 'mine'}")
     assert "lstm reaches" in again.stdout and "over 2 seeds; there is no second arm" in again.stdout
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["report.html"]
+    (tmp_path / "browser").write_text(f"#!/bin/sh\necho $1 > {tmp_path / 'opened'}\n")
+    (tmp_path / "browser").chmod(0o700)
+    lmlab("report", "baseline=lstm", "open=true", BROWSER=str(tmp_path / "browser"))
+    assert (tmp_path / "opened").read_text().strip() == (report / "report.html").as_uri()
 
 
 def test_the_sweep_of_a_study_and_nothing_else_is_concluded_on_as_the_study_does(tmp_path):
@@ -67,6 +71,8 @@ def test_what_does_not_compare_is_written_all_the_same_and_the_exit_code_says_so
         (["+where.model=gru"], "lmlab report: where.model=gru: none of 1 runs has this"),
         (["metric=test/loss"], "no run has it yet; score the runs first: lmlab evaluate run="),
         (["metric=tset/loss"], "metric=tset/loss: the data of these runs have no split tset (did you mean 'test'?)"),
+        (["formats=html,latx"], "formats=latx: expected html, markdown, latex, svg, pdf, png (did you mean 'latex'?)"),
+        (["formats=latex", "open=true"], "open=true: shows the page, which formats= leaves out (add html)"),
         (["direction=up"], "direction=up: expected minimize or maximize"),
         (["metric=validation/los"], "metric=validation/los: unknown (did you mean 'validation/loss'?)"),
         (["arm=modle"], "arm=modle: none of these runs has such an option (did you mean 'model'?)"),

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import webbrowser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,12 @@ def task(
     baseline: str | None,
     output: str | None,
     formats: str | list[str],
+    open: bool,
 ) -> None:
     """Write the report and print its conclusion; exit code 1 if the runs do not compare."""
     report.check_formats(_several(formats))
+    if open and "html" not in _several(formats):
+        raise UserError("open=true: shows the page, which formats= leaves out (add html)")
     if output and expanded(output).exists() and not expanded(output).is_dir():
         raise UserError(f"output={output}: is a file, expected a folder")
     from lmlab.analysis.arms import compare_by
@@ -55,6 +59,8 @@ def task(
     document = write_report(comparison, records.unreadable, folder, command, _several(formats))
     if unscored:
         tables.say(unscored, f"Some have no {comparison.metric} yet:", "yellow")
+    if open:
+        webbrowser.open((folder / report.PAGE).absolute().as_uri())
     if document.refused:
         sys.exit(1)
 
