@@ -21,7 +21,7 @@ EXTRAS = ("matplotlib", "scipy", "transformers")
 
 _forgetting = threading.Lock()
 _used: set[str] = set()
-"""What is no longer postponed, because something of it was used."""
+"""Packages of which something was used: their real modules are imported from then on."""
 
 
 def postpone() -> None:
