@@ -270,7 +270,7 @@ def test_a_run_from_asking_to_reproducing(lmlab, small, tmp_path):
     assert manifest["timings"]["tokens"] == 640
 
     again = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "lmlab", *arguments],
+        [sys.executable, "-X", "importtime", "-m", "lmlab", *arguments, "trainer.threads=2"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -278,6 +278,7 @@ def test_a_run_from_asking_to_reproducing(lmlab, small, tmp_path):
     )
     assert "this is its recorded result" in again.stdout
     assert "The code has changed" not in again.stdout
+    assert "Computed with trainer.threads=1, which gives the same result but for rounding." in again.stdout
     assert not [line for line in again.stderr.splitlines() if line.split("|")[-1].strip() == "torch"]
 
     listed = json.loads(lmlab("runs", "format=json", "status=finished", "+where.model=lstm").stdout)

@@ -94,6 +94,8 @@ def identity(config: Config) -> str:
         relevant["model"].pop("width", None)
         for key, asked in (relevant["model"].pop("solved_from", None) or {}).items():
             set_at(relevant["model"], key, asked)
+    if isinstance(validation := relevant.get("validation"), dict) and validation.get("share") is None:  # as before it
+        validation.pop("share", None)
     text = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 

@@ -7,13 +7,14 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from lmlab import overrides
 from lmlab.analysis.options import by_choice, differing, text_of
 from lmlab.analysis.records import Record
 from lmlab.commands.describe import readable
 from lmlab.commands.grid import show_grid
 from lmlab.commands.options import PARTS_OF_MODEL
 from lmlab.commands.tables import command, compact, console, place, print_table, say
-from lmlab.config import Config
+from lmlab.config import NOT_IDENTITY, Config, differences
 from lmlab.numerals import written
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.metrics import heading, is_score
@@ -33,8 +34,13 @@ METRICS = {
 
 
 def say_recorded(run: Run, config: Config) -> None:
-    """Say that a finished run's result is returned as recorded, and whether the code has changed since."""
+    """Say that a finished run's result is returned as recorded, and what was otherwise when it was computed."""
     say("is finished: this is its recorded result (rerun=true computes it afresh)", run.path.name)
+    sharing = [key.removeprefix("trainer.") for key in NOT_IDENTITY if key.startswith("trainer.")]
+    then, now = ({key: c["trainer"].get(key) for key in sharing} for c in (run.config, config))
+    words = [f"trainer.{key}={overrides.written(value)}" for key, (value, _) in differences(then, now).items()]
+    if words:
+        say("", f"Computed with {' '.join(words)}, which gives the same result but for rounding.")
     if run.manifest["provenance"]["code"] != code_fingerprint(config):
         say("", "The code has changed since it was computed.", "yellow")
 

@@ -1,14 +1,16 @@
 """The LightningDataModule: batches as a pure function of seed, step and rank."""
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, IterableDataset
 
 from lmlab.data.batch import Batch, as_batch
 from lmlab.data.source import Source
-from lmlab.data.windows import NOTHING
+from lmlab.data.windows import NOTHING, evenly_spaced
 
 
 class LanguageDataModule(pl.LightningDataModule):
@@ -18,19 +20,56 @@ class LanguageDataModule(pl.LightningDataModule):
         accumulate: micro-batches that make up one optimizer step on each rank.
         left_out: pairs (first, end): when ``end`` steps were done, the run went back to where ``first`` were, and from
             there on the batches of ``first`` to ``end`` - 1 are left out; ``None`` for the step that it starts at now.
+        part: tokens that a validation scores, the last excepted, which scores all; ``None``: all.
     """
 
-    def __init__(self, source: Source, accumulate: int = 1, left_out: Sequence[tuple[int | None, int]] = ()) -> None:
+    def __init__(
+        self,
+        source: Source,
+        accumulate: int = 1,
+        left_out: Sequence[tuple[int | None, int]] = (),
+        part: int | None = None,
+    ) -> None:
         super().__init__()
         self.source = source
         self.accumulate = accumulate
         self.left_out = left_out
+        self.part = part
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return _loader(TrainingBatches(self))
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
-        return [_loader(ScoredBatches(self, split)) for split in self.source.scored_splits]
+        """Return a loader for the part of each split, and one for the rest of each, which only the last reads."""
+        parts = [ScoredBatches(self, split, part) for split, (part, _) in self.scored.items()]
+        rests = [ScoredBatches(self, split, rest, only_last=True) for split, (_, rest) in self.scored.items()]
+        return [_loader(batches) for batches in (parts + rests if self.leaves_out else parts)]
+
+    @functools.cached_property
+    def scored(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """By split, the numbers of the sequences that every validation scores, and of those that only the last scores.
+
+        The first are equally far apart, so that they are like the whole.
+        """
+        found = {}
+        for split in self.source.scored_splits:
+            whole, length = self.source.sequences(split), self.source.length(split)
+            number = whole if self.part is None else max(1, self.part // (len(self.source.scored_splits) * length))
+            part = evenly_spaced(number, whole)
+            found[split] = part, np.setdiff1d(np.arange(whole), part)
+        return found
+
+    @property
+    def leaves_out(self) -> bool:
+        """Validations before the last leave something out."""
+        return any(len(rest) for _, rest in self.scored.values())
+
+    @property
+    def validates_all(self) -> bool:
+        """The validation under way, or the next one, scores all there is to score."""
+        assert self.trainer is not None
+        last = self.trainer.state.fn == "validate" or self.trainer.global_step >= self.trainer.max_steps
+        return last or not self.leaves_out
 
 
 def share_of_rows(trainer: pl.Trainer) -> tuple[int, int]:
@@ -71,24 +110,32 @@ class TrainingBatches(IterableDataset[Batch]):
 
 
 class ScoredBatches(IterableDataset[Batch]):
-    """This rank's share of a split: of N shares, every N-th batch.
+    """This rank's share of ``sequences`` of a split: of N shares, every N-th batch.
 
     All ranks have the same number of batches, so that none waits for another: one in which nothing is scored may be the
     last.
+
+    Args:
+        only_last: there is nothing to score before the last validation. The length is that of the last.
     """
 
-    def __init__(self, data: LanguageDataModule, split: str) -> None:
+    def __init__(self, data: LanguageDataModule, split: str, sequences: np.ndarray, only_last: bool = False) -> None:
         self.data = data
         self.split = split
+        self.sequences = sequences
+        self.only_last = only_last
 
     def __len__(self) -> int:
         assert self.data.trainer is not None
-        return -(-self.data.source.number_of_batches(self.split) // share_of_rows(self.data.trainer)[1])
+        batches = -(-len(self.sequences) // self.data.source.batch_size)
+        return -(-batches // share_of_rows(self.data.trainer)[1])
 
     def __iter__(self) -> Iterator[Batch]:
         trainer = self.data.trainer
         assert trainer is not None
+        if self.only_last and not self.data.validates_all:
+            return
         rank, world = share_of_rows(trainer)
-        own = itertools.islice(self.data.source.batches(self.split), rank, None, world)
+        own = itertools.islice(self.data.source.batches(self.split, self.sequences), rank, None, world)
         for batch in itertools.islice(itertools.chain(own, itertools.repeat(NOTHING)), len(self)):
             yield as_batch(batch)

@@ -1,7 +1,7 @@
 """What a run trains on and is scored on, text or a generated task: batches as a pure function of their number."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ class Source(ABC):
         fingerprint: SHA-256, in hexadecimal: equal exactly when results compare.
         scored_splits: splits that a validation scores; the first decides which weights are best.
         longest: tokens in the longest sequence of any of them.
+        batch_size: sequences in a batch.
         notes: lines that a user should read about its files.
     """
 
@@ -31,6 +32,7 @@ class Source(ABC):
     fingerprint: str
     scored_splits: tuple[str, ...]
     longest: int
+    batch_size: int
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
@@ -41,12 +43,20 @@ class Source(ABC):
         """Return one micro-batch of an optimizer step; all of a step's are the same rows however they are shared."""
 
     @abstractmethod
-    def batches(self, split: str) -> Iterator[EvaluationBatch]:
-        """Yield the batches of a scored split, in which everything that is scored comes once."""
+    def batches(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> Iterator[EvaluationBatch]:
+        """Yield the batches of a scored split, in which everything that is scored comes once.
+
+        Args:
+            sequences: the numbers of those to score; ``None``: all.
+        """
 
     @abstractmethod
-    def number_of_batches(self, split: str) -> int:
-        """Return how many :meth:`batches` yields."""
+    def sequences(self, split: str) -> int:
+        """Return how many sequences of a split are scored."""
+
+    @abstractmethod
+    def length(self, split: str) -> int:
+        """Return how many tokens a sequence of a split has; the last of a text may have fewer."""
 
     @abstractmethod
     def tokens_per_byte(self, split: str) -> float | None:
@@ -74,6 +84,7 @@ class CorpusSource(Source):
         self.fingerprint = corpus.fingerprint
         self.notes = corpus.notes
         self.longest = order.context
+        self.batch_size = order.batch_size
 
     def describe(self) -> dict[str, Any]:
         return self.corpus.describe()
@@ -82,11 +93,14 @@ class CorpusSource(Source):
         tokens = torch.from_numpy(self.order.batch(step, rank, world, micro, accumulate))
         return Batch(tokens[:, :-1], tokens[:, 1:], fresh=self.order.starts_new_pass(step))
 
-    def batches(self, split: str) -> Iterator[EvaluationBatch]:
-        return fixed_windows(self._stream(split), self.order.context, self.order.batch_size)
+    def batches(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> Iterator[EvaluationBatch]:
+        return fixed_windows(self._stream(split), self.order.context, self.batch_size, sequences)
 
-    def number_of_batches(self, split: str) -> int:
-        return -(-(len(self._stream(split)) - 1) // (self.order.context * self.order.batch_size))
+    def sequences(self, split: str) -> int:
+        return -(-(len(self._stream(split)) - 1) // self.order.context)
+
+    def length(self, split: str) -> int:
+        return self.order.context
 
     def tokens_per_byte(self, split: str) -> float:
         return self.corpus.tokens_per_byte(split, self.validation_tokens)

@@ -4,7 +4,7 @@ Every function reads a stream of ids [1 + N] whose first is context only, and sc
 Dimension legend: B rows, T positions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -34,9 +34,25 @@ NOTHING = EvaluationBatch(np.zeros((1, 1), np.int64), np.full((1, 1), NOT_SCORED
 """A batch in which nothing is scored."""
 
 
-def fixed_windows(tokens: np.ndarray, context: int, batch_size: int) -> Iterator[EvaluationBatch]:
-    """Disjoint windows of ``context`` tokens, each read from an empty state; the last may be shorter."""
-    return sliding_windows(tokens, context, context, batch_size)
+def fixed_windows(
+    tokens: np.ndarray, context: int, batch_size: int, numbers: Sequence[int] | np.ndarray | None = None
+) -> Iterator[EvaluationBatch]:
+    """Disjoint windows of ``context`` tokens, each read from an empty state; the last may be shorter.
+
+    Args:
+        numbers: of the windows to read, counted from 0; ``None``: all.
+    """
+    if numbers is None:
+        return sliding_windows(tokens, context, context, batch_size)
+    starts = [int(number) * context for number in numbers]
+    rows = [(start, start, min(start + context, len(tokens) - 1)) for start in starts]
+    return (_batch(tokens, rows[first : first + batch_size]) for first in range(0, len(rows), batch_size))
+
+
+def evenly_spaced(part: int, whole: int) -> np.ndarray:
+    """Return [min(part, whole)], increasing numbers from 0 to ``whole`` - 1, equally far apart to one."""
+    part = min(part, whole)
+    return (2 * np.arange(part) + 1) * whole // (2 * max(part, 1))
 
 
 def sliding_windows(tokens: np.ndarray, context: int, stride: int, batch_size: int) -> Iterator[EvaluationBatch]:

@@ -66,6 +66,9 @@ class LanguageModeling(pl.LightningModule):
         self.carried: Any = None
         self._resumed_leaves: list[Any] | None = None
         self.validated_step = 0
+        """The step of the newest validation."""
+        self.all_validated_step = 0
+        """The step of the newest validation that scored all there is to score."""
         self.latest: dict[str, float] = {}
         """The newest value of every metric, for whoever shows progress."""
         self.breakdown: dict[str, list[dict[str, Any]]] | None = None
@@ -206,7 +209,7 @@ class LanguageModeling(pl.LightningModule):
     def on_validation_end(self) -> None:  # after that of the callbacks, which save the best weights and write samples
         observe = getattr(self.made_optimizer, "observe", None)
         if observe is not None and self.trainer.state.fn == "fit":
-            observe(self.latest["validation/loss"])
+            observe(self.scoring.part_loss)
         self.weights_to("train")
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -215,6 +218,8 @@ class LanguageModeling(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         values, self.breakdown = self.scoring.compute()
         self.validated_step = self.global_step
+        if self.trainer.datamodule.validates_all:  # type: ignore[attr-defined]
+            self.all_validated_step = self.global_step
         # For callbacks that watch a metric; the rows themselves go through record().
         self.log_dict(values, logger=False)
         self.record(values)
@@ -235,6 +240,7 @@ class LanguageModeling(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["validated_step"] = self.validated_step
+        checkpoint["all_validated_step"] = self.all_validated_step
         checkpoint["latest"] = dict(self.latest)
         checkpoint["breakdown"] = self.breakdown
         states: list[Any] = [model_state.leaves(self.carried)]
@@ -246,6 +252,8 @@ class LanguageModeling(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.validated_step = checkpoint["validated_step"]
+        # Earlier versions scored all in every validation.
+        self.all_validated_step = checkpoint.get("all_validated_step", self.validated_step)
         self.latest = checkpoint["latest"]
         self.breakdown = checkpoint.get("breakdown")
         whole = checkpoint["carried_state"]

@@ -1,5 +1,6 @@
 """What a validation adds up, batch by batch: the scores of its splits, and where the loss of the first comes from."""
 
+import math
 from typing import Any, cast
 
 import torch
@@ -20,6 +21,7 @@ class Scoring(nn.Module):
 
     Attributes:
         splits: their names.
+        part_loss: of the newest validation, on what every validation scores of the first split, in nats.
         pieces: parts in which a batch is scored, one after the other.
     """
 
@@ -28,17 +30,26 @@ class Scoring(nn.Module):
         self.splits = list(metrics)
         self.pieces = 1
         self.metrics = nn.ModuleDict(metrics)
+        self.part = LanguageModelMetrics(None)
         self.breakdown = breakdown
+        self.part_loss = math.nan
 
     def update(self, model: LanguageModel, batch: Batch, number: int) -> None:
-        """Score a batch of the split with that number; targets below 0 are not scored."""
+        """Score a batch of a loader of the validation; targets below 0 are not scored.
+
+        Args:
+            number: the loader's: first come those of a part of each split, then those of the rest of each.
+        """
+        split = self.splits[number % len(self.splits)]
         for tokens, targets in batch.pieces(self.pieces):
             hidden, _ = model(tokens, None)
             scored_N = targets.flatten() >= 0
             scored_targets = targets.flatten()[scored_N]
             scores = model.head.score(hidden.flatten(0, 1)[scored_N], scored_targets)
-            self._of(self.splits[number]).update(*scores)
+            self._of(split).update(*scores)
             if number == 0:
+                self.part.update(*scores)
+            if split == self.splits[0]:
                 positions = torch.arange(targets.shape[1], device=targets.device).expand_as(targets)
                 self.breakdown.update(scores[0], positions.flatten()[scored_N], scored_targets)
 
@@ -47,6 +58,8 @@ class Scoring(nn.Module):
         found = {split: self._of(split).compute() for split in self.splits}
         values = {f"{split}/{name}": value for split, scores in found.items() for name, value in scores.items()}
         sorted_scores = {**self.breakdown.compute(), "calibration": self._of(self.splits[0]).calibration}
+        self.part_loss = self.part.compute()["loss"]
+        self.part.reset()
         for split in self.splits:
             self._of(split).reset()
         self.breakdown.reset()

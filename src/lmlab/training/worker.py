@@ -57,13 +57,14 @@ def train(run: Run) -> None:
     source = open_source(config, run=run)
     torch.manual_seed(step_seed(settings.seed, -1, 0))  # the same first weights on every rank
     model = build_model(config, source)
-    describe(run, model, source, config, settings)
+    left_out = [(row.get("to"), row["step"]) for row in events.done(run, "roll_back")]
+    data = make_data(config, source, left_out, settings.validation_part)
+    describe(run, model, data, config, settings)
     if config["trainer"]["activation_checkpointing"]:
         parallel.recompute(model)
     if config["trainer"]["compile"]:
         model.compile()
 
-    data = make_data(config, source, [(row.get("to"), row["step"]) for row in events.done(run, "roll_back")])
     module = make_module(config, settings, source, model)
     clock, memory = callbacks.Clock(), callbacks.PeakMemory()
     watching = [
@@ -82,7 +83,7 @@ def train(run: Run) -> None:
         signals.check()
         trainer = make_trainer(run, config, settings, watching, loggers)
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-        if module.validated_step != module.global_step:
+        if module.all_validated_step != module.global_step:
             trainer.validate(module, data, verbose=False)
         finish(run, config, trainer, module, clock, memory)
     except BaseException:
@@ -91,9 +92,15 @@ def train(run: Run) -> None:
     close(loggers, run.manifest["metrics"], exit_code=0)
 
 
-def make_data(config: Config, source: Source, left_out: Sequence[tuple[int | None, int]] = ()) -> LanguageDataModule:
-    """The datamodule of a configuration, without the batches that a run has ``left_out``."""
-    return LanguageDataModule(source, config["trainer"]["accumulate"], left_out)
+def make_data(
+    config: Config, source: Source, left_out: Sequence[tuple[int | None, int]] = (), part: int | None = None
+) -> LanguageDataModule:
+    """The datamodule of a configuration, without the batches that a run has ``left_out``.
+
+    Args:
+        part: tokens that a validation scores, the last excepted; ``None``: all.
+    """
+    return LanguageDataModule(source, config["trainer"]["accumulate"], left_out, part)
 
 
 def make_module(config: Config, settings: Settings, source: Source, model: LanguageModel) -> LanguageModeling:
@@ -116,13 +123,13 @@ def make_module(config: Config, settings: Settings, source: Source, model: Langu
 
 
 @rank_zero_only
-def describe(run: Run, model: LanguageModel, source: Source, config: Config, settings: Settings) -> None:
+def describe(run: Run, model: LanguageModel, data: LanguageDataModule, config: Config, settings: Settings) -> None:
     """Record sizes, data and device before training, and keep the tokenizer with the run."""
     if not run.tokenizer.exists():
 
         def save(temporary: Path) -> None:
             temporary.mkdir()
-            source.tokenizer.save(temporary)
+            data.source.tokenizer.save(temporary)
 
         write_whole(run.tokenizer, save)
     manifest = run.manifest
@@ -133,6 +140,10 @@ def describe(run: Run, model: LanguageModel, source: Source, config: Config, set
             "steps": settings.steps,
             "compiled": config["trainer"]["compile"],
             "accumulate": config["trainer"]["accumulate"],
+            "validation": {
+                split: {"part": len(part), "all": len(part) + len(rest), "length": data.source.length(split)}
+                for split, (part, rest) in data.scored.items()
+            },
         },
     )
 

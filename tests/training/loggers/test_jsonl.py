@@ -33,6 +33,14 @@ def test_rows_of_a_validation_that_is_still_due_go(tmp_path):
     assert read_jsonl(path) == rows[:3]
 
 
+def test_the_last_validation_of_a_run_that_ended_early_goes_and_that_of_its_part_stays(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    rows = [{"step": s, "validation/loss": loss} for s, loss in ((2, 3.0), (4, 2.5), (4, 2.6))]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    drop_rows_after(path, step=4, validated_step=4)
+    assert read_jsonl(path) == rows[:2]
+
+
 def test_nothing_to_drop_is_fine(tmp_path):
     drop_rows_after(tmp_path / "absent.jsonl", 3, 3)
     assert not list(tmp_path.iterdir())

@@ -1,7 +1,7 @@
 """A generated task as what a run trains on: every step draws new sequences, every run is scored on the same ones."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -74,22 +74,18 @@ class TaskSource(Source):
         return Batch(tokens_BT, targets_BT, where=(targets_BT >= 0).flatten().nonzero().squeeze(1))
 
     def length(self, split: str) -> int:
-        """Return how many tokens a sequence of a split has."""
         return self.context * (self.task.longer or 1) if split == "longer" else self.context
 
     def sequences(self, split: str) -> int:
-        """Return how many sequences of a split are scored."""
         limit = self.validation_tokens
         return SEQUENCES if limit is None else min(SEQUENCES, max(1, limit // self.length(split)))
 
-    def batches(self, split: str) -> Iterator[EvaluationBatch]:
+    def batches(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> Iterator[EvaluationBatch]:
         tokens, targets = self._draw(split)
-        for first in range(0, self.sequences(split), self.batch_size):
-            rows = slice(first, min(first + self.batch_size, self.sequences(split)))
+        numbers = np.arange(self.sequences(split)) if sequences is None else np.asarray(sequences)
+        for first in range(0, len(numbers), self.batch_size):
+            rows = numbers[first : first + self.batch_size]
             yield EvaluationBatch(tokens[rows], targets[rows])
-
-    def number_of_batches(self, split: str) -> int:
-        return -(-self.sequences(split) // self.batch_size)
 
     def tokens_per_byte(self, split: str) -> None:
         return None

@@ -86,11 +86,11 @@ class Checkpoint(pl.Callback):
             raise
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        loss = float(trainer.callback_metrics.get("validation/loss", math.nan))
-        if loss < self.best:
-            self.best = loss
+        module = cast(LanguageModeling, pl_module)
+        if module.scoring.part_loss < self.best:
+            self.best = module.scoring.part_loss
             self.folder.mkdir(exist_ok=True)
-            save_weights(cast(LanguageModeling, pl_module).model, self.folder / checkpoints.BEST)
+            save_weights(module.model, self.folder / checkpoints.BEST)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "saved_step": self.saved_step}

@@ -86,7 +86,9 @@ class Progress(pl.Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._bars:
-            total = sum(trainer.num_val_batches) if isinstance(trainer.num_val_batches, list) else None
+            loaders: list[Any] = trainer.val_dataloaders or []
+            everything = trainer.datamodule.validates_all  # type: ignore[attr-defined]
+            total = sum(len(loader) for loader in loaders if everything or not loader.dataset.only_last)
             self._validating = self._bars.add_task("  validating", total=total, text="")
 
     def on_validation_batch_end(

@@ -81,6 +81,12 @@ def drop_rows_after(path: Path, step: int, validated_step: int) -> None:
         return any(name.startswith("train/") for name in row)
 
     if path.exists():
-        rows = read_jsonl(path)
-        kept = [row for row in rows if row["step"] <= (step if is_of_training(row) else validated_step)]
+        kept: list[dict[str, Any]] = []
+        for row in read_jsonl(path):
+            if is_of_training(row):
+                keep = row["step"] <= step
+            else:  # after the validation of a part that ended training early, the last one is of the same step
+                before = kept[-1] if kept and kept[-1]["step"] == validated_step else {}
+                keep = row["step"] <= validated_step and row.keys() != before.keys()
+            kept += [row] if keep else []
         write_rows(path, kept)
