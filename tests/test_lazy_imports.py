@@ -7,7 +7,7 @@ import pytest
 
 from lmlab.lazy_imports import Later
 
-HEAVY = ("matplotlib", "scipy", "sympy", "torch._dynamo.utils", "transformers")
+HEAVY = ("matplotlib", "scipy", "sympy.core", "torch._dynamo.utils", "torch.export.graph_signature", "transformers")
 
 POSTPONED = f"""
 import sys
@@ -18,6 +18,9 @@ layer = torch.nn.Linear(2, 2)
 optimizer = torch.optim.AdamW(layer.parameters())
 layer(torch.ones(2)).sum().backward()
 optimizer.step()
+network = torch.nn.LSTM(2, 2, device="meta")
+network(torch.ones(3, 2, device="meta"))[0].sum().backward()
+torch.optim.AdamW(network.parameters()).step()
 print([name for name in {HEAVY} if name in sys.modules])
 """
 
@@ -64,6 +67,32 @@ print(len(sizes), len(set(sizes)), type(torch._dynamo).__name__)
 """
 
 
+SIZES_ARE_ANSWERED = """
+import itertools
+from lmlab.lazy_imports import _ANSWERS, SIZES, postpone
+postpone()
+import importlib, sys, torch
+stand_in = importlib.import_module(SIZES)
+asked = {
+    name: [(value,) for value in (True, False)]
+    for name in ("guard_or_false", "guard_or_true", "guard_size_oblivious", "statically_known_true", "expect_true")
+}
+asked["guarding_hint_or_throw"] = asked["has_guarding_hint"] = asked["is_nested_int"] = [(0,), (1,), (7,)]
+asked["sym_and"] = asked["sym_or"] = [v for n in (1, 2, 3) for v in itertools.product((True, False), repeat=n)]
+asked["sym_eq"] = [(1, 1), (1, 2), ((1, 2), [1, 2]), ((1, 2), (1, 3)), ((1, 2), (1,)), ((), ())]
+assert asked.keys() == _ANSWERS.keys()
+answers = {name: [getattr(stand_in, name)(*values) for values in of_it] for name, of_it in asked.items()}
+print(sys.modules[SIZES] is stand_in, "sympy.core" in sys.modules)
+stand_in.ShapeEnv
+real = sys.modules[SIZES]
+print(real is not stand_in, "sympy.core" in sys.modules)
+print(answers == {name: [getattr(real, name)(*values) for values in of_it] for name, of_it in asked.items()})
+symbol = torch.export.Dim("rows", min=2, max=9)
+program = torch.export.export(torch.nn.Linear(2, 2), (torch.ones(3, 2),), dynamic_shapes=((symbol, 2),))
+print(program.module()(torch.ones(5, 2)).shape)
+"""
+
+
 def run(code: str) -> list[str]:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -78,6 +107,11 @@ def test_lightning_and_an_optimizer_load_nothing_heavy():
 def test_what_was_postponed_works_once_it_is_used():
     lines = run(POSTPONED + USED_AFTERWARDS)
     assert lines == ["[]", "False False", "True True", "[[1, 2, 3, 0]]", "True"]
+
+
+@pytest.mark.slow
+def test_sizes_that_are_numbers_are_answered_as_by_the_real_module_and_export_works():
+    assert run(SIZES_ARE_ANSWERED) == ["True False", "True True", "True", "torch.Size([5, 2])"]
 
 
 @pytest.mark.slow

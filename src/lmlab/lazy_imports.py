@@ -1,9 +1,11 @@
 """Postpone what other libraries import without using it: it is loaded when something of it is used.
 
 Importing torchmetrics imports matplotlib, scipy and transformers where they are installed, and Lightning and every
-optimizer of torch's import the compiler of torch. Together that takes longer than importing torch.
+optimizer of torch's import the compiler of torch. Together that takes longer than importing torch. torch itself imports
+its export, and on the meta device a library of symbolic algebra for sizes that are plain numbers.
 """
 
+import functools
 import importlib
 import sys
 import threading
@@ -14,6 +16,9 @@ from types import ModuleType
 from typing import Any
 
 COMPILER = "torch._dynamo"
+EXPORT = "torch.export"
+SIZES = "torch.fx.experimental.symbolic_shapes"
+ALGEBRA = "sympy"
 METRICS = "torchmetrics"
 EXTRAS = ("matplotlib", "scipy", "transformers")
 """Packages that ``METRICS`` imports for single metrics."""
@@ -21,35 +26,49 @@ EXTRAS = ("matplotlib", "scipy", "transformers")
 
 _forgetting = threading.Lock()
 _used: set[str] = set()
-"""Packages of which something was used: their real modules are imported from then on."""
+"""What something was used of: the real modules are imported from then on."""
 
 
 def postpone() -> None:
-    """Postpone the compiler until it is used, and ``EXTRAS`` while ``METRICS`` is imported. Call it before torch is.
+    """Postpone ``PARTS`` of torch until they are used, and ``EXTRAS`` while ``METRICS`` is imported.
+
+    Call it before torch is imported.
 
     Whatever has been imported already stays as it is.
     """
-    for finder in (_CompilerFinder(), _MetricsFinder()):
+    for finder in (_PartsFinder(), _MetricsFinder()):
         if not any(type(finder) is type(other) for other in sys.meta_path):
             sys.meta_path.insert(0, finder)
 
 
-class _CompilerFinder:
-    """Finds a stand-in for the compiler, until something of it is used."""
+class _PartsFinder:
+    """Finds stand-ins for ``PARTS``, each until something of it is used."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
-        if COMPILER in _used or name.partition(".")[0] != "torch":
+        part = _part_of(name)
+        if part is None or part in _used:
             return None
-        if name == COMPILER and (real := PathFinder.find_spec(name, path)) is not None:
-            spec = _spec(name, _StandInLoader(_Compiler))
-            spec.submodule_search_locations = real.submodule_search_locations
-            return spec
-        if name.startswith(f"{COMPILER}."):
-            _load(COMPILER)
-        return None
+        if name != part:
+            _load(part)
+            return None
+        real = PathFinder.find_spec(name, path)
+        if real is None:
+            return None
+        spec = _spec(name, _StandInLoader(PARTS[part]))
+        spec.submodule_search_locations = real.submodule_search_locations
+        return spec
 
 
-class _Compiler(ModuleType):
+class _Part(ModuleType):
+    """A part of which nothing has been used. Any attribute loads the real one."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return getattr(_load(self.__name__), name)
+
+
+class _Compiler(_Part):
     """The compiler of torch as far as it concerns code that is not compiled. All else loads the real one."""
 
     @staticmethod
@@ -65,10 +84,49 @@ class _Compiler(ModuleType):
         super().__init__(name)
         self.OptimizedModule = Later(name, attrgetter("OptimizedModule"))
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        return getattr(_load(self.__name__), name)
+
+class _Sizes(_Part):
+    """Questions about sizes, answered where these are plain numbers. All else loads the real module."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        for question, answer in _ANSWERS.items():
+            setattr(self, question, functools.partial(_ask, question, answer))
+
+
+_ANSWERS: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(("guard_or_false", "guard_or_true", "guard_size_oblivious"), lambda known: known),
+    **dict.fromkeys(("statically_known_true", "expect_true", "guarding_hint_or_throw"), lambda known: known),
+    "has_guarding_hint": lambda known: True,
+    "is_nested_int": lambda known: False,
+    "sym_and": lambda *known: all(known),
+    "sym_or": lambda *known: any(known),
+    "sym_eq": lambda one, other: list(one) == list(other) if isinstance(one, (list, tuple)) else one == other,
+}
+"""By the name of a question, its answer for numbers and conditions that are known."""
+
+
+def _ask(question: str, answer: Callable[..., Any], *values: Any) -> Any:
+    numbers = [number for value in values for number in (value if isinstance(value, (list, tuple)) else [value])]
+    known = all(isinstance(number, int) for number in numbers)
+    return answer(*values) if known else getattr(_load(SIZES), question)(*values)
+
+
+class _Algebra(_Part):
+    """The library of symbolic algebra, of which torch asks whether a number is an expression."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.Basic = Later(name, attrgetter("Basic"))
+
+
+PARTS: dict[str, type[_Part]] = {COMPILER: _Compiler, EXPORT: _Part, SIZES: _Sizes, ALGEBRA: _Algebra}
+"""Parts of torch, and what it uses, with what stands in for them."""
+
+
+def _part_of(name: str) -> str | None:
+    """Return which of ``PARTS`` a module is or belongs to."""
+    return next((part for part in PARTS if f"{name}.".startswith(f"{part}.")), None)
 
 
 class _MetricsFinder:
@@ -148,6 +206,12 @@ class Later:
     def __getitem__(self, key: Any) -> Any:
         return self._loaded()[key]
 
+    def __or__(self, other: Any) -> Any:
+        return self._loaded() | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | self._loaded()
+
     def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
         return (self._loaded(),)
 
@@ -179,12 +243,12 @@ def _spec(name: str, loader: Any, real: ModuleSpec | None = None) -> ModuleSpec:
 
 
 def _is_loaded(name: str) -> bool:
-    return name in sys.modules and not isinstance(sys.modules[name], (_Compiler, _Package))
+    return name in sys.modules and not isinstance(sys.modules[name], (_Part, _Package))
 
 
 def _load(name: str) -> ModuleType:
     """Return the real module of a stand-in. Several threads may ask for it at once."""
-    package = name if name == COMPILER else name.partition(".")[0]
+    package = _part_of(name) or name.partition(".")[0]
     _used.add(package)
     _forget(package)
     return importlib.import_module(name)
@@ -194,5 +258,5 @@ def _forget(*packages: str) -> None:
     """Drop the stand-ins for packages and for their modules."""
     with _forgetting:
         for name, module in sys.modules.copy().items():
-            if isinstance(module, (_Compiler, _Package)) and any(f"{name}.".startswith(f"{own}.") for own in packages):
+            if isinstance(module, (_Part, _Package)) and any(f"{name}.".startswith(f"{own}.") for own in packages):
                 del sys.modules[name]

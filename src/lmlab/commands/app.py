@@ -5,11 +5,13 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -71,7 +73,8 @@ def run_app(command: str) -> None:
 
     app = hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(task)
     try:
-        _call(app)
+        with _mode_from_words(sys.argv[1:]):
+            _call(app)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, command, sys.argv[1:])) from error
     except ValueError as error:
@@ -93,6 +96,22 @@ def run_app(command: str) -> None:
             raise (unforeseen or failures)[0]
         if failures:  # of several jobs of a sweep
             raise UserError("\n".join(dict.fromkeys(map(str, failures))))
+
+
+@contextmanager
+def _mode_from_words(words: Sequence[str]) -> Iterator[None]:
+    """Keep Hydra from composing everything once more to read ``hydra.mode``, unless something may set it.
+
+    Without it, there is a sweep exactly with ``-m``.
+    """
+    may_set = ("hydra.mode", "experiment=", "+experiment=", "--config-", "-cd", "-cn")
+    read = Hydra.get_mode
+    if not any(word.lstrip("+").startswith(may_set) for word in words):
+        Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.get_mode = read  # type: ignore[method-assign]
 
 
 def _call(app: Callable[[], Any]) -> None:
