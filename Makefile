@@ -14,10 +14,11 @@ install: $(INSTALLED)  ## create .venv with the pinned packages; does nothing wh
 # The stamp's only sources are what decides on the content of the environment.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else f"lmlab needs Python 3.11 to 3.13, but $(PYTHON) is {sys.version.split()[0]} (name another: make PYTHON=python3.12 ...)")'
-	@echo "Installing the pinned packages into $(VENV) (a minute or two) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@echo "Installing the packages of constraints.txt into $(VENV), 1 of 2: torch ..."
+	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt torch
+	@echo "2 of 2: all other packages ..."
+	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $(INSTALLED)
 
 quickstart: install  ## train an LSTM and a Transformer of equal size side by side (under 5 minutes on 2 cores)
