@@ -21,7 +21,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $(INSTALLED)
 
-quickstart: install  ## train an LSTM and a Transformer of equal size side by side (under 5 minutes on 2 cores)
+quickstart: install  ## train an LSTM and a Transformer of equal size side by side (under 3 minutes on 2 cores)
 	@$(BIN)/python scripts/quickstart.py
 
 check: install  ## lint, formatting and types

@@ -27,6 +27,7 @@ from lmlab.runs.signals import stopped_by_signals, undisturbed
 from lmlab.runs.supervisor import execute
 from lmlab.sweeps.sweep import Sweep
 from lmlab.targets import own_targets, resolve_target
+from lmlab.training.sections import check_sections
 
 _said: set[str] = set()  # notes on data
 
@@ -89,7 +90,8 @@ def check_job(config: Config, here: bool = True) -> None:
     run = existing(located({key: value for key, value in config.items() if key not in ("sweep", "study")}))
     if run.exists and run.status_recorded == "finished":  # it was checked then
         return
-    warm_up()  # while the configuration is checked
+    check_sections(config)
+    warm_up()  # while the rest of the configuration is checked
     from lmlab.training.preflight import check_options
 
     check_options(config, here)
@@ -182,7 +184,8 @@ def prepare(
         run = next_copy(config, taken)
     elif rerun and run.path.absolute() in taken:
         run = next_copy(config, taken)
-    warm_up()  # while the configuration is checked
+    check_sections(config)
+    warm_up()  # while the rest of the configuration is checked
     from lmlab.training.preflight import check
 
     source = check(config, here, run=earlier if earlier.exists else None)

@@ -1,13 +1,9 @@
 """Everything that can be refused is refused before a run directory exists or a process starts."""
 
-import math
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from lmlab.config import Config, build, leaves, validate
+from lmlab.config import Config, build
 from lmlab.data.order import TrainingOrder
 from lmlab.data.shards import TokenizedCorpus, find_prepared, prepare
 from lmlab.data.source import CorpusSource, Source
@@ -18,24 +14,16 @@ from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import grows_with_context
 from lmlab.models.without_memory import without_memory
-from lmlab.overrides import written
-from lmlab.runs.execution import Execution
 from lmlab.runs.run import Run
-from lmlab.runs.wandb_options import WandbOptions
-from lmlab.runs.wandb_settings import check_settings
 from lmlab.surroundings import expanded
 from lmlab.training import parallel, sizing
 from lmlab.training.make_optimizer import make_optimizer
+from lmlab.training.sections import check_chosen, check_schedule, check_sections, numbers_of
 from lmlab.training.settings import Settings
 from lmlab.training.trainer import check_devices
 
 LIGHT_SECTIONS = ("model", "data", "tokenizer", "objective", "optimizer", "scheduler", "trainer")
 """Sections whose targets need no Lightning; the others are held against their signatures by the worker."""
-
-_OF_NUMBERS = re.compile(
-    "overflow|too large|too big|out of range|exceeded|maxsize|negative dimension|infinity|NaN|memory", re.IGNORECASE
-)
-"""Words in the errors of libraries that cannot compute with a number."""
 
 
 def check(config: Config, here: bool = True, run: Run | None = None) -> Source:
@@ -51,7 +39,7 @@ def check(config: Config, here: bool = True, run: Run | None = None) -> Source:
         UserError: with the option that is wrong.
     """
     model = check_options(config, here)
-    with _numbers_of(config, "batch", "data", "validation"):
+    with numbers_of(config, "batch", "data", "validation"):
         source = open_source(config, config["progress"], run)
     if model.max_positions is not None and source.longest > model.max_positions:
         raise UserError(
@@ -70,15 +58,10 @@ def check_options(config: Config, here: bool = True) -> LanguageModel:
     Raises:
         UserError: with the option that is wrong.
     """
+    settings = check_sections(config)
+    check_devices(config["trainer"], here)
     for section in LIGHT_SECTIONS:
-        if "_target_" not in config[section]:
-            raise UserError(f"{section}: nothing is chosen, give an option as {section}=...")
-        validate(config[section], section)
-    settings = Settings.of(config)
-    Execution.of(config)
-    if WandbOptions.of(config) is not None:
-        check_settings()
-    check_devices(config["trainer"], settings.batch.size, here)
+        check_chosen(config, section)
     return check_objects(config, settings)
 
 
@@ -88,16 +71,15 @@ def check_objects(config: Config, settings: Settings) -> LanguageModel:
     Raises:
         UserError: with the option that is wrong.
     """
-    with _numbers_of(config, "model", "batch.context"), without_memory():
+    with numbers_of(config, "model", "batch.context"), without_memory():
         node = sizing.without_size(config["model"], vocabulary=2, context=settings.batch.context)
         model = build(node, vocabulary=2, context=settings.batch.context)
-    with _numbers_of(config, "objective"):
+    with numbers_of(config, "objective"):
         build(config["objective"])
-    with _numbers_of(config, "optimizer"):
+    with numbers_of(config, "optimizer"):
         optimizer = make_optimizer(config["optimizer"], model)
     parallel.check(model, optimizer, config["trainer"], settings.batch.carry_state)
-    with _numbers_of(config, "scheduler", "budget"):
-        build(config["scheduler"])(0, settings.steps)
+    check_schedule(config, settings)
     if settings.batch.carry_state:
         if config["trainer"]["accumulate"] > 1:
             raise UserError(
@@ -108,31 +90,6 @@ def check_objects(config: Config, settings: Settings) -> LanguageModel:
             why = "the state of this one grows with every token" if endless else "the positions of this one end"
             raise UserError(f"batch.carry_state=true: only for recurrent models; {why}")
     return cast(LanguageModel, model)
-
-
-@contextmanager
-def _numbers_of(config: Config, *sections: str) -> Iterator[None]:
-    """Let errors of libraries about a number be a ``UserError`` that names the most extreme one of ``sections``."""
-    try:
-        yield
-    except (ArithmeticError, TypeError, ValueError, RuntimeError, MemoryError) as error:
-        line = next(iter(str(error).splitlines()), "")
-        if isinstance(error, UserError) or not (isinstance(error, ArithmeticError) or _OF_NUMBERS.search(line)):
-            raise
-        options = [(key, value) for key, value in leaves(config) if key.startswith(sections) and _is_number(value)]
-        if not options:
-            raise
-        key, value = max(options, key=lambda option: _extremity(option[1]))
-        raise UserError(f"{key}={written(value)}: cannot be computed with ({line})") from error
-
-
-def _extremity(value: int | float) -> float:
-    """Return how many factors of e lie between a number and 1."""
-    return math.inf if math.isnan(value) else abs(math.log(abs(value))) if value else 0.0
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def open_source(config: Config, progress: bool = False, run: Run | None = None, download: bool = True) -> Source:

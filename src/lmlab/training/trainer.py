@@ -1,10 +1,8 @@
-"""The Lightning trainer of a run. Lightning is imported when one is built: the signature is read sooner."""
+"""The Lightning trainer of a run. Lightning and torch are imported when it is built: the signature is read sooner."""
 
 import os
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
-
-import torch
 
 from lmlab.errors import UserError, nearest
 
@@ -16,17 +14,18 @@ def device_kind(accelerator: str, option: str = "accelerator") -> Literal["cpu",
     """What ``accelerator``, given as ``option``, means on this machine. Raises ``UserError`` without such a device."""
     if accelerator not in get_args(Accelerator):
         raise UserError(f"{option}={accelerator}: unknown{nearest(accelerator, get_args(Accelerator))}")
+    if accelerator == "cpu":
+        return "cpu"
+    import torch
+
     available = torch.cuda.is_available()
     if accelerator == "cuda" and not available:
         raise UserError(f"{option}=cuda: torch sees no CUDA device here (choose cpu or auto)")
-    return "cuda" if available and accelerator != "cpu" else "cpu"
+    return "cuda" if available else "cpu"
 
 
-def check_devices(trainer: Mapping[str, Any], batch_size: int, here: bool = True) -> None:
-    """Refuse what the batch, or this machine, cannot give to a ``trainer`` section.
-
-    Args:
-        here: it is this machine that trains.
+def check_shares(trainer: Mapping[str, Any], batch_size: int) -> None:
+    """Refuse a ``trainer`` section that contradicts itself, or that the batch cannot be shared by.
 
     Raises:
         UserError: with the option.
@@ -39,11 +38,6 @@ def check_devices(trainer: Mapping[str, Any], batch_size: int, here: bool = True
     clip = trainer["gradient_clip"]
     if clip is not None and not clip > 0:
         raise UserError(f"trainer.gradient_clip={clip}: expected a number above 0, or null for no limit")
-    kind = device_kind(trainer["accelerator"], "trainer.accelerator") if here else trainer["accelerator"]
-    if here and kind == "cuda" and devices > torch.cuda.device_count():
-        raise UserError(f"trainer.devices={devices}: this machine has {torch.cuda.device_count()} GPUs")
-    if kind == "cpu" and trainer["precision"] == "16-mixed":
-        raise UserError("trainer.precision=16-mixed: needs a GPU (bf16-mixed also runs on a CPU)")
     ranks, shared = devices * nodes, trainer["tensor_parallel"]
     if trainer["strategy"] != "fsdp" and shared > 1:
         raise UserError(f"trainer.tensor_parallel={shared}: needs trainer.strategy=fsdp")
@@ -61,6 +55,25 @@ def check_devices(trainer: Mapping[str, Any], batch_size: int, here: bool = True
         )
 
 
+def check_devices(trainer: Mapping[str, Any], here: bool = True) -> None:
+    """Refuse a ``trainer`` section that this machine has no devices for.
+
+    Args:
+        here: it is this machine that trains.
+
+    Raises:
+        UserError: with the option.
+    """
+    kind = device_kind(trainer["accelerator"], "trainer.accelerator") if here else trainer["accelerator"]
+    if here and kind == "cuda":
+        import torch
+
+        if trainer["devices"] > torch.cuda.device_count():
+            raise UserError(f"trainer.devices={trainer['devices']}: this machine has {torch.cuda.device_count()} GPUs")
+    if kind == "cpu" and trainer["precision"] == "16-mixed":
+        raise UserError("trainer.precision=16-mixed: needs a GPU (bf16-mixed also runs on a CPU)")
+
+
 def shares(trainer: Mapping[str, Any]) -> int:
     """Into how many parts ranks share a batch: those that share the work of each layer read the same rows."""
     return int(trainer["devices"] * trainer["nodes"] // trainer["tensor_parallel"])
@@ -71,6 +84,8 @@ def set_threads(threads: int | None, processes: int) -> None:
 
     ``OMP_NUM_THREADS`` says how many of the cores there are to share, where it is set.
     """
+    import torch
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if (limit := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(limit) > 0:
         cores = min(cores, int(limit))

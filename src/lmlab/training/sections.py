@@ -1,0 +1,81 @@
+"""Refuse what shows without torch, which takes a second to import."""
+
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lmlab.config import Config, build, leaves, validate
+from lmlab.errors import UserError
+from lmlab.overrides import written
+from lmlab.runs.execution import Execution
+from lmlab.runs.wandb_options import WandbOptions
+from lmlab.runs.wandb_settings import check_settings
+from lmlab.training.settings import Settings
+from lmlab.training.trainer import check_shares
+
+WITHOUT_TORCH = ("data", "tokenizer", "scheduler", "trainer")
+"""Sections whose own targets import no torch."""
+
+_OF_NUMBERS = re.compile(
+    "overflow|too large|too big|out of range|exceeded|maxsize|negative dimension|infinity|NaN|memory", re.IGNORECASE
+)
+"""Words in the errors of libraries that cannot compute with a number."""
+
+
+def check_sections(config: Config) -> Settings:
+    """Refuse whatever can be refused without torch and without data, and return the plain sections.
+
+    Raises:
+        UserError: with the option that is wrong.
+    """
+    settings = Settings.of(config)
+    for section in WITHOUT_TORCH:
+        check_chosen(config, section)
+    Execution.of(config)
+    if WandbOptions.of(config) is not None:
+        check_settings()
+    check_schedule(config, settings)
+    for section in ("data", "tokenizer"):
+        with numbers_of(config, section):
+            build(config[section])
+    check_shares(config["trainer"], settings.batch.size)
+    return settings
+
+
+def check_chosen(config: Config, section: str) -> None:
+    """Refuse a section without an option, or with one whose parameters do not fit. Raises ``UserError``."""
+    if "_target_" not in config[section]:
+        raise UserError(f"{section}: nothing is chosen, give an option as {section}=...")
+    validate(config[section], section)
+
+
+def check_schedule(config: Config, settings: Settings) -> None:
+    """Refuse a schedule that does not fit the run. Raises ``UserError``."""
+    with numbers_of(config, "scheduler", "budget"):
+        build(config["scheduler"])(0, settings.steps)
+
+
+@contextmanager
+def numbers_of(config: Config, *sections: str) -> Iterator[None]:
+    """Let errors of libraries about a number be a ``UserError`` that names the most extreme one of ``sections``."""
+    try:
+        yield
+    except (ArithmeticError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+        line = next(iter(str(error).splitlines()), "")
+        if isinstance(error, UserError) or not (isinstance(error, ArithmeticError) or _OF_NUMBERS.search(line)):
+            raise
+        options = [(key, value) for key, value in leaves(config) if key.startswith(sections) and _is_number(value)]
+        if not options:
+            raise
+        key, value = max(options, key=lambda option: _extremity(option[1]))
+        raise UserError(f"{key}={written(value)}: cannot be computed with ({line})") from error
+
+
+def _extremity(value: int | float) -> float:
+    """Return how many factors of e lie between a number and 1."""
+    return math.inf if math.isnan(value) else abs(math.log(abs(value))) if value else 0.0
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
