@@ -8,8 +8,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lmlab.commands import tables
+from lmlab.commands.composing import plain
 from lmlab.commands.hints import hint_among, only_with
 from lmlab.errors import UserError
+from lmlab.sweeps.options import SweepOptions
 from lmlab.sweeps.search import Space
 
 SHOWN = 4
@@ -53,11 +55,12 @@ def space_of(words: Sequence[str], launcher: Any, announced: bool = True) -> Spa
         UserError: a word cannot be read, or no job has the option.
     """
     loader = launcher.hydra_context.config_loader
-    space = Space(words, loader)
+    zipped = SweepOptions.read(plain(launcher.config.get("sweep") or {})).zipped
+    space = Space(words, loader, zipped=zipped)
     if not space.varied_groups:
         return space
     composed = Composed(launcher)
-    space = Space(words, loader, composed.lacking)
+    space = Space(words, loader, composed.lacking, zipped)
     for option, having in space.conditional.items():
         if not having:
             hint = only_with(option) or hint_among(option, composed.keys)

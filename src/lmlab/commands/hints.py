@@ -108,6 +108,8 @@ def explain(error: Exception, command: str, words: Sequence[str]) -> str:
         return f"{error.override}: cannot be read; expected option=value"
     text = str(error)
     if several := re.match(r"Ambiguous value for argument '(.*?)'\n", text):
+        if zipped := next((word for word in words if word.startswith("sweep.zip=")), None):
+            return f"{zipped}: pairs the values of a sweep, which needs -m"
         # Hydra also comes to this where sweep= would have asked for a sweep, but something else is wrong.
         wrong = _wrong_otherwise(command, words)
         key, _, values = several[1].partition("=")

@@ -23,6 +23,7 @@ from lmlab.runs.signals import stopped_by_signals
 from lmlab.runs.wandb import under_agent
 from lmlab.sweeps.conduct import Conductor
 from lmlab.sweeps.engines.engine import Engine
+from lmlab.sweeps.options import SweepOptions
 from lmlab.sweeps.search import Grid, Proposal, Search, make
 from lmlab.sweeps.search.search import Queue
 from lmlab.sweeps.sweep import Job, Sweep
@@ -37,12 +38,11 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
         raise UserError(
             "hydra/launcher: this one cannot execute lmlab's runs (choose sequential, parallel, slurm or ray)"
         )
-    section = sweeper.config.get("sweep")
-    node = {} if section is None else plain(section)
+    options = SweepOptions.read(plain(sweeper.config.get("sweep") or {}))
     space = space_of(words, launcher)
     folder = Path(sweeper.config.hydra.sweep.dir)
     before = folder.exists()
-    search = make(node or None, space, folder)
+    search = make(options.search or None, space, folder)
     try:
         check_jobs(launcher, space)
         sweep_sizes.check(launcher, space, search, not computes_elsewhere(launcher))
@@ -52,7 +52,7 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
         raise
     if search.warning is not None:
         tables.say(search.warning, "note:", "yellow")
-    record, jobs = conduct(launcher, search, node, space.fixed, sweeper.retry)
+    record, jobs = conduct(launcher, search, options.section, space.fixed, sweeper.retry)
     _show(record, jobs, search)
     if failed := [job for job in jobs if job.status in ("failed", "interrupted")]:
         again = f"{tables.command('sweep', 'retry', f'name={record.path.name}')} tries them again"
@@ -64,8 +64,11 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
 def launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[JobReturn]:
     """Conduct a sweep over the jobs that another sweeper than lmlab's own wants to have computed now."""
     refuse_under_agent()
+    options = SweepOptions.read(plain(launcher.config.get("sweep") or {}))
+    if options.zipped:
+        raise UserError("sweep.zip: only hydra/sweeper=lmlab pairs values")
     search = Queue(Proposal(first + index, words) for index, words in enumerate(job_overrides))
-    record, jobs = conduct(launcher, search, {}, _common(job_overrides), retry=True)
+    record, jobs = conduct(launcher, search, options.section, _common(job_overrides), retry=True)
     _show(record, jobs, search)
     returned = []
     for job in jobs:

@@ -14,7 +14,7 @@ from lmlab.runs.launch import warm_up
 from lmlab.runs.lookup import existing
 from lmlab.sweeps.search import Search, Space
 from lmlab.sweeps.search.search import Queue
-from lmlab.sweeps.search.space import Interval
+from lmlab.sweeps.search.varied import Interval
 from lmlab.sweeps.study import key_of
 
 NO_PART_IN_SIZE = {

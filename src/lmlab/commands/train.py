@@ -14,6 +14,7 @@ from lmlab.commands.options import architecture
 from lmlab.commands.wandb import hand_to_agent
 from lmlab.config import Config, Paths, check_arguments, validate
 from lmlab.errors import UserError
+from lmlab.overrides import written
 from lmlab.runs import trust
 from lmlab.runs.content import own_sources
 from lmlab.runs.execution import Execution, ranks_of
@@ -25,6 +26,7 @@ from lmlab.runs.provenance import git_state, provenance
 from lmlab.runs.run import Run
 from lmlab.runs.signals import stopped_by_signals, undisturbed
 from lmlab.runs.supervisor import execute
+from lmlab.sweeps.options import SweepOptions
 from lmlab.sweeps.sweep import Sweep
 from lmlab.targets import own_targets, resolve_target
 from lmlab.training.sections import check_sections
@@ -60,9 +62,12 @@ def task(
     """Train, or return the recorded result; in a sweep, return the directory that its launcher executes."""
     config = dict(locals())
     del config["sweep"], config["study"]  # what is searched is no part of what is found
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN and (options := SweepOptions.read(sweep).section):
+        option, value = next(iter(options.items()))
+        raise UserError(f"sweep.{option}={written(value)}: there is one job; -m makes a sweep of several values")
     check_name(name)
     config = located(config)
-    hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:  # whatever launches the sweep executes what is prepared
         engine = resolve_target(hydra.launcher.engine, "hydra.launcher")
         here = not getattr(engine, "elsewhere", False)

@@ -9,7 +9,8 @@ from lmlab.errors import UserError, nearest
 from lmlab.overrides import written
 from lmlab.runs import metrics
 from lmlab.runs.metrics import METRICS, TEST, VALIDATION
-from lmlab.sweeps.search.space import Interval, Lacking, Space
+from lmlab.sweeps.search.space import Lacking, Space
+from lmlab.sweeps.search.varied import Interval
 
 if TYPE_CHECKING:
     from lmlab.sweeps.sweep import Sweep
@@ -175,6 +176,7 @@ class Study:
         decided |= dict.fromkeys(self.tune, "study.tune") | {
             "seed": "study.seeds",
             "sweep": "a study is its own search",
+            "sweep.zip": "a study is its own search; values of study.tune are combined, or drawn (study.trials)",
         }
         if self.budget is not None:
             decided |= {"budget": "study.budget", "budget.tokens": "study.budget"}

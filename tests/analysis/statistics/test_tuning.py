@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lmlab.analysis.statistics.tuning import BINS, beyond, expected_best, sensitivity
 from lmlab.errors import UserError
-from lmlab.sweeps.search.space import Interval
+from lmlab.sweeps.search.varied import Interval
 
 
 @given(st.lists(st.integers(0, 6), min_size=2, max_size=5))

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from lmlab.config import CONF
 from lmlab.errors import UserError
+from lmlab.sweeps.options import SweepOptions
 from lmlab.sweeps.search import Search, Space, make
 
 OPTIONS = sorted(path.stem for path in (CONF / "sweep").glob("*.yaml"))
@@ -25,8 +26,9 @@ def section(*overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra_compose("train", words, return_hydra_config=True)
     search = config.hydra.sweeper.search
-    assert (config.hydra.mode is None) == (search is None), "choosing a search is asking for a sweep"
-    return None if search is None else OmegaConf.to_container(search, resolve=True)
+    options = SweepOptions.read(OmegaConf.to_container(search, resolve=True)).search
+    assert (config.hydra.mode is None) == (not options), "choosing a search is asking for a sweep"
+    return options or None
 
 
 @pytest.mark.parametrize("option", OPTIONS)

@@ -1,3 +1,6 @@
+import itertools
+import re
+
 import pytest
 
 from lmlab.errors import UserError
@@ -15,6 +18,7 @@ from lmlab.sweeps.search import Halving, Random, Space
         (["a=range(5,5)"], "holds no value"),
         (["sweep=grid,random"], "one search at a time"),
         (["sweep.trials=1,2"], "one search at a time"),
+        (["sweep.zip=a,b"], "expected a list, as sweep.zip=[a,b]"),
     ],
 )
 def test_what_cannot_be_searched_is_one_clear_line(words, message):
@@ -120,3 +124,68 @@ def test_what_no_arm_has_is_known_and_a_configuration_is_composed_once():
     for number in range(20):
         space.draw(1, number)
     assert sorted(composed) == [("arm=a",), ("arm=b",)]
+
+
+def test_zipped_options_are_paired_and_combined_with_the_others():
+    words = ["w=16,32,64", "seed=1,2", "lr=range(3,0,-1)", "model=lstm"]
+    jobs = [tuple(job) for job in Space(words, zipped=[["lr", "w"]]).combinations()]
+    pairs = zip((16, 32, 64), (3, 2, 1), strict=True)
+    assert jobs == [
+        (f"w={w}", f"seed={seed}", f"lr={lr}", "model=lstm") for (w, lr), seed in itertools.product(pairs, (1, 2))
+    ]
+
+
+def test_several_groups_of_options_are_zipped_each_by_itself():
+    space = Space(["a=1,2", "b=x,y", "c=3,4,5", "+d=choice(p,q,r)"], zipped=[["a", "b"], ["c", "d"]])
+    expected = {(f"a={a}", f"b={b}", f"c={c}", f"+d={d}") for a, b in ("1x", "2y") for c, d in ("3p", "4q", "5r")}
+    jobs = [tuple(job) for job in space.combinations()]
+    assert set(jobs) == expected and len(jobs) == 6
+
+
+@pytest.mark.parametrize(
+    "search", [lambda space: Random(space, trials=40), lambda space: Halving(space, tokens=10, trials=40)]
+)
+def test_draws_keep_zipped_values_together(search):
+    jobs = search(Space(["w=range(3,0,-1)", "lr=x,y,z", "seed=1,2"], zipped=[["w", "lr"]]))
+    drawn = [tuple(jobs.ask().overrides[:3]) for _ in range(40)]
+    assert {job[:2] for job in drawn} == {("w=3", "lr=x"), ("w=2", "lr=y"), ("w=1", "lr=z")}
+    assert len(set(drawn)) == 6, "the seed is drawn by itself"
+
+
+def test_the_jobs_that_are_tried_beforehand_have_every_zipped_pair():
+    space = Space(["arm=a,b", "w=0.1,0.2,0.3", "lr=0.1,0.2,0.3"], Groups(), zipped=[["w", "lr"]])
+    pairs = {("w=0.1", "lr=0.1"), ("w=0.2", "lr=0.2"), ("w=0.3", "lr=0.3")}
+    for arm, jobs in zip("ab", space.samples(), strict=True):
+        assert {tuple(job) for job in jobs} == {(f"arm={arm}", *pair) for pair in pairs}
+    space = Space(["arm=a,b", "w=1,2", "seed=1,2"], Groups(), zipped=[["w", "arm"]])
+    assert space.choices == [{"arm": "a"}, {"arm": "b"}]
+    assert [{tuple(job[:2]) for job in jobs} for jobs in space.samples()] == [{("arm=a", "w=1")}, {("arm=b", "w=2")}]
+
+
+def test_what_an_arm_lacks_of_a_pair_leaves_the_rest_of_the_pair():
+    space = Space(["arm=a,b", "a.heads=2,4", "lr=1,2"], Groups(), lacking, [["a.heads", "lr"]])
+    assert [" ".join(words) for words in space.combinations()] == [
+        *("arm=a lr=1", "arm=a lr=2"),
+        *("arm=b a.heads=2 lr=1", "arm=b a.heads=4 lr=2"),
+    ]
+    space = Space(["arm=a,b,b", "a.heads=2,4,4", "lr=1,1,1"], Groups(), lacking, [["a.heads", "lr"]])
+    assert [words for words in space.combinations() if "arm=a" in words] == [["arm=a", "lr=1"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "zipped", "message"),
+    [
+        (["w=1,2", "lr=1,2,3"], ["w", "lr"], "expected as many values for each, but w has 2, lr has 3"),
+        (["w=1,2", "lr=1"], ["w", "lr"], "w has 2, lr has 1"),
+        (["model.width=1,2", "lr=1,2"], ["model.widht", "lr"], "model.widht is not varied in this sweep (did you mean"),
+        (["w=1,2", "lr=interval(1,2)"], ["w", "lr"], "lr varies in an interval, which has no list of values to pair"),
+    ],
+)
+def test_what_cannot_be_paired_is_refused(words, zipped, message):
+    with pytest.raises(UserError, match=rf"^sweep\.zip=\[{','.join(zipped)}\]: .*{re.escape(message)}"):
+        Space(words, zipped=[zipped])
+
+
+def test_single_values_can_be_paired_and_stay_fixed():
+    space = Space(["w=1", "lr=2", "seed=1,2"], zipped=[["w", "lr"]])
+    assert len(list(space.combinations())) == 2 and space.zipped == []

@@ -10,7 +10,8 @@ from lmlab.analysis.doubts.doubt import Finding
 from lmlab.analysis.options import has
 from lmlab.analysis.statistics.tuning import beyond
 from lmlab.overrides import written
-from lmlab.sweeps.search.space import Interval, Space
+from lmlab.sweeps.search.space import Space
+from lmlab.sweeps.search.varied import Interval
 
 LEARNING_RATE = "optimizer.lr"
 """The option whose best value depends most on the architecture."""

@@ -11,7 +11,7 @@ from lmlab.analysis.statistics.intervals import Array, Estimate, resampled
 from lmlab.errors import UserError
 
 if TYPE_CHECKING:
-    from lmlab.sweeps.search.space import Interval
+    from lmlab.sweeps.search.varied import Interval
 
 BINS = 9
 """More distinct values of an option than this are a random search; they are put into so many bins."""

@@ -68,6 +68,10 @@ class Optuna(Search):
             raise UserError(f"sweep.seed={seed}: expected 0 to {2**32 - 1}")
         if storage is not None and study is None:
             raise UserError("sweep.study has no value: a database may hold several studies, so give this one's name")
+        if space.zipped:
+            raise UserError(
+                "sweep.zip: sweep=optuna chooses every option by itself; sweep=grid, random and halving pair values"
+            )
         _check_objectives(self.objectives, pruner)
         found = parts.sampler(sampler, sampler_options or {}, space, seed)
         if parts.is_exhaustive(sampler):

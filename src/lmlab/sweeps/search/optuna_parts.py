@@ -15,7 +15,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from lmlab.errors import UserError, nearest
 from lmlab.sweeps.search.optuna_study import REPLACES, job_of
-from lmlab.sweeps.search.space import Interval, Range, Space, Varied
+from lmlab.sweeps.search.space import Space
+from lmlab.sweeps.search.varied import Interval, Range, Varied
 from lmlab.targets import named_parameters
 
 _NEEDS_ANOTHER = (

@@ -5,71 +5,23 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from lmlab.errors import UserError, nearest
 from lmlab.overrides import read
-from lmlab.sweeps.search.spread import balanced, spread
-
-
-@dataclass(frozen=True)
-class Choices:
-    """An option to vary among values without an order: ``a,b,c``, ``choice(a,b,c)`` or ``glob(*)``.
-
-    Args:
-        key: what stands before the ``=``.
-        values: what may stand behind it, as an override says it.
-    """
-
-    key: str
-    values: tuple[str, ...]
-
-    def at(self, share: float) -> str:
-        """Return the value that a share of the whole in [0, 1) falls on."""
-        return self.values[int(share * len(self.values))]
-
-
-@dataclass(frozen=True)
-class Range:
-    """An option to vary among numbers equally far apart: ``range(start,stop,step)``, in rising order."""
-
-    key: str
-    numbers: tuple[int | float, ...]
-    values: tuple[str, ...]
-    """The numbers as overrides say them, in the order in which they were asked for."""
-
-    def at(self, share: float) -> str:
-        """Return the value that a share of the whole in [0, 1) falls on."""
-        return str(self.numbers[int(share * len(self.numbers))])
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An option to vary between two numbers: ``interval(low,high)``, also in ``int(...)`` or ``tag(log,...)``.
-
-    Args:
-        log: equally probable are equal ratios rather than equal differences.
-        whole: whole numbers, both ends included.
-    """
-
-    key: str
-    low: float
-    high: float
-    log: bool
-    whole: bool
-
-    def at(self, share: float) -> str:
-        """Return the value that a share of the whole in [0, 1) falls on."""
-        margin = 0.5 if self.whole else 0.0  # half a number on either side, so that the ends are as probable
-        low, high = self.low - margin, self.high + margin
-        value = math.exp(_between(math.log(low), math.log(high), share)) if self.log else _between(low, high, share)
-        value = min(max(value, self.low), self.high)
-        return str(math.floor(value + 0.5)) if self.whole else repr(value)
-
-
-Varied = Choices | Range | Interval
+from lmlab.sweeps.search.varied import (
+    Choices,
+    Dimension,
+    Interval,
+    Range,
+    Varied,
+    drawn,
+    merged,
+    rows_of,
+    sampled,
+    unique,
+)
 
 Lacking = Callable[[Sequence[str], Sequence[str]], AbstractSet[str]]
 """Says which options, of those of the second argument, a configuration lacks that the words of the first compose."""
@@ -85,13 +37,20 @@ class Space:
         overrides: words in Hydra's override syntax; a later one for the same option takes the place of an earlier one.
         config_loader: Hydra's, which knows the options of every group.
         lacking: says which options a configuration lacks; ``None``: every configuration has all.
+        zipped: groups of options whose values are paired instead of combined: the first with the first, and so on.
 
     Raises:
         UserError: a word cannot be read, nothing can be drawn from it, or a group has no such option: the first job to
-            have it may be hours away.
+            have it may be hours away. Options that are to be paired are not varied, or have unequal numbers of values.
     """
 
-    def __init__(self, overrides: Iterable[str], config_loader: Any = None, lacking: Lacking | None = None) -> None:
+    def __init__(
+        self,
+        overrides: Iterable[str],
+        config_loader: Any = None,
+        lacking: Lacking | None = None,
+        zipped: Sequence[Sequence[str]] = (),
+    ) -> None:
         from hydra.core.override_parser.overrides_parser import OverridesParser
         from hydra.errors import OverrideParseException
 
@@ -107,6 +66,8 @@ class Space:
             except OverrideParseException as error:
                 raise UserError(f"{word}: cannot be read; expected option=value") from error
             if override.key_or_group == "sweep" or override.key_or_group.startswith("sweep."):
+                if override.is_sweep_override() and override.key_or_group == "sweep.zip":
+                    raise UserError(f"{word}: expected a list, as sweep.zip=[{word.partition('=')[2]}]")
                 if override.is_sweep_override():
                     raise UserError(f"{word}: one search at a time; give a single value")
                 continue  # what the search is told is no part of what it launches
@@ -116,6 +77,8 @@ class Space:
                 _check_choices(override.key_or_group, option.values, config_loader)
             if key[0] in "+~" or (config_loader is not None and _options_of(override.key_or_group, config_loader)):
                 self._groups.add(key)
+        self.zipped = list(filter(None, (_zipped(names, self._options) for names in zipped)))
+        """Keys of the options that are paired, group by group."""
 
     @property
     def varied(self) -> list[Varied]:
@@ -151,10 +114,18 @@ class Space:
         return self._lacking_of[groups]
 
     @cached_property
+    def dimensions(self) -> list[Dimension]:
+        """The options to vary, those that are paired in one; in the order of the first option of each."""
+        together = {key: keys for keys in self.zipped for key in keys}
+        keys = dict.fromkeys(tuple(together.get(option.key, [option.key])) for option in self.varied)
+        varied = {option.key: option for option in self.varied}
+        return [tuple(varied[key] for key in own) for own in keys]
+
+    @cached_property
     def choices(self) -> list[dict[str, str]]:
         """Every combination of options of the varied groups. Raises ``UserError``: a group varies in an interval."""
-        keys = [group.key for group in self.varied_groups]
-        return [dict(zip(keys, values, strict=True)) for values in _product(self.varied_groups)]
+        groups = [[option for option in dimension if option.key in self._groups] for dimension in self.dimensions]
+        return [merged(rows) for rows in itertools.product(*(unique(rows_of(own)) for own in groups if own))]
 
     @cached_property
     def conditional(self) -> dict[str, list[dict[str, str]]]:
@@ -178,30 +149,32 @@ class Space:
         Raises:
             UserError: an option varies in an interval.
         """
-        keys = [option.key for option in self.varied]
-        combinations = [dict(zip(keys, values, strict=True)) for values in _product(self.varied)]
-        first = combinations[0]  # stands for all that differ only in what a configuration lacks
-        return (
-            self.job(values)
-            for values in combinations
-            if all(values[key] == first[key] for key in self.lacking(values) if key in values)
-        )
+        jobs: dict[tuple[Any, ...], list[str]] = {}
+        for rows in itertools.product(*(list(enumerate(rows_of(dimension))) for dimension in self.dimensions)):
+            values = merged(row for _, row in rows)
+            lacking = self.lacking(values)
+            # Of a row in which the configuration lacks an option, what is left of it counts.
+            what = (
+                index if lacking.isdisjoint(row) else tuple(value for key, value in row.items() if key not in lacking)
+                for index, row in rows
+            )
+            jobs.setdefault(tuple(what), self.job(values))
+        return iter(jobs.values())
 
     def samples(self) -> Iterator[list[list[str]]]:
         """A few jobs' overrides in which each value of an option stands with each combination of the groups' options.
 
         They come combination by combination. Of an interval, of real numbers and of seeds, they have both ends.
         """
-        values = {option.key: _sampled(option) for option in self.varied}
-        others = {key: of_one for key, of_one in values.items() if key not in self._groups}
-        choices = [(key, of_one) for key, of_one in values.items() if key in self._groups]
-        for combination in itertools.product(*(of_one for _, of_one in choices)):
-            chosen = {key: value for (key, _), value in zip(choices, combination, strict=True)}
-            lacking = self.lacking(chosen)
-            varied = {key: of_one for key, of_one in others.items() if key not in lacking}
+        groups = [own for own in self.dimensions if any(option.key in self._groups for option in own)]
+        others = [sampled(own) for own in self.dimensions if own not in groups]
+        for combination in itertools.product(*map(sampled, groups)):
+            values = merged(combination)
+            lacking = self.lacking(values)
+            varied = [rows for rows in others if not rows[0].keys() <= lacking]
             yield [
-                self.job(chosen | {key: of_one[number % len(of_one)] for key, of_one in varied.items()})
-                for number in range(max(map(len, varied.values()), default=1))
+                self.job(values | merged(rows[number % len(rows)] for rows in varied))
+                for number in range(max(map(len, varied), default=1))
             ]
 
     def draw(self, seed: int, number: int) -> list[str]:
@@ -210,38 +183,38 @@ class Space:
         An option's value follows from (seed, number, option) alone, whatever else is varied. The first draws of an
         option, however many, are spread over its interval, or fall equally often on its values (``spread.py``).
         """
-        return self.job({option.key: option.at(_share(seed, number, option)) for option in self.varied})
+        return self.job(merged(drawn(own, seed, number) for own in self.dimensions))
 
 
-def _sampled(option: Varied) -> Sequence[str]:
-    """The values of an option that stand for all: the ends where whatever lies between two good numbers is good too."""
-    if isinstance(option, Interval):
-        return option.at(0.0), option.at(1 - 2**-53)
-    try:
-        numbers = {value: float(value) for value in option.values}
-    except ValueError:
-        return option.values
-    whole, finite = (all(map(test, numbers.values())) for test in (float.is_integer, math.isfinite))
-    if not finite or whole != (option.key == "seed"):
-        return option.values  # heads=2,3,4: 3 may not divide the width
-    return tuple(dict.fromkeys((min(numbers, key=numbers.__getitem__), max(numbers, key=numbers.__getitem__))))
+def _zipped(names: Sequence[str], options: Mapping[str, Varied | str]) -> list[str]:
+    """The keys of options whose values are paired; none where each has one value. Raises ``UserError``."""
+    word = f"sweep.zip=[{','.join(names)}]"
+    by_name = {_name(key): key for key in options}
+    varied = [name for name, key in by_name.items() if not isinstance(options[key], str)]
+    for name in names:
+        if _name(name) not in by_name:
+            hint = nearest(name, varied) if varied else ""
+            raise UserError(f"{word}: {name} is not varied in this sweep{hint}")
+    keys = [by_name[_name(name)] for name in names]
+    counts: dict[str, int] = {}
+    for name, key in zip(names, keys, strict=True):
+        option = options[key]
+        if isinstance(option, Interval):
+            raise UserError(f"{word}: {name} varies in an interval, which has no list of values to pair; give a list")
+        counts[name] = 1 if isinstance(option, str) else len(option.values)
+    if len(set(counts.values())) > 1:
+        each = ", ".join(f"{name} has {count}" for name, count in counts.items())
+        raise UserError(f"{word}: expected as many values for each, but {each}")
+    return keys if set(counts.values()) != {1} else []
+
+
+def _name(key: str) -> str:
+    """An option without the marks that an override may have: ``model.x`` of ``+model.x``."""
+    return key.lstrip("+~")
 
 
 def _word(key: str, option: Varied | str, values: Mapping[str, str]) -> str:
     return option if isinstance(option, str) else f"{key}={values[key]}"
-
-
-def _product(options: Iterable[Varied]) -> Iterator[tuple[str, ...]]:
-    """Every combination of values; that of the last option varies fastest. Raises ``UserError`` for an interval."""
-    lists: list[Sequence[str]] = []
-    for option in options:
-        if isinstance(option, Interval):
-            raise UserError(
-                f"{option.key}: an interval has no list of values; give a list or a range, or let sweep=random or "
-                "sweep=optuna draw from it"
-            )
-        lists.append(option.values)
-    return itertools.product(*lists)
 
 
 def _option(override: Any) -> Varied | str:
@@ -295,17 +268,3 @@ def _options_of(group: str, config_loader: Any) -> list[str]:
     from hydra.core.object_type import ObjectType
 
     return list(config_loader.get_group_options(group, ObjectType.CONFIG))
-
-
-def _between(low: float, high: float, share: float) -> float:
-    return low + share * (high - low)
-
-
-def _share(seed: int, number: int, option: Varied) -> float:
-    """A number in [0, 1), unrelated for two seeds and for two options."""
-    stream = f"{seed},{option.key}"
-    if not isinstance(option, Interval):
-        return balanced(stream, number, len(option.values))
-    if option.whole and not option.log:
-        return balanced(stream, number, int(option.high - option.low) + 1)
-    return spread(stream, number)
