@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from lmlab.errors import UserError
-from lmlab.overrides import TEXTS, read, written
+from lmlab.overrides import TEXTS, is_addition, option_of, plain_word, read, written
 from lmlab.references import LITERAL
 
 
@@ -172,3 +172,25 @@ def test_a_number_is_shown_with_all_of_its_digits(number):
 
 def test_literal_options_are_texts():
     assert set(TEXTS) >= LITERAL
+
+
+@pytest.mark.parametrize(
+    ("typed", "several", "expected"),
+    [
+        ("tags+=x", False, "tags+=x"),
+        ("tags+=~a b", False, 'tags+="~a b"'),
+        ("tags+=a,b", True, "tags+=a,b"),
+        ("tags+=[a, b c]", False, 'tags+=[a,"b c"]'),
+        ("study.arms.lstm+=model.depth=3", False, 'study.arms.lstm+="model.depth=3"'),
+        ("+tags+=x", False, "tags+=x"),
+    ],
+)
+def test_additions_are_read_as_values_are(typed, several, expected):
+    assert read(typed, several) == expected == read(expected, several)
+    assert is_addition(expected) and plain_word(expected) == expected.replace("+=", "=")
+
+
+def test_the_option_of_a_word_has_no_marks():
+    for word in ("a.b=1", "+a.b=1", "++a.b=1", "~a.b", "a.b+=1", "a.b@c=1"):
+        assert option_of(word) == "a.b"
+    assert not is_addition("a=b+=c") and plain_word("a=b+=c") == "a=b+=c"

@@ -22,11 +22,13 @@ from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import GrammarParseError
 from yaml import MarkedYAMLError, YAMLError
 
+from lmlab import appending
 from lmlab.commands.options import default_name
 from lmlab.errors import UserError
 from lmlab.references import explained, with_literal_texts
 from lmlab.surroundings import expanded
 
+appending.install()
 OmegaConf.register_new_resolver("lmlab.default_name", default_name, replace=True)
 OmegaConf.register_new_resolver("lmlab.home", lambda path: str(expanded(path)), replace=True)
 OmegaConf.register_new_resolver("lmlab.folder_of", lambda name, default: os.environ.get(name) or default, replace=True)

@@ -76,7 +76,15 @@ TEXTS: dict[str, Hint] = {
 }
 """Options whose values are texts, with their types; reading a command line imports none of their signatures."""
 
-_WORD = re.compile(r"(?P<key>\+{0,2}[^=\s]*?) ?=(?P<value>.*)", re.DOTALL)
+ONCE = frozenset(
+    (
+        *("arm", "formats", "logger.wandb.artifacts", "metrics", "runs", "study.equal", "tags"),
+        *(f"data.paths{split}" for split in ("", ".train", ".validation", ".test")),
+    )
+)
+"""Lists that are sets: adding what is there already changes nothing."""
+
+_WORD = re.compile(r"(?P<key>\+{0,2}[^=\s]*?)(?P<addition>\+?) ?=(?P<value>.*)", re.DOTALL)
 _NO_TEXT = r"[+-]?(?:[\d_]*\.?[\d_]*(?:e[+-]?[\d_]+)?|inf|nan)|true|false|null"
 _SAFE = re.compile(rf"(?!(?:{_NO_TEXT})\Z)[\w./-]+", re.IGNORECASE | re.ASCII)
 """A text that is the same in Hydra's grammar."""
@@ -98,6 +106,8 @@ def read(word: str, several: bool = False) -> str:
     match = _WORD.fullmatch(word)
     if match is None or not match["key"].lstrip("+") or not _is_readable(f"{match['key']}=1"):
         raise UserError(f"{word}: cannot be read; expected option=value")
+    if match["addition"]:
+        return _read_addition(word, match["key"].lstrip("+"), match["value"], several)
     key, value = match["key"], match["value"]
     option = key.lstrip("+").partition("@")[0]
     hint = TEXTS.get(option)
@@ -139,6 +149,39 @@ def read(word: str, several: bool = False) -> str:
         return f"{key}={one(value)}"
     text = f" or {_typed(key, value)} for one text" if str in kinds else ""
     raise UserError(f"{word}: expected {key}=[{','.join(parts)}] for a list{text} (-m makes a sweep of them)")
+
+
+def _read_addition(word: str, key: str, value: str, several: bool) -> str:
+    """Return ``key+=value`` with the value in Hydra's grammar. Raises ``UserError``."""
+    if not value.strip():
+        raise UserError(f"{word}: expected a value to add")
+    kinds = kinds_of(key)
+    if kinds and list not in kinds:
+        raise UserError(f"{word}: {key} is a text, not a list ({key}={value} sets it)")
+    if not several and kinds and not value.strip().startswith("[") and len(parts := _split(value)) > 1:
+        raise UserError(f"{word}: expected {key}+=[{','.join(parts)}] for several values (-m makes a sweep of them)")
+    return f"{key}+={read(f'{key}={value}', several).partition('=')[2]}"
+
+
+def is_addition(word: str) -> bool:
+    """Return whether a word that was read adds to a list or a group: ``tags+=x``."""
+    return word.partition("=")[0].endswith("+")
+
+
+def plain_word(word: str) -> str:
+    """``tags=x`` of ``tags+=x``; other words as they are."""
+    key, equals, value = word.partition("=")
+    return f"{key.rstrip('+')}{equals}{value}"
+
+
+def option_of(word: str) -> str:
+    """The option that a word is about, without marks: ``a.b`` of ``+a.b=2`` and of ``a.b+=2``."""
+    return word.partition("=")[0].strip("+~").partition("@")[0]
+
+
+def kinds_of(option: str) -> tuple[Any, ...]:
+    """The types that an option of ``TEXTS`` may have; none for others."""
+    return _kinds(TEXTS[option]) if option in TEXTS else ()
 
 
 def written(value: Any) -> str:

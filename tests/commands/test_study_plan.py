@@ -5,7 +5,8 @@ import pytest
 from lmlab.commands.study_plan import Plan
 from lmlab.errors import UserError
 from lmlab.models.sizes import flops_per_token
-from lmlab.sweeps.study import Study, key_of
+from lmlab.overrides import option_of
+from lmlab.sweeps.study import Study
 from lmlab.training.preflight import build_model, open_source
 
 STUDY = {
@@ -23,9 +24,9 @@ def plan(compose, small, small_task):
 
     def made(*words, task=False, lacking=lambda groups, options: frozenset(), **change):
         study = Study.read(STUDY | change)
-        decided = {key_of(word) for own in study.arms.values() for word in own} | set(study.tune)
+        decided = {option_of(word) for own in study.arms.values() for word in own} | set(study.tune)
         decided |= {"budget.tokens"} if study.budget else set()
-        own = [word for word in (small_task if task else small) if key_of(word) not in decided]
+        own = [word for word in (small_task if task else small) if option_of(word) not in decided]
         return Plan.of(study, [*own, *words], lambda words, where: compose(*words), lacking=lacking)
 
     return made

@@ -62,6 +62,7 @@ class Seen:
     def __init__(self):
         self.prepared_jobs, self.ended_jobs, self.same_jobs = [], [], {}
         self.totals, self.to_come = [], []
+        self.halts = []
 
     def prepared(self, job, total, same):
         self.prepared_jobs.append(job.number)
@@ -71,6 +72,9 @@ class Seen:
 
     def ended(self, job):
         self.ended_jobs.append((job.number, job.status))
+
+    def halted(self, why, under_way):
+        self.halts.append((why, under_way))
 
     def going_on(self, jobs, to_come):
         self.to_come.append((len(jobs), to_come))

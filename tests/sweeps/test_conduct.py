@@ -164,6 +164,70 @@ def test_how_many_jobs_are_to_come_is_known_and_kept(sweep, queue, pretending, p
     assert engine.submitted == [2]
 
 
+def test_after_so_many_failures_no_further_job_starts(sweep, queue, pretending, prepare, seen):
+    engine = pretending(workers=1, outcomes={1: "failed", 2: "failed"})
+    jobs = Conductor(sweep, queue(*"abcdef"), engine, prepare, seen, stop_after=2).conduct()
+    assert engine.submitted == [0, 1, 2]
+    assert statuses(jobs) == statuses(sweep.jobs) == ["finished", "failed", "failed", *["not started"] * 3]
+    assert seen.halts == [("2 jobs failed (sweep.stop_after=2)", 0)]
+    assert {job.error for job in jobs[3:]} == {"2 jobs failed (sweep.stop_after=2)"}
+    assert [job.name for job in sweep.jobs[3:]] == ["d", "e", "f"] and sweep.to_come == 0
+    assert sweep.status == "interrupted" and [number for number, _ in seen.ended_jobs] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("retry", "again"), [(True, [1, 3, 4]), (False, [3, 4])])
+def test_a_sweep_that_failures_ended_is_gone_on_with(retry, again, sweep, queue, pretending, prepare, seen):
+    """Failures of the time before do not count."""
+    engine = pretending(workers=1, outcomes={1: "failed"})
+    words = ("a", "b", "a", "c", "d")
+    Conductor(sweep, queue(*words), engine, prepare, seen, stop_after=1).conduct()
+    engine = pretending(workers=1)
+    jobs = Conductor(Sweep(sweep.path), queue(*words), engine, prepare, seen, retry, stop_after=1).conduct()
+    assert engine.submitted == again and len(seen.halts) == 1
+    assert statuses(jobs) == ["finished", "finished" if retry else "failed", *["finished"] * 3]
+    assert Sweep(sweep.path).definition["status"] == "finished"
+
+
+def test_jobs_under_way_go_on_to_their_end_after_a_failure(sweep, queue, pretending, prepare, seen):
+    engine = pretending(workers=3, outcomes={0: "failed", 2: "failed"})
+    jobs = Conductor(sweep, queue(*"abcde"), engine, prepare, seen, stop_after=1).conduct()
+    assert engine.submitted == [0, 1, 2] and engine.stopped == {}
+    assert statuses(jobs) == ["failed", "finished", "failed", "not started", "not started"]
+    assert seen.halts == [("1 job failed (sweep.stop_after=1)", 2)]
+
+
+def test_a_configuration_that_is_refused_counts_as_a_failure(sweep, queue, pretending, prepare, seen):
+    engine = pretending(workers=2)
+    jobs = Conductor(sweep, queue("refused", "a", "b"), engine, prepare, seen, stop_after=1).conduct()
+    assert engine.submitted == [] and statuses(jobs) == ["failed", "not started", "not started"]
+
+
+def test_jobs_that_wait_for_a_place_on_a_cluster_are_taken_back(sweep, queue, pretending, prepare, seen):
+    """One that has begun earlier is interrupted, and has something to go on from."""
+
+    class Cluster(pretending):
+        def submit(self, job):
+            super().submit(job)
+            if len(self.under_way) > 1:
+                job.status = "waiting"
+
+        def poll(self, seconds):
+            for job in self.under_way:
+                begun = [{"status": "interrupted"}] if job.number == 2 else []
+                job.run.update(attempts=begun)
+            ended = [job for job in self.under_way if job.number in self.stopped]
+            for job in ended:
+                self.under_way.remove(job)
+                job.end("interrupted", self.stopped[job.number])
+            return ended or super().poll(seconds)
+
+    engine = Cluster(workers=9, outcomes={0: "failed"})
+    jobs = Conductor(sweep, queue(*"abcd"), engine, prepare, seen, stop_after=1).conduct()
+    assert engine.submitted == [0, 1, 2, 3] and set(engine.stopped) == {1, 2, 3}
+    assert statuses(jobs) == ["failed", "not started", "interrupted", "not started"]
+    assert seen.ended_jobs == [(0, "failed"), (2, "interrupted")] and sweep.status == "interrupted"
+
+
 def test_told_to_stop_twice_it_kills(sweep, queue, pretending, prepare, seen):
     interrupts = iter([True, True])
 

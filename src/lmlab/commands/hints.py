@@ -10,13 +10,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lmlab.commands import options
+from lmlab.commands.options import LIST, SEVERAL
 from lmlab.config import CONF
 from lmlab.errors import UserError, nearest
 from lmlab.other_words import in_our_words
 from lmlab.references import explained
-
-LIST = "logger"
-"""The one group of which a run may have several options, or none."""
 
 SHOWN = 6
 """Options of a group that are named where an option comes with them."""
@@ -73,7 +71,10 @@ def checked_choices(words: Iterable[str]) -> list[str]:
         if not value or group not in groups:
             continue
         if value.startswith("[") and group != LIST:
-            raise UserError(f"{word}: expected one option (-m {group}={value.strip('[]')} makes a sweep of several)")
+            beside = f"; {group}+=<option> adds one" if group in SEVERAL else ""
+            raise UserError(
+                f"{word}: expected one option (-m {group}={value.strip('[]')} makes a sweep of several{beside})"
+            )
         if re.fullmatch(r"(?i)null|none|[-+.\d]+", value):
             empty = f"; {group}=[] for none" if group == LIST else ""
             if value not in options.options_of(group):

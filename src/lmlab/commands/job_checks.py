@@ -12,6 +12,7 @@ from lmlab.commands.hints import explain
 from lmlab.commands.train import check_job
 from lmlab.config import canonical
 from lmlab.errors import UserError
+from lmlab.overrides import is_addition
 from lmlab.sweeps.search import Space
 
 
@@ -35,9 +36,10 @@ def check_jobs(launcher: Any, space: Space) -> None:
                 for words in jobs:
                     own = " ".join(word for word in words if word not in space.fixed)
                     try:
-                        if composed is None:
-                            composed = compose(launcher, words)
-                        config = canonical(changed(composed, [word for word in words if word not in jobs[0]]))
+                        other = [word for word in words if word not in jobs[0]]
+                        if composed is None or any(map(is_addition, other)):
+                            composed, other = compose(launcher, words), []
+                        config = canonical(changed(composed, other))
                         check_job(config, here)
                     except (UserError, HydraException, OmegaConfBaseException) as error:
                         why = str(error) if isinstance(error, UserError) else explain(error, "train", words)

@@ -13,7 +13,7 @@ from lmlab.commands.app import typed_words
 from lmlab.commands.composing import compose, computes_elsewhere, plain
 from lmlab.commands.conditional import space_of
 from lmlab.commands.job_checks import check_jobs
-from lmlab.commands.progress_table import LinesView, TableView
+from lmlab.commands.progress_table import LinesView, TableView, say_not_started
 from lmlab.config import check_arguments
 from lmlab.errors import RunFailed, UserError
 from lmlab.numerals import written
@@ -57,8 +57,15 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
     if failed := [job for job in jobs if job.status in ("failed", "interrupted")]:
         again = f"{tables.command('sweep', 'retry', f'name={record.path.name}')} tries them again"
         what = "failed" if all(job.status == "failed" for job in failed) else "failed or were stopped"
-        raise RunFailed(f"{len(failed)} of {len(jobs)} jobs {what} ({again})")
+        if left := _not_started(record, jobs):
+            what, again = f"{what}, {left} were not started", f"{again}, and then the others"
+        raise RunFailed(f"{len(failed)} of {len(jobs) + record.to_come} jobs {what} ({again})")
     return jobs
+
+
+def _not_started(record: Sweep, jobs: list[Job]) -> int:
+    """How many jobs of a sweep that ended early were not started: recorded ones, and those that the search had yet."""
+    return sum(job.status == "not started" for job in jobs) + record.to_come
 
 
 def launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[JobReturn]:
@@ -96,12 +103,14 @@ def conduct(
         study: the section that declares the study that the sweep is of.
     """
     setup_globals()
+    stop_after = SweepOptions.read(plain(launcher.config.get("sweep") or {})).stop_after
     record = Sweep(Path(launcher.config.hydra.sweep.dir))
     engine = _engine(launcher.node)
     view = TableView(record) if engine.shows_runs else LinesView()
     record.begin(_command(), asked, plain(launcher.node), study)
     with stopped_by_signals(), view:
-        conductor = Conductor(record, search, engine, _preparer(launcher, set(fixed)), view, retry)
+        prepare = _preparer(launcher)
+        conductor = Conductor(record, search, engine, prepare, view, retry, stop_after, _namer(set(fixed)))
         try:
             return record, conductor.conduct()
         except KeyboardInterrupt:
@@ -121,16 +130,20 @@ def _common(job_overrides: list[list[str]]) -> list[str]:
     return [word for word in job_overrides[0] if all(word in words for words in job_overrides)]
 
 
-def _preparer(launcher: Any, fixed: set[str]) -> Callable[[Job], Run]:
-    """Return what makes a job's run directory ready: compose its configuration, and give it to the command's task.
+def _namer(fixed: set[str]) -> Callable[[Job], str]:
+    """Return what names a job: by its overrides without those in ``fixed``, which all jobs have."""
 
-    Args:
-        fixed: overrides that all jobs have, and so none is called by.
-    """
+    def name(job: Job) -> str:
+        own = [word for word in job.overrides if word not in fixed]
+        return " ".join([*filter(None, (job.arm, job.phase)), *map(shlex.quote, own)]) or "the only job"
+
+    return name
+
+
+def _preparer(launcher: Any) -> Callable[[Job], Run]:
+    """Return what makes a job's run directory ready: compose its configuration, and give it to the command's task."""
 
     def prepare(job: Job) -> Run:
-        own = [word for word in job.overrides if word not in fixed]
-        job.name = " ".join([*filter(None, (job.arm, job.phase)), *map(shlex.quote, own)]) or "the only job"
         begun = job.run if job.path is not None and job.run.exists else None
         if begun is not None and trust.has_other_code(begun):
             line = "goes on with its copy of your modules, which have changed since; to use them, train it by itself"
@@ -167,6 +180,7 @@ def _show(record: Sweep, jobs: list[Job], search: Search) -> None:
     for job in jobs:
         if job.status in ("failed", "interrupted"):
             tables.say(job.described, f"{job.status}:", "red")
+    say_not_started(jobs, record.to_come)
     name = record.path.name
     tables.say(f"The sweep: {tables.place(record.path)}")
     words = (("report", f"runs={name}"), ("sweep", "status", f"name={name}"), ("dashboard",))

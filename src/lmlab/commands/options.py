@@ -22,6 +22,12 @@ PARTS_OF_MODEL = ("mixer", "channel", "block", "head")
 MAY_BE_NULL = ("sweep", "experiment")
 """Groups of which no option need be chosen."""
 
+LIST = "logger"
+"""The group of which a run may have no option, so that its choice is a list."""
+
+SEVERAL = ("callbacks", LIST)
+"""Groups of which a run may have several options."""
+
 _folder: Path | None = None
 _in_place: dict[str, bool] = {}
 """Options of the user's that took the place of lmlab's in this process, and whether that has been said."""
@@ -103,6 +109,16 @@ def having(key: str) -> dict[str, list[str]]:
                 names.setdefault(group, []).append(name)
     if len(names) > 1:  # a part of a model, which some models configure
         names.pop("model", None)
+    return names
+
+
+def extended_by(group: str, option: str) -> list[str]:
+    """The options of a group that an option extends: those that its defaults list names."""
+    names: list[str] = []
+    path = file_of(group, option)
+    for entry in _defaults(path) if path is not None else ():
+        if isinstance(entry, str) and entry != "_self_":
+            names += [entry, *extended_by(group, entry)]
     return names
 
 

@@ -17,7 +17,14 @@ from lmlab.runs.heartbeat import Heartbeat
 from lmlab.sweeps.sweep import Job, Sweep
 
 SECONDS_BETWEEN_LINES = 30
-STYLE = {"finished": "green", "failed": "red", "pruned": "magenta", "interrupted": "yellow", "running": "cyan"}
+STYLE = {
+    "finished": "green",
+    "failed": "red",
+    "pruned": "magenta",
+    "interrupted": "yellow",
+    "running": "cyan",
+    "not started": "dim",
+}
 
 
 class Pace:
@@ -43,7 +50,7 @@ class Pace:
                 part = _part(job)
                 left += 1 - (part or 0.0)
             elif job not in self._seen:  # of an earlier attempt: if it was stopped, it is yet to be gone on with
-                left += job.status == "interrupted"
+                left += job.status in ("interrupted", "not started")
                 continue
             else:  # one that failed or was stopped has done no more than was seen
                 part = 1.0 if job.status in ("finished", "pruned") else None
@@ -93,6 +100,9 @@ class LinesView:
         if job.status != "finished":
             tables.say(job.error or "", f"{job.status}:", STYLE.get(job.status, ""))
 
+    def halted(self, why: str, under_way: int) -> None:
+        _say_halted(why, under_way)
+
     def going_on(self, jobs: list[Job], to_come: int) -> None:
         self._pace.look(jobs, to_come)  # the run that is being computed shows how it goes
 
@@ -124,6 +134,9 @@ class TableView:
     def ended(self, job: Job) -> None:
         tables.say(job.described, f"job {job.number + 1} {job.status}:", STYLE.get(job.status, ""))
 
+    def halted(self, why: str, under_way: int) -> None:
+        _say_halted(why, under_way)
+
     def going_on(self, jobs: list[Job], to_come: int) -> None:
         self._pace.look(jobs, to_come)
         line = ", ".join(filter(None, (counts(jobs, to_come), str(self._pace))))
@@ -143,6 +156,30 @@ def say_same(job: Job, same: Job | None) -> None:
             f"job {job.number + 1} ({job.name})",
             "yellow",
         )
+
+
+def _say_halted(why: str, under_way: int) -> None:
+    going_on = "" if not under_way else f"; {under_way} under way {'goes' if under_way == 1 else 'go'} on"
+    tables.say(f"{why}{going_on}", "No further job starts:", "yellow")
+
+
+NAMED = 8
+"""Jobs that were not started which a line names."""
+
+
+def say_not_started(jobs: list[Job], to_come: int = 0) -> None:
+    """Say in a line which jobs were not started, and why; nothing where all were.
+
+    Args:
+        to_come: further ones that the search had not named yet.
+    """
+    left = [job for job in jobs if job.status == "not started"]
+    if (number := len(left) + to_come) == 0:
+        return
+    names = [job.name for job in left[:NAMED]]
+    names += [f"and {number - len(names)} more"] if number > len(names) else []
+    why = f": {left[0].error}" if left else ""
+    tables.say(", ".join(names) + why, f"{number} {'job was' if number == 1 else 'jobs were'} not started:", "yellow")
 
 
 def counts(jobs: list[Job], to_come: int) -> str:

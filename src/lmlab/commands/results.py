@@ -10,6 +10,7 @@ from rich.table import Table
 from lmlab import overrides
 from lmlab.analysis.options import by_choice, differing, text_of
 from lmlab.analysis.records import Record
+from lmlab.commands.by_arm import show_by_arm
 from lmlab.commands.describe import readable
 from lmlab.commands.grid import show_grid
 from lmlab.commands.options import PARTS_OF_MODEL
@@ -93,7 +94,8 @@ def cells(row: Mapping[str, Any]) -> dict[str, str]:
 def show_side_by_side(runs: Sequence[Run]) -> None:
     """Print runs as a table, best first, with what differs between their configurations, samples and paths.
 
-    Several runs that are all on generated tasks become a grid of accuracies.
+    Where arms have several runs, a table of the arms stands before it. Several runs that are all on generated tasks
+    become a grid of accuracies.
     """
     records = sorted((Record.of(run) for run in dict.fromkeys(runs)), key=_quality)
     if not records:
@@ -121,9 +123,10 @@ def show_side_by_side(runs: Sequence[Run]) -> None:
         if len(limits) > 1
         else f"the first {limits.pop():,} tokens of "
     )
-    print_table(
-        f"Results on {part}the validation split, best first", rows, optional=["loss (nats/token)", "seconds", "tokens"]
-    )
+    where = f"{part}the validation split"
+    by_arm = show_by_arm(records, where)
+    title = "Single runs, best first" if by_arm else f"Results on {where}, best first"
+    print_table(title, rows, optional=["loss (nats/token)", "seconds", "tokens"])
     if len(records) <= 4:
         for record in records:
             show_sample(record)

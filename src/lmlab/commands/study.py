@@ -16,12 +16,13 @@ from lmlab.commands.train import task
 from lmlab.config import Paths
 from lmlab.errors import RunFailed, UserError
 from lmlab.numerals import counted
+from lmlab.overrides import option_of
 from lmlab.runs.launch import warm_up
 from lmlab.runs.metrics import heading, is_score, label, score_of, split_of
 from lmlab.runs.signals import stopped_by_signals
 from lmlab.surroundings import expanded
 from lmlab.sweeps.search.study import PILOT_STEPS, StudySearch
-from lmlab.sweeps.study import BUDGETS, Study, key_of
+from lmlab.sweeps.study import BUDGETS, Study
 from lmlab.sweeps.sweep import Job, Sweep
 
 __all__ = ["conduct", "task"]  # a study's runs are made ready as any others are
@@ -154,8 +155,8 @@ def say_plan(plan: Any, search: StudySearch) -> None:
 def _conditional(plan: Any) -> dict[str, list[str]]:
     """The options that only some arms have, with the names of these."""
     having = {
-        option: [arm for arm, (words, *_) in plan.candidates.items() if any(key_of(word) == option for word in words)]
-        for option in map(key_of, (*plan.words, *plan.study.tune))
+        option: [arm for arm, (words, *_) in plan.candidates.items() if option in map(option_of, words)]
+        for option in map(option_of, (*plan.words, *plan.study.tune))
     }
     return {option: arms for option, arms in having.items() if len(arms) < len(plan.candidates)}
 

@@ -15,10 +15,11 @@ from lmlab.errors import UserError, nearest, within
 from lmlab.models.parameters import parameter_counts, tolerance
 from lmlab.models.sizes import flops_per_token
 from lmlab.models.without_memory import without_memory
+from lmlab.overrides import option_of
 from lmlab.runs.metrics import SCORES, is_score
 from lmlab.sweeps.search.space import Lacking
 from lmlab.sweeps.search.study import Pilot
-from lmlab.sweeps.study import Study, has, key_of
+from lmlab.sweeps.study import Study, has
 from lmlab.targets import targets
 from lmlab.training.common_size import Asked, check_sizes
 from lmlab.training.preflight import check
@@ -155,7 +156,7 @@ class Plan:
 
 def check_had(words: Sequence[str], study: Study, configs: Mapping[str, Config]) -> None:
     """Refuse words that are for no arm, and to tune what no arm has. Raises ``UserError``."""
-    options = {key_of(word): key_of(word) for word in words}
+    options = {option_of(word): option_of(word) for word in words}
     for option in study.tune:
         if option[0] != "+" and not any(has(config, option) for config in configs.values()):
             options[option] = f"study.tune.{option}"
@@ -237,7 +238,7 @@ def _asked(study: Study, words_of: Mapping[str, list[str]], compose: Compose, he
         yield Asked(arm, config["model"], vocabulary, config["batch"]["context"])
         for own in study.candidates(arm, words, config):
             tuned = compose(own, "study.tune")
-            name = " ".join([arm, *(word for word in own if key_of(word) in study.tune)])
+            name = " ".join([arm, *(word for word in own if option_of(word) in study.tune)])
             yield Asked(name, tuned["model"], vocabulary, tuned["batch"]["context"])
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from rich.markup import escape
 
 from lmlab.commands import tables
-from lmlab.commands.progress_table import STYLE, counts
+from lmlab.commands.progress_table import STYLE, counts, say_not_started
 from lmlab.config import Paths
 from lmlab.errors import UserError
 from lmlab.numerals import written
@@ -40,8 +40,9 @@ def show(sweep: Sweep) -> None:
     if jobs:
         tables.print_table(f"{sweep.path.name}: {status}", [_row(job) for job in jobs], optional=["tokens/s", "left"])
     for job in jobs:
-        if job.error:
+        if job.error and job.status != "not started":
             tables.say(f"{job.error}", f"job {job.number + 1} {job.status}:", STYLE.get(job.status, ""))
+    say_not_started(jobs)
     tables.say(counts(jobs, sweep.to_come) if jobs else f"{sweep.path.name}: {status}, no job yet")
     tables.say(f"Its command: {sweep.command}")
     name = f"name={sweep.path.name}"

@@ -10,12 +10,12 @@ from omegaconf.errors import OmegaConfBaseException
 from lmlab.commands.composing import composed
 from lmlab.config import Config
 from lmlab.errors import UserError
+from lmlab.overrides import option_of
 from lmlab.runs.launch import warm_up
 from lmlab.runs.lookup import existing
 from lmlab.sweeps.search import Search, Space
 from lmlab.sweeps.search.search import Queue
 from lmlab.sweeps.search.varied import Interval
-from lmlab.sweeps.study import key_of
 
 NO_PART_IN_SIZE = {
     *("seed", "name", "tags", "rerun", "progress", "paths", "log_every", "budget", "validation"),
@@ -37,7 +37,7 @@ def check(launcher: Any, space: Space, search: Search, here: bool) -> None:
         UserError: in one message for all models, with a size that all can have.
     """
     jobs = _differing(search, space)
-    if not any("parameters" in key_of(word) for job in jobs for word in job):
+    if not any("parameters" in option_of(word) for job in jobs for word in job):
         first = _composed(launcher, jobs[:1])
         if not first or first[0]["model"].get("parameters") is None:
             return
@@ -81,7 +81,7 @@ def _differing(search: Search, space: Space) -> list[list[str]]:
 
 
 def _counts(word: str) -> bool:
-    return key_of(word).partition(".")[0] not in NO_PART_IN_SIZE
+    return option_of(word).partition(".")[0] not in NO_PART_IN_SIZE
 
 
 def _composed(launcher: Any, jobs: Iterable[Sequence[str]]) -> list[Config]:

@@ -27,6 +27,9 @@ class View(Protocol):
     def ended(self, job: Job) -> None:
         """A job that was executed has ended."""
 
+    def halted(self, why: str, under_way: int) -> None:
+        """No further job starts, but ``under_way`` jobs go on to their end."""
+
     def going_on(self, jobs: list[Job], to_come: int) -> None:
         """Called a few times a second, with the jobs so far and how many more there will be."""
 
@@ -37,7 +40,10 @@ class Conductor:
     Args:
         prepare: makes the run directory of a job ready, which has the path of its run where it began earlier; raises
             ``UserError`` for what cannot be trained.
+        name: what a job is called; ``None``: all its overrides.
         retry: compute jobs again that failed when the sweep was conducted before.
+        stop_after: failed jobs after which no further job starts; ``None``: all start. Those that failed when the
+            sweep was conducted before do not count.
     """
 
     def __init__(
@@ -48,6 +54,8 @@ class Conductor:
         prepare: Callable[[Job], Run],
         view: View,
         retry: bool = True,
+        stop_after: int | None = None,
+        name: Callable[[Job], str] = lambda job: " ".join(job.overrides),
     ) -> None:
         self.sweep = sweep
         self.search = search
@@ -56,10 +64,13 @@ class Conductor:
         self.view = view
         kept = ENDED if not retry else tuple(status for status in ENDED if status != "failed")
         self._before = {job.number: job for job in sweep.jobs if job.status in kept}
-        self.jobs: dict[int, Job] = {job.number: job for job in sweep.jobs}
+        self.jobs: dict[int, Job] = {job.number: job for job in sweep.jobs if job.status != "not started"}
         self._proposals: dict[int, Proposal] = {}
         self._pruned: dict[int, str] = {}
         self._aside: set[int] = set()
+        self._name, self._stop_after, self._failures = name, stop_after, 0
+        self._halted: str | None = None
+        """Why no further job starts, if none does."""
         self._tails: dict[int, Tail] = {}
         self._to_come = search.to_come(self.jobs)
         """As the search said when it was last asked or told something: what a search keeps elsewhere may be gone."""
@@ -86,13 +97,14 @@ class Conductor:
                 self._write()
                 self.sweep.end("interrupted")
             raise
-        self.sweep.end("interrupted" if self._aside else "finished")
+        left = self._aside or any(job.status == "not started" for job in self.jobs.values())
+        self.sweep.end("interrupted" if left or (self._halted and self._to_come) else "finished")
         return self._in_order()
 
     def _go_through(self) -> None:
         while True:
             proposal = None
-            while self.engine.free > 0 and (proposal := self._next()) is not None:
+            while not self._halted and self.engine.free > 0 and (proposal := self._next()) is not None:
                 self._take(proposal)
             for job in self.engine.poll(0.0 if proposal is not None else 0.25):
                 self._end(job)
@@ -100,7 +112,7 @@ class Conductor:
                 self._write()
             self._watch()
             self.view.going_on(self._in_order(), self._to_come)
-            if not self._proposals and (self.search.done or (self._aside and proposal is None)):
+            if not self._proposals and (self.search.done or self._halted or (self._aside and proposal is None)):
                 return
 
     def _next(self) -> Proposal | None:
@@ -120,7 +132,7 @@ class Conductor:
             return
         begun = self.jobs.get(number)
         path = begun.path if begun is not None and begun.overrides == proposal.overrides else None
-        job = self.jobs[number] = Job(number, proposal.overrides, path=path, arm=proposal.arm, phase=proposal.phase)
+        job = self.jobs[number] = self._job(proposal, path)
         self._to_come = self.search.to_come(self.jobs)
         try:
             run = self.prepare(job)
@@ -140,6 +152,11 @@ class Conductor:
         else:
             self._end(job, shown=True)
 
+    def _job(self, proposal: Proposal, path: str | None = None) -> Job:
+        job = Job(proposal.number, proposal.overrides, path=path, arm=proposal.arm, phase=proposal.phase)
+        job.name = self._name(job)
+        return job
+
     def _end(self, job: Job, shown: bool = False) -> None:
         proposal = self._proposals.pop(job.number)
         if job.number in self._pruned and job.status == "interrupted":
@@ -147,13 +164,33 @@ class Conductor:
             if job.path is not None:
                 with suppress(OSError, UserError):  # the sweep's own record says it too
                     job.run.mark_pruned(self._pruned[job.number])
+        if job.status == "interrupted" and job.error == self._halted and not _has_begun(job):
+            job.status = "not started"
         if job.status == "interrupted":
             self._aside.add(job.number)
         self._write()
         self._show_rows(proposal, job)
         self._tell(proposal, job)
-        if not shown:
+        if not shown and job.status != "not started":
             self.view.ended(job)
+        self._failures += job.status == "failed"
+        if self._failures == self._stop_after and not self._halted:
+            self._halt()
+
+    def _halt(self) -> None:
+        """Start no further job: take back what waits for a place to run, and record what would have come next."""
+        failed = "1 job failed" if self._failures == 1 else f"{self._failures} jobs failed"
+        self._halted = f"{failed} (sweep.stop_after={self._stop_after})"
+        for proposal in self.search.upcoming():
+            if proposal.number not in self.jobs:
+                job = self.jobs[proposal.number] = self._job(proposal)
+                job.end("not started", self._halted)
+        self._to_come = self.search.to_come(self.jobs)
+        under_way = [self.jobs[number] for number in self._proposals]
+        for job in under_way:
+            if job.status == "waiting":
+                self.engine.stop(job, self._halted)
+        self.view.halted(self._halted, sum(job.status == "running" for job in under_way))
 
     def _tell(self, proposal: Proposal, job: Job) -> None:
         self.search.tell(proposal, job.outcome, _metrics(job), Path(job.path) if job.path else None)
@@ -199,6 +236,10 @@ class Conductor:
 
     def _in_order(self) -> list[Job]:
         return [self.jobs[number] for number in sorted(self.jobs)]
+
+
+def _has_begun(job: Job) -> bool:
+    return job.path is not None and job.run.exists and bool(job.run.manifest["attempts"])
 
 
 def _without_paths(overrides: list[str]) -> list[str]:

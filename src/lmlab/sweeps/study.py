@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmlab.config import Config, check_arguments, differences
 from lmlab.errors import UserError, nearest
-from lmlab.overrides import written
+from lmlab.overrides import option_of, written
 from lmlab.runs import metrics
 from lmlab.runs.metrics import METRICS, TEST, VALIDATION
 from lmlab.sweeps.search.space import Lacking, Space
@@ -168,11 +168,11 @@ class Study:
             UserError: one has several values, or sets what the study decides.
         """
         for word in words:
-            if key_of(word).startswith("study.") and Space([word]).varied:
+            if option_of(word).startswith("study.") and Space([word]).varied:
                 key, _, values = word.partition("=")
                 raise UserError(f"{word}: one study at a time; a list is written {key}=[{values}]")
-        words = [word for word in words if key_of(word) != "study" and not key_of(word).startswith("study.")]
-        decided = {key_of(word): f"study.arms.{arm}" for arm, own in self.arms.items() for word in own}
+        words = [word for word in words if option_of(word) != "study" and not option_of(word).startswith("study.")]
+        decided = {option_of(word): f"study.arms.{arm}" for arm, own in self.arms.items() for word in own}
         decided |= dict.fromkeys(self.tune, "study.tune") | {
             "seed": "study.seeds",
             "sweep": "a study is its own search",
@@ -181,7 +181,7 @@ class Study:
         if self.budget is not None:
             decided |= {"budget": "study.budget", "budget.tokens": "study.budget"}
         for word in words:
-            if (by := decided.get(key_of(word))) is not None:
+            if (by := decided.get(option_of(word))) is not None:
                 raise UserError(f"{word}: decided by {by}" if by.startswith("study.") else f"{word}: {by}")
         space = Space(words)
         for option in space.varied:
@@ -194,16 +194,16 @@ class Study:
         Args:
             lacking: says which options a configuration lacks.
         """
-        groups = [word for word in (*words, *self.arms[arm]) if word[0] in "+~" or "." not in key_of(word)]
-        missing = lacking(groups, [key_of(word) for word in words if word not in groups])
-        return [word for word in words if key_of(word) not in missing]
+        groups = [word for word in (*words, *self.arms[arm]) if word[0] in "+~" or "." not in option_of(word)]
+        missing = lacking(groups, [option_of(word) for word in words if word not in groups])
+        return [word for word in words if option_of(word) not in missing]
 
     def untuned(self, arm: str, words: Sequence[str]) -> list[str]:
         """The overrides of an arm before anything is tuned. Raises ``UserError`` for what an arm may not change."""
         for word in self.arms[arm]:
-            if key_of(word) in ("seed", "sweep", "study"):
+            if option_of(word) in ("seed", "sweep", "study"):
                 raise UserError(f"study.arms.{arm}: {word} cannot be part of an arm")
-            if self.budget is not None and key_of(word).split(".")[0] == "budget":
+            if self.budget is not None and option_of(word).split(".")[0] == "budget":
                 raise UserError(f"study.arms.{arm}: {word} is decided by study.budget")
         space = Space([*words, *self.arms[arm]])
         for option in space.varied:
@@ -222,7 +222,7 @@ class Study:
         Raises:
             UserError: what is tuned is decided elsewhere, or cannot be drawn from.
         """
-        own = {key_of(word) for word in self.arms[arm]}
+        own = {option_of(word) for word in self.arms[arm]}
         for option in self.tune:
             if option in own:
                 raise UserError(f"study.tune.{option}: decided by study.arms.{arm}")
@@ -257,11 +257,6 @@ class Study:
                     raise UserError(
                         f"{where}: {option}={after}, but {before} in {reference}, and study.equal has {name}"
                     )
-
-
-def key_of(word: str) -> str:
-    """The option that an override is about, without marks: ``model.depth`` of ``+model.depth=2``."""
-    return word.partition("=")[0].lstrip("+~").partition("@")[0]
 
 
 def lacks(config: Config) -> Lacking:

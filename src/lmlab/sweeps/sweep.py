@@ -18,7 +18,7 @@ from lmlab.runs.run import Run, now
 from lmlab.surroundings import expanded
 from lmlab.sweeps.search.search import Outcome, Phase
 
-JobStatus = Literal["waiting", "running"] | Outcome
+JobStatus = Literal["waiting", "running", "not started"] | Outcome
 _SECONDS_OF_TRYING = 1.0
 """Whoever only asks whether a sweep is being conducted keeps others from its lock for that moment."""
 ENDED: tuple[Outcome, ...] = ("finished", "failed", "pruned")
@@ -60,9 +60,9 @@ class Job:
 
     @property
     def outcome(self) -> Outcome:
-        """The status of a job that has ended."""
+        """The status of a job that has ended; one that was not started is yet to be computed, as if interrupted."""
         assert self.status != "waiting" and self.status != "running"
-        return self.status
+        return "interrupted" if self.status == "not started" else self.status
 
     @property
     def described(self) -> str:
@@ -71,7 +71,7 @@ class Job:
             return self.name
         return self.error if self.error.startswith(f"{self.name}:") else f"{self.name}: {self.error}"
 
-    def end(self, status: Outcome, error: str | None = None) -> None:
+    def end(self, status: Outcome | Literal["not started"], error: str | None = None) -> None:
         """Set what has become of the job."""
         self.status, self.error, self.ended = status, error, now()
 

@@ -39,6 +39,14 @@ def test_values_out_of_range_are_refused_before_ray_starts(options, message, mon
         Ray(**options)
 
 
+def test_a_job_that_is_taken_back_before_it_is_submitted_is_returned():
+    engine, job = object.__new__(Ray), Job(0, [])
+    engine._waiting, engine._withdrawn, engine._running = [job], [], {}
+    engine.stop(job, "taken back")
+    assert engine.poll(0) == [job] and (job.status, job.error) == ("interrupted", "taken back")
+    assert engine.poll(0) == [] and engine._waiting == []
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A cluster of this machine for several engines."""

@@ -113,3 +113,11 @@ def test_a_job_whose_machine_is_taken_away_is_submitted_again_and_a_cancelled_on
     assert "ended before its run began: CANCELLED" in cancelled.error
     assert offered(cluster) == [1]
     assert preempted.where == f"slurm job {(cluster / 'queue').read_text().splitlines()[-1].split()[0]}"
+
+
+def test_a_job_that_is_taken_back_before_it_is_submitted_is_returned(cluster, engine):
+    (cluster / "limit").write_text("0")
+    job = engine._new[2]
+    engine.stop(job, "taken back")
+    assert engine.poll(0) == [job] and (job.status, job.error) == ("interrupted", "taken back")
+    assert len(engine._new) == 6 and engine.free == slurm._AT_ONCE - 6

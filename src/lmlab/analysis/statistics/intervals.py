@@ -63,7 +63,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate
     mean, sd = float(np.mean(array)), _sd(array)
     if math.isnan(sd):
         return Estimate(mean, math.nan, math.nan, len(array), math.nan)
-    half = float(library("scipy.stats").t.ppf((1 + confidence) / 2, len(array) - 1)) * sd / math.sqrt(len(array))
+    half = float(library("scipy.special").stdtrit(len(array) - 1, (1 + confidence) / 2)) * sd / math.sqrt(len(array))
     return Estimate(mean, mean - half, mean + half, len(array), sd)
 
 

@@ -123,7 +123,7 @@ function showSweeps() {
 }
 
 function sweepItem(sweep) {
-  const order = ["finished", "running", "waiting", "failed", "interrupted", "pruned"];
+  const order = ["finished", "running", "waiting", "failed", "interrupted", "pruned", "not started"];
   const counts = order.filter((status) => sweep.counts[status]).map((status) => element("span", { class: status }, `${sweep.counts[status]} ${status} `));
   if (sweep.to_come) counts.push(element("span", {}, `${sweep.to_come} to come `));
   const total = Object.values(sweep.counts).reduce((a, b) => a + b, sweep.to_come);

@@ -73,6 +73,7 @@ class Ray(Engine):
         if gpus == 0:
             self._environment["CUDA_VISIBLE_DEVICES"] = ""
         self._waiting: list[Job] = []
+        self._withdrawn: list[Job] = []
         self._running: dict[int, tuple[Job, Any]] = {}
         self._told: dict[int, str] = {}
         self._lost: Counter[int] = Counter()
@@ -109,9 +110,9 @@ class Ray(Engine):
 
     def poll(self, seconds: float) -> list[Job]:
         deadline = time.monotonic() + seconds
-        while not (over := self._over()) and time.monotonic() < deadline:
+        while not (over := self._over()) and not self._withdrawn and time.monotonic() < deadline:
             time.sleep(0.05)  # not in Ray's own waiting, which forgets what signal has ended it
-        ended = []
+        ended, self._withdrawn = self._withdrawn, []
         for number, (job, task) in list(self._running.items()):
             if task not in over:
                 self._watch(job)
@@ -165,6 +166,7 @@ class Ray(Engine):
         if job in self._waiting:
             self._waiting.remove(job)
             job.end("interrupted", why)
+            self._withdrawn.append(job)
         elif job.number in self._running and job.number not in self._told:
             self._told[job.number] = why
             self._ray.cancel(self._running[job.number][1])

@@ -93,6 +93,7 @@ class Slurm(Engine):
         }
         self._new: list[Job] = []
         self._submitted: list[Submitted] = []
+        self._withdrawn: list[Job] = []
         self._states: dict[str, tuple[str, str]] = {}
         self._looked = -_BETWEEN_LOOKS
         self._refused, self._why = -_REFUSED, ""
@@ -107,6 +108,9 @@ class Slurm(Engine):
 
     def poll(self, seconds: float) -> list[Job]:
         self._cancel()
+        if self._withdrawn:
+            withdrawn, self._withdrawn = self._withdrawn, []
+            return withdrawn
         clock.sleep(seconds)
         if clock.monotonic() < self._looked + _BETWEEN_LOOKS:
             return []
@@ -125,6 +129,7 @@ class Slurm(Engine):
             else:
                 self._new.remove(job)
                 job.end("interrupted", why)
+                self._withdrawn.append(job)
         for submitted in self._submitted:
             if submitted.job is job and submitted.told is None:
                 submitted.told = why

@@ -70,6 +70,10 @@ class Search(ABC):
         """How many jobs it will still ask for beyond those of the numbers ``begun``, as far as is known."""
         return max(0, self.total - len(begun))
 
+    def upcoming(self) -> list[Proposal]:
+        """The jobs that it would propose next, as far as they follow from what has ended so far."""
+        return []
+
     def watch(self, proposal: Proposal, rows: list[dict[str, Any]]) -> str | None:
         """Take note of new rows of a job's ``metrics.jsonl``, from its first row on; return why to stop it, if so.
 
@@ -107,6 +111,9 @@ class Queue(Search):
         proposal = self.waiting.popleft()
         self.running[proposal.number] = proposal
         return proposal
+
+    def upcoming(self) -> list[Proposal]:
+        return list(self.waiting)
 
     @property
     def done(self) -> bool:

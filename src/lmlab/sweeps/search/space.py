@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from lmlab.errors import UserError, nearest
-from lmlab.overrides import read
+from lmlab.overrides import is_addition, option_of, plain_word, read
 from lmlab.sweeps.search.varied import (
     Choices,
     Dimension,
@@ -62,7 +62,7 @@ class Space:
         for typed in overrides:
             word = read(typed, several=True)
             try:
-                (override,) = parser.parse_overrides([word])
+                (override,) = parser.parse_overrides([plain_word(word)])
             except OverrideParseException as error:
                 raise UserError(f"{word}: cannot be read; expected option=value") from error
             if override.key_or_group == "sweep" or override.key_or_group.startswith("sweep."):
@@ -72,11 +72,20 @@ class Space:
                     raise UserError(f"{word}: one search at a time; give a single value")
                 continue  # what the search is told is no part of what it launches
             key = override.get_key_element()
-            option = self._options[key] = _option(override)
+            if is_addition(word):
+                option = _option(override, f"{key}+")
+                place = option if isinstance(option, str) else f"{key}+"  # additions do not replace each other
+                if place in self._options and not isinstance(option, str):
+                    raise UserError(f"{word}: {key} is added to with several values twice; give each value as a list")
+            else:
+                option, place = _option(override, key), key
+                for other in [other for other in self._options if is_addition(other) and option_of(other) == key]:
+                    del self._options[other]
+            self._options[place] = option
             if isinstance(option, Choices) and config_loader is not None:
                 _check_choices(override.key_or_group, option.values, config_loader)
             if key[0] in "+~" or (config_loader is not None and _options_of(override.key_or_group, config_loader)):
-                self._groups.add(key)
+                self._groups.add(place)
         self.zipped = list(filter(None, (_zipped(names, self._options) for names in zipped)))
         """Keys of the options that are paired, group by group."""
 
@@ -109,8 +118,9 @@ class Space:
             return frozenset()
         groups = tuple(_word(key, self._options[key], values) for key in self._options if key in self._groups)
         if groups not in self._lacking_of:
-            others = [key for key in self._options if key not in self._groups and "." in key]
-            self._lacking_of[groups] = frozenset(self._lacking(groups, others))
+            others = {key: option_of(key) for key in self._options if key not in self._groups and "." in option_of(key)}
+            lacking = self._lacking(groups, list(others.values()))
+            self._lacking_of[groups] = frozenset(key for key, option in others.items() if option in lacking)
         return self._lacking_of[groups]
 
     @cached_property
@@ -189,13 +199,13 @@ class Space:
 def _zipped(names: Sequence[str], options: Mapping[str, Varied | str]) -> list[str]:
     """The keys of options whose values are paired; none where each has one value. Raises ``UserError``."""
     word = f"sweep.zip=[{','.join(names)}]"
-    by_name = {_name(key): key for key in options}
+    by_name = {option_of(key): key for key in options}
     varied = [name for name, key in by_name.items() if not isinstance(options[key], str)]
     for name in names:
-        if _name(name) not in by_name:
+        if option_of(name) not in by_name:
             hint = nearest(name, varied) if varied else ""
             raise UserError(f"{word}: {name} is not varied in this sweep{hint}")
-    keys = [by_name[_name(name)] for name in names]
+    keys = [by_name[option_of(name)] for name in names]
     counts: dict[str, int] = {}
     for name, key in zip(names, keys, strict=True):
         option = options[key]
@@ -208,20 +218,15 @@ def _zipped(names: Sequence[str], options: Mapping[str, Varied | str]) -> list[s
     return keys if set(counts.values()) != {1} else []
 
 
-def _name(key: str) -> str:
-    """An option without the marks that an override may have: ``model.x`` of ``+model.x``."""
-    return key.lstrip("+~")
-
-
 def _word(key: str, option: Varied | str, values: Mapping[str, str]) -> str:
     return option if isinstance(option, str) else f"{key}={values[key]}"
 
 
-def _option(override: Any) -> Varied | str:
+def _option(override: Any, key: str) -> Varied | str:
     """One option: the override itself if it is fixed. Raises ``UserError``."""
     from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 
-    key, word = override.get_key_element(), override.input_line
+    word = override.input_line
     if override.is_delete():
         return str(word)
     if not override.is_sweep_override():

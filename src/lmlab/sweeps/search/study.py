@@ -72,6 +72,9 @@ class StudySearch(Search):
         self._running[proposal.number] = proposal
         return proposal
 
+    def upcoming(self) -> list[Proposal]:
+        return [self._waiting[number] for number in sorted(self._waiting)]
+
     @property
     def done(self) -> bool:
         return not self._waiting and not self._running

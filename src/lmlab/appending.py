@@ -1,0 +1,142 @@
+"""``option+=value``: add to a list of the configuration, or an option to a group of which a run may have several.
+
+Hydra 1.3 has no such override. Its loader is wrapped: what is added is taken from the words, the rest is composed, and
+then it is added to what that came to. So a list of an experiment, of a data set or of a study's arm is added to
+whichever words chose it, and every job of a sweep adds to its own. As with ``=``, words count from left to right.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from lmlab.commands import options
+from lmlab.commands.options import LIST, SEVERAL
+from lmlab.errors import UserError
+from lmlab.overrides import ONCE, is_addition, kinds_of, option_of, plain_word, written
+
+
+def install() -> None:
+    """Have Hydra's loader read additions."""
+    if not hasattr(ConfigLoaderImpl.load_configuration, "__wrapped__"):
+        ConfigLoaderImpl.load_configuration = _with_additions(ConfigLoaderImpl.load_configuration)  # type: ignore[method-assign]
+
+
+def _with_additions(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
+    @wraps(load)
+    def load_configuration(
+        self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], run_mode: RunMode, **more: Any
+    ) -> DictConfig:
+        if not any(map(is_addition, overrides)):
+            return load(self, config_name, overrides, run_mode, **more)
+        words = [word for word in overrides if not is_addition(word)]
+        additions = _read(overrides, run_mode)
+        groups = {key: self.get_group_options(key) for key in additions}
+        choices: dict[str, list[str]] = {}
+        for key in [key for key, names in groups.items() if names]:
+            choices[key] = _choice(self, config_name, words, run_mode, key, additions.pop(key))
+            names = written(choices[key] if key == LIST or len(choices[key]) > 1 else choices[key][0])
+            words = [*(word for word in words if option_of(word) != key), f"{key}={names}"]
+        composed = load(self, config_name, words, run_mode, **more)
+        for key, values in additions.items():
+            _extend(composed, key, values, run_mode)
+        own = composed.hydra.overrides
+        own.hydra = [word for word in overrides if option_of(word).startswith(("hydra.", "hydra/"))]
+        own.task = [word for word in overrides if word not in own.hydra]
+        with open_dict(composed.hydra):  # where Hydra notes single options only
+            composed.hydra.runtime.choices.update(
+                {key: written(names) for key, names in choices.items() if names[1:] and key != LIST}
+            )
+        return composed
+
+    return load_configuration
+
+
+def _read(words: Sequence[str], run_mode: RunMode) -> dict[str, list[Any]]:
+    """What words add to each option; those that vary in a sweep are left to its jobs. Raises ``UserError``."""
+    parser = OverridesParser.create()
+    additions: dict[str, list[Any]] = {}
+    for word in words:
+        key = option_of(word)
+        if not is_addition(word):
+            additions.pop(key, None)
+            continue
+        override = parser.parse_override(plain_word(word))
+        if override.is_sweep_override():
+            if run_mode == RunMode.RUN:
+                values = word.partition("=")[2]
+                raise UserError(
+                    f"{word}: several values need -m, which makes a sweep (a list is added as {key}+=[{values}])"
+                )
+            continue
+        value = override.value()
+        additions.setdefault(key, []).extend(value if isinstance(value, list) else [value])
+    return additions
+
+
+def _choice(
+    loader: ConfigLoaderImpl, config_name: str | None, words: list[str], run_mode: RunMode, group: str, names: list[Any]
+) -> list[str]:
+    """The options of a group with those that are added. Raises ``UserError``: a run has one of the group.
+
+    One that extends others, as early_stopping does default, comes before what was chosen, and so leaves it as it is.
+    """
+    if group not in SEVERAL:
+        value = written(names)[1:-1]
+        raise UserError(f"{group}+={value}: a run has one option of {group} ({group}={value} chooses it)")
+    defaults = loader.compute_defaults_list(config_name, words, run_mode).defaults
+    chosen = [
+        str(default.config_path).removeprefix(f"{group}/")
+        for default in defaults
+        if str(default.config_path).startswith(f"{group}/") and not str(default.parent).startswith(f"{group}/")
+    ]
+    for name in map(str, names):
+        extended = options.extended_by(group, name)
+        if any(name in (other, *options.extended_by(group, other)) for other in chosen):
+            continue
+        others = [other for other in chosen if other not in extended]
+        chosen = [name, *others] if extended else [*others, name]
+    return chosen
+
+
+def _extend(config: DictConfig, key: str, values: list[Any], run_mode: RunMode) -> None:
+    """Add values to a list of a composed configuration.
+
+    Raises:
+        UserError: the option is no list.
+        ConfigCompositionException: there is no such option.
+    """
+    parent, _, last = key.rpartition(".")
+    section = OmegaConf.select(config, parent) if parent else config
+    if not OmegaConf.is_dict(section) or last not in section:
+        if run_mode == RunMode.MULTIRUN:  # some jobs may have it
+            return
+        raise ConfigCompositionException(f"Could not override '{key}'.")
+    value = OmegaConf.select(config, key, throw_on_missing=False)
+    kinds = kinds_of(key)
+    if value is None and (not kinds or list in kinds):
+        value = []
+    elif isinstance(value, str) and list in kinds:
+        value = [value]
+    if not OmegaConf.is_list(value) and not isinstance(value, list):
+        added = written(values)[1:-1] if len(values) == 1 else written(values)
+        now = "null" if value is None else _kind(value)
+        sets = "" if OmegaConf.is_dict(value) else f" ({key}={added} sets it)"
+        raise UserError(f"{key}+={added}: {key} is {now}, not a list{sets}")
+    result = list(value)
+    for one in values:
+        if key not in ONCE or one not in result:
+            result.append(one)
+    OmegaConf.update(config, key, result, merge=False)
+
+
+def _kind(value: Any) -> str:
+    if OmegaConf.is_dict(value):
+        return "a section"
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    return names.get(type(value), type(value).__name__)

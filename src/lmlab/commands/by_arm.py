@@ -1,0 +1,62 @@
+"""A sweep's results by arm: the mean over the seeds of everything else that was varied."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from statistics import fmean
+
+from rich.markup import escape
+
+from lmlab.analysis.options import text_of, varied
+from lmlab.analysis.records import Record
+from lmlab.commands.tables import console, print_table, say
+from lmlab.errors import UserError
+from lmlab.numerals import written
+from lmlab.runs.metrics import label
+
+BY = ("validation/bits_per_byte", "validation/loss")
+"""What arms are compared by: the first of these that all runs have."""
+
+
+def show_by_arm(records: Sequence[Record], where: str) -> bool:
+    """Print a row for each arm, best first, if any has several runs; return whether it was printed.
+
+    An arm with several runs has the 95 % interval of its mean.
+
+    Args:
+        where: what the runs were scored on, for the title.
+    """
+    keys = varied(records)
+    arms: dict[tuple[str, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        arms[tuple(text_of(record, key) for key in keys)].append(record)
+    metric = next((name for name in BY if all(record.metric(name) is not None for record in records)), None)
+    if metric is None or len(arms) == len(records):
+        return False
+    estimates = {arm: _estimate([float(one.metric(metric) or 0.0) for one in own]) for arm, own in arms.items()}
+    rows = []
+    for arm, (mean, low, high, n) in sorted(estimates.items(), key=lambda item: _quality(item[1][0])):
+        options = dict(zip(keys, map(escape, arm), strict=True)) or {"arm": escape(arms[arm][0].manifest["name"])}
+        bounds = "" if math.isnan(low) else f"{low:.4f} to {high:.4f}"
+        rows.append({**options, label(metric): written(mean, "{:.4f}"), "95 % interval": bounds, "n": str(n)})
+    say("", f"Results by arm on {where}, the mean of n runs, best first")
+    print_table("", rows)
+    console.print()
+    return True
+
+
+def _estimate(values: Sequence[float]) -> tuple[float, float, float, int]:
+    """Mean, bounds of its 95 % interval, and the number of values; no bounds of one value, or without scipy."""
+    if len(values) > 1:
+        from lmlab.analysis.statistics.intervals import mean_interval
+
+        with suppress(UserError):  # scipy comes with an extra
+            estimate = mean_interval(values)
+            return estimate.mean, estimate.low, estimate.high, estimate.n
+    return fmean(values), math.nan, math.nan, len(values)
+
+
+def _quality(mean: float) -> tuple[bool, float]:
+    """What arms are sorted by; one with a run that diverged comes last."""
+    return (False, mean) if math.isfinite(mean) else (True, 0.0)
