@@ -63,7 +63,7 @@ def test_options_of_every_command_can_be_added_to(composed):
         ("optimizer.lr+=1", "optimizer.lr+=1: optimizer.lr is a number, not a list"),
         ("rerun+=true", "rerun+=true: rerun is true or false, not a list (rerun=true sets it)"),
         ("name+=x", "name+=x: name is a text, not a list (name=x sets it)"),
-        ("data.licence+=x", "data.licence"),
+        ("trainer.precision+=x", "trainer.precision+=x: trainer.precision is a text, not a list"),
         ("batch+=1", "batch+=1: batch is a section, not a list"),
         ("model+=gru", "model+=gru: a run has one option of model (model=gru chooses it)"),
         ("tags+=", "tags+=: expected a value to add"),
@@ -98,7 +98,7 @@ def test_an_option_is_added_to_those_of_a_group(composed):
 
 
 def test_an_experiments_own_values_survive_what_is_added(composed):
-    plain, added = (composed("experiment=article", *words) for words in ([], ["callbacks+=early_stopping"]))
+    plain, added = (composed("experiment=rnn_vs_transformer", *words) for words in ([], ["callbacks+=early_stopping"]))
     for name, options in plain["callbacks"].items():
         assert added["callbacks"][name] == options
 

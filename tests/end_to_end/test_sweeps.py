@@ -350,3 +350,23 @@ def test_jobs_that_ask_for_one_run_afresh_have_a_copy_each(launcher, lmlab, smal
         assert sum(run.manifest["seed"] == 1 for run in runs) == copies and len(runs) == copies * 4 // 3
     for sweep in all_sweeps(tmp_path / "outputs" / "sweeps"):
         assert len({job.path for job in sweep.jobs}) == 4
+
+
+def test_a_failure_ends_a_sweep_and_a_retry_goes_on_with_all_of_it(train, lmlab, small, own, tmp_path):
+    words = [*small, "logger=[]", own("Fails"), "sweep.stop_after=1", "model.width=8,16", "optimizer.lr=1e-3,3e-4"]
+    words += ["sweep.zip=[model.width,optimizer.lr]", "seed=2,3"]
+    done = train("-m", *words, check=False)
+    sweep = newest(tmp_path)
+    assert done.returncode == 1 and statuses(sweep) == ["finished", "failed", "not started", "not started"]
+    assert "No further job starts: 1 job failed (sweep.stop_after=1)" in done.stdout
+    assert f"lmlab sweep retry name={sweep.path.name}" in done.stderr
+    assert "2 jobs were not started: model.width=16 optimizer.lr=0.0003 seed=2" in done.stdout
+    shown = lmlab("sweep", "status").stdout
+    assert "not started" in shown and f"lmlab sweep retry name={sweep.path.name}" in shown
+    (tmp_path / "mended").touch()
+    done = lmlab("sweep", "retry")
+    assert statuses(newest(tmp_path)) == ["finished"] * 4 and newest(tmp_path).path == sweep.path
+    assert "Results by arm" in done.stdout
+    expected = [(8, 0.001, 2), (8, 0.001, 3), (16, 0.0003, 2), (16, 0.0003, 3)]
+    configs = [job.run.config for job in sweep.jobs]
+    assert [(c["model"]["width"], c["optimizer"]["lr"], c["seed"]) for c in configs] == expected

@@ -59,6 +59,8 @@ def comparison_of(sweep: Sweep, cache: Path | None = None) -> Comparison:
 
 def _why_not(job: Job, record: Record | None, metric: str) -> str | None:
     """Why a job's run has no part in the comparison; ``None``: it has."""
+    if job.status == "not started":
+        return f"was not started: {job.error}"
     if record is None:
         return job.error or f"is {job.status}"
     return why_not(record, metric)

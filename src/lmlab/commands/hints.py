@@ -14,6 +14,7 @@ from lmlab.commands.options import LIST, SEVERAL
 from lmlab.config import CONF
 from lmlab.errors import UserError, nearest
 from lmlab.other_words import in_our_words
+from lmlab.overrides import option_of
 from lmlab.references import explained
 
 SHOWN = 6
@@ -189,7 +190,7 @@ def _wrong_otherwise(command: str, words: Sequence[str]) -> str | None:
 
 def _keys_with(command: str, words: Sequence[str], without: str) -> list[str]:
     """The options that ``command`` has with the overrides that can be composed."""
-    others = [word for word in _overrides(words) if word.partition("=")[0].lstrip("+~") != without]
+    others = [word for word in _overrides(words) if option_of(word) != without]
     first = [word if re.search(r"[\[({'\"]", word) else word.partition(",")[0] for word in others]
     choices = [word for word in first if word.partition("=")[0] in options.groups()]
     for attempt in (first, choices, []):

@@ -5,6 +5,8 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
+from lmlab.overrides import option_of
+
 OWN = ("device", "devices", "devices_per_node", "network", "efficiency", "price", "vocabulary", "format")
 """Options that ``lmlab train`` does not have."""
 
@@ -51,7 +53,7 @@ def command(plan: Any, cluster: Any) -> str:
 
 
 def _is(word: str, options: tuple[str, ...]) -> bool:
-    key = word.partition("=")[0].lstrip("+~")
+    key = option_of(word)
     return any(key == option or key.startswith(f"{option}.") for option in options)
 
 

@@ -12,6 +12,7 @@ from lmlab.analysis.studies import comparison_of
 from lmlab.commands import launching, options, tables
 from lmlab.commands.composing import composed, computes_elsewhere, plain
 from lmlab.commands.conditional import Composed
+from lmlab.commands.progress_table import say_not_started
 from lmlab.commands.train import task
 from lmlab.config import Paths
 from lmlab.errors import RunFailed, UserError
@@ -59,6 +60,7 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
     record, jobs = launching.conduct(
         launcher, search, {"digest": plan.digest}, plan.words, sweeper.retry, study.section
     )
+    say_not_started(jobs, record.to_come)
     cache = expanded(config.paths.cache) / CURVES
     refused = score_final_runs(comparison_of(record, cache), plain(config.paths))
     comparison = comparison_of(record, cache)

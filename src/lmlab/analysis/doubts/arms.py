@@ -8,6 +8,7 @@ from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.analysis.options import ABSENT
 from lmlab.analysis.records import Record
 from lmlab.config import Config, without_effect
+from lmlab.overrides import option_of
 
 PARTS_OF_MODEL = ("model", "mixer", "channel", "block", "head", "architecture")
 """Choices that decide about sections of ``model``."""
@@ -56,7 +57,7 @@ def subject(comparison: Comparison) -> set[str]:
     """
     if comparison.study is not None:
         words = [word for own in comparison.study.arms.values() for word in own]
-        groups = {word.partition("=")[0].lstrip("+~").partition("@")[0].partition(".")[0] for word in words}
+        groups = {option_of(word).partition(".")[0] for word in words}
         return {"model" if group in PARTS_OF_MODEL else group for group in groups}
     choices = comparison.runs[0].manifest.get("choices", {}) if comparison.runs else {}
     named = {
