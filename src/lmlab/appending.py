@@ -113,7 +113,7 @@ def _extend(config: DictConfig, key: str, values: list[Any], run_mode: RunMode) 
     """
     parent, _, last = key.rpartition(".")
     section = OmegaConf.select(config, parent) if parent else config
-    if not OmegaConf.is_dict(section) or last not in section:
+    if not OmegaConf.is_dict(section) or last not in list(section.keys()):  # those without a value, too
         if run_mode == RunMode.MULTIRUN:  # some jobs may have it
             return
         raise ConfigCompositionException(f"Could not override '{key}'.")
