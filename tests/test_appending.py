@@ -66,6 +66,7 @@ def test_options_of_every_command_can_be_added_to(composed):
         ("trainer.precision+=x", "trainer.precision+=x: trainer.precision is a text, not a list"),
         ("batch+=1", "batch+=1: batch is a section, not a list"),
         ("model+=gru", "model+=gru: a run has one option of model (model=gru chooses it)"),
+        ("callbacks+=early_stoping", "callbacks+=early_stoping: no such option (did you mean 'early_stopping'?)"),
         ("tags+=", "tags+=: expected a value to add"),
         ("tags+=a,b", "tags+=a,b: expected tags+=[a,b] for several values (-m makes a sweep of them)"),
         ("callbacks+=a,b", "callbacks+=a,b: several values need -m, which makes a sweep"),

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lmlab.commands import options
 from lmlab.commands.options import LIST, SEVERAL
-from lmlab.errors import UserError
+from lmlab.errors import UserError, nearest
 from lmlab.overrides import ONCE, is_addition, kinds_of, option_of, plain_word, written
 
 
@@ -82,7 +82,7 @@ def _read(words: Sequence[str], run_mode: RunMode) -> dict[str, list[Any]]:
 def _choice(
     loader: ConfigLoaderImpl, config_name: str | None, words: list[str], run_mode: RunMode, group: str, names: list[Any]
 ) -> list[str]:
-    """The options of a group with those that are added. Raises ``UserError``: a run has one of the group.
+    """The options of a group with those that are added. Raises ``UserError``: none such, or a run has one of the group.
 
     One that extends others, as early_stopping does default, comes before what was chosen, and so leaves it as it is.
     """
@@ -96,6 +96,8 @@ def _choice(
         if str(default.config_path).startswith(f"{group}/") and not str(default.parent).startswith(f"{group}/")
     ]
     for name in map(str, names):
+        if name not in (there := options.options_of(group)):
+            raise UserError(f"{group}+={name}: no such option{nearest(name, there)}")
         extended = options.extended_by(group, name)
         if any(name in (other, *options.extended_by(group, other)) for other in chosen):
             continue

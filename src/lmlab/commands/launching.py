@@ -58,7 +58,10 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
         again = f"{tables.command('sweep', 'retry', f'name={record.path.name}')} tries them again"
         what = "failed" if all(job.status == "failed" for job in failed) else "failed or were stopped"
         if left := _not_started(record, jobs):
-            what, again = f"{what}, {left} were not started", f"{again}, and then the others"
+            what, again = (
+                f"{what}, {left} {'was' if left == 1 else 'were'} not started",
+                f"{again}, and then the others",
+            )
         raise RunFailed(f"{len(failed)} of {len(jobs) + record.to_come} jobs {what} ({again})")
     return jobs
 
