@@ -104,7 +104,7 @@ def _mode_from_words(words: Sequence[str]) -> Iterator[None]:
 
     Without it, there is a sweep exactly with ``-m``.
     """
-    may_set = ("hydra.mode", "experiment=", "+experiment=", "--config-", "-cd", "-cn")
+    may_set = ("hydra.mode", "experiment=", "sweep=", "--config-", "-cd", "-cn")
     read = Hydra.get_mode
     if not any(word.lstrip("+").startswith(may_set) for word in words):
         Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
