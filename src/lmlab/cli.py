@@ -19,6 +19,7 @@ COMMANDS = {
     "generate": "continue a prompt with a run's model",
     "reproduce": "compute a run afresh from what it left behind and compare",
     "runs": "list the runs in the outputs folder",
+    "clean": "free disk: old checkpoints, W&B files, caches, failed runs or any runs",
     "report": "from runs to a conclusion, with its interval, its doubts and everything that it rests on",
     "sweep": "what has become of a sweep's jobs; go on with it, retry what failed, cancel it",
     "dashboard": "runs and sweeps, live in a browser; stop, retry and compare them",
@@ -146,7 +147,7 @@ def _read(command: str, words: list[str]) -> list[str]:
         or any(re.fullmatch(r"sweep=(?!null).+|hydra\.mode=MULTIRUN", word) for word in words)
     )
     overrides = [read(word, several) for word in words if _is_override(word)]
-    if command in ("runs", "report"):  # any option of a run
+    if command in ("runs", "report", "clean"):  # any option of a run
         overrides = [f"++{word}" if word.startswith("where.") else word for word in overrides]
     if command == "study" and any(word.startswith("experiment=") for word in overrides):
         overrides = [_of_a_study(word) for word in overrides]

@@ -167,7 +167,7 @@ def resume(run: Run) -> Path | None:
             print(line, file=sys.stderr)
 
     newest = checkpoints.newest_good(run.checkpoints, warn, check_loadable)
-    before = run.checkpoints / "last.ckpt"  # a checkpoint as earlier versions wrote it
+    before = run.checkpoints / checkpoints.BY_EARLIER_VERSIONS
     if newest is None and before.exists():
         try:
             check_loadable(before)
