@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lmlab.errors import Interrupted, RunFailed, UserError, nearest
 from lmlab.lazy_imports import postpone
+from lmlab.own_errors import about
 from lmlab.runs.signals import INTERRUPTED
-from lmlab.sources import remedy
 from lmlab.surroundings import drop_empty_variables, expanded, read_names_as_utf8, tolerate_encodings
 
 COMMANDS = {
@@ -99,7 +99,7 @@ def _unforeseen(error: Exception) -> str:
         line = f"{name}{error.strerror}"
     elif not isinstance(error, (OSError, ValueError, RuntimeError)) or not line:
         line = f"{type(error).__name__}: {line}".removesuffix(": ")
-    line += remedy(error)
+    line += about(error)
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="lmlab-error-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"

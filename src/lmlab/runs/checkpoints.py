@@ -79,8 +79,7 @@ def complete(folder: Path, step: int, previous: int, validated_step: int) -> Non
         files = checksums(written)
         about = {"step": step, "validated_step": validated_step, "best": files.pop(BEST, None), "files": files}
         write_json(written / CHECKSUMS, about | {"blake2b": _digest_of(about)})
-        if place(folder, step).exists():
-            discard(place(folder, step))
+        discard(place(folder, step))
         written.rename(place(folder, step))
         flush(folder, below=False)
     for other, path in saved(folder).items():

@@ -23,6 +23,8 @@ def discard(path: Path) -> None:
     if path.name.startswith("."):
         _delete(path)
         return
+    if not path.exists() and not path.is_symlink():
+        return
     hidden = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=DISCARDED, dir=path.parent))
     try:
         path.rename(hidden / path.name)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
 from lmlab.config import Config, build, validate
@@ -202,7 +202,13 @@ def build_callbacks(run: Run, config: Config, source: Source) -> list[Any]:
         "tokenizer": source.tokenizer,
         "context": config["batch"]["context"],
     }
-    chosen = [build(node, **accepted(node, offered)) for node in config["callbacks"].values() if node]
+    chosen = []
+    for key, node in config["callbacks"].items():
+        if node:
+            chosen.append(build(node, **accepted(node, offered)))
+            if not isinstance(chosen[-1], Callback):
+                target = node["_target_"]
+                raise UserError(f"callbacks.{key}._target_={target}: expected a subclass of pytorch_lightning.Callback")
     return [*chosen, callbacks.Progress(run.path.name)] if config["progress"] else chosen
 
 
