@@ -1,6 +1,7 @@
 """Parts of the user's own that do not keep to what is expected of them are refused in a line that says so."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,7 +9,10 @@ from lmlab.config import build
 from lmlab.errors import UserError
 from lmlab.models.block import mix
 from lmlab.own_errors import about
+from lmlab.runs.run import Run
+from lmlab.training.module import LanguageModeling
 from lmlab.training.preflight import check
+from lmlab.training.worker import build_callbacks
 
 WRONG = """
 import numpy as np
@@ -104,6 +108,22 @@ def test_an_error_of_the_users_own_names_the_line(compose, small_task):
     with pytest.raises(UserError) as other:
         build({"_target_": "lmlab.training.objectives.CrossEntropy", "label_smoothing": 2})
     assert about(other.value) == ""
+
+
+def test_an_objective_that_returns_a_loss_alone_is_named():
+    class OnlyLoss:
+        def __call__(self, model, batch):
+            return 1.0
+
+    module = SimpleNamespace(objective=OnlyLoss(), model=None)
+    with pytest.raises(UserError, match=r"objective: OnlyLoss returned a float, expected \(loss, logs\)"):
+        LanguageModeling.training_step(module, SimpleNamespace(fresh=True), 0)
+
+
+def test_a_callback_that_is_none_of_lightnings_is_named(tmp_path):
+    config = {"callbacks": {"mine": {"_target_": "wrong_parts.NoCorpus"}}, "batch": {"context": 4}, "progress": False}
+    with pytest.raises(UserError, match=r"callbacks.mine._target_=wrong_parts.NoCorpus: expected a subclass of"):
+        build_callbacks(Run(tmp_path), config, SimpleNamespace(tokenizer=None))
 
 
 def test_a_mixer_that_returns_no_state_is_named():

@@ -135,6 +135,8 @@ def open_source(config: Config, progress: bool = False, run: Run | None = None, 
         recorded = config.get("content", {}).get("data")
         if recorded is not None and (now := data.checksum(cache)) != recorded:
             raise UserError(f"data.paths: the text has changed (SHA-256 {recorded[:12]} then, {now[:12]} now)")
+        if run is None:  # a run of an earlier version may have had such options
+            data.check()
         data.download = download
         corpus = prepare(data, tokenizer, cache, corpora, progress=progress)
     order = TrainingOrder(
