@@ -216,6 +216,22 @@ def test_a_run_that_is_needed_keeps_its_weights_and_its_directory(outputs, lmlab
     assert (reason or "Freed") in said
 
 
+def test_a_run_that_another_one_began_with_stays(outputs, lmlab_clean):
+    parent = make(outputs, 1)
+    child = make(outputs, 2, start={"run": parent.id, "directory": str(parent.path)})
+    said = lmlab_clean(what=["runs", "weights"], where={"model": "lstm"})
+    assert parent.exists and parent.weights.exists() and not child.exists
+    assert f"{parent.path.name}: {child.path.name} began with its weights" in said
+
+
+def test_checkpoints_that_a_run_keeps_to_be_evaluated_are_weights(outputs, lmlab_clean):
+    run = make(outputs, 1, options={"callbacks.checkpoint.keep": None})
+    assert "keeps its checkpoints (callbacks.checkpoint.keep=null; what=weights)" in lmlab_clean(what="checkpoints")
+    assert len(tree(run.checkpoints)) == 7
+    lmlab_clean(what="weights")
+    assert not tree(run.checkpoints) and not run.weights.exists()
+
+
 def test_of_a_sweep_that_cannot_be_read_nothing_is_removed(outputs, lmlab_clean):
     run = make(outputs, 1, status="failed", sweep="one")
     (make_sweep(outputs, "finished", run) / "sweep.json").write_text("{")

@@ -15,7 +15,7 @@ DESCRIPTIONS: dict[Kind, str] = {
     "wandb": "W&B's files of runs that W&B has in full",
     "caches": "prepared data that no run uses, caches of logs, temporary files",
     "failed": "failed runs",
-    "weights": "final and best weights of finished runs",
+    "weights": "weights of finished runs",
     "runs": "whole runs",
 }
 USUAL: tuple[Kind, ...] = ("checkpoints", "wandb", "caches", "failed")

@@ -6,10 +6,14 @@ from pathlib import Path
 
 from lmlab.analysis.records import Record
 from lmlab.cleaning.item import Item, Kept, Kind
+from lmlab.overrides import written
 from lmlab.runs import checkpoints, lock
 from lmlab.runs.disposal import size_of
 from lmlab.runs.wandb import WandbRecord
 from lmlab.runs.wandb_artifacts import Extras
+
+USUALLY_KEPT = 2
+"""Checkpoints that a run keeps to resume from. One that keeps another number is to be evaluated at them."""
 
 
 def of_runs(
@@ -42,8 +46,15 @@ def _of_run(record: Record, kinds: Collection[Kind], needed: str | None) -> Iter
             yield Item("failed" if of_failed else "runs", (run.path,), size_of([run.path]), run, status)
             return
         yield Kept(run.path.name, needed or f"holds what is not lmlab's ({', '.join(foreign[:3])})")
-    if "checkpoints" in kinds and status == "finished" and _is_own_folder(run.checkpoints):
-        yield from _item("checkpoints", checkpoints.to_resume_from(run.checkpoints), record)
+    states = checkpoints.to_resume_from(run.checkpoints) if _is_own_folder(run.checkpoints) else []
+    keep = ((record.config.get("callbacks") or {}).get("checkpoint") or {}).get("keep", USUALLY_KEPT)
+    if "checkpoints" in kinds and status == "finished" and states:
+        if keep == USUALLY_KEPT:
+            yield from _item("checkpoints", states, record)
+        elif "weights" not in kinds:
+            yield Kept(
+                run.path.name, f"keeps its checkpoints (callbacks.checkpoint.keep={written(keep)}; what=weights)"
+            )
     at_wandb = WandbRecord(run)
     extras = Extras.of(record.config)
     complete = at_wandb.holds(extras)
@@ -54,7 +65,9 @@ def _of_run(record: Record, kinds: Collection[Kind], needed: str | None) -> Iter
         else:
             yield from _item("wandb", folders, record)
     if "weights" in kinds and status == "finished":
-        weights = [path for path in (run.weights, run.best) if path.is_file() and not path.parent.is_symlink()]
+        files = (run.weights, run.best, run.path / "ema.safetensors")
+        weights = [path for path in files if path.is_file() and not path.parent.is_symlink()]
+        weights += states if keep != USUALLY_KEPT else []
         if weights and needed is not None:
             yield Kept(run.path.name, needed)
         elif weights and at_wandb.exists and "weights" in extras.artifacts and not complete:

@@ -1,7 +1,7 @@
-"""Runs that something else in an outputs folder needs."""
+"""Runs that something else in an outputs folder needs: a study, a sweep that goes on, a run that began with them."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from lmlab.analysis.records import Record
@@ -9,12 +9,12 @@ from lmlab.errors import UserError
 from lmlab.sweeps.sweep import Sweep, all_sweeps
 
 
-def references(sweeps: Path, records: Iterable[Record]) -> dict[Path, str]:
-    """Return the resolved directories of runs that a study or a sweep that has not ended needs, and which one.
+def references(sweeps: Path, records: Sequence[Record]) -> dict[Path, str]:
+    """Return the resolved directories of runs that something else needs, and what that is.
 
     Args:
         sweeps: the folder of sweeps.
-        records: runs that say themselves which sweep asked for them, in case that one cannot be read.
+        records: all runs; they say which run they began with, and which sweep asked for them.
     """
     reasons: dict[Path, str] = {}
     unreadable = {}
@@ -26,7 +26,11 @@ def references(sweeps: Path, records: Iterable[Record]) -> dict[Path, str]:
             unreadable[sweep.path.name] = f"belongs to {sweep.path.name}, a sweep that cannot be read"
             continue
         reasons |= {Path(path).resolve(): reason for path in paths if reason is not None}
+    by_id = {record.id: record.run.path.resolve() for record in records}
     for record in records:
+        if start := record.manifest.get("start"):
+            parent = by_id.get(str(start.get("run")))
+            reasons |= {} if parent is None else {parent: f"{record.run.path.name} began with its weights"}
         if (reason := unreadable.get(str(record.manifest.get("sweep")))) is not None:
             reasons[record.run.path.resolve()] = reason
     return reasons

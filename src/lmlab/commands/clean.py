@@ -61,11 +61,19 @@ def task(
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             tables.say(f"Nothing was removed. {_command(*([] if what is None else kinds))} removes all of it.")
             return
-        if input(f"Free {readable(_bytes(plan.items))}? [y/N] ").strip().lower() not in ("y", "yes"):
+        if not _confirmed(f"Free {readable(_bytes(plan.items))}?"):
             tables.say("Nothing was removed.")
             return
         plan = look().within(plan)  # as it is by now
     _remove(plan)
+
+
+def _confirmed(question: str) -> bool:
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        print()
+        return False
 
 
 def _kinds(what: str | Sequence[str] | None, chosen: Sequence[str]) -> list[Kind]:
@@ -130,7 +138,8 @@ def _say_kept(kept: Sequence[Kept], head: str = "left alone:") -> None:
 def _remove(plan: Plan) -> None:
     """Remove what was found, and print what that has freed. Raises ``RunFailed`` if something is left."""
     freed: list[Item] = []
-    kept = list(remove_items(plan.items, freed.append))
+    with tables.progress_console.status("Removing"):
+        kept = list(remove_items(plan.items, freed.append))
     parts = []
     for kind in KINDS:
         if number := sum(len(item.paths) for item in freed if item.kind == kind):

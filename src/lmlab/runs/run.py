@@ -20,9 +20,9 @@ _SECONDS_BETWEEN_TRIES = 0.2
 _LAID_OUT = ("code", "config.yaml", "git.diff", "run.json", "run.lock")
 """Files of a run directory before it is computed, beside the records of the lock's holder."""
 _WRITTEN = re.compile(
-    r"config\.yaml|run\.json|run\.lock|owner\.\d+\.json|git\.diff|code|checkpoints|tokenizer|model\.safetensors"
-    r"|(metrics|samples|events|evaluations)\.jsonl|(breakdown|error|progress|wandb|slurm)\.json|(run|retry)\.log|stacks"
-    r"|\.?wandb|tensorboard|\..*\.tmp"
+    r"config\.yaml|run\.json|run\.lock|owner\.\d+\.json|git\.diff|code|checkpoints|tokenizer|(model|ema)\.safetensors"
+    r"|(metrics|samples|events|evaluations)\.jsonl|(breakdown|error|progress|wandb|slurm)\.json|(run|retry)\.log"
+    r"|stacks|start|\.?wandb|tensorboard|\..*\.tmp"
 )
 """Names in a run directory that lmlab, and what it logs with, writes."""
 _MEASURED = ("metrics", "timings", "generation", "checks")
