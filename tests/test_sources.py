@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from lmlab import sources
+from lmlab import own_errors, sources
 from lmlab.errors import UserError
 from lmlab.targets import resolve_target
 
@@ -54,7 +54,8 @@ def test_a_name_in_quotes_is_followed_and_a_computed_one_is_refused_with_what_to
         write(here, computed=f"import importlib, pack.two\nimportlib.import_module(''.join(['{name}']))\n" + MARKS)
         (here / "computed.ran").unlink(missing_ok=True)
         with pytest.raises(
-            UserError, match=rf"No module named '{name}'; a module of your own is found where its import"
+            UserError,
+            match=rf"No module named '{name}' in computed.py, line 2; a module of your own is found where its import",
         ):
             resolve_target("computed.Model", "model")
 
@@ -83,8 +84,8 @@ def test_files_that_a_module_names_and_may_read_from_its_folder_are_found(here):
     sources.use_copy(here / "code")
     with pytest.raises(FileNotFoundError) as error:
         (here / "code" / "vocabulary.json").read_text()
-    assert "names stand in quotes" in sources.remedy(error.value)
-    assert not sources.remedy(FileNotFoundError(2, "No such file", "/elsewhere")) and not sources.remedy(OSError())
+    assert "names stand in quotes" in own_errors.about(error.value)
+    assert not own_errors.about(FileNotFoundError(2, "No such file", "/elsewhere")) and not own_errors.about(OSError())
 
 
 def test_a_module_is_taken_from_where_it_is_meant_whatever_else_has_that_name(here, monkeypatch):

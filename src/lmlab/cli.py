@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lmlab.errors import Interrupted, RunFailed, UserError, nearest
 from lmlab.lazy_imports import postpone
+from lmlab.own_errors import about
 from lmlab.runs.signals import INTERRUPTED
-from lmlab.sources import remedy
 from lmlab.surroundings import drop_empty_variables, expanded, read_names_as_utf8, tolerate_encodings
 
 COMMANDS = {
@@ -19,6 +19,7 @@ COMMANDS = {
     "generate": "continue a prompt with a run's model",
     "reproduce": "compute a run afresh from what it left behind and compare",
     "runs": "list the runs in the outputs folder",
+    "clean": "free disk: old checkpoints, W&B files, caches, failed runs or any runs",
     "report": "from runs to a conclusion, with its interval, its doubts and everything that it rests on",
     "sweep": "what has become of a sweep's jobs; go on with it, retry what failed, cancel it",
     "dashboard": "runs and sweeps, live in a browser; stop, retry and compare them",
@@ -98,7 +99,7 @@ def _unforeseen(error: Exception) -> str:
         line = f"{name}{error.strerror}"
     elif not isinstance(error, (OSError, ValueError, RuntimeError)) or not line:
         line = f"{type(error).__name__}: {line}".removesuffix(": ")
-    line += remedy(error)
+    line += about(error)
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="lmlab-error-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
@@ -146,7 +147,7 @@ def _read(command: str, words: list[str]) -> list[str]:
         or any(re.fullmatch(r"sweep=(?!null).+|hydra\.mode=MULTIRUN", word) for word in words)
     )
     overrides = [read(word, several) for word in words if _is_override(word)]
-    if command in ("runs", "report"):  # any option of a run
+    if command in ("runs", "report", "clean"):  # any option of a run
         overrides = [f"++{word}" if word.startswith("where.") else word for word in overrides]
     if command == "study" and any(word.startswith("experiment=") for word in overrides):
         overrides = [_of_a_study(word) for word in overrides]

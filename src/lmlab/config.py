@@ -199,9 +199,12 @@ def validate(config: Mapping[str, Any], path: str = "") -> None:
             of the wrong type; the message names the dotted option.
     """
     for target, node, where in targets(config, path):
+        function = resolve_target(target, where)
+        if missing := getattr(function, "__abstractmethods__", None):
+            raise UserError(f"{where}._target_={target}: lacks {', '.join(sorted(missing))}, which it has to define")
         # Whoever calls a partial completes it.
         supplied = None if node.get("_partial_") else _SUPPLIED
-        check_arguments(resolve_target(target, where), typing.cast(Config, node), f"{where}.", supplied)
+        check_arguments(function, typing.cast(Config, node), f"{where}.", supplied)
 
 
 def check_arguments(

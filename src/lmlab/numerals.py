@@ -2,6 +2,8 @@
 
 import re
 
+from lmlab.errors import UserError
+
 WIDEST = 12
 """Characters of a number with decimals; one that takes more is shown in scientific notation."""
 
@@ -17,3 +19,15 @@ def written(value: float, form: str) -> str:
 def counted(number: int, noun: str) -> str:
     """Return ``1 seed`` or ``1,200 seeds``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+"""Seconds in a unit of time."""
+
+
+def seconds(option: str, text: str) -> float:
+    """Return the seconds that an option such as ``7d`` or ``1.5h`` means. Raises ``UserError`` where it is neither."""
+    match = re.fullmatch(r"(\d+\.?\d*) ?([smhdw])", text)
+    if match is None:
+        raise UserError(f"{option}={text}: expected a number with a unit, as in 30m, 12h, 7d or 2w")
+    return float(match[1]) * SECONDS[match[2]]

@@ -50,6 +50,7 @@ TEXTS: dict[str, Hint] = {
             "metric",
             "model.path",
             "name",
+            "older",
             "output",
             "paths.cache",
             "paths.corpora",
@@ -71,7 +72,7 @@ TEXTS: dict[str, Hint] = {
     "model.pattern": list[str] | None,
     "arm": str | list[str] | None,
     **dict.fromkeys((f"data.paths{split}" for split in ("", ".train", ".validation", ".test")), str | list[str] | None),
-    "runs": str | list[str] | None,
+    **dict.fromkeys(("runs", "what"), str | list[str] | None),
     "formats": str | list[str],
 }
 """Options whose values are texts, with their types; reading a command line imports none of their signatures."""
@@ -135,7 +136,7 @@ def read(word: str, several: bool = False) -> str:
         return f"{key}={one(value)}"
     if hint is None and body[:1] in ("[", "{"):
         raise UserError(f"{word}: cannot be read; expected a list like {key}=[a,b], or a text as {_typed(key, value)}")
-    if option in ("runs", "formats"):  # a list, as one would say it
+    if option in ("runs", "what", "formats"):  # a list, as one would say it
         return f"{key}=[{','.join(one(part.strip()) for part in parts)}]" if not several else _sweep(key, parts, one)
     if several and any(re.search(r"\s", part) for part in parts if not _QUOTED.fullmatch(part)):
         choices = ",".join(_quoted(part.strip(), literal) for part in parts)

@@ -202,25 +202,9 @@ def outputs_above(place: Path) -> Path | None:
     return None
 
 
-def remedy(error: Exception) -> str:
-    """Advise what to do when a run's copy lacks a module or a file of the user's; empty for other errors."""
-    if isinstance(error, ModuleNotFoundError):
-        copy = _copy
-        use_copy(None)
-        try:
-            source = find(str(error.name))
-        finally:
-            use_copy(copy)
-        if source is not None and source.path.suffix == ".py":
-            return "; a module of your own is found where its import is a statement, or has its name in quotes"
-        return ""
-    name = getattr(error, "filename", None) if isinstance(error, FileNotFoundError) else None
-    if name is None or _copy is None or not Path(os.fsdecode(name)).absolute().is_relative_to(_copy.absolute()):
-        return ""
-    return (
-        "; a run has a copy of the files beside your modules whose names stand in quotes there; name it so, or give "
-        "its path as an option of yours"
-    )
+def is_own(module: str) -> bool:
+    """Return whether a module was imported from one of the user's files."""
+    return module in _imported
 
 
 def load(module: str) -> ModuleType:

@@ -13,6 +13,7 @@ from typing import Any
 
 from lmlab import sources
 from lmlab.errors import UserError
+from lmlab.own_errors import about
 
 OPTIONS = (
     "lmlab.models.",
@@ -119,7 +120,7 @@ def resolve_target(target: str, path: str) -> Callable[..., Any]:
     except UserError as error:
         raise UserError(f"{option}={target}: {error}") from error
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0] + sources.remedy(error)
+        reason = (str(error) or type(error).__name__).splitlines()[0] + about(error)
         raise UserError(f"{option}={target}: cannot be imported ({reason})") from error
     if not callable(found):
         raise UserError(f"{option}={target}: expected a class or a function")

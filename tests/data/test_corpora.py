@@ -333,6 +333,17 @@ class TestSplits:
         del paths["test"]
         assert found(Text(paths)).splits == ("train", "validation")
 
+    @pytest.mark.parametrize(("option", "share"), [("validation", 0.2), ("test", 0.0)])
+    def test_shares_beside_splits_of_their_own_are_refused(self, tmp_path, option, share):
+        for split in ("train", "validation"):
+            (tmp_path / f"{split}.txt").write_text("text\n")
+        by_split = {split: str(tmp_path / f"{split}.txt") for split in ("train", "validation")}
+        for paths in (by_split, str(tmp_path)):
+            Text(paths).check()
+            with pytest.raises(UserError, match=rf"data.{option}={share:g}: changes nothing, .* \(train, validation\)"):
+                Text(paths, **{option: share}).check()
+        Text(by_split["train"], **{option: share}).check()
+
     @pytest.mark.parametrize(
         "form",
         ["ptb.{}.txt", "{}.txt", "wiki.{}.raw", "{}/a.txt", "{}-00000-of-00001.txt", "{}set (1).txt", "ptb.{}/a.txt"],

@@ -182,7 +182,7 @@ def test_when_none_is_good_nothing_is_deleted(tmp_path):
     assert files(tmp_path) == before
 
 
-@pytest.mark.parametrize("killed_in", ["begin", "saving", "flush", "write_json", "_remove", "rename"])
+@pytest.mark.parametrize("killed_in", ["begin", "saving", "flush", "write_json", "discard", "rename"])
 def test_a_writer_that_is_killed_anywhere_leaves_the_checkpoint_before(tmp_path, monkeypatch, killed_in):
     class Killed(BaseException):
         """As SIGKILL: nothing tidies up."""
@@ -194,7 +194,7 @@ def test_a_writer_that_is_killed_anywhere_leaves_the_checkpoint_before(tmp_path,
     with monkeypatch.context() as patched, pytest.raises(Killed):
         if killed_in == "rename":
             patched.setattr(type(tmp_path), "rename", kill)
-        elif killed_in in ("flush", "write_json", "_remove"):
+        elif killed_in in ("flush", "write_json", "discard"):
             patched.setattr(checkpoints, killed_in, kill)
         begin(tmp_path, 10)
         if killed_in == "begin":

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from lmlab.analysis.records import Record, Records, read
 from lmlab.config import Config, Paths
 from lmlab.errors import UserError, nearest
-from lmlab.runs.run import Run
+from lmlab.runs.run import Run, Status
 from lmlab.surroundings import expanded
+
+STATUSES = get_args(Status)
 
 CURVES = "curves"
 """The folder in ``paths.cache`` that holds what was kept of curves."""
@@ -95,10 +97,30 @@ def directories(folder: Path) -> list[Run]:
     return found
 
 
-def fits(record: Record, tag: str | None = None, where: Mapping[str, Any] | None = None) -> bool:
-    """Whether a run has the tag and every option in ``where``, see :func:`contains`."""
-    in_tags = tag is None or tag in record.tags
-    return in_tags and contains(record.config, where or {}, record.manifest.get("choices", {}))
+def fits(
+    record: Record,
+    tag: str | None = None,
+    where: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    status: str | None = None,
+) -> bool:
+    """Return whether a run has the tag, every option in ``where`` (see :func:`contains`), and that status.
+
+    Args:
+        name: a part of its name.
+    """
+    return (
+        (name is None or name in record.manifest["name"])
+        and status in (None, record.status)
+        and (tag is None or tag in record.tags)
+        and contains(record.config, where or {}, record.manifest.get("choices", {}))
+    )
+
+
+def check_status(status: str | None) -> None:
+    """Refuse a status that no run can have. Raises ``UserError``."""
+    if status not in (None, *STATUSES):
+        raise UserError(f"status={status}: unknown{nearest(status, STATUSES)}")
 
 
 def contains(config: Config, where: Mapping[str, Any], choices: Mapping[str, str]) -> bool:

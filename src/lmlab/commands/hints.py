@@ -27,6 +27,7 @@ LISTED = 60
 NAMED_BY = {
     **dict.fromkeys(("evaluate", "generate", "reproduce", "wandb"), "run"),
     **dict.fromkeys(("runs", "report"), "runs"),
+    "clean": "what",
     "sweep": "name",
     "study": "experiment",
 }

@@ -4,21 +4,19 @@ import csv
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TextIO, get_args
+from typing import Any, Literal, TextIO
 
 from rich.markup import escape
 
 from lmlab.analysis.options import at
-from lmlab.analysis.selection import fits, named
+from lmlab.analysis.selection import check_status, fits, named
 from lmlab.commands import results, tables
 from lmlab.config import Paths
 from lmlab.errors import UserError, nearest
 from lmlab.numerals import counted
 from lmlab.runs.files import dumps
 from lmlab.runs.metrics import VALIDATION
-from lmlab.runs.run import Status
 
-STATUSES = get_args(Status)
 STYLE = {
     "finished": "green",
     "failed": "red",
@@ -42,8 +40,7 @@ def task(
     format: Literal["table", "json", "csv", "paths"],
 ) -> None:
     """Print the runs that fit, in the order asked for."""
-    if status not in (None, *STATUSES):
-        raise UserError(f"status={status}: unknown{nearest(status, STATUSES)}")
+    check_status(status)
     if limit is not None and limit < 1:
         raise UserError(f"limit={limit}: expected at least 1, or null for all")
     records = named(paths, runs)
@@ -52,9 +49,7 @@ def task(
     rows = [
         results.summary(record) | {"metrics": record.scores, "config": record.config}
         for record in records.found
-        if (name is None or name in record.manifest["name"])
-        and status in (None, record.status)
-        and fits(record, tag, where)
+        if fits(record, tag, where, name, status)
     ]
     rows = ordered(rows, sort, descending)[:limit]
     match format:

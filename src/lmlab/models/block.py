@@ -12,6 +12,16 @@ from torch import Tensor, nn
 from lmlab.errors import UserError
 
 
+def mix(mixer: nn.Module, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """Return what a mixer makes of its input, and its state. Raises ``UserError`` if it returns anything else."""
+    mixed = mixer(x_BTD, state)
+    if not isinstance(mixed, tuple) or len(mixed) != 2:
+        raise UserError(
+            f"model.mixer: {type(mixer).__name__} returned a {type(mixed).__name__}, expected (y_BTD, state)"
+        )
+    return mixed
+
+
 class ClassicBlock(nn.Module):
     """The mixer and nothing else, with dropout on its output: stacked, the textbook LSTM language model.
 
@@ -37,7 +47,7 @@ class ClassicBlock(nn.Module):
         self.dropout = dropout()
 
     def forward(self, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any]:
-        x_BTD, state = self.mixer(x_BTD, state)
+        x_BTD, state = mix(self.mixer, x_BTD, state)
         return self.dropout(x_BTD), state
 
 
@@ -68,7 +78,7 @@ class PreNormBlock(ResidualBlock):
     """x + mixer(norm(x)), then x + channel(norm(x)) where there is a channel mixer (Xiong et al. 2020, figure 1b)."""
 
     def forward(self, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any]:
-        y_BTD, state = self.mixer(self.mixer_norm(x_BTD), state)
+        y_BTD, state = mix(self.mixer, self.mixer_norm(x_BTD), state)
         x_BTD = x_BTD + self.dropout(y_BTD)
         if self.channel is not None and self.channel_norm is not None:
             x_BTD = x_BTD + self.dropout(self.channel(self.channel_norm(x_BTD)))
@@ -81,7 +91,7 @@ class PostNormBlock(ResidualBlock):
     needs_closing_norm = False
 
     def forward(self, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any]:
-        y_BTD, state = self.mixer(x_BTD, state)
+        y_BTD, state = mix(self.mixer, x_BTD, state)
         x_BTD = self.mixer_norm(x_BTD + self.dropout(y_BTD))
         if self.channel is not None and self.channel_norm is not None:
             x_BTD = self.channel_norm(x_BTD + self.dropout(self.channel(x_BTD)))
@@ -95,7 +105,7 @@ class ParallelBlock(ResidualBlock):
 
     def forward(self, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any]:
         normed_BTD = self.mixer_norm(x_BTD)
-        y_BTD, state = self.mixer(normed_BTD, state)
+        y_BTD, state = mix(self.mixer, normed_BTD, state)
         if self.channel is not None:
             y_BTD = y_BTD + self.channel(normed_BTD)
         return x_BTD + self.dropout(y_BTD), state

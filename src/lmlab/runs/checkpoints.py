@@ -12,19 +12,21 @@ with a warning and the checkpoint is as good as before.
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lmlab.errors import UserError
+from lmlab.runs.disposal import discard
 from lmlab.runs.files import clear_leftovers, errors_name, flush, place_again, write_json
 
 STATE = "state"
 BEST = "best.safetensors"
 """The weights of the best validation: beside the checkpoints, and in each of them those that were the best then."""
 CHECKSUMS = "checksums.json"
+BY_EARLIER_VERSIONS = "last.ckpt"
+"""The file of the one checkpoint that earlier versions kept."""
 
 
 class Damaged(Exception):
@@ -35,6 +37,12 @@ def saved(folder: Path) -> dict[int, Path]:
     """The checkpoints in ``folder`` by step, oldest first, whether or not they are damaged."""
     found = {int(path.name[5:]): path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name)}
     return dict(sorted(found.items()))
+
+
+def to_resume_from(folder: Path) -> list[Path]:
+    """The files and folders in ``folder`` that only a run that goes on reads; nobody may be writing there now."""
+    before = folder / BY_EARLIER_VERSIONS
+    return [*saved(folder).values(), *([before] if before.exists() else []), *sorted(folder.glob(".*.tmp"))]
 
 
 def place(folder: Path, step: int) -> Path:
@@ -71,12 +79,12 @@ def complete(folder: Path, step: int, previous: int, validated_step: int) -> Non
         files = checksums(written)
         about = {"step": step, "validated_step": validated_step, "best": files.pop(BEST, None), "files": files}
         write_json(written / CHECKSUMS, about | {"blake2b": _digest_of(about)})
-        _remove(place(folder, step))
+        discard(place(folder, step))
         written.rename(place(folder, step))
         flush(folder, below=False)
     for other, path in saved(folder).items():
         if other not in (step, previous):
-            _remove(path)
+            discard(path)
 
 
 def restore_best(folder: Path, step: int | None, warn: Callable[[str], None]) -> None:
@@ -102,12 +110,6 @@ def restore_best(folder: Path, step: int | None, warn: Callable[[str], None]) ->
     if recorded is not None:
         warn(f"{best}: the best weights so far are damaged; there are none until a validation is better")
     best.unlink(missing_ok=True)
-
-
-def _remove(path: Path) -> None:
-    """Remove a folder such that, if this process is killed meanwhile, nothing is left that looks like a checkpoint."""
-    if path.exists():
-        shutil.rmtree(path.rename(path.with_name(f".{path.name}.removed.tmp")))
 
 
 def checksums(folder: Path, but: Collection[str] = (CHECKSUMS,)) -> dict[str, dict[str, int | str]]:

@@ -10,8 +10,8 @@ from lmlab.surroundings import expanded
 
 
 def all_runs(folder: Path) -> Iterator[Run]:
-    """Yield every run directory directly below ``folder`` (``<outputs>/runs``), in order of name."""
-    for manifest in sorted(folder.glob("*/run.json")):
+    """Yield every run directory directly below ``folder`` (``<outputs>/runs``), in order of name; no hidden ones."""
+    for manifest in sorted(folder.glob("[!.]*/run.json")):
         yield Run(manifest.parent)
 
 

@@ -1,6 +1,6 @@
 """A run is a directory, and a directory is a program: everything a command needs to know lies in it."""
 
-import shutil
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 from lmlab.config import Config, identity
 from lmlab.errors import UserError
 from lmlab.runs import checkpoints, config_file, content, lock, trust, version
+from lmlab.runs.disposal import discard
 from lmlab.runs.files import numbers, read_json, remove, write_json, write_text
 from lmlab.runs.lock import RunLock
 from lmlab.targets import own_targets
@@ -18,6 +19,12 @@ from lmlab.targets import own_targets
 _SECONDS_BETWEEN_TRIES = 0.2
 _LAID_OUT = ("code", "config.yaml", "git.diff", "run.json", "run.lock")
 """Files of a run directory before it is computed, beside the records of the lock's holder."""
+_WRITTEN = re.compile(
+    r"config\.yaml|run\.json|run\.lock|owner\.\d+\.json|git\.diff|code|checkpoints|tokenizer|(model|ema)\.safetensors"
+    r"|(metrics|samples|events|evaluations)\.jsonl|(breakdown|error|progress|wandb|slurm)\.json|(run|retry)\.log"
+    r"|stacks|start|\.?wandb|tensorboard|\..*\.tmp"
+)
+"""Names in a run directory that lmlab, and what it logs with, writes."""
 _MEASURED = ("metrics", "timings", "generation", "checks")
 """Sections of a manifest whose numbers may be no finite ones."""
 
@@ -199,8 +206,12 @@ class Run:
                 lock.release()
 
     def remove(self) -> None:
-        """Delete the directory with all that is in it."""
-        shutil.rmtree(self.path)
+        """Delete the directory with all that is in it; a process that is killed meanwhile leaves no half of a run."""
+        discard(self.path)
+
+    def foreign(self) -> list[str]:
+        """The names of what lies in the directory and is none of lmlab's files."""
+        return sorted(path.name for path in self.path.iterdir() if not _WRITTEN.fullmatch(path.name))
 
     @contextmanager
     def lock(self, waiting: Callable[[str], None]) -> Iterator[RunLock]:

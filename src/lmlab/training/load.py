@@ -50,6 +50,10 @@ def load_trained(run: Run, which: str = "final", device: str = "cpu", trust: boo
         raise UserError(f"checkpoint={which}: expected final or best")
     path = run.weights if which == "final" else run.best
     if not path.exists():
+        if run.status == "finished":
+            raise UserError(
+                f"{run.path}: its {which} weights are gone; lmlab reproduce run={run.id} computes them anew"
+            )
         raise UserError(f"{run.path}: there are no {which} weights, the run is {run.status}; lmlab train finishes it")
     recorded = run.manifest.get("weights", {}).get(path.name)  # once it is finished
     if recorded is not None and checksum(path) != recorded:

@@ -4,6 +4,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lmlab.config import Config, build
+from lmlab.errors import UserError
 from lmlab.targets import resolve_target
 
 
@@ -14,10 +15,13 @@ def make_optimizer(section: Config, model: nn.Module) -> Optimizer:
     parameters that are trained.
 
     Raises:
-        UserError: as :func:`lmlab.config.build` does.
+        UserError: as :func:`lmlab.config.build` does, or the target returned no optimizer.
     """
     target = resolve_target(section["_target_"], "optimizer")
     of_parameters = isinstance(target, type) and issubclass(target, Optimizer)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer: Optimizer = build(section)(trained if of_parameters else model)
+    optimizer = build(section)(trained if of_parameters else model)
+    if not isinstance(optimizer, Optimizer):
+        name = f"optimizer._target_={section['_target_']}"
+        raise UserError(f"{name}: returned a {type(optimizer).__name__}, expected a torch.optim.Optimizer")
     return optimizer

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from lmlab.data.batch import Batch
 from lmlab.data.datamodule import share_of_rows
-from lmlab.errors import CannotGoOn, SkipStep
+from lmlab.errors import CannotGoOn, SkipStep, UserError
 from lmlab.models import state as model_state
 from lmlab.models.language_model import LanguageModel
 from lmlab.training import parallel
@@ -111,7 +111,11 @@ class LanguageModeling(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if not batch.fresh:
             batch.state = self.carried
-        loss, logs = self.objective(self.model, batch)
+        result = self.objective(self.model, batch)
+        if not isinstance(result, tuple) or len(result) != 2:
+            name = type(self.objective).__name__
+            raise UserError(f"objective: {name} returned a {type(result).__name__}, expected (loss, logs)")
+        loss, logs = result
         for name, value in self.model.auxiliary_losses().items():
             loss = loss + value
             logs = logs | {name: value.detach()}

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import cast
 
 from lmlab.config import Config, build
+from lmlab.data.corpora import Corpus
 from lmlab.data.order import TrainingOrder
 from lmlab.data.shards import TokenizedCorpus, find_prepared, prepare
 from lmlab.data.source import CorpusSource, Source
@@ -92,6 +93,16 @@ def check_objects(config: Config, settings: Settings) -> LanguageModel:
     return cast(LanguageModel, model)
 
 
+def _check_data(data: object, target: str) -> None:
+    """Refuse what is neither a corpus nor a task, or has no name. Raises ``UserError``."""
+    option = f"data._target_={target}"
+    if not isinstance(data, (Corpus, Task)):
+        raise UserError(f"{option}: expected a subclass of lmlab.data.corpora.Corpus or lmlab.data.synthetic.Task")
+    needed = ("name", "licence") if isinstance(data, Corpus) else ("name", "vocabulary")
+    if missing := [name for name in needed if not hasattr(data, name)]:
+        raise UserError(f"{option}: lacks {' and '.join(missing)}, which it has to define")
+
+
 def open_source(config: Config, progress: bool = False, run: Run | None = None, download: bool = True) -> Source:
     """Return what a configuration trains on: its corpus, tokenised once and cached, or its generated task.
 
@@ -103,6 +114,7 @@ def open_source(config: Config, progress: bool = False, run: Run | None = None, 
         UserError: the text or the task does not suit the tokenizer or the batch.
     """
     data, tokenizer, settings = build(config["data"]), build(config["tokenizer"]), Settings.of(config)
+    _check_data(data, config["data"]["_target_"])
     if isinstance(data, Task):
         if not isinstance(tokenizer, Symbols):
             raise UserError(
@@ -123,6 +135,8 @@ def open_source(config: Config, progress: bool = False, run: Run | None = None, 
         recorded = config.get("content", {}).get("data")
         if recorded is not None and (now := data.checksum(cache)) != recorded:
             raise UserError(f"data.paths: the text has changed (SHA-256 {recorded[:12]} then, {now[:12]} now)")
+        if run is None:  # a run of an earlier version may have had such options
+            data.check()
         data.download = download
         corpus = prepare(data, tokenizer, cache, corpora, progress=progress)
     order = TrainingOrder(

@@ -11,13 +11,14 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only
 
 from lmlab.errors import CannotGoOn, Fault, Interrupted, Restart, UserError
+from lmlab.own_errors import about
 from lmlab.runs import disk, signals
 from lmlab.runs.elastic import get_rank
 from lmlab.runs.files import write_json
 from lmlab.runs.parent import end_with_parent
 from lmlab.runs.run import Run
 from lmlab.runs.signals import INTERRUPTED
-from lmlab.sources import remedy, use_copy
+from lmlab.sources import use_copy
 from lmlab.surroundings import tolerate_encodings
 from lmlab.training.worker import train
 
@@ -74,7 +75,7 @@ def record(run: Run, error: Exception) -> None:
     if not run.error.exists():
         lines = str(error).splitlines() or [""]
         known = isinstance(error, KNOWN)
-        unforeseen = f"{type(error).__name__}: {lines[0]}{remedy(error)}"
+        unforeseen = f"{type(error).__name__}: {lines[0]}{about(error)}"
         message = disk.reason(error, run) or (lines[0] if known else unforeseen)
         kind = type(error).__name__ if known else "Exception"
         write_json(run.error, {"kind": kind, "message": message, "traceback": traceback.format_exc()})

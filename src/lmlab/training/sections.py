@@ -1,5 +1,6 @@
 """Refuse what shows without torch, which takes a second to import."""
 
+import inspect
 import math
 import re
 from collections.abc import Iterator
@@ -51,9 +52,18 @@ def check_chosen(config: Config, section: str) -> None:
 
 
 def check_schedule(config: Config, settings: Settings) -> None:
-    """Refuse a schedule that does not fit the run. Raises ``UserError``."""
+    """Refuse a schedule that does not fit the run, or is none. Raises ``UserError``."""
     with numbers_of(config, "scheduler", "budget"):
-        build(config["scheduler"])(0, settings.steps)
+        schedule = build(config["scheduler"])
+        expected = "expected schedule(step, total) to return the factor on the learning rate"
+        name = type(schedule).__name__
+        try:
+            inspect.signature(schedule).bind(0, settings.steps)
+        except TypeError as error:
+            raise UserError(f"scheduler: {name} cannot be called ({error}); {expected}") from error
+        factor = schedule(0, settings.steps)
+        if not isinstance(factor, (int, float)):
+            raise UserError(f"scheduler: {name} returned {factor!r} for step 0; {expected}")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
 from lmlab.config import Config, build, validate
@@ -167,7 +167,7 @@ def resume(run: Run) -> Path | None:
             print(line, file=sys.stderr)
 
     newest = checkpoints.newest_good(run.checkpoints, warn, check_loadable)
-    before = run.checkpoints / "last.ckpt"  # a checkpoint as earlier versions wrote it
+    before = run.checkpoints / checkpoints.BY_EARLIER_VERSIONS
     if newest is None and before.exists():
         try:
             check_loadable(before)
@@ -202,7 +202,13 @@ def build_callbacks(run: Run, config: Config, source: Source) -> list[Any]:
         "tokenizer": source.tokenizer,
         "context": config["batch"]["context"],
     }
-    chosen = [build(node, **accepted(node, offered)) for node in config["callbacks"].values() if node]
+    chosen = []
+    for key, node in config["callbacks"].items():
+        if node:
+            chosen.append(build(node, **accepted(node, offered)))
+            if not isinstance(chosen[-1], Callback):
+                target = node["_target_"]
+                raise UserError(f"callbacks.{key}._target_={target}: expected a subclass of pytorch_lightning.Callback")
     return [*chosen, callbacks.Progress(run.path.name)] if config["progress"] else chosen
 
 

@@ -25,6 +25,9 @@ class Corpus(ABC):
     notes: tuple[str, ...] = ()
     download: bool = True
 
+    def check(self) -> None:  # noqa: B027
+        """Refuse options that change nothing for the files that are there. Raises ``UserError``."""
+
     @abstractmethod
     def find(self, corpora: Path | None, cache: Path, progress: bool = False) -> None:
         """Find, or download, the source files and check them. To be called before anything else.

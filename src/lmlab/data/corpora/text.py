@@ -17,6 +17,8 @@ from lmlab.errors import UserError, nearest
 from lmlab.surroundings import expanded
 
 _FILES_TO_SPLIT_BY = 20
+_SHARES = {"validation": 0.05, "test": 0.05}
+"""Options that say how much of text without splits is held out, with what they are by default."""
 _NO_SPLIT = ""  # of files that are not of one split
 
 
@@ -70,6 +72,15 @@ class Text(Corpus):
             self.splits = tuple(self._own)
         else:
             self._paths = _expanded(paths, "data.paths")
+
+    def check(self) -> None:
+        splits = self._own or self._splits_by_name([]) or {}
+        for option, default in _SHARES.items() if splits else ():
+            if (share := getattr(self, option)) != default:
+                raise UserError(
+                    f"data.{option}={share:g}: changes nothing, data.paths has splits of its own "
+                    f"({', '.join(splits)}); leave it out, or give the text in one piece"
+                )
 
     def find(self, corpora: Path | None, cache: Path, progress: bool = False) -> None:
         self._cache = cache

@@ -11,9 +11,10 @@ import torch
 from lmlab.data.batch import Batch
 from lmlab.data.order import share
 from lmlab.data.source import Source
-from lmlab.data.synthetic.task import Task
+from lmlab.data.synthetic.task import NOT_SCORED, Task
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.data.windows import EvaluationBatch
+from lmlab.errors import UserError
 
 SEQUENCES = 1000
 """Sequences of a split that is scored."""
@@ -100,9 +101,24 @@ class TaskSource(Source):
     def _fingerprint(self) -> str:
         """Of what the task draws here: another version of the code, or of NumPy, may draw something else."""
         digest = hashlib.sha256(f"{self.task.name}\0{self.context}\0{self.task.longer}".encode())
-        for part in self.task.generate(_generator(_SCORED, len(_SPLITS), 0), 64, self.context):
+        drawn = self.task.generate(_generator(_SCORED, len(_SPLITS), 0), 64, self.context)
+        _check(self.task, drawn, (64, self.context))
+        for part in drawn:
             digest.update(np.ascontiguousarray(part, "<i8").tobytes())
         return digest.hexdigest()
+
+
+def _check(task: Task, drawn: tuple[np.ndarray, np.ndarray], shape: tuple[int, int]) -> None:
+    """Refuse what no network can be trained on. Raises ``UserError``."""
+    for what, part, least in zip(("inputs", "targets"), drawn, (0, NOT_SCORED), strict=True):
+        kind = f"{part.dtype} {list(part.shape)}"
+        if part.shape != shape or part.dtype != np.int64:
+            raise UserError(f"data: {task.name} generated {what} of {kind}, expected int64 {list(shape)}")
+        if part.min() < least or part.max() >= task.vocabulary:
+            found = f"{part.min()} to {part.max()}"
+            raise UserError(f"data: {task.name} generated {what} {found}, expected {least} to {task.vocabulary - 1}")
+    if (drawn[1] == NOT_SCORED).all(1).any():
+        raise UserError(f"data: {task.name} generated a sequence without a target, expected one that is scored")
 
 
 def _generator(*key: int) -> np.random.Generator:

@@ -1,0 +1,76 @@
+"""Remove what was found: under the lock of a run, and each file or folder at once or not at all."""
+
+import fcntl
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+
+from lmlab.cleaning.item import Item, Kept
+from lmlab.errors import UserError
+from lmlab.runs import lock
+from lmlab.runs.disposal import discard
+from lmlab.runs.run import Run
+
+
+def remove_items(items: Iterable[Item], removed: Callable[[Item], None] = lambda item: None) -> Iterator[Kept]:
+    """Remove items and yield what is left of them, and why.
+
+    Args:
+        items: those of a run in succession.
+        removed: called after each that is removed.
+    """
+    for _, group in groupby(enumerate(items), key=lambda pair: pair[1].run or pair[0]):
+        together = [item for _, item in group]
+        try:
+            with _run_lock(together[0].run):
+                for item in together:
+                    if item.run is not None and item.status not in (None, item.run.status_recorded):
+                        raise UserError(f"is {item.run.status_recorded} by now")
+                    with _file_lock(item.lock):
+                        for path in item.paths:
+                            discard(path)
+                    removed(item)
+        except (UserError, OSError) as error:
+            yield Kept(_name(together[0]), _line(error))
+
+
+@contextmanager
+def _run_lock(run: Run | None) -> Iterator[None]:
+    """Hold the lock of a run. Raises ``UserError`` if another process does, or the run is gone."""
+    if run is None:
+        yield
+        return
+    if not run.exists:  # taking the lock would make the directory
+        raise UserError("is gone already")
+    held = run.try_lock()
+    if held is None:
+        raise UserError(f"is in use by {lock.owner(run.path) or 'another process'}")
+    try:
+        yield
+    finally:
+        held.release()
+
+
+@contextmanager
+def _file_lock(path: Path | None) -> Iterator[None]:
+    """Hold the lock of a file that other processes lock. Raises ``UserError`` if one of them does."""
+    if path is None:
+        yield
+        return
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError("is being prepared by another process") from None
+        yield
+
+
+def _line(error: UserError | OSError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}{f' ({error.filename})' if error.filename else ''}"
+    return str(error)
+
+
+def _name(item: Item) -> str:
+    return item.run.path.name if item.run is not None else item.paths[0].name
