@@ -27,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lmlab.config import CONF
 from lmlab.errors import UserError, nearest
 from lmlab.models.parameters import number_of_parameters
-from lmlab.training.trainer import set_threads
+from lmlab.training.threads import use_threads
 
 PARALLEL = ("min_gru", "min_lstm", "rg_lru", "mamba2", "gated_deltanet", "mlstm")
 """Mixers that are recurrences and read a sequence at once."""
@@ -153,7 +153,7 @@ def machine(options: argparse.Namespace, device: str) -> Row:
 def main() -> None:
     options = arguments()
     number_of_parameters(options.parameters)
-    set_threads(options.threads, 1)
+    use_threads(options.threads, 1)
     warnings.simplefilter("ignore")
     torch._dynamo.config.recompile_limit = 1000  # all models are one code object; the limit is meant for one model
     errors, console = Console(stderr=True), Console(width=None if sys.stdout.isatty() else 160)

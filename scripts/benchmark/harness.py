@@ -28,7 +28,7 @@ from lmlab.runs.run import Run
 from lmlab.training import callbacks
 from lmlab.training.preflight import build_model, open_source
 from lmlab.training.settings import Settings
-from lmlab.training.trainer import set_threads
+from lmlab.training.threads import use_threads
 from lmlab.training.worker import build_callbacks, build_loggers, make_data, make_module, make_trainer
 
 SKIPPED = 3
@@ -143,6 +143,6 @@ def scratch(threads: int | None) -> Iterator[Path]:
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    set_threads(threads, 1)
+    use_threads(threads, 1)
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)

@@ -98,6 +98,9 @@ _BY_OPTION: dict[tuple[str, str], str] = {
     "validation_file path file files text_file",
     ("length", "tokens to generate"): "max_new_tokens num_tokens n_tokens max_tokens generate_length min_length",
     ("samples", ""): "num_return_sequences num_samples n_samples",
+    ("stop", "a text, or a list of texts"): "stop_strings stop_sequences stop_sequence stop_words stop_tokens until",
+    ("end_of_document", "true or false"): "eos eos_token eos_token_id ignore_eos stop_at_eos",
+    ("prompts", "a file that ends in .txt or .jsonl"): "prompt_file prompts_file input_file",
     ("greedy", "true or false"): "do_sample",
 }
 """An option of lmlab and its unit: the names that other trainers have for it."""

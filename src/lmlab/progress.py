@@ -1,10 +1,13 @@
 """A progress bar for work that turns out to take long."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 _PATIENCE = 2.0  # seconds before the bar appears
+_INTERVAL = 0.1  # seconds between two changes of it
 
 
 class ProgressBar:
@@ -12,15 +15,18 @@ class ProgressBar:
 
     Args:
         description: what is being done.
-        total: how many bytes there are to do; ``None`` if unknown.
+        total: how much there is to do; ``None`` if unknown.
         shown: false: never show it.
+        unit: in what that is counted; of anything but bytes, the rate is shown too, and the bar leaves nothing behind.
     """
 
-    def __init__(self, description: str, total: int | None, shown: bool) -> None:
+    def __init__(self, description: str, total: int | None, shown: bool, unit: str = "bytes") -> None:
         self._description = description
         self._total = total
         self._shown = shown
+        self._unit = unit
         self._done = 0
+        self._drawn = 0.0
         self._bar: Any = None
 
     def __enter__(self) -> "ProgressBar":
@@ -28,20 +34,47 @@ class ProgressBar:
         return self
 
     def advance(self, amount: int) -> None:
-        """Count ``amount`` more bytes as done."""
+        """Count ``amount`` more as done."""
         self._done += amount
-        if self._bar is None and self._shown and time.monotonic() - self._begun > _PATIENCE:
+        now = time.monotonic()
+        if self._bar is None and self._shown and now - self._begun > _PATIENCE:
             self._bar = self._start()
+        if self._bar is not None and now - self._drawn > _INTERVAL:
+            self._drawn = now
+            self._bar.update(self._task, completed=self._done, total=self._total, rate=self._rate)
+
+    def shorten(self, amount: int) -> None:
+        """Count ``amount`` less as to be done."""
+        assert self._total is not None
+        self._total -= amount
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Take the bar from the screen while something else is written there."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done)
+            self._bar.stop()
+        yield
+        if self._bar is not None:
+            self._bar.start()
+
+    @property
+    def _rate(self) -> float:
+        return self._done / max(time.monotonic() - self._begun, 1e-9)
 
     def _start(self) -> Any:
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        bar = Progress(*columns, console=Console(stderr=True))
-        self._task = bar.add_task(self._description, total=self._total)
+        counts: tuple[Any, ...] = (DownloadColumn(),)
+        if self._unit != "bytes":
+            counts = (
+                TextColumn(f"{{task.completed:,.0f}}/{{task.total:,.0f}} {self._unit}"),
+                TextColumn(f"{{task.fields[rate]:,.0f}} {self._unit}/s"),
+            )
+        columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
+        # What is written to standard output meanwhile is to go there.
+        bar = Progress(*columns, console=Console(stderr=True), transient=self._unit != "bytes", redirect_stdout=False)
+        self._task = bar.add_task(self._description, completed=self._done, total=self._total, rate=self._rate)
         bar.start()
         return bar
 
@@ -49,4 +82,5 @@ class ProgressBar:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._bar is not None:
+            self._bar.update(self._task, completed=self._done, total=self._total)
             self._bar.stop()

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 LITERAL = frozenset(
-    {"callbacks.samples.prompt", "logger.wandb.notes", "prompt", "study.question", "tag", "tags"},
+    {"callbacks.samples.prompt", "logger.wandb.notes", "prompt", "stop", "study.question", "tag", "tags"},
 )
 """Options in which ``${`` is text; elsewhere it begins a reference to another option."""
 

@@ -1,22 +1,20 @@
-import pytest
+import json
+from pathlib import Path
+from types import SimpleNamespace
 
-from lmlab.commands.generate import CONTEXT, TextStream
+import pytest
+import torch
+from torch import nn
+
+from lmlab.commands import generate
+from lmlab.commands.generate import read_stop
 from lmlab.data.tokenizers import BPE, Byte, Character, Symbols, Word, encode_prompt, unknown_parts
 from lmlab.errors import UserError
+from lmlab.models.state import LanguageModelState
+from lmlab.overrides import read
+from lmlab.training import load
 
 TEXT = "the cat sät on a mat\nand saw two birds, über every tree\n" * 4
-
-
-@pytest.mark.parametrize("kind", [Byte, Character, Word, lambda: BPE(290)])
-def test_prompt_and_stream_give_the_text_of_all_tokens(kind):
-    tokenizer = kind()
-    tokenizer.fit([TEXT])
-    ids = tokenizer.encode(TEXT)
-    assert len(ids) > 2 * CONTEXT
-    for cut in (0, 1, 5, len(ids) - 1):
-        stream = TextStream(tokenizer, ids[:cut])
-        streamed = "".join(stream.add(int(token)) for token in ids[cut:]) + stream.rest()
-        assert tokenizer.decode(ids[:cut]) + streamed == tokenizer.decode(ids)
 
 
 def test_what_a_vocabulary_lacks_is_counted_and_the_first_of_it_named():
@@ -42,10 +40,134 @@ def test_a_prompt_that_is_no_text_of_the_tokenizer_s_is_refused_by_the_name_of_i
             encode_prompt(tokenizer, prompt, "callbacks.samples.prompt")
 
 
-def test_a_prompt_of_words_goes_on_in_its_line():
-    tokenizer = Word()
-    tokenizer.fit([TEXT])
-    prompt = tokenizer.encode_prompt("the cat")
-    assert tokenizer.separator not in prompt
-    assert TextStream(tokenizer, prompt).add(int(tokenizer.encode_prompt("sät")[0])) == " sät"
-    assert tokenizer.encode_prompt("the cat\n")[-1] == tokenizer.separator
+class Script(nn.Module):
+    """A model that goes on with a fixed text whatever it reads; ``certain``: the share of probability of each token."""
+
+    max_positions = None
+
+    def __init__(self, tokens, size, certain=1.0):
+        super().__init__()
+        others = (1 - certain) / (size - 1)
+        self.log_probs_TV = nn.Parameter(torch.full((len(tokens), size), others).log())
+        for place, token in enumerate(tokens):
+            self.log_probs_TV.data[place, token] = torch.tensor(certain).log()
+        self.head = self
+
+    def forward(self, tokens_BT, state=None):
+        # After the prompt, in which every token is the separator or a line end, one after another.
+        read_B = torch.zeros(len(tokens_BT), dtype=torch.int64) if state is None else state.blocks[0]
+        at_BT = read_B[:, None] + torch.arange(1, tokens_BT.shape[1] + 1)
+        return at_BT[..., None], LanguageModelState(0, (at_BT[:, -1],))
+
+    def log_probs(self, at):
+        return self.log_probs_TV[at[..., 0].clamp(max=len(self.log_probs_TV)) - 1]
+
+
+@pytest.fixture
+def written(monkeypatch, compose, capsys, tmp_path):
+    """Run the command on a scripted model; what it printed to standard output and error."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(text, *words, tokenizer=None, certain=1.0):
+        tokenizer = tokenizer or Byte()
+        tokens = text if isinstance(text, list) else tokenizer.encode(text).tolist()
+        model = Script(tokens, tokenizer.size, certain)
+        run = SimpleNamespace(id="0123456789", path=Path("lstm-text-0123456789"))
+        trained = load.Trained(run, {}, model, tokenizer, 8, "")
+        monkeypatch.setattr(load, "load_trained", lambda *_: trained)
+        monkeypatch.setattr(generate, "find", lambda *_: run)
+        config = compose(*(read(word) for word in words), "threads=1", command="generate")
+        generate.task(**config)
+        return capsys.readouterr()
+
+    return write
+
+
+def test_a_text_ends_before_a_stop_string_and_standard_output_holds_nothing_else(written):
+    assert written("one two\n\nthree", 'stop=["\\n\\n","END"]').out == "one two\n"
+    assert written("one ENtwo END three", "stop=END").out == "one ENtwo \n"
+    assert written("né漢字x", "stop=漢字").out == "né\n"
+    assert written("one EN", "stop=END", "length=6").out == "one EN\n"
+    shown = written("one two", "length=5")
+    assert shown.out == "one t\n"
+    assert shown.err.startswith("(lstm-text-0123456789: 5 tokens, ") and shown.err.endswith("ended by length)\n")
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_what_ended_a_text_is_recorded(written, samples):
+    pieces = BPE(290)
+    pieces.fit([TEXT])
+    tokens = [*pieces.encode("the cat").tolist(), pieces.separator, *pieces.encode("a mat").tolist()]
+
+    def records(*words):
+        shown = written(tokens, "format=jsonl", f"samples={samples}", *words, tokenizer=pieces)
+        return [json.loads(line) for line in shown.out.splitlines()]
+
+    drawn = len(tokens)
+    for words, text, count, ended_by in (
+        ([], "the cat", tokens.index(pieces.separator) + 1, "end_of_document"),
+        (["end_of_document=false", f"length={drawn}"], "the cat\na mat", drawn, "length"),
+        (["stop= c"], "the", None, "stop"),
+        (["length=1"], pieces.decode(tokens[:1]), 1, "length"),
+    ):
+        found = records(*words, "seed=7")
+        assert [(row["text"], row["ended_by"]) for row in found] == [(text, ended_by)] * samples
+        assert {row["run"] for row in found} == {"0123456789"}
+        assert all(row["tokens"] == count for row in found if count is not None)
+        assert [(row["sample"], row["seed"]) for row in found] == [(n, 6 + n) for n in range(1, samples + 1)]
+        assert all(row["mean_log_probability"] == 0 for row in found)
+
+
+def test_the_mean_log_probability_is_of_the_tokens_that_were_drawn(written):
+    (line,) = written("abc", "format=jsonl", "length=3", "greedy=true", certain=0.75).out.splitlines()
+    assert json.loads(line)["mean_log_probability"] == pytest.approx(-0.28768207)  # log 0.75
+
+
+def test_prompts_of_a_file_are_continued_in_their_order_and_records_keep_their_keys(written, tmp_path):
+    lines = [{"prompt": "\n" * (number % 3), "id": number} for number in range(5)]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for size in (1, 2, 64):
+        shown = written("0123", "prompts=p.jsonl", "format=jsonl", "samples=2", "length=2", f"batch_size={size}")
+        rows = [json.loads(line) for line in shown.out.splitlines()]
+        assert [(row["id"], row["sample"], row["prompt"], row["text"]) for row in rows] == [
+            (number, sample, "\n" * (number % 3), "0123"[number % 3 :][:2]) for number in range(5) for sample in (1, 2)
+        ]
+    (tmp_path / "p.jsonl").write_text('{"prompt": "a", "text": "b"}')
+    with pytest.raises(UserError, match=r"prompts=p\.jsonl, line 1: the key text is one of the output's own"):
+        written("0", "prompts=p.jsonl", "format=jsonl")
+
+
+def test_texts_can_be_told_apart(written, tmp_path):
+    assert written("012", "samples=2", "length=2").out == "sample 1\n01\nsample 2\n01\n"
+    (tmp_path / "p.txt").write_text("a\nb\n")
+    assert written("012", "prompts=p.txt", "length=1").out == "prompt 1\na1\nprompt 2\nb1\n"
+    several = written("012", "prompts=p.txt", "length=1", "samples=2").out.splitlines()
+    assert several[::2] == ["prompt 1, sample 1", "prompt 1, sample 2", "prompt 2, sample 1", "prompt 2, sample 2"]
+
+
+def test_prompt_and_prompts_are_two_ways_of_one_thing(written):
+    with pytest.raises(UserError, match=r"prompt=a: not together with prompts=p\.txt; leave one of them out"):
+        written("0", "prompt=a", "prompts=p.txt")
+
+
+@pytest.mark.parametrize(
+    ("typed", "strings"),
+    [
+        ("stop=END", ["END"]),
+        ("stop=5", ["5"]),
+        ("stop=null", []),
+        ("stop=\\n", ["\n"]),
+        ('stop=["\\n\\n"]', ["\n\n"]),
+        ('stop=["a, b",c d,"\\\\n", \'"\']', ["a, b", "c d", "\\n", '"']),
+        ('stop=["\\u00e9\\ud83d\\ude00"]', ["é😀"]),
+        ("stop=${x} \\d", ["${x} \\d"]),
+    ],
+)
+def test_stop_strings_are_read_as_they_are_typed(typed, strings, compose):
+    assert read_stop(compose(read(typed), command="generate")["stop"]) == strings
+
+
+@pytest.mark.parametrize("stop", ["", ["a", ""]])
+def test_an_empty_stop_string_is_refused(stop):
+    with pytest.raises(UserError, match="stop=.*: expected texts of at least one character"):
+        read_stop(stop)

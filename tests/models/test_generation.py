@@ -1,3 +1,5 @@
+import random
+
 import pytest
 import torch
 from hypothesis import given
@@ -5,13 +7,22 @@ from hypothesis import strategies as st
 
 from lmlab.errors import UserError
 from lmlab.models import state as model_state
-from lmlab.models.generation import Sampler, generate, tokens_left_out
+from lmlab.models.generation import Row, Sampler, generate, tokens_left_out
 
 CONTEXT = 24
 
 
-def text(model, sampler, length=15, prompt=((1, 2, 3), (4, 5, 6)), context=CONTEXT):
-    return torch.stack(list(generate(model, torch.tensor(prompt), length, sampler, context)), 1)
+def text(model, sampler=None, length=15, prompt=((1, 2, 3), (4, 5, 6)), context=CONTEXT, seed=1):
+    rows = [Row(row, seed + number) for number, row in enumerate(prompt)]
+    return torch.tensor(texts(model, rows, length, sampler or Sampler(), context))
+
+
+def texts(model, rows, length=15, sampler=None, context=CONTEXT):
+    """The tokens of every row."""
+    drawn = [[] for _ in rows]
+    for row, token, _ in generate(model, rows, length, sampler or Sampler(), context):
+        drawn[row].append(token)
+    return drawn
 
 
 @torch.no_grad()
@@ -40,12 +51,12 @@ def reading_all(model, prompt):
 def test_a_recurrent_model_reads_all_of_a_prompt_whatever_its_context(make_model, overrides):
     model = make_model(overrides, dtype=torch.float64)
     prompts = torch.randint(13, (12, 20))
-    read = [list(generate(model, prompt[None], 1, Sampler(greedy=True), 20)) for prompt in prompts]
-    assert [int(token) for (token,) in read] == [reading_all(model, prompt.tolist()) for prompt in prompts]
-    assert tokens_left_out(model, prompts, context=4) == 0
-    seen = [text(model, Sampler(seed=s), 1, [[s % 13] + [1] * 11], context=4) for s in range(13)]
+    read = [text(model, Sampler(greedy=True), 1, [prompt.tolist()], 20) for prompt in prompts]
+    assert [int(token) for token in read] == [reading_all(model, prompt.tolist()) for prompt in prompts]
+    assert tokens_left_out(model, 20, context=4) == 0
+    seen = [text(model, None, 1, [[s % 13] + [1] * 11], context=4, seed=s) for s in range(13)]
     if overrides != "model=hybrid":  # in which attention sees no more than its context
-        whole = [text(model, Sampler(seed=s), 1, [[s % 13] + [1] * 11], context=CONTEXT) for s in range(13)]
+        whole = [text(model, None, 1, [[s % 13] + [1] * 11], seed=s) for s in range(13)]
         assert [int(token) for token in seen] == [int(token) for token in whole]
 
 
@@ -62,8 +73,8 @@ def test_a_hybrid_reads_a_long_prompt_as_what_it_generates_itself(make_model):
 def test_a_model_that_sees_its_context_only_leaves_out_the_start_of_a_prompt(make_model, overrides):
     model = make_model(overrides, context=5)
     prompt = torch.randint(13, (1, 12))
-    assert tokens_left_out(model, prompt, 5) == 7
-    assert tokens_left_out(model, prompt[:, :5], 5) == 0
+    assert tokens_left_out(model, 12, 5) == 7
+    assert tokens_left_out(model, 5, 5) == 0
     assert torch.equal(
         text(model, Sampler(), prompt=prompt.tolist(), context=5),
         text(model, Sampler(), prompt=prompt[:, -5:].tolist(), context=5),
@@ -82,10 +93,52 @@ def test_a_network_that_predicts_no_numbers_is_refused(make_model, greedy):
 @torch.no_grad()
 def test_a_seed_means_a_text(make_model, architecture):
     model = make_model(architecture)
-    first = text(model, Sampler(seed=1))
+    first = text(model, seed=1)
     torch.rand(1)  # other draws do not matter
-    assert torch.equal(first, text(model, Sampler(seed=1)))
-    assert not torch.equal(first, text(model, Sampler(seed=2)))
+    assert torch.equal(first, text(model, seed=1))
+    assert not torch.equal(first, text(model, seed=-1))
+
+
+LENGTHS = (3, 3, 1, 7, 20)
+
+
+@pytest.mark.parametrize("sampler", [Sampler(greedy=True), Sampler(temperature=1.3, top_k=9, top_p=0.9)])
+@torch.no_grad()
+def test_a_row_is_the_same_alone_and_among_others(make_model, shipped, sampler):
+    """Prompts of unequal length, one longer than the context; two rows of one prompt; rows that end early."""
+    model = make_model(shipped, dtype=torch.float64, context=8)
+    drawn = torch.Generator().manual_seed(0)
+    prompts = [torch.randint(13, (length,), generator=drawn).tolist() for length in LENGTHS]
+    prompts[1] = prompts[0]
+    alone = [texts(model, [Row(prompt, seed)], 12, sampler, 8)[0] for seed, prompt in enumerate(prompts)]
+    rows = [Row(prompt, seed) for seed, prompt in enumerate(prompts)]
+    assert texts(model, rows, 12, sampler, 8) == alone
+
+    rows = [Row(prompt, seed) for seed, prompt in enumerate(prompts)]
+    together = [[] for _ in rows]
+    for row, token, _ in generate(model, rows, 12, sampler, 8):
+        together[row].append(token)
+        rows[row].ended = len(together[row]) == 2 * row + 1
+    assert together == [tokens[: 2 * row + 1] for row, tokens in enumerate(alone)]
+
+
+@torch.no_grad()
+def test_the_prompt_of_several_rows_is_read_once(make_model):
+    model = make_model("model=transformer")
+    read = []
+    model.register_forward_pre_hook(lambda module, inputs: read.append(tuple(inputs[0].shape)))
+    texts(model, [Row([1, 2, 3, 4], seed) for seed in range(5)], 3)
+    assert read == [(1, 4), (5, 1), (5, 1)]
+
+
+@torch.no_grad()
+def test_log_probabilities_are_those_of_the_model_whatever_the_sampler(make_model):
+    model = make_model("model=gru", dtype=torch.float64)
+    rows = [Row([1, 2, 3]), Row([4])]
+    for row, token, log_prob in generate(model, rows, 5, Sampler(temperature=0.2, top_k=3), CONTEXT):
+        log_probs = model.head.log_probs(model(torch.tensor([rows[row].prompt]))[0][0, -1])
+        assert log_prob == pytest.approx(float(log_probs[token]), abs=1e-9)
+        rows[row].prompt = [*rows[row].prompt, token]
 
 
 @pytest.mark.parametrize("context", [1, 2, 8])
@@ -97,7 +150,7 @@ def test_text_goes_on_beyond_the_context_in_constant_memory(make_model, override
     read, carried = [], []
     model.register_forward_pre_hook(lambda module, inputs: carried.append(model_state.size_in_bytes(inputs[1])))
     model.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0].shape[1]))
-    made = text(model, Sampler(), length=5 * context, prompt=[[1] * (context + 3)], context=context)
+    made = text(model, length=5 * context, prompt=[[1] * (context + 3)], context=context)
     assert made.shape == (1, 5 * context)
     assert max(read) <= context
     _, full = make_model(overrides, context=context)(torch.zeros(1, context, dtype=torch.int64))
@@ -144,12 +197,13 @@ def test_top_k_and_top_p_keep_what_they_should(tenths, top_k, top_p):
 
 def test_tokens_are_drawn_as_often_as_they_are_probable():
     log_probs = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(20_000, 4)
-    shares = Sampler()(log_probs).bincount(minlength=4) / 20_000
+    draws = [random.Random(seed).random() for seed in range(20_000)]
+    shares = Sampler()(log_probs, draws).bincount(minlength=4) / 20_000
     torch.testing.assert_close(shares, log_probs[0].exp(), rtol=0, atol=0.015)
     sharper = torch.tensor([0.25, 0.09, 0.0225, 0.0025])
-    shares = Sampler(temperature=0.5)(log_probs).bincount(minlength=4) / 20_000
+    shares = Sampler(temperature=0.5)(log_probs, draws).bincount(minlength=4) / 20_000
     torch.testing.assert_close(shares, sharper / sharper.sum(), rtol=0, atol=0.015)
-    assert set(Sampler(top_k=2)(log_probs).tolist()) == {0, 1}
+    assert set(Sampler(top_k=2)(log_probs, draws).tolist()) == {0, 1}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lmlab.errors import UserError
 from lmlab.models import hugging_face
 from lmlab.models import state as model_state
-from lmlab.models.generation import Sampler, generate
+from lmlab.models.generation import Row, Sampler, generate
 from lmlab.models.hugging_face import HuggingFace
 from lmlab.models.sizes import flops_per_token, grows_with_context, state_bytes
 
@@ -128,8 +128,15 @@ def test_rows_of_a_state_are_sequences_and_its_size_is_declared(model):
 
 @torch.no_grad()
 def test_text_goes_on_beyond_the_context_with_a_cropped_state(model):
-    drawn = list(generate(model, some_tokens(4), C + 9, Sampler(greedy=True), context=7))
-    assert len(drawn) == C + 9
+    prompts = [tokens[:length].tolist() for tokens, length in zip(some_tokens(4), (4, 1, 3), strict=False)]
+
+    def texts(rows):
+        drawn = list(generate(model, rows, C + 9, Sampler(greedy=True), context=7))
+        return [[token for row, token, _ in drawn if row == number] for number in range(len(rows))]
+
+    together = texts([Row(prompt) for prompt in prompts])
+    assert [len(tokens) for tokens in together] == [C + 9] * 3
+    assert together == [texts([Row(prompt)])[0] for prompt in prompts]
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral"])

@@ -16,6 +16,7 @@ from lmlab.runs.lookup import find
 from lmlab.runs.moved import config_here
 from lmlab.runs.run import Run, now
 from lmlab.surroundings import expanded
+from lmlab.training.threads import check_threads, use_threads
 
 if TYPE_CHECKING:
     from lmlab.data.shards import TokenizedCorpus
@@ -37,9 +38,11 @@ def task(
     streams: int,
     batch_size: int,
     accelerator: str,
+    threads: int | None,
     trust: bool = False,
 ) -> float:
     """Print and record the metrics; the value is the loss of the first of them, in nats per token."""
+    check_threads(threads)
     found = find(run, Path(paths["runs"]))
     text = text_paths(data, split, is_task(found))
     settings, scores, about = score(
@@ -54,6 +57,7 @@ def task(
         streams=streams,
         batch_size=batch_size,
         accelerator=accelerator,
+        threads=threads,
         trust=trust,
     )
     show(found, settings, scores)
@@ -80,6 +84,7 @@ def score(
     streams: int = 8,
     batch_size: int = 16,
     accelerator: str = "auto",
+    threads: int | None = None,
     trust: bool = False,
 ) -> tuple[dict[str, Any], dict[str, dict[str, float]], dict[str, Any]]:
     """Score a run on a split, or on a text instead, and record the result with the run.
@@ -94,10 +99,9 @@ def score(
     """
     from lmlab.training import evaluation
     from lmlab.training.load import load_trained
-    from lmlab.training.spinning import share_cores
     from lmlab.training.trainer import device_kind
 
-    share_cores()
+    use_threads(threads)
     trained = load_trained(run, checkpoint, device_kind(accelerator), trust)
     if is_task(run):
         check_same_data(run, open_recorded(run, paths))

@@ -1,105 +1,314 @@
-"""``lmlab generate``: a run's model continues a prompt, streamed to the terminal token by token."""
+"""``lmlab generate``: a run's model continues prompts, one text streamed to the terminal, several computed together."""
 
+import json
+import re
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from lmlab.commands import results, tables
+from lmlab.commands.prompts import Prompt, read_prompts
 from lmlab.config import Paths
 from lmlab.errors import UserError
+from lmlab.overrides import written
+from lmlab.progress import ProgressBar
+from lmlab.runs.files import dumps
 from lmlab.runs.lookup import find
+from lmlab.surroundings import printable
+from lmlab.training.threads import check_threads, use_threads
+
+if TYPE_CHECKING:
+    from lmlab.data.tokenizers import Tokenizer
+    from lmlab.models.generation import Sampler
+    from lmlab.training.load import Trained
+
+STOP, END_OF_DOCUMENT, LENGTH = "stop", "end_of_document", "length"
+"""What may end a text: one of the stop strings, the token that ends documents, the number of tokens."""
+
+NOTES = 5
+"""Prompts about which there is a note that are named."""
+
+_ESCAPE = re.compile(r"\\(?:[nrt\\]|u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})*)")
 
 
 def task(
     paths: Paths,
     run: str | None,
     prompt: str,
+    prompts: str | None,
     length: int,
+    stop: str | list[str] | None,
+    end_of_document: bool,
     temperature: float,
     top_k: int | None,
     top_p: float | None,
     greedy: bool,
     samples: int,
     seed: int,
+    format: Literal["text", "jsonl"],
+    batch_size: int,
     checkpoint: str,
     accelerator: str,
+    threads: int | None,
     trust: bool = False,
 ) -> None:
-    """Print the prompt and its continuation; standard output holds nothing else."""
-    found = find(run, Path(paths["runs"]))
-    for option, value in (("length", length), ("samples", samples)):
+    """Print prompts and their continuations; standard output holds nothing else."""
+    for option, value in (("length", length), ("samples", samples), ("batch_size", batch_size)):
         if value < 1:
             raise UserError(f"{option}={value}: expected at least 1")
-    import torch
+    check_threads(threads)
+    stop_strings = read_stop(stop)
+    texts = prompts_of(prompt, prompts)
+    if format == "jsonl":
+        check_keys(texts)
+    source = find(run, Path(paths["runs"]))
 
-    from lmlab.data.tokenizers import encode_prompt, left_out, unknown_parts
-    from lmlab.models.generation import Sampler, generate, tokens_left_out
+    from lmlab.models.generation import Sampler
     from lmlab.training.load import load_trained
-    from lmlab.training.spinning import share_cores
     from lmlab.training.trainer import device_kind
 
-    share_cores()
-    device = device_kind(accelerator)
-    trained = load_trained(found, checkpoint, device, trust)
-    tokenizer = trained.tokenizer
-    prompt_N = encode_prompt(tokenizer, prompt, "prompt")
-    prompt_BT = torch.tensor([[tokenizer.separator, *map(int, prompt_N)]], device=device)
+    sampler = Sampler(temperature, top_k, top_p, greedy)
+    use_threads(threads)
+    trained = load_trained(source, checkpoint, device_kind(accelerator), trust)
+    encoded_prompts = [encoded(trained, one) for one in texts]
+    say_notes([note for one in encoded_prompts for note in one.notes])
+
+    ending = Ending(stop_strings, trained.tokenizer.end_of_document if end_of_document else None)
+    every = (
+        Sample(one, number, seed + number, trained.tokenizer, ending)
+        for one in encoded_prompts
+        for number in range(samples)
+    )
+    total = len(encoded_prompts) * samples
+    streamed = total == 1 and format == "text"
+    output = Output(source.id, format, len(encoded_prompts) > 1, samples > 1)
+    started, tokens, ended = time.perf_counter(), 0, Counter[str]()
+    visible = not streamed and sys.stderr.isatty()
+    with ProgressBar("Generating", total * length, visible, unit="tokens") as bar:
+        while batch := list(islice(every, min(batch_size, total))):
+            if streamed:
+                stream(batch[0], trained, length, sampler)
+            else:
+                compute(batch, trained, length, sampler, bar)
+                with bar.hidden():
+                    output.write(batch)
+            tokens += sum(sample.tokens for sample in batch)
+            ended.update(sample.ended_by for sample in batch)
+    rate = tokens / (time.perf_counter() - started)
+    several = f"{total} texts, " if total > 1 else ""
+    by = ", ".join(f"{why} ({number})" if total > 1 else why for why, number in ended.most_common())
+    print(f"({source.path.name}: {several}{tokens:,} tokens, {rate:,.0f} tokens/s, ended by {by})", file=sys.stderr)
+
+
+def read_stop(stop: str | list[str] | None) -> list[str]:
+    r"""Return the strings that ``stop`` names, in which ``\n``, ``\t``, ``\\`` and ``\u00e9`` stand for characters.
+
+    Raises:
+        UserError: one is empty.
+    """
+    strings = [stop] if isinstance(stop, str) else stop or []
+    if "" in strings:
+        raise UserError(f"stop={written(stop) or repr('')}: expected texts of at least one character, or null for none")
+    return [_ESCAPE.sub(lambda escape: str(json.loads(f'"{escape[0]}"')), string) for string in strings]
+
+
+def prompts_of(prompt: str, prompts: str | None) -> list[Prompt]:
+    """Return what is to be continued. Raises ``UserError`` for a faulty file, or two ways of giving prompts at once."""
+    if prompts is None:
+        return [Prompt(prompt)]
+    if prompt:
+        raise UserError(f"prompt={prompt}: not together with prompts={prompts}; leave one of them out")
+    return read_prompts(prompts)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A prompt as tokens, the separator in front not included, with notes for the user about it."""
+
+    prompt: Prompt
+    tokens_N: Any
+    notes: list[str]
+
+
+def encoded(trained: "Trained", prompt: Prompt) -> Encoded:
+    """Encode a prompt. Raises ``UserError`` if it is no text of the tokenizer's."""
+    from lmlab.data.tokenizers import encode_prompt, left_out, unknown_parts
+    from lmlab.models.generation import tokens_left_out
+
+    tokens_N = encode_prompt(trained.tokenizer, prompt.text, prompt.source)
     # The separator is the first token that is left out, and no part of what was typed.
-    unseen = tokens_left_out(trained.model, prompt_BT, trained.context) - 1
-    for line in (unknown_parts(tokenizer, prompt, "prompt"), left_out(unseen, trained.context, "prompt")):
-        if line:
-            print(line, file=sys.stderr)
-    started = time.perf_counter()
-    for number in range(samples):
-        if samples > 1:
-            tables.say("", f"sample {number + 1}")
-        sampler = Sampler(temperature, top_k, top_p, greedy, seed + number)
-        sys.stdout.write(prompt)
-        stream = TextStream(tokenizer, prompt_N)
-        for token_B in generate(trained.model, prompt_BT, length, sampler, trained.context):
-            sys.stdout.write(results.printable(stream.add(int(token_B))))
-            sys.stdout.flush()
-        print(results.printable(stream.rest()), flush=True)  # before the line below, also where both go to one place
-    rate = samples * length / (time.perf_counter() - started)
-    print(f"({found.path.name}, {rate:,.0f} tokens/s)", file=sys.stderr)
+    unseen = tokens_left_out(trained.model, 1 + len(tokens_N), trained.context) - 1
+    notes = (
+        unknown_parts(trained.tokenizer, prompt.text, prompt.source),
+        left_out(unseen, trained.context, prompt.source),
+    )
+    return Encoded(prompt, tokens_N, [note for note in notes if note])
 
 
-CONTEXT = 16
-"""Tokens before a new one that can have a part in how it reads: the bytes of a character, the word before it."""
+def say_notes(notes: Sequence[str]) -> None:
+    """Print notes about prompts to standard error, the first few of many."""
+    for note in notes[:NOTES]:
+        print(note, file=sys.stderr)
+    if len(notes) > NOTES:
+        print(f"and {len(notes) - NOTES:,} more notes like these", file=sys.stderr)
 
 
-class TextStream:
-    """Turns tokens into text as they come, holding back a character until all of its bytes are there.
+@dataclass(frozen=True)
+class Ending:
+    """What ends a text before its length: strings, and a token (``None``: none)."""
 
-    Args:
-        prompt_N: what stands before them. A space between two words may be part of neither, so a token is decoded
-            together with some that precede it.
+    strings: Sequence[str]
+    token: int | None
+
+
+class Sample:
+    """A continuation of a prompt, as it is written.
+
+    Attributes:
+        row: what is continued, with ``ended`` set as soon as something other than the length ends it.
+        text: the continuation so far, without the stop string that ended it.
+        tokens: how many were drawn, those of a stop string or of an end of document included.
+        ended_by: what ended it, or will if nothing else does.
     """
 
-    def __init__(self, tokenizer: Any, prompt_N: np.ndarray) -> None:
-        self._tokenizer = tokenizer
-        self._tokens = [int(token) for token in prompt_N[-CONTEXT:]]
-        self._written = len(self._decode())
+    def __init__(self, prompt: Encoded, number: int, seed: int, tokenizer: "Tokenizer", ending: Ending) -> None:
+        from lmlab.data.text_stream import StopStrings, TextStream
+        from lmlab.models.generation import Row
 
-    def _decode(self) -> str:
-        return str(self._tokenizer.decode(np.array(self._tokens, np.int64)))
+        self.prompt = prompt.prompt
+        self.number, self.seed = number, seed
+        self.row = Row([tokenizer.separator, *map(int, prompt.tokens_N)], seed)
+        self.text, self.tokens, self.ended_by = "", 0, LENGTH
+        self._log_prob = 0.0
+        self._stream, self._stop = TextStream(tokenizer, prompt.tokens_N), StopStrings(ending.strings)
+        self._ending = ending
+        self._unread: list[int] = []
 
-    def add(self, token: int) -> str:
-        """Return the text that ``token`` completes."""
-        self._tokens.append(token)
-        text = self._decode()
-        if text.endswith("\N{REPLACEMENT CHARACTER}"):
-            return ""
-        new = text[self._written :]
-        if len(self._tokens) > 2 * CONTEXT:  # all of it has been written: what is long past need not be kept
-            del self._tokens[:-CONTEXT]
-            text = self._decode()
-        self._written = len(text)
-        return new
+    def add(self, token: int, log_prob: float) -> None:
+        """Take in the next token."""
+        self.tokens += 1
+        self._log_prob += log_prob
+        if token == self._ending.token:
+            self.row.ended, self.ended_by = True, END_OF_DOCUMENT
+            return
+        self._unread.append(token)
+        if self._ending.strings:
+            self.read()
 
-    def rest(self) -> str:
-        """Return what was held back, once no more tokens follow."""
-        return self._decode()[self._written :]
+    def read(self) -> None:
+        """Let the text grow by what the tokens so far make certain."""
+        self._grow(self._stop.add(self._stream.add(*self._unread)))
+        self._unread = []
+
+    def finish(self) -> None:
+        """Let the text grow by its rest, once no more tokens follow."""
+        self._grow(self._stop.add(self._stream.add(*self._unread) + self._stream.rest()))
+        self._grow(self._stop.rest())
+        self._unread = []
+
+    def _grow(self, text: str) -> None:
+        self.text += text
+        if self._stop.reached:
+            self.row.ended, self.ended_by = True, STOP
+
+    @property
+    def mean_log_probability(self) -> float:
+        """In nats, of the tokens that were drawn, by the model itself: temperature and the like have no part in it."""
+        return self._log_prob / self.tokens
+
+    def record(self, run: str) -> dict[str, Any]:
+        """Return what is known of the text, with what else the prompt's own record says."""
+        return {
+            "prompt": self.prompt.text,
+            "text": self.text,
+            "tokens": self.tokens,
+            "ended_by": self.ended_by,
+            "mean_log_probability": self.mean_log_probability,
+            "sample": self.number + 1,
+            "seed": self.seed,
+            "run": run,
+            **self.prompt.others,
+        }
+
+
+KEYS = ("text", "tokens", "ended_by", "mean_log_probability", "sample", "seed", "run")
+"""Keys of :meth:`Sample.record` that no prompt's record may have."""
+
+
+def check_keys(prompts: Sequence[Prompt]) -> None:
+    """Refuse records of prompts with keys that the output needs itself. Raises ``UserError``."""
+    for prompt in prompts:
+        if taken := [key for key in prompt.others if key in KEYS]:
+            raise UserError(
+                f"{prompt.source}: the key {taken[0]} is one of the output's own ({', '.join(KEYS)}); rename it, or "
+                "choose format=text"
+            )
+
+
+def compute(samples: Sequence[Sample], trained: "Trained", length: int, sampler: "Sampler", bar: ProgressBar) -> None:
+    """Continue several prompts together, to their ends."""
+    for sample in drawn(samples, trained, length, sampler):
+        bar.advance(1)
+        if sample.row.ended:
+            bar.shorten(length - sample.tokens)
+    for sample in samples:
+        sample.finish()
+
+
+def stream(sample: Sample, trained: "Trained", length: int, sampler: "Sampler") -> None:
+    """Continue one prompt, and print the text as it comes."""
+    sys.stdout.write(sample.prompt.text)
+    printed = 0
+    for _ in drawn([sample], trained, length, sampler):
+        sample.read()
+        sys.stdout.write(printable(sample.text[printed:]))
+        sys.stdout.flush()
+        printed = len(sample.text)
+    sample.finish()
+    print(printable(sample.text[printed:]), flush=True)  # before what follows, also where both go to one place
+
+
+def drawn(samples: Sequence[Sample], trained: "Trained", length: int, sampler: "Sampler") -> Iterator[Sample]:
+    """Let every sample take in its next token, and yield it, until all have ended."""
+    from lmlab.models.generation import generate
+
+    rows = [sample.row for sample in samples]
+    for row, token, log_prob in generate(trained.model, rows, length, sampler, trained.context):
+        samples[row].add(token, log_prob)
+        yield samples[row]
+
+
+@dataclass(frozen=True)
+class Output:
+    """Writes texts to standard output, in the order of their prompts.
+
+    Attributes:
+        run: id of the run that wrote the texts.
+        several_prompts, several_samples: whether a text has to say which it is.
+    """
+
+    run: str
+    format: Literal["text", "jsonl"]
+    several_prompts: bool
+    several_samples: bool
+
+    def write(self, samples: Sequence[Sample]) -> None:
+        """Write texts that are complete."""
+        from lmlab.commands import tables
+
+        for sample in samples:
+            if self.format == "jsonl":
+                sys.stdout.write(dumps(sample.record(self.run)) + "\n")
+            else:
+                if name := self._name(sample):
+                    tables.say("", name)
+                sys.stdout.write(f"{sample.prompt.text}{printable(sample.text)}\n")
+        sys.stdout.flush()
+
+    def _name(self, sample: Sample) -> str:
+        prompt = [f"prompt {sample.prompt.number}"] * self.several_prompts
+        return ", ".join([*prompt, *[f"sample {sample.number + 1}"] * self.several_samples])

@@ -9,6 +9,7 @@ from lmlab.commands.plan_words import command, described, duration, name_of
 from lmlab.config import Config, build, validate
 from lmlab.errors import UserError
 from lmlab.runs.files import dumps
+from lmlab.training.threads import check_threads
 
 UNROLLED = (
     "Recurrences of torch's own (RNN, GRU, LSTM): counted as unrolled steps; the kernels for a whole sequence may keep "
@@ -31,9 +32,11 @@ def task(
     """Print what the run that ``config``, a configuration of ``lmlab train``, describes takes on such devices."""
     from lmlab.training.devices import check_efficiency
     from lmlab.training.plan import EAGER, enough_devices, plans, recommended
+    from lmlab.training.threads import use_threads
     from lmlab.training.workload import Cluster
 
     check(config, device)
+    use_threads(config["trainer"]["threads"])  # where device=cpu is measured
     found = build(device)
     if efficiency is None:
         efficiency = found.efficiency * (1 if config["trainer"]["compile"] else EAGER)
@@ -67,6 +70,7 @@ def check(config: Config, device: Config) -> None:
     if "_target_" not in device:
         raise UserError("device: nothing is chosen, give an option as device=...")
     validate(device, "device")
+    check_threads(config["trainer"]["threads"], "trainer.threads")
     for option in ("devices", "nodes", "accumulate"):
         if config["trainer"][option] < 1:
             raise UserError(f"trainer.{option}={config['trainer'][option]}: expected at least 1")

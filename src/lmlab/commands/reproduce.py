@@ -15,12 +15,16 @@ from lmlab.runs.names import check_name
 from lmlab.runs.provenance import environment_differences
 from lmlab.runs.run import Run
 from lmlab.runs.trust import adopt
+from lmlab.training.threads import check_threads
 
 STYLE = {"identical": "green", "within tolerance": "green", "different": "red"}
 
 
-def task(paths: Paths, run: str | None, tolerance: float, progress: bool, trust: bool = False) -> None:
+def task(
+    paths: Paths, run: str | None, tolerance: float, progress: bool, threads: int | None = None, trust: bool = False
+) -> None:
     """Compute the run's configuration afresh beside it and compare; exit code 1 if any metric is different."""
+    check_threads(threads)
     if not 0 <= tolerance <= 1:
         raise UserError(f"tolerance={tolerance}: expected a relative difference from 0 to 1")
     original = find(run, Path(paths["runs"]))
@@ -28,6 +32,8 @@ def task(paths: Paths, run: str | None, tolerance: float, progress: bool, trust:
         raise UserError(f"{original.path}: this run is {original.status}; only a finished run can be reproduced")
     adopt(original, trust)
     config = config_here(original) | {"paths": paths, "progress": progress, "rerun": True}
+    if threads is not None:  # else as the run had
+        config = config | {"trainer": config["trainer"] | {"threads": threads}}
     check_name(config["name"])  # which is part of a path
     afresh = compute(config, rerun=True, choices=original.manifest.get("choices"))
     if "different" in show(original, afresh, tolerance):

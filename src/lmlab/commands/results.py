@@ -23,6 +23,7 @@ from lmlab.runs.provenance import code_fingerprint
 from lmlab.runs.run import Run
 from lmlab.runs.wandb import WandbRecord
 from lmlab.runs.wandb_options import WandbOptions
+from lmlab.surroundings import printable
 
 METRICS = {
     "bits_per_byte": ("bits/byte", "{:.4f}"),
@@ -209,11 +210,6 @@ def show_sample(record: Record) -> None:
         name = escape(record.manifest["name"])
         console.print(f"\n[bold]A sample of {name}[/] (after {rows[-1]['tokens']:,} tokens):")
         console.print(escape(printable(rows[-1]["text"]).strip("\n")), style="dim", soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    """The text without control characters, which could do things to a terminal; line ends and tabs stay."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _quality(record: Record) -> tuple[float, ...]:

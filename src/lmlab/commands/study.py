@@ -100,7 +100,8 @@ def score_final_runs(comparison: Comparison, paths: Paths) -> int:
     with stopped_by_signals():
         for record in due:
             try:
-                _, scores, _ = score(record.run, paths, split)
+                threads = (record.config.get("trainer") or {}).get("threads")
+                _, scores, _ = score(record.run, paths, split, threads=threads)
             except UserError as error:
                 tables.say(f"cannot be scored: {error}", record.run.path.name, "yellow")
                 refused += 1

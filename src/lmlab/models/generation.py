@@ -1,6 +1,17 @@
-"""Generating text with any model, one token at a time with carried state: written once, against the contract."""
+"""Generate text with any model, one token at a time with carried state: written once, against the contract.
 
-from collections.abc import Iterator
+Rows are continued together, in one forward pass for each token of all of them. Prompts of unequal length need nothing
+of a mixer: as many tokens as the shortest has are read at once, and the rest of the longer ones token by token while
+the shorter ones are continued. So all rows have read the same number of tokens at any time.
+
+Dimension legend: B rows, P different prompts among them, T tokens, D width, V vocabulary.
+"""
+
+import random
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,6 +19,7 @@ from torch import Tensor
 from lmlab.errors import UserError
 from lmlab.models import state as model_state
 from lmlab.models.language_model import LanguageModel
+from lmlab.models.state import LanguageModelState
 
 _COLDEST = 1e-6
 """The lowest temperature: divided by less, log-probabilities leave the range of single precision."""
@@ -21,19 +33,13 @@ class Sampler:
         top_k: keep the k most probable tokens only.
         top_p: keep the fewest tokens whose probabilities add up to at least p (Holtzman et al. 2020, section 3.1).
         greedy: always the most probable token; the other settings then have no part in it.
-        seed: of this sampler's own generator, so that sampling disturbs no other random draw.
 
     Raises:
         UserError: a setting is out of its range.
     """
 
     def __init__(
-        self,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        greedy: bool = False,
-        seed: int = 1,
+        self, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None, greedy: bool = False
     ) -> None:
         if not _COLDEST <= temperature <= 1 / _COLDEST:
             raise UserError(
@@ -48,13 +54,15 @@ class Sampler:
         self.top_k = top_k
         self.top_p = top_p
         self.greedy = greedy
-        self._generator = torch.Generator().manual_seed(seed % 2**63)
 
-    def __call__(self, log_probs_BV: Tensor) -> Tensor:
+    def __call__(self, log_probs_BV: Tensor, uniform_B: Sequence[float]) -> Tensor:
         """Return one token for each row: [B] int64 on the device of ``log_probs_BV``.
 
+        Args:
+            uniform_B: for each row a random number of [0, 1), which decides.
+
         Raises:
-            UserError: some are not numbers.
+            UserError: some log-probabilities are not numbers.
         """
         if log_probs_BV.isnan().any():
             raise UserError("the network predicts nothing: its probabilities are NaN (it diverged in training)")
@@ -62,7 +70,9 @@ class Sampler:
             return log_probs_BV.argmax(1)
         # Drawn on the CPU, so that a seed means the same text on every device.
         kept_BV = self.restrict(log_probs_BV.float().cpu() / self.temperature)
-        drawn_B1 = torch.multinomial(kept_BV.softmax(1), 1, generator=self._generator)
+        cumulative_BV = kept_BV.softmax(1).double().cumsum(1)
+        point_B1 = torch.tensor(uniform_B, dtype=torch.float64)[:, None] * cumulative_BV[:, -1:]
+        drawn_B1 = torch.searchsorted(cumulative_BV, point_B1, right=True).clamp(max=cumulative_BV.shape[1] - 1)
         return drawn_B1.squeeze(1).to(log_probs_BV.device)
 
     def restrict(self, scores_BV: Tensor) -> Tensor:
@@ -81,48 +91,113 @@ class Sampler:
 
 
 @torch.no_grad()
-def tokens_left_out(model: LanguageModel, prompt_BT: Tensor, context: int) -> int:
-    """Return how many tokens at the start of a prompt have no part in what follows it.
+def tokens_left_out(model: LanguageModel, tokens: int, context: int) -> int:
+    """Return how many tokens at the start of a prompt of so many have no part in what follows it.
 
     A recurrent state takes in every token. Attention alone sees the last ``context``, and so does a model whose
     positions end.
     """
-    more = prompt_BT.shape[1] - context
-    if more <= 0:
+    if tokens <= context:
         return 0
     if model.max_positions is None:
-        _, state = model(prompt_BT[:, :1], None)
+        _, state = model(torch.zeros(1, 1, dtype=torch.int64, device=_device(model)), None)
         if len(model_state.tensors(state)) > sum(len(cache) for cache in model_state.caches(state)):
             return 0
-    return more
+    return tokens - context
+
+
+@dataclass
+class Row:
+    """A text to be continued.
+
+    Attributes:
+        prompt: the tokens that it begins with, at least one.
+        seed: of the random numbers of this row alone: its text does not depend on the rows beside it.
+        ended: set by whoever reads the tokens; no more are drawn for this row then.
+    """
+
+    prompt: Sequence[int]
+    seed: int = 1
+    ended: bool = False
+    _random: random.Random = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed % 2**63)
+
+    def draw(self) -> float:
+        """Return the next random number of [0, 1); other random draws of the program are left as they were."""
+        return self._random.random()
+
+
+class Drawn(NamedTuple):
+    """A token that was drawn: for which row, and its log-probability by the model, whatever the sampler's settings."""
+
+    row: int
+    token: int
+    log_prob: float
 
 
 @torch.no_grad()
-def generate(model: LanguageModel, prompt_BT: Tensor, length: int, sampler: Sampler, context: int) -> Iterator[Tensor]:
-    """Yield ``length`` tokens [B] that continue ``prompt_BT`` [B, T >= 1], each as soon as it is drawn.
+def generate(model: LanguageModel, rows: Sequence[Row], length: int, sampler: Sampler, context: int) -> Iterator[Drawn]:
+    """Yield up to ``length`` tokens that continue each of ``rows``, each as soon as it is drawn.
 
     Memory stays constant: attention sees at most ``context`` tokens, as in training, and a model whose positions end
     reads the last half of its context afresh when they do. Of a longer prompt, a model with a recurrent state reads all
-    and another one the end (see :func:`tokens_left_out`).
+    and another one the end (see :func:`tokens_left_out`). Rows of the same prompt share the reading of it.
 
     Raises:
         UserError: the network predicts numbers that are none.
     """
-    prompt_BT = prompt_BT[:, tokens_left_out(model, prompt_BT, context) :]
-    unread_BT, rest_BT, state = prompt_BT[:, :context], prompt_BT[:, context:], None
-    while rest_BT.shape[1] > 0:
-        _, state = model(unread_BT, state)
-        # Next to attention, one by one, as what is generated: so no token sees more of them than in training.
-        size = 1 if model_state.caches(state) else context
-        state = model_state.crop(state, context - 1)
-        unread_BT, rest_BT = rest_BT[:, :size], rest_BT[:, size:]
-    recent_BT = prompt_BT[:, -context:]
-    for _ in range(length):
-        if model.max_positions is not None and state is not None and state.position >= model.max_positions:
-            unread_BT, state = recent_BT[:, -max(1, context // 2) :], None
-        hidden_BTD, state = model(unread_BT, state)
-        token_B = sampler(model.head.log_probs(hidden_BTD[:, -1]))
-        yield token_B
-        state = model_state.crop(state, context - 1)
-        unread_BT = token_B[:, None]
-        recent_BT = torch.cat([recent_BT, unread_BT], 1)[:, -context:]
+    device = _device(model)
+    prompts = [tuple(row.prompt[tokens_left_out(model, len(row.prompt), context) :]) for row in rows]
+    different = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
+    shortest = min(map(len, prompts))
+    prompt_PT = torch.tensor([prompt[:shortest] for prompt in different], device=device)
+    last_PD, state = _read(model, prompt_PT, context)
+    of_prompt_B = torch.tensor([different[prompt] for prompt in prompts], device=device)
+    last_BD, state = last_PD[of_prompt_B], model_state.select(state, of_prompt_B)
+
+    recent = [deque(prompt[:shortest], context) for prompt in prompts]
+    unread = [deque(prompt[shortest:]) for prompt in prompts]
+    left = [length] * len(rows)
+    active = list(range(len(rows)))
+    while True:
+        drawing = [place for place, row in enumerate(active) if not unread[row]]
+        if drawing:
+            log_probs_BV = model.head.log_probs(last_BD[drawing])
+            token_B = sampler(log_probs_BV, [rows[active[place]].draw() for place in drawing])
+            log_prob_B = log_probs_BV.gather(1, token_B[:, None])[:, 0]
+            for place, token, log_prob in zip(drawing, token_B.tolist(), log_prob_B.tolist(), strict=True):
+                row = active[place]
+                unread[row].append(token)
+                left[row] -= 1
+                yield Drawn(row, token, log_prob)
+        going_on = [place for place, row in enumerate(active) if left[row] and not rows[row].ended]
+        if not going_on:
+            return
+        if len(going_on) < len(active):
+            state = model_state.select(state, torch.tensor(going_on, device=device))
+            active = [active[place] for place in going_on]
+        for row in active:
+            recent[row].append(unread[row].popleft())
+        if model.max_positions is not None and state.position >= model.max_positions:
+            tokens, before = [[*recent[row]][-max(1, context // 2) :] for row in active], None
+        else:
+            tokens, before = [[recent[row][-1]] for row in active], model_state.crop(state, context - 1)
+        hidden_BTD, state = model(torch.tensor(tokens, device=device), before)
+        last_BD = hidden_BTD[:, -1]
+
+
+def _read(model: LanguageModel, prompt_PT: Tensor, context: int) -> tuple[Tensor, LanguageModelState]:
+    """Return the last hidden vectors [P, D] of prompts of equal length, and the state after them."""
+    hidden_PTD, state = model(prompt_PT[:, :context], None)
+    rest_PT = prompt_PT[:, context:]
+    # Next to attention, one by one, as what is generated: so no token sees more of them than in training.
+    size = 1 if model_state.caches(state) else context
+    for begin in range(0, rest_PT.shape[1], size):
+        hidden_PTD, state = model(rest_PT[:, begin : begin + size], model_state.crop(state, context - 1))
+    return hidden_PTD[:, -1], state
+
+
+def _device(model: LanguageModel) -> torch.device:
+    return next(model.parameters()).device

@@ -10,7 +10,7 @@ from pytorch_lightning import Trainer
 
 from lmlab.config import Config
 from lmlab.models import state as model_state
-from lmlab.models.generation import Sampler, generate
+from lmlab.models.generation import Row, Sampler, generate
 from lmlab.models.language_model import LanguageModel
 from lmlab.runs.run import Run
 from lmlab.training.callbacks import Clock, PeakMemory
@@ -94,16 +94,16 @@ def _generation(trainer: Trainer, module: LanguageModeling, model: LanguageModel
     length = min(PROMPT, max(1, context // 2))
     prompt_1T = (torch.arange(length, device=module.device) % model.head.vocabulary)[None]
     _, state = model(prompt_1T, None)
-    written = generate(model, prompt_1T, TOKENS + 2, Sampler(greedy=True), context)
-    int(next(written))  # the prompt is read; asking for the number waits for a GPU
+    written = generate(model, [Row(prompt_1T[0].tolist())], TOKENS + 2, Sampler(greedy=True), context)
+    next(written)  # the prompt is read
     began = time.perf_counter()
-    int(next(written))
+    next(written)
     # Ranks that have parts of one model have to write equally many.
     slowest = _highest(trainer, module, time.perf_counter() - began)
     tokens = max(1, min(TOKENS, int(SECONDS / slowest)))
     began = time.perf_counter()
     for _ in range(tokens):
-        int(next(written))
+        next(written)
     seconds = time.perf_counter() - began
     return {
         "tokens_per_second": round(tokens / seconds, 1),

@@ -1,10 +1,10 @@
 """The Lightning trainer of a run. Lightning and torch are imported when it is built: the signature is read sooner."""
 
-import os
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from lmlab.errors import UserError, nearest
+from lmlab.training.threads import check_threads
 
 Accelerator = Literal["auto", "cpu", "cuda"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
@@ -31,7 +31,8 @@ def check_shares(trainer: Mapping[str, Any], batch_size: int) -> None:
         UserError: with the option.
     """
     devices, nodes, accumulate = trainer["devices"], trainer["nodes"], trainer["accumulate"]
-    for option in ("devices", "nodes", "accumulate", "tensor_parallel", "threads"):
+    check_threads(trainer["threads"], "trainer.threads")
+    for option in ("devices", "nodes", "accumulate", "tensor_parallel"):
         value = trainer[option]
         if value is not None and value < 1:
             raise UserError(f"trainer.{option}={value}: expected at least 1")
@@ -77,19 +78,6 @@ def check_devices(trainer: Mapping[str, Any], here: bool = True) -> None:
 def shares(trainer: Mapping[str, Any]) -> int:
     """Into how many parts ranks share a batch: those that share the work of each layer read the same rows."""
     return int(trainer["devices"] * trainer["nodes"] // trainer["tensor_parallel"])
-
-
-def set_threads(threads: int | None, processes: int) -> None:
-    """Give each process its share of the cores, or ``threads`` of them, for work inside one operation.
-
-    ``OMP_NUM_THREADS`` says how many of the cores there are to share, where it is set.
-    """
-    import torch
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if (limit := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(limit) > 0:
-        cores = min(cores, int(limit))
-    torch.set_num_threads(threads or max(1, cores // processes))
 
 
 def build_trainer(

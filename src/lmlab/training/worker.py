@@ -39,8 +39,7 @@ from lmlab.training.preflight import build_model, open_source
 from lmlab.training.scoring import Scoring
 from lmlab.training.seeds import step_seed
 from lmlab.training.settings import Settings
-from lmlab.training.spinning import share_cores
-from lmlab.training.trainer import set_threads
+from lmlab.training.threads import use_threads
 
 
 def train(run: Run) -> None:
@@ -51,8 +50,7 @@ def train(run: Run) -> None:
     validate(config)
     settings = Settings.of(config)
     config, pieces = fitting(run, config)
-    set_threads(config["trainer"]["threads"], config["trainer"]["devices"])
-    share_cores()
+    use_threads(config["trainer"]["threads"], config["trainer"]["devices"])
 
     source = open_source(config, run=run)
     torch.manual_seed(step_seed(settings.seed, -1, 0))  # the same first weights on every rank

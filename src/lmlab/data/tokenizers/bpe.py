@@ -57,6 +57,10 @@ class BPE(Tokenizer):
     def separator(self) -> int:
         return self._size - 1
 
+    @property
+    def end_of_document(self) -> int:
+        return self.separator
+
     def fit(self, documents: Iterable[str]) -> None:
         from tokenizers import pre_tokenizers, trainers
 

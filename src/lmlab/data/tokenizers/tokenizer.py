@@ -39,6 +39,11 @@ class Tokenizer(ABC):
     def separator(self) -> int:
         """The id before every document: the context of a text's first token. Decodes to a line end."""
 
+    @property
+    def end_of_document(self) -> int | None:
+        """The separator, where it stands for nothing but the end of a document; ``None``: texts have it too."""
+        return None
+
     @abstractmethod
     def fit(self, documents: Iterable[str]) -> None:
         """Choose the vocabulary from the documents of the training split, or :meth:`pieces` of them.

@@ -6,11 +6,10 @@ from typing import cast
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 
 from lmlab.data.tokenizers import Tokenizer, encode_prompt, left_out, unknown_parts
 from lmlab.errors import CannotGoOn, UserError
-from lmlab.models.generation import Sampler, generate, tokens_left_out
+from lmlab.models.generation import Row, Sampler, generate, tokens_left_out
 from lmlab.runs.elastic import get_rank
 from lmlab.runs.files import append_row, flush
 from lmlab.runs.run import Run
@@ -60,14 +59,15 @@ class Samples(pl.Callback):
         """Return the prompt and its continuation."""
         was_training = module.model.training
         module.model.eval()
-        prompt_BT = torch.tensor([[self.tokenizer.separator, *map(int, self.prompt_N)]], device=module.device)
+        row = Row([self.tokenizer.separator, *map(int, self.prompt_N)], module.seed)
         if not self._said_what_is_left_out:
             self._said_what_is_left_out = True
-            unseen = tokens_left_out(module.model, prompt_BT, self.context) - 1  # the separator is the first of them
+            # The separator is the first of them.
+            unseen = tokens_left_out(module.model, len(row.prompt), self.context) - 1
             self._say(left_out(unseen, self.context, _OPTION))
-        sampler = Sampler(self.temperature, seed=module.seed)
         try:
-            drawn = [int(token) for token in generate(module.model, prompt_BT, self.length, sampler, self.context)]
+            tokens = generate(module.model, [row], self.length, Sampler(self.temperature), self.context)
+            drawn = [token for _, token, _ in tokens]
         except UserError as error:
             raise CannotGoOn(f"diverged at step {module.global_step}: {error}") from error
         module.model.train(was_training)

@@ -1,0 +1,91 @@
+"""The texts that ``lmlab generate`` continues: one from the command line, or those of a file."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lmlab.errors import UserError, nearest
+from lmlab.surroundings import expanded
+
+KEY = "prompt"
+"""The key of a record's text in a file of JSON lines."""
+
+_EXAMPLE = f'{{"{KEY}": "Once upon a time"}}'
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text to be continued.
+
+    Attributes:
+        number: its place in its file, from 1 on.
+        source: the option that it is from, with the line of a file, in messages.
+        others: what else its record says.
+    """
+
+    text: str
+    number: int = 1
+    source: str = KEY
+    others: dict[str, Any] = field(default_factory=dict)
+
+
+def read_prompts(name: str) -> list[Prompt]:
+    """Return the prompts in a file: of ``.txt`` each line, of ``.jsonl`` each record's; empty lines do not count.
+
+    Raises:
+        UserError: there is no such file, it is of another kind or has no prompt, or a line is wrong.
+    """
+    path = expanded(name)
+    kinds: dict[str, Callable[..., Prompt]] = {".txt": Prompt, ".jsonl": _of_record}
+    read = kinds.get(path.suffix.lower())
+    if path.is_dir():
+        raise UserError(f"prompts={name}: is a folder; expected a file")
+    if not path.exists():
+        near = nearest(path.name, (other.name for other in path.parent.glob("*") if other.suffix.lower() in kinds), 0)
+        raise UserError(f"prompts={name}: there is no file {path.absolute()}{near}")
+    if read is None:
+        raise UserError(
+            f"prompts={name}: expected a file that ends in .txt (a prompt in each line) or .jsonl (in each line a "
+            f"record like {_EXAMPLE})"
+        )
+    lines = ((line, source) for line, source in _lines(path, name) if line.strip())
+    prompts = [read(line, number, source) for number, (line, source) in enumerate(lines, 1)]
+    if not prompts:
+        raise UserError(f"prompts={name}: the file is empty; expected a prompt in each line")
+    return prompts
+
+
+def _lines(path: Path, name: str) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a file without their ends, each with what it is called in messages."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"prompts={name}: cannot be read ({error.strerror})") from error
+    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        source = f"prompts={name}, line {number}"
+        try:
+            yield line.removesuffix(b"\r").decode(), source
+        except UnicodeDecodeError as error:
+            place = f"byte 0x{line[error.start]:02x} at column {error.start + 1}"
+            raise UserError(f"{source}: is not valid UTF-8 ({place})") from error
+
+
+def _of_record(line: str, number: int, source: str) -> Prompt:
+    try:
+        record = json.loads(line)
+    except ValueError as error:  # a JSONDecodeError, or a number of too many digits
+        reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+        raise UserError(f"{source}: is not JSON ({reason}); expected a record like {_EXAMPLE}") from error
+    except RecursionError as error:
+        raise UserError(f"{source}: is nested too deeply") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{source}: expected a record like {_EXAMPLE}, got {line.strip()[:40]}")
+    if KEY not in record:
+        keys = f", this one has {', '.join(record)}" if record else ""
+        raise UserError(f"{source}: has no key {KEY}; expected a record like {_EXAMPLE}{keys}")
+    text = record.pop(KEY)
+    if not isinstance(text, str):
+        raise UserError(f"{source}: {KEY}={json.dumps(text)[:40]}: expected a text in quotes")
+    return Prompt(text, number, source, record)

@@ -1,0 +1,86 @@
+"""Text from tokens as they come: each character once it is complete, up to a string that ends the text."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lmlab.data.tokenizers import Tokenizer
+
+CONTEXT = 16
+"""Tokens before a new one that can have a part in how it reads: the bytes of a character, the word before it."""
+
+_INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
+"""What the bytes of a character decode to while some are missing, and bytes that are no text."""
+
+
+class TextStream:
+    """Turns tokens into text as they come, holding back a character until all of its bytes are there.
+
+    Args:
+        prompt_N: what stands before them. A space between two words may be part of neither, so a token is decoded
+            together with some that precede it.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, prompt_N: np.ndarray) -> None:
+        self._tokenizer = tokenizer
+        self._tokens = [int(token) for token in prompt_N[-CONTEXT:]]
+        self._written = len(self._decode())
+
+    def add(self, *tokens: int) -> str:
+        """Return the text that ``tokens``, the next ones, complete."""
+        self._tokens += tokens
+        text = self._decode()
+        complete = len(text) - text.endswith(_INCOMPLETE)
+        new = text[self._written : complete]
+        if len(self._tokens) > 2 * CONTEXT:  # what is long past need not be kept
+            del self._tokens[:-CONTEXT]
+            text = self._decode()
+            complete = len(text) - text.endswith(_INCOMPLETE)
+        self._written = complete
+        return new
+
+    def rest(self) -> str:
+        """Return what was held back, once no more tokens follow."""
+        return self._decode()[self._written :]
+
+    def _decode(self) -> str:
+        return self._tokenizer.decode(np.array(self._tokens, np.int64))
+
+
+class StopStrings:
+    """Ends a text before the first of some strings in it, holding back whatever may be the beginning of one.
+
+    The string that is complete first counts; of several that end together, the longest. So the result does not depend
+    on the parts in which the text comes.
+
+    Args:
+        strings: of at least one character each; without any, no text ends.
+    """
+
+    def __init__(self, strings: Sequence[str] = ()) -> None:
+        self.strings = strings
+        self.reached = False
+        self._held = ""
+
+    def add(self, text: str) -> str:
+        """Return what can be written now that ``text`` has come; once one of the strings was ``reached``, no more."""
+        if self.reached:
+            return ""
+        text = self._held + text
+        starts = ((text.find(string), string) for string in self.strings)
+        if ends := [(start + len(string), start) for start, string in starts if start >= 0]:
+            self.reached, self._held = True, ""
+            return text[: min(ends)[1]]
+        longest = max(map(len, self.strings), default=0)
+        places = range(max(0, len(text) - longest + 1), len(text))
+        begun = next((start for start in places if self._may_begin(text[start:])), len(text))
+        self._held = text[begun:]
+        return text[:begun]
+
+    def rest(self) -> str:
+        """Return what was held back, once no more text follows."""
+        return self._held
+
+    def _may_begin(self, text: str) -> bool:
+        """Return whether one of the strings begins with ``text``."""
+        return any(string.startswith(text) for string in self.strings)
