@@ -52,7 +52,7 @@ _BY_OPTION: dict[tuple[str, str], str] = {
     ("scheduler.floor", "the share of the learning rate at the end"): "min_lr min_lr_rate final_lr eta_min",
     (
         "scheduler",
-        "cosine, linear, inverse_sqrt, wsd or constant",
+        "cosine, linear, inverse_sqrt, wsd, plateau or constant",
     ): "lr_scheduler lr_scheduler_type lr_schedule schedule decay_lr learning_rate_scheduler",
     ("objective.label_smoothing", ""): "label_smoothing_factor label_smoothing",
     ("trainer.accumulate", "batch.size stays the same"): "gradient_accumulation_steps accumulate_grad_batches "

@@ -35,14 +35,17 @@ class LanguageDataModule(pl.LightningDataModule):
         self.accumulate = accumulate
         self.left_out = left_out
         self.part = part
+        self.again: list[str] = []
+        """Splits that a validation reads once more, after those of the source."""
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return _loader(TrainingBatches(self))
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """Return a loader for the part of each split, and one for the rest of each, which only the last reads."""
-        parts = [ScoredBatches(self, split, part) for split, (part, _) in self.scored.items()]
-        rests = [ScoredBatches(self, split, rest, only_last=True) for split, (_, rest) in self.scored.items()]
+        scored = [(split, *self.scored[split]) for split in (*self.scored, *self.again)]
+        parts = [ScoredBatches(self, split, part) for split, part, _ in scored]
+        rests = [ScoredBatches(self, split, rest, only_last=True) for split, _, rest in scored]
         return [_loader(batches) for batches in (parts + rests if self.leaves_out else parts)]
 
     @functools.cached_property

@@ -30,10 +30,10 @@ class Run:
 
     The directory holds ``config.yaml`` (resolved, complete), ``run.json`` (the manifest), ``metrics.jsonl``,
     ``samples.jsonl``, ``events.jsonl`` (where something went wrong), ``run.log``, ``checkpoints/``, ``tokenizer/``,
-    ``model.safetensors``, ``breakdown.json`` (where the loss of the final weights comes from) and, where the code had
-    uncommitted changes, ``git.diff``; where its configuration names the user's own modules, ``code/``, a copy of their
-    sources (see :mod:`lmlab.runs.trust`); while it is computed, ``progress.json`` and who does it,
-    ``owner.<number>.json``.
+    ``model.safetensors``, ``ema.safetensors`` (with ``callbacks=ema``), ``breakdown.json`` (where the loss of the final
+    weights comes from) and, where the code had uncommitted changes, ``git.diff``; where its configuration names the
+    user's own modules, ``code/``, a copy of their sources (see :mod:`lmlab.runs.trust`); while it is computed,
+    ``progress.json`` and who does it, ``owner.<number>.json``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,6 +41,7 @@ class Run:
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / checkpoints.BEST
         self.weights = path / "model.safetensors"
+        self.ema = path / "ema.safetensors"
         self.metrics = path / "metrics.jsonl"
         self.samples = path / "samples.jsonl"
         self.tokenizer = path / "tokenizer"

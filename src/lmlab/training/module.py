@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -19,6 +19,9 @@ from lmlab.training import parallel
 from lmlab.training.scoring import Scoring
 from lmlab.training.seeds import step_seed
 
+if TYPE_CHECKING:
+    from lmlab.training.callbacks.ema import EMA
+
 
 class LanguageModeling(pl.LightningModule):
     """Trains ``model`` to make ``objective`` small.
@@ -29,7 +32,8 @@ class LanguageModeling(pl.LightningModule):
     Args:
         objective: ``loss, logs = objective(model, batch)``.
         optimizer: called with the model, returns its optimizer.
-        schedule: called with (step, total steps), returns the factor on the learning rate.
+        schedule: called with (step, total steps), returns the factor on the learning rate; one that is to
+            ``observe`` validations is told their loss.
         total_steps: optimizer steps in the whole run.
         tokens_per_step: tokens that all ranks together read in one optimizer step.
         scoring: adds up what a validation finds.
@@ -79,6 +83,8 @@ class LanguageModeling(pl.LightningModule):
         """What callbacks want in the next row of training metrics."""
         self.judge: Callable[[Tensor, Tensor], None] | None = None
         """Called with loss (of this rank) and gradient norm before a step is applied; may raise :class:`SkipStep`."""
+        self.ema: EMA | None = None
+        """The callback that averages the weights, if there is one."""
         self._diverged_at: int | None = None
         """The first step whose loss was logged as NaN or infinite."""
         self._sums: dict[str, Tensor] = {}
@@ -197,9 +203,11 @@ class LanguageModeling(pl.LightningModule):
         for logger in self.loggers:
             logger.log_metrics({**metrics, "tokens": self.tokens_seen}, step=self.global_step)
 
-    def weights_to(self, mode: Literal["eval", "train"]) -> None:
-        """Put in place the weights that the optimizer evaluates or trains at, where these are not the same."""
+    def weights_to(self, mode: Literal["eval", "train", "ema"]) -> None:
+        """Put in place the weights that the optimizer evaluates or trains at, which may differ, or their average."""
         parallel.reshard(self.model)
+        if self.ema is not None:
+            self.ema.exchange(self.model, mode == "ema")
         if hasattr(self.made_optimizer, mode):
             getattr(self.made_optimizer, mode)()
 
@@ -207,10 +215,21 @@ class LanguageModeling(pl.LightningModule):
         self.weights_to("eval")
 
     def on_validation_end(self) -> None:  # after that of the callbacks, which save the best weights and write samples
-        observe = getattr(self.made_optimizer, "observe", None)
-        if observe is not None and self.trainer.state.fn == "fit":
-            observe(self.scoring.part_loss)
+        if self.trainer.state.fn == "fit":
+            parts: tuple[Any, Any] = self.made_optimizer, self.schedule
+            for part in parts:
+                if hasattr(part, "observe"):
+                    part.observe(self.scoring.part_loss)
+            self._apply_schedule()
         self.weights_to("train")
+
+    def _apply_schedule(self) -> None:
+        """Set the learning rates of the next step, which were set before the validation that the schedule has seen."""
+        assert self.made_optimizer is not None
+        if hasattr(self.schedule, "observe"):
+            factor = self.schedule(self.global_step, self.total_steps)
+            for group in self.made_optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.scoring.update(self.model, batch, dataloader_idx)
@@ -243,6 +262,8 @@ class LanguageModeling(pl.LightningModule):
         checkpoint["all_validated_step"] = self.all_validated_step
         checkpoint["latest"] = dict(self.latest)
         checkpoint["breakdown"] = self.breakdown
+        if hasattr(self.schedule, "state_dict"):
+            checkpoint["schedule"] = self.schedule.state_dict()
         states: list[Any] = [model_state.leaves(self.carried)]
         if self.trainer.world_size > 1:
             states = [None] * self.trainer.world_size
@@ -256,6 +277,8 @@ class LanguageModeling(pl.LightningModule):
         self.all_validated_step = checkpoint.get("all_validated_step", self.validated_step)
         self.latest = checkpoint["latest"]
         self.breakdown = checkpoint.get("breakdown")
+        if hasattr(self.schedule, "load_state_dict"):
+            self.schedule.load_state_dict(checkpoint["schedule"])
         whole = checkpoint["carried_state"]
         if self.carry_state and not (len(whole) == 1 and whole[0] is None):
             # The device is known once training starts.

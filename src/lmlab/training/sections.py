@@ -40,6 +40,9 @@ def check_sections(config: Config) -> Settings:
         with numbers_of(config, section):
             build(config[section])
     check_shares(config["trainer"], settings.batch.size)
+    averages = any(node and str(node.get("_target_")).endswith(".EMA") for node in config["callbacks"].values())
+    if averages and config["trainer"]["strategy"] == "fsdp":
+        raise UserError("trainer.strategy=fsdp: not with callbacks=ema (choose strategy=ddp, or callbacks=default)")
     return settings
 
 
@@ -53,7 +56,10 @@ def check_chosen(config: Config, section: str) -> None:
 def check_schedule(config: Config, settings: Settings) -> None:
     """Refuse a schedule that does not fit the run. Raises ``UserError``."""
     with numbers_of(config, "scheduler", "budget"):
-        build(config["scheduler"])(0, settings.steps)
+        schedule = build(config["scheduler"])
+        schedule(0, settings.steps)
+        if hasattr(schedule, "check"):
+            schedule.check(validations=(settings.steps - 1) // settings.validation_interval)
 
 
 @contextmanager

@@ -236,6 +236,10 @@ def finish(
     """
     module.weights_to("eval")
     save_weights(module.model, run.weights)
+    if module.ema is not None:
+        module.weights_to("ema")
+        save_weights(module.model, run.ema)
+        module.weights_to("eval")
     timings = accounting.timings(run, config, trainer, module, clock, memory)
     generation = accounting.generation(config, trainer, module)
     if not trainer.is_global_zero:
@@ -248,7 +252,7 @@ def finish(
         metrics=metrics,
         timings=timings,
         generation=generation,
-        weights={path.name: checkpoints.checksum(path) for path in (run.weights, run.best) if path.exists()},
+        weights={path.name: checkpoints.checksum(path) for path in (run.weights, run.best, run.ema) if path.exists()},
         training=run.manifest["training"] | {"stopped_at": trainer.global_step},
     )
     Heartbeat.remove(run)
