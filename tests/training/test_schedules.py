@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 
 from lmlab.config import CONF, build
 from lmlab.errors import UserError
-from lmlab.training.schedules import Constant, Cosine, InverseSquareRoot, Linear, Plateau, WarmupStableDecay
+from lmlab.training.schedules import (
+    Constant,
+    Cooldown,
+    Cosine,
+    InverseSquareRoot,
+    Linear,
+    Plateau,
+    WarmupStableDecay,
+)
 
 TOTAL = st.integers(1, 300)
 STEPS = st.integers(0, 300)
@@ -99,6 +107,12 @@ def test_every_configured_schedule_can_be_asked_after_the_end(name, compose):
     assert schedule(100, 100) == schedule(99, 100)
 
 
+@given(st.integers(0, 200), st.integers(1, 200), FLOOR)
+def test_a_cooldown_after_a_constant_rate_is_the_end_of_warmup_stable_decay(before, steps, floor):
+    whole = curve(WarmupStableDecay(0, steps, floor), before + steps)
+    assert whole == curve(Constant(), before) + curve(Cooldown(floor), steps)
+
+
 @given(
     st.lists(st.integers(0, 12).map(lambda loss: loss / 4), max_size=30),  # exact, and often equal
     st.floats(0.1, 0.9),
@@ -151,6 +165,7 @@ def test_plateau_refuses_runs_in_which_even_the_worst_losses_reduce_nothing(pati
         (lambda: WarmupStableDecay(floor=-0.1), "scheduler.floor=-0.1"),
         (lambda: WarmupStableDecay(decay=-2)(0, 10), "scheduler.decay=-2"),
         (lambda: WarmupStableDecay(6, 6)(0, 10), "warmup=6 and decay=6"),
+        (lambda: Cooldown(floor=1.5), "scheduler.floor=1.5"),
         (lambda: Plateau(factor=1.0), "scheduler.factor=1.0"),
         (lambda: Plateau(factor=0), "scheduler.factor=0"),
         (lambda: Plateau(patience=-1), "scheduler.patience=-1"),

@@ -105,7 +105,9 @@ def show_side_by_side(runs: Sequence[Run]) -> None:
         return
     configs = [record.config for record in records]
     hidden = ("paths", "name", "logger", "tags", "rerun", "content")
-    shown = by_choice(records, (key for key in differing(records) if key.split(".")[0] not in hidden))
+    shown = by_choice(
+        records, (key for key in differing(records) if key.split(".")[0] not in hidden and key != "start.directory")
+    )
     # What a run's name says needs no column.
     shown = [key for key in shown if not all((record.choice(key) or "?") in record.label for record in records)]
     if all(record.architecture in record.label for record in records):
@@ -152,6 +154,8 @@ def show(run: Run) -> float:
     lines |= {heading(name): f"{value:.4g}" for name, value in own.items()}  # of the user's callbacks
     lines["parameters"] = f"{row['parameters']:,}"
     lines["tokens trained on"] = f"{row['tokens']:,}"
+    if (parent := run.manifest.get("start")) is not None:
+        lines[f"before, up to {parent['run']}"] = f"{parent['tokens']:,}"
     lines["tokens/s"] = f"{row['tokens_per_second']:,.0f}"
     lines["seconds of training"] = f"{row['seconds']:,.1f}"
     lines |= costs(run.manifest)

@@ -35,6 +35,8 @@ class LanguageDataModule(pl.LightningDataModule):
         self.accumulate = accumulate
         self.left_out = left_out
         self.part = part
+        self.first = 0
+        """The step of the data order that the first optimizer step reads."""
         self.again: list[str] = []
         """Splits that a validation reads once more, after those of the source."""
 
@@ -105,7 +107,7 @@ class TrainingBatches(IterableDataset[Batch]):
         start = trainer.global_step
         jumps = [(start if first is None else first, end) for first, end in self.data.left_out]
         for step in range(start, trainer.max_steps):
-            place = step + sum(end - first for first, end in jumps if first <= step)
+            place = self.data.first + step + sum(end - first for first, end in jumps if first <= step)
             for micro in range(accumulate):
                 batch = self.data.source.training_batch(place, rank, world, micro, accumulate)
                 batch.fresh |= any(first == step for first, _ in jumps)

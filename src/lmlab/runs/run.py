@@ -16,7 +16,7 @@ from lmlab.runs.lock import RunLock
 from lmlab.targets import own_targets
 
 _SECONDS_BETWEEN_TRIES = 0.2
-_LAID_OUT = ("code", "config.yaml", "git.diff", "run.json", "run.lock")
+_LAID_OUT = ("start", "code", "config.yaml", "git.diff", "run.json", "run.lock")
 """Files of a run directory before it is computed, beside the records of the lock's holder."""
 _MEASURED = ("metrics", "timings", "generation", "checks")
 """Sections of a manifest whose numbers may be no finite ones."""
@@ -32,8 +32,9 @@ class Run:
     ``samples.jsonl``, ``events.jsonl`` (where something went wrong), ``run.log``, ``checkpoints/``, ``tokenizer/``,
     ``model.safetensors``, ``ema.safetensors`` (with ``callbacks=ema``), ``breakdown.json`` (where the loss of the final
     weights comes from) and, where the code had uncommitted changes, ``git.diff``; where its configuration names the
-    user's own modules, ``code/``, a copy of their sources (see :mod:`lmlab.runs.trust`); while it is computed,
-    ``progress.json`` and who does it, ``owner.<number>.json``.
+    user's own modules, ``code/``, a copy of their sources (see :mod:`lmlab.runs.trust`); where it began with the
+    weights of another run, ``start/``, a copy of them; while it is computed, ``progress.json`` and who does it,
+    ``owner.<number>.json``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,6 +51,7 @@ class Run:
         self.events = path / "events.jsonl"
         self.breakdown = path / "breakdown.json"
         self.code = path / "code"
+        self.start = path / "start"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Run) and self.path == other.path

@@ -63,7 +63,7 @@ def load_trained(
         steps, weights = mean_weights(run, average)
         label = f"mean of steps {', '.join(map(str, steps[:-1]))} and {steps[-1]}"
     elif which.isdecimal():
-        label, weights = f"step {int(which)}", saved_weights(run, int(which))
+        label, weights = f"step {int(which)}", weights_in(saved_state(run, int(which)))
     else:
         path = weights_file(run, which)
     adopt(run, trust)
@@ -82,18 +82,21 @@ def load_trained(
     return Trained(run, config, model.eval(), tokenizer, context, code, label)
 
 
-def weights_file(run: Run, which: str) -> Path:
+def weights_file(run: Run, which: str, prefix: str = "") -> Path:
     """Return the file of the weights ``which`` (see :func:`load_trained`), as it was written.
+
+    Args:
+        prefix: of the option ``checkpoint`` in messages.
 
     Raises:
         UserError: the run has no such weights, or they are damaged.
     """
     files = {"final": run.weights, "best": run.best, "ema": run.ema}
     if which not in files:
-        raise UserError(f"checkpoint={which}: unknown{nearest(which, [*files, 'the step of a checkpoint'])}")
+        raise UserError(f"{prefix}checkpoint={which}: unknown{nearest(which, [*files, 'the step of a checkpoint'])}")
     path = files[which]
     if which == "ema" and not path.exists() and run.status == "finished":
-        raise UserError(f"checkpoint=ema: {run.path} has no such average; lmlab train callbacks=ema keeps one")
+        raise UserError(f"{prefix}checkpoint=ema: {run.path} has no such average; lmlab train callbacks=ema keeps one")
     if not path.exists():
         raise UserError(f"{run.path}: there are no {which} weights, the run is {run.status}; lmlab train finishes it")
     recorded = run.manifest.get("weights", {}).get(path.name)  # once it is finished
@@ -104,18 +107,33 @@ def weights_file(run: Run, which: str) -> Path:
     return path
 
 
-def saved_state(run: Run, step: int) -> dict[str, Any]:
-    """Return what the checkpoint of ``step`` holds. Raises ``UserError`` if there is none or it is damaged."""
+def saved_state(run: Run, step: int, prefix: str = "") -> dict[str, Any]:
+    """Return what the checkpoint of ``step`` holds. Raises ``UserError`` if there is none or it is damaged.
+
+    Args:
+        prefix: of the option ``checkpoint`` in messages.
+    """
     steps = checkpoints.saved(run.checkpoints)
     if step not in steps:
         listed = f"there are steps {', '.join(map(str, steps))}" if steps else "there are none"
-        raise UserError(f"checkpoint={step}: {run.path} has no such checkpoint, {listed} ({_KEPT})")
-    state = steps[step] / checkpoints.STATE
+        raise UserError(f"{prefix}checkpoint={step}: {run.path} has no such checkpoint, {listed} ({_KEPT})")
     try:
         checkpoints.verify(steps[step])
+    except checkpoints.Damaged as error:
+        raise UserError(f"{prefix}checkpoint={step}: {steps[step]} is damaged: {error}") from error
+    return load_state(steps[step] / checkpoints.STATE, f"{prefix}checkpoint={step}: {steps[step]}")
+
+
+def load_state(state: Path, where: str) -> dict[str, Any]:
+    """Return the state of a checkpoint, a file or a folder of shards.
+
+    Raises:
+        UserError: it is damaged; the message begins with ``where``.
+    """
+    try:
         check_loadable(state)
     except checkpoints.Damaged as error:
-        raise UserError(f"checkpoint={step}: {steps[step]} is damaged: {error}") from error
+        raise UserError(f"{where} is damaged: {error}") from error
     if state.is_dir():
         from lmlab.training.fsdp import read_shards
 
@@ -123,10 +141,10 @@ def saved_state(run: Run, step: int) -> dict[str, Any]:
     return cast(dict[str, Any], torch.load(state, map_location="cpu", mmap=True, weights_only=True))
 
 
-def saved_weights(run: Run, step: int) -> dict[str, Tensor]:
-    """Return the weights in the checkpoint of ``step``, by their names in the network. Raises like ``saved_state``."""
-    weights = saved_state(run, step)["state_dict"]
-    return {name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")}
+def weights_in(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the weights in the state of a checkpoint, by their names in the network."""
+    prefix = "model."
+    return {name.removeprefix(prefix): v for name, v in state["state_dict"].items() if name.startswith(prefix)}
 
 
 def mean_weights(run: Run, number: int) -> tuple[list[int], dict[str, Tensor]]:
@@ -144,12 +162,12 @@ def mean_weights(run: Run, number: int) -> tuple[list[int], dict[str, Tensor]]:
             f"{_KEPT})"
         )
     first, *others = steps[-number:]
-    sums = {name: value.double() for name, value in saved_weights(run, first).items()}
-    dtypes = {name: value.dtype for name, value in saved_weights(run, first).items()}
+    weights = weights_in(saved_state(run, first))
+    sums = {name: value.double() for name, value in weights.items()}
     for step in others:
-        for name, value in saved_weights(run, step).items():
+        for name, value in weights_in(saved_state(run, step)).items():
             sums[name] += value
-    return [first, *others], {name: (total / number).to(dtypes[name]) for name, total in sums.items()}
+    return [first, *others], {name: (total / number).to(weights[name].dtype) for name, total in sums.items()}
 
 
 _KEPT = "a run with callbacks.checkpoint.keep=null keeps all of its checkpoints"

@@ -1,5 +1,7 @@
 """Make the optimizer that a configuration describes for a network."""
 
+from typing import Any
+
 from torch import nn
 from torch.optim import Optimizer
 
@@ -21,3 +23,12 @@ def make_optimizer(section: Config, model: nn.Module) -> Optimizer:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer: Optimizer = build(section)(trained if of_parameters else model)
     return optimizer
+
+
+def load_but_rates(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Load the state of another run's optimizer of the same kind, but keep the learning rates of this one."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+        group.pop("initial_lr", None)

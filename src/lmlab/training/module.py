@@ -16,6 +16,7 @@ from lmlab.errors import CannotGoOn, SkipStep
 from lmlab.models import state as model_state
 from lmlab.models.language_model import LanguageModel
 from lmlab.training import parallel
+from lmlab.training.make_optimizer import load_but_rates
 from lmlab.training.scoring import Scoring
 from lmlab.training.seeds import step_seed
 
@@ -83,6 +84,12 @@ class LanguageModeling(pl.LightningModule):
         """What callbacks want in the next row of training metrics."""
         self.judge: Callable[[Tensor, Tensor], None] | None = None
         """Called with loss (of this rank) and gradient norm before a step is applied; may raise :class:`SkipStep`."""
+        self.steps_before = 0
+        """Optimizer steps of the runs that this one goes on from."""
+        self.first_optimizer_state: dict[str, Any] | None = None
+        """What the optimizer begins with, of another run."""
+        self.first_carried_state: list[Any] | None = None
+        """The same of the carried state, of all ranks."""
         self.ema: EMA | None = None
         """The callback that averages the weights, if there is one."""
         self._diverged_at: int | None = None
@@ -97,19 +104,29 @@ class LanguageModeling(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.made_optimizer = self.make_optimizer(self.model)
+        if self.first_optimizer_state is not None:
+            load_but_rates(optimizer, self.first_optimizer_state)
         factor = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule(step, self.total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": factor, "interval": "step"}}
 
     def on_train_start(self) -> None:
+        if self.first_carried_state is not None:
+            self._resume_carried(self.first_carried_state)
         if self._resumed_leaves is not None:
             with torch.no_grad():
                 _, fresh = self.model(torch.zeros(1, 1, dtype=torch.int64, device=self.device), None)
             self.carried = model_state.with_leaves(fresh, iter(self._resumed_leaves), self.device)
             self._resumed_leaves = None
 
+    def _resume_carried(self, whole: list[Any]) -> None:
+        """Take this rank's part of the carried state of all ranks; the device is known once training starts."""
+        if self.carry_state and not (len(whole) == 1 and whole[0] is None):
+            self._resumed_leaves = model_state.part(whole, *share_of_rows(self.trainer))
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # torch.manual_seed also writes down, with a stack trace, what to do once a GPU is used: 1 ms at every step.
-        seed = step_seed(self.seed, batch_idx, share_of_rows(self.trainer)[0])
+        number = self.steps_before * self.trainer.accumulate_grad_batches + batch_idx
+        seed = step_seed(self.seed, number, share_of_rows(self.trainer)[0])
         torch.default_generator.manual_seed(seed)
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(seed)
@@ -279,10 +296,7 @@ class LanguageModeling(pl.LightningModule):
         self.breakdown = checkpoint.get("breakdown")
         if hasattr(self.schedule, "load_state_dict"):
             self.schedule.load_state_dict(checkpoint["schedule"])
-        whole = checkpoint["carried_state"]
-        if self.carry_state and not (len(whole) == 1 and whole[0] is None):
-            # The device is known once training starts.
-            self._resumed_leaves = model_state.part(whole, *share_of_rows(self.trainer))
+        self._resume_carried(checkpoint["carried_state"])
         # Lightning counts micro-batches, of which a step may have more now than when the checkpoint was written.
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         done = checkpoint["global_step"] * self.trainer.accumulate_grad_batches

@@ -112,6 +112,19 @@ class WarmupStableDecay:
         return min(_warm(step, warmup), down)
 
 
+@dataclass(frozen=True)
+class Cooldown:
+    """Linear down to ``floor`` at the last step, like the end of :class:`WarmupStableDecay`: after a constant rate."""
+
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_floor(self.floor)
+
+    def __call__(self, step: int, total: int) -> float:
+        return self.floor + (1 - self.floor) * max(0, total - 1 - step) / total
+
+
 @dataclass
 class Plateau:
     """Linear warm-up, then 1, times ``factor`` whenever the validation loss stagnates, down to ``floor`` at least.

@@ -25,7 +25,7 @@ from lmlab.runs.moved import config_here
 from lmlab.runs.provenance import hardware
 from lmlab.runs.run import Run
 from lmlab.targets import accepted
-from lmlab.training import accounting, callbacks, parallel
+from lmlab.training import accounting, callbacks, parallel, start
 from lmlab.training.breakdown import Breakdown
 from lmlab.training.callbacks.out_of_memory import fitting
 from lmlab.training.loadable import check_loadable
@@ -65,6 +65,8 @@ def train(run: Run) -> None:
     if config["trainer"]["compile"]:
         model.compile()
 
+    parent = run.manifest.get("start") or {"position": 0, "steps": 0}
+    data.first = parent["position"]
     module = make_module(config, settings, source, model)
     clock, memory = callbacks.Clock(), callbacks.PeakMemory()
     watching = [
@@ -78,6 +80,9 @@ def train(run: Run) -> None:
     ]
     signals.check()
     checkpoint = resume(run)
+    module.steps_before = parent["steps"]
+    if checkpoint is None and run.start.exists():
+        start.begin(run, config, module)
     loggers = build_loggers(run, config, module)
     try:
         signals.check()
