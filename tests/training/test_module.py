@@ -80,9 +80,8 @@ def test_a_validation_that_reduces_the_learning_rate_does_so_for_the_next_step_a
     rates = {"lr": 0.5}, {"lr": 0.02}
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], **rate} for rate in rates]
     schedule = Plateau(factor=0.25)
-    module = SimpleNamespace(
-        schedule=schedule, made_optimizer=torch.optim.SGD(groups), total_steps=10, global_step=0, latest={}
-    )
+    module = SimpleNamespace(schedule=schedule, made_optimizer=torch.optim.SGD(groups), total_steps=10, global_step=0)
+    module.scoring = SimpleNamespace(part_loss=None)
     module.trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"))
     module.weights_to = lambda mode: None
     module._apply_schedule = lambda: LanguageModeling._apply_schedule(module)
@@ -93,7 +92,7 @@ def test_a_validation_that_reduces_the_learning_rate_does_so_for_the_next_step_a
         module.made_optimizer.step()
         module.global_step += 1
         factor.step()
-        module.latest["validation/loss"] = loss
+        module.scoring.part_loss = loss
         LanguageModeling.on_validation_end(module)
     used.append([group["lr"] for group in module.made_optimizer.param_groups])
     assert used == [[0.5 * f, 0.02 * f] for f in (1, 1, 1 / 4, 1 / 4, 1 / 16)]

@@ -133,10 +133,10 @@ def put(run: Run, config: Config, earlier: Run | None = None) -> None:
         earlier: another run that begins with the same; where it exists, the files are those that it keeps.
     """
     start = Start.of(config)
-    run.start.mkdir(parents=True, exist_ok=True)
-    if earlier is not None and earlier.start.is_dir():
+    if earlier is not None and earlier != run and earlier.start.is_dir():
         _link(earlier.start, run.start)
         return
+    run.start.mkdir(parents=True, exist_ok=True)
     parent = Run(Path(cast(str, start.directory)))
     step = start.step(parent)
     if step is None:
