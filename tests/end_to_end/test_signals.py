@@ -107,7 +107,7 @@ def results(run: Run) -> list[object]:
 
 def test_stopped_at_every_kind_of_moment_it_ends_as_if_undisturbed(prepare, work):
     options = ["model=lstm", "batch.carry_state=true", "optimizer=nt_asgd", "optimizer.patience=1", "optimizer.lr=99.0"]
-    options += ["scheduler=plateau", "callbacks=ema"]
+    options += ["scheduler=plateau", "callbacks=ema", "validation.share=null"]
     undisturbed, run = prepare("undisturbed", *options), prepare("disturbed", *options)
     assert work(undisturbed) == 0
     rates = [row["train/learning_rate"] for row in read_jsonl(undisturbed.metrics) if "train/learning_rate" in row]
