@@ -21,6 +21,7 @@ CONFIG = {
     "model": {"width": 16},
     "trainer": {"precision": "32-true", "devices": 1},
     "execution": {"restarts": 1},
+    "start": {"run": "3f9a126b0c", "directory": "/x", "checkpoint": "final", "optimizer": False},
 }
 
 
@@ -38,6 +39,14 @@ def test_what_cannot_change_a_result_is_no_part_of_the_identity(key):
 @pytest.mark.parametrize("change", [{"seed": 2}, {"model": {"width": 17}}, {"callbacks": {}}, {"new": 1}])
 def test_everything_else_is_part_of_the_identity(change):
     assert identity(CONFIG | change) != identity(CONFIG)
+
+
+def test_a_run_without_a_parent_has_the_identity_that_it_had_before_there_were_any():
+    start = CONFIG["start"]
+    before = {key: value for key, value in CONFIG.items() if key != "start"}
+    assert identity(before | {"start": start | {"run": None, "directory": None}}) == identity(before)
+    for change in ({"run": "77b2c0aaaa"}, {"checkpoint": "80"}, {"optimizer": True}):
+        assert identity(CONFIG | {"start": start | change}) != identity(CONFIG)
 
 
 def test_identity_does_not_depend_on_the_order_of_keys():

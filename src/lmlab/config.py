@@ -40,6 +40,7 @@ NOT_IDENTITY = (
     "paths",
     "logger",
     "execution",
+    "start.directory",
     "callbacks.checkpoint",
     "callbacks.samples",
     "callbacks.watchdog",
@@ -114,6 +115,8 @@ def result_config(config: Config) -> Config:
         for parent in parents:
             node = node.get(parent) or {}
         node.pop(last, None)
+    if (relevant.get("start") or {}).get("run") is None:  # as before there was this option
+        relevant.pop("start", None)
     return relevant
 
 

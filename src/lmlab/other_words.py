@@ -52,7 +52,7 @@ _BY_OPTION: dict[tuple[str, str], str] = {
     ("scheduler.floor", "the share of the learning rate at the end"): "min_lr min_lr_rate final_lr eta_min",
     (
         "scheduler",
-        "cosine, linear, inverse_sqrt, wsd or constant",
+        "cosine, linear, inverse_sqrt, wsd, plateau, cooldown or constant",
     ): "lr_scheduler lr_scheduler_type lr_schedule schedule decay_lr learning_rate_scheduler",
     ("objective.label_smoothing", ""): "label_smoothing_factor label_smoothing",
     ("trainer.accumulate", "batch.size stays the same"): "gradient_accumulation_steps accumulate_grad_batches "
@@ -77,6 +77,8 @@ _BY_OPTION: dict[tuple[str, str], str] = {
     "max_eval_samples max_val_batches num_sanity_val_steps max_eval_steps",
     ("callbacks.checkpoint.every", "optimizer steps"): "save_steps save_strategy save_interval save_every "
     "every_n_train_steps checkpoint_interval checkpoint_every enable_checkpointing save_freq",
+    ("callbacks.checkpoint.keep", "so many of the newest"): "save_total_limit save_top_k",
+    ("start.run", "a finished run, whose weights it begins with"): "init_from init_checkpoint",
     (
         "callbacks.early_stopping.patience",
         "with callbacks=early_stopping",
@@ -106,13 +108,11 @@ _BY_OPTION: dict[tuple[str, str], str] = {
 """An option of lmlab and its unit: the names that other trainers have for it."""
 
 _WITHOUT: dict[str, str] = {
-    _GOES_ON: "ckpt_path resume_from_checkpoint resume resume_from checkpoint_path load_checkpoint init_from "
-    "resume_path",
+    _GOES_ON: "ckpt_path resume_from_checkpoint resume resume_from checkpoint_path load_checkpoint resume_path",
     "batches are read without worker processes": "num_workers dataloader_num_workers persistent_workers pin_memory "
     "dataloader_pin_memory prefetch_factor",
     "runs are deterministic as they are": "deterministic benchmark full_determinism cudnn_benchmark",
-    "the last checkpoint and the best weights are kept": "save_total_limit save_top_k load_best_model_at_end "
-    "metric_for_best_model save_last",
+    "the last checkpoint and the best weights are kept": "load_best_model_at_end metric_for_best_model save_last",
     "lmlab train, evaluate and generate are commands of their own": "do_train do_eval do_predict do_test eval_only",
 }
 """Options of other trainers without a counterpart here, and the reason."""

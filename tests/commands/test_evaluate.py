@@ -5,12 +5,16 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from lmlab.commands.evaluate import record, text_paths
 from lmlab.errors import UserError
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.run import Run
+from lmlab.training.load import load_trained
 
 SCORED = ["metrics=[fixed_window]", "accelerator=cpu"]
 
@@ -47,6 +51,48 @@ def test_a_moved_run_is_found_scored_and_needs_no_text(project, tmp_path, lmlab,
     shutil.rmtree(project / "outputs" / "cache")
     done = lmlab(*score, cwd=project, check=False, LMLAB_OUTPUTS="outputs")
     assert done.returncode == 1 and "cannot be prepared again: data.paths: there is no" in done.stderr
+
+
+def test_the_mean_of_checkpoints_is_that_computed_by_hand(tmp_path, lmlab, small):
+    words = [*small, "model=lstm", "optimizer.lr=0.05", "logger=[]"]
+    lmlab("train", *words, "callbacks.checkpoint.every=2", "callbacks.checkpoint.keep=4")
+    (path,) = tmp_path.glob("outputs/runs/*")
+    run, score = Run(path), ["evaluate", f"run={path}", *SCORED]
+    states = [torch.load(run.checkpoints / f"step-{n:08d}" / "state", weights_only=True) for n in (6, 8, 10)]
+    mean = {
+        name: torch.tensor(np.mean([state["state_dict"][f"model.{name}"].numpy() for state in states], 0, np.float64))
+        for name in load_file(run.weights)
+    }
+    loaded = load_trained(run, average=3)
+    assert loaded.checkpoint == "mean of steps 6, 8 and 10"
+    for name, weight in mean.items():
+        assert torch.equal(loaded.model.state_dict()[name], weight.float())
+    assert "weights: mean of steps 6, 8 and 10" in " ".join(lmlab(*score, "average=3").stdout.split())
+    (row,) = map(json.loads, (path / "evaluations.jsonl").open())
+    save_file({name: weight.float() for name, weight in mean.items()}, run.best)
+    manifest = json.loads((path / "run.json").read_text())
+    manifest["weights"].pop(run.best.name)
+    (path / "run.json").write_text(json.dumps(manifest))
+    lmlab(*score, "checkpoint=best")
+    _, by_hand = map(json.loads, (path / "evaluations.jsonl").open())
+    assert row["metrics"] == by_hand["metrics"]
+
+    # One checkpoint, and what there is not.
+    for name in mean:
+        assert torch.equal(load_trained(run, "8").model.state_dict()[name], states[1]["state_dict"][f"model.{name}"])
+    for option, message in {
+        "average=5": f"average=5: {path} has only 4 checkpoints (steps 4, 6, 8, 10; ",
+        "average=1": "average=1: expected at least 2 checkpoints",
+        "checkpoint=7": f"checkpoint=7: {path} has no such checkpoint, there are steps 4, 6, 8, 10 (",
+        "checkpoint=ema": f"checkpoint=ema: {path} has no such average; lmlab train callbacks=ema keeps one",
+        "checkpoint=bset": "checkpoint=bset: unknown (did you mean 'best'?)",
+    }.items():
+        refused = lmlab(*score, option, check=False)
+        assert refused.returncode == 1 and message in refused.stderr
+    state = run.checkpoints / "step-00000008" / "state"
+    state.write_bytes(state.read_bytes()[:-1])
+    with pytest.raises(UserError, match="checkpoint=8: .*step-00000008 is damaged: state has"):
+        load_trained(run, average=3)
 
 
 def test_any_text_is_scored_as_a_whole(project, lmlab):

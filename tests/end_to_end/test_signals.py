@@ -36,7 +36,7 @@ class Sends(pl.Callback):
         self.send("step", trainer.global_step)
 
     def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
-        self.send("validation", trainer.global_step)
+        self.send("average" if dataloader_idx else "validation", trainer.global_step)
 
     def on_validation_end(self, trainer, pl_module):
         self.send("validated", trainer.global_step)
@@ -101,19 +101,24 @@ def results(run: Run) -> list[object]:
     recorded = (manifest["metrics"], manifest["training"])
     assert manifest["status"] == "finished"
     assert not list(run.path.rglob(".*.tmp"))
-    return [recorded, rows, read_jsonl(run.samples), run.weights.read_bytes(), best]
+    ema = run.ema.read_bytes() if run.ema.exists() else None
+    return [recorded, rows, read_jsonl(run.samples), run.weights.read_bytes(), best, ema]
 
 
 def test_stopped_at_every_kind_of_moment_it_ends_as_if_undisturbed(prepare, work):
-    options = ["model=lstm", "batch.carry_state=true", "optimizer=nt_asgd", "optimizer.patience=1", "optimizer.lr=9.0"]
+    options = ["model=lstm", "batch.carry_state=true", "optimizer=nt_asgd", "optimizer.patience=1", "optimizer.lr=99.0"]
+    options += ["scheduler=plateau", "callbacks=ema", "validation.share=null"]
     undisturbed, run = prepare("undisturbed", *options), prepare("disturbed", *options)
     assert work(undisturbed) == 0
+    rates = [row["train/learning_rate"] for row in read_jsonl(undisturbed.metrics) if "train/learning_rate" in row]
+    assert len(set(rates)) > 2, "the schedule should reduce the learning rate more than once"
     for send, message in {
         "built 0 0 SIGTERM": "told to stop by SIGTERM before training began",
         "step 2 0 SIGUSR1,step 2 0 SIGTERM": "told to stop by SIGUSR1 at step 3; its state is saved",
         "validation 4 0 SIGUSR2": "told to stop by SIGUSR2 at step 4; its state is saved",
         "validated 4 0 SIGINT": "told to stop by SIGINT at step 4; its state is saved",
         "saving 6 0 SIGTERM": "told to stop by SIGTERM at step 7; its state is saved",
+        "average 8 0 SIGTERM": "told to stop by SIGTERM at step 8; its state is saved",
         "validation 10 0 SIGTERM": "told to stop by SIGTERM at step 10; its state is saved",
     }.items():
         assert work(run, send) != 0
@@ -121,7 +126,7 @@ def test_stopped_at_every_kind_of_moment_it_ends_as_if_undisturbed(prepare, work
         validated = [row["step"] for row in read_jsonl(run.metrics) if "validation/loss" in row]
         assert validated == [row["step"] for row in read_jsonl(run.samples)]
         moment, step = send.split()[:2]
-        assert moment != "validation" or int(step) not in validated
+        assert moment not in ("validation", "average") or int(step) not in validated
     assert work(run, "validation 10 0 SIGTERM") != 0
     assert work(run) == 0
     assert results(run) == results(undisturbed)

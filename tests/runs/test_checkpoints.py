@@ -39,6 +39,24 @@ def write(folder, step, previous=0, shards=None):
     return place(folder, step)
 
 
+@given(
+    steps=st.sets(st.integers(1, 30), min_size=1),
+    keep=st.none() | st.integers(2, 6),
+    goes_on_from=st.integers(0, 30),
+)
+def test_the_newest_usable_checkpoints_are_kept(steps, keep, goes_on_from, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kept") / "checkpoints"
+    for step in steps:
+        place(folder, step).mkdir(parents=True)
+    previous = max((step for step in steps if step <= goes_on_from), default=0)
+    begin(folder, 31)
+    (temporary(folder, 31) / STATE).write_bytes(b"x")
+    complete(folder, 31, previous, 31, keep)
+    usable = [*sorted(step for step in steps if step <= previous), 31]
+    assert list(saved(folder)) == (usable if keep is None else usable[-keep:])
+    assert previous == 0 or previous in saved(folder)
+
+
 def files(folder):
     return sorted(path for path in folder.rglob("*") if path.is_file())
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from lmlab.config import NOT_IDENTITY
+from lmlab.config import identity
 from lmlab.errors import UserError
 from lmlab.runs.lookup import find
 from lmlab.runs.run import Run
@@ -33,7 +33,13 @@ def test_what_an_older_run_lacks_is_filled_in_and_what_it_has_is_kept(run):
 
 @pytest.mark.parametrize("key", _ADDED)
 def test_what_is_filled_in_changes_no_identity(key):
-    assert key in NOT_IDENTITY
+    filled = json.loads(json.dumps(CONFIG))
+    *parents, last = key.split(".")
+    node = filled
+    for parent in parents:
+        node = node[parent]
+    node[last] = _ADDED[key]
+    assert identity(filled) == identity(CONFIG)
 
 
 def test_a_manifest_without_a_version_is_of_the_first_and_of_this_one_once_it_is_written_to(run):

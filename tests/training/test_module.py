@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from lmlab.errors import CannotGoOn, SkipStep
 from lmlab.training.module import LanguageModeling
+from lmlab.training.schedules import Plateau
 from lmlab.training.seeds import step_seed
 
 places = st.tuples(st.integers(0, 2**31), st.integers(-1, 10**7), st.integers(0, 1024))
@@ -73,6 +74,28 @@ def test_scaled_gradients_are_unscaled_before_they_are_clipped():
     before = network.weight.detach().clone()
     scaler.step(optimizer)
     torch.testing.assert_close(network.weight, before - 2.0)
+
+
+def test_a_validation_that_reduces_the_learning_rate_does_so_for_the_next_step_and_for_every_group():
+    rates = {"lr": 0.5}, {"lr": 0.02}
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], **rate} for rate in rates]
+    schedule = Plateau(factor=0.25)
+    module = SimpleNamespace(schedule=schedule, made_optimizer=torch.optim.SGD(groups), total_steps=10, global_step=0)
+    module.scoring = SimpleNamespace(part_loss=None)
+    module.trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"))
+    module.weights_to = lambda mode: None
+    module._apply_schedule = lambda: LanguageModeling._apply_schedule(module)
+    factor = torch.optim.lr_scheduler.LambdaLR(module.made_optimizer, lambda step: schedule(step, 10))
+    used = []
+    for loss in (3.0, 3.0, 2.0, 2.5):
+        used.append([group["lr"] for group in module.made_optimizer.param_groups])
+        module.made_optimizer.step()
+        module.global_step += 1
+        factor.step()
+        module.scoring.part_loss = loss
+        LanguageModeling.on_validation_end(module)
+    used.append([group["lr"] for group in module.made_optimizer.param_groups])
+    assert used == [[0.5 * f, 0.02 * f] for f in (1, 1, 1 / 4, 1 / 4, 1 / 16)]
 
 
 @pytest.mark.slow

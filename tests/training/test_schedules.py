@@ -1,12 +1,21 @@
 import math
 
 import pytest
+import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lmlab.config import CONF, build
 from lmlab.errors import UserError
-from lmlab.training.schedules import Constant, Cosine, InverseSquareRoot, Linear, WarmupStableDecay
+from lmlab.training.schedules import (
+    Constant,
+    Cooldown,
+    Cosine,
+    InverseSquareRoot,
+    Linear,
+    Plateau,
+    WarmupStableDecay,
+)
 
 TOTAL = st.integers(1, 300)
 STEPS = st.integers(0, 300)
@@ -98,6 +107,52 @@ def test_every_configured_schedule_can_be_asked_after_the_end(name, compose):
     assert schedule(100, 100) == schedule(99, 100)
 
 
+@given(st.integers(0, 200), st.integers(1, 200), FLOOR)
+def test_a_cooldown_after_a_constant_rate_is_the_end_of_warmup_stable_decay(before, steps, floor):
+    whole = curve(WarmupStableDecay(0, steps, floor), before + steps)
+    assert whole == curve(Constant(), before) + curve(Cooldown(floor), steps)
+
+
+@given(
+    st.lists(st.integers(0, 12).map(lambda loss: loss / 4), max_size=30),  # exact, and often equal
+    st.floats(0.1, 0.9),
+    st.integers(0, 3),
+    st.sampled_from([0.0, 0.25, 0.5]),
+    FLOOR,
+    st.integers(0, 30),
+)
+def test_plateau_reduces_as_torch_does_also_when_it_goes_on_from_a_checkpoint(
+    losses, factor, patience, threshold, floor, killed_at
+):
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    expected = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, "min", factor, patience, threshold, "abs", min_lr=floor, eps=0.0
+    )
+    schedule = Plateau(factor, patience, threshold, floor)
+    for place, loss in enumerate(losses):
+        if place == killed_at:
+            state = schedule.state_dict()
+            schedule = Plateau(factor, patience, threshold, floor)
+            schedule.load_state_dict(state)
+        schedule.observe(loss)
+        expected.step(loss)
+        assert schedule(place, 100) == optimizer.param_groups[0]["lr"]
+
+
+@given(st.integers(0, 5), st.integers(1, 400), st.integers(1, 40))
+def test_plateau_refuses_runs_in_which_even_the_worst_losses_reduce_nothing(patience, steps, times):
+    interval = math.ceil(steps / times)
+    validations = len(range(interval, steps, interval))
+    schedule = Plateau(patience=patience)
+    for _ in range(validations):
+        schedule.observe(1.0)
+    if schedule(steps - 1, steps) == 1.0:
+        with pytest.raises(UserError, match=rf"scheduler.patience={patience}, and this run has {validations} "):
+            schedule.check(validations)
+    else:
+        schedule.check(validations)
+
+
 @pytest.mark.parametrize(
     ("schedule", "named"),
     [
@@ -110,6 +165,13 @@ def test_every_configured_schedule_can_be_asked_after_the_end(name, compose):
         (lambda: WarmupStableDecay(floor=-0.1), "scheduler.floor=-0.1"),
         (lambda: WarmupStableDecay(decay=-2)(0, 10), "scheduler.decay=-2"),
         (lambda: WarmupStableDecay(6, 6)(0, 10), "warmup=6 and decay=6"),
+        (lambda: Cooldown(floor=1.5), "scheduler.floor=1.5"),
+        (lambda: Plateau(factor=1.0), "scheduler.factor=1.0"),
+        (lambda: Plateau(factor=0), "scheduler.factor=0"),
+        (lambda: Plateau(patience=-1), "scheduler.patience=-1"),
+        (lambda: Plateau(threshold=math.nan), "scheduler.threshold=nan"),
+        (lambda: Plateau(floor=2), "scheduler.floor=2"),
+        (lambda: Plateau(warmup=11)(0, 10), "scheduler.warmup=11"),
     ],
 )
 def test_impossible_settings_are_named(schedule, named):

@@ -32,6 +32,7 @@ def task(
     data: dict[str, Any],
     split: str | None,
     checkpoint: str,
+    average: int | None,
     metrics: list[str],
     context: int | None,
     stride: int | None,
@@ -51,6 +52,7 @@ def task(
         split or "validation",
         text,
         checkpoint=checkpoint,
+        average=average,
         metrics=metrics,
         context=context,
         stride=stride,
@@ -78,6 +80,7 @@ def score(
     text: list[str] | None = None,
     *,
     checkpoint: str = "final",
+    average: int | None = None,
     metrics: Sequence[str] = ("fixed_window",),
     context: int | None = None,
     stride: int | None = None,
@@ -102,10 +105,10 @@ def score(
     from lmlab.training.trainer import device_kind
 
     use_threads(threads)
-    trained = load_trained(run, checkpoint, device_kind(accelerator), trust)
+    trained = load_trained(run, checkpoint, device_kind(accelerator), trust, average)
     if is_task(run):
         check_same_data(run, open_recorded(run, paths))
-        return score_task(run, trained, split, checkpoint, context)
+        return score_task(run, trained, split, context)
     context = trained.context if context is None else context
     stride = max(1, context // 2) if stride is None else stride
     evaluation.check([*metrics], context, stride, streams, batch_size, trained.model.max_positions)
@@ -134,7 +137,13 @@ def score(
     about = {} if text is None else {"text": {"paths": text, **described(corpus)}}
     if text is not None:  # a split of its own, so that other text is never in one column with it
         split = f"text {about['text']['fingerprint'][:12]}"
-    settings = {"split": split, "checkpoint": checkpoint, "streams": streams, "context": context, "stride": stride}
+    settings = {
+        "split": split,
+        "checkpoint": trained.checkpoint,
+        "streams": streams,
+        "context": context,
+        "stride": stride,
+    }
     record(run, settings, scores, trained.code, **about)
     return settings, scores, about
 
@@ -219,7 +228,7 @@ def say_text(text: dict[str, Any]) -> None:
 
 
 def score_task(
-    run: Run, trained: Any, split: str, checkpoint: str, context: int | None
+    run: Run, trained: Any, split: str, context: int | None
 ) -> tuple[dict[str, Any], dict[str, dict[str, float]], dict[str, Any]]:
     """Score a generated task's answers, in sequences of ``context`` tokens; ``None``: as long as in that split."""
     from lmlab.training.evaluation import evaluate_answers
@@ -240,7 +249,7 @@ def score_task(
         label = f"{run.path.name}: {split}"
         bar = bars.add_task(label, total=sum(int((batch.targets >= 0).sum()) for batch in source.batches(split)))
         found = evaluate_answers(trained.model, source.batches(split), partial(bars.advance, bar))
-    settings = {"split": split, "checkpoint": checkpoint, "context": length}
+    settings = {"split": split, "checkpoint": trained.checkpoint, "context": length}
     record(run, settings, {"answers": found}, trained.code)
     return settings, {"answers": found}, {}
 
@@ -276,7 +285,9 @@ def show(run: Run, settings: dict[str, Any], found: dict[str, dict[str, float]])
         scores = {heading: written(values[name], form) for name, (heading, form) in known if name in values}
         rows.append({"scored by": metric, "tokens": f"{values['tokens']:,}", **scores})
     split = settings["split"] if settings["split"].startswith("text ") else f"{settings['split']} split"
-    title = f"{run.path.name}: {split}, context {settings['context']}"
+    weights = {"final": "", "best": ", best weights", "ema": ", averaged weights (EMA)"}
+    which = weights.get(settings["checkpoint"], f", weights: {settings['checkpoint']}")
+    title = f"{run.path.name}: {split}, context {settings['context']}{which}"
     tables.print_table(title, rows, optional=["tokens", "calibration error", "accuracy"])
     if "stride" in settings:
         tables.say(f"sliding_window moves by {settings['stride']}; stateful reads {settings['streams']} streams.")

@@ -10,6 +10,7 @@ from lmlab.errors import UserError
 from lmlab.runs.content import with_content
 from lmlab.runs.lookup import all_runs
 from lmlab.runs.moved import config_here
+from lmlab.runs.start import identified
 from lmlab.surroundings import expanded
 
 _BUILT = ("model", "data", "tokenizer", "objective", "optimizer", "scheduler", "trainer")
@@ -31,6 +32,7 @@ def located(config: Config) -> Config:
     data = config["data"]
     if "paths" in data:  # the same words mean other files elsewhere
         config = config | {"data": data | {"paths": _absolute(data["paths"])}}
+    config = identified(config)
     try:
         return with_content(config)
     except UserError as error:

@@ -63,6 +63,7 @@ def summary(record: Record) -> dict[str, Any]:
         "seed": record.seed,
         **{name: metrics.get(f"validation/{name}") for name in METRICS},
         "longer_accuracy": metrics.get("longer/accuracy"),
+        **{f"ema_{name}": metrics.get(f"ema/{name}") for name in ("bits_per_byte", "loss", "accuracy")},
         "parameters": manifest.get("sizes", {}).get("parameters", {}).get("total"),
         **{name: timings.get(name) for name in ("tokens", "tokens_per_second", "seconds", "utilisation")},
         "created": manifest.get("created", ""),
@@ -78,6 +79,7 @@ def cells(row: Mapping[str, Any]) -> dict[str, str]:
         for name, (heading, form) in METRICS.items()
         if name in ("bits_per_byte", "loss")
     }
+    shown["bits/byte (EMA)"] = "" if row["ema_bits_per_byte"] is None else f"{row['ema_bits_per_byte']:.4f}"
     if row["bits_per_byte"] is None:  # a generated task
         for name, heading in (("accuracy", "accuracy"), ("longer_accuracy", "accuracy (longer)")):
             shown[heading] = "" if row[name] is None else f"{row[name]:.1%}"
@@ -106,7 +108,9 @@ def show_side_by_side(runs: Sequence[Run]) -> None:
         return
     configs = [record.config for record in records]
     hidden = ("paths", "name", "logger", "tags", "rerun", "content")
-    shown = by_choice(records, (key for key in differing(records) if key.split(".")[0] not in hidden))
+    shown = by_choice(
+        records, (key for key in differing(records) if key.split(".")[0] not in hidden and key != "start.directory")
+    )
     # What a run's name says needs no column.
     shown = [key for key in shown if not all((record.choice(key) or "?") in record.label for record in records)]
     if all(record.architecture in record.label for record in records):
@@ -147,10 +151,15 @@ def show(run: Run) -> float:
     }
     if row["longer_accuracy"] is not None:
         lines["accuracy on longer sequences"] = f"{row['longer_accuracy']:.1%}"
+    for name in ("bits_per_byte", "loss", "accuracy"):
+        if row[f"ema_{name}"] is not None:
+            lines[f"EMA {METRICS[name][0]}"] = written(row[f"ema_{name}"], METRICS[name][1])
     own = {name: value for name, value in run.manifest["metrics"].items() if not is_score(name) and value is not None}
     lines |= {heading(name): f"{value:.4g}" for name, value in own.items()}  # of the user's callbacks
     lines["parameters"] = f"{row['parameters']:,}"
     lines["tokens trained on"] = f"{row['tokens']:,}"
+    if (parent := run.manifest.get("start")) is not None:
+        lines[f"before, up to {parent['run']}"] = f"{parent['tokens']:,}"
     lines["tokens/s"] = f"{row['tokens_per_second']:,.0f}"
     lines["seconds of training"] = f"{row['seconds']:,.1f}"
     lines |= costs(run.manifest)

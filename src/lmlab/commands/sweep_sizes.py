@@ -19,7 +19,7 @@ from lmlab.sweeps.search.varied import Interval
 
 NO_PART_IN_SIZE = {
     *("seed", "name", "tags", "rerun", "progress", "paths", "log_every", "budget", "validation"),
-    *("objective", "optimizer", "scheduler", "trainer", "execution", "callbacks", "logger"),
+    *("objective", "optimizer", "scheduler", "trainer", "execution", "callbacks", "logger", "start"),
 }
 """Sections of a configuration that the number of parameters does not depend on."""
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -18,6 +18,7 @@ from lmlab.overrides import written
 from lmlab.runs import trust
 from lmlab.runs.content import own_sources
 from lmlab.runs.execution import Execution, ranks_of
+from lmlab.runs.files import remove
 from lmlab.runs.follow import follow
 from lmlab.runs.launch import Ranks, warm_up
 from lmlab.runs.lookup import existing, next_copy
@@ -30,6 +31,9 @@ from lmlab.sweeps.options import SweepOptions
 from lmlab.sweeps.sweep import Sweep
 from lmlab.targets import own_targets, resolve_target
 from lmlab.training.sections import check_sections
+
+if TYPE_CHECKING:
+    from lmlab.data.source import Source
 
 _said: set[str] = set()  # notes on data
 
@@ -55,6 +59,7 @@ def task(
     trainer: dict[str, Any],
     execution: dict[str, Any],
     callbacks: dict[str, Any],
+    start: dict[str, Any] | None = None,
     logger: dict[str, Any] | None = None,
     sweep: dict[str, Any] | None = None,
     study: dict[str, Any] | None = None,
@@ -200,7 +205,9 @@ def prepare(
         check_data(run, source.fingerprint)
         run.refresh(config)
         return run
-    fields = {"data": source.describe(), "sweep": sweep_name, "choices": choices or {}}
+    fields: dict[str, Any] = {"data": source.describe(), "sweep": sweep_name, "choices": choices or {}}
+    if (parent := parent_of(config, source, earlier)) is not None:
+        fields |= {"start": parent, "earlier": earlier}
     while not run.exists:
         with undisturbed():  # a signal leaves it whole
             lock = run.try_lock()
@@ -213,6 +220,26 @@ def prepare(
         if lock is None:  # another process is creating it now
             time.sleep(0.05)
     return run
+
+
+def parent_of(config: Config, source: "Source", earlier: Run) -> dict[str, Any] | None:
+    """Return what a run records of the one that it begins with, and say which; ``None``: there is none.
+
+    Args:
+        earlier: the directory of ``config``; where it exists, the parent is not needed any more.
+
+    Raises:
+        UserError: it cannot begin with that run.
+    """
+    from lmlab.training import start
+
+    recorded: dict[str, Any] | None
+    recorded = earlier.manifest.get("start") if earlier.exists else start.check(config, source)
+    if recorded is not None:
+        order = "behind those of it" if recorded["position"] else "from the start of their order"
+        what = f"begins with {recorded['run']} after {recorded['tokens']:,} tokens; its batches come {order}"
+        tables.say(what, f"{config['name']}:")
+    return recorded
 
 
 def _say_notes(notes: tuple[str, ...]) -> None:
@@ -256,9 +283,21 @@ def check_data(run: Run, fingerprint: str) -> None:
         )
 
 
-def create(run: Run, config: Config, **fields: Any) -> None:
-    """Lay out a new run directory, with where it comes from."""
+def create(run: Run, config: Config, earlier: Run | None = None, **fields: Any) -> None:
+    """Lay out a new run directory, with where it comes from.
+
+    Args:
+        earlier: another run of ``config``, which holds what both begin with; it need not exist.
+    """
     origin = provenance(config)
     suffix = run.path.name.removeprefix(f"{config['name']}-")
     _, diff = git_state()
+    if fields.get("start"):
+        from lmlab.training import start
+
+        try:
+            start.put(run, config, earlier)
+        except BaseException:
+            remove(run.start)
+            raise
     run.create(config, suffix, diff, provenance=origin, **fields)

@@ -35,14 +35,19 @@ class LanguageDataModule(pl.LightningDataModule):
         self.accumulate = accumulate
         self.left_out = left_out
         self.part = part
+        self.first = 0
+        """The step of the data order that the first optimizer step reads."""
+        self.again: list[str] = []
+        """Splits that a validation reads once more, after those of the source."""
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return _loader(TrainingBatches(self))
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """Return a loader for the part of each split, and one for the rest of each, which only the last reads."""
-        parts = [ScoredBatches(self, split, part) for split, (part, _) in self.scored.items()]
-        rests = [ScoredBatches(self, split, rest, only_last=True) for split, (_, rest) in self.scored.items()]
+        scored = [(split, *self.scored[split]) for split in (*self.scored, *self.again)]
+        parts = [ScoredBatches(self, split, part) for split, part, _ in scored]
+        rests = [ScoredBatches(self, split, rest, only_last=True) for split, _, rest in scored]
         return [_loader(batches) for batches in (parts + rests if self.leaves_out else parts)]
 
     @functools.cached_property
@@ -102,7 +107,7 @@ class TrainingBatches(IterableDataset[Batch]):
         start = trainer.global_step
         jumps = [(start if first is None else first, end) for first, end in self.data.left_out]
         for step in range(start, trainer.max_steps):
-            place = step + sum(end - first for first, end in jumps if first <= step)
+            place = self.data.first + step + sum(end - first for first, end in jumps if first <= step)
             for micro in range(accumulate):
                 batch = self.data.source.training_batch(place, rank, world, micro, accumulate)
                 batch.fresh |= any(first == step for first, _ in jumps)

@@ -2,8 +2,8 @@
 
 ``step-<8 digits>/`` holds ``state``, which is what the trainer saved (a file, or a folder of shards that all ranks
 write), the best weights until then, and ``checksums.json``: the step, and the size and BLAKE2b digest of every file. A
-checkpoint is written to a temporary folder beside its place, flushed to disk and renamed. The one before it is kept,
-to go on from should the newest one turn out damaged.
+checkpoint is written to a temporary folder beside its place, flushed to disk and renamed. At least the one before it
+is kept, to go on from should the newest one turn out damaged.
 
 Nobody goes on from the best weights, and two checkpoints may share one file of them: where it is damaged, it is dropped
 with a warning and the checkpoint is as good as before.
@@ -63,13 +63,14 @@ def begin(folder: Path, step: int) -> None:
         temporary(folder, step).mkdir()
 
 
-def complete(folder: Path, step: int, previous: int, validated_step: int) -> None:
+def complete(folder: Path, step: int, previous: int, validated_step: int, keep: int | None = 2) -> None:
     """Make what lies in the temporary folder the checkpoint of ``step``; on one rank, after all of them have saved.
 
     Args:
-        previous: the step of the checkpoint before, which is kept; all others are removed. Those of later steps were
-            damaged, or the run would have gone on from them.
+        previous: the step of the checkpoint before. Those after it are removed: they were damaged, or the run would
+            have gone on from them.
         validated_step: the newest step whose validation is part of the state.
+        keep: how many of the newest are kept, this one among them; ``None``: all.
     """
     written = temporary(folder, step)
     with errors_name(place(folder, step)):
@@ -82,8 +83,11 @@ def complete(folder: Path, step: int, previous: int, validated_step: int) -> Non
         discard(place(folder, step))
         written.rename(place(folder, step))
         flush(folder, below=False)
-    for other, path in saved(folder).items():
-        if other not in (step, previous):
+    found = saved(folder)
+    usable = [other for other in found if other <= previous or other == step]
+    kept = usable if keep is None else usable[-keep:]
+    for other, path in found.items():
+        if other not in kept:
             discard(path)
 
 

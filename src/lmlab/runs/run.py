@@ -17,7 +17,7 @@ from lmlab.runs.lock import RunLock
 from lmlab.targets import own_targets
 
 _SECONDS_BETWEEN_TRIES = 0.2
-_LAID_OUT = ("code", "config.yaml", "git.diff", "run.json", "run.lock")
+_LAID_OUT = ("start", "code", "config.yaml", "git.diff", "run.json", "run.lock")
 """Files of a run directory before it is computed, beside the records of the lock's holder."""
 _WRITTEN = re.compile(
     r"config\.yaml|run\.json|run\.lock|owner\.\d+\.json|git\.diff|code|checkpoints|tokenizer|(model|ema)\.safetensors"
@@ -37,9 +37,10 @@ class Run:
 
     The directory holds ``config.yaml`` (resolved, complete), ``run.json`` (the manifest), ``metrics.jsonl``,
     ``samples.jsonl``, ``events.jsonl`` (where something went wrong), ``run.log``, ``checkpoints/``, ``tokenizer/``,
-    ``model.safetensors``, ``breakdown.json`` (where the loss of the final weights comes from) and, where the code had
-    uncommitted changes, ``git.diff``; where its configuration names the user's own modules, ``code/``, a copy of their
-    sources (see :mod:`lmlab.runs.trust`); while it is computed, ``progress.json`` and who does it,
+    ``model.safetensors``, ``ema.safetensors`` (with ``callbacks=ema``), ``breakdown.json`` (where the loss of the final
+    weights comes from) and, where the code had uncommitted changes, ``git.diff``; where its configuration names the
+    user's own modules, ``code/``, a copy of their sources (see :mod:`lmlab.runs.trust`); where it began with the
+    weights of another run, ``start/``, a copy of them; while it is computed, ``progress.json`` and who does it,
     ``owner.<number>.json``.
     """
 
@@ -48,6 +49,7 @@ class Run:
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / checkpoints.BEST
         self.weights = path / "model.safetensors"
+        self.ema = path / "ema.safetensors"
         self.metrics = path / "metrics.jsonl"
         self.samples = path / "samples.jsonl"
         self.tokenizer = path / "tokenizer"
@@ -56,6 +58,7 @@ class Run:
         self.events = path / "events.jsonl"
         self.breakdown = path / "breakdown.json"
         self.code = path / "code"
+        self.start = path / "start"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Run) and self.path == other.path

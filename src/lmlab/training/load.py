@@ -1,5 +1,6 @@
 """A trained model, as a run directory left it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -7,17 +8,20 @@ from typing import Any, cast
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model
+from torch import Tensor
 
 from lmlab.config import Config, build, validate
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
-from lmlab.errors import UserError
+from lmlab.errors import UserError, nearest
 from lmlab.models.language_model import LanguageModel
+from lmlab.runs import checkpoints
 from lmlab.runs.checkpoints import checksum
 from lmlab.runs.content import code_checksum
 from lmlab.runs.provenance import code_fingerprint
 from lmlab.runs.run import Run
 from lmlab.runs.trust import adopt
 from lmlab.targets import resolve_target
+from lmlab.training.loadable import check_loadable
 
 
 @dataclass(frozen=True)
@@ -31,35 +35,37 @@ class Trained:
     context: int
     code: str
     """fingerprint of the code that it is made of (see :mod:`lmlab.runs.provenance`)"""
+    checkpoint: str
+    """which weights it has: ``final``, ``best``, ``ema``, ``step 80`` or ``mean of steps 60, 70 and 80``"""
 
 
-def load_trained(run: Run, which: str = "final", device: str = "cpu", trust: bool = False) -> Trained:
+def load_trained(
+    run: Run, which: str = "final", device: str = "cpu", trust: bool = False, average: int | None = None
+) -> Trained:
     """Rebuild the network of ``run`` from its own saved config and load its weights.
 
     The user's own modules are those of the run's copy, in this process and until another run is loaded.
 
     Args:
-        which: ``final`` for the weights at the end, ``best`` for those of the best validation.
+        which: ``final`` for the weights at the end, ``best`` for those of the best validation, ``ema`` for the average
+            that ``callbacks=ema`` has kept, or the step of a checkpoint.
         trust: also run modules of a run directory that this user has not signed.
+        average: instead, the mean of the weights of so many of the newest checkpoints.
 
     Raises:
         UserError: the run has no such weights, or a file is damaged or does not fit the configuration, or its code may
             not be run.
     """
-    if which not in ("final", "best"):
-        raise UserError(f"checkpoint={which}: expected final or best")
-    path = run.weights if which == "final" else run.best
-    if not path.exists():
-        if run.status == "finished":
-            raise UserError(
-                f"{run.path}: its {which} weights are gone; lmlab reproduce run={run.id} computes them anew"
-            )
-        raise UserError(f"{run.path}: there are no {which} weights, the run is {run.status}; lmlab train finishes it")
-    recorded = run.manifest.get("weights", {}).get(path.name)  # once it is finished
-    if recorded is not None and checksum(path) != recorded:
-        raise UserError(
-            f"{path}: the weights are not those that were written; lmlab reproduce run={run.id} computes them anew"
-        )
+    label, weights = which, None
+    if average is not None:
+        if which != "final":
+            raise UserError(f"checkpoint={which}: not with average={average}; leave one of them out")
+        steps, weights = mean_weights(run, average)
+        label = f"mean of steps {', '.join(map(str, steps[:-1]))} and {steps[-1]}"
+    elif which.isdecimal():
+        label, weights = f"step {int(which)}", weights_in(saved_state(run, int(which)))
+    else:
+        path = weights_file(run, which)
     adopt(run, trust)
     config = run.config
     code = code_fingerprint({"content": {"code": code_checksum(config) or ""}})
@@ -69,8 +75,113 @@ def load_trained(run: Run, which: str = "final", device: str = "cpu", trust: boo
     context = config["batch"]["context"]
     with torch.device(device):
         model = build(config["model"], vocabulary=tokenizer.size, context=context)
-    load_weights(model, path, device)
-    return Trained(run, config, model.eval(), tokenizer, context, code)
+    if weights is None:
+        load_weights(model, path, device)
+    else:
+        put_weights(model, weights, f"{run.path}: checkpoint={label}")
+    return Trained(run, config, model.eval(), tokenizer, context, code, label)
+
+
+def weights_file(run: Run, which: str, prefix: str = "") -> Path:
+    """Return the file of the weights ``which`` (see :func:`load_trained`), as it was written.
+
+    Args:
+        prefix: of the option ``checkpoint`` in messages.
+
+    Raises:
+        UserError: the run has no such weights, or they are damaged.
+    """
+    files = {"final": run.weights, "best": run.best, "ema": run.ema}
+    if which not in files:
+        raise UserError(f"{prefix}checkpoint={which}: unknown{nearest(which, [*files, 'the step of a checkpoint'])}")
+    path = files[which]
+    if which == "ema" and not path.exists() and run.status == "finished":
+        raise UserError(f"{prefix}checkpoint=ema: {run.path} has no such average; lmlab train callbacks=ema keeps one")
+    if not path.exists() and run.status == "finished":
+        raise UserError(f"{run.path}: its {which} weights are gone; lmlab reproduce run={run.id} computes them anew")
+    if not path.exists():
+        raise UserError(f"{run.path}: there are no {which} weights, the run is {run.status}; lmlab train finishes it")
+    recorded = run.manifest.get("weights", {}).get(path.name)  # once it is finished
+    if recorded is not None and checksum(path) != recorded:
+        raise UserError(
+            f"{path}: the weights are not those that were written; lmlab reproduce run={run.id} computes them anew"
+        )
+    return path
+
+
+def saved_state(run: Run, step: int, prefix: str = "") -> dict[str, Any]:
+    """Return what the checkpoint of ``step`` holds. Raises ``UserError`` if there is none or it is damaged.
+
+    Args:
+        prefix: of the option ``checkpoint`` in messages.
+    """
+    steps = checkpoints.saved(run.checkpoints)
+    if step not in steps:
+        listed = f"there are steps {', '.join(map(str, steps))}" if steps else "there are none"
+        raise UserError(f"{prefix}checkpoint={step}: {run.path} has no such checkpoint, {listed} ({_KEPT})")
+    try:
+        checkpoints.verify(steps[step])
+    except checkpoints.Damaged as error:
+        raise UserError(f"{prefix}checkpoint={step}: {steps[step]} is damaged: {error}") from error
+    return load_state(steps[step] / checkpoints.STATE, f"{prefix}checkpoint={step}: {steps[step]}")
+
+
+def load_state(state: Path, where: str) -> dict[str, Any]:
+    """Return the state of a checkpoint, a file or a folder of shards.
+
+    Raises:
+        UserError: it is damaged; the message begins with ``where``.
+    """
+    try:
+        check_loadable(state)
+    except checkpoints.Damaged as error:
+        raise UserError(f"{where} is damaged: {error}") from error
+    if state.is_dir():
+        from lmlab.training.fsdp import read_shards
+
+        return read_shards(state)
+    return cast(dict[str, Any], torch.load(state, map_location="cpu", mmap=True, weights_only=True))
+
+
+def weights_in(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the weights in the state of a checkpoint, by their names in the network."""
+    prefix = "model."
+    return {name.removeprefix(prefix): v for name, v in state["state_dict"].items() if name.startswith(prefix)}
+
+
+def mean_weights(run: Run, number: int) -> tuple[list[int], dict[str, Tensor]]:
+    """Return the steps of the newest ``number`` checkpoints and the mean of their weights, computed in float64.
+
+    Raises:
+        UserError: there are fewer, or one is damaged.
+    """
+    if number < 2:
+        raise UserError(f"average={number}: expected at least 2 checkpoints")
+    steps = list(checkpoints.saved(run.checkpoints))
+    if len(steps) < number:
+        raise UserError(
+            f"average={number}: {run.path} has only {len(steps)} checkpoints (steps {', '.join(map(str, steps))}; "
+            f"{_KEPT})"
+        )
+    first, *others = steps[-number:]
+    weights = weights_in(saved_state(run, first))
+    sums = {name: value.double() for name, value in weights.items()}
+    for step in others:
+        for name, value in weights_in(saved_state(run, step)).items():
+            sums[name] += value
+    return [first, *others], {name: (total / number).to(weights[name].dtype) for name, total in sums.items()}
+
+
+_KEPT = "a run with callbacks.checkpoint.keep=null keeps all of its checkpoints"
+
+
+def put_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Load ``weights`` into ``model``. Raises ``UserError`` that begins with ``where`` if they do not fit."""
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"{where}: the weights cannot be loaded ({str(error).splitlines()[0]})") from error
+    _check_finite(model, where)
 
 
 def load_weights(model: torch.nn.Module, path: Path, device: Any = "cpu") -> None:
@@ -79,5 +190,9 @@ def load_weights(model: torch.nn.Module, path: Path, device: Any = "cpu") -> Non
         load_model(model, path, device=str(device))
     except (SafetensorError, RuntimeError, ValueError, OSError) as error:
         raise UserError(f"{path}: the weights cannot be loaded ({str(error).splitlines()[0]})") from error
+    _check_finite(model, str(path))
+
+
+def _check_finite(model: torch.nn.Module, where: str) -> None:
     if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
-        raise UserError(f"{path}: weights are NaN or infinite, the run diverged: there is nothing to score or sample")
+        raise UserError(f"{where}: weights are NaN or infinite, the run diverged: there is nothing to score or sample")

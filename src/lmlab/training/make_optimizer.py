@@ -1,5 +1,7 @@
 """Make the optimizer that a configuration describes for a network."""
 
+from typing import Any
+
 from torch import nn
 from torch.optim import Optimizer
 
@@ -25,3 +27,12 @@ def make_optimizer(section: Config, model: nn.Module) -> Optimizer:
         name = f"optimizer._target_={section['_target_']}"
         raise UserError(f"{name}: returned a {type(optimizer).__name__}, expected a torch.optim.Optimizer")
     return optimizer
+
+
+def load_but_rates(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Load the state of another run's optimizer of the same kind, but keep the learning rates of this one."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+        group.pop("initial_lr", None)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -16,8 +16,12 @@ from lmlab.errors import CannotGoOn, SkipStep, UserError
 from lmlab.models import state as model_state
 from lmlab.models.language_model import LanguageModel
 from lmlab.training import parallel
+from lmlab.training.make_optimizer import load_but_rates
 from lmlab.training.scoring import Scoring
 from lmlab.training.seeds import step_seed
+
+if TYPE_CHECKING:
+    from lmlab.training.callbacks.ema import EMA
 
 
 class LanguageModeling(pl.LightningModule):
@@ -29,7 +33,8 @@ class LanguageModeling(pl.LightningModule):
     Args:
         objective: ``loss, logs = objective(model, batch)``.
         optimizer: called with the model, returns its optimizer.
-        schedule: called with (step, total steps), returns the factor on the learning rate.
+        schedule: called with (step, total steps), returns the factor on the learning rate; one that is to
+            ``observe`` validations is told their loss.
         total_steps: optimizer steps in the whole run.
         tokens_per_step: tokens that all ranks together read in one optimizer step.
         scoring: adds up what a validation finds.
@@ -79,6 +84,14 @@ class LanguageModeling(pl.LightningModule):
         """What callbacks want in the next row of training metrics."""
         self.judge: Callable[[Tensor, Tensor], None] | None = None
         """Called with loss (of this rank) and gradient norm before a step is applied; may raise :class:`SkipStep`."""
+        self.steps_before = 0
+        """Optimizer steps of the runs that this one goes on from."""
+        self.first_optimizer_state: dict[str, Any] | None = None
+        """What the optimizer begins with, of another run."""
+        self.first_carried_state: list[Any] | None = None
+        """The same of the carried state, of all ranks."""
+        self.ema: EMA | None = None
+        """The callback that averages the weights, if there is one."""
         self._diverged_at: int | None = None
         """The first step whose loss was logged as NaN or infinite."""
         self._sums: dict[str, Tensor] = {}
@@ -91,19 +104,29 @@ class LanguageModeling(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.made_optimizer = self.make_optimizer(self.model)
+        if self.first_optimizer_state is not None:
+            load_but_rates(optimizer, self.first_optimizer_state)
         factor = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule(step, self.total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": factor, "interval": "step"}}
 
     def on_train_start(self) -> None:
+        if self.first_carried_state is not None:
+            self._resume_carried(self.first_carried_state)
         if self._resumed_leaves is not None:
             with torch.no_grad():
                 _, fresh = self.model(torch.zeros(1, 1, dtype=torch.int64, device=self.device), None)
             self.carried = model_state.with_leaves(fresh, iter(self._resumed_leaves), self.device)
             self._resumed_leaves = None
 
+    def _resume_carried(self, whole: list[Any]) -> None:
+        """Take this rank's part of the carried state of all ranks; the device is known once training starts."""
+        if self.carry_state and not (len(whole) == 1 and whole[0] is None):
+            self._resumed_leaves = model_state.part(whole, *share_of_rows(self.trainer))
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # torch.manual_seed also writes down, with a stack trace, what to do once a GPU is used: 1 ms at every step.
-        seed = step_seed(self.seed, batch_idx, share_of_rows(self.trainer)[0])
+        number = self.steps_before * self.trainer.accumulate_grad_batches + batch_idx
+        seed = step_seed(self.seed, number, share_of_rows(self.trainer)[0])
         torch.default_generator.manual_seed(seed)
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(seed)
@@ -201,9 +224,11 @@ class LanguageModeling(pl.LightningModule):
         for logger in self.loggers:
             logger.log_metrics({**metrics, "tokens": self.tokens_seen}, step=self.global_step)
 
-    def weights_to(self, mode: Literal["eval", "train"]) -> None:
-        """Put in place the weights that the optimizer evaluates or trains at, where these are not the same."""
+    def weights_to(self, mode: Literal["eval", "train", "ema"]) -> None:
+        """Put in place the weights that the optimizer evaluates or trains at, which may differ, or their average."""
         parallel.reshard(self.model)
+        if self.ema is not None:
+            self.ema.exchange(self.model, mode == "ema")
         if hasattr(self.made_optimizer, mode):
             getattr(self.made_optimizer, mode)()
 
@@ -211,10 +236,21 @@ class LanguageModeling(pl.LightningModule):
         self.weights_to("eval")
 
     def on_validation_end(self) -> None:  # after that of the callbacks, which save the best weights and write samples
-        observe = getattr(self.made_optimizer, "observe", None)
-        if observe is not None and self.trainer.state.fn == "fit":
-            observe(self.scoring.part_loss)
+        if self.trainer.state.fn == "fit":
+            parts: tuple[Any, Any] = self.made_optimizer, self.schedule
+            for part in parts:
+                if hasattr(part, "observe"):
+                    part.observe(self.scoring.part_loss)
+            self._apply_schedule()
         self.weights_to("train")
+
+    def _apply_schedule(self) -> None:
+        """Set the learning rates of the next step, which were set before the validation that the schedule has seen."""
+        assert self.made_optimizer is not None
+        if hasattr(self.schedule, "observe"):
+            factor = self.schedule(self.global_step, self.total_steps)
+            for group in self.made_optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.scoring.update(self.model, batch, dataloader_idx)
@@ -247,6 +283,8 @@ class LanguageModeling(pl.LightningModule):
         checkpoint["all_validated_step"] = self.all_validated_step
         checkpoint["latest"] = dict(self.latest)
         checkpoint["breakdown"] = self.breakdown
+        if hasattr(self.schedule, "state_dict"):
+            checkpoint["schedule"] = self.schedule.state_dict()
         states: list[Any] = [model_state.leaves(self.carried)]
         if self.trainer.world_size > 1:
             states = [None] * self.trainer.world_size
@@ -260,10 +298,9 @@ class LanguageModeling(pl.LightningModule):
         self.all_validated_step = checkpoint.get("all_validated_step", self.validated_step)
         self.latest = checkpoint["latest"]
         self.breakdown = checkpoint.get("breakdown")
-        whole = checkpoint["carried_state"]
-        if self.carry_state and not (len(whole) == 1 and whole[0] is None):
-            # The device is known once training starts.
-            self._resumed_leaves = model_state.part(whole, *share_of_rows(self.trainer))
+        if hasattr(self.schedule, "load_state_dict"):
+            self.schedule.load_state_dict(checkpoint["schedule"])
+        self._resume_carried(checkpoint["carried_state"])
         # Lightning counts micro-batches, of which a step may have more now than when the checkpoint was written.
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         done = checkpoint["global_step"] * self.trainer.accumulate_grad_batches

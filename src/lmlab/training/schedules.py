@@ -1,7 +1,13 @@
-"""Factors on the learning rate: ``schedule(step, total)`` in [0, 1], for step 0 to total - 1."""
+"""Factors on the learning rate: ``schedule(step, total)`` in [0, 1], for step 0 to total - 1.
+
+A schedule that depends on the validations has four more methods (see :class:`Plateau`): ``observe(loss)``, called
+after each validation during training; ``state_dict()`` and ``load_state_dict(state)``, for checkpoints;
+``check(validations)``, called before a run starts.
+"""
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from lmlab.errors import UserError
 
@@ -104,3 +110,76 @@ class WarmupStableDecay:
         left = max(0, total - 1 - step)
         down = 1.0 if left >= decay else self.floor + (1 - self.floor) * left / decay
         return min(_warm(step, warmup), down)
+
+
+@dataclass(frozen=True)
+class Cooldown:
+    """Linear down to ``floor`` at the last step, like the end of :class:`WarmupStableDecay`: after a constant rate."""
+
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_floor(self.floor)
+
+    def __call__(self, step: int, total: int) -> float:
+        return self.floor + (1 - self.floor) * max(0, total - 1 - step) / total
+
+
+@dataclass
+class Plateau:
+    """Linear warm-up, then 1, times ``factor`` whenever the validation loss stagnates, down to ``floor`` at least.
+
+    It stagnates when more than ``patience`` validations in a row are not ``threshold`` nats per token below the lowest
+    loss before them; their count starts anew after every reduction. This is torch's ``ReduceLROnPlateau`` with an
+    absolute threshold.
+    """
+
+    factor: float = 0.25
+    patience: int = 0
+    threshold: float = 0.0
+    floor: float = 0.0
+    warmup: int | float = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.factor < 1:
+            raise UserError(f"scheduler.factor={self.factor}: expected a number between 0 and 1")
+        if self.patience < 0:
+            raise UserError(f"scheduler.patience={self.patience}: expected at least 0 validations")
+        if not (self.threshold >= 0 and math.isfinite(self.threshold)):
+            raise UserError(f"scheduler.threshold={self.threshold}: expected at least 0 nats per token")
+        _check_floor(self.floor)
+        self._lowest = math.inf
+        self._stagnant = 0
+        self._reduced = 1.0
+
+    def __call__(self, step: int, total: int) -> float:
+        return _warm(step, _steps("warmup", self.warmup, total)) * self._reduced
+
+    def observe(self, validation_loss: float) -> None:
+        """Take note of a validation; reduce the learning rate if it is time to."""
+        if validation_loss < self._lowest - self.threshold:
+            self._lowest, self._stagnant = validation_loss, 0
+        else:
+            self._stagnant += 1
+        if self._stagnant > self.patience:
+            self._reduced, self._stagnant = max(self._reduced * self.factor, self.floor), 0
+
+    def check(self, validations: int) -> None:
+        """Refuse a run too short to reduce anything. Raises ``UserError``.
+
+        Args:
+            validations: those that have steps after them.
+        """
+        least = self.patience + 2  # one to compare with
+        if validations < least:
+            raise UserError(
+                f"scheduler=plateau: never reduces the learning rate here: that takes {least} validations before the "
+                f"last step with scheduler.patience={self.patience}, and this run has {validations} (choose a larger "
+                "validation.times, or scheduler=constant)"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"lowest": self._lowest, "stagnant": self._stagnant, "reduced": self._reduced}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._lowest, self._stagnant, self._reduced = state["lowest"], state["stagnant"], state["reduced"]

@@ -20,7 +20,7 @@ class Scoring(nn.Module):
         breakdown: sorts those of the first of them.
 
     Attributes:
-        splits: their names.
+        splits: their names, and one for each time that the first is scored again.
         part_loss: of the newest validation, on what every validation scores of the first split, in nats.
         pieces: parts in which a batch is scored, one after the other.
     """
@@ -33,6 +33,11 @@ class Scoring(nn.Module):
         self.part = LanguageModelMetrics(None)
         self.breakdown = breakdown
         self.part_loss = math.nan
+
+    def score_again(self, name: str) -> None:
+        """Score the first split another time, under ``name``, as if it were one more split."""
+        self.metrics[name] = LanguageModelMetrics(self._of(self.splits[0]).tokens_per_byte)
+        self.splits.append(name)
 
     def update(self, model: LanguageModel, batch: Batch, number: int) -> None:
         """Score a batch of a loader of the validation; targets below 0 are not scored.

@@ -41,6 +41,9 @@ def check_sections(config: Config) -> Settings:
         with numbers_of(config, section):
             build(config[section])
     check_shares(config["trainer"], settings.batch.size)
+    averages = any(node and str(node.get("_target_")).endswith(".EMA") for node in config["callbacks"].values())
+    if averages and config["trainer"]["strategy"] == "fsdp":
+        raise UserError("trainer.strategy=fsdp: not with callbacks=ema (choose strategy=ddp, or callbacks=default)")
     return settings
 
 
@@ -64,6 +67,8 @@ def check_schedule(config: Config, settings: Settings) -> None:
         factor = schedule(0, settings.steps)
         if not isinstance(factor, (int, float)):
             raise UserError(f"scheduler: {name} returned {factor!r} for step 0; {expected}")
+        if hasattr(schedule, "check"):
+            schedule.check(validations=(settings.steps - 1) // settings.validation_interval)
 
 
 @contextmanager

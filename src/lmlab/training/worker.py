@@ -25,7 +25,7 @@ from lmlab.runs.moved import config_here
 from lmlab.runs.provenance import hardware
 from lmlab.runs.run import Run
 from lmlab.targets import accepted
-from lmlab.training import accounting, callbacks, parallel
+from lmlab.training import accounting, callbacks, parallel, start
 from lmlab.training.breakdown import Breakdown
 from lmlab.training.callbacks.out_of_memory import fitting
 from lmlab.training.loadable import check_loadable
@@ -63,6 +63,8 @@ def train(run: Run) -> None:
     if config["trainer"]["compile"]:
         model.compile()
 
+    parent = run.manifest.get("start") or {"position": 0, "steps": 0}
+    data.first = parent["position"]
     module = make_module(config, settings, source, model)
     clock, memory = callbacks.Clock(), callbacks.PeakMemory()
     watching = [
@@ -76,6 +78,9 @@ def train(run: Run) -> None:
     ]
     signals.check()
     checkpoint = resume(run)
+    module.steps_before = parent["steps"]
+    if checkpoint is None and run.start.exists():
+        start.begin(run, config, module)
     loggers = build_loggers(run, config, module)
     try:
         signals.check()
@@ -240,6 +245,10 @@ def finish(
     """
     module.weights_to("eval")
     save_weights(module.model, run.weights)
+    if module.ema is not None:
+        module.weights_to("ema")
+        save_weights(module.model, run.ema)
+        module.weights_to("eval")
     timings = accounting.timings(run, config, trainer, module, clock, memory)
     generation = accounting.generation(config, trainer, module)
     if not trainer.is_global_zero:
@@ -252,7 +261,7 @@ def finish(
         metrics=metrics,
         timings=timings,
         generation=generation,
-        weights={path.name: checkpoints.checksum(path) for path in (run.weights, run.best) if path.exists()},
+        weights={path.name: checkpoints.checksum(path) for path in (run.weights, run.best, run.ema) if path.exists()},
         training=run.manifest["training"] | {"stopped_at": trainer.global_step},
     )
     Heartbeat.remove(run)

@@ -26,7 +26,7 @@ def unequal_budget(comparison: Comparison) -> Iterator[Finding]:
         why = (
             ", while the learning rate was still on its way down, so they are not what this budget gives. "
             if scheduled
-            else "; with a constant learning rate that is a smaller budget. "
+            else "; with a learning rate that does not depend on it that is a smaller budget. "
         )
         cure = "Train them without early stopping (callbacks=default)."
         yield Finding("refuse" if scheduled else "doubt", words + why + cure, early)
@@ -63,4 +63,5 @@ def share_done(run: Record) -> float | None:
 
 
 def _constant(run: Record) -> bool:
-    return str((run.config.get("scheduler") or {}).get("_target_")).endswith(".Constant")
+    """Return whether the learning rate of a run does not depend on how long it is to be."""
+    return str((run.config.get("scheduler") or {}).get("_target_")).endswith((".Constant", ".Plateau"))

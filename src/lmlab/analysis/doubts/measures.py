@@ -19,7 +19,12 @@ Measured = Mapping[str, float | None]
 
 
 def planned_tokens(run: Record) -> float | None:
-    """Tokens of the whole schedule of a run."""
+    """Tokens of the whole schedule of a run, and of the runs that it goes on from."""
+    own = _own_tokens(run)
+    return None if own is None else own + (run.metric("start/tokens") or 0.0)
+
+
+def _own_tokens(run: Record) -> float | None:
     steps, batch = run.metric("training/steps"), run.config.get("batch", {})
     if steps is None or "size" not in batch or "context" not in batch:
         return None
@@ -27,9 +32,9 @@ def planned_tokens(run: Record) -> float | None:
 
 
 def training_flops(run: Record) -> float | None:
-    """Operations of training through the whole schedule, three times those of the forward passes."""
-    tokens, each = planned_tokens(run), run.metric("sizes/flops_per_token")
-    return None if tokens is None or each is None else 3 * each * tokens
+    """Operations of training on :func:`planned_tokens`, three times those of the forward passes."""
+    tokens, each = _own_tokens(run), run.metric("sizes/flops_per_token")
+    return None if tokens is None or each is None else 3 * each * tokens + (run.metric("start/flops") or 0.0)
 
 
 BUDGETS: Mapping[str, Callable[[Record], float | None]] = {

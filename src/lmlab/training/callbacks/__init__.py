@@ -5,6 +5,7 @@ from lmlab.training.callbacks.checkpoint import Checkpoint
 from lmlab.training.callbacks.clock import Clock
 from lmlab.training.callbacks.contract import Contract
 from lmlab.training.callbacks.early_stopping import EarlyStopping
+from lmlab.training.callbacks.ema import EMA
 from lmlab.training.callbacks.heartbeats import Heartbeats
 from lmlab.training.callbacks.out_of_memory import OutOfMemory
 from lmlab.training.callbacks.peak_memory import PeakMemory
@@ -15,6 +16,7 @@ from lmlab.training.callbacks.stopping import Stopping
 from lmlab.training.callbacks.watchdog import Watchdog
 
 __all__ = [
+    "EMA",
     "BadSteps",
     "Checkpoint",
     "Clock",

@@ -17,22 +17,28 @@ from lmlab.training.parallel import save_weights
 
 
 class Checkpoint(pl.Callback):
-    """Keeps the states of the last two checkpoints, from which training goes on exactly, and ``best.safetensors``, the
-    best weights so far.
+    """Keeps the states of the last checkpoints, from which training goes on exactly, and ``best.safetensors``, the best
+    weights so far.
 
     A checkpoint is written between two steps: after the validation and every row that belong to the step before it, so
     that a resumed run neither repeats nor loses one. It is whole or absent, and so is the file.
 
     Args:
         every: optimizer steps between checkpoints; ``None``: after every validation.
+        keep: how many of the newest are kept; ``None``: all.
         folder: where the files go; supplied by the run.
     """
 
-    def __init__(self, folder: Path, every: int | None = None) -> None:
+    def __init__(self, folder: Path, every: int | None = None, keep: int | None = 2) -> None:
         if every is not None and every < 1:
             raise UserError(f"callbacks.checkpoint.every={every}: expected at least 1 step, or null")
+        if keep is not None and keep < 2:
+            raise UserError(
+                f"callbacks.checkpoint.keep={keep}: expected at least 2 (the last may be damaged), or null for all"
+            )
         self.folder = folder
         self.every = every
+        self.keep = keep
         self.best = math.inf
         self.saved_step = 0
         """The step of the newest checkpoint, or of the one that the run went on from."""
@@ -78,7 +84,7 @@ class Checkpoint(pl.Callback):
                 trainer.strategy.save_checkpoint(checkpoint, state)
             trainer.strategy.barrier()
             if trainer.is_global_zero:
-                checkpoints.complete(self.folder, step, previous, checkpoint["validated_step"])
+                checkpoints.complete(self.folder, step, previous, checkpoint["validated_step"], self.keep)
             trainer.strategy.barrier()
         except BaseException:
             if trainer.is_global_zero:
