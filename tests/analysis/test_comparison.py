@@ -121,7 +121,10 @@ def test_what_is_compared_by_what_where_nobody_says(tmp_path):
 def test_runs_on_several_local_texts_are_arms_of_their_own(tmp_path):
     def on(path, fingerprint):
         data = {"name": "text", "licence": "x", "fingerprint": fingerprint, "corpus_fingerprint": fingerprint}
-        return ["model=lstm", "data=text", f"data.paths={path}"], {"data": data}
+        return ["model=lstm", "data=text", f"data.paths={path}"], {
+            "data": data,
+            "options": {"content": {"data": fingerprint}},
+        }
 
     texts = made(tmp_path / "a", on("/x/a.txt", "1" * 64), on("/x/b.txt", "2" * 64))
     assert [arm.name for arm in compare(texts).arms] == ["lstm, a.txt", "lstm, b.txt"]

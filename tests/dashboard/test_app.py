@@ -75,7 +75,7 @@ def test_a_number_that_is_none_is_left_out(growing, client):
         for step, value in enumerate([1.0, float("nan"), float("inf"), 2.0], start=1):
             file.write(json.dumps({"step": step, "tokens": step, "validation/loss": value}) + "\n")
     answer = ask(client, lambda answer: answer["drawn"]["curves"].get(key), run=key)
-    assert answer["drawn"]["curves"][key] == {"x": [1, 4], "y": [1.0, 2.0]}
+    assert answer["drawn"]["curves"][key] == {"x": [1, 4], "y": [1.0, 2.0], "step": [1, 4]}
 
 
 def test_runs_that_come_go_and_are_damaged(client, outputs):

@@ -81,7 +81,7 @@ def test_runs_their_status_and_curves_are_shown_and_grow(outputs, growing, serve
     page.select_option("#metric", "train/loss")
     lines_until(page, "chart.data.length == 4 && chart.data.every((trace) => trace.y.length > 30)")
     page.select_option("#axis", "flops")
-    lines_until(page, "chart.layout.xaxis.title.text == 'FLOPs of training'")
+    lines_until(page, "chart.layout.xaxis.title.text == 'training operations (FLOPs)'")
     page.select_option("#lines", "arms")
     lines_until(page, "chart.data.some((trace) => trace.name == 'lstm (n = 2)')")
 
@@ -92,7 +92,11 @@ def test_runs_of_one_arm_are_told_apart_and_a_point_says_where_it_is(outputs, se
     looks = page.evaluate("chart.data.map((trace) => [trace.line.color, trace.line.dash])")
     assert looks[1][0] == looks[2][0] and looks[1][1] != looks[2][1], "an arm has a colour, a run a dash"
     assert len({tuple(look) for look in looks}) == 4
-    page.evaluate("Plotly.Fx.hover('chart', [{curveNumber: 2, pointNumber: 1}])")
+    place = """() => {
+        const box = chart.getBoundingClientRect(), {xaxis, yaxis} = chart._fullLayout, {x, y} = chart.data[2];
+        return [box.x + xaxis._offset + xaxis.d2p(x[1]), box.y + yaxis._offset + yaxis.d2p(y[1])];
+    }"""
+    page.mouse.move(*page.evaluate(place))
     until(page, "document.querySelector('.hoverlayer').textContent.includes('seed 2')")
     said = page.evaluate("document.querySelector('.hoverlayer').textContent")
     step, value = page.evaluate("[chart.data[2].customdata[1], chart.data[2].y[1]]")

@@ -202,16 +202,16 @@ def _legend(axes: "Axes", shown: Sequence[Series], styles: dict[str, Style]) -> 
     """What bars, points and lines mean, above the figure: they have no end at the edge to be named at."""
     from matplotlib.lines import Line2D
 
-    handles = {}
+    handles: dict[str, Line2D] = {}
     for series in shown:
         style, line = styles[series.arm], series.kind in ("line", "dashes")
         dash = "--" if series.kind == "dashes" else _DASHES[style.dash] if line else ""
         marker = "s" if series.kind == "bars" else "" if series.kind == "dashes" else _MARKERS[style.marker]
-        look = {"linestyle": dash, "marker": marker, "color": style.line[0]}
+        look: Any = {"linestyle": dash, "marker": marker, "color": style.line[0]}
         handles.setdefault(series.name, Line2D([], [], label=_short(series.name), **look))
     longest = max((len(_short(name)) for name in handles), default=0)
-    axes.legend(handles=list(handles.values()), ncols=max(1, min(6, 88 // (longest + 7))), frameon=False, fontsize=7,
-                loc="lower left", bbox_to_anchor=(0, 1), handlelength=1.8, columnspacing=1.5)  # fmt: skip
+    place: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": max(1, min(6, 88 // (longest + 7)))}
+    axes.legend(handles=list(handles.values()), frameon=False, fontsize=7, handlelength=1.8, columnspacing=1.5, **place)
 
 
 def _slot(series: Series, bars: Sequence[Series]) -> tuple[float, float]:

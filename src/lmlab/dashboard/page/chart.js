@@ -23,7 +23,7 @@ export function draw(place, lines, colours, settings) {
       xaxis: { ...axis, title: { text: settings.axisName }, type: settings.log ? "log" : "linear" },
       yaxis: { ...axis, title: { text: settings.metric }, type: settings.log ? "log" : "linear" },
       showlegend: traces.length > 1,
-      legend: wide ? {} : { orientation: "h", y: -0.4 },
+      legend: wide ? { tracegroupgap: 0 } : { orientation: "h", y: -0.4 },
       modebar: { bgcolor: "transparent", color: ink, activecolor: ink },
       hovermode: "closest",
       uirevision: `${settings.metric} ${settings.axis} ${settings.log}`, // who has zoomed in stays there
