@@ -12,7 +12,7 @@ from lmlab.training.process import is_no_advertisement
     [
         (
             "pytorch_lightning.utilities.rank_zero",
-            "💡 Tip: For seamless cloud uploads, try installing litmodels",
+            "💡 Tip: For cloud uploads, try installing litmodels",
             False,
         ),
         ("lightning_fabric.utilities.rank_zero", "Tip: try something", False),
