@@ -118,6 +118,22 @@ def test_what_is_compared_by_what_where_nobody_says(tmp_path):
     assert default_metric([]) in METRICS and compare([]).arms == []
 
 
+def test_runs_on_several_local_texts_are_arms_of_their_own(tmp_path):
+    def on(path, fingerprint):
+        data = {"name": "text", "licence": "x", "fingerprint": fingerprint, "corpus_fingerprint": fingerprint}
+        return ["model=lstm", "data=text", f"data.paths={path}"], {
+            "data": data,
+            "options": {"content": {"data": fingerprint}},
+        }
+
+    texts = made(tmp_path / "a", on("/x/a.txt", "1" * 64), on("/x/b.txt", "2" * 64))
+    assert [arm.name for arm in compare(texts).arms] == ["lstm, a.txt", "lstm, b.txt"]
+    alike = made(tmp_path / "b", on("/x/a.txt", "1" * 64), on("/y/a.txt", "2" * 64))
+    assert [arm.name for arm in compare(alike).arms] == ["lstm, a.txt 111111", "lstm, a.txt 222222"]
+    moved = made(tmp_path / "c", on("/x/a.txt", "1" * 64), on("/y/b.txt", "1" * 64))
+    assert [arm.name for arm in compare(moved).arms] == ["lstm"], "one text is one text wherever it lies"
+
+
 def test_settings_are_chosen_on_validation_whichever_split_is_concluded_on(tmp_path):
     for model in ("lstm", "gru"):
         for rate, loss, shift in ((1e-3, 1.4, 0.5), (3e-3, 1.6, 0.1)):

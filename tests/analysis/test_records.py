@@ -1,6 +1,7 @@
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from synthetic_runs import write_run
 
 from lmlab.analysis.records import Record, read
 from lmlab.analysis.selection import directories
+from lmlab.runs.lookup import find
 from lmlab.runs.run import Run
 
 
@@ -169,3 +171,23 @@ def test_evaluations_count_where_they_score_as_a_validation_does(run, change, wa
     assert record.metric("test/loss") == (1.25 if counts else None)
     assert ("test/loss" in record.scores) == counts and record.metric("test/tokens") is None
     assert record.metric("validation/loss") == run.manifest["metrics"]["validation/loss"]
+
+
+@pytest.mark.parametrize(
+    "paths, corpus",
+    [
+        (None, "stdlib"),
+        ("/x/a.txt", "a.txt"),
+        (["/x/a.txt", "/x/b"], "a.txt and b"),
+        ({"train": "/x/a.txt", "validation": "/x/b.txt", "test": "/x/c.txt"}, "a.txt and 2 more"),
+    ],
+)
+def test_a_corpus_of_local_text_is_called_by_its_files(run, paths, corpus):
+    record = Record.of(run)
+    assert replace(record, config=record.config | {"data": {"paths": paths}}).corpus == corpus
+
+
+def test_a_run_is_referred_to_by_its_directory_where_no_command_finds_its_id(run, tmp_path):
+    assert Record.of(run).reference == Record.of(run, home=run.path.parent).reference == run.id
+    reference = Record.of(run, home=tmp_path / "other").reference
+    assert find(reference, tmp_path / "other").id == run.id

@@ -64,7 +64,7 @@ def test_curves_grow_and_are_thinned_as_a_report_thins_them(growing, client):
     whole = lambda answer: (curve := answer["drawn"]["curves"].get(key)) and curve["x"][-1] == 5000  # noqa: E731
     later = ask(client, whole, **query, **seen)["drawn"]["curves"][key]
     expected = thinned(*Record.of(growing.run).curves.curve("validation/loss", "step"), POINTS)
-    assert later == {"x": expected[0].tolist(), "y": expected[1].tolist()}
+    assert (later["x"], later["y"], later["step"]) == (*(values.tolist() for values in expected), later["x"])
     assert len(later["x"]) <= POINTS and later["x"][-1] == 5000
     assert client.get("/api/update", params=query | {"metric": "none"}).json()["drawn"]["curves"] == {key: None}
 
@@ -75,7 +75,7 @@ def test_a_number_that_is_none_is_left_out(growing, client):
         for step, value in enumerate([1.0, float("nan"), float("inf"), 2.0], start=1):
             file.write(json.dumps({"step": step, "tokens": step, "validation/loss": value}) + "\n")
     answer = ask(client, lambda answer: answer["drawn"]["curves"].get(key), run=key)
-    assert answer["drawn"]["curves"][key] == {"x": [1, 4], "y": [1.0, 2.0]}
+    assert answer["drawn"]["curves"][key] == {"x": [1, 4], "y": [1.0, 2.0], "step": [1, 4]}
 
 
 def test_runs_that_come_go_and_are_damaged(client, outputs):

@@ -69,7 +69,9 @@ def test_runs_their_status_and_curves_are_shown_and_grow(outputs, growing, serve
     growing.grow(50)
     page = visit(serve(outputs))
     lines_until(page, "chart.data.length == 5")
-    assert sorted(name for name, _ in lines(page)) == ["gru", "lstm", "lstm", "rnn", "transformer"]
+    assert [re.sub(r" \(\w+\)$", "", name) for name, _ in lines(page)] == [
+        "gru, seed 1", "lstm, seed 1", "lstm, seed 2", "rnn, seed 1", "transformer, seed 1"
+    ]  # fmt: skip
     row = page.locator(f"tr[data-run='{growing.run.path.name}']")
     assert "running" in row.inner_text() and "12 s" in row.inner_text() and "1.0200" in row.inner_text()
     assert row.locator("progress").get_attribute("value") == "0.05"
@@ -79,9 +81,28 @@ def test_runs_their_status_and_curves_are_shown_and_grow(outputs, growing, serve
     page.select_option("#metric", "train/loss")
     lines_until(page, "chart.data.length == 4 && chart.data.every((trace) => trace.y.length > 30)")
     page.select_option("#axis", "flops")
-    lines_until(page, "chart.layout.xaxis.title.text == 'FLOPs of training'")
+    lines_until(page, "chart.layout.xaxis.title.text == 'training operations (FLOPs)'")
     page.select_option("#lines", "arms")
     lines_until(page, "chart.data.some((trace) => trace.name == 'lstm (n = 2)')")
+
+
+def test_runs_of_one_arm_are_told_apart_and_a_point_says_where_it_is(outputs, serve, visit):
+    page = visit(serve(outputs))
+    lines_until(page, "chart.data.length == 4")
+    looks = page.evaluate("chart.data.map((trace) => [trace.line.color, trace.line.dash])")
+    assert looks[1][0] == looks[2][0] and looks[1][1] != looks[2][1], "an arm has a colour, a run a dash"
+    assert len({tuple(look) for look in looks}) == 4
+    place = """() => {
+        const box = chart.getBoundingClientRect(), {xaxis, yaxis} = chart._fullLayout, {x, y} = chart.data[2];
+        return [box.x + xaxis._offset + xaxis.d2p(x[1]), box.y + yaxis._offset + yaxis.d2p(y[1])];
+    }"""
+    page.mouse.move(*page.evaluate(place))
+    until(page, "document.querySelector('.hoverlayer').textContent.includes('seed 2')")
+    said = page.evaluate("document.querySelector('.hoverlayer').textContent")
+    step, value = page.evaluate("[chart.data[2].customdata[1], chart.data[2].y[1]]")
+    assert f"step {step:,}" in said and f"validation/loss: {float(f'{value:.5g}'):g}"[:20] in said
+    page.select_option("#lines", "both")
+    lines_until(page, "chart.data.filter((trace) => trace.fill == 'tonexty').length == 1 && chart.data.length == 6")
 
 
 def test_the_mean_of_an_arm_is_that_of_its_runs(outputs, serve, visit):

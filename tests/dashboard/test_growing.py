@@ -21,11 +21,15 @@ def test_what_comes_is_drawn_and_what_is_the_same_is_drawn_once(tmp_path):
     path.write_text(rows(3.0, float("nan"), 2.0) + '{"step": 4, "tok')
     assert growing.read()
     first = growing.drawn("train/loss", "flops", 9)
-    assert first == {"x": [48.0, 144.0], "y": [3.0, 2.0]}
+    assert first == {"x": [48.0, 144.0], "y": [3.0, 2.0], "step": [1, 3]}
     assert not growing.read() and growing.drawn("train/loss", "flops", 9) is first
     path.write_text(rows(3.0, float("nan"), 2.0, 1.5))
     assert growing.read()
-    assert growing.drawn("train/loss", "step", 9) == {"x": [1.0, 3.0, 4.0], "y": [3.0, 2.0, 1.5]}
+    assert growing.drawn("train/loss", "step", 9) == {"x": [1, 3, 4], "y": [3.0, 2.0, 1.5], "step": [1, 3, 4]}
+    path.write_text(rows(3.0, float("nan"), 2.0, 1.5, *([1.0] * 40), 0.5))
+    growing.read()
+    thinned = growing.drawn("train/loss", "tokens", 9)
+    assert len(thinned["x"]) <= 9 and thinned["x"] == [8 * step for step in thinned["step"]]
 
 
 @pytest.mark.parametrize("axis", ["joules", "nowhere"])

@@ -1,6 +1,7 @@
 """What is compared with what: runs sorted into arms, settings and seeds."""
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -131,10 +132,11 @@ def default_arm(records: Iterable[Record]) -> Callable[[Record], str]:
     """What runs are best sorted by: the model where it differs, otherwise every option that does.
 
     An arm is called ``lstm``, ``mixer=gru`` or ``lr=0.003 depth=2``; on several data each has an arm of its own,
-    ``lstm, parity``.
+    ``lstm, parity``, and on several local texts ``lstm, a.txt``.
     """
     finished = [record for record in records if record.status == "finished"]
-    several_data = len({record.choice("data") for record in finished}) > 1
+    corpora = _corpora(finished)
+    several_data = len(corpora) > 1
     several_models = len({record.choice("model") or record.architecture for record in finished}) > 1
     keys = [] if several_models or not finished else varied(finished)
     keys = [key for key in keys if not (several_data and key.split(".")[0] in ("data", "tokenizer"))]
@@ -143,9 +145,23 @@ def default_arm(records: Iterable[Record]) -> Callable[[Record], str]:
 
     def name(record: Record) -> str:
         options = " ".join(assigned(record, key, names[key]) for key in keys) or record.architecture
-        return f"{options}, {record.choice('data')}" if several_data else options
+        return f"{options}, {corpora.get(_data_of(record)) or record.corpus}" if several_data else options
 
     return name
+
+
+def _corpora(records: Iterable[Record]) -> dict[tuple[str | None, str | None], str]:
+    """The names of what runs are on, told apart by the start of a fingerprint where texts have one name."""
+    named = {_data_of(record): record for record in records}
+    corpora = {key: record.corpus if key[1] else str(key[0]) for key, record in named.items()}
+    count = Counter(corpora.values())
+    return {key: f"{name} {key[1][:6]}" if count[name] > 1 and key[1] else name for key, name in corpora.items()}
+
+
+def _data_of(record: Record) -> tuple[str | None, str | None]:
+    """The data that a run chose and, of local text, its fingerprint."""
+    is_local = bool(record.config.get("data", {}).get("paths"))
+    return record.choice("data"), record.manifest.get("data", {}).get("corpus_fingerprint") if is_local else None
 
 
 def compare(
@@ -250,8 +266,8 @@ def why_not(record: Record, metric: str) -> str | None:
 
 def evaluate_command(records: Iterable[Record], split: str) -> str:
     """The command that scores runs on a split, as it would be typed."""
-    ids = [record.id for record in records]
-    return f"lmlab evaluate {'-m ' if len(ids) > 1 else ''}run={','.join(ids)} split={split}"
+    names = [record.reference for record in records]
+    return shlex.join(["lmlab", "evaluate", *["-m"] * (len(names) > 1), f"run={','.join(names)}", f"split={split}"])
 
 
 def can_be_scored(record: Record, metric: str) -> bool:

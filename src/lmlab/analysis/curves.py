@@ -11,9 +11,9 @@ from lmlab.analysis.rows import PLACES, Array
 AXES = {
     "tokens": "training tokens",
     "step": "optimizer steps",
-    "flops": "FLOPs of training",
-    "seconds": "seconds of training",
-    "joules": "energy of training (J)",
+    "flops": "training operations (FLOPs)",
+    "seconds": "training time (s)",
+    "joules": "training energy (J)",
 }
 """What metrics are drawn against, with a name for people."""
 

@@ -49,6 +49,7 @@ class Record:
         config: the saved configuration.
         status: ``interrupted`` also where a run says that it is running but its process is gone.
         cache: where what is kept of its curves is found again by the next process, if anywhere.
+        home: the folder of runs in which commands look for ids; ``None``: the one that it lies in.
     """
 
     run: Run
@@ -56,13 +57,14 @@ class Record:
     config: Config
     status: Status
     cache: Path | None = None
+    home: Path | None = None
 
     @classmethod
-    def of(cls, run: Run, cache: Path | None = None) -> "Record":
+    def of(cls, run: Run, cache: Path | None = None, home: Path | None = None) -> "Record":
         """Read a run directory. Raises ``UserError`` where it cannot be read; the message names it."""
         manifest, status = run.manifest_and_status()
         _check(manifest, run.path / "run.json")
-        return cls(run, manifest, run.config, status, cache)
+        return cls(run, manifest, run.config, status, cache, home)
 
     @property
     def id(self) -> str:
@@ -77,6 +79,12 @@ class Record:
     def short_id(self) -> str:
         """The start of its id, by which a command finds it; of a repetition the whole id."""
         return self.id if self.copy > 1 else self.id[:6]
+
+    @property
+    def reference(self) -> str:
+        """The value of ``run=`` in a command about it: its id, or its directory where no id is found."""
+        path = self.run.path.absolute()
+        return self.id if self.home is None or path.parent.resolve() == self.home.resolve() else str(path)
 
     @property
     def seed(self) -> int:
@@ -107,6 +115,17 @@ class Record:
         """The option of a group of ``conf/`` that it was composed of: ``lstm`` of ``model``."""
         found = self.manifest.get("choices", {}).get(group)
         return None if found in (None, "None") else str(found)
+
+    @property
+    def corpus(self) -> str:
+        """The name of its data; of local text, the names of its files and folders."""
+        paths = self.config.get("data", {}).get("paths")
+        paths = list(paths.values()) if isinstance(paths, Mapping) else paths if isinstance(paths, list) else [paths]
+        names = dict.fromkeys(Path(path).name for path in paths if isinstance(path, str) and Path(path).name)
+        if not names:
+            return str(self.manifest.get("data", {}).get("name") or "unknown data")
+        first, *others = names
+        return f"{first} and {len(others)} more" if len(others) > 1 else " and ".join(names)
 
     @property
     def architecture(self) -> str:
@@ -203,16 +222,16 @@ class Records:
     unreadable: dict[Path, str] = field(default_factory=dict)
 
 
-def read(runs: Iterable[Run], cache: Path | None = None) -> Records:
+def read(runs: Iterable[Run], cache: Path | None = None, home: Path | None = None) -> Records:
     """Read run directories, each once; what cannot be read hides nothing else.
 
     Args:
-        cache: see :class:`Record`.
+        cache, home: see :class:`Record`.
     """
     records = Records()
     for run in runs:
         try:
-            records.found.append(Record.of(run, cache))
+            records.found.append(Record.of(run, cache, home))
         except UserError as error:
             records.unreadable[run.path] = str(error)
     return records

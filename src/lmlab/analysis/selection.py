@@ -57,7 +57,7 @@ def named(paths: Paths, runs: str | Sequence[str] | None = None) -> Records:
     folder, cache = Path(paths["runs"]), Path(paths["cache"]) / CURVES
     words = [runs] if isinstance(runs, str) else [str(word) for word in runs or ()]
     if not words:
-        return read(directories(folder), cache)
+        return read(directories(folder), cache, folder)
     meant: dict[Path, Run] = {}
     starts = []
     for word in words:
@@ -66,10 +66,10 @@ def named(paths: Paths, runs: str | Sequence[str] | None = None) -> Records:
             starts.append(word)
         meant |= {run.path.resolve(): run for run in found or ()}
     if not starts:
-        return read(sorted(meant.values(), key=lambda run: run.path.name), cache)
-    every = read(directories(folder), cache)
+        return read(sorted(meant.values(), key=lambda run: run.path.name), cache, folder)
+    every = read(directories(folder), cache, folder)
     by_start = {record.run.path.resolve() for word in starts for record in _by_id(word, every, paths)}
-    others = read((run for path, run in meant.items() if path not in by_start), cache)
+    others = read((run for path, run in meant.items() if path not in by_start), cache, folder)
     chosen = [record for record in every.found if record.run.path.resolve() in by_start] + others.found
     return Records(sorted(chosen, key=lambda record: record.run.path.name), others.unreadable)
 

@@ -10,7 +10,7 @@ from lmlab.sweeps.study import Study
 from lmlab.sweeps.sweep import Job, Sweep
 
 
-def comparison_of(sweep: Sweep, cache: Path | None = None) -> Comparison:
+def comparison_of(sweep: Sweep, cache: Path | None = None, home: Path | None = None) -> Comparison:
     """Sort the runs of a study into the arms that it declared, finished or not.
 
     An arm's settings are its trials, each of one run with the tuning seed, and last the chosen one: its final runs, one
@@ -19,7 +19,7 @@ def comparison_of(sweep: Sweep, cache: Path | None = None) -> Comparison:
     that settings are chosen by, final runs by the one that the conclusion is about.
 
     Args:
-        cache: see :class:`lmlab.analysis.records.Record`.
+        cache, home: see :class:`lmlab.analysis.records.Record`.
 
     Raises:
         UserError: the sweep is that of no study.
@@ -27,7 +27,7 @@ def comparison_of(sweep: Sweep, cache: Path | None = None) -> Comparison:
     study = Study.of(sweep)
     jobs = [job for job in sweep.jobs if job.phase in ("trial", "final")]
     paths = dict.fromkeys(Path(job.path) for job in jobs if job.path is not None)
-    records = read((Run(path) for path in paths), cache)
+    records = read((Run(path) for path in paths), cache, home)
     found = {record.run.path: record for record in records.found}
     usable: dict[str, dict[str, dict[Path, Record]]] = {arm: {"trial": {}, "final": {}} for arm in study.arms}
     final = [found.get(Path(job.path)) for job in jobs if job.phase == "final" and job.path is not None]

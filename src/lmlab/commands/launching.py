@@ -179,7 +179,7 @@ def _show(record: Sweep, jobs: list[Job], search: Search) -> None:
         _show_best(jobs, search)
     stopped = [job for job in jobs if job.status == "pruned"]
     if stopped:
-        tables.say(f"{len(stopped)} of {len(jobs)} jobs were stopped early by the search.")
+        tables.say(f"{len(stopped)} of {len(jobs)} jobs were pruned: stopped early by the search.")
     for job in jobs:
         if job.status in ("failed", "interrupted"):
             tables.say(job.described, f"{job.status}:", "red")

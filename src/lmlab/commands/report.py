@@ -16,6 +16,7 @@ from lmlab.analysis.studies import comparison_of
 from lmlab.commands import tables
 from lmlab.config import Paths
 from lmlab.errors import UserError
+from lmlab.overrides import written
 from lmlab.runs.metrics import is_score, split_of
 from lmlab.surroundings import expanded
 from lmlab.sweeps.sweep import Sweep, find_sweep
@@ -45,7 +46,7 @@ def task(
     records = select(paths, runs, tag, where)
     sweep = None if tag or where or arm or metric or baseline or direction else _study_sweep(paths, runs)
     if sweep is not None:  # concludes as the study itself does
-        comparison = comparison_of(sweep, Path(paths["cache"]) / CURVES)
+        comparison = comparison_of(sweep, Path(paths["cache"]) / CURVES, Path(paths["runs"]))
     else:
         comparison = compare_by(records.found, _several(arm), metric, baseline, direction)
     unscored = _unscored(comparison)
@@ -98,14 +99,14 @@ def write_report(
     missing = len(comparison.left_out) + len(unreadable)
     if missing:
         tables.say(f"{missing} without a part in this; the report says why", "left out:", "yellow")
+    again = command or tables.command("report", f"runs={folder.name}")
     files = ", ".join(dict.fromkeys(report.FORMATS[name] for name in formats if name != "html"))
     if "html" in formats:
-        again = command or tables.command("report", f"runs={folder.name}")
         others = f"{files} beside it" if files else f"others: {again} formats=html,markdown,latex,png"
         tables.say(f"\nThe report: {tables.place(folder / report.PAGE)}   ({others})")
     else:
         tables.say(f"\nThe report: {files} in {tables.place(folder)}")
-    tables.say(f"Next: {'   '.join(_next(comparison))}")
+    tables.say(f"Next: {'   '.join(_next(comparison, again))}")
     return document
 
 
@@ -116,14 +117,23 @@ def _unscored(comparison: Comparison) -> str | None:
     return evaluate_command(lacking, split_of(comparison.metric)) if lacking else None
 
 
-def _next(comparison: Comparison) -> list[str]:
+def _next(comparison: Comparison, report: str) -> list[str]:
     commands = [tables.command("dashboard")]
-    datasets = sorted({name for run in comparison.runs if (name := run.choice("data"))})
-    if len(datasets) > 1:
-        commands.insert(0, tables.command("report", f"+where.data={datasets[0]}"))
+    if of_one_data := _of_one_data(comparison):
+        commands.insert(0, f"{report} {shlex.quote(of_one_data)}")
     if comparison.runs:
-        commands.append(tables.command("reproduce", f"run={comparison.runs[0].short_id}"))
+        commands.append(tables.command("reproduce", f"run={comparison.runs[0].reference}"))
     return commands
+
+
+def _of_one_data(comparison: Comparison) -> str | None:
+    """The option that leaves runs of one corpus; ``None``: there is only one."""
+    choices = sorted({name for run in comparison.runs if (name := run.choice("data"))})
+    if len(choices) > 1:
+        return f"+where.data={choices[0]}"
+    paths = [run.config.get("data", {}).get("paths") for run in comparison.runs]
+    texts = {run.manifest.get("data", {}).get("corpus_fingerprint") for run in comparison.runs}
+    return f"+where.data.paths={written(paths[0])}" if len(texts) > 1 and paths[0] else None
 
 
 def _several(value: str | list[str] | None) -> list[str]:

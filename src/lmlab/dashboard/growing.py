@@ -8,6 +8,7 @@ from lmlab.analysis.curves import Array, Curves, thinned
 from lmlab.analysis.log import Log
 
 Drawn = dict[str, list[float]] | None
+"""``x``, ``y`` and ``step``, equally long."""
 
 
 class Growing:
@@ -41,11 +42,12 @@ class Growing:
         known = self._drawn.get(key)
         if known is None or known[0] is not curves:
             curve = curves.curve(metric, axis)
-            known = self._drawn[key] = curves, curve and _plain(*curve, points)
+            steps = curves.curve(metric, "step")
+            known = self._drawn[key] = curves, curve and steps and _plain(*curve, steps[0], points)
         return known[1]
 
 
-def _plain(x: Array, y: Array, points: int) -> Drawn:
-    finite = np.isfinite(y) & np.isfinite(x)
-    x, y = thinned(x[finite], y[finite], points)
-    return {"x": x.tolist(), "y": y.tolist()}
+def _plain(x: Array, y: Array, steps: Array, points: int) -> Drawn:
+    finite = np.flatnonzero(np.isfinite(y) & np.isfinite(x))
+    kept = thinned(finite.astype(np.float64), y[finite], points)[0].astype(int)
+    return {"x": x[kept].tolist(), "y": y[kept].tolist(), "step": steps[kept].tolist()}

@@ -2,7 +2,6 @@
 
 import math
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +65,13 @@ def unreadable(run: Run, why: str) -> dict[str, Any]:
 
 def details_of(run: Run) -> dict[str, Any]:
     """What is shown of a run that somebody looks at. Raises ``UserError`` where it cannot be read."""
-    manifest = run.manifest
-    origin = manifest.get("provenance", {})
+    from lmlab.analysis.report.content.commands import asked_by
+
+    record = Record.of(run)
+    manifest = record.manifest
     return {
         "path": str(run.path),
-        "command": shlex.join(map(str, origin.get("command", []))),
+        "command": asked_by(record) or "",
         "attempts": [
             {key: attempt.get(key) for key in ("started", "ended", "host", "status", "error")}
             for attempt in manifest["attempts"]

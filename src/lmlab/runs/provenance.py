@@ -44,7 +44,7 @@ def provenance(config: Config) -> dict[str, Any]:
 
 
 @cache
-def _package_hash() -> str:
+def package_hash() -> str:
     """SHA-256 of those of lmlab's sources that can change a number."""
     digest = hashlib.sha256()
     for path in sorted(path for part in _NUMBERS for path in (PACKAGE / part).rglob("*.py")):
@@ -57,7 +57,7 @@ def _package_hash() -> str:
 def code_fingerprint(config: Config) -> str:
     """SHA-256 over lmlab's own source and the checksum of the user's source files that ``config`` holds."""
     own = (config.get("content") or {}).get("code", "")
-    return hashlib.sha256(_package_hash().encode() + own.encode()).hexdigest()[:16]
+    return hashlib.sha256(package_hash().encode() + own.encode()).hexdigest()[:16]
 
 
 @cache

@@ -25,6 +25,13 @@ from lmlab.training.worker import train
 KNOWN = (UserError, Interrupted, Fault, Restart, CannotGoOn)
 """What says all that there is to say."""
 
+HINTS = (
+    r"The `srun` command is available on your system but is not used",
+    r"Your `IterableDataset` has `__len__` defined",
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+)
+"""Beginnings of Lightning's warnings that a user of lmlab can do nothing about."""
+
 
 def main(run: Run) -> None:
     """Be one process of a run: train, and record why it failed where the asking process finds it."""
@@ -42,7 +49,11 @@ def main(run: Run) -> None:
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).handlers.clear()  # to the run's log, not to the terminal
         logging.getLogger(name).propagate = True
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(is_no_advertisement)
     warnings.simplefilter("default")
+    for message in HINTS:
+        warnings.filterwarnings("ignore", message)
     if run.code.is_dir():  # whoever started this process has made sure that it may be run
         use_copy(run.code)
     try:
@@ -58,6 +69,11 @@ def main(run: Run) -> None:
         finally:
             # At once: another rank may wait for this one in a collective operation.
             os._exit(INTERRUPTED if isinstance(error, Interrupted) else 1)
+
+
+def is_no_advertisement(record: logging.LogRecord) -> bool:
+    """Return whether a line belongs into a run's log: Lightning's tips for products and packages do not."""
+    return not (record.name.startswith(("pytorch_lightning", "lightning_fabric")) and "Tip:" in record.getMessage())
 
 
 def let_the_first_be_found(error: Exception) -> None:
@@ -79,8 +95,10 @@ def record(run: Run, error: Exception) -> None:
         message = disk.reason(error, run) or (lines[0] if known else unforeseen)
         kind = type(error).__name__ if known else "Exception"
         write_json(run.error, {"kind": kind, "message": message, "traceback": traceback.format_exc()})
-    level = logging.INFO if isinstance(error, Interrupted) else logging.ERROR
-    logging.getLogger("lmlab").log(level, "the run ends", exc_info=error)
+    if isinstance(error, Interrupted):
+        logging.getLogger("lmlab").info("the run ends: %s", error)
+    else:
+        logging.getLogger("lmlab").error("the run ends", exc_info=error)
 
 
 def leave_process_group() -> None:

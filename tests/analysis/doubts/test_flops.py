@@ -1,5 +1,8 @@
 from compared_arms import arm, found, sizes_of
 
+from lmlab.analysis.doubts import rebuilt
+from lmlab.analysis.doubts.rebuilt import recounted_flops
+from lmlab.analysis.records import read
 from lmlab.runs.lookup import all_runs
 
 
@@ -10,6 +13,18 @@ def test_10_flops_that_the_configuration_does_not_give(runs):
         run.update(sizes=wrong)
     arm(runs, "lstm")
     found(runs, 10, "doubt", "4,734,976", "2,367,488", only=False)
+
+
+def test_10_what_was_counted_is_kept_and_belongs_to_a_configuration(runs, tmp_path, monkeypatch):
+    arm(runs, "lstm", rates=(1e-3,), seeds=(1,))
+    records = {record.choice("model"): record for record in read(all_runs(runs), tmp_path / "curves").found}
+    first, second = records["lstm"], records["transformer"]
+    counted = [recounted_flops(record) for record in (first, second)]
+    assert counted == [2_099_200, 2_367_488]
+    monkeypatch.setattr(rebuilt, "_flops", lambda *asked: None)  # would count nothing any more
+    assert [recounted_flops(record) for record in (first, second)] == counted
+    monkeypatch.setattr(rebuilt, "package_hash", lambda: "other code")
+    assert recounted_flops(first) is None
 
 
 def test_10_what_rests_on_wrong_flops_is_refused(tmp_path):

@@ -57,6 +57,33 @@ def test_lines_bands_and_labels_are_those_of_the_chart():
     assert places[1] - places[0] >= 9 - 1e-6  # a line of text apart
 
 
+def test_names_lie_on_nothing_else_where_lines_end_before_the_edge():
+    ends = ([1.0, 2.0, 3.0], [1.0, 2.0])  # the second line ends where the first one goes on
+    series = [Series(name, name, {"x": x}, [2.0] * len(x)) for name, x in zip("ab", ends, strict=True)]
+    reference = Series("diagonal", palette.REFERENCE, {"x": [1.0, 3.0]}, [2.0, 1.0], kind="dashes")
+    chart = _chart(x={"x": Axis("x (s)")}, series=[*series, reference])
+    axes = figures.draw(chart, "x", _styles(chart)).axes[0]
+    assert not axes.texts
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b", "diagonal"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("x (s)", "loss")
+    figure = axes.figure
+    figure.draw_without_rendering()
+    assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1, "it is above what is drawn"
+
+
+@pytest.mark.parametrize("low, high", [(0.8, 1.0), (1.0, 3.0), (2.0, 50.0), (1e-4, 1.0), (1e3, 1e9)])
+def test_a_logarithmic_axis_has_several_numbers(low, high):
+    chart = _chart(x={"x": Axis("x", log=True)}, series=[Series("a", "a", {"x": [low, high]}, [1.0, 2.0])])
+    axes = figures.draw(chart, "x", _styles(chart)).axes[0]
+    axes.figure.draw_without_rendering()
+    shown = [
+        label.get_text()
+        for place, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+        if low * 0.999 <= place <= high * 1.001 and label.get_text()
+    ]
+    assert 2 <= len(shown) == len(set(shown)) <= 12
+
+
 def test_an_axis_stays_linear_where_nothing_is_positive_and_gaps_are_gaps():
     series = [Series("a", "a", {"x": [0.0, -1.0]}, [float("nan"), -2.0], [0.0, -3.0], [1.0, -1.0])]
     chart = _chart(x={"x": Axis("x", log=True)}, y=Axis("y", log=True), series=series)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from example_report import example
 
-from lmlab.analysis.report.palette import DARK, LIGHT, OKABE_ITO, contrast_ratio, style, styles
+from lmlab.analysis.report.document import Axis, Chart, Document, Section, Series
+from lmlab.analysis.report.palette import DARK, LIGHT, OKABE_ITO, REFERENCE, contrast_ratio, style, styles
 
 # Machado, Oliveira and Fernandes, "A Physiologically-based Model for Simulation of Color Vision Deficiency" (2009),
 # severity 1.
@@ -54,6 +55,13 @@ def test_seven_arms_are_told_apart_with_any_colour_vision(vision, side):
 def test_no_two_of_many_arms_look_the_same():
     looks = [(s.line, s.dash) for s in map(style, range(32))]
     assert len(set(looks)) == 32
+
+
+def test_lines_of_no_arm_take_no_arm_s_look():
+    series = [Series("diagonal", REFERENCE, {"x": [1.0]}, [1.0]), Series("lstm", "lstm", {"x": [1.0]}, [1.0])]
+    found = styles(Document("t", "c", [], [Section("s", [Chart("n", "t", {"x": Axis("x")}, Axis("y"), series, "s")])]))
+    assert found["lstm"] == style(0)
+    assert found[REFERENCE].line not in [style(index).line for index in range(8)]
 
 
 def test_an_arm_keeps_its_look_in_every_chart():

@@ -110,7 +110,7 @@ def tokens_not_scored_once(comparison: Comparison) -> Iterator[Finding]:
                     yield Finding(
                         "doubt",
                         f"{metric} of {run.label} scored {found['tokens']:,} of the {whole:,.0f} tokens of the split "
-                        f"{row['settings'].get('split')}. Score it again (lmlab evaluate run={run.id}).",
+                        f"{row['settings'].get('split')}. Score it again (lmlab evaluate run={run.reference}).",
                         [run],
                     )
 

@@ -3,12 +3,16 @@
 A user's own modules are never imported for that: runs may come from anywhere.
 """
 
+import hashlib
 import json
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 from lmlab.analysis.records import Record
 from lmlab.errors import UserError
+from lmlab.runs.files import write_text
+from lmlab.runs.provenance import package_hash
 from lmlab.targets import own_targets
 
 
@@ -19,8 +23,22 @@ def recounted_flops(run: Record) -> int | None:
     """
     if names_own_code(run, "model"):
         return None
-    vocabulary = run.manifest.get("data", {}).get("vocabulary") or 0
-    return _flops(_text(run, "model"), int(vocabulary), int(run.config.get("batch", {}).get("context", 0)))
+    vocabulary = int(run.manifest.get("data", {}).get("vocabulary") or 0)
+    asked = _text(run, "model"), vocabulary, int(run.config.get("batch", {}).get("context", 0))
+    if run.cache is None:
+        return _flops(*asked)
+    # Counting imports torch, which takes longer than the rest of a report: what this code has counted is kept.
+    key = hashlib.sha256(json.dumps([package_hash(), *asked]).encode()).hexdigest()[:16]
+    place = run.cache.with_name("flops") / key
+    try:
+        return int(place.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        counted = _flops(*asked)
+    if counted is not None:
+        with suppress(OSError):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_text(place, str(counted))
+    return counted
 
 
 def evaluates_elsewhere(run: Record) -> bool | None:

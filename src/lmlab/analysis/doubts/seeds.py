@@ -24,7 +24,7 @@ def too_few_seeds(comparison: Comparison) -> Iterator[Finding]:
             else f"{least} seeds give an interval of many standard errors"
         )
         yield Finding(
-            "refuse" if least == 1 else "doubt",
+            "refuse" if least == 1 and len(comparison.arms) > 1 else "doubt",  # one arm is compared with nothing
             f"Number of seeds: {told(counts)}; {why}. Train every arm with {FEW} seeds or more, for example "
             f"-m seed={','.join(map(str, range(1, FEW + 3)))}.",
             [run for arm in few for run in arm.chosen.runs],

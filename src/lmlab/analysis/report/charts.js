@@ -85,27 +85,46 @@ const drawChart = (() => {
     return [low - pad, high + pad];
   };
 
-  // Names beside the ends of lines, pushed apart where they would cover each other.
+  // Names beside the ends of lines at the right edge, pushed apart where they would cover each other. None where a line ends before
+  // it, or a chart has points: a name would lie on other lines, and the controls above the chart say which colour is which.
   const isLine = series => series.kind === "line" || series.kind === "dashes";
   const labels = (state, range, height) => {
     const [left, right] = range.x, named = new Map(), lined = new Set(state.shown.filter(isLine).map(series => series.arm));
+    if (state.shown.some(series => series.kind === "points" && !lined.has(series.arm))) return [];
     for (const series of state.shown) {
       if (series.kind === "bars" || named.has(series.name) || (series.kind === "points" && lined.has(series.arm))) continue;
       const seen = points(series, state).map(p => p.y === null ? null : {x: at(p.x, state.logX), y: at(p.y, state.logY)});
       const last = seen.filter(p => p && p.x <= right + 1e-9).reduce((a, p) => !a || p.x >= a.x ? p : a, null);
       if (last) named.set(series.name, {series, ...last, pixel: (last.y - range.y[0]) / (range.y[1] - range.y[0]) * height});
     }
-    const ends = [...named.values()].sort((a, b) => a.pixel - b.pixel), atEdge = end => (end.x - left) / (right - left) > 0.85;
-    if (ends.length * LINE_HEIGHT > height) return [];
-    for (const group of [ends.filter(atEdge), ends.filter(end => !atEdge(end))]) {
-      let floor = LINE_HEIGHT / 2, ceiling = height;
-      for (const end of group) { end.shifted = Math.max(end.pixel, floor); floor = end.shifted + LINE_HEIGHT; }
-      for (const end of group.toReversed()) { end.shifted = Math.min(end.shifted, ceiling); ceiling = end.shifted - LINE_HEIGHT; }
-    }
+    const ends = [...named.values()].sort((a, b) => a.pixel - b.pixel), atEdge = end => (end.x - left) / (right - left) > 0.95;
+    if (ends.length * LINE_HEIGHT > height || !ends.every(atEdge)) return [];
+    let floor = LINE_HEIGHT / 2, ceiling = height;
+    for (const end of ends) { end.shifted = Math.max(end.pixel, floor); floor = end.shifted + LINE_HEIGHT; }
+    for (const end of ends.toReversed()) { end.shifted = Math.min(end.shifted, ceiling); ceiling = end.shifted - LINE_HEIGHT; }
     return ends.map(({series, x, y, pixel, shifted}) => ({x, y, xref: "x", yref: "y", xanchor: "left", yanchor: "middle", xshift: 7, yshift: shifted - pixel,
       showarrow: false, text: plain(short(series.name)), font: {color: series.style.text[state.dark], size: 13}}));
   };
   const at = (value, log) => log ? Math.log10(value) : value;
+
+  // Places and texts of the ticks of a logarithmic axis between two powers of ten.
+  const ticks = ([low, high]) => {
+    const decades = high - low, factors = decades > 3 ? [1] : decades > 1.5 ? [1, 2, 5] : decades > 0.7 ? [1, 2, 3, 5, 7] : [];
+    const every = Math.ceil(decades / 10), values = [];
+    for (let power = Math.floor(low); power <= high; power++)
+      for (const factor of power % every ? [] : factors) values.push(factor * 10 ** power);
+    if (!factors.length) {
+      const [first, last] = [10 ** low, 10 ** high], size = 10 ** Math.floor(Math.log10(last - first)), shares = (last - first) / size;
+      const step = size * (shares > 5 ? 2 : shares > 2 ? 1 : 0.5);
+      for (let value = Math.ceil(first / step) * step; value <= last; value += step) values.push(value);
+    }
+    const shown = values.filter(value => value >= 10 ** low && value <= 10 ** high);
+    return {tickmode: "array", tickvals: shown, ticktext: shown.map(tick)};
+  };
+  const tick = value => {
+    const [size, letter] = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]].find(([size]) => value >= Math.max(size, 1e4)) ?? [1, ""];
+    return value < 1e-3 || value >= 1e15 ? value.toExponential(2).replace(/\.?0+e/, "e") : `${Number((value / size).toPrecision(4))}${letter}`;
+  };
 
   const textWidth = (texts, font) => {
     const context = document.createElement("canvas").getContext("2d");
@@ -118,34 +137,38 @@ const drawChart = (() => {
   return (element, chart, options = {}) => {
     const look = getComputedStyle(element), ink = look.color, state = {...view(chart, options), ink}, grid = look.borderTopColor;
     const width = options.width ?? element.clientWidth, height = width < NARROW ? 300 : 400;
-    const family = look.fontFamily, direct = width >= NARROW && !state.texts;
-    const lines = state.shown.filter(series => series.kind !== "bars");
-    const right = direct ? Math.min(220, 14 + textWidth(lines.map(series => short(series.name)), `13px ${family}`)) : 12;
-    const margin = {l: 58, r: right, t: 30, b: 50};
+    const family = look.fontFamily, lines = state.shown.filter(series => series.kind !== "bars");
     const bars = state.shown.some(series => series.kind === "bars");
     const ys = state.shown.flatMap(series => [...series.y, ...(series.low ?? []), ...(series.high ?? [])]);
     const range = {x: state.texts ? null : extent(state.shown.flatMap(series => series.x[state.axis]), state.logX, 0.015),
       y: extent(bars && !state.logY ? [0, ...ys] : ys, state.logY, 0.05)};
+    const direct = width >= NARROW && range.x && range.y && labels(state, range, height).length > 0;
+    const right = direct ? Math.min(220, 14 + textWidth(lines.map(series => short(series.name)), `13px ${family}`)) : 12;
+    const margin = {l: 58, r: right, t: 30, b: 50};
     const title = {text: plain(chart.y.label), xref: "paper", yref: "paper", x: 0, y: 1, xanchor: "left", yanchor: "bottom", xshift: -57, yshift: 8, showarrow: false};
-    const annotations = ranges => [title, ...(direct && ranges.x && ranges.y ? labels(state, ranges, height - margin.t - margin.b) : [])];
+    const annotations = ranges => [title, ...(direct ? labels(state, ranges, height - margin.t - margin.b) : [])];
     if (bars && !state.logY && range.y && !ys.some(y => y < 0)) range.y[0] = 0;
-    const decades = state.logX && range.x ? range.x[1] - range.x[0] : 0, big = range.x && (state.logX ? range.x[1] > 4 : range.x[1] >= 1e4);
+    const big = range.x && range.x[1] >= 1e4;
     const axis = {gridcolor: grid, linecolor: grid, zerolinecolor: grid, ticks: "outside", ticklen: 4, tickcolor: grid, automargin: true, exponentformat: "power"};
     const layout = {
       width, height, margin, barmode: "group", bargap: 0.3, hovermode: "closest", showlegend: false, dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {family, size: 13, color: ink},
       hoverlabel: {bgcolor: look.backgroundColor, font: {family, size: 13, color: ink}, align: "left"},
       xaxis: {...axis, showgrid: false, type: state.texts ? "category" : state.logX ? "log" : "linear", range: range.x ?? undefined, showline: true,
-        tickformat: big ? "~s" : "", dtick: state.logX && decades > 1.5 ? 1 : undefined, title: {text: plain(chart.x[state.axis].label.slice(0, 80)), standoff: 8, font: {size: 13}}},
-      yaxis: {...axis, type: state.logY ? "log" : "linear", range: range.y ?? undefined},
+        ...(state.logX && range.x ? ticks(range.x) : {tickformat: big ? "~s" : ""}), title: {text: plain(chart.x[state.axis].label.slice(0, 80)), standoff: 8, font: {size: 13}}},
+      yaxis: {...axis, type: state.logY ? "log" : "linear", range: range.y ?? undefined, ...(state.logY && range.y ? ticks(range.y) : {})},
       annotations: annotations(range),
     };
     const drawn = Plotly.react(element, traces(chart, state), layout, {displayModeBar: false});
     if (!relabel.has(element)) element.on("plotly_relayout", change => relabel.get(element)(change));
     relabel.set(element, change => {
-      if (!Object.keys(change).some(key => /^[xy]axis\./.test(key))) return;
-      const {xaxis, yaxis} = element.layout;
-      Plotly.relayout(element, {annotations: annotations({x: state.texts ? null : xaxis.range, y: yaxis.range})});
+      if (!Object.keys(change).some(key => /^[xy]axis\.(range|autorange)/.test(key))) return;
+      const {xaxis, yaxis} = element.layout, marks = {};
+      for (const axis of [state.logX && "xaxis", state.logY && "yaxis"].filter(Boolean)) {
+        const {tickvals, ticktext} = ticks(element.layout[axis].range);
+        Object.assign(marks, {[`${axis}.tickvals`]: tickvals, [`${axis}.ticktext`]: ticktext});
+      }
+      Plotly.relayout(element, {...marks, annotations: annotations({x: state.texts ? null : xaxis.range, y: yaxis.range})});
     });
     return drawn;
   };

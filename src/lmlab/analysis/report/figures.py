@@ -1,6 +1,7 @@
 """The charts of a report as PDF, SVG and PNG for a paper, drawn by matplotlib in the colours of the page."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,7 @@ def write(document: Document, folder: Path, endings: Sequence[str]) -> list[Path
         endings: of ``pdf``, ``png`` and ``svg``.
 
     Returns:
-        The files, in the order of the report.
+        The files, in the order of the report. A PNG has its caption above it.
 
     Raises:
         UserError: matplotlib is missing.
@@ -77,9 +78,14 @@ def write(document: Document, folder: Path, endings: Sequence[str]) -> list[Path
                 figure.draw_without_rendering()  # the layout, once for all files
                 figure.set_layout_engine(None)
                 name = place.name if index == 0 else f"{place.name}-{axis}"
-                for ending in endings:
+                for ending in sorted(endings, key=lambda ending: ending == "png"):
+                    tight = None
+                    if ending == "png":  # is shown without the text around it
+                        caption = textwrap.fill(_short(f"{place.label}. {place.part.title}", 400), 96)
+                        figure.text(0.01, 1.02, caption, fontsize=8, va="bottom")
+                        tight = "tight"
                     files.append(folder / "figures" / f"{name}.{ending}")
-                    figure.savefig(files[-1], dpi=_DOTS_PER_INCH, metadata=_UNDATED.get(ending))
+                    figure.savefig(files[-1], dpi=_DOTS_PER_INCH, bbox_inches=tight, metadata=_UNDATED.get(ending))
     return files
 
 
@@ -107,11 +113,12 @@ def draw(chart: Chart, axis: str, styles: dict[str, Style]) -> "Figure":
         axes.set_xticks(range(len(categories)), [_short(category) for category in categories])
     _ticks(axes, categories=bool(categories))
     axes.set_xlabel(_short(chart.x[axis].label, 80))
-    axes.set_title(_short(chart.y.label, 80), loc="left")
-    if categories or bars:
+    axes.set_ylabel(_short(chart.y.label, 50))
+    ends = None if categories or bars else _ends(axes, shown, axis)
+    if ends is not None:
+        _labels(axes, ends, styles)
+    elif shown:
         _legend(axes, shown, styles)
-    else:
-        _labels(axes, shown, axis, styles)
     return figure
 
 
@@ -138,63 +145,73 @@ def _series(axes: "Axes", series: Series, x: list[float], width: float, style: S
             axes.fill_between(x, series.low, series.high, where=drawn, color=colour, alpha=0.18, linewidth=0)
 
 
-def _labels(axes: "Axes", shown: Sequence[Series], axis: str, styles: dict[str, Style]) -> None:
-    """Names at the ends of lines, pushed apart where they would cover each other."""
+def _ends(axes: "Axes", shown: Sequence[Series], axis: str) -> dict[str, tuple[float, float, Series]] | None:
+    """The last point of every line by its name; ``None`` where a line ends before the right edge, or there are points.
+
+    A name there would lie on other lines.
+    """
     lined = {series.arm for series in shown if series.kind in ("line", "dashes")}
     ends: dict[str, tuple[float, float, Series]] = {}
     for series in shown:
+        if series.kind == "points" and series.arm not in lined:
+            return None
         points = [(float(x), y) for x, y in zip(series.x[axis], series.y, strict=True) if _drawable(axes, float(x), y)]
-        if points and series.name not in ends and (series.kind != "points" or series.arm not in lined):
+        if points and series.name not in ends and series.kind != "points":
             ends[series.name] = (*max(points), series)
     axes.figure.canvas.draw()  # fixes the limits, which the places of labels follow from
-    height = 9.0 * axes.figure.dpi / 72
     left, right = axes.get_xaxis().get_view_interval()
     at = axes.get_xaxis().get_transform().transform
-    edge = float(at(left) + 0.85 * (at(right) - at(left)))
-    places = [(float(axes.transData.transform((x, y))[1]), name) for name, (x, y, _) in ends.items()]
-    inside: list[tuple[float, str]] = []
-    outside: list[tuple[float, str]] = []
-    for place in sorted(places):
-        (outside if at(ends[place[1]][0]) > edge else inside).append(place)
-    for group in (inside, outside):
-        heights = [pixel for pixel, _ in group]
-        for i in range(1, len(heights)):
-            heights[i] = max(heights[i], heights[i - 1] + height)
-        for (pixel, name), shifted in zip(group, heights, strict=True):
-            x, y, series = ends[name]
-            offset = (4.0, (shifted - pixel) * 72 / axes.figure.dpi)
-            axes.annotate(_short(name), (x, y), offset, textcoords="offset points", va="center", annotation_clip=False,
-                          color=styles[series.arm].text[0], fontsize=7)  # fmt: skip
+    edge = float(at(left) + 0.92 * (at(right) - at(left)))
+    return ends if all(at(x) >= edge for x, _, _ in ends.values()) else None
+
+
+def _labels(axes: "Axes", ends: dict[str, tuple[float, float, Series]], styles: dict[str, Style]) -> None:
+    """Names at the ends of lines, pushed apart where they would cover each other."""
+    height = 9.0 * axes.figure.dpi / 72
+    places = sorted((float(axes.transData.transform((x, y))[1]), name) for name, (x, y, _) in ends.items())
+    below = -math.inf
+    for pixel, name in places:
+        below = max(pixel, below + height)
+        x, y, series = ends[name]
+        offset = (4.0, (below - pixel) * 72 / axes.figure.dpi)
+        axes.annotate(_short(name), (x, y), offset, textcoords="offset points", va="center", annotation_clip=False,
+                      color=styles[series.arm].text[0], fontsize=7)  # fmt: skip
 
 
 def _ticks(axes: "Axes", *, categories: bool) -> None:
     """Numbers at the axes without mathematical notation: SI prefixes for large ones, as on the page."""
-    from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
+    from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    low, high = axes.get_ylim()
-    for axis, log, decades in (
-        (axes.xaxis, axes.get_xscale() == "log", math.inf),
-        (axes.yaxis, axes.get_yscale() == "log", math.log10(high / low) if axes.get_yscale() == "log" else 0.0),
-    ):
-        plain = FuncFormatter(lambda value, _: f"{value:g}")
-        large = max(abs(v) for v in axis.get_view_interval()) >= 1e4
-        if axis is axes.xaxis and categories:
-            continue
-        if log or large:
-            axis.set_major_formatter(EngFormatter(sep="") if large else plain)
-        if log:
-            axis.set_minor_formatter(plain if decades < 1 else NullFormatter())
+    for axis in (axes.yaxis,) if categories else (axes.xaxis, axes.yaxis):
+        low, high = axis.get_view_interval()
+        large = max(abs(low), abs(high)) >= 1e4
+        if large:
+            axis.set_major_formatter(EngFormatter(sep=""))
+        if axis.get_scale() == "log":
+            if not large:
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            decades = math.log10(high / low)
+            if decades <= 0.7:
+                axis.set_major_locator(MaxNLocator(5))
+            elif decades <= 3:
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_minor_formatter(NullFormatter())
 
 
 def _legend(axes: "Axes", shown: Sequence[Series], styles: dict[str, Style]) -> None:
-    """What bars and points over categories mean, above them: they have no end to be named at."""
+    """What bars, points and lines mean, above the figure: they have no end at the edge to be named at."""
     from matplotlib.lines import Line2D
 
-    names = dict.fromkeys((series.name, series.arm) for series in shown)
-    colours = {name: styles[arm].line[0] for name, arm in names}
-    marks = [Line2D([], [], linestyle="", marker="s", color=colours[name], label=_short(name)) for name in colours]
-    axes.legend(handles=marks, ncols=4, loc="lower right", bbox_to_anchor=(1, 1), frameon=False, fontsize=7,
-                handletextpad=0.1, columnspacing=1, borderaxespad=0.2)  # fmt: skip
+    handles: dict[str, Line2D] = {}
+    for series in shown:
+        style, line = styles[series.arm], series.kind in ("line", "dashes")
+        dash = "--" if series.kind == "dashes" else _DASHES[style.dash] if line else ""
+        marker = "s" if series.kind == "bars" else "" if series.kind == "dashes" else _MARKERS[style.marker]
+        look: Any = {"linestyle": dash, "marker": marker, "color": style.line[0]}
+        handles.setdefault(series.name, Line2D([], [], label=_short(series.name), **look))
+    longest = max((len(_short(name)) for name in handles), default=0)
+    place: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": max(1, min(6, 88 // (longest + 7)))}
+    axes.legend(handles=list(handles.values()), frameon=False, fontsize=7, handlelength=1.8, columnspacing=1.5, **place)
 
 
 def _slot(series: Series, bars: Sequence[Series]) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 Everything that came from runs is escaped by the template or lies in JSON without ``<``. A content security policy
 allows the file's own scripts, by their hashes, and no request. plotly.js, from the package of plotly, is packed with
-gzip and unpacked by the browser: 2.0 MB of the file instead of 4.8 MB, and absent from a report without charts.
+gzip and unpacked by the browser: 2.1 MB of the file instead of 4.8 MB, and absent from a report without charts.
 """
 
 import base64
@@ -81,7 +81,8 @@ def _plotly() -> tuple[str, str]:
     except ImportError:
         raise UserError("a report with charts needs the package plotly (pip install 'lmlab[report]')") from None
     source = get_plotlyjs()
-    return base64.b64encode(gzip.compress(source.encode(), mtime=0)).decode(), _hash(source)
+    # Compressing it harder takes three times as long for 3 % less.
+    return base64.b64encode(gzip.compress(source.encode(), 4, mtime=0)).decode(), _hash(source)
 
 
 def _hash(script: str) -> str:

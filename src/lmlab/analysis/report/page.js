@@ -71,7 +71,7 @@ const check = (label, checked, change, properties = {}) => {
 };
 function controls(element) {
   const {chart, scales} = drawings.get(element), tools = element.parentElement.querySelector(".tools");
-  const arms = new Map(chart.series.map(series => [series.arm, series]));
+  const arms = new Map(chart.series.filter(series => series.arm).map(series => [series.arm, series]));  // a reference line has none
   const scale = (letter, axis) => {
     const values = chart.series.flatMap(series => letter === "x" ? series.x[axisOf(chart)] ?? [] : series.y).filter(value => value !== null);
     const log = scales[`log${letter.toUpperCase()}`] ?? axis.log;

@@ -12,6 +12,9 @@ from lmlab.analysis.report.document import Chart, Document
 
 LIGHT, DARK = "#ffffff", "#16181d"  # the backgrounds of page.css
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#000000", "#f0e442", "#e69f00")
+REFERENCE = ""
+"""The arm of lines that belong to none, such as a diagonal: they are grey and cannot be hidden."""
+_GREY = "#808080"
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "x", "star")
 _LINES_CONTRAST, _TEXT_CONTRAST = 3.0, 4.5  # WCAG 2.2, success criteria 1.4.11 and 1.4.3
@@ -31,17 +34,22 @@ def styles(document: Document) -> dict[str, Style]:
     """The look of every arm, in the order in which the report mentions them."""
     charts = [part for section in document.sections for part in section.parts if isinstance(part, Chart)]
     names = dict.fromkeys(chain.from_iterable([series.arm for series in chart.series] for chart in charts))
-    return {name: style(index) for index, name in enumerate(names)}
+    names.pop(REFERENCE, None)
+    return {name: style(index) for index, name in enumerate(names)} | {REFERENCE: _look_of(_GREY)}
 
 
 def style(index: int) -> Style:
     """The look of the arm with this index."""
-    colour = OKABE_ITO[index % len(OKABE_ITO)]
+    dash = _DASHES[index // len(OKABE_ITO) % len(_DASHES)]
+    return _look_of(OKABE_ITO[index % len(OKABE_ITO)], dash, _MARKERS[index % len(_MARKERS)])
+
+
+def _look_of(colour: str, dash: str = _DASHES[0], marker: str = _MARKERS[0]) -> Style:
     return Style(
         line=(readable(colour, LIGHT, _LINES_CONTRAST), readable(colour, DARK, _LINES_CONTRAST)),
         text=(readable(colour, LIGHT, _TEXT_CONTRAST), readable(colour, DARK, _TEXT_CONTRAST)),
-        dash=_DASHES[index // len(OKABE_ITO) % len(_DASHES)],
-        marker=_MARKERS[index % len(_MARKERS)],
+        dash=dash,
+        marker=marker,
     )
 
 

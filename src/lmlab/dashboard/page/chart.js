@@ -1,12 +1,15 @@
-// Curves that grow: a line a run, or the mean of an arm's runs with their range.
+// Curves that grow: a line a run, the mean of an arm's runs with their range, or both.
 
 const GRID = 200; // points of an arm's mean
+const NAMED = 16; // runs that have a name each in the legend; of more, only arms have
+const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
 
 export function draw(place, lines, colours, settings) {
   const style = getComputedStyle(document.documentElement);
   const ink = style.getPropertyValue("--ink").trim();
   const rule = style.getPropertyValue("--rule").trim();
-  const traces = settings.lines === "arms" ? ofArms(lines, colours) : ofRuns(lines, colours);
+  const bands = settings.lines === "runs" ? [] : ofArms(lines, colours, settings);
+  const traces = settings.lines === "arms" ? bands : [...bands.filter((trace) => trace.line.width === 0), ...ofRuns(lines, colours, settings)];
   const wide = place.clientWidth >= 600;
   const axis = { gridcolor: rule, linecolor: rule, zeroline: false, automargin: true };
   window.Plotly.react(
@@ -20,7 +23,7 @@ export function draw(place, lines, colours, settings) {
       xaxis: { ...axis, title: { text: settings.axisName }, type: settings.log ? "log" : "linear" },
       yaxis: { ...axis, title: { text: settings.metric }, type: settings.log ? "log" : "linear" },
       showlegend: traces.length > 1,
-      legend: wide ? {} : { orientation: "h", y: -0.4 },
+      legend: wide ? { tracegroupgap: 0 } : { orientation: "h", y: -0.4 },
       modebar: { bgcolor: "transparent", color: ink, activecolor: ink },
       hovermode: "closest",
       uirevision: `${settings.metric} ${settings.axis} ${settings.log}`, // who has zoomed in stays there
@@ -31,30 +34,36 @@ export function draw(place, lines, colours, settings) {
 
 // Plotly reads some tags in its texts, and these are names that somebody else has chosen.
 function plain(text) {
-  return String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  return String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll("%", "&#37;");
 }
 
-function ofRuns(lines, colours) {
-  const named = new Set();
+// Runs of an arm share its colour; each has a dash of its own where the arm's does not tell it from another arm.
+function ofRuns(lines, colours, settings) {
+  const runs = new Map();
+  const each = lines.length <= NAMED;
   return lines.map(({ row, curve }) => {
-    const first = !named.has(row.arm);
-    named.add(row.arm);
+    const number = runs.get(row.arm) ?? 0;
+    runs.set(row.arm, number + 1);
+    const name = `${row.arm}, seed ${row.seed}`;
+    const dash = colours.dash(row.arm);
+    const at = settings.axis === "step" ? "" : `<br>${plain(settings.axisName)}: %{x:.4s}`;
     return {
       x: curve.x,
       y: curve.y,
+      customdata: curve.step,
       mode: curve.x.length === 1 ? "markers" : "lines",
-      name: plain(row.arm),
-      legendgroup: plain(row.arm),
-      showlegend: first,
+      name: plain(each ? `${name} (${row.id.slice(0, 6)})` : row.arm),
+      legendgroup: plain(each ? row.id : row.arm),
+      showlegend: each || number === 0,
       text: plain(`${row.name} ${row.id.slice(0, 6)}, seed ${row.seed}`),
-      hovertemplate: "%{y:.5g} at %{x:.4s}<br>%{text}<extra></extra>",
-      line: { color: colours.of(row.arm), dash: colours.dash(row.arm), width: 1.5 },
+      hovertemplate: `<b>%{text}</b><br>step %{customdata:,d}<br>${plain(settings.metric)}: %{y:.5g}${at}<extra></extra>`,
+      line: { color: colours.of(row.arm), dash: dash === "solid" ? DASHES[number % DASHES.length] : dash, width: 1.5 },
       marker: { color: colours.of(row.arm) },
     };
   });
 }
 
-function ofArms(lines, colours) {
+function ofArms(lines, colours, settings) {
   const arms = new Map();
   for (const line of lines) {
     if (!arms.has(line.row.arm)) arms.set(line.row.arm, []);
@@ -70,7 +79,7 @@ function ofArms(lines, colours) {
       traces.push({ ...shared, y: high, line: { width: 0 }, fill: "tonexty", fillcolor: colours.faint(arm) });
     }
     const name = plain(curves.length > 1 ? `${arm} (n = ${curves.length})` : arm);
-    traces.push({ ...shared, y: mean, line, name, showlegend: true, hoverinfo: "all", mode: x.length === 1 ? "markers" : "lines" });
+    traces.push({ ...shared, y: mean, line, name, showlegend: true, hovertemplate: `<b>mean of ${name}</b><br>${plain(settings.metric)}: %{y:.5g}<br>${plain(settings.axisName)}: %{x:.4s}<extra></extra>`, mode: x.length === 1 ? "markers" : "lines" });
   }
   return traces;
 }

@@ -28,7 +28,7 @@ export class Details {
     this.row = row;
     document.getElementById("details-name").textContent = `${row.name} ${row.id}`;
     const status = document.getElementById("details-status");
-    const step = row.steps ? `, ${row.step ?? (row.status === "finished" ? row.steps : 0)} of ${row.steps} steps` : "";
+    const step = row.steps && (row.step != null || row.status === "finished") ? `, ${row.step ?? row.steps} of ${row.steps} steps` : "";
     status.replaceChildren(element("span", { class: row.status }, row.status), step, row.sweep ? `, of the sweep ${row.sweep}` : "");
     this.stop.disabled = row.status !== "running";
     this.retry.disabled = !["failed", "interrupted", "pruned"].includes(row.status);
@@ -62,7 +62,8 @@ export class Details {
     const part = (title, text, kind = "") => {
       if (text) made.push(element("h3", {}, title), element("pre", { class: kind, tabindex: "0" }, text));
     };
-    part("Error", [this.row.error, found.error].filter(Boolean).join("\n"), "bad");
+    const pruned = this.row.status === "pruned";
+    part(pruned ? "Why it was pruned" : "Error", [this.row.error, found.error].filter(Boolean).join("\n"), pruned ? "" : "bad");
     part("Where it failed", this.row.status === "failed" ? found.traceback : "", "bad");
     part("The end of its log", found.log, "log");
     part("What went wrong on the way", (found.events ?? []).join("\n"));

@@ -7,8 +7,9 @@ from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts import Doubt
 from lmlab.analysis.report.content.arms import arms
 from lmlab.analysis.report.content.breakdown import breakdown
+from lmlab.analysis.report.content.captions import data_of
 from lmlab.analysis.report.content.commands import commands
-from lmlab.analysis.report.content.conclusion import conclusion, data_of
+from lmlab.analysis.report.content.conclusion import conclusion
 from lmlab.analysis.report.content.differences import differences
 from lmlab.analysis.report.content.every_run import every_run
 from lmlab.analysis.report.content.left_out import left_out

@@ -7,22 +7,12 @@ from functools import partial
 
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.records import Record
-from lmlab.analysis.report.content.contrasts import (
-    Contrast,
-    all_pairs,
-    contrasts,
-    correction,
-    number_format,
-    tests_counted,
-    unbeaten,
-)
-from lmlab.analysis.report.content.ranking import minimizes, ranked
+from lmlab.analysis.report.content.captions import of_runs
+from lmlab.analysis.report.content.results import NOTE, interval, pairs, results, statistics
 from lmlab.analysis.report.document import Cell, Column, Interval, Section, Table
-from lmlab.analysis.statistics.intervals import Estimate, bootstrap_interval, mean_interval
+from lmlab.analysis.statistics.intervals import mean_interval
 from lmlab.runs.files import numbers, read_jsonl
-from lmlab.runs.metrics import split_of
-
-Row = list[Cell | Interval]
+from lmlab.runs.metrics import heading
 
 
 def training_flops(run: Record) -> float | None:
@@ -73,112 +63,15 @@ def arms(comparison: Comparison) -> Section | None:
     if not comparison.arms:
         return None
     tables = [
-        _results(comparison),
-        _pairs(comparison),
+        results(comparison),
+        pairs(comparison),
+        statistics(comparison),
         _metrics(comparison),
         _evaluations(comparison),
-        _measured(comparison, "sizes", "Sizes", SIZES),
+        _measured(comparison, "sizes", "Sizes of the models", SIZES),
         _measured(comparison, "costs", "Costs of a run", COSTS),
     ]
     return Section("The arms", [table for table in tables if table is not None])
-
-
-def interval(estimate: Estimate) -> Interval | float:
-    """A cell of a table: a number with its interval, or without one where there is none."""
-    if estimate.low != estimate.low:
-        return estimate.mean
-    return Interval(estimate.mean, estimate.low, estimate.high)
-
-
-def _results(comparison: Comparison) -> Table:
-    label, found = comparison.label, contrasts(comparison)
-    title = f"Results on the {split_of(comparison.metric)} split, {label}"
-    form = number_format(found)
-    best = unbeaten(comparison)
-    by_arm = {id(one.arm): one for one in found}
-    rows: list[Row] = []
-    for arm in comparison.arms:
-        scores = list(arm.chosen.scores(comparison.metric).values())
-        estimate = mean_interval(scores)
-        row: Row = [arm.name, estimate.n, interval(estimate)]
-        row += [interval(bootstrap_interval(scores)), estimate.sd] if estimate.n > 1 else [None, None]
-        if (one := by_arm.get(id(arm))) is None:
-            rows.append([*row, None, None, None, None, None])
-            continue
-        rows.append([*row, *_difference(one)])
-    columns = [
-        Column("arm"),
-        Column("n"),
-        Column(label, form=form, better="lower" if minimizes(comparison) else "higher", best=best),
-        Column("bootstrap interval (BCa)", form=form),
-        Column("standard deviation", form=form),
-    ]
-    note = f"{_NOTE} {_BOOTSTRAP}"
-    if not found:
-        return Table("results", title, columns, [row[:5] for row in rows], note)
-    baseline = comparison.arms[0].name
-    columns += _difference_columns(comparison, f"difference to {baseline}", form)
-    note = f"{note}{_BOLD if best else ''} {_tests_note(comparison)}"
-    return Table("results", title, columns, rows, note)
-
-
-def _pairs(comparison: Comparison) -> Table | None:
-    """Every arm held against every other, better arms first; ``None`` where the results show the only pair."""
-    pairs = all_pairs(comparison)
-    if len(pairs) < 2:
-        return None
-    form = number_format(pairs)
-    place = {id(arm): number for number, arm in enumerate(ranked(comparison))}
-    facing = [one if place[id(one.arm)] < place[id(one.reference)] else one.turned() for one in pairs]
-    facing.sort(key=lambda one: (place[id(one.arm)], place[id(one.reference)]))
-    rows: list[Row] = [
-        [one.arm.name, one.reference.name, "yes" if one.told_apart else "no", one.paired.n, *_difference(one)]
-        for one in facing
-    ]
-    columns = [Column("arm"), Column("against"), Column("told apart"), Column("n")]
-    columns += _difference_columns(comparison, "difference", form)
-    note = f"The arm with the better mean stands first. {_tests_note(comparison)}"
-    return Table("pairs", f"All pairs of arms, {comparison.heading}", columns, rows, note)
-
-
-def _difference(one: Contrast) -> Row:
-    test = one.paired
-    tested = test.p_value == test.p_value
-    effect = interval(test.effect_size) if tested else None
-    shown = [test.p_value, test.permutation_p_value, effect] if tested else [None, None, None]
-    return [interval(test.difference), *shown, test.test]
-
-
-def _difference_columns(comparison: Comparison, heading: str, form: str) -> list[Column]:
-    """The columns of :func:`_difference`."""
-    corrected = f", {name}" if (name := correction(comparison)) else ""
-    return [
-        Column(heading, form=form),
-        Column(f"p (t test{corrected})", form="{:.2g}"),
-        Column(f"p (sign flips{corrected})", form="{:.2g}"),
-        Column("effect size (Hedges' g)", form="{:.2f}"),
-        Column("test"),
-    ]
-
-
-def _tests_note(comparison: Comparison) -> str:
-    note = "Differences are over the seeds that both arms have; p values are two-sided, the second of the exact"
-    note += " permutation test."
-    number = tests_counted(comparison)
-    if number < 2:
-        return note
-    return (
-        f"{note} All p values, and the intervals of differences and effects, are corrected for the {number} pairs of "
-        "arms that can be tested (Bonferroni; Dunn 1961): together the intervals cover with 95 %, and one excludes "
-        "zero exactly where the p value of its t test is below 0.05."
-    )
-
-
-_NOTE = "Mean over seeds with its 95 % interval (Student's t); a seed is one run."
-_BOLD = " Bold: the best mean, and those that cannot be told apart from it."
-_BOOTSTRAP = (
-    "The bootstrap interval assumes no distribution, but is too narrow for few seeds: of 3 it covers 71 %, of 5 85 %."
-)
 
 
 def _metrics(comparison: Comparison) -> Table | None:
@@ -188,8 +81,8 @@ def _metrics(comparison: Comparison) -> Table | None:
     if not names:
         return None
     rows = [[arm.name, *(_mean(arm.chosen.runs, partial(_metric, name)) for name in names)] for arm in comparison.arms]
-    columns = [Column("arm"), *(Column(name, form="{:.4f}") for name in names)]
-    return Table("metrics", "Other final metrics", columns, rows, _NOTE)
+    columns = [Column("arm"), *(Column(heading(name), form="{:.4f}") for name in names)]
+    return Table("metrics", f"Other final metrics on {of_runs(comparison)}", columns, rows, NOTE)
 
 
 def _metric(name: str, run: Record) -> float | None:
@@ -218,7 +111,13 @@ def _evaluations(comparison: Comparison) -> Table | None:
         [way, settings, *(interval(mean_interval(by[arm.name])) if by[arm.name] else None for arm in comparison.arms)]
         for (way, settings), by in sorted(scores.items())
     ]
-    return Table("evaluations", "Evaluations", columns, rows, f"{_NOTE} Ways of scoring are different metrics.")
+    return Table(
+        "evaluations",
+        f"Evaluations by lmlab evaluate on {of_runs(comparison)}",
+        columns,
+        rows,
+        f"{NOTE} Ways of scoring are different metrics.",
+    )
 
 
 def _described(settings: dict[str, object]) -> str:
@@ -232,7 +131,9 @@ def _measured(comparison: Comparison, name: str, title: str, costs: Sequence[Cos
         return None
     columns = [Column("arm"), *(costs[i].column for i in kept)]
     rows = [[arm.name, *(row[i] for i in kept)] for arm, row in zip(comparison.arms, measured, strict=True)]
-    return Table(name, title, columns, rows, f"{_NOTE} Where all seeds agree, one number.")
+    return Table(
+        name, f"{title}, on {of_runs(comparison)}", columns, rows, f"{NOTE} Where all seeds agree, one number."
+    )
 
 
 def _mean(runs: Sequence[Record], of: Callable[[Record], float | None]) -> Cell | Interval:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.analysis.records import Record
+from lmlab.analysis.report.content.captions import of_runs
 from lmlab.analysis.report.content.ranking import of_those_shown, shown
 from lmlab.analysis.report.content.wording import short
 from lmlab.analysis.report.document import Axis, Chart, Section, Series, Text
@@ -34,8 +35,8 @@ def breakdown(comparison: Comparison) -> Section | None:
         chart
         for chart in (
             _calibration(comparison, found, note),
-            _loss(comparison, found, "position", "tokens that are read before the one predicted", note),
-            _loss(comparison, found, "frequency", "times that the token occurs in the training split", note),
+            _loss(comparison, found, "position", "position (tokens read before the one predicted)", note),
+            _loss(comparison, found, "frequency", "frequency (occurrences in the training split)", note),
         )
         if chart is not None
     ]
@@ -106,12 +107,12 @@ def _calibration(comparison: Comparison, found: Mapping[str, list[Found]], note:
     ]
     return Chart(
         "calibration",
-        "How often a prediction is right, by how confident it is",
-        {"calibration": Axis("confidence of the most probable token")},
-        Axis("accuracy"),
+        f"How often a prediction is right, by how confident it is; validation split of {of_runs(comparison)}",
+        {"calibration": Axis("confidence of the most probable token (probability)")},
+        Axis("accuracy (fraction right)"),
         [*series, exact],
         f"Accuracy against confidence; on the diagonal a model is as often right as it claims: {'; '.join(errors)}.",
-        note,
+        f"{note} Dashes: as confident as right.",
     )
 
 
@@ -130,7 +131,8 @@ def _loss(comparison: Comparison, found: Mapping[str, list[Found]], kind: str, l
     ends = [f"{one.name} from {short(one.y[0], 3)} to {short(one.y[-1], 3)}" for one in series]
     return Chart(
         f"loss-by-{kind}",
-        f"Loss by {'position in the context' if kind == 'position' else 'frequency of the token'}",
+        f"Loss by {'position in the context' if kind == 'position' else 'frequency of the token'}; validation split of "
+        f"{of_runs(comparison)}",
         {kind: Axis(label, log=True)},
         Axis("loss (nats/token)"),
         series,

@@ -33,7 +33,7 @@ def commands(comparison: Comparison, report: str | None = None) -> Section | Non
         parts.append(Text(f"And {len(asked) - COMMANDS_SHOWN} more, each recorded in the run.json of its runs."))
     firsts = [arm.chosen.runs[0] for arm in comparison.arms][:COMMANDS_SHOWN]
     parts.append(Text("The first seed of each arm, computed afresh from its saved configuration and compared:"))
-    parts.append(Code("\n".join(f"lmlab reproduce run={run.id}" for run in firsts)))
+    parts.append(Code("\n".join(f"lmlab reproduce {shlex.quote(f'run={run.reference}')}" for run in firsts)))
     if report:
         parts += [Text("This report, of what is there by then:"), Code(report)]
     return Section("Reproducing it", parts)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.analysis.doubts import Doubt
+from lmlab.analysis.report.content.captions import data_of
 from lmlab.analysis.report.content.contrasts import Contrast, contrasts, correction, level, number_format, same_as
 from lmlab.analysis.report.content.equal import at_equal
 from lmlab.analysis.report.content.power import seeds_for
@@ -37,11 +38,6 @@ def conclusion(comparison: Comparison, doubts: Sequence[Doubt]) -> str:
     by_arm = Counter(f" of {left.arm}" if left.arm else "" for left in comparison.left_out)
     left = listed([f"{counted(number, 'run')}{arm}" for arm, number in by_arm.items()])
     return f"{said.removesuffix('.')}; left out: {left}."
-
-
-def data_of(comparison: Comparison) -> str:
-    """The names of the data: ``stdlib``."""
-    return listed(sorted({str(run.manifest.get("data", {}).get("name", "unknown data")) for run in comparison.runs}))
 
 
 def _alone(comparison: Comparison, where: str) -> str:

@@ -3,6 +3,7 @@
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts import differences_between, held_equal
 from lmlab.analysis.options import ABSENT
+from lmlab.analysis.report.content.captions import data_of
 from lmlab.analysis.report.document import Column, Part, Section, Table, Text
 from lmlab.overrides import written
 
@@ -15,7 +16,9 @@ def differences(comparison: Comparison) -> Section | None:
     parts: list[Part] = []
     if equal := held_equal(comparison):
         rows = [[name, value] for name, value in equal.items()]
-        parts.append(Table("equal", "What was held equal", [Column("what"), Column("value")], rows))
+        parts.append(
+            Table("equal", f"What was held equal, on {data_of(comparison)}", [Column("what"), Column("value")], rows)
+        )
     else:
         parts.append(Text("Nothing was held equal."))
     differing = differences_between(comparison)
@@ -25,7 +28,11 @@ def differences(comparison: Comparison) -> Section | None:
             f"Seeds, and options that cannot change a result, are left out. {ABSENT}: an arm that has no such option."
         )
         columns = [Column("option"), *map(Column, names)]
-        parts.append(Table("differences", "Options in which the arms differ", columns, values_of, note))
+        parts.append(
+            Table(
+                "differences", f"Options in which the arms differ, on {data_of(comparison)}", columns, values_of, note
+            )
+        )
     else:
         parts.append(Text("The arms' configurations do not differ."))
     return Section("What differs, and what does not", parts)

@@ -3,6 +3,7 @@
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.options import text_of, varied
 from lmlab.analysis.report.content.arms import COSTS
+from lmlab.analysis.report.content.captions import data_of
 from lmlab.analysis.report.document import Cell, Column, Section, Table
 from lmlab.runs.metrics import METRICS, heading
 
@@ -39,7 +40,7 @@ def every_run(comparison: Comparison) -> Section | None:
     kept = [i for i, _ in enumerate(columns) if any(row[i] is not None for row in rows)]
     table = Table(
         "runs",
-        "Runs and their settings",
+        f"Runs and their settings, on {data_of(comparison)}",
         [columns[i] for i in kept],
         [[row[i] for i in kept] for row in rows],
         "The conclusion rests on the final runs of each arm, not on the trials that they were tuned with."

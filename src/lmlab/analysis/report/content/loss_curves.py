@@ -8,6 +8,7 @@ import numpy as np
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.curves import AXES, Array, thinned
 from lmlab.analysis.records import Record
+from lmlab.analysis.report.content.captions import caption, of_runs
 from lmlab.analysis.report.content.ranking import of_those_shown, shown
 from lmlab.analysis.report.content.wording import short
 from lmlab.analysis.report.document import Axis, Chart, Section, Series
@@ -55,7 +56,7 @@ def _chart(comparison: Comparison, metric: str, label: str) -> Chart | None:
         return None
     return Chart(
         f"curve-{metric.replace('/', '-').replace('_', '-')}",
-        f"{metric} while training",
+        caption(f"{label.partition(' (')[0]} while training on {of_runs(comparison)}"),
         {axis: Axis(AXES[axis]) for axis in axes},
         Axis(label),
         series,

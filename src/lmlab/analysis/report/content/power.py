@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from lmlab.analysis.comparison import Comparison
+from lmlab.analysis.report.content.captions import data_of
 from lmlab.analysis.report.content.contrasts import ALPHA, Contrast, contrasts, level, number_format
 from lmlab.analysis.report.content.ranking import mean_score
 from lmlab.analysis.report.content.wording import short
@@ -53,7 +54,7 @@ def _table(comparison: Comparison, found: Sequence[Contrast]) -> Table:
         f"Seeds with which a two-sided paired t test against {comparison.arms[0].name} {_at(comparison)} finds a true "
         "difference in four of five tries. The standard deviation is itself estimated from these few seeds."
     )
-    return Table("power", "Seeds needed", columns, rows, note)
+    return Table("power", f"Seeds needed to find a difference in {label} on {data_of(comparison)}", columns, rows, note)
 
 
 def _chart(comparison: Comparison, found: Sequence[Contrast]) -> Chart:
@@ -65,9 +66,11 @@ def _chart(comparison: Comparison, found: Sequence[Contrast]) -> Chart:
     words = [f"with 5 seeds {one.name} must differ by {short(one.y[SEEDS.index(5)])}" for one in series]
     return Chart(
         "resolvable-difference",
-        f"The least difference to {baseline} that so many seeds find",
-        {"seeds": Axis("paired seeds", log=True)},
-        Axis(label, log=all(math.isfinite(value) and value > 0 for one in series for value in one.y)),
+        f"The least difference to {baseline} in {label} that so many seeds find, on {data_of(comparison)}",
+        {"seeds": Axis("paired seeds (count)", log=True)},
+        Axis(
+            f"difference in {label}", log=all(math.isfinite(value) and value > 0 for one in series for value in one.y)
+        ),
         series,
         f"Least true difference in {label} found in four of five tries: {'; '.join(words)}.",
         f"Two-sided paired t test {_at(comparison)}, power 80 %.",

@@ -6,6 +6,7 @@ from typing import Any
 
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.records import Record
+from lmlab.analysis.report.content.captions import of_runs
 from lmlab.analysis.report.document import Cell, Column, Section, Table
 from lmlab.runs.files import dumps
 
@@ -39,7 +40,10 @@ def provenance(comparison: Comparison) -> Section | None:
     ]
     note = f"Of the {len(runs)} runs that the conclusion rests on. Fingerprints are the start of a SHA-256 hash."
     columns = [Column("what"), Column("value"), Column("runs")]
-    return Section("Provenance", [Table("provenance", "Where the results come from", columns, rows, note)])
+    return Section(
+        "Provenance",
+        [Table("provenance", f"Where the results come from: runs on {of_runs(comparison)}", columns, rows, note)],
+    )
 
 
 def _facts(run: Record) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.analysis.report.content.arms import interval, training_flops
+from lmlab.analysis.report.content.captions import caption, data_of
 from lmlab.analysis.report.content.ranking import of_those_shown, shown
 from lmlab.analysis.report.content.wording import short
 from lmlab.analysis.report.document import Axis, Cell, Chart, Column, Interval, Part, Section, Series, Table
@@ -56,12 +57,24 @@ def scaling(comparison: Comparison) -> Section | None:
             "Loss = E + A / parameters^alpha + B / tokens^beta (Hoffmann et al. 2022, equation 2), with 95 % bootstrap "
             "intervals; all parameters are counted. The last column is for the operations of the largest run."
         )
-        parts.append(Table("scaling", "Scaling with parameters and tokens", columns, rows, note))
+        parts.append(
+            Table(
+                "scaling",
+                f"Scaling with parameters and tokens: {heading(metric)} on {data_of(comparison)}",
+                columns,
+                rows,
+                note,
+            )
+        )
     if only := [(one, one.law) for one in found if isinstance(one.law, PowerLaw)]:
         rows = [[one.arm.name, len(one.points), *map(interval, (law.c, law.a, law.b)), law.error] for one, law in only]
         columns = [*map(Column, ("arm", "points")), *_terms("c", "a", "b"), Column("error of the fit", form="{:.2%}")]
         note = "Loss = c + a / FLOPs^b, with 95 % bootstrap intervals."
-        parts.append(Table("power-law", "Scaling with operations", columns, rows, note))
+        parts.append(
+            Table(
+                "power-law", f"Scaling with operations: {heading(metric)} on {data_of(comparison)}", columns, rows, note
+            )
+        )
     return Section("Scaling", parts)
 
 
@@ -139,8 +152,8 @@ def _chart(comparison: Comparison, found: Sequence[_Fitted], label: str) -> Char
     ]
     return Chart(
         "scaling-flops",
-        f"{label} against operations, and the laws fitted to it",
-        {"flops": Axis("FLOPs of training", log=True)},
+        caption(f"{label} against operations, and the laws fitted to it, on {data_of(comparison)}"),
+        {"flops": Axis("training operations (FLOPs)", log=True)},
         Axis(label),
         series,
         f"{label} from the smallest budget to the best: {'; '.join(words)}.",

@@ -8,6 +8,7 @@ from lmlab.analysis.comparison import Arm, Comparison, Setting
 from lmlab.analysis.options import text_of, varied
 from lmlab.analysis.records import Record
 from lmlab.analysis.report.content.arms import training_flops
+from lmlab.analysis.report.content.captions import caption, data_of
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, of_those_shown, shown
 from lmlab.analysis.report.content.wording import compact, listed, short
 from lmlab.analysis.report.document import Axis, Chart, Section, Series
@@ -31,12 +32,17 @@ class Cost:
     minimize: bool = True
 
 
+def _memory(run: Record) -> float | None:
+    size = run.metric("timings/peak_memory_bytes")
+    return None if size is None else size / 2**20
+
+
 COSTS = (
-    Cost("flops", "FLOPs of training", training_flops),
-    Cost("memory", "peak memory (bytes)", lambda run: run.metric("timings/peak_memory_bytes")),
+    Cost("flops", "training operations (FLOPs)", training_flops),
+    Cost("memory", "peak memory (MiB)", _memory),
     Cost("generation", "generation speed (tokens/s)", lambda run: run.metric("generation/tokens_per_second"), False),
-    Cost("seconds", "seconds of training", lambda run: run.metric("timings/seconds")),
-    Cost("parameters", "parameters", lambda run: run.metric("sizes/parameters/total")),
+    Cost("seconds", "training time (s)", lambda run: run.metric("timings/seconds")),
+    Cost("parameters", "parameters (count)", lambda run: run.metric("sizes/parameters/total")),
 )
 
 
@@ -78,12 +84,13 @@ def _chart(comparison: Comparison, cost: Cost) -> Chart | None:
     members = listed([f"{p.arm.name} ({short(p.score)} at {compact(p.cost)})" for p in best], most=6)
     return Chart(
         f"{cost.name}-front",
-        f"{label} against {cost.label}",
+        caption(f"{label} against {cost.label.partition(' (')[0]}, on {data_of(comparison)}"),
         {cost.name: Axis(cost.label, log=low > 0 and high >= 4 * low)},
         Axis(label),
         [*series, line],
         f"No other setting is better in both than {members}.",
-        f"Each point is a setting, the mean of its seeds; at most {POINTS} points an arm.{of_those_shown(comparison)}",
+        f"Each point is a setting, the mean of its seeds; dashes: the Pareto front; at most {POINTS} points an "
+        f"arm.{of_those_shown(comparison)}",
     )
 
 

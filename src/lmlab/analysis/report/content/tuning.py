@@ -8,6 +8,7 @@ from typing import Any
 from lmlab.analysis.comparison import Arm, Comparison, Setting
 from lmlab.analysis.doubts.tuning import drawn_from
 from lmlab.analysis.options import ABSENT, has, is_number, text_of, value_of, varied
+from lmlab.analysis.report.content.captions import caption, data_of
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, of_those_shown, shown
 from lmlab.analysis.report.content.wording import listed, short
 from lmlab.analysis.report.document import Axis, Chart, Column, Part, Section, Series, Table, Text
@@ -67,7 +68,7 @@ def tuning(comparison: Comparison) -> Section | None:
     parts.append(
         Table(
             "tuning",
-            "What was varied within an arm",
+            f"What was varied within an arm, on {data_of(comparison)}, scored by {comparison.heading_of_choice}",
             [
                 Column("arm"),
                 Column("option"),
@@ -161,7 +162,7 @@ def _chart(comparison: Comparison, option: str, series: Sequence[Series]) -> Cha
         words.append(f"{one.name} is best at {value} with {short(score)}")
     return Chart(
         "sensitivity-" + re.sub(r"[^a-z0-9]+", "-", option.lower()).strip("-"),
-        f"{label} by {option}",
+        caption(f"{label} by {option}, on {data_of(comparison)}"),
         {option: Axis(option, log)},
         Axis(label),
         series,
@@ -196,7 +197,7 @@ def _budget(comparison: Comparison) -> Chart | None:
     words = [f"{one.name} from {short(one.y[0])} to {short(one.y[-1])} with {one.x['trials'][-1]:g}" for one in series]
     return Chart(
         "expected-best",
-        "What so many trials would have found",
+        f"What so many trials would have found: {label} on {data_of(comparison)}",
         {"trials": Axis("settings tried")},
         Axis(f"expected best {label}"),
         series,
