@@ -41,6 +41,8 @@ def arm(folder: Path, model: str, *overrides: str, rates=RATES, seeds=SEEDS, who
                 folder,
                 "experiment=rnn_vs_transformer",
                 f"model={model}",
+                "optimizer=adamw",
+                "budget.tokens=1_000_000",
                 *overrides,
                 seed=seed,
                 loss=1.5 if best else 1.7,

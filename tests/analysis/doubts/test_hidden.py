@@ -42,5 +42,7 @@ def test_9_other_versions_of_own_modules_but_not_that_one_arm_has_some(runs):
         run.code.mkdir()
         (run.code / "mine.py").write_text("x = 1")
     assert 9 not in [doubt.number for doubt in examine(between(runs))]
-    (own[0].code / "mine.py").write_text("x = 2")
+    rates = [run.config["optimizer"]["lr"] for run in own]
+    repeated = next(run for run, rate in zip(own, rates, strict=True) if rates.count(rate) > 1)
+    (repeated.code / "mine.py").write_text("x = 2")
     found(runs, 9, "doubt", "different versions of your own mine.py", only=False)
