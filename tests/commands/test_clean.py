@@ -12,7 +12,7 @@ from lmlab.analysis.records import read
 from lmlab.analysis.selection import directories
 from lmlab.cleaning import caches, removal
 from lmlab.cleaning.find import find
-from lmlab.commands import clean
+from lmlab.commands import clean, tables
 from lmlab.errors import RunFailed, UserError
 from lmlab.runs import disposal
 from lmlab.runs.lookup import all_runs, existing
@@ -26,8 +26,9 @@ def outputs(tmp_path):
 
 
 @pytest.fixture
-def lmlab_clean(outputs, capsys):
+def lmlab_clean(outputs, capsys, monkeypatch):
     """Call the command in this process, and return what it prints as one line."""
+    monkeypatch.setattr(tables.console, "_width", 200)
 
     def call(**options):
         capsys.readouterr()
