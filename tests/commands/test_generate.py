@@ -73,7 +73,7 @@ def written(monkeypatch, compose, capsys, tmp_path):
         tokens = text if isinstance(text, list) else tokenizer.encode(text).tolist()
         model = Script(tokens, tokenizer.size, certain)
         run = SimpleNamespace(id="0123456789", path=Path("lstm-text-0123456789"))
-        trained = load.Trained(run, {}, model, tokenizer, 8, "")
+        trained = load.Trained(run, {}, model, tokenizer, 8, "", "final")
         monkeypatch.setattr(load, "load_trained", lambda *_: trained)
         monkeypatch.setattr(generate, "find", lambda *_: run)
         config = compose(*(read(word) for word in words), "threads=1", command="generate")

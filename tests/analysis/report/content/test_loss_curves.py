@@ -80,3 +80,13 @@ def test_rows_that_were_logged_twice_count_once(arm, compared):
     assert np.all(np.diff(along["tokens"]) > 0)
     once = [(row["tokens"], row["train/loss"]) for row in map(json.loads, lines) if "train/loss" in row]
     assert np.allclose(list(zip(along["tokens"], mean, strict=True)), once)
+
+
+def test_a_curve_says_what_share_of_the_split_its_points_score(arm, compared, chart):
+    arm("lstm", {1: 1.5}, training={"validation": {"validation": {"part": 17, "all": 170, "length": 128}}})
+    section = loss_curves(compared())
+    expected = " The last point scores the whole split, those before it 10.0% of it."
+    assert expected in chart(section, "curve-validation-loss").note
+    assert "split" not in chart(section, "curve-train-loss").note
+    arm("lstm", {2: 1.5}, training={"validation": {"validation": {"part": 85, "all": 170, "length": 128}}})
+    assert "those before it 10.0% to 50.0% of it." in chart(loss_curves(compared()), "curve-validation-loss").note

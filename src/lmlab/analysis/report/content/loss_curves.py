@@ -62,7 +62,22 @@ def _chart(comparison: Comparison, metric: str, label: str) -> Chart | None:
         series,
         f"{label} against {AXES[axes[0]]}: {'; '.join(ends)}.",
         f"Line: mean over seeds, interpolated at equal tokens; band: from the lowest to the highest seed; at most "
-        f"{POINTS} points a line, extremes kept.{of_those_shown(comparison)}",
+        f"{POINTS} points a line, extremes kept.{_of_a_part(logged, metric)}{of_those_shown(comparison)}",
+    )
+
+
+def _of_a_part(runs: Sequence[Record], metric: str) -> str:
+    """A sentence about what validations before the last score; empty where they score all, or it is not recorded."""
+    shares = []
+    for run in runs:
+        counts = run.manifest.get("training", {}).get("validation", {}).get(metric.partition("/")[0])
+        if counts and counts["part"] < counts["all"]:
+            shares.append(counts["part"] / counts["all"])
+    if not shares:
+        return ""
+    low, high = f"{min(shares):.1%}", f"{max(shares):.1%}"
+    return (
+        f" The last point scores the whole split, those before it {low if low == high else f'{low} to {high}'} of it."
     )
 
 
