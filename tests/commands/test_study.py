@@ -41,7 +41,7 @@ def scored(monkeypatch):
 
     runs = Scored()
 
-    def score(run, paths, split):
+    def score(run, paths, split, threads):
         if (error := runs.refusing.get(len(runs))) is not None:
             runs.refusing.clear()
             raise error
