@@ -97,10 +97,14 @@ def test_runs_of_one_arm_are_told_apart_and_a_point_says_where_it_is(outputs, se
         return [box.x + xaxis._offset + xaxis.d2p(x[1]), box.y + yaxis._offset + yaxis.d2p(y[1])];
     }"""
     page.mouse.move(*page.evaluate(place))
-    until(page, "document.querySelector('.hoverlayer').textContent.includes('seed 2')")
+    until(page, "document.querySelector('.hoverlayer').textContent.includes('seed')")
     said = page.evaluate("document.querySelector('.hoverlayer').textContent")
-    step, value = page.evaluate("[chart.data[2].customdata[1], chart.data[2].y[1]]")
-    assert f"step {step:,}" in said and f"validation/loss: {float(f'{value:.5g}'):g}"[:20] in said
+    points = page.evaluate("chart.data.map((trace) => [trace.name, trace.customdata[1], trace.y[1]])")
+    assert any(  # another run's point may lie on the same pixel
+        f"{run}, seed {seed}step {step:,}validation/loss: {value:.5g}" in said
+        for name, step, value in points
+        for seed, run in re.findall(r"seed (\d+) \((\w+)\)", name)
+    ), said
     page.select_option("#lines", "both")
     lines_until(page, "chart.data.filter((trace) => trace.fill == 'tonexty').length == 1 && chart.data.length == 6")
 

@@ -55,8 +55,7 @@ function ofRuns(lines, colours, settings) {
       name: plain(each ? `${name} (${row.id.slice(0, 6)})` : row.arm),
       legendgroup: plain(each ? row.id : row.arm),
       showlegend: each || number === 0,
-      text: plain(`${row.name} ${row.id.slice(0, 6)}, seed ${row.seed}`),
-      hovertemplate: `<b>%{text}</b><br>step %{customdata:,d}<br>${plain(settings.metric)}: %{y:.5g}${at}<extra></extra>`,
+      hovertemplate: `<b>${plain(`${row.name} ${row.id.slice(0, 6)}, seed ${row.seed}`)}</b><br>step %{customdata:,d}<br>${plain(settings.metric)}: %{y:.5g}${at}<extra></extra>`,
       line: { color: colours.of(row.arm), dash: dash === "solid" ? DASHES[number % DASHES.length] : dash, width: 1.5 },
       marker: { color: colours.of(row.arm) },
     };
