@@ -143,12 +143,15 @@ def test_a_validation_that_was_given_up_can_end_the_run(prepare, work):
     assert work(run, "step 9 0 SIGKILL") != 0
     assert work(run, "validation 12 0 SIGTERM") != 0
     assert why(run) == ("Interrupted", "told to stop by SIGTERM at step 12; its state is saved")
-    assert work(run, "trained 12 0 SIGTERM") == 0
+    assert work(run, "trained 12 0 SIGTERM") != 0  # before the validation of all, which comes last
+    assert why(run) == ("Interrupted", "told to stop by SIGTERM at step 12; its state is saved")
+    assert work(run) == 0
     assert results(run) == results(undisturbed)
 
 
 def test_all_ranks_stop_at_the_same_step(prepare, work):
     options = ["model=lstm", "trainer=ddp", "trainer.accelerator=cpu", "validation.times=2", "validation.tokens=512"]
+    options += ["validation.share=null"]  # several batches, in one of which only one rank is told
     undisturbed, run = prepare("undisturbed", *options), prepare("disturbed", *options)
     assert work(undisturbed) == 0
     assert work(run, "step 1 1 SIGUSR1,step 2 0 SIGUSR2") != 0

@@ -73,7 +73,7 @@ def run_app(command: str) -> None:
 
     app = hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(task)
     try:
-        with _mode_from_words(sys.argv[1:]):
+        with _mode_from_words(command, sys.argv[1:]):
             _call(app)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, command, sys.argv[1:])) from error
@@ -99,14 +99,15 @@ def run_app(command: str) -> None:
 
 
 @contextmanager
-def _mode_from_words(words: Sequence[str]) -> Iterator[None]:
+def _mode_from_words(command: str, words: Sequence[str]) -> Iterator[None]:
     """Keep Hydra from composing everything once more to read ``hydra.mode``, unless something may set it.
 
     Without it, there is a sweep exactly with ``-m``.
     """
+    is_set = "\n  mode: " in (CONF / f"{command}.yaml").read_text()
     may_set = ("hydra.mode", "experiment=", "sweep=", "--config-", "-cd", "-cn")
     read = Hydra.get_mode
-    if not any(word.lstrip("+").startswith(may_set) for word in words):
+    if not (is_set or any(word.lstrip("+").startswith(may_set) for word in words)):
         Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
     try:
         yield
