@@ -58,7 +58,7 @@ def _with_additions(load: Callable[..., DictConfig]) -> Callable[..., DictConfig
 
 
 def _read(words: Sequence[str], run_mode: RunMode) -> dict[str, list[Any]]:
-    """What words add to each option; those that vary in a sweep are left to its jobs. Raises ``UserError``."""
+    """Return the values that ``words`` add to each option; swept ones are left to the jobs. Raises ``UserError``."""
     parser = OverridesParser.create()
     additions: dict[str, list[Any]] = {}
     for word in words:
@@ -84,13 +84,13 @@ def _choice(
 ) -> list[str]:
     """The options of a group with those that are added. Raises ``UserError``: none such, or a run has one of the group.
 
-    One that extends others, as early_stopping does default, comes before what was chosen, and so leaves it as it is.
+    One that extends others, as early_stopping does default, comes before the present ones, and leaves them as they are.
     """
     if group not in SEVERAL:
         value = written(names)[1:-1]
         raise UserError(f"{group}+={value}: a run has one option of {group} ({group}={value} chooses it)")
     defaults = loader.compute_defaults_list(config_name, words, run_mode).defaults
-    chosen = [
+    present = [
         str(default.config_path).removeprefix(f"{group}/")
         for default in defaults
         if str(default.config_path).startswith(f"{group}/") and not str(default.parent).startswith(f"{group}/")
@@ -99,11 +99,11 @@ def _choice(
         if name not in (there := options.options_of(group)):
             raise UserError(f"{group}+={name}: no such option{nearest(name, there)}")
         extended = options.extended_by(group, name)
-        if any(name in (other, *options.extended_by(group, other)) for other in chosen):
+        if any(name in (other, *options.extended_by(group, other)) for other in present):
             continue
-        others = [other for other in chosen if other not in extended]
-        chosen = [name, *others] if extended else [*others, name]
-    return chosen
+        others = [other for other in present if other not in extended]
+        present = [name, *others] if extended else [*others, name]
+    return present
 
 
 def _extend(config: DictConfig, key: str, values: list[Any], run_mode: RunMode) -> None:

@@ -26,7 +26,7 @@ EXTRAS = ("matplotlib", "scipy", "transformers")
 
 _forgetting = threading.Lock()
 _used: set[str] = set()
-"""What something was used of: the real modules are imported from then on."""
+"""Packages that were used: their real modules are imported from then on."""
 
 
 def postpone() -> None:
@@ -95,12 +95,12 @@ class _Sizes(_Part):
 
 
 _ANSWERS: dict[str, Callable[..., Any]] = {
-    **dict.fromkeys(("guard_or_false", "guard_or_true", "guard_size_oblivious"), lambda known: known),
-    **dict.fromkeys(("statically_known_true", "expect_true", "guarding_hint_or_throw"), lambda known: known),
-    "has_guarding_hint": lambda known: True,
-    "is_nested_int": lambda known: False,
-    "sym_and": lambda *known: all(known),
-    "sym_or": lambda *known: any(known),
+    **dict.fromkeys(("guard_or_false", "guard_or_true", "guard_size_oblivious"), lambda value: value),
+    **dict.fromkeys(("statically_known_true", "expect_true", "guarding_hint_or_throw"), lambda value: value),
+    "has_guarding_hint": lambda value: True,
+    "is_nested_int": lambda value: False,
+    "sym_and": lambda *values: all(values),
+    "sym_or": lambda *values: any(values),
     "sym_eq": lambda one, other: list(one) == list(other) if isinstance(one, (list, tuple)) else one == other,
 }
 """By the name of a question, its answer for numbers and conditions that are known."""
@@ -108,8 +108,8 @@ _ANSWERS: dict[str, Callable[..., Any]] = {
 
 def _ask(question: str, answer: Callable[..., Any], *values: Any) -> Any:
     numbers = [number for value in values for number in (value if isinstance(value, (list, tuple)) else [value])]
-    known = all(isinstance(number, int) for number in numbers)
-    return answer(*values) if known else getattr(_load(SIZES), question)(*values)
+    plain = all(isinstance(number, int) for number in numbers)
+    return answer(*values) if plain else getattr(_load(SIZES), question)(*values)
 
 
 class _Algebra(_Part):

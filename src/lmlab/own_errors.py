@@ -1,4 +1,4 @@
-"""What to say of an error that the user's own modules raised: the line, and advice."""
+"""Messages for errors that a user's own modules raise: the line, and advice."""
 
 import os
 import traceback

@@ -1,4 +1,4 @@
-"""What can be removed of an outputs folder's caches, and temporary files that killed processes have left."""
+"""Unused caches of an outputs folder, and temporary files of killed processes."""
 
 import re
 import time
@@ -32,7 +32,7 @@ def prepared(cache: Path, used: Collection[str] | None) -> Iterator[Item | Kept]
         try:
             fingerprint = read_json(path / "meta.json")["fingerprint"]
         except (OSError, ValueError, KeyError, TypeError):
-            fingerprint = None  # it is damaged: whoever wants it prepares it anew
+            fingerprint = None  # damaged: it is prepared again when it is needed
         if fingerprint not in used:
             yield Item("caches", (path,), size_of([path]), lock=cache / f".{path.name}.lock")
 

@@ -38,10 +38,10 @@ def find(
     if _leads_out(folder, outputs):
         plan.kept.append(Kept(str(folder), "is a link out of the outputs folder"))
     else:
-        chosen = [record for record in records.found if fits is None or fits(record)]
+        selected = [record for record in records.found if fits is None or fits(record)]
         needed = references(outputs / "sweeps", records.found)
-        for found in of_runs(chosen, kinds, folder, needed, older):
-            plan.add(found)
+        for entry in of_runs(selected, kinds, folder, needed, older):
+            plan.add(entry)
     if "caches" in kinds:
         if not cache.resolve().is_relative_to(outputs.resolve()):
             plan.kept.append(Kept(str(cache), "lies outside the outputs folder: others may use it"))

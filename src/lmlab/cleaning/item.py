@@ -53,17 +53,17 @@ class Kept:
 
 @dataclass
 class Plan:
-    """What can be removed, and what is left alone."""
+    """The items to remove, and those that are kept with the reason."""
 
     items: list[Item] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
 
-    def add(self, found: "Item | Kept") -> None:
+    def add(self, entry: "Item | Kept") -> None:
         """Add either."""
-        if isinstance(found, Item):
-            self.items.append(found)
+        if isinstance(entry, Item):
+            self.items.append(entry)
         else:
-            self.kept.append(found)
+            self.kept.append(entry)
 
     def within(self, other: "Plan") -> "Plan":
         """Return a plan of the items that ``other`` has as well."""

@@ -1,4 +1,4 @@
-"""What can be removed of runs, or runs as a whole."""
+"""Removable parts of runs, and whole runs."""
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping

@@ -16,7 +16,7 @@ from lmlab.numerals import written
 from lmlab.runs.metrics import label
 
 BY = ("validation/bits_per_byte", "validation/loss")
-"""What arms are compared by: the first of these that all runs have."""
+"""Metrics that arms are compared by: the first that all runs have."""
 
 
 def show_by_arm(records: Sequence[Record], where: str) -> bool:
@@ -58,5 +58,5 @@ def _estimate(values: Sequence[float]) -> tuple[float, float, float, int]:
 
 
 def _quality(mean: float) -> tuple[bool, float]:
-    """What arms are sorted by; one with a run that diverged comes last."""
+    """Return the sort key of an arm; one with a diverged run comes last."""
     return (False, mean) if math.isfinite(mean) else (True, 0.0)

@@ -43,15 +43,15 @@ def task(
         RunFailed: something could not be removed.
     """
     check_status(status)
-    chosen = [option for option, value in zip(_CHOOSING, (runs, name, status, tag, where), strict=True) if value]
-    kinds = _kinds(what, chosen)
+    selectors = [option for option, value in zip(_CHOOSING, (runs, name, status, tag, where), strict=True) if value]
+    kinds = _kinds(what, selectors)
     age = 0.0 if older is None else seconds("older", older)
 
     def fitting(record: Record) -> bool:
         return fits(record, tag, where, name, status)
 
     def look() -> Plan:
-        return find(paths, kinds, runs, fitting if set(chosen) - {"runs"} else None, age)
+        return find(paths, kinds, runs, fitting if set(selectors) - {"runs"} else None, age)
 
     plan = look()
     show(plan, kinds, Path(paths["outputs"]))
@@ -76,19 +76,19 @@ def _confirmed(question: str) -> bool:
         return False
 
 
-def _kinds(what: str | Sequence[str] | None, chosen: Sequence[str]) -> list[Kind]:
+def _kinds(what: str | Sequence[str] | None, selectors: Sequence[str]) -> list[Kind]:
     """Return the kinds that are meant. Raises ``UserError`` for one that there is not, or that does not fit."""
     words = [what] if isinstance(what, str) else [str(word) for word in what or ()]
     for word in words:
         if word not in KINDS:
             raise UserError(f"what={word}: expected {', '.join(KINDS)}{nearest(word, KINDS, listed=0)}")
-        if chosen and word in NOT_OF_RUNS:
-            raise UserError(f"what={word}: are not of single runs; leave out {chosen[0]}=, or what={word}")
-    if "runs" in words and not chosen:
+        if selectors and word in NOT_OF_RUNS:
+            raise UserError(f"what={word}: are not of single runs; leave out {selectors[0]}=, or what={word}")
+    if "runs" in words and not selectors:
         raise UserError(
             "what=runs: would remove every run; choose some by runs=, name=, status=, tag= or +where.<option>="
         )
-    usual = [kind for kind in USUAL if not chosen or kind not in NOT_OF_RUNS]
+    usual = [kind for kind in USUAL if not selectors or kind not in NOT_OF_RUNS]
     return [kind for kind in KINDS if kind in (words or usual)]
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lmlab.training.load import Trained
 
 STOP, END_OF_DOCUMENT, LENGTH = "stop", "end_of_document", "length"
-"""What may end a text: one of the stop strings, the token that ends documents, the number of tokens."""
+"""Reasons for the end of a text: a stop string, the end-of-document token, the length limit."""
 
 NOTES = 5
 """Prompts about which there is a note that are named."""
@@ -159,7 +159,7 @@ def say_notes(notes: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Ending:
-    """What ends a text before its length: strings, and a token (``None``: none)."""
+    """Stop strings, and the token that ends a document (``None``: none)."""
 
     strings: Sequence[str]
     token: int | None

@@ -67,7 +67,7 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
 
 
 def _not_started(record: Sweep, jobs: list[Job]) -> int:
-    """How many jobs of a sweep that ended early were not started: recorded ones, and those that the search had yet."""
+    """Count the jobs that were not started: recorded ones, and those that the search had not proposed yet."""
     return sum(job.status == "not started" for job in jobs) + record.to_come
 
 

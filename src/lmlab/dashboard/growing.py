@@ -39,12 +39,12 @@ class Growing:
         ``None`` where it was not logged, or the axis is not known.
         """
         key, curves = (metric, axis, points), self.curves
-        known = self._drawn.get(key)
-        if known is None or known[0] is not curves:
+        drawn = self._drawn.get(key)
+        if drawn is None or drawn[0] is not curves:
             curve = curves.curve(metric, axis)
             steps = curves.curve(metric, "step")
-            known = self._drawn[key] = curves, curve and steps and _plain(*curve, steps[0], points)
-        return known[1]
+            drawn = self._drawn[key] = curves, curve and steps and _plain(*curve, steps[0], points)
+        return drawn[1]
 
 
 def _plain(x: Array, y: Array, steps: Array, points: int) -> Drawn:

@@ -56,13 +56,13 @@ class LanguageDataModule(pl.LightningDataModule):
 
         The first are equally far apart, so that they are like the whole.
         """
-        found = {}
+        sequences = {}
         for split in self.source.scored_splits:
             whole, length = self.source.sequences(split), self.source.length(split)
             number = whole if self.part is None else max(1, self.part // (len(self.source.scored_splits) * length))
             part = evenly_spaced(number, whole)
-            found[split] = part, np.setdiff1d(np.arange(whole), part)
-        return found
+            sequences[split] = part, np.setdiff1d(np.arange(whole), part)
+        return sequences
 
     @property
     def leaves_out(self) -> bool:

@@ -10,7 +10,7 @@ CONTEXT = 16
 """Tokens before a new one that can have a part in how it reads: the bytes of a character, the word before it."""
 
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
-"""What the bytes of a character decode to while some are missing, and bytes that are no text."""
+"""The replacement character: incomplete and invalid UTF-8 decodes to it."""
 
 
 class TextStream:

@@ -83,10 +83,10 @@ def complete(folder: Path, step: int, previous: int, validated_step: int, keep: 
         discard(place(folder, step))
         written.rename(place(folder, step))
         flush(folder, below=False)
-    found = saved(folder)
-    usable = [other for other in found if other <= previous or other == step]
+    states = saved(folder)
+    usable = [other for other in states if other <= previous or other == step]
     kept = usable if keep is None else usable[-keep:]
-    for other, path in found.items():
+    for other, path in states.items():
         if other not in kept:
             discard(path)
 

@@ -73,5 +73,5 @@ def identified(config: Config) -> Config:
     manifest, status = parent.manifest_and_status()
     if status != "finished":
         raise UserError(f"start.run={start.run}: {parent.path.name} is {status}; lmlab train finishes it")
-    found = {"run": manifest["identity"], "directory": str(parent.path.absolute())}
-    return config | {"start": {"checkpoint": start.checkpoint, "optimizer": start.optimizer} | found}
+    reference = {"run": manifest["identity"], "directory": str(parent.path.absolute())}
+    return config | {"start": {"checkpoint": start.checkpoint, "optimizer": start.optimizer} | reference}

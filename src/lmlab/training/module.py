@@ -87,7 +87,7 @@ class LanguageModeling(pl.LightningModule):
         self.steps_before = 0
         """Optimizer steps of the runs that this one goes on from."""
         self.first_optimizer_state: dict[str, Any] | None = None
-        """What the optimizer begins with, of another run."""
+        """The optimizer state of another run, to begin with."""
         self.first_carried_state: list[Any] | None = None
         """The same of the carried state, of all ranks."""
         self.ema: EMA | None = None

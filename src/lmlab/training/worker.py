@@ -205,14 +205,14 @@ def build_callbacks(run: Run, config: Config, source: Source) -> list[Any]:
         "tokenizer": source.tokenizer,
         "context": config["batch"]["context"],
     }
-    chosen = []
+    built = []
     for key, node in config["callbacks"].items():
         if node:
-            chosen.append(build(node, **accepted(node, offered)))
-            if not isinstance(chosen[-1], Callback):
+            built.append(build(node, **accepted(node, offered)))
+            if not isinstance(built[-1], Callback):
                 target = node["_target_"]
                 raise UserError(f"callbacks.{key}._target_={target}: expected a subclass of pytorch_lightning.Callback")
-    return [*chosen, callbacks.Progress(run.path.name)] if config["progress"] else chosen
+    return [*built, callbacks.Progress(run.path.name)] if config["progress"] else built
 
 
 def make_trainer(run: Run, config: Config, settings: Settings, watching: list[Any], loggers: list[Any]) -> Trainer:

@@ -24,16 +24,16 @@ def recounted_flops(run: Record) -> int | None:
     if names_own_code(run, "model"):
         return None
     vocabulary = int(run.manifest.get("data", {}).get("vocabulary") or 0)
-    asked = _text(run, "model"), vocabulary, int(run.config.get("batch", {}).get("context", 0))
+    arguments = _text(run, "model"), vocabulary, int(run.config.get("batch", {}).get("context", 0))
     if run.cache is None:
-        return _flops(*asked)
+        return _flops(*arguments)
     # Counting imports torch, which takes longer than the rest of a report: what this code has counted is kept.
-    key = hashlib.sha256(json.dumps([package_hash(), *asked]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps([package_hash(), *arguments]).encode()).hexdigest()[:16]
     place = run.cache.with_name("flops") / key
     try:
         return int(place.read_text(encoding="ascii"))
     except (OSError, ValueError):
-        counted = _flops(*asked)
+        counted = _flops(*arguments)
     if counted is not None:
         with suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -199,7 +199,7 @@ def _ticks(axes: "Axes", *, categories: bool) -> None:
 
 
 def _legend(axes: "Axes", shown: Sequence[Series], styles: dict[str, Style]) -> None:
-    """What bars, points and lines mean, above the figure: they have no end at the edge to be named at."""
+    """Draw the legend above the figure, for series that cannot be labelled at the right edge."""
     from matplotlib.lines import Line2D
 
     handles: dict[str, Line2D] = {}

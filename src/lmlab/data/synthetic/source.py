@@ -115,8 +115,8 @@ def _check(task: Task, drawn: tuple[np.ndarray, np.ndarray], shape: tuple[int, i
         if part.shape != shape or part.dtype != np.int64:
             raise UserError(f"data: {task.name} generated {what} of {kind}, expected int64 {list(shape)}")
         if part.min() < least or part.max() >= task.vocabulary:
-            found = f"{part.min()} to {part.max()}"
-            raise UserError(f"data: {task.name} generated {what} {found}, expected {least} to {task.vocabulary - 1}")
+            span = f"{part.min()} to {part.max()}"
+            raise UserError(f"data: {task.name} generated {what} {span}, expected {least} to {task.vocabulary - 1}")
     if (drawn[1] == NOT_SCORED).all(1).any():
         raise UserError(f"data: {task.name} generated a sequence without a target, expected one that is scored")
 

@@ -34,12 +34,12 @@ def interval(estimate: Estimate) -> Interval | float:
 
 
 def results(comparison: Comparison) -> Table:
-    """What a reader looks for first: scores, differences to the baseline, and what can be said of them."""
-    label, found = comparison.label, contrasts(comparison)
+    """The main table: scores, differences to the baseline with their intervals, and verdicts."""
+    label, differences = comparison.label, contrasts(comparison)
     title = f"Results: {comparison.heading} on {of_runs(comparison)}"
-    form = number_format(found)
+    form = number_format(differences)
     best = unbeaten(comparison)
-    by_arm = {id(one.arm): one for one in found}
+    by_arm = {id(one.arm): one for one in differences}
     rows: list[Row] = []
     for arm in comparison.arms:
         estimate = mean_interval(list(arm.chosen.scores(comparison.metric).values()))
@@ -53,7 +53,7 @@ def results(comparison: Comparison) -> Table:
         Column("seeds"),
         Column(label, "mean [95 % interval]", form, "lower" if minimizes(comparison) else "higher", best),
     ]
-    if not found:
+    if not differences:
         return Table("results", title, columns, [row[:3] for row in rows], NOTE)
     baseline = comparison.arms[0].name
     columns += [
@@ -66,7 +66,7 @@ def results(comparison: Comparison) -> Table:
 
 
 def verdict(comparison: Comparison, one: Contrast) -> str:
-    """What a test says of an arm, held against another: ``better``, ``worse``, ``not told apart`` or ``not tested``."""
+    """The outcome of the test of an arm against another: ``better``, ``worse``, ``not told apart``, ``not tested``."""
     if one.p_value != one.p_value:
         return "not tested"
     if not one.told_apart:
@@ -76,10 +76,10 @@ def verdict(comparison: Comparison, one: Contrast) -> str:
 
 def statistics(comparison: Comparison) -> Table | None:
     """The same scores by other methods, and the only difference; ``None`` where there is one seed of each arm."""
-    found = contrasts(comparison)
-    form = number_format(found)
-    by_arm = {id(one.arm): one for one in found}
-    single = len(found) == 1  # of several, :func:`pairs` has these columns
+    differences = contrasts(comparison)
+    form = number_format(differences)
+    by_arm = {id(one.arm): one for one in differences}
+    single = len(differences) == 1  # of several, :func:`pairs` has these columns
     rows: list[Row] = []
     for arm in comparison.arms:
         scores = list(arm.chosen.scores(comparison.metric).values())
@@ -145,7 +145,7 @@ def pairs(comparison: Comparison) -> Table | None:
 
 
 def _further(one: Contrast) -> Row:
-    """What else is known of a difference: a p value that assumes no distribution, its size, and how it was tested."""
+    """The distribution-free p value of each difference, its effect size, and the test that was used."""
     test = one.paired
     tested = test.p_value == test.p_value
     return [test.permutation_p_value if tested else None, interval(test.effect_size) if tested else None, test.test]
