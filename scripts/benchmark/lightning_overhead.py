@@ -35,7 +35,7 @@ class Bare:
         self.model.train()
         for step in range(steps + 1):
             starts.append(time.perf_counter())
-            loss, _ = self.objective(self.model, self.source.training_batch(step, 0, 1, 0, 1))
+            loss = self.objective.terms(self.model, self.source.training_batch(step, 0, 1, 0, 1)).loss
             self.optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)

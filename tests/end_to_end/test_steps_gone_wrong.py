@@ -38,13 +38,13 @@ class WrongLoss(pl.Callback):
         self.steps, self.factor, self.rank, self.ruin = steps, factor, rank, ruin
 
     def on_train_start(self, trainer, pl_module):
-        right = pl_module.objective
+        right = pl_module.objective.terms
 
-        def objective(model, batch):
-            loss, logs = right(model, batch)
-            return (loss * self.factor if self.now else loss), logs
+        def terms(model, batch):
+            result = right(model, batch)
+            return result._replace(loss=result.loss * self.factor) if self.now else result
 
-        pl_module.objective = objective
+        pl_module.objective.terms = terms
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         place = (self.rank, trainer.world_size, 0, trainer.accumulate_grad_batches)
@@ -122,8 +122,8 @@ def by_hand(
     for step, place in enumerate(places):
         optimizer.zero_grad()
         for micro in range(accumulate):
-            loss, _ = objective(model, source.training_batch(place, 0, 1, micro, accumulate))
-            (loss / accumulate).backward()
+            terms = objective.terms(model, source.training_batch(place, 0, 1, micro, accumulate))
+            (terms.share * terms.loss).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
             group["lr"] = config["optimizer"]["lr"] * schedule(step, steps or len(places))

@@ -27,18 +27,16 @@ class Lookup(torch.nn.Module):
 def batch() -> Batch:
     targets = torch.randint(V, (B, T), generator=torch.Generator().manual_seed(1))
     targets[0, 0] = targets[2, 3] = -1
-    return Batch(torch.randint(V, (B, T), generator=torch.Generator().manual_seed(2)), targets, state=4)
+    return Batch(torch.randint(V, (B, T), generator=torch.Generator().manual_seed(2)), targets, state=4, share=0.5)
 
 
 def check(objective, expected_loss, head):
     model, given = Lookup(head).double(), batch()
-    loss, logs = objective(model, given)
+    loss, share, state, logs = objective.terms(model, given)
     scored = given.targets >= 0
     expected = expected_loss(model.head.log_probs(model.embedding(given.tokens[scored])), given.targets[scored])
     torch.testing.assert_close(loss, expected, rtol=0, atol=1e-12)
-    torch.testing.assert_close(logs["loss"], expected.detach(), rtol=0, atol=1e-12)
-    assert not logs["loss"].requires_grad
-    assert given.state == 4 + T
+    assert (share, state, logs) == (0.5, 4 + T, {})
     wanted = list(model.parameters())
     for one, other in zip(torch.autograd.grad(loss, wanted), torch.autograd.grad(expected, wanted), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
@@ -69,8 +67,7 @@ def test_brier_is_the_mean_squared_error_to_the_one_hot_truth_times_the_types(he
 def test_without_a_scored_token_the_loss_is_zero(objective):
     given = batch()
     given.targets.fill_(-1)
-    loss, _ = objective(Lookup("softmax"), given)
-    assert loss == 0
+    assert objective.terms(Lookup("softmax"), given).loss == 0
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0])

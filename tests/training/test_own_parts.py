@@ -11,6 +11,7 @@ from lmlab.models.block import mix
 from lmlab.own_errors import about
 from lmlab.runs.run import Run
 from lmlab.training.module import LanguageModeling
+from lmlab.training.objectives import Objective
 from lmlab.training.preflight import check
 from lmlab.training.worker import build_callbacks
 
@@ -86,6 +87,10 @@ SCHEDULE, TASK = ("warmup", "floor"), ("answers",)
             own("optimizer", "no_optimizer", "betas", "eps", "weight_decay"),
             r"optimizer._target_=wrong_parts.no_optimizer: returned a list, expected a torch.optim.Optimizer",
         ),
+        (
+            own("objective", "NoCorpus", "label_smoothing"),
+            "objective._target_=wrong_parts.NoCorpus: expected a subclass",
+        ),
         (own("data", "NoCorpus", "answers", "longer"), "data._target_=wrong_parts.NoCorpus: expected a subclass of"),
         (own("data", "Abstract", "answers", "longer"), "data._target_=wrong_parts.Abstract: lacks documents, find,"),
         (own("data", "Unnamed", "answers", "longer"), "data._target_=wrong_parts.Unnamed: lacks name and licence"),
@@ -111,12 +116,12 @@ def test_an_error_of_the_users_own_names_the_line(compose, small_task):
 
 
 def test_an_objective_that_returns_a_loss_alone_is_named():
-    class OnlyLoss:
-        def __call__(self, model, batch):
+    class OnlyLoss(Objective):
+        def terms(self, model, batch):
             return 1.0
 
-    module = SimpleNamespace(objective=OnlyLoss(), model=None)
-    with pytest.raises(UserError, match=r"objective: OnlyLoss returned a float, expected \(loss, logs\)"):
+    module = SimpleNamespace(objective=OnlyLoss(), model=None, _prepare=lambda batch: batch)
+    with pytest.raises(UserError, match=r"objective: OnlyLoss.terms returned a float, expected Terms"):
         LanguageModeling.training_step(module, SimpleNamespace(fresh=True), 0)
 
 

@@ -1,4 +1,4 @@
-"""What a training or evaluation step is given."""
+"""The batch of a training or evaluation step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from torch import Tensor
 from lmlab.data.windows import EvaluationBatch
 
 
-@dataclass
+@dataclass(frozen=True)
 class Batch:
     """Sequences to read and what should follow at each position.
 
@@ -20,7 +20,11 @@ class Batch:
         fresh: whether the sequences start anew; if not, they go on where the previous batch's stopped.
         where: indices [N] of the scored positions of the flattened batch, where few are scored; ``None``: all
             positions are to be looked at.
-        state: the model's state before ``tokens``, ``None`` for empty; an objective leaves the state after them here.
+        state: the model's state before ``tokens``, ``None`` for empty.
+        share: scored tokens of this batch as a part of those of its whole optimizer step, over all micro-batches and
+            ranks.
+        row_share: the same of its sequences.
+        first_row: number of the first sequence, counted over the whole optimizer step.
     """
 
     tokens: Tensor
@@ -28,6 +32,9 @@ class Batch:
     fresh: bool = True
     where: Tensor | None = None
     state: Any = None
+    share: float = 1.0
+    row_share: float = 1.0
+    first_row: int = 0
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch with its tokens and targets on ``device``."""

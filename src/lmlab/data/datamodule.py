@@ -3,6 +3,7 @@
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytorch_lightning as pl
@@ -110,8 +111,7 @@ class TrainingBatches(IterableDataset[Batch]):
             place = self.data.first + step + sum(end - first for first, end in jumps if first <= step)
             for micro in range(accumulate):
                 batch = self.data.source.training_batch(place, rank, world, micro, accumulate)
-                batch.fresh |= any(first == step for first, _ in jumps)
-                yield batch
+                yield replace(batch, fresh=batch.fresh or any(first == step for first, _ in jumps))
 
 
 class ScoredBatches(IterableDataset[Batch]):

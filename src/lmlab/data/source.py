@@ -9,7 +9,7 @@ import torch
 
 from lmlab.data.batch import Batch
 from lmlab.data.frequencies import frequencies
-from lmlab.data.order import TrainingOrder
+from lmlab.data.order import TrainingOrder, share
 from lmlab.data.shards import TokenizedCorpus
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.data.windows import EvaluationBatch, fixed_windows
@@ -91,7 +91,14 @@ class CorpusSource(Source):
 
     def training_batch(self, step: int, rank: int, world: int, micro: int, accumulate: int) -> Batch:
         tokens = torch.from_numpy(self.order.batch(step, rank, world, micro, accumulate))
-        return Batch(tokens[:, :-1], tokens[:, 1:], fresh=self.order.starts_new_pass(step))
+        return Batch(
+            tokens[:, :-1],
+            tokens[:, 1:],
+            fresh=self.order.starts_new_pass(step),
+            share=len(tokens) / self.batch_size,  # every token is scored
+            row_share=len(tokens) / self.batch_size,
+            first_row=share(self.batch_size, rank, world, micro, accumulate).start,
+        )
 
     def batches(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> Iterator[EvaluationBatch]:
         return fixed_windows(self._stream(split), self.order.context, self.batch_size, sequences)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytorch_lightning as pl
@@ -17,6 +18,7 @@ from lmlab.models import state as model_state
 from lmlab.models.language_model import LanguageModel
 from lmlab.training import parallel
 from lmlab.training.make_optimizer import load_but_rates
+from lmlab.training.objectives import Objective, StepContext, Terms
 from lmlab.training.scoring import Scoring
 from lmlab.training.seeds import step_seed
 
@@ -31,12 +33,13 @@ class LanguageModeling(pl.LightningModule):
     generator's state, and no two ranks draw the same dropout mask, unless they share the work of each layer.
 
     Args:
-        objective: ``loss, logs = objective(model, batch)``.
+        objective: what is made small.
         optimizer: called with the model, returns its optimizer.
         schedule: called with (step, total steps), returns the factor on the learning rate; one that is to
             ``observe`` validations is told their loss.
         total_steps: optimizer steps in the whole run.
         tokens_per_step: tokens that all ranks together read in one optimizer step.
+        step_context: what the objective may use to prepare a batch.
         scoring: adds up what a validation finds.
         log_every: optimizer steps between rows of training metrics.
         carry_state: hand the state after each batch, detached, to the next one.
@@ -45,13 +48,14 @@ class LanguageModeling(pl.LightningModule):
     def __init__(
         self,
         model: LanguageModel,
-        objective: Callable[[LanguageModel, Batch], tuple[Tensor, dict[str, Tensor]]],
+        objective: Objective,
         optimizer: Callable[[torch.nn.Module], Optimizer],
         schedule: Callable[[int, int], float],
         *,
         seed: int,
         total_steps: int,
         tokens_per_step: int,
+        step_context: StepContext,
         scoring: Scoring,
         log_every: int,
         carry_state: bool,
@@ -65,6 +69,7 @@ class LanguageModeling(pl.LightningModule):
         self.seed = seed
         self.total_steps = total_steps
         self.tokens_per_step = tokens_per_step
+        self.step_context = step_context
         self.scoring = scoring
         self.log_every = log_every
         self.carry_state = carry_state
@@ -133,23 +138,35 @@ class LanguageModeling(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if not batch.fresh:
-            batch.state = self.carried
-        result = self.objective(self.model, batch)
-        if not isinstance(result, tuple) or len(result) != 2:
+            batch = replace(batch, state=self.carried)
+        batch = self._prepare(batch)
+        terms = self.objective.terms(self.model, batch)
+        if not isinstance(terms, Terms):
             name = type(self.objective).__name__
-            raise UserError(f"objective: {name} returned a {type(result).__name__}, expected (loss, logs)")
-        loss, logs = result
-        for name, value in self.model.auxiliary_losses().items():
-            loss = loss + value
-            logs = logs | {name: value.detach()}
+            raise UserError(f"objective: {name}.terms returned a {type(terms).__name__}, expected Terms")
+        auxiliary = self.model.auxiliary_losses()
         if self.carry_state:
-            self.carried = model_state.detach(batch.state)
-        batch.state = None  # key-value caches would live on until the next batch
-        for name, value in logs.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self.carried = model_state.detach(terms.state)
+        # Lightning and the ranks average over the parts of a step; the step is to have one mean over all its tokens.
+        accumulate = self.trainer.accumulate_grad_batches
+        weight = terms.share * accumulate * share_of_rows(self.trainer)[1]
+        loss = terms.loss * weight
+        for name, value in ({"loss": terms.loss} | terms.logs).items():
+            self._add(name, value.detach() * weight)
+        for name, value in auxiliary.items():
+            loss = loss + value
+            self._add(name, value.detach())
         if self.judge is not None:
-            self._loss = self._loss + loss.detach() / self.trainer.accumulate_grad_batches
+            self._loss = self._loss + loss.detach() / accumulate
         return loss
+
+    def _add(self, name: str, value: Tensor) -> None:
+        self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+    @torch.no_grad()
+    def _prepare(self, batch: Batch) -> Batch:
+        seed = step_seed(self.seed, self.steps_before + self.global_step, 0)
+        return self.objective.prepare(self.model, batch, replace(self.step_context, seed=seed))
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         """Take the step under way, unless it is found on the way that it is not to be applied.

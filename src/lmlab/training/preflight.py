@@ -19,6 +19,7 @@ from lmlab.runs.run import Run
 from lmlab.surroundings import expanded
 from lmlab.training import parallel, sizing
 from lmlab.training.make_optimizer import make_optimizer
+from lmlab.training.objectives import Objective
 from lmlab.training.sections import check_chosen, check_schedule, check_sections, numbers_of
 from lmlab.training.settings import Settings
 from lmlab.training.trainer import check_devices
@@ -76,7 +77,7 @@ def check_objects(config: Config, settings: Settings) -> LanguageModel:
         node = sizing.without_size(config["model"], vocabulary=2, context=settings.batch.context)
         model = build(node, vocabulary=2, context=settings.batch.context)
     with numbers_of(config, "objective"):
-        build(config["objective"])
+        _check_objective(build(config["objective"]), config["objective"]["_target_"])
     with numbers_of(config, "optimizer"):
         optimizer = make_optimizer(config["optimizer"], model)
     parallel.check(model, optimizer, config["trainer"], settings.batch.carry_state)
@@ -101,6 +102,15 @@ def _check_data(data: object, target: str) -> None:
     needed = ("name", "licence") if isinstance(data, Corpus) else ("name", "vocabulary")
     if missing := [name for name in needed if not hasattr(data, name)]:
         raise UserError(f"{option}: lacks {' and '.join(missing)}, which it has to define")
+
+
+def _check_objective(objective: object, target: str) -> None:
+    """Refuse what is no objective. Raises ``UserError``."""
+    if not isinstance(objective, Objective):
+        raise UserError(
+            f"objective._target_={target}: expected a subclass of lmlab.training.objectives.Objective, which defines "
+            "terms(model, batch)"
+        )
 
 
 def open_source(config: Config, progress: bool = False, run: Run | None = None, download: bool = True) -> Source:

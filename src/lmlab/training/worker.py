@@ -34,6 +34,7 @@ from lmlab.training.loggers.wandb import WandbRunLogger
 from lmlab.training.make_optimizer import make_optimizer
 from lmlab.training.metrics import LanguageModelMetrics
 from lmlab.training.module import LanguageModeling
+from lmlab.training.objectives import StepContext
 from lmlab.training.parallel import save_weights
 from lmlab.training.preflight import build_model, open_source
 from lmlab.training.scoring import Scoring
@@ -116,6 +117,7 @@ def make_module(config: Config, settings: Settings, source: Source, model: Langu
         seed=settings.seed,
         total_steps=settings.steps,
         tokens_per_step=settings.tokens_per_step,
+        step_context=StepContext(source.tokenizer, settings.batch.context, config["trainer"]["compile"]),
         scoring=Scoring(
             {split: LanguageModelMetrics(source.tokens_per_byte(split)) for split in source.scored_splits},
             Breakdown(settings.batch.context, source.training_counts()),

@@ -51,13 +51,16 @@ def test_the_loss_asks_for_balance_as_its_equation_says():
     x_BTD = some(channel, 3, 7)
     channel(x_BTD)
     loss = channel.auxiliary_losses["load_balance"]
-    share, mean = [0.0] * 4, torch.zeros(4, dtype=torch.float64)
-    for x_D in x_BTD.flatten(0, 1):
-        scores, chosen = slow_choice(channel, x_D)
-        mean += torch.tensor(scores, dtype=torch.float64).softmax(0) / 21
-        for e in chosen:
-            share[e] += 1 / 42
-    assert loss.item() == pytest.approx(0.5 * 4 * sum(f * p for f, p in zip(share, mean.tolist(), strict=True)))
+    expected = []
+    for x_TD in x_BTD:
+        share, mean = [0.0] * 4, torch.zeros(4, dtype=torch.float64)
+        for x_D in x_TD:
+            scores, chosen = slow_choice(channel, x_D)
+            mean += torch.tensor(scores, dtype=torch.float64).softmax(0) / 7
+            for e in chosen:
+                share[e] += 1 / 14
+        expected.append(0.5 * 4 * sum(f * p for f, p in zip(share, mean.tolist(), strict=True)))
+    assert loss.item() == pytest.approx(sum(expected) / 3)
     loss.backward()
     assert channel.router.weight.grad.count_nonzero() > 0
     channel.router.weight.data.zero_()  # all equally likely: the least there is

@@ -9,12 +9,14 @@ import torch
 from torch.utils.data import DataLoader
 
 from lmlab.data.batch import Batch
+from lmlab.data.tokenizers import Byte
 from lmlab.errors import CannotGoOn, Restart, UserError
 from lmlab.runs.files import numbers, read_jsonl
 from lmlab.runs.run import Run
 from lmlab.training.breakdown import Breakdown
 from lmlab.training.callbacks import BadSteps
 from lmlab.training.module import LanguageModeling, SkipStep
+from lmlab.training.objectives import Objective, StepContext, Terms
 from lmlab.training.optimizers import adam, adamw, muon, nt_asgd, sgd
 from lmlab.training.scoring import Scoring
 
@@ -128,9 +130,10 @@ OPTIMIZERS = {
 def test_a_skipped_step_leaves_weights_and_optimizer_bit_for_bit_and_the_schedule_goes_on(
     optimizer, accumulate, tmp_path
 ):
-    def objective(model, batch):
-        loss = model.hidden(model.embedding(batch.tokens)).square().mean()
-        return loss * (math.nan if 3 in batch.tokens else 1.0), {"loss": loss.detach()}
+    class Squares(Objective):
+        def terms(self, model, batch):
+            loss = model.hidden(model.embedding(batch.tokens)).square().mean()
+            return Terms(loss * (math.nan if 3 in batch.tokens else 1.0), 1 / accumulate, None)
 
     def make(model):
         made = OPTIMIZERS[optimizer](model)
@@ -140,10 +143,11 @@ def test_a_skipped_step_leaves_weights_and_optimizer_bit_for_bit_and_the_schedul
         return made
 
     module = LanguageModeling(
-        *(Toy(), objective, make, lambda step, total: 1 / (step + 1)),
+        *(Toy(), Squares(), make, lambda step, total: 1 / (step + 1)),
         seed=1,
         total_steps=4,
         tokens_per_step=1,
+        step_context=StepContext(Byte(), 1),
         scoring=Scoring({}, Breakdown(1, None)),
         log_every=1,
         carry_state=False,

@@ -72,7 +72,15 @@ class TaskSource(Source):
         # Drawn whole, so that a sequence does not depend on how a batch is shared.
         tokens, targets = self.task.generate(_generator(_TRAINED, self.seed, step), self.batch_size, self.context)
         tokens_BT, targets_BT = torch.from_numpy(tokens[own]), torch.from_numpy(targets[own])
-        return Batch(tokens_BT, targets_BT, where=(targets_BT >= 0).flatten().nonzero().squeeze(1))
+        where = (targets_BT >= 0).flatten().nonzero().squeeze(1)
+        return Batch(
+            tokens_BT,
+            targets_BT,
+            where=where,
+            share=len(where) / np.count_nonzero(targets >= 0),
+            row_share=len(tokens_BT) / self.batch_size,
+            first_row=own.start,
+        )
 
     def length(self, split: str) -> int:
         return self.context * (self.task.longer or 1) if split == "longer" else self.context

@@ -1,6 +1,6 @@
 """A sparsely gated mixture of experts: each token is read by the few perceptrons that a router chooses for it.
 
-Dimension legend: N tokens, D width, E experts, K experts active for a token.
+Dimension legend: B sequences, T tokens of a sequence, N tokens, D width, E experts, K experts active for a token.
 
 With router scores s = R x, and C(x) the K experts that score highest (Shazeer et al. 2017, equations 1 and 3, without
 noise; weights as in Jiang et al. 2024, section 2.1):
@@ -8,9 +8,10 @@ noise; weights as in Jiang et al. 2024, section 2.1):
 
 No expert has a capacity that tokens could exceed: what a token becomes does not depend on the tokens beside it, so
 reading one by one equals reading at once. A loss asks that experts share the work (Fedus et al. 2022, equations 4 to 6,
-whose K is 1):
-    balance E sum_e f_e P_e,    f_e = share of N K choices that fell on e,    P_e = mean over tokens of softmax(s)_e;
-it is ``balance`` when all experts are equally likely, and at most ``balance`` E.
+whose K is 1), within each sequence of T tokens (DeepSeek-AI 2024, DeepSeek-V3, equations 17 to 20), so that it does not
+depend on how a batch is divided:
+    balance E sum_e f_e P_e,    f_e = share of T K choices that fell on e,    P_e = mean over tokens of softmax(s)_e;
+averaged over sequences, it is ``balance`` when all experts are equally likely, and at most ``balance`` E.
 
 A token costs 2 D E operations for the router and 6 ratio D^2 for each active expert. There is no state.
 """
@@ -76,9 +77,12 @@ class MixtureOfExperts(nn.Module):
         best_NK, chosen_NK = scores_NE.topk(self.active, dim=1)
         weights_NK = best_NK.softmax(1)
         y_NKD = self._read(x_ND, chosen_NK)
-        self.auxiliary_losses = (
-            {"load_balance": self._imbalance(scores_NE, chosen_NK)} if self.training and self.balance else {}
-        )
+        self.auxiliary_losses = {}
+        if self.training and self.balance:
+            rows = (-1, x_BTD.shape[-2])
+            self.auxiliary_losses["load_balance"] = self._imbalance(
+                scores_NE.unflatten(0, rows), chosen_NK.unflatten(0, rows)
+            )
         return (y_NKD * weights_NK[:, :, None]).sum(1).to(x_BTD.dtype).view_as(x_BTD)
 
     @torch.compiler.disable  # how many tokens an expert reads is another shape at every step
@@ -106,10 +110,10 @@ class MixtureOfExperts(nn.Module):
             return [(chosen_NK.numel() + expert) // E for expert in range(E)]
         return torch.bincount(chosen_NK.flatten(), minlength=E).tolist()
 
-    def _imbalance(self, scores_NE: Tensor, chosen_NK: Tensor) -> Tensor:
+    def _imbalance(self, scores_BTE: Tensor, chosen_BTK: Tensor) -> Tensor:
         E = len(self.experts)
-        share_E = one_hot(chosen_NK.flatten(), E).to(scores_NE.dtype).mean(0)
-        return self.balance * E * (share_E * scores_NE.softmax(1).mean(0)).sum()
+        share_BE = one_hot(chosen_BTK.flatten(1), E).to(scores_BTE.dtype).mean(1)
+        return self.balance * E * (share_BE * scores_BTE.softmax(-1).mean(1)).sum(1).mean()
 
     def extra_flops(self, context: int) -> int:
         """Operations of the experts that are not chosen, below zero: their weights are counted as if they were."""

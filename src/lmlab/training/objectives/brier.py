@@ -4,21 +4,21 @@ from torch import Tensor
 
 from lmlab.data.batch import Batch
 from lmlab.models.language_model import LanguageModel
+from lmlab.training.objectives.objective import Objective, Terms
 
 
-class Brier:
+class Brier(Objective):
     """Mean over tokens of sum_v (p_v - [v = y])^2, between 0 and 2 (Brier 1950, equation 2).
 
     This is the mean squared error over the V types times V. Written out it is sum_v p_v^2 - 2 p_y + 1, which needs no
     one-hot vector.
     """
 
-    def __call__(self, model: LanguageModel, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        hidden, batch.state = model(batch.tokens, batch.state)
-        hidden_ND, targets_N = batch.scored(hidden)
+    def terms(self, model: LanguageModel, batch: Batch) -> Terms:
+        hidden_BTD, state = model(batch.tokens, batch.state)
+        hidden_ND, targets_N = batch.scored(hidden_BTD)
         scores_N = model.head.per_token(brier_score, hidden_ND, targets_N)
-        loss = scores_N.sum() / (targets_N >= 0).sum().clamp(min=1)
-        return loss, {"loss": loss.detach()}
+        return Terms(scores_N.sum() / (targets_N >= 0).sum().clamp(min=1), batch.share, state)
 
 
 def brier_score(log_probs_NV: Tensor, targets_N: Tensor) -> Tensor:

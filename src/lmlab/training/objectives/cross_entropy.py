@@ -1,13 +1,12 @@
 """Cross-entropy between the data's next token and the predicted distribution."""
 
-from torch import Tensor
-
 from lmlab.data.batch import Batch
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
+from lmlab.training.objectives.objective import Objective, Terms
 
 
-class CrossEntropy:
+class CrossEntropy(Objective):
     """Mean negative log-likelihood of the next token, in nats.
 
     With label smoothing e the truth is (1 - e) one-hot + e uniform over the V types (Szegedy et al. 2016, section 7):
@@ -22,7 +21,7 @@ class CrossEntropy:
             raise UserError(f"objective.label_smoothing={label_smoothing}: expected a number in [0, 1)")
         self.label_smoothing = label_smoothing
 
-    def __call__(self, model: LanguageModel, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        hidden, batch.state = model(batch.tokens, batch.state)
-        loss = model.head.cross_entropy(*batch.scored(hidden), self.label_smoothing)
-        return loss, {"loss": loss.detach()}
+    def terms(self, model: LanguageModel, batch: Batch) -> Terms:
+        hidden_BTD, state = model(batch.tokens, batch.state)
+        loss = model.head.cross_entropy(*batch.scored(hidden_BTD), self.label_smoothing)
+        return Terms(loss, batch.share, state)
