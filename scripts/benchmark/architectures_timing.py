@@ -175,7 +175,7 @@ class Model:
         self.model.train()
         start = self.clock()
         with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
-            hidden_BTD, _ = self.model(self.tokens_BT)
+            hidden_BTD = self.model(self.tokens_BT).hidden
             loss = self.model.head.cross_entropy(hidden_BTD.flatten(0, 1), self.targets_N)
         sum(self.model.auxiliary_losses().values(), loss).backward()
         seconds = self.clock() - start
@@ -193,7 +193,7 @@ class Model:
                 state, token_B1 = self.state, self.tokens_BT[:1, -1:]
                 start = self.clock()
                 for _ in range(self.generated):
-                    hidden_B1D, state = self.model(token_B1, state)
+                    hidden_B1D, state, _ = self.model(token_B1, state)
                     token_B1 = self.model.head.log_probs(hidden_B1D[:, -1]).argmax(1, keepdim=True)
                 seconds.append(self.clock() - start)
         return statistics.median(seconds)

@@ -85,7 +85,7 @@ def test_activations_are_those_that_a_cpu_keeps(described, make_on_cpu, model):
 
     tokens_BT = torch.zeros(B, T, dtype=torch.int64)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        hidden_BTD, _ = cpu(tokens_BT)
+        hidden_BTD = cpu(tokens_BT).hidden
         cpu.head.cross_entropy(hidden_BTD.flatten(0, 1), tokens_BT.flatten())
     own = {parameter.untyped_storage().data_ptr() for parameter in cpu.parameters()}
     measured = sum(tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in own)

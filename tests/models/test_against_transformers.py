@@ -110,7 +110,7 @@ def test_logits_are_those_of_the_same_weights_elsewhere(make_model, overrides):
     expected = other(tokens).logits
     assert expected.std() > 0.5
     torch.testing.assert_close(model.head.linear(model(tokens)[0]), expected, rtol=0, atol=1e-4)
-    _, state = model(tokens[:, :9])
-    later, state = model(tokens[:, 9:19], state)  # from a carried state, by more and by fewer tokens than a window
-    last, _ = model(tokens[:, 19:], state)
+    state = model(tokens[:, :9]).state
+    later, state, _ = model(tokens[:, 9:19], state)  # from a carried state, by more and by fewer tokens than a window
+    last = model(tokens[:, 19:], state).hidden
     torch.testing.assert_close(model.head.linear(torch.cat([later, last], 1)), expected[:, 9:], rtol=0, atol=1e-4)

@@ -16,7 +16,7 @@ def test_the_scale_of_logits_and_gradients_depends_little_on_depth(make_model, o
     for depth in (2, 16):
         model = make_model(overrides, "model.width=64", f"model.depth={depth}", vocabulary=200)
         tokens = torch.randint(200, (4, 17), generator=torch.Generator().manual_seed(0))
-        hidden, _ = model(tokens[:, :-1])
+        hidden = model(tokens[:, :-1]).hidden
         logits.append(model.head.linear(hidden).std().item())
         model.head.cross_entropy(hidden.flatten(0, 1), tokens[:, 1:].flatten()).backward()
         first, last = model.blocks[0].mixer.projection_in.weight, model.blocks[-1].mixer.projection_in.weight
@@ -31,6 +31,6 @@ def test_the_scale_of_logits_and_gradients_depends_little_on_depth(make_model, o
 def test_operations_agree_with_the_frameworks_counter(make_model, overrides, context):
     model = make_model(overrides, "model.width=64", vocabulary=1000, context=context)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        hidden, _ = model(torch.zeros(2, context, dtype=torch.int64))
+        hidden = model(torch.zeros(2, context, dtype=torch.int64)).hidden
         model.head.log_probs(hidden)
     assert flops_per_token(model, context) == pytest.approx(counter.get_total_flops() / (2 * context), rel=1e-4)

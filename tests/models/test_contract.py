@@ -5,6 +5,7 @@ import torch
 
 from lmlab.models import contract
 from lmlab.models.contract import check, variations
+from lmlab.models.state import Output
 
 
 def test_every_architecture_passes_and_no_random_draw_is_disturbed(make_model, architecture):
@@ -37,8 +38,8 @@ class Spoiled(torch.nn.Module):
         self.model, self.change, self.head = model, change, model.head
 
     def forward(self, tokens, state):
-        hidden, after = self.model(tokens, state)
-        return self.change(hidden), after
+        hidden, after, _ = self.model(tokens, state)
+        return Output(self.change(hidden), after)
 
 
 @pytest.mark.parametrize("ahead", [1, 7, 15])

@@ -35,7 +35,7 @@ def test_embedding_dropout_is_dropout_of_rows_of_the_matrix():
 
 def test_a_tied_head_keeps_the_types_that_are_dropped_from_the_embedding(make_model):
     model = make_model("model=lstm model.embedding_dropout=0.9").train()
-    hidden_BTD, _ = model(torch.zeros(1, 3, dtype=torch.int64))
+    hidden_BTD = model(torch.zeros(1, 3, dtype=torch.int64)).hidden
     logits_BTV = model.head.linear(hidden_BTD)
     assert torch.equal(logits_BTV, hidden_BTD @ model.embedding.weight.T)
     kinds = [type(module) for module in make_model("model=lstm model.variational_dropout=true").modules()]

@@ -16,7 +16,7 @@ def scales(make_model, shipped: str, depth: int) -> tuple[float, float]:
     overrides += ["model.depth=1", f"model.mixer.layers={depth}"] if stacked else [f"model.depth={depth}"]
     model = make_model(*overrides, vocabulary=200)
     tokens_BT, targets_BT = torch.randint(200, (2, 4, 16), generator=torch.Generator().manual_seed(1))
-    hidden_BTD, _ = model(tokens_BT)
+    hidden_BTD = model(tokens_BT).hidden
     log_probs_BTV = model.head.log_probs(hidden_BTD)  # the logits less a constant for each token
     torch.nn.functional.nll_loss(log_probs_BTV.flatten(0, 1), targets_BT.flatten()).backward()
     return log_probs_BTV.std(-1).mean().item(), model.embedding.weight.grad.norm().item()

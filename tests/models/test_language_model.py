@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_model, save_model
 
+from lmlab.config import CONF
 from lmlab.errors import UserError
 from lmlab.models import state as model_state
+from lmlab.models.state import has_room
 
 B, T, VOCABULARY, CONTEXT = 3, 12, 13, 24
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
@@ -27,17 +29,17 @@ def test_reading_token_by_token_equals_reading_at_once(make_model, architecture,
     tokens = some_tokens()
     for start in (0, 5):  # from an empty state and from a carried one
         state = model(tokens[:, :start])[1] if start else None
-        hidden, after = model(tokens[:, start:], state)
+        hidden, after, _ = model(tokens[:, start:], state)
         steps = []
         for position in range(start, T):
-            step, state = model(tokens[:, position : position + 1], state)
+            step, state, _ = model(tokens[:, position : position + 1], state)
             steps.append(step)
         stepwise = torch.cat(steps, 1)
         torch.testing.assert_close(stepwise, hidden, rtol=0, atol=TOLERANCE[dtype])
         torch.testing.assert_close(
             model.head.log_probs(stepwise), model.head.log_probs(hidden), rtol=0, atol=TOLERANCE[dtype]
         )
-        assert state.position == after.position == T
+        assert state.position.tolist() == after.position.tolist() == [T] * len(tokens)
         for one, other in zip(model_state.tensors(state), model_state.tensors(after), strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=TOLERANCE[dtype])
 
@@ -51,7 +53,7 @@ def test_reading_in_any_pieces_equals_reading_at_once(make_model, overrides, cut
     tokens = some_tokens()
     state, pieces = None, []
     for start, end in pairwise([0, *sorted(cuts), T]):
-        piece, state = model(tokens[:, start:end], state)
+        piece, state, _ = model(tokens[:, start:end], state)
         pieces.append(piece)
     torch.testing.assert_close(torch.cat(pieces, 1), model(tokens)[0], rtol=0, atol=1e-10)
 
@@ -74,9 +76,9 @@ def test_gradient_reaches_every_parameter(make_model, architecture):
     tokens, targets = (
         torch.randint(200, (8, CONTEXT), generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)
     )
-    hidden, _ = model(tokens)
+    hidden, _, auxiliary = model(tokens)
     loss = model.head.cross_entropy(hidden.flatten(0, 1), targets.flatten())
-    (loss + sum(model.auxiliary_losses().values())).backward()
+    (loss + sum(auxiliary.values())).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.count_nonzero() > 0, name
         if name == "position_embedding.weight":
@@ -88,12 +90,12 @@ def test_gradient_flows_through_a_carried_state_until_it_is_cut(make_model, arch
     tokens = some_tokens()
     embedded = []
     model.embedding.register_forward_hook(lambda module, inputs, output: embedded.append(output))
-    _, state = model(tokens[:, :6])
+    state = model(tokens[:, :6]).state
     first = embedded[0]
-    carried, _ = model(tokens[:, 6:], state)
+    carried = model(tokens[:, 6:], state).hidden
     (through,) = torch.autograd.grad(carried.square().sum(), first, retain_graph=True)
     assert through.count_nonzero() > 0
-    cut, _ = model(tokens[:, 6:], model_state.detach(state))
+    cut = model(tokens[:, 6:], model_state.detach(state)).hidden
     assert torch.autograd.grad(cut.square().sum(), first, allow_unused=True) == (None,)
 
 
@@ -101,8 +103,8 @@ def test_gradient_flows_through_a_carried_state_until_it_is_cut(make_model, arch
 def test_state_rows_are_sequences(make_model, architecture):
     model = make_model(architecture, dtype=torch.float64)
     tokens, rows = some_tokens(), torch.tensor([2, 0, 0, 1])
-    _, state = model(tokens[:, :7])
-    chosen, _ = model(tokens[rows, 7:], model_state.select(state, rows))
+    state = model(tokens[:, :7]).state
+    chosen = model(tokens[rows, 7:], model_state.select(state, rows)).hidden
     torch.testing.assert_close(chosen, model(tokens)[0][rows, 7:], rtol=0, atol=1e-12)
 
 
@@ -133,7 +135,7 @@ def test_a_model_is_built_on_the_meta_device_without_memory(make_model, architec
     with torch.device("meta"):
         model = make_model(architecture, "model.width=4096", "model.depth=3", vocabulary=1_000_000)
     assert all(parameter.is_meta for parameter in [*model.parameters(), *model.buffers()])
-    hidden, _ = model(torch.zeros(1, 2, dtype=torch.int64, device="meta"))
+    hidden = model(torch.zeros(1, 2, dtype=torch.int64, device="meta")).hidden
     assert hidden.shape == (1, 2, 4096)
 
 
@@ -183,9 +185,13 @@ def test_impossible_combinations_are_refused_by_option(make_model, overrides, me
 
 def test_learned_positions_end(make_model):
     model = make_model("model=gpt2", context=8)
-    _, state = model(some_tokens(8))
     with pytest.raises(UserError, match="9 tokens: .*end at 8"):
-        model(some_tokens(1), state)
+        model(some_tokens(9))
+    state = model(some_tokens(7)).state
+    assert has_room(state, 1, model.max_positions) and not has_room(state, 2, model.max_positions)
+    model(some_tokens(1), state)
+    with pytest.raises(IndexError):
+        model(some_tokens(2), state)
 
 
 @torch.no_grad()
@@ -208,7 +214,7 @@ def test_the_scale_of_stream_and_logits_depends_little_on_width_and_depth(make_m
         model = make_model(overrides, f"model.width={width}", f"model.depth={depth}", vocabulary=200)
         seen = []
         model.norm.register_forward_pre_hook(lambda module, inputs, seen=seen: seen.append(inputs[0]))
-        hidden, _ = model(torch.randint(200, (4, 16)))
+        hidden = model(torch.randint(200, (4, 16))).hidden
         streams.append(seen[0].square().mean().sqrt().item())
         logits.append(model.head.linear(hidden).std().item())
     assert max(logits) / min(logits) < 1.2
@@ -243,30 +249,49 @@ def test_a_pattern_of_what_does_not_exist_is_refused(make_model, overrides, mess
         make_model(f"model=custom {overrides}")
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        ("mixer=rnn", "mixer=gru"),
-        ("mixer=attention", "mixer=sliding_window_attention"),
-        ("mixer=attention", "mixer=rotary_attention"),
-        ("mixer=attention model.mixer.heads=2", "mixer=attention"),
-        ("mixer=attention", "mixer=attention model.positions=sinusoidal"),
-    ],
-)
-def test_a_state_of_the_same_shape_from_another_architecture_is_refused(make_model, first, second):
-    one, other = (make_model(f"model=custom block=prenorm {overrides}") for overrides in (first, second))
-    for model, reader in ((one, other), (other, one)):
-        _, state = model(some_tokens())
-        with pytest.raises(UserError, match="state: it is of another architecture"):
-            reader(some_tokens(), state)
+NO_VMAP = {
+    "awd_lstm": "torch has no vmap rule for the kernel of nn.LSTM",
+    "gru": "torch has no vmap rule for the kernel of nn.GRU",
+    "lstm": "torch has no vmap rule for the kernel of nn.LSTM",
+    "rnn": "torch has no vmap rule for the kernel of nn.RNN",
+}
 
 
-def test_a_state_of_another_model_or_batch_is_refused(make_model):
-    tokens = some_tokens()
-    lstm, transformer = make_model("model=lstm"), make_model("model=transformer")
-    _, state = lstm(tokens)
-    for model in (transformer, make_model("model=lstm", "model.width=32"), make_model("model=lstm", "model.depth=3")):
-        with pytest.raises(UserError, match="state: it is of another architecture"):
-            model(tokens, state)
-    with pytest.raises(UserError, match="state: it is of 3 sequences, but there are 2"):
-        lstm(tokens[:2], state)
+class Predictor(torch.nn.Module):
+    """A model with its head."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens, state):
+        hidden, state, _ = self.model(tokens, state)
+        return self.model.head.log_probs(hidden), state
+
+
+@pytest.mark.parametrize("mixer", sorted(path.stem for path in (CONF / "mixer").glob("*.yaml")))
+@torch.no_grad()
+def test_two_sets_of_weights_at_once_give_what_each_gives_alone(make_model, mixer):
+    """torch.func.vmap over stacked weights, tokens and states."""
+    models = [make_model(f"model=custom block=prenorm channel=mlp mixer={mixer}") for _ in range(2)]
+    for parameter in models[1].parameters():
+        parameter += 0.1 * torch.randn_like(parameter)
+    predictors = [Predictor(model) for model in models]
+    both = zip(*(predictor.named_parameters() for predictor in predictors), strict=True)
+    weights = {name: torch.stack([one, other]) for (name, one), (_, other) in both}
+
+    def read(weights, tokens, state):
+        return torch.func.functional_call(predictors[0], weights, (tokens, state))
+
+    tokens = torch.stack([some_tokens(seed=seed) for seed in (0, 1)])
+    if mixer in NO_VMAP:
+        with pytest.raises(Exception, match="Batching rule not implemented"):
+            torch.func.vmap(read, (0, 0, None))(weights, tokens[:, :, :5], None)
+        return
+    first, state = torch.func.vmap(read, (0, 0, None))(weights, tokens[:, :, :5], None)
+    second, state = torch.func.vmap(read)(weights, tokens[:, :, 5:], state)
+    for number, model in enumerate(models):
+        alone, after, _ = model(tokens[number])
+        both = torch.cat([first[number], second[number]], 1)
+        torch.testing.assert_close(both, model.head.log_probs(alone), rtol=0, atol=1e-5)
+        assert state.position[number].tolist() == after.position.tolist()

@@ -62,7 +62,7 @@ def test_operations_agree_with_the_frameworks_counter(make_model, overrides):
     model = make_model(overrides, "model.width=64", vocabulary=V, context=C)
     # The counter does not see inside the fused attention kernel of a CPU; it does see the products it stands for.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        hidden, _ = model(torch.zeros(2, C, dtype=torch.int64))
+        hidden = model(torch.zeros(2, C, dtype=torch.int64)).hidden
         model.head.log_probs(hidden)
     assert flops_per_token(model, C) == pytest.approx(counter.get_total_flops() / (2 * C), rel=0.02)
 
@@ -72,7 +72,7 @@ def test_operations_agree_with_the_frameworks_counter(make_model, overrides):
 def test_operations_of_every_model_agree_with_the_frameworks_counter(make_model, shipped, context):
     model = make_model(shipped, "model.width=64", vocabulary=V, context=context)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        hidden, _ = model(torch.zeros(2, context, dtype=torch.int64))
+        hidden = model(torch.zeros(2, context, dtype=torch.int64)).hidden
         model.head.log_probs(hidden)
     # What the counter does not see: the products inside the fused kernel of torch's LSTM.
     fused = [module for module in model.modules() if isinstance(module, torch.nn.LSTM)]
@@ -108,7 +108,7 @@ def test_only_attention_grows_with_context(make_model, architecture):
 def test_the_state_has_the_size_that_the_model_declares(make_model, architecture, length):
     model = make_model(architecture)
     assert all(hasattr(block.mixer, "state_size") for block in model.blocks)
-    _, state = model(torch.zeros(1, length, dtype=torch.int64))
+    state = model(torch.zeros(1, length, dtype=torch.int64)).state
     assert state_bytes(model, length) == size_in_bytes(state)
 
 

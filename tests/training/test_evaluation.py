@@ -53,7 +53,7 @@ def test_every_metric_agrees_with_scoring_token_by_token(name, compose, stream):
     def nats(first: int, target: int) -> float:
         context = torch.tensor(stream[first:target].astype(np.int64))[None]
         with torch.no_grad():
-            hidden, _ = model(context, None)
+            hidden = model(context, None).hidden
             return -float(model.head.log_probs(hidden[0, -1])[int(stream[target])])
 
     targets = range(1, LENGTH + 1)
@@ -67,7 +67,7 @@ def test_every_metric_agrees_with_scoring_token_by_token(name, compose, stream):
 def test_a_recurrent_state_is_carried_through_a_whole_stream(compose, stream):
     model = make(compose, "lstm")
     with torch.no_grad():
-        hidden, _ = model(torch.tensor(stream[:-1].astype(np.int64))[None], None)
+        hidden = model(torch.tensor(stream[:-1].astype(np.int64))[None], None).hidden
         log_probs = model.head.log_probs(hidden[0])
     expected = -log_probs.gather(1, torch.tensor(stream[1:].astype(np.int64))[:, None]).mean()
     assert score(model, stream, "stateful", streams=1)["loss"] == pytest.approx(float(expected), rel=1e-5)
@@ -82,7 +82,7 @@ def test_an_attention_cache_keeps_its_last_tokens(compose, stream):
         state = None
         for start in range(0, LENGTH, CONTEXT):
             chunk = ids[start : min(start + CONTEXT, LENGTH)][None]
-            hidden, state = model(chunk, state)
+            hidden, state, _ = model(chunk, state)
             kept = [
                 (position, type(cache)(cache.keys[:, :, -CONTEXT:], cache.values[:, :, -CONTEXT:]))
                 for position, cache in state.blocks

@@ -6,6 +6,7 @@ from lmlab.data.batch import Batch
 from lmlab.errors import UserError
 from lmlab.models.heads.mixture_of_softmaxes import MixtureOfSoftmaxes
 from lmlab.models.heads.softmax import Softmax
+from lmlab.models.state import Output
 from lmlab.training.objectives import Brier, CrossEntropy
 
 B, T, D, V = 3, 5, 6, 11
@@ -21,7 +22,7 @@ class Lookup(torch.nn.Module):
         self.head = Softmax(D, V, None) if head == "softmax" else MixtureOfSoftmaxes(D, V, None, 2)
 
     def forward(self, tokens, state):
-        return self.embedding(tokens), (state or 0) + tokens.shape[1]
+        return Output(self.embedding(tokens), (state or 0) + tokens.shape[1])
 
 
 def batch() -> Batch:
@@ -32,11 +33,11 @@ def batch() -> Batch:
 
 def check(objective, expected_loss, head):
     model, given = Lookup(head).double(), batch()
-    loss, share, state, logs = objective.terms(model, given)
+    loss, share, output, logs = objective.terms(model, given)
     scored = given.targets >= 0
     expected = expected_loss(model.head.log_probs(model.embedding(given.tokens[scored])), given.targets[scored])
     torch.testing.assert_close(loss, expected, rtol=0, atol=1e-12)
-    assert (share, state, logs) == (0.5, 4 + T, {})
+    assert (share, output.state, logs) == (0.5, 4 + T, {})
     wanted = list(model.parameters())
     for one, other in zip(torch.autograd.grad(loss, wanted), torch.autograd.grad(expected, wanted), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)

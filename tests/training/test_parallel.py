@@ -41,9 +41,9 @@ def train(model, optimizer, rank, ranks):
     for step in range(STEPS):
         draws = torch.Generator().manual_seed(step)
         tokens = torch.randint(0, VOCABULARY, (ROWS, CONTEXT + 1), generator=draws).chunk(ranks)[rank]
-        hidden, _ = model(tokens[:, :-1], None)
+        hidden, _, auxiliary = model(tokens[:, :-1], None)
         loss = model.head.cross_entropy(hidden.flatten(0, 1), tokens[:, 1:].flatten())
-        loss = loss + sum(model.auxiliary_losses().values())
+        loss = loss + sum(auxiliary.values())
         made.zero_grad()
         loss.backward()
         parameters = [parameter for group in made.param_groups for parameter in group["params"]]
@@ -132,8 +132,8 @@ def test_recomputed_blocks_give_the_same_gradients(make_model, name):
     gradients = []
     for model in (one, other):
         torch.manual_seed(1)
-        hidden, _ = model(torch.arange(10).view(2, 5), None)
-        (hidden.square().sum() + sum(model.auxiliary_losses().values())).backward()
+        hidden, _, auxiliary = model(torch.arange(10).view(2, 5), None)
+        (hidden.square().sum() + sum(auxiliary.values())).backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     for first, second in zip(*gradients, strict=True):
         assert (first is None) == (second is None)

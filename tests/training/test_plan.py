@@ -250,7 +250,7 @@ def test_a_step_on_a_cpu_takes_the_memory_that_was_planned(load, compose, alloca
         optimizer = build(config["optimizer"])(model)
         tokens_BT = torch.zeros(8, 128, dtype=torch.int64)
         for _ in range(2):
-            hidden_BTD, _ = model(tokens_BT)
+            hidden_BTD = model(tokens_BT).hidden
             model.head.cross_entropy(hidden_BTD.flatten(0, 1), tokens_BT.flatten()).backward()
             optimizer.step()
         return model, optimizer

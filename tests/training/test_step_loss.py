@@ -50,14 +50,14 @@ class SelfTaught(Objective):
         return replace(batch, tokens=rows[:, :-1], targets=targets, where=None)
 
     def terms(self, model, batch):
-        hidden_BTD, state = model(batch.tokens, batch.state)
+        output = model(batch.tokens, batch.state)
         nats_N = model.head.per_token(
             lambda log_probs, targets: -log_probs.gather(1, targets[:, None])[:, 0],
-            hidden_BTD.flatten(0, 1),
+            output.hidden.flatten(0, 1),
             batch.targets.flatten(),
         )
         of_rows = nats_N.view_as(batch.targets).sum(1) / (batch.targets >= 0).sum(1)
-        return Terms(of_rows.mean(), batch.row_share, state, {"twice": 2 * of_rows.mean().detach()})
+        return Terms(of_rows.mean(), batch.row_share, output, {"twice": 2 * of_rows.mean().detach()})
 
 
 def gradient(

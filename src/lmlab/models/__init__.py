@@ -1,1 +1,1 @@
-"""Language models: one function with state, ``hidden, state = model(tokens, state)``, as a stack of blocks."""
+"""Language models: stacks of blocks, one function with state, ``hidden, state, auxiliary = model(tokens, state)``."""

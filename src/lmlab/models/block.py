@@ -1,25 +1,51 @@
-"""How a sequence mixer and a channel mixer are put together. A block maps (x, state) to (x, state).
+"""Blocks: a sequence mixer and a channel mixer. A block maps (x, state) to :class:`Mixed`.
 
 Every block is made by ``Block(width, mixer, channel, norm, dropout)``: the mixer, the channel mixer or ``None``, and
 two functions, ``norm(width)`` and ``dropout()``, that make a normalisation and a dropout layer.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from lmlab.errors import UserError
 
 
-def mix(mixer: nn.Module, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any]:
-    """Return what a mixer makes of its input, and its state. Raises ``UserError`` if it returns anything else."""
+class Mixed(NamedTuple):
+    """What a mixer or a block returns; a plain ``(y_BTD, state)`` does for one without auxiliary losses.
+
+    Attributes:
+        y: [B, T, D].
+        state: after the last token.
+        auxiliary: losses to be added in training, by name: scalars, each a mean over the sequences of the batch, so
+            that it does not matter how a batch is divided.
+    """
+
+    y: Tensor
+    state: Any
+    auxiliary: Mapping[str, Tensor] = {}
+
+
+def mix(mixer: nn.Module, x_BTD: Tensor, state: Any) -> Mixed:
+    """Apply a mixer or a block. Raises ``UserError`` if it returns anything but :class:`Mixed` or a pair."""
     mixed = mixer(x_BTD, state)
-    if not isinstance(mixed, tuple) or len(mixed) != 2:
+    if not isinstance(mixed, tuple) or len(mixed) not in (2, 3):
         raise UserError(
             f"model.mixer: {type(mixer).__name__} returned a {type(mixed).__name__}, expected (y_BTD, state)"
         )
-    return mixed
+    return Mixed(*mixed)
+
+
+def transform(channel: nn.Module, x_BTD: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Apply a channel mixer, which returns ``y_BTD`` or ``(y_BTD, auxiliary losses)``."""
+    y = channel(x_BTD)
+    return y if isinstance(y, tuple) else (y, {})
+
+
+def add_up(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return losses by name, those of equal names added."""
+    return {**one, **{name: one[name] + value if name in one else value for name, value in other.items()}}
 
 
 class ClassicBlock(nn.Module):
@@ -46,9 +72,9 @@ class ClassicBlock(nn.Module):
         self.mixer = mixer
         self.dropout = dropout()
 
-    def forward(self, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any]:
-        x_BTD, state = mix(self.mixer, x_BTD, state)
-        return self.dropout(x_BTD), state
+    def forward(self, x_BTD: Tensor, state: Any) -> Mixed:
+        y_BTD, state, auxiliary = mix(self.mixer, x_BTD, state)
+        return Mixed(self.dropout(y_BTD), state, auxiliary)
 
 
 class ResidualBlock(nn.Module):
@@ -77,12 +103,13 @@ class ResidualBlock(nn.Module):
 class PreNormBlock(ResidualBlock):
     """x + mixer(norm(x)), then x + channel(norm(x)) where there is a channel mixer (Xiong et al. 2020, figure 1b)."""
 
-    def forward(self, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any]:
-        y_BTD, state = mix(self.mixer, self.mixer_norm(x_BTD), state)
+    def forward(self, x_BTD: Tensor, state: Any) -> Mixed:
+        y_BTD, state, auxiliary = mix(self.mixer, self.mixer_norm(x_BTD), state)
         x_BTD = x_BTD + self.dropout(y_BTD)
         if self.channel is not None and self.channel_norm is not None:
-            x_BTD = x_BTD + self.dropout(self.channel(self.channel_norm(x_BTD)))
-        return x_BTD, state
+            y_BTD, more = transform(self.channel, self.channel_norm(x_BTD))
+            x_BTD, auxiliary = x_BTD + self.dropout(y_BTD), add_up(auxiliary, more)
+        return Mixed(x_BTD, state, auxiliary)
 
 
 class PostNormBlock(ResidualBlock):
@@ -90,12 +117,13 @@ class PostNormBlock(ResidualBlock):
 
     needs_closing_norm = False
 
-    def forward(self, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any]:
-        y_BTD, state = mix(self.mixer, x_BTD, state)
+    def forward(self, x_BTD: Tensor, state: Any) -> Mixed:
+        y_BTD, state, auxiliary = mix(self.mixer, x_BTD, state)
         x_BTD = self.mixer_norm(x_BTD + self.dropout(y_BTD))
         if self.channel is not None and self.channel_norm is not None:
-            x_BTD = self.channel_norm(x_BTD + self.dropout(self.channel(x_BTD)))
-        return x_BTD, state
+            y_BTD, more = transform(self.channel, x_BTD)
+            x_BTD, auxiliary = self.channel_norm(x_BTD + self.dropout(y_BTD)), add_up(auxiliary, more)
+        return Mixed(x_BTD, state, auxiliary)
 
 
 class ParallelBlock(ResidualBlock):
@@ -103,9 +131,10 @@ class ParallelBlock(ResidualBlock):
 
     norms_channel = False
 
-    def forward(self, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def forward(self, x_BTD: Tensor, state: Any) -> Mixed:
         normed_BTD = self.mixer_norm(x_BTD)
-        y_BTD, state = mix(self.mixer, normed_BTD, state)
+        y_BTD, state, auxiliary = mix(self.mixer, normed_BTD, state)
         if self.channel is not None:
-            y_BTD = y_BTD + self.channel(normed_BTD)
-        return x_BTD + self.dropout(y_BTD), state
+            of_channel_BTD, more = transform(self.channel, normed_BTD)
+            y_BTD, auxiliary = y_BTD + of_channel_BTD, add_up(auxiliary, more)
+        return Mixed(x_BTD + self.dropout(y_BTD), state, auxiliary)

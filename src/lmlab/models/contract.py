@@ -53,11 +53,11 @@ def check(model: LanguageModel, context: int) -> Checks:
     was_training = model.training
     model.eval()
     tokens_TT = variations(min(LENGTH, context), model.head.vocabulary).to(weight.device)
-    hidden_TTD, _ = model(tokens_TT, None)
+    hidden_TTD = model(tokens_TT, None).hidden
     at_once_TV = model.head.log_probs(hidden_TTD[0]).double()
     state, steps = None, []
     for token_11 in tokens_TT[:1].split(1, 1):
-        hidden_11D, state = model(token_11, state)
+        hidden_11D, state, _ = model(token_11, state)
         steps.append(model.head.log_probs(hidden_11D[0]).double())
     model.train(was_training)
     tolerance = TOLERANCE[weight.dtype]

@@ -100,8 +100,8 @@ def tokens_left_out(model: LanguageModel, tokens: int, context: int) -> int:
     if tokens <= context:
         return 0
     if model.max_positions is None:
-        _, state = model(torch.zeros(1, 1, dtype=torch.int64, device=_device(model)), None)
-        if len(model_state.tensors(state)) > sum(len(cache) for cache in model_state.caches(state)):
+        state = model(torch.zeros(1, 1, dtype=torch.int64, device=_device(model)), None).state
+        if len(model_state.values(state)) > sum(len(cache) for cache in model_state.caches(state)):
             return 0
     return tokens - context
 
@@ -180,22 +180,22 @@ def generate(model: LanguageModel, rows: Sequence[Row], length: int, sampler: Sa
             active = [active[place] for place in going_on]
         for row in active:
             recent[row].append(unread[row].popleft())
-        if model.max_positions is not None and state.position >= model.max_positions:
+        if not model_state.has_room(state, 1, model.max_positions):
             tokens, before = [[*recent[row]][-max(1, context // 2) :] for row in active], None
         else:
             tokens, before = [[recent[row][-1]] for row in active], model_state.crop(state, context - 1)
-        hidden_BTD, state = model(torch.tensor(tokens, device=device), before)
+        hidden_BTD, state, _ = model(torch.tensor(tokens, device=device), before)
         last_BD = hidden_BTD[:, -1]
 
 
 def _read(model: LanguageModel, prompt_PT: Tensor, context: int) -> tuple[Tensor, LanguageModelState]:
     """Return the last hidden vectors [P, D] of prompts of equal length, and the state after them."""
-    hidden_PTD, state = model(prompt_PT[:, :context], None)
+    hidden_PTD, state, _ = model(prompt_PT[:, :context], None)
     rest_PT = prompt_PT[:, context:]
     # Next to attention, one by one, as what is generated: so no token sees more of them than in training.
     size = 1 if model_state.caches(state) else context
     for begin in range(0, rest_PT.shape[1], size):
-        hidden_PTD, state = model(rest_PT[:, begin : begin + size], model_state.crop(state, context - 1))
+        hidden_PTD, state, _ = model(rest_PT[:, begin : begin + size], model_state.crop(state, context - 1))
     return hidden_PTD[:, -1], state
 
 

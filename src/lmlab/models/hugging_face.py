@@ -3,7 +3,6 @@
 Dimension legend: B sequences, T tokens, D width, V vocabulary.
 """
 
-import hashlib
 import inspect
 from contextlib import nullcontext
 from importlib.util import find_spec
@@ -21,12 +20,12 @@ from lmlab.models.hugging_face_cache import LayerSize
 from lmlab.models.hugging_face_config import EXPERTS, configuration, first_line, last_position, number
 from lmlab.models.hugging_face_weights import built
 from lmlab.models.parameters import check_size
-from lmlab.models.state import LanguageModelState
+from lmlab.models.state import LanguageModelState, Output
 from lmlab.surroundings import expanded
 
 
 class HuggingFace(nn.Module):
-    """``hidden_BTD, state = model(tokens_BT, state)`` of a model that ``AutoModelForCausalLM`` builds.
+    """``hidden_BTD, state, _ = model(tokens_BT, state)`` of a model that ``AutoModelForCausalLM`` builds.
 
     Weights are drawn as the library draws them. A model is tried when it is made: one that does not read a sequence in
     pieces as it does at once, or whose cache is none of the library's ``DynamicCache``, is refused; one that does so
@@ -77,7 +76,6 @@ class HuggingFace(nn.Module):
         path = path and str(expanded(path))
         self.config = configuration(architecture, path, vocabulary, context, sizes, dropout, config or {})
         self.name = f"model.path={path}" if path else f"model.architecture={architecture}"
-        self.architecture = hashlib.sha256(self.config.to_json_string().encode()).hexdigest()[:16]
         self.max_positions = last_position(self.config, self.name)
         if self.max_positions is not None and context > self.max_positions:
             raise UserError(f"batch.context={context}: the positions of {self.name} end at {self.max_positions}")
@@ -105,32 +103,29 @@ class HuggingFace(nn.Module):
         """What turns tokens into vectors."""
         return self.network.get_input_embeddings()
 
-    def forward(self, tokens_BT: Tensor, state: LanguageModelState | None = None) -> tuple[Tensor, LanguageModelState]:
+    def forward(self, tokens_BT: Tensor, state: LanguageModelState | None = None) -> Output:
         """Read tokens [B, T] int64 after those that ``state`` stands for (``None``: none).
 
-        Returns:
-            The hidden vectors [B, T, D] and the state after the last token.
+        All sequences of a batch have read the same number of tokens. Losses that balance experts are not read from the
+        library.
 
         Raises:
-            UserError: more positions than the model has, or the state of another architecture or batch size.
+            UserError: more positions than the model has.
         """
-        position = 0 if state is None else state.position
-        if state is not None:
-            model_state.check(state, self.architecture, tokens_BT.shape[0])
-        end = position + tokens_BT.shape[1]
+        end = _position(state) + tokens_BT.shape[1]
         if self.max_positions is not None and end > self.max_positions:
             raise UserError(f"a sequence of {end} tokens: the positions of this model end at {self.max_positions}")
         if self._steps and state is not None and tokens_BT.shape[1] > 1:
             parts = []
             for token_B1 in tokens_BT.split(1, 1):
-                part_B1D, state = self._read(token_B1, state)
+                part_B1D, state, _ = self._read(token_B1, state)
                 parts.append(part_B1D)
-            return torch.cat(parts, 1), state
+            return Output(torch.cat(parts, 1), state)
         return self._read(tokens_BT, state)
 
-    def _read(self, tokens_BT: Tensor, state: LanguageModelState | None) -> tuple[Tensor, LanguageModelState]:
+    def _read(self, tokens_BT: Tensor, state: LanguageModelState | None) -> Output:
         B, T = tokens_BT.shape
-        position = 0 if state is None else state.position
+        position = _position(state)
         cache = self._new_cache()
         if state is not None:
             library_cache.from_state(cache, state.blocks, position)
@@ -142,7 +137,8 @@ class HuggingFace(nn.Module):
         written = T == 1 and state is not None and torch.is_grad_enabled() and not torch.compiler.is_compiling()
         with library_cache.saving_copies(cache) if written else nullcontext():
             hidden_BTD = self.network(**inputs).last_hidden_state
-        return hidden_BTD, LanguageModelState(position + T, library_cache.to_state(cache), self.architecture)
+        position_B = torch.full((B,), position + T, device=tokens_BT.device)
+        return Output(hidden_BTD, LanguageModelState(position_B, library_cache.to_state(cache)))
 
     def _new_cache(self) -> Any:
         from transformers import DynamicCache
@@ -158,12 +154,12 @@ class HuggingFace(nn.Module):
         length = min(5, self.max_positions or 5)
         tokens_BT = torch.arange(2 * length, device=device).view(2, length) % self.head.vocabulary
         try:
-            hidden_BTD, _ = self._read(tokens_BT, None)
-            _, first = self._read(tokens_BT[:, :1], None)
+            hidden_BTD = self._read(tokens_BT, None).hidden
+            first = self._read(tokens_BT[:, :1], None).state
             if not meta:
                 self.head.linear_only = self.head.is_linear(hidden_BTD)
-            fits = all(tensor.shape[:1] == (2,) for tensor in model_state.tensors(first))
-            fits = fits and len(model_state.tensors(first)) > 0
+            carried = model_state.tensors(first.blocks)
+            fits = all(tensor.shape[:1] == (2,) for tensor in carried) and len(carried) > 0
         except Exception as error:
             raise UserError(f"{self.name}: a first sequence cannot be read ({first_line(error)})") from error
         if not fits:
@@ -176,7 +172,8 @@ class HuggingFace(nn.Module):
             self._steps = any(hasattr(layer, "recurrent_states") for layer in self._new_cache().layers)
             if self._steps:
                 # From a state of ones: with new weights, that of a few tokens may hardly matter.
-                self._steps = not self._agrees(tokens_BT, model_state.map_tensors(torch.ones_like, first))
+                ones = model_state.map_tensors(torch.ones_like, first.blocks)
+                self._steps = not self._agrees(tokens_BT, first._replace(blocks=ones))
             if not self._counts_from_zero(tokens_BT, hidden_BTD):
                 raise UserError(f"{self.name}: its positions do not count from 0, or it reads otherwise with a cache")
             if not self._agrees(tokens_BT, None):
@@ -189,10 +186,10 @@ class HuggingFace(nn.Module):
     def _agrees(self, tokens_BT: Tensor, state: LanguageModelState | None) -> bool:
         """Whether reading in pieces is reading at once, which it is not if a token depends on a later one."""
         try:
-            hidden_BTD, _ = self._read(tokens_BT, state)
+            hidden_BTD = self._read(tokens_BT, state).hidden
             parts = []
             for piece in tokens_BT.split([2, 1, 2] if state is None and tokens_BT.shape[1] == 5 else 1, 1):
-                part, state = self(piece, state)
+                part, state, _ = self(piece, state)
                 parts.append(part)
                 self._read(tokens_BT.flip(1), None)  # a state that is kept elsewhere than in the cache is lost
         except Exception:
@@ -206,10 +203,6 @@ class HuggingFace(nn.Module):
         except Exception:
             return False
         return _close(hidden_BTD, own.last_hidden_state)
-
-    def auxiliary_losses(self) -> dict[str, Tensor]:
-        """Return nothing: losses that balance experts are not read from the library."""
-        return {}
 
     def state_size(self, context: int) -> int:
         """Numbers in the state of a sequence after ``context`` tokens."""
@@ -226,6 +219,15 @@ class HuggingFace(nn.Module):
         chosen = number(self.config, "num_experts_per_tok") or experts
         idle = sum(p.numel() for p in self.network.parameters() if experts and p.ndim == 3 and p.shape[0] == experts)
         return attention - (2 * idle * (experts - chosen) // experts if experts else 0)
+
+
+def _position(state: LanguageModelState | None) -> int:
+    """Return how many tokens the sequences of a state have read: reading on, the library counts in whole numbers."""
+    if state is None:
+        return 0
+    if state.position.is_meta:
+        return max((cache.keys.shape[2] for cache in model_state.caches(state)), default=1)
+    return int(state.position[0])
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

@@ -3,7 +3,6 @@
 Dimension legend: B sequences, T tokens, D width, V vocabulary.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,16 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from lmlab.errors import UserError, nearest
-from lmlab.models import state as model_state
+from lmlab.models.block import add_up, mix
 from lmlab.models.counts import check_count, check_width
 from lmlab.models.dropout import EmbeddingDropout, VariationalDropout
 from lmlab.models.heads.head import Head
 from lmlab.models.parameters import check_size
-from lmlab.models.state import LanguageModelState
+from lmlab.models.state import LanguageModelState, Output
 
 
 class LanguageModel(nn.Module):
-    """``hidden_BTD, state = model(tokens_BT, state)``; ``model.head`` turns hidden vectors into distributions.
+    """``hidden_BTD, state, auxiliary = model(tokens_BT, state)``.
+
+    ``model.head`` turns hidden vectors into distributions.
 
     Reading tokens at once, in pieces or one by one with carried state gives the same hidden vectors, and none depends
     on a later token.
@@ -119,57 +120,49 @@ class LanguageModel(nn.Module):
         self.norm = norm(width) if getattr(self.blocks[0], "needs_closing_norm", False) else nn.Identity()
         self.head = head(width, vocabulary, self.embedding if tie_embeddings else None)
         self._initialise(width, depth)
-        self.architecture = self._signature()
         if parameters is not None:
             check_size(self, parameters, parameters_of, parameters_within)
 
-    def forward(self, tokens_BT: Tensor, state: LanguageModelState | None = None) -> tuple[Tensor, LanguageModelState]:
+    def forward(self, tokens_BT: Tensor, state: LanguageModelState | None = None) -> Output:
         """Read tokens [B, T] int64 after those that ``state`` stands for (``None``: none).
 
-        Returns:
-            The hidden vectors [B, T, D] and the state after the last token.
+        Positions that a learned table ends before are the caller's to avoid, with a state (see ``max_positions``).
 
         Raises:
-            UserError: more positions than a learned table has, or the state of another architecture or batch size.
+            UserError: more tokens without a state than a learned table has positions.
         """
-        if state is not None:
-            model_state.check(state, self.architecture, tokens_BT.shape[0])
-        position = 0 if state is None else state.position
-        end = position + tokens_BT.shape[1]
+        B, T = tokens_BT.shape
+        position_B = tokens_BT.new_zeros(B) if state is None else state.position
         x_BTD = self.embedding_dropout(self.embedding(tokens_BT), tokens_BT, self.embedding.num_embeddings)
         if self.embedding_scale != 1:
             x_BTD = x_BTD * self.embedding_scale
-        if self.position_embedding is not None:
-            if self.max_positions is not None and end > self.max_positions:
-                raise UserError(
-                    f"a sequence of {end} tokens: the learned positions of this model end at {self.max_positions}"
-                )
-            x_BTD = x_BTD + self.position_embedding.weight[position:end]
-        if self.sinusoidal:
-            x_BTD = x_BTD + sinusoids(position, end, x_BTD.shape[2], x_BTD.device).to(x_BTD.dtype)
+        if self.position_embedding is not None or self.sinusoidal:
+            x_BTD = x_BTD + self._position_vectors(None if state is None else state.position, T, x_BTD.dtype)
         x_BTD = self.dropout(x_BTD)
-        states = []
+        states: list[Any] = []
+        auxiliary: dict[str, Tensor] = {}
         for block, before in zip(self.blocks, state.blocks if state else [None] * len(self.blocks), strict=True):
-            x_BTD, after = block(x_BTD, before)
+            x_BTD, after, more = mix(block, x_BTD, before)
             states.append(after)
-        return self.norm(x_BTD), LanguageModelState(end, tuple(states), self.architecture)
+            auxiliary = add_up(auxiliary, more)
+        return Output(self.norm(x_BTD), LanguageModelState(position_B + T, tuple(states)), auxiliary)
 
-    def auxiliary_losses(self) -> dict[str, Tensor]:
-        """Return what the parts of the model ask to be added to the loss, from the latest forward pass in training."""
-        total: dict[str, Tensor] = {}
-        for module in self.blocks.modules():
-            for name, value in getattr(module, "auxiliary_losses", {}).items():
-                total[name] = total[name] + value if name in total else value
-        return total
-
-    def _signature(self) -> str:
-        """What tells one architecture's states from another's: the mixers with their settings, and the positions."""
-        mixers = [
-            (type(block.mixer).__name__, sorted((k, v) for k, v in vars(block.mixer).items() if _is_setting(k, v)))
-            for block in self.blocks
-        ]
-        text = repr((self.embedding.embedding_dim, self.max_positions, self.sinusoidal, mixers))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    def _position_vectors(self, position_B: Tensor | None, length: int, dtype: torch.dtype) -> Tensor:
+        """Return the vectors of ``length`` positions: [T, D] of the first ones, [B, T, D] from ``position_B`` on."""
+        device = self.embedding.weight.device
+        if self.position_embedding is None:
+            positions = torch.arange(length, device=device, dtype=torch.float64)
+            if position_B is not None:
+                positions = position_B[:, None] + positions
+            return sinusoids(positions, self.embedding.embedding_dim).to(dtype)
+        table_PD = self.position_embedding.weight
+        if position_B is not None:
+            return table_PD[position_B[:, None] + torch.arange(length, device=device)]
+        if length > len(table_PD):
+            raise UserError(
+                f"a sequence of {length} tokens: the learned positions of this model end at {len(table_PD)}"
+            )
+        return table_PD[:length]
 
     @torch.no_grad()
     def _initialise(self, width: int, depth: int) -> None:
@@ -185,10 +178,6 @@ class LanguageModel(nn.Module):
                 module.bias.zero_()
         if not normalises:
             self.embedding.weight.normal_(0, 0.4)
-
-
-def _is_setting(name: str, value: Any) -> bool:
-    return name[0] != "_" and name != "training" and isinstance(value, (int, float, str, type(None)))
 
 
 def _layers(
@@ -210,8 +199,8 @@ def _layers(
     return layers
 
 
-def sinusoids(start: int, end: int, width: int, device: torch.device) -> Tensor:
-    """Return the position vectors [T, D] of positions ``start`` to ``end`` (Vaswani et al. 2017, section 3.5)."""
-    exponents = torch.arange(0, width, 2, device=device, dtype=torch.float64) / width
-    angles = torch.outer(torch.arange(start, end, device=device, dtype=torch.float64), 10000.0**-exponents)
-    return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :width]
+def sinusoids(positions: Tensor, width: int) -> Tensor:
+    """Return the vectors [..., D] of float64 ``positions`` [...] (Vaswani et al. 2017, section 3.5)."""
+    exponents = torch.arange(0, width, 2, device=positions.device, dtype=torch.float64) / width
+    angles = positions[..., None] * 10000.0**-exponents
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(-2)[..., :width]

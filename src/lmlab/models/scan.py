@@ -37,11 +37,25 @@ _LARGE_STEP = 4096
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, a_BTD: Tensor, b_BTD: Tensor, h_BD: Tensor) -> Tensor:
+    def forward(a_BTD: Tensor, b_BTD: Tensor, h_BD: Tensor) -> Tensor:
         h_BTD = b_BTD.clone(memory_format=torch.contiguous_format)
         _run(a_BTD, h_BTD, h_BD, backwards=False)
-        ctx.save_for_backward(a_BTD, h_BTD, h_BD)
         return h_BTD
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        a_BTD, _, h_BD = inputs
+        ctx.save_for_backward(a_BTD, output, h_BD)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Tensor, int]:
+        """Scan several batches as one, for ``torch.func.vmap``."""
+        stacked = [
+            x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
+            for x, dim in zip(inputs, in_dims, strict=True)
+        ]
+        h_BTD = _Scan.apply(*(x.flatten(0, 1) for x in stacked))  # type: ignore[no-untyped-call]
+        return h_BTD.unflatten(0, (info.batch_size, -1)), 0
 
     @staticmethod
     @once_differentiable

@@ -36,7 +36,7 @@ def state_bytes(model: LanguageModel, context: int) -> int:
         return numbers * next(model.parameters()).element_size()
     training = model.training
     with torch.no_grad():
-        _, state = model.eval()(torch.zeros(1, context, dtype=torch.int64, device=next(model.parameters()).device))
+        state = model.eval()(torch.zeros(1, context, dtype=torch.int64, device=next(model.parameters()).device)).state
     model.train(training)
     return model_state.size_in_bytes(state)
 

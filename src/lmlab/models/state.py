@@ -1,10 +1,11 @@
-"""What a model carries from one stretch of tokens to the next, and what can be done with it whatever the model.
+"""The state that a model carries from one stretch of tokens to the next, and operations on it for every model.
 
-A state is a nested structure of tuples, named tuples, tensors, numbers, texts and ``None`` (nothing carried yet). The
-first dimension of every tensor is the batch.
+A state is a nested structure of tuples, named tuples, tensors and ``None`` (nothing carried yet). The first dimension
+of every tensor is the batch. Models of the transformers library have numbers in it as well.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import torch
@@ -14,11 +15,25 @@ from lmlab.errors import UserError
 
 
 class LanguageModelState(NamedTuple):
-    """The state of a whole model: how many tokens it has read, every block's state, and which architecture left it."""
+    """The state of a whole model: tokens read so far by each sequence, [B] int64, and the states of the blocks."""
 
-    position: int
+    position: Tensor
     blocks: tuple[Any, ...]
-    architecture: str = ""
+
+
+class Output(NamedTuple):
+    """What ``model(tokens, state)`` returns.
+
+    Attributes:
+        hidden: [B, T, D], one hidden vector after each token.
+        state: after the last token.
+        auxiliary: in training, losses of parts of the network by name, each a scalar to be added to the loss and a mean
+            over the sequences of the batch.
+    """
+
+    hidden: Tensor
+    state: LanguageModelState
+    auxiliary: dict[str, Tensor] = {}
 
 
 class KeyValueCache(NamedTuple):
@@ -64,18 +79,19 @@ def select(state: Any, rows: Tensor) -> Any:
     return map_tensors(lambda tensor: tensor[rows], state)
 
 
-def check(state: LanguageModelState, architecture: str, sequences: int) -> None:
-    """Refuse a state that another architecture left, or of another number of sequences. Raises ``UserError``."""
-    if state.architecture != architecture:
-        raise UserError("state: it is of another architecture than the model that is to read on from it")
-    sizes = {tensor.shape[0] for tensor in tensors(state)}
-    if not sizes <= {sequences}:
-        raise UserError(f"state: it is of {min(sizes)} sequences, but there are {sequences} to read on")
+def values(state: Any) -> list[Tensor]:
+    """Return every floating-point tensor in ``state``: all but the numbers of tokens read."""
+    return [tensor for tensor in tensors(state) if tensor.is_floating_point()]
 
 
 def size_in_bytes(state: Any) -> int:
-    """Return how much memory the tensors of ``state`` take."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors(state))
+    """Return how much memory the :func:`values` of ``state`` take."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in values(state))
+
+
+def has_room(state: LanguageModelState | None, length: int, max_positions: int | None) -> bool:
+    """Return whether ``length`` more tokens can be read before the positions of a model end (``None``: never)."""
+    return state is None or max_positions is None or int(state.position.max()) + length <= max_positions
 
 
 def crop(state: Any, length: int) -> Any:
@@ -102,12 +118,34 @@ def leaves(state: Any) -> list[Any]:
     return [state.cpu() if isinstance(state, Tensor) else state]
 
 
-def with_leaves(state: Any, found: Iterator[Any], device: torch.device) -> Any:
-    """Undo :func:`leaves`: return a state built as ``state`` is, with the leaves ``found``, on ``device``."""
-    if isinstance(state, tuple):
-        return _like(state, [with_leaves(part, found, device) for part in state])
-    leaf = next(found)
-    return leaf.to(device) if isinstance(leaf, Tensor) else leaf
+def with_leaves(state: Any, saved: list[Any], device: torch.device) -> Any:
+    """Undo :func:`leaves`: return a state built as ``state`` is, with the leaves ``saved``, on ``device``.
+
+    Raises:
+        UserError: there are more or fewer leaves than the state has.
+    """
+    saved = _of_earlier_version(saved, leaves(state))
+    if len(saved) != len(leaves(state)):
+        raise UserError("the carried state belongs to another architecture")
+    remaining = iter(saved)
+
+    def filled(part: Any) -> Any:
+        if isinstance(part, tuple):
+            return _like(part, [filled(inner) for inner in part])
+        leaf = next(remaining)
+        return leaf.to(device) if isinstance(leaf, Tensor) else leaf
+
+    return filled(state)
+
+
+def _of_earlier_version(saved: list[Any], fresh: list[Any]) -> list[Any]:
+    """Return saved leaves with a number of tokens for each sequence; it was one for all, followed by a name."""
+    saved = [leaf for leaf in saved if not isinstance(leaf, str)]
+    sequences = next((len(leaf) for leaf in saved if isinstance(leaf, Tensor)), 0)
+    return [
+        torch.full((sequences,), leaf) if isinstance(leaf, int) and isinstance(now, Tensor) else leaf
+        for leaf, now in zip_longest(saved, fresh[: len(saved)])
+    ]
 
 
 def join(parts: list[list[Any]]) -> list[Any]:

@@ -93,7 +93,7 @@ def generation(config: Config, trainer: Trainer, module: LanguageModeling) -> di
 def _generation(trainer: Trainer, module: LanguageModeling, model: LanguageModel, context: int) -> dict[str, Any]:
     length = min(PROMPT, max(1, context // 2))
     prompt_1T = (torch.arange(length, device=module.device) % model.head.vocabulary)[None]
-    _, state = model(prompt_1T, None)
+    state = model(prompt_1T, None).state
     written = generate(model, [Row(prompt_1T[0].tolist())], TOKENS + 2, Sampler(greedy=True), context)
     next(written)  # the prompt is read
     began = time.perf_counter()

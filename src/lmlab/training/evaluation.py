@@ -81,7 +81,7 @@ def evaluate(
             if metric == "fixed_window"
             else sliding_windows(stream, context, stride, batch_size)
         )
-        batches = ((model(batch.tokens.to(device), None)[0], batch.targets) for batch in map(as_batch, windows))
+        batches = ((model(batch.tokens.to(device), None).hidden, batch.targets) for batch in map(as_batch, windows))
     try:
         return _score(model, batches, LanguageModelMetrics(tokens_per_byte), advance)
     except RuntimeError as error:
@@ -102,7 +102,7 @@ def evaluate_answers(
         What :func:`evaluate` does, less what only text has.
     """
     device = next(model.parameters()).device
-    read = ((model(batch.tokens.to(device), None)[0], batch.targets) for batch in map(as_batch, batches))
+    read = ((model(batch.tokens.to(device), None).hidden, batch.targets) for batch in map(as_batch, batches))
     return _score(model, read, LanguageModelMetrics(None), advance)
 
 
@@ -130,7 +130,7 @@ def _with_state(
     for chunk in chunks:
         batch = as_batch(chunk)
         # The full length of a chunk, so that it does not depend on the other parts in the batch when states end.
-        ended = state is not None and model.max_positions is not None and state.position + context > model.max_positions
-        hidden_BTD, state = model(batch.tokens.to(device), state if chunk.continues and not ended else None)
+        ended = not chunk.continues or not model_state.has_room(state, context, model.max_positions)
+        hidden_BTD, state, _ = model(batch.tokens.to(device), None if ended else state)
         state = model_state.crop(state, context)
         yield hidden_BTD, batch.targets

@@ -71,7 +71,7 @@ def activation_bytes(model: LanguageModel, batch_size: int, context: int) -> int
         tokens_BT = torch.zeros(batch_size, length, dtype=torch.int64, device="meta")
         training = model.training
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), FusedAttention():
-            hidden_BTD, _ = model.train()(tokens_BT)
+            hidden_BTD = model.train()(tokens_BT).hidden
             model.head.cross_entropy(hidden_BTD.flatten(0, 1), tokens_BT.flatten())
         model.train(training)
         return sum(storage.nbytes() for key, storage in kept.items() if key not in permanent), len(kept)

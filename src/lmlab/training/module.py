@@ -119,8 +119,8 @@ class LanguageModeling(pl.LightningModule):
             self._resume_carried(self.first_carried_state)
         if self._resumed_leaves is not None:
             with torch.no_grad():
-                _, fresh = self.model(torch.zeros(1, 1, dtype=torch.int64, device=self.device), None)
-            self.carried = model_state.with_leaves(fresh, iter(self._resumed_leaves), self.device)
+                fresh = self.model(torch.zeros(1, 1, dtype=torch.int64, device=self.device), None).state
+            self.carried = model_state.with_leaves(fresh, self._resumed_leaves, self.device)
             self._resumed_leaves = None
 
     def _resume_carried(self, whole: list[Any]) -> None:
@@ -144,16 +144,15 @@ class LanguageModeling(pl.LightningModule):
         if not isinstance(terms, Terms):
             name = type(self.objective).__name__
             raise UserError(f"objective: {name}.terms returned a {type(terms).__name__}, expected Terms")
-        auxiliary = self.model.auxiliary_losses()
         if self.carry_state:
-            self.carried = model_state.detach(terms.state)
+            self.carried = model_state.detach(terms.output.state)
         # Lightning and the ranks average over the parts of a step; the step is to have one mean over all its tokens.
         accumulate = self.trainer.accumulate_grad_batches
         weight = terms.share * accumulate * share_of_rows(self.trainer)[1]
         loss = terms.loss * weight
         for name, value in ({"loss": terms.loss} | terms.logs).items():
             self._add(name, value.detach() * weight)
-        for name, value in auxiliary.items():
+        for name, value in terms.output.auxiliary.items():
             loss = loss + value
             self._add(name, value.detach())
         if self.judge is not None:

@@ -47,7 +47,7 @@ class Scoring(nn.Module):
         """
         split = self.splits[number % len(self.splits)]
         for tokens, targets in batch.pieces(self.pieces):
-            hidden, _ = model(tokens, None)
+            hidden = model(tokens, None).hidden
             scored_N = targets.flatten() >= 0
             scored_targets = targets.flatten()[scored_N]
             scores = model.head.score(hidden.flatten(0, 1)[scored_N], scored_targets)

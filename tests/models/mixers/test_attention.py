@@ -86,7 +86,7 @@ def test_attention_is_the_equations_position_by_position(options):
     x_BTD = torch.randn(B, T, D, dtype=torch.float64)
     y_BTD, (position, cache) = mixer(x_BTD, None)
     torch.testing.assert_close(y_BTD, slow_attention(mixer, x_BTD), rtol=1e-9, atol=1e-9)
-    assert position == T
+    assert position.tolist() == [T] * B
     kept = T if mixer.window is None else mixer.window - 1
     assert cache.keys.shape == cache.values.shape == (B, mixer.kv_heads, kept, mixer.head_width)
 
@@ -96,7 +96,7 @@ def test_rotary_attention_depends_on_distances_only():
     mixer = Attention(D, heads=2).double()
     x_BTD = torch.randn(B, T, D, dtype=torch.float64)
     near, (_, cache) = mixer(x_BTD, None)
-    far, _ = mixer(x_BTD, (100_000, type(cache)(cache.keys[:, :, :0], cache.values[:, :, :0])))
+    far, _ = mixer(x_BTD, (torch.full((B,), 100_000), type(cache)(cache.keys[:, :, :0], cache.values[:, :, :0])))
     torch.testing.assert_close(far, near, rtol=0, atol=1e-9)
 
 
@@ -105,7 +105,7 @@ def test_far_rotary_positions_are_exact_in_float32():
     mixer = Attention(D, heads=2)
     x_BTD = torch.randn(B, T, D)
     near, (_, cache) = mixer(x_BTD, None)
-    far, _ = mixer(x_BTD, (100_000, type(cache)(cache.keys[:, :, :0], cache.values[:, :, :0])))
+    far, _ = mixer(x_BTD, (torch.full((B,), 100_000), type(cache)(cache.keys[:, :, :0], cache.values[:, :, :0])))
     torch.testing.assert_close(far, near, rtol=0, atol=1e-6)
 
 
@@ -125,7 +125,7 @@ def test_a_window_read_in_any_pieces_is_the_window_of_a_full_mask(window, cuts):
     for start, end in pairwise([0, *sorted(cuts), 29]):
         piece, state = mixer(x_BTD[:, start:end], state)
         pieces.append(piece)
-        assert sum(tensor[0].numel() for tensor in model_state.tensors(state)) == mixer.state_size(end)
+        assert sum(tensor[0].numel() for tensor in model_state.values(state)) == mixer.state_size(end)
     mixer._attend_in_blocks = mixer._attend
     torch.testing.assert_close(torch.cat(pieces, 1), mixer(x_BTD, None)[0], rtol=0, atol=1e-12)
     assert mixer.state_size(1 << 40) == 2 * (window - 1) * 2 * 2
@@ -136,7 +136,7 @@ def test_gradients_of_blocks_are_those_of_differences():
     _, before = mixer(torch.randn(1, 3, 4, dtype=torch.float64), None)
 
     def output(x_BTD: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        return mixer(x_BTD, (3, type(before[1])(keys, values)))[0]
+        return mixer(x_BTD, (before[0], type(before[1])(keys, values)))[0]
 
     carried = [tensor.detach().requires_grad_() for tensor in before[1]]
     x_BTD = torch.randn(1, 7, 4, dtype=torch.float64, requires_grad=True)

@@ -22,8 +22,8 @@ def test_in_evaluation_it_is_layers_of_the_papers_widths_one_after_the_other():
     mixer = AWDLSTM(D).double().eval()
     assert [(layer.input_size, layer.hidden_size) for layer in mixer.layers] == [(8, 23), (23, 23), (23, 8)]
     x_BTD = torch.randn(B, T, D, dtype=torch.float64)
-    y_BTD, state = mixer(x_BTD, None)
-    assert mixer.auxiliary_losses == {}
+    y_BTD, state, auxiliary = mixer(x_BTD, None)
+    assert auxiliary == {}
     for b in range(B):
         carried = [(torch.zeros(size, dtype=torch.float64),) * 2 for size in (23, 23, 8)]
         for t in range(T):
@@ -45,7 +45,7 @@ def test_recurrent_weights_are_dropped_once_for_all_tokens_and_get_no_gradient_t
     torch.manual_seed(1)
     mask = nn.functional.dropout(torch.ones_like(layer.weight_hh_l0), 0.5)
     torch.manual_seed(1)
-    y_BTD, _ = mixer(x_BTD, None)
+    y_BTD = mixer(x_BTD, None)[0]
     h = c = torch.zeros(D, dtype=torch.float64)
     expected = []
     for x in x_BTD[0]:
@@ -63,15 +63,14 @@ def test_activations_are_penalised_after_dropout_and_their_changes_before(length
     torch.manual_seed(0)
     mixer = AWDLSTM(D, **(NO_DROPOUT | {"output_dropout": 0.5}), activation=3.0, temporal=7.0).train()
     x_BTD = torch.randn(B, length, D)
-    y_BTD, _ = mixer(x_BTD, None)
-    raw_BTD, _ = mixer.eval()(x_BTD, None)
+    y_BTD = mixer(x_BTD, None)[0]
+    raw_BTD = mixer.eval()(x_BTD, None)[0]
     mixer.train()(x_BTD, None)
     masks_BTD = y_BTD / raw_BTD
     assert torch.allclose(masks_BTD, masks_BTD[:, :1]) and ((masks_BTD - 2).abs() < 1e-4).any()
     changes = [(raw_BTD[:, t] - raw_BTD[:, t - 1]).square().mean() for t in range(1, length)]
     torch.manual_seed(2)
-    y_BTD, _ = mixer(x_BTD, None)
-    losses = mixer.auxiliary_losses
+    y_BTD, _, losses = mixer(x_BTD, None)
     torch.testing.assert_close(losses["activation_regularisation"], 3 * (y_BTD**2).mean())
     torch.testing.assert_close(
         losses["temporal_regularisation"], 7 * sum(changes, torch.zeros(())) / max(1, length - 1)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lmlab.config import CONF, build
+from lmlab.models.block import mix
 
 B, T, D = 1, 5, 8
 
@@ -19,7 +20,7 @@ def test_gradients_are_those_of_finite_differences(name, compose):
     small = [parameter for parameter in mixer.parameters() if parameter.numel() <= 64]
 
     def whole(x_BTD: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
-        y_BTD, state = mixer(x_BTD[:, :2], None)
+        y_BTD, state, _ = mix(mixer, x_BTD[:, :2], None)
         return torch.cat([y_BTD, mixer(x_BTD[:, 2:], state)[0]], 1)
 
     assert torch.autograd.gradcheck(whole, (x_BTD, *small), atol=1e-6)

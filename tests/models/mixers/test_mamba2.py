@@ -184,7 +184,7 @@ def test_logits_and_gradients_start_at_a_scale_that_depth_hardly_changes(make_mo
         embedded = []
         model.embedding.register_forward_hook(lambda module, inputs, output, kept=embedded: kept.append(output))
         tokens = torch.randint(100, (2, 33))
-        hidden, _ = model(tokens[:, :-1])
+        hidden = model(tokens[:, :-1]).hidden
         loss = model.head.cross_entropy(hidden.flatten(0, 1), tokens[:, 1:].flatten()).mean()
         gradients.append(torch.autograd.grad(loss, embedded[0])[0].norm().item())
         logits.append(model.head.linear(hidden).std().item())

@@ -55,7 +55,7 @@ def slow_block(mixer: MLSTM, x_BTD: torch.Tensor) -> torch.Tensor:
             own = slice(head * P, (head + 1) * P)
             i_T, f_T = gates_TG[:, head].exp(), 1 / (1 + (-gates_TG[:, H + head]).exp())
             empty = torch.zeros(P, P, dtype=x_BTD.dtype), torch.zeros(P, dtype=x_BTD.dtype)
-            h_TP, _, _ = unstabilised(q_TC[:, own], k_TC[:, own] / math.sqrt(P), v_TC[:, own], i_T, f_T, *empty)
+            h_TP = unstabilised(q_TC[:, own], k_TC[:, own] / math.sqrt(P), v_TC[:, own], i_T, f_T, *empty)[0]
             centred = h_TP - h_TP.mean(1, keepdim=True)
             parts.append(centred / (centred.square().mean(1, keepdim=True) + mixer.norm.eps).sqrt())
         h_TC = torch.cat(parts, 1) * mixer.norm.gain + mixer.skip * mixed_TC

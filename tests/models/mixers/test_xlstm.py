@@ -29,7 +29,7 @@ def test_an_xlstm_has_three_matrix_memories_to_a_scalar_one_with_a_perceptron(ma
     assert model.blocks[3].channel.down.weight.shape == (16, 24)  # 4/3 of 16, to a multiple of 8
     tokens, state, steps = torch.randint(13, (2, 9)), None, []
     for token in tokens.split(1, 1):
-        step, state = model(token, state)
+        step, state, _ = model(token, state)
         steps.append(step)
     torch.testing.assert_close(torch.cat(steps, 1), model(tokens)[0], rtol=0, atol=1e-10)
 
@@ -39,7 +39,7 @@ def test_the_scale_of_logits_and_gradients_depends_little_on_depth(make_model, o
     logits, gradients = [], []
     for depth in (2, 4, 16):
         model = make_model(overrides, "model.width=32", f"model.depth={depth}", vocabulary=50)
-        hidden, _ = model(torch.randint(50, (4, 32)))
+        hidden = model(torch.randint(50, (4, 32))).hidden
         logits.append(model.head.linear(hidden).std().item())
         model.head.cross_entropy(hidden.flatten(0, 1), torch.randint(50, (128,))).backward()
         gradients.append(model.embedding.weight.grad.norm().item())

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from lmlab.data.batch import Batch
 from lmlab.data.tokenizers import Byte
 from lmlab.errors import CannotGoOn, Restart, UserError
+from lmlab.models.state import Output
 from lmlab.runs.files import numbers, read_jsonl
 from lmlab.runs.run import Run
 from lmlab.training.breakdown import Breakdown
@@ -90,9 +91,6 @@ class Toy(torch.nn.Module):
         super().__init__()
         self.embedding, self.hidden = torch.nn.Embedding(5, 8), torch.nn.Linear(8, 8)
 
-    def auxiliary_losses(self):
-        return {}
-
 
 class Watch(pl.Callback):
     """Keeps weights, optimizer state and learning rate from before and after every step."""
@@ -133,7 +131,8 @@ def test_a_skipped_step_leaves_weights_and_optimizer_bit_for_bit_and_the_schedul
     class Squares(Objective):
         def terms(self, model, batch):
             loss = model.hidden(model.embedding(batch.tokens)).square().mean()
-            return Terms(loss * (math.nan if 3 in batch.tokens else 1.0), 1 / accumulate, None)
+            output = Output(batch.tokens, None)
+            return Terms(loss * (math.nan if 3 in batch.tokens else 1.0), 1 / accumulate, output)
 
     def make(model):
         made = OPTIMIZERS[optimizer](model)

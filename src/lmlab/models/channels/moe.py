@@ -69,21 +69,18 @@ class MixtureOfExperts(nn.Module):
         nn.init.trunc_normal_(self.router.weight, std=std, a=-2 * std, b=2 * std)
         self.router.keeps_initialisation = True  # type: ignore[assignment]
         self.experts = nn.ModuleList(SwiGLU(width, ratio, multiple) for _ in range(experts))
-        self.auxiliary_losses: dict[str, Tensor] = {}
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         x_ND = x_BTD.flatten(0, -2)
         scores_NE = self._scores(x_ND)
         best_NK, chosen_NK = scores_NE.topk(self.active, dim=1)
         weights_NK = best_NK.softmax(1)
         y_NKD = self._read(x_ND, chosen_NK)
-        self.auxiliary_losses = {}
+        auxiliary = {}
         if self.training and self.balance:
             rows = (-1, x_BTD.shape[-2])
-            self.auxiliary_losses["load_balance"] = self._imbalance(
-                scores_NE.unflatten(0, rows), chosen_NK.unflatten(0, rows)
-            )
-        return (y_NKD * weights_NK[:, :, None]).sum(1).to(x_BTD.dtype).view_as(x_BTD)
+            auxiliary["load_balance"] = self._imbalance(scores_NE.unflatten(0, rows), chosen_NK.unflatten(0, rows))
+        return (y_NKD * weights_NK[:, :, None]).sum(1).to(x_BTD.dtype).view_as(x_BTD), auxiliary
 
     @torch.compiler.disable  # how many tokens an expert reads is another shape at every step
     def _read(self, x_ND: Tensor, chosen_NK: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ What a mixer may say of itself beside that:
   parameters of two and more dimensions, averaged over the ``context`` tokens of a sequence that is read at once;
 - ``layer.writes_residual = True``: this linear layer writes into the residual stream, so its weights start smaller;
 - ``layer.keeps_initialisation = True``: the weights of this linear layer or embedding are not to be drawn anew;
-- ``split()``: how several processes can share its work, a ``lmlab.models.split.Split``, or ``None``;
-- ``auxiliary_losses``: a dictionary of scalars that its latest forward pass in training left, to be added to the loss;
-  each is a mean over the sequences of the batch, so that it does not matter how a batch is divided.
+- ``split()``: how several processes can share its work, a ``lmlab.models.split.Split``, or ``None``.
+
+One with losses of its own to be added in training returns them as a third entry (``lmlab.models.block.Mixed``).
 """

@@ -76,10 +76,10 @@ class Attention(nn.Module):
         self.key_norm = nn.RMSNorm(self.head_width) if query_key_norm else nn.Identity()
 
     def forward(
-        self, x_BTD: Tensor, state: tuple[int, KeyValueCache] | None
-    ) -> tuple[Tensor, tuple[int, KeyValueCache]]:
+        self, x_BTD: Tensor, state: tuple[Tensor, KeyValueCache] | None
+    ) -> tuple[Tensor, tuple[Tensor, KeyValueCache]]:
         B, T, _ = x_BTD.shape
-        position, cache = (0, None) if state is None else state
+        position_B, cache = (None, None) if state is None else state
         projected_BTP = self.projection_in(x_BTD)
         sharing = self.projection_in.out_features // projected_BTP.shape[-1]  # processes, each with some of the heads
         Q, K, H = self.heads // sharing, self.kv_heads // sharing, self.head_width
@@ -88,8 +88,13 @@ class Attention(nn.Module):
         k_BKTH = self.key_norm(k_BTK.view(B, T, K, H)).transpose(1, 2)
         v_BKTH = v_BTK.view(B, T, K, H).transpose(1, 2)
         if self.rotary_base is not None:
-            cos_TH, sin_TH = _rotation(position, T, self.head_width, self.rotary_base, q_BQTH.dtype, q_BQTH.device)
-            q_BQTH, k_BKTH = _rotate(q_BQTH, cos_TH, sin_TH), _rotate(k_BKTH, cos_TH, sin_TH)
+            wide = torch.promote_types(q_BQTH.dtype, torch.float32)
+            if position_B is None:
+                cos, sin = _first_rotation(T, self.head_width, self.rotary_base, wide, x_BTD.device)
+            else:
+                positions_B1T = (position_B[:, None] + torch.arange(T, device=x_BTD.device))[:, None]
+                cos, sin = _rotation(positions_B1T, self.head_width, self.rotary_base, wide)
+            q_BQTH, k_BKTH = _rotate(q_BQTH, cos, sin), _rotate(k_BKTH, cos, sin)
         if cache is not None:
             k_BKTH = torch.cat([cache.keys, k_BKTH], 2)
             v_BKTH = torch.cat([cache.values, v_BKTH], 2)
@@ -99,7 +104,8 @@ class Attention(nn.Module):
         if self.window is not None and k_BKTH.shape[2] >= self.window:  # copies: a view would keep all of them alive
             first = k_BKTH.shape[2] - self.window + 1
             k_BKTH, v_BKTH = k_BKTH[:, :, first:].clone(), v_BKTH[:, :, first:].clone()
-        return y_BTD, (position + T, KeyValueCache(k_BKTH, v_BKTH))
+        after_B = torch.full((B,), T, device=x_BTD.device) if position_B is None else position_B + T
+        return y_BTD, (after_B, KeyValueCache(k_BKTH, v_BKTH))
 
     def split(self) -> Split | None:
         """Heads can be shared among processes, but not the gains that all of them have in common."""
@@ -159,22 +165,26 @@ class Attention(nn.Module):
 
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # tensors kept from validation must serve training too
-def _rotation(
-    position: int, length: int, width: int, base: float, dtype: torch.dtype, device: torch.device
+def _first_rotation(
+    length: int, width: int, base: float, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [T, H] of the angles by which positions from ``position`` on turn each pair of channels.
+    """Return :func:`_rotation` of the first positions [T, H]; kept, since every layer and every step needs the same."""
+    return _rotation(torch.arange(length, device=device), width, base, dtype)
 
-    Kept, because every layer and every step of equal length needs the same ones. In float32 a far position times a
-    frequency would be off by more than the product's own rounding, so the angles are float64.
+
+def _rotation(positions: Tensor, width: int, base: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return cosines and sines [..., H] of the angles by which ``positions`` [...] turn each pair of channels.
+
+    In float32 a far position times a frequency would be off by more than the product's own rounding, so the angles are
+    float64.
     """
-    frequencies = base ** (-torch.arange(0, width, 2, device=device, dtype=torch.float64) / width)
-    angles = torch.outer(torch.arange(position, position + length, device=device, dtype=torch.float64), frequencies)
-    angles_TH = torch.cat([angles, angles], 1)
-    wide = torch.promote_types(dtype, torch.float32)
-    return angles_TH.cos().to(wide), angles_TH.sin().to(wide)
+    frequencies = base ** (-torch.arange(0, width, 2, device=positions.device, dtype=torch.float64) / width)
+    angles = positions[..., None].double() * frequencies
+    angles = torch.cat([angles, angles], -1)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
-def _rotate(x_BQTH: Tensor, cos_TH: Tensor, sin_TH: Tensor) -> Tensor:
+def _rotate(x_BQTH: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     first, second = x_BQTH.chunk(2, -1)
     turned = torch.cat([-second, first], -1)
-    return (x_BQTH * cos_TH + turned * sin_TH).to(x_BQTH.dtype)
+    return (x_BQTH * cos + turned * sin).to(x_BQTH.dtype)

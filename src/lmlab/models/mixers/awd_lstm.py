@@ -84,21 +84,19 @@ class AWDLSTM(nn.Module):
         self.dropouts = nn.ModuleList([VariationalDropout(input_dropout), *between])
         self.output_dropout = VariationalDropout(output_dropout)
         self.activation, self.temporal = activation, temporal
-        self.auxiliary_losses: dict[str, Tensor] = {}
 
     def state_size(self, context: int) -> int:
         """Numbers in the state of a sequence: h and c of every layer."""
         return sum(2 * layer.hidden_size for layer in self.layers)  # type: ignore[misc, operator]
 
-    def forward(self, x_BTD: Tensor, state: State | None) -> tuple[Tensor, State]:
+    def forward(self, x_BTD: Tensor, state: State | None) -> tuple[Tensor, State, dict[str, Tensor]]:
         before = [None] * len(self.layers) if state is None else state
         after = []
         for layer, drop, carried in zip(self.layers, self.dropouts, before, strict=True):
             x_BTD, left = self._layer(layer, drop(x_BTD), carried)  # type: ignore[arg-type]
             after.append(left)
         y_BTD = self.output_dropout(x_BTD)
-        self.auxiliary_losses = self._penalties(x_BTD, y_BTD) if self.training else {}
-        return y_BTD, tuple(after)
+        return y_BTD, tuple(after), self._penalties(x_BTD, y_BTD) if self.training else {}
 
     def _layer(
         self, layer: nn.LSTM, x_BTD: Tensor, state: tuple[Tensor, Tensor] | None

@@ -15,10 +15,10 @@ class Brier(Objective):
     """
 
     def terms(self, model: LanguageModel, batch: Batch) -> Terms:
-        hidden_BTD, state = model(batch.tokens, batch.state)
-        hidden_ND, targets_N = batch.scored(hidden_BTD)
+        output = model(batch.tokens, batch.state)
+        hidden_ND, targets_N = batch.scored(output.hidden)
         scores_N = model.head.per_token(brier_score, hidden_ND, targets_N)
-        return Terms(scores_N.sum() / (targets_N >= 0).sum().clamp(min=1), batch.share, state)
+        return Terms(scores_N.sum() / (targets_N >= 0).sum().clamp(min=1), batch.share, output)
 
 
 def brier_score(log_probs_NV: Tensor, targets_N: Tensor) -> Tensor:

@@ -22,6 +22,6 @@ class CrossEntropy(Objective):
         self.label_smoothing = label_smoothing
 
     def terms(self, model: LanguageModel, batch: Batch) -> Terms:
-        hidden_BTD, state = model(batch.tokens, batch.state)
-        loss = model.head.cross_entropy(*batch.scored(hidden_BTD), self.label_smoothing)
-        return Terms(loss, batch.share, state)
+        output = model(batch.tokens, batch.state)
+        loss = model.head.cross_entropy(*batch.scored(output.hidden), self.label_smoothing)
+        return Terms(loss, batch.share, output)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -11,6 +11,7 @@ from lmlab.data.batch import Batch
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.models.generation import Row, Sampler, generate
 from lmlab.models.language_model import LanguageModel
+from lmlab.models.state import Output
 from lmlab.training.eager import eager
 from lmlab.training.seeds import step_seed
 
@@ -25,13 +26,13 @@ class Terms(NamedTuple):
         loss: scalar, the mean over what the batch scores; 0 if that is nothing.
         share: what the batch scores as a part of what the whole step scores: ``batch.share`` for a mean over tokens,
             ``batch.row_share`` for a mean over sequences.
-        state: the model's state after the batch.
+        output: of the model, for its state after the batch and its auxiliary losses.
         logs: more means over the same, without gradient, logged as ``train/<name>``.
     """
 
     loss: Tensor
     share: float
-    state: Any
+    output: Output
     logs: dict[str, Tensor] = {}
 
 
