@@ -139,8 +139,11 @@ def with_leaves(state: Any, saved: list[Any], device: torch.device) -> Any:
 
 
 def _of_earlier_version(saved: list[Any], fresh: list[Any]) -> list[Any]:
-    """Return saved leaves with a number of tokens for each sequence; it was one for all, followed by a name."""
-    saved = [leaf for leaf in saved if not isinstance(leaf, str)]
+    """Return saved leaves with a number of tokens for each sequence; it was one for all, and a name was the last."""
+    if not saved or not isinstance(saved[-1], str):
+        return saved
+    has_empty = any(leaf is None for leaf in fresh)
+    saved = [leaf for leaf in saved[:-1] if leaf is not None or has_empty]
     sequences = next((len(leaf) for leaf in saved if isinstance(leaf, Tensor)), 0)
     return [
         torch.full((sequences,), leaf) if isinstance(leaf, int) and isinstance(now, Tensor) else leaf

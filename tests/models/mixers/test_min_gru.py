@@ -28,7 +28,7 @@ def test_it_is_the_cell_equations_step_by_step(candidate):
     """Feng et al. 2024, section 3.1, with g of appendix B where candidates are to be positive."""
     mixer, x = made(expansion=1.5, candidate=candidate)
     start = torch.rand(B, 6, dtype=torch.float64)
-    y, (last, _) = mixer(x, (start, None))
+    y, (last,) = mixer(x, (start,))
     projected = x @ mixer.projection_in.weight.T + mixer.bias
     for b in range(B):
         h = start[b].tolist()

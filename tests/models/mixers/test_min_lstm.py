@@ -21,7 +21,7 @@ def test_it_is_the_cell_equations_step_by_step(candidate):
     for parameter in mixer.parameters():
         parameter.normal_()
     x, start = torch.randn(B, T, D, dtype=torch.float64), torch.rand(B, 6, dtype=torch.float64)
-    y, (last, _) = mixer(x, (start, None))
+    y, (last,) = mixer(x, (start,))
     projected = x @ mixer.projection_in.weight.T + mixer.bias
     for b in range(B):
         h = start[b].tolist()
@@ -41,7 +41,7 @@ def test_gates_that_are_both_shut_still_share_out_the_state():
     mixer.projection_in.weight.data.zero_()
     mixer.bias.data[D : 2 * D] = -200.0
     start = torch.full((1, D), 3.0)
-    y, (h, _) = mixer(torch.randn(1, 1, D), (start, None))
+    y, (h,) = mixer(torch.randn(1, 1, D), (start,))
     torch.testing.assert_close(h, (start + 0.5) / 2)  # g(0) = 1/2
     y.sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in mixer.parameters())
@@ -60,4 +60,4 @@ def test_gradients_are_the_limits_of_differences():
     torch.manual_seed(0)
     mixer, x = MinLSTM(D).double(), torch.randn(1, 4, D, dtype=torch.float64, requires_grad=True)
     start = torch.rand(1, D, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x, start: mixer(x, (start, None))[0], (x, start))
+    assert torch.autograd.gradcheck(lambda x, start: mixer(x, (start,))[0], (x, start))

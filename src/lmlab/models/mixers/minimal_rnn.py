@@ -64,17 +64,16 @@ class MinimalRNN(nn.Module, ABC):
             return x_BTI
         return x_BTI.relu() + x_BTI.clamp(max=0).sigmoid()  # g without a branch: where() takes five times as long
 
-    def forward(
-        self, x_BTD: Tensor, state: tuple[Tensor, Tensor | None] | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor | None]]:
-        h_BI, seen_BKD = (None, None) if state is None else state
-        u_BTD = x_BTD
+    def forward(self, x_BTD: Tensor, state: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        h_BI = None if state is None else state[0]
+        u_BTD, carried = x_BTD, list[Tensor]()
         if self.convolution is not None:
-            u_BTD, seen_BKD = self.convolution(x_BTD, seen_BKD)
+            u_BTD, seen_BKD = self.convolution(x_BTD, None if state is None else state[1])
+            carried = [seen_BKD]
         x_BTP = self.projection_in(u_BTD)
         a_BTI, b_BTI = self.recurrence(x_BTP.to(torch.promote_types(x_BTP.dtype, torch.float32)) + self.bias)
         h_BTI = scan(a_BTI, b_BTI, torch.zeros_like(b_BTI[:, 0]) if h_BI is None else h_BI)
-        return self.projection_out(h_BTI.to(x_BTD.dtype)), (h_BTI[:, -1], seen_BKD)
+        return self.projection_out(h_BTI.to(x_BTD.dtype)), (h_BTI[:, -1], *carried)
 
     def state_size(self, context: int) -> int:
         """Numbers in the state of a sequence: h, and the convolution's inputs."""
