@@ -187,7 +187,7 @@ class Model:
         self.model.eval()
         with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
             if self.state is None:
-                _, self.state = self.model(self.tokens_BT[:1, : self.context - self.generated])
+                self.state = self.model(self.tokens_BT[:1, : self.context - self.generated]).state
             seconds = []
             for _ in range(REPEATS):
                 state, token_B1 = self.state, self.tokens_BT[:1, -1:]

@@ -10,7 +10,7 @@ from lmlab.commands import generate
 from lmlab.commands.generate import read_stop
 from lmlab.data.tokenizers import BPE, Byte, Character, Symbols, Word, encode_prompt, unknown_parts
 from lmlab.errors import UserError
-from lmlab.models.state import LanguageModelState
+from lmlab.models.state import LanguageModelState, Output
 from lmlab.overrides import read
 from lmlab.training import load
 
@@ -57,7 +57,7 @@ class Script(nn.Module):
         # After the prompt, in which every token is the separator or a line end, one after another.
         read_B = torch.zeros(len(tokens_BT), dtype=torch.int64) if state is None else state.blocks[0]
         at_BT = read_B[:, None] + torch.arange(1, tokens_BT.shape[1] + 1)
-        return at_BT[..., None], LanguageModelState(0, (at_BT[:, -1],))
+        return Output(at_BT[..., None], LanguageModelState(at_BT[:, -1], (at_BT[:, -1],)))
 
     def log_probs(self, at):
         return self.log_probs_TV[at[..., 0].clamp(max=len(self.log_probs_TV)) - 1]

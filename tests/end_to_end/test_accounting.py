@@ -35,7 +35,7 @@ def slow_breakdown(run: Run) -> dict[str, list[tuple[int, int, float]]]:
     sums: dict[str, dict[int, list[float]]] = {"position": {}, "frequency": {}}
     for start in range(0, 256, CONTEXT):
         tokens, targets = stream[start : start + CONTEXT], stream[start + 1 : start + 1 + CONTEXT]
-        hidden, _ = trained.model(tokens[None], None)
+        hidden = trained.model(tokens[None], None).hidden
         nats = -trained.model.head.log_probs(hidden[0]).double()[torch.arange(len(targets)), targets]
         for position, (target, loss) in enumerate(zip(targets.tolist(), nats.tolist(), strict=True)):
             count = seen[target]

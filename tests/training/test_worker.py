@@ -22,7 +22,7 @@ def loss(run: Run, which: str, numbers: list[int]) -> float:
     nats = []
     for number in numbers:
         window = stream[number * CONTEXT : (number + 1) * CONTEXT + 1]
-        hidden, _ = trained.model(window[None, :-1], None)
+        hidden = trained.model(window[None, :-1], None).hidden
         nats += (-trained.model.head.log_probs(hidden[0]).double())[torch.arange(len(window) - 1), window[1:]].tolist()
     return sum(nats) / len(nats)
 
