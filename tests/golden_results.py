@@ -66,7 +66,7 @@ class Runner:
         printed = self._lmlab(outputs, entry.command, *entry.words)
         result: Result = {"options": shlex.join(entry.train)}
         for run in sorted(_runs(outputs), key=lambda run: str(run["id"])):
-            result[f"{run['name']} {run['id']}"] = run["metrics"]["validation/loss"]
+            result[f"validation/loss of {run['name']} {run['id']}"] = run["metrics"]["validation/loss"]
         arms = _arms(printed)
         result |= {f"arm {name}": numbers for name, numbers in arms.items()}
         if entry.command == "train" and arms:
