@@ -223,10 +223,9 @@ def _training() -> list[Entry]:
     lists["batch/bfloat16"] = ("model=transformer", *TEXT, "trainer.precision=bf16-mixed")
     entries = [Entry(f"training/{name}", words) for name, words in lists.items()]
 
-    micro, step = (
-        ("trainer.accumulate=2",),
-        "a step's loss becomes one mean over all its tokens, not over micro-batches",
-    )
+    ranks = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+    micro = ("trainer.accumulate=2",)
+    step = "a step's loss becomes one mean over all its tokens, not over micro-batches and ranks"
     experts = ("model=moe", "model.channel.experts=4")
     return [
         *entries,
@@ -237,6 +236,8 @@ def _training() -> list[Entry]:
         Entry("micro/task_brier", ("model=lstm", "objective=brier", *TASK, *micro), changes=step),
         Entry("micro/task_transformer", ("model=transformer", *TASK, "trainer.accumulate=4"), changes=step),
         Entry("micro/task_moe", (*experts, *TASK, *micro), changes=step),
+        Entry("micro/text_two_ranks", (*lstm, *ranks)),
+        Entry("micro/task_two_ranks", ("model=lstm", *TASK, *ranks), changes=step),
         Entry("micro/task_one_answer", ("model=lstm", "data=parity", "data.answers=last", *micro)),
     ]
 
