@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install quickstart test test-all check format benchmark clean
+.PHONY: help install quickstart test test-all golden check format benchmark clean
 
 help:  ## list what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ test: check  ## lint, types and the quick tests, before every commit (under 10 m
 
 test-all: check  ## all tests, also those that wait, kill and start servers (under 40 minutes on 2 cores)
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+golden: install  ## compare short runs of every model and option with their recorded results (minutes; GOLDEN='--only lstm')
+	@$(BIN)/python scripts/golden.py $(GOLDEN)
 
 format: install  ## rewrite the sources in the project's format
 	@$(BIN)/ruff check --quiet --fix .

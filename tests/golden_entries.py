@@ -1,7 +1,7 @@
 """The short runs whose results are recorded in ``tests/golden``: what is trained, and what is asked of the run then.
 
-An entry is one ``lmlab train`` of four optimizer steps, and the commands that follow it. The first part of its name is
-the file that it is recorded in.
+An entry is one ``lmlab train`` of four optimizer steps, or a sweep of such runs, and the commands that follow it. The
+first part of its name is the file that it is recorded in.
 """
 
 import random
@@ -83,7 +83,7 @@ TASKS = (
 
 @dataclass(frozen=True)
 class Entry:
-    """A run, and what is recorded of it.
+    """A run or a sweep, and what is recorded of it.
 
     Args:
         name: ``<file>/<rest>``.
@@ -91,6 +91,8 @@ class Entry:
         before: overrides of a run that is trained first; ``PARENT`` in ``train`` is its id.
         generates: also record texts that it generates, greedily and sampled, with their log-probabilities.
         evaluations: also record the scores of ``lmlab evaluate`` with these options.
+        command: ``train`` or ``study``.
+        several: it is a sweep or a study.
         changes: why its numbers are to change with the restructuring; empty: they are not.
     """
 
@@ -99,7 +101,15 @@ class Entry:
     before: tuple[str, ...] = ()
     generates: bool = False
     evaluations: tuple[str, ...] = ()
+    command: str = "train"
+    several: bool = False
     changes: str = ""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All overrides of the command."""
+        own_budget = "sweep=halving" in self.train
+        return (*(word for word in SMALL if not (own_budget and word.startswith("budget."))), *self.train)
 
     @property
     def is_text(self) -> bool:
@@ -213,10 +223,9 @@ def _training() -> list[Entry]:
     lists["batch/bfloat16"] = ("model=transformer", *TEXT, "trainer.precision=bf16-mixed")
     entries = [Entry(f"training/{name}", words) for name, words in lists.items()]
 
-    micro, step = (
-        ("trainer.accumulate=2",),
-        "a step's loss becomes one mean over all its tokens, not over micro-batches",
-    )
+    ranks = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+    micro = ("trainer.accumulate=2",)
+    step = "a step's loss becomes one mean over all its tokens, not over micro-batches and ranks"
     experts = ("model=moe", "model.channel.experts=4")
     return [
         *entries,
@@ -227,6 +236,8 @@ def _training() -> list[Entry]:
         Entry("micro/task_brier", ("model=lstm", "objective=brier", *TASK, *micro), changes=step),
         Entry("micro/task_transformer", ("model=transformer", *TASK, "trainer.accumulate=4"), changes=step),
         Entry("micro/task_moe", (*experts, *TASK, *micro), changes=step),
+        Entry("micro/text_two_ranks", (*lstm, *ranks)),
+        Entry("micro/task_two_ranks", ("model=lstm", *TASK, *ranks), changes=step),
         Entry("micro/task_one_answer", ("model=lstm", "data=parity", "data.answers=last", *micro)),
     ]
 
@@ -280,4 +291,28 @@ def _afterwards() -> list[Entry]:
     ]
 
 
-ENTRIES = [*_models(), *_parts(), *_training(), *_data(), *_afterwards()]
+def _sweeps() -> list[Entry]:
+    rates = ("optimizer.lr=tag(log,interval(1e-4,1e-2))", "model=lstm", *TEXT)
+    lists: dict[str, tuple[str, ...]] = {
+        "grid": ("-m", "model=lstm,transformer", "seed=1,2", *TEXT),
+        "zip": ("-m", "model=lstm", "sweep.zip=[model.width,optimizer.lr]", "optimizer.lr=1e-2,1e-3", *TEXT),
+        "conditional": ("-m", "model=lstm,transformer", "model.mixer.heads=1,2", *TEXT),
+        "equal_size": ("-m", "model=gru,transformer", "model.parameters=10k", "model.parameters_within=0.1", *TEXT),
+        "random": ("sweep=random", "sweep.trials=2", *rates),
+        "optuna": ("sweep=optuna", "sweep.trials=2", *rates),
+        "halving": ("sweep=halving", "sweep.trials=3", "sweep.tokens=64", *rates),
+    }
+    lists["zip"] = (*lists["zip"], "model.width=16,32")
+    study = (
+        "experiment=rnn_vs_transformer",
+        *TEXT[:2],
+        "tokenizer.size=290",
+        "study.trials=2",
+        "study.seeds=[1,2]",
+        "study.equal=[data,tokenizer,budget,context]",
+    )
+    entries = [Entry(f"sweeps/{name}", words, several=True) for name, words in lists.items()]
+    return [*entries, Entry("sweeps/study", study, command="study", several=True)]
+
+
+ENTRIES = [*_models(), *_parts(), *_training(), *_data(), *_afterwards(), *_sweeps()]

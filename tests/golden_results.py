@@ -4,9 +4,11 @@ A result is a flat section: a number, a text or a list of such for each name. It
 ``run.json``, ``metrics.jsonl``, ``samples.jsonl``, ``evaluations.jsonl`` and what ``lmlab generate`` prints.
 """
 
+import itertools
 import json
 import math
 import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -41,12 +43,14 @@ class Runner:
     def run(self, entry: Entry) -> Result:
         """Return what is recorded of an entry. Raises ``EntryFailed``."""
         outputs = self.folder / entry.name.replace("/", "-")
+        if entry.several:
+            return self._sweep(outputs, entry)
         parent = None
         if entry.before:
             self._lmlab(outputs, "train", *SMALL, *entry.before)
             (parent,) = _runs(outputs)
-        words = [word.replace("PARENT", parent["id"]) if parent else word for word in entry.train]
-        self._lmlab(outputs, "train", *SMALL, *words)
+        words = [word.replace("PARENT", parent["id"]) if parent else word for word in entry.words]
+        self._lmlab(outputs, "train", *words)
         (run,) = (one for one in _runs(outputs) if parent is None or one["id"] != parent["id"])
         result = {"options": shlex.join(entry.train), **read_run(run["folder"])}
         if entry.generates:
@@ -55,6 +59,25 @@ class Runner:
             self._lmlab(outputs, "evaluate", f"run={run['id']}", "threads=1", *options.split())
             *_, row = _rows(run["folder"] / "evaluations.jsonl")
             result |= {f"evaluate {options}: {name}": value for name, value in _flat(row["metrics"])}
+        return result
+
+    def _sweep(self, outputs: Path, entry: Entry) -> Result:
+        """Return the ids and losses of all runs, the table of arms and what a report concludes."""
+        printed = self._lmlab(outputs, entry.command, *entry.words)
+        result: Result = {"options": shlex.join(entry.train)}
+        for run in sorted(_runs(outputs), key=lambda run: str(run["id"])):
+            result[f"validation/loss of {run['name']} {run['id']}"] = run["metrics"]["validation/loss"]
+        arms = _arms(printed)
+        result |= {f"arm {name}": numbers for name, numbers in arms.items()}
+        if entry.command == "train" and arms:
+            printed = self._lmlab(outputs, "report", f"baseline={next(iter(arms))}")
+        lines = printed.splitlines()
+        doubts = [line.split(":")[1].strip() for line in lines if line.startswith("but:")]
+        # Whether the runs' code differed depends on what is edited meanwhile.
+        if doubts := [doubt for doubt in doubts if doubt != "hidden differences"]:
+            result["doubts"] = doubts
+        if conclusions := [line for line in lines if line.startswith("On the ") and "[" in line]:
+            result["conclusion"] = _numbers(conclusions[-1])
         return result
 
     def _generate(self, outputs: Path, run: str, entry: Entry) -> Result:
@@ -118,6 +141,19 @@ def environment_of(folder: Path) -> dict[str, str]:
         "python": provenance["python"],
         "processor": provenance["hardware"]["processor"],
     }
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in re.findall(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?", text)]
+
+
+def _arms(printed: str) -> dict[str, list[float]]:
+    """Return the numbers of each row of the printed table of arms."""
+    lines = iter(printed.splitlines())
+    if not any(line.startswith("Results by arm") for line in lines) or not any(line.startswith("──") for line in lines):
+        return {}
+    rows = (re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in itertools.takewhile(str.strip, lines))
+    return {name: _numbers(rest) for name, rest in rows}
 
 
 def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
