@@ -93,8 +93,23 @@ print(program.module()(torch.ones(5, 2)).shape)
 """
 
 
-def run(code: str) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+A_RUN_AT_WANDB = """
+import sys
+from lmlab.lazy_imports import postpone
+postpone()
+import wandb
+from lmlab.runs.wandb import set_up
+set_up()
+settings = wandb.Settings(console="off", silent=True, x_disable_stats=True)
+with wandb.init(mode="offline", dir=sys.argv[1], settings=settings) as run:
+    run.log({"loss": 1.0, "samples": wandb.Table(columns=["text"], data=[["a"]])})
+print([name for name in ("pandas", "wandb.apis.public.api") if name in sys.modules])
+print(wandb.Api.__name__, "wandb.apis.public.api" in sys.modules)
+"""
+
+
+def run(code: str, *arguments: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -112,6 +127,11 @@ def test_what_was_postponed_works_once_it_is_used():
 @pytest.mark.slow
 def test_sizes_that_are_numbers_are_answered_as_by_the_real_module_and_export_works():
     assert run(SIZES_ARE_ANSWERED) == ["True False", "True True", "True", "torch.Size([5, 2])"]
+
+
+@pytest.mark.slow
+def test_a_run_at_wandb_loads_neither_pandas_nor_the_client_of_the_server(tmp_path):
+    assert run(A_RUN_AT_WANDB, str(tmp_path)) == ["[]", "Api True"]
 
 
 @pytest.mark.slow

@@ -2,7 +2,8 @@
 
 Importing torchmetrics imports matplotlib, scipy and transformers where they are installed, and Lightning and every
 optimizer of torch's import the compiler of torch. Together that takes longer than importing torch. torch itself imports
-its export, and on the meta device a library of symbolic algebra for sizes that are plain numbers.
+its export, and on the meta device a library of symbolic algebra for sizes that are plain numbers. Every run that wandb
+opens imports its client of the server, which it needs for other things.
 """
 
 import functools
@@ -19,6 +20,7 @@ COMPILER = "torch._dynamo"
 EXPORT = "torch.export"
 SIZES = "torch.fx.experimental.symbolic_shapes"
 ALGEBRA = "sympy"
+SERVER_API = "wandb.apis.public"
 METRICS = "torchmetrics"
 EXTRAS = ("matplotlib", "scipy", "transformers")
 """Packages that ``METRICS`` imports for single metrics."""
@@ -30,7 +32,7 @@ _used: set[str] = set()
 
 
 def postpone() -> None:
-    """Postpone ``PARTS`` of torch until they are used, and ``EXTRAS`` while ``METRICS`` is imported.
+    """Postpone ``PARTS`` until they are used, and ``EXTRAS`` while ``METRICS`` is imported.
 
     Call it before torch is imported.
 
@@ -120,8 +122,14 @@ class _Algebra(_Part):
         self.Basic = Later(name, attrgetter("Basic"))
 
 
-PARTS: dict[str, type[_Part]] = {COMPILER: _Compiler, EXPORT: _Part, SIZES: _Sizes, ALGEBRA: _Algebra}
-"""Parts of torch, and what it uses, with what stands in for them."""
+PARTS: dict[str, type[_Part]] = {
+    COMPILER: _Compiler,
+    EXPORT: _Part,
+    SIZES: _Sizes,
+    ALGEBRA: _Algebra,
+    SERVER_API: _Part,
+}
+"""Parts of torch and wandb, and what they use, with what stands in for them."""
 
 
 def _part_of(name: str) -> str | None:

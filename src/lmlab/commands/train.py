@@ -26,6 +26,7 @@ from lmlab.runs.names import check_name
 from lmlab.runs.provenance import git_state, provenance
 from lmlab.runs.run import Run
 from lmlab.runs.signals import stopped_by_signals, undisturbed
+from lmlab.runs.start import Start
 from lmlab.runs.supervisor import execute
 from lmlab.sweeps.options import SweepOptions
 from lmlab.sweeps.sweep import Sweep
@@ -206,8 +207,8 @@ def prepare(
         run.refresh(config)
         return run
     fields: dict[str, Any] = {"data": source.describe(), "sweep": sweep_name, "choices": choices or {}}
-    if (parent := parent_of(config, source, earlier)) is not None:
-        fields |= {"start": parent, "earlier": earlier}
+    if Start.of(config).run is not None:
+        fields |= {"start": parent_of(config, source, earlier), "earlier": earlier}
     while not run.exists:
         with undisturbed():  # a signal leaves it whole
             lock = run.try_lock()
@@ -222,8 +223,8 @@ def prepare(
     return run
 
 
-def parent_of(config: Config, source: "Source", earlier: Run) -> dict[str, Any] | None:
-    """Return what a run records of the one that it begins with, and say which; ``None``: there is none.
+def parent_of(config: Config, source: "Source", earlier: Run) -> dict[str, Any]:
+    """Return what a run records of the one that it begins with, and say which.
 
     Args:
         earlier: the directory of ``config``; where it exists, the parent is not needed any more.
@@ -231,14 +232,12 @@ def parent_of(config: Config, source: "Source", earlier: Run) -> dict[str, Any] 
     Raises:
         UserError: it cannot begin with that run.
     """
-    from lmlab.training import start
+    from lmlab.training import start  # imports Lightning
 
-    recorded: dict[str, Any] | None
-    recorded = earlier.manifest.get("start") if earlier.exists else start.check(config, source)
-    if recorded is not None:
-        order = "behind those of it" if recorded["position"] else "from the start of their order"
-        what = f"begins with {recorded['run']} after {recorded['tokens']:,} tokens; its batches come {order}"
-        tables.say(what, f"{config['name']}:")
+    recorded: dict[str, Any] = earlier.manifest["start"] if earlier.exists else start.check(config, source)
+    order = "behind those of it" if recorded["position"] else "from the start of their order"
+    what = f"begins with {recorded['run']} after {recorded['tokens']:,} tokens; its batches come {order}"
+    tables.say(what, f"{config['name']}:")
     return recorded
 
 

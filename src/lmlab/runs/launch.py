@@ -20,7 +20,6 @@ from lmlab.runs.parent import PARENT, end_with_parent
 from lmlab.runs.run import Run
 from lmlab.runs.temporary import TemporaryFolder, socket_folder
 
-_PROCESS = "lmlab.training.process"
 _CONTEXT = multiprocessing.get_context("forkserver")
 _ENVIRONMENT = {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
 
@@ -47,7 +46,7 @@ def warm_up() -> None:
     """
     from multiprocessing import forkserver, resource_tracker
 
-    _CONTEXT.set_forkserver_preload(["lmlab.runs.server", _PROCESS, "torch.distributed.launcher.api"])
+    _CONTEXT.set_forkserver_preload(["lmlab.runs.server"])
     resource_tracker.ensure_running()  # would let signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
     surroundings, folder = dict(os.environ), tempfile.tempdir

@@ -1,15 +1,25 @@
-"""Imported first by the server process that runs are forked from: lets it start and end at once.
+"""Imported by the server process that runs are forked from: gives it the libraries, and lets it start and end at once.
 
-It ends when the command that started it does. Python would first take down all libraries one by one, for seconds in
-which a processor is busy with nothing.
+While libraries are imported there is no garbage to look for, and what is there afterwards stays: neither the server nor
+what is forked from it looks at it again.
+
+The server ends when the command that started it does. Python would first take down all libraries one by one, for
+seconds in which a processor is busy with nothing.
 """
 
 import atexit
+import gc
+import importlib
 import os
 
 from lmlab.lazy_imports import postpone
 
+gc.disable()
 postpone()
+for _name in ("lmlab.training.process", "torch.distributed.launcher.api"):
+    importlib.import_module(_name)
+gc.freeze()
+gc.enable()
 
 _server = os.getpid()
 

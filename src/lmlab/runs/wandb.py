@@ -233,6 +233,9 @@ def set_up() -> None:
 
     forget_empty_variables()
     check_settings()
+    # Of every value, wandb asks whether it is a table of pandas. It would import pandas to answer that; the name of the
+    # value's type says it as well.
+    wandb.util.pd_available = False
     settings = wandb.Settings(silent=True, mode="online")
     wandb.termsetup(settings, None)  # reading its settings files is the first thing that it would announce
     wandb.setup(settings)

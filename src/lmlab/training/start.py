@@ -22,8 +22,8 @@ from lmlab.training.module import LanguageModeling
 from lmlab.training.preflight import build_model
 
 
-def check(config: Config, source: Source) -> dict[str, Any] | None:
-    """Refuse a parent that ``config`` cannot begin with, and return what a run records of it; ``None``: there is none.
+def check(config: Config, source: Source) -> dict[str, Any]:
+    """Refuse a parent that ``config`` cannot begin with, and return what a run records of it.
 
     Returns:
         ``run``, ``directory``; ``step``: of the parent, at which it was left; ``steps``, ``tokens`` and ``flops`` of
@@ -34,8 +34,6 @@ def check(config: Config, source: Source) -> dict[str, Any] | None:
         UserError: with the option that differs, or a file of the parent that is missing or damaged.
     """
     start = Start.of(config)
-    if start.run is None:
-        return None
     parent = Run(Path(cast(str, start.directory)))
     before, manifest = parent.config, parent.manifest
     if start.optimizer:
