@@ -16,7 +16,6 @@ from lmlab.config import Config, Paths, check_arguments, validate
 from lmlab.errors import UserError
 from lmlab.overrides import written
 from lmlab.runs import trust
-from lmlab.runs.average import check_averaged
 from lmlab.runs.content import own_sources
 from lmlab.runs.execution import Execution, ranks_of
 from lmlab.runs.files import remove
@@ -101,8 +100,6 @@ def check_job(config: Config, here: bool = True) -> None:
     run = existing(located({key: value for key, value in config.items() if key not in ("sweep", "study")}))
     if run.exists and run.status_recorded == "finished":  # it was checked then
         return
-    for objective in (config.get("sweep") or {}).get("objectives") or {}:
-        check_averaged(f"sweep.objectives.{objective}", objective, config["callbacks"])
     check_sections(config)
     warm_up()  # while the rest of the configuration is checked
     from lmlab.training.preflight import check_options

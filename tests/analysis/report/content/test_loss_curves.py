@@ -128,6 +128,6 @@ def test_the_chart_says_what_it_cuts_off(arm, compared, chart):
     rows[-3]["train/loss"] = 1e6
     first.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = chart(loss_curves(compared()), "curve-train-loss")
-    assert 1 < found.y.top < 20
+    assert 1 < found.y.top < 50
     assert "higher values, of transformer, are cut off" in found.note
     assert max(value for series in found.series for value in series.high) == 1e6, "the numbers are all there"
