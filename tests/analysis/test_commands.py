@@ -63,6 +63,8 @@ def test_runs_of_a_study_are_those_of_its_command(swept):
     )
     (command,) = train_with(comparison, runs, "study.seeds=[1,2,3]")
     assert command.startswith("lmlab study ") and command.endswith("'study.seeds=[1,2,3]'")
+    (again,) = train_again(comparison, runs[:1])
+    assert again.startswith("lmlab study ") and again.endswith(" rerun=true")
 
 
 def test_texts_with_commas_and_other_folders_stay_as_they_are(tmp_path):

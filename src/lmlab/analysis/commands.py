@@ -57,7 +57,9 @@ def train_with(comparison: Comparison, runs: Sequence[Record], *options: str, wi
 
 
 def train_again(comparison: Comparison, runs: Sequence[Record], *options: str) -> list[str]:
-    """Commands that remove runs and train them anew: a repetition beside them would not count."""
+    """Commands that train runs anew. They are removed first: a repetition counts in place of a run in a study only."""
+    if comparison.study is not None:
+        return train_with(comparison, runs, *options, "rerun=true")
     commands = train_with(comparison, runs, *options)
     removal = ["lmlab", "clean", "what=runs", f"runs={','.join(run.reference for run in runs)}"]
     return [shlex.join(removal), *commands] if commands else []

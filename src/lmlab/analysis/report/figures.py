@@ -110,7 +110,8 @@ def draw(chart: Chart, axis: str, styles: dict[str, Style]) -> "Figure":
             x, width = [float(value) for value in series.x[axis]], 0.0
         _series(axes, series, x, width, styles[series.arm])
     if chart.y.top is not None and not chart.y.log:
-        axes.set_ylim(top=chart.y.top)
+        least = min(value for series in shown for value in series.low or series.y if math.isfinite(value))
+        axes.set_ylim(least - 0.05 * (chart.y.top - least), chart.y.top)
     if categories:
         axes.set_xticks(range(len(categories)), [_short(category) for category in categories])
     _ticks(axes, categories=bool(categories))

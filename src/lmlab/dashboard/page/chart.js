@@ -45,7 +45,8 @@ export function robustTop(curves, falls) {
   const least = Math.min(...lines.map((line) => line.reduce((a, b) => Math.min(a, b))));
   const highest = Math.max(...lines.map((line) => line.reduce((a, b) => Math.max(a, b))));
   const usual = reference - least;
-  return usual <= 0 || highest <= reference + 3 * usual ? null : reference + 0.15 * usual;
+  if (usual <= 0 || highest <= reference + 3 * usual) return null;
+  return lines.reduce((top, line) => line.reduce((a, b) => (b <= reference + usual ? Math.max(a, b) : a), top), reference) + 0.15 * usual;
 }
 
 // Plotly reads some tags in its texts, and these are names that somebody else has chosen.

@@ -105,6 +105,7 @@ FALLING = [8.0, 5.0, 4.0, 3.5, 3.0]
         ([FALLING, [2e5, 3e5]], 8.0 + 0.15 * 5.0),  # before it first logged
         ([[8.0, 4.0, 3.0, 2e5, 3.0]], 8.0 + 0.15 * 5.0),  # a spike
         ([FALLING, [8.0, math.nan, 1e4]], 8.0 + 0.15 * 5.0),
+        ([FALLING, [12.0, 6.0, 2e5]], 12.0 + 0.15 * 5.0),  # which shows where it began
         ([[math.nan]], None),
         ([], None),
         ([[3.0, 3.0, 3.0]], None),

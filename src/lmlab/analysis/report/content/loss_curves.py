@@ -21,10 +21,10 @@ POINTS = 200
 """Points of a series: what a figure of a page's width can show."""
 
 FAR = 3.0
-"""How far above the usual range values have to lie to be cut off, in lengths of that range."""
+"""How far above the usual range the largest value has to lie for an axis to be cut off, in lengths of that range."""
 
 ROOM = 0.15
-"""What an axis that is cut off shows above the usual range, as a share of it."""
+"""What an axis that is cut off shows above the largest value that it has room for, as a share of the usual range."""
 
 _GRID = 4000
 """Points of the common grid that curves of several seeds are interpolated on before they are thinned."""
@@ -82,7 +82,8 @@ def robust_top(lines: Sequence[Sequence[float]], bounds: Sequence[float], falls:
     """Return where an axis ends that runs which diverged would make useless; ``None``: all values have room.
 
     The usual range ends where half of the lines begin or have their middle, and of a metric that need not fall, where
-    half of them end. What lies further above it than ``FAR`` times its length is cut off.
+    half of them end. Where something lies further above it than ``FAR`` times its length, what lies further above it
+    than its length is cut off.
 
     Args:
         lines: the values of each line, in order.
@@ -97,9 +98,10 @@ def robust_top(lines: Sequence[Sequence[float]], bounds: Sequence[float], falls:
     if not falls:
         reference = max(reference, median_low([line[-1] for line in finite]))
     least = min(min(line) for line in finite)
-    if reference <= least or highest <= reference + FAR * (reference - least):
+    usual = reference - least
+    if usual <= 0 or highest <= reference + FAR * usual:
         return None
-    return reference + ROOM * (reference - least)
+    return max(value for value in [*bounds, reference] if value <= reference + usual) + ROOM * usual
 
 
 def _above(top: float | None, series: Sequence[Series]) -> str:
