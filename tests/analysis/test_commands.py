@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from synthetic_runs import write_run
 
-from lmlab.analysis.commands import asked_by, report_with, train_again, train_with
+from lmlab.analysis.commands import asked_by, report_with, score_with, train_again, train_with
 from lmlab.analysis.comparison import compare
 from lmlab.analysis.records import Record
 from lmlab.sweeps.sweep import Job, Sweep
@@ -51,6 +51,15 @@ def test_training_again_removes_what_is_there(swept):
     removal, command = train_again(compare(runs), runs[:2])
     assert removal == f"lmlab clean what=runs runs={runs[0].id},{runs[1].id}"
     assert command == "lmlab train -m --config-dir=/conf model=lstm seed=1,2 budget.tokens=640"
+
+
+def test_commands_look_for_runs_where_the_report_found_them(swept):
+    runs, _ = swept
+    comparison = replace(compare(runs), command=("lmlab", "report", "metric=test/loss", "paths.outputs=/a b"))
+    assert (
+        score_with(comparison, runs[:1], "test") == f"lmlab evaluate run={runs[0].id} split=test 'paths.outputs=/a b'"
+    )
+    assert train_again(comparison, runs[:1])[0].endswith(f" runs={runs[0].id} 'paths.outputs=/a b'")
 
 
 def test_runs_of_a_study_are_those_of_its_command(swept):

@@ -2,11 +2,11 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
-from lmlab.analysis.comparison import Comparison
+from lmlab.analysis.comparison import Comparison, evaluate_command
 from lmlab.analysis.records import Record
 from lmlab.errors import UserError
 from lmlab.overrides import option_of
@@ -61,8 +61,18 @@ def train_again(comparison: Comparison, runs: Sequence[Record], *options: str) -
     if comparison.study is not None:
         return train_with(comparison, runs, *options, "rerun=true")
     commands = train_with(comparison, runs, *options)
-    removal = ["lmlab", "clean", "what=runs", f"runs={','.join(run.reference for run in runs)}"]
+    removal = ["lmlab", "clean", "what=runs", f"runs={','.join(run.reference for run in runs)}", *_places(comparison)]
     return [shlex.join(removal), *commands] if commands else []
+
+
+def score_with(comparison: Comparison, runs: Iterable[Record], split: str) -> str:
+    """The command that scores runs on a split."""
+    return shlex.join([*shlex.split(evaluate_command(runs, split)), *_places(comparison)])
+
+
+def _places(comparison: Comparison) -> list[str]:
+    """The words of the report's command that say where runs lie."""
+    return [word for word in comparison.command if option_of(word).startswith("paths.")]
 
 
 def _with(words: Sequence[str], options: Sequence[str]) -> list[str]:

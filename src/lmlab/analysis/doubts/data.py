@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from lmlab.analysis.commands import report_with, train_again, train_with
-from lmlab.analysis.comparison import Comparison, evaluate_command
+from lmlab.analysis.commands import report_with, score_with, train_again, train_with
+from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.arms import all_equal, by_arm, differ, told
 from lmlab.analysis.doubts.doubt import Finding
 from lmlab.analysis.records import Record
@@ -121,7 +121,7 @@ def tokens_not_scored_once(comparison: Comparison) -> Iterator[Finding]:
                         f"{metric} of {run.label} scored {found['tokens']:,} of the {whole:,.0f} tokens of the split "
                         f"{row['settings'].get('split')}. Score it again.",
                         [run],
-                        [evaluate_command([run], str(row["settings"].get("split")))],
+                        [score_with(comparison, [run], str(row["settings"].get("split")))],
                     )
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lmlab.analysis.commands import train_with
-from lmlab.analysis.comparison import Comparison, evaluate_command
+from lmlab.analysis.commands import score_with, train_with
+from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.arms import by_arm, differ, subject, told
 from lmlab.analysis.doubts.doubt import Finding
 from lmlab.analysis.doubts.rebuilt import evaluates_elsewhere
@@ -61,7 +61,7 @@ def unequal_context(comparison: Comparison) -> Iterator[Finding]:
                 f"{metric} on the split {split} was scored with different settings ({told(lengths)}), so these numbers "
                 "of evaluations.jsonl are no column. Score every run with the same context, stride and streams.",
                 list(by_run),
-                [evaluate_command(by_run, split)],
+                [score_with(comparison, by_run, split)],
             )
 
 
@@ -100,7 +100,7 @@ def different_evaluations(comparison: Comparison) -> Iterator[Finding]:
                 "validations is a choice on that split, the final weights are not. Score every run with "
                 "checkpoint=final.",
                 list(by_run),
-                [evaluate_command(by_run, split)],
+                [score_with(comparison, by_run, split)],
             )
 
 

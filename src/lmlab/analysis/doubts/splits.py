@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from lmlab.analysis.commands import report_with, train_with
-from lmlab.analysis.comparison import Comparison, evaluate_command
+from lmlab.analysis.commands import report_with, score_with, train_with
+from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.arms import SIZES, told, tried, varied
 from lmlab.analysis.doubts.doubt import Finding
 from lmlab.runs.metrics import TEST, is_averaged, is_score, on_split, split_of
@@ -43,7 +43,7 @@ def _remedy(comparison: Comparison) -> tuple[str, list[str]]:
         if split != split_of(metric) and all(split in run.splits for run in runs):
             other = on_split(metric, split)
             missing = [run for run in runs if run.metric(other) is None]
-            score = [evaluate_command(missing, split)] if missing else []
+            score = [score_with(comparison, missing, split)] if missing else []
             return f"{'Score the runs, then conclude' if missing else 'Conclude'} on the {split} split.", [
                 *score,
                 report_with(comparison, f"metric={other}"),
