@@ -1,6 +1,7 @@
 """Arms of a comparison as training would have left them, and what is found wrong with it."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from synthetic_runs import write_run
 from lmlab.analysis.comparison import Comparison, compare
 from lmlab.analysis.doubts import ERRORS, examine
 from lmlab.analysis.records import Record
+from lmlab.cli import COMMANDS, _read
+from lmlab.commands.hints import check_words
 from lmlab.runs.lookup import all_runs
 from lmlab.runs.run import Run
 
@@ -78,10 +81,20 @@ def found(folder: Path, number: int, severity: str, *words: str, only: bool = Tr
     assert own[0].severity == severity and own[0].runs
     assert own[0].name == ERRORS[number - 1].name
     for word in words:
-        assert word in own[0].text, own[0].text
+        assert word in " ".join([own[0].text, *own[0].commands]), own[0]
+    for doubt in doubts:
+        for command in doubt.commands:
+            check(command)
     if only:
         assert doubts == own
     return own[0]
+
+
+def check(command: str) -> None:
+    """Refuse a command that could not be typed as it is."""
+    program, name, *typed = shlex.split(command)
+    assert program == "lmlab" and name in COMMANDS, command
+    check_words(name, _read(name, typed))
 
 
 def evaluated(folder: Path, model: str, **settings):

@@ -11,6 +11,7 @@ from lmlab.analysis.report.document import (
     Column,
     Document,
     Interval,
+    Note,
     Section,
     Series,
     SideBySide,
@@ -229,9 +230,14 @@ def example() -> Document:
         "Mamba 2 is better than the Transformer by 0.027 bits per byte [0.013, 0.041] at equal parameters and tokens "
         "(five seeds each, paired t-test, p = 0.004 after Bonferroni); the LSTM is worse than both.",
         [
-            "griffin has one seed: nothing is known of its spread (griffin-stdlib-4ffe).",
-            "The best learning rate of the lstm is at the edge of its grid, 3e-3: a better one may lie beyond it "
-            "(lstm-stdlib-1eef, lstm-stdlib-9a1c, lstm-stdlib-77b3).",
+            Note(
+                "griffin has one seed: nothing is known of its spread (griffin-stdlib-4ffe).",
+                ["lmlab train -m model=griffin 'data.paths=a b.txt' seed=1,2,3,4,5"],
+            ),
+            Note(
+                "The best learning rate of the lstm is at the edge of its grid, 3e-3: a better one may lie beyond it "
+                "(lstm-stdlib-1eef, lstm-stdlib-9a1c, lstm-stdlib-77b3)."
+            ),
         ],
         [
             Section(

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from lmlab.errors import UserError
-from lmlab.overrides import TEXTS, is_addition, option_of, plain_word, read, written
+from lmlab.overrides import is_addition, option_of, plain_word, read, written
 from lmlab.references import LITERAL
+from lmlab.text_options import TEXTS
 
 
 def parsed(word):

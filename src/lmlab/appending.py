@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from lmlab.commands import options
 from lmlab.commands.options import LIST, SEVERAL
 from lmlab.errors import UserError, nearest
-from lmlab.overrides import ONCE, is_addition, kinds_of, option_of, plain_word, written
+from lmlab.overrides import is_addition, option_of, plain_word, written
+from lmlab.text_options import ONCE, kinds_of
 
 
 def install() -> None:

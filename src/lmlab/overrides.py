@@ -11,82 +11,7 @@ from typing import Any
 
 from lmlab.errors import UserError
 from lmlab.references import LITERAL, escaped, refers
-
-Hint = Any
-
-TEXTS: dict[str, Hint] = {
-    **dict.fromkeys(
-        (
-            "callbacks.samples.prompt",
-            "checkpoint",
-            "device.name",
-            "host",
-            "accelerator",
-            "logger.wandb.project",
-            "prompt",
-            "sort",
-            "start.checkpoint",
-            "study.metric",
-            "sweep.pruner",
-            "sweep.sampler",
-            "trainer.precision",
-        ),
-        str,
-    ),
-    **dict.fromkeys(
-        (
-            "baseline",
-            "device.reported",
-            "direction",
-            "execution.rendezvous",
-            "hydra.launcher.account",
-            "hydra.launcher.address",
-            "hydra.launcher.constraint",
-            "hydra.launcher.partition",
-            "hydra.launcher.qos",
-            "logger.wandb.entity",
-            "logger.wandb.group",
-            "logger.wandb.name",
-            "logger.wandb.notes",
-            "metric",
-            "model.path",
-            "name",
-            "older",
-            "output",
-            "prompts",
-            "paths.cache",
-            "paths.corpora",
-            "paths.outputs",
-            "paths.runs",
-            "run",
-            "status",
-            "study.direction",
-            "study.question",
-            "split",
-            "start.run",
-            "sweep.storage",
-            "sweep.study",
-            "tag",
-            "token",
-        ),
-        str | None,
-    ),
-    **dict.fromkeys(("metrics", "study.equal", "tags"), list[str]),
-    "model.pattern": list[str] | None,
-    **dict.fromkeys(("arm", "stop"), str | list[str] | None),
-    **dict.fromkeys((f"data.paths{split}" for split in ("", ".train", ".validation", ".test")), str | list[str] | None),
-    **dict.fromkeys(("runs", "what"), str | list[str] | None),
-    "formats": str | list[str],
-}
-"""Options whose values are texts, with their types; reading a command line imports none of their signatures."""
-
-ONCE = frozenset(
-    (
-        *("arm", "formats", "logger.wandb.artifacts", "metrics", "runs", "study.equal", "tags"),
-        *(f"data.paths{split}" for split in ("", ".train", ".validation", ".test")),
-    )
-)
-"""Lists that are sets: adding what is there already changes nothing."""
+from lmlab.text_options import TEXTS, kinds_in, kinds_of
 
 _WORD = re.compile(r"(?P<key>\+{0,2}[^=\s]*?)(?P<addition>\+?) ?=(?P<value>.*)", re.DOTALL)
 _NO_TEXT = r"[+-]?(?:[\d_]*\.?[\d_]*(?:e[+-]?[\d_]+)?|inf|nan)|true|false|null"
@@ -119,9 +44,9 @@ def read(word: str, several: bool = False) -> str:
         return word
     if several and _OF_HYDRA.fullmatch(value) and _is_readable(word):
         return word
-    kinds = {str, list} if hint is None else {str, list} & set(_kinds(hint))
+    kinds = {str, list} if hint is None else {str, list} & set(kinds_in(hint))
     literal = option in LITERAL
-    optional = hint is None or type(None) in _kinds(hint)
+    optional = hint is None or type(None) in kinds_in(hint)
     body = value.strip()
 
     def one(text: str, optional: bool = optional) -> str:
@@ -181,11 +106,6 @@ def plain_word(word: str) -> str:
 def option_of(word: str) -> str:
     """The option that a word is about, without marks: ``a.b`` of ``+a.b=2`` and of ``a.b+=2``."""
     return word.partition("=")[0].strip("+~").partition("@")[0]
-
-
-def kinds_of(option: str) -> tuple[Any, ...]:
-    """The types that an option of ``TEXTS`` may have; none for others."""
-    return _kinds(TEXTS[option]) if option in TEXTS else ()
 
 
 def written(value: Any) -> str:
@@ -271,12 +191,6 @@ def _split(text: str, brackets: bool = False) -> list[str]:
             start = index + 1
         index += 1
     return [*parts, text[start:]] if text.strip() else []
-
-
-def _kinds(hint: Hint) -> tuple[Any, ...]:
-    """The types that a hint allows, without what is in lists."""
-    members = (hint,) if isinstance(hint, type) or hasattr(hint, "__origin__") else hint.__args__
-    return tuple(getattr(member, "__origin__", member) for member in members)
 
 
 @cache

@@ -96,6 +96,16 @@ def test_only_what_resuming_needs_is_removed_of_a_finished_run(outputs, lmlab_cl
     assert {path: tree(path) - {"run.lock"} for path in others} == others
 
 
+def test_commands_are_whole_in_a_narrow_terminal(outputs, capsys, lmlab_clean, monkeypatch):
+    make(outputs)
+    monkeypatch.setattr(tables.console, "_width", 40)
+    where = "+where.data=stdlib +where.optimizer.lr=0.001"
+    monkeypatch.setattr(clean, "typed_words", lambda: where.split())
+    paths = {"outputs": str(outputs), "runs": str(outputs / "runs"), "cache": str(outputs / "cache")}
+    clean.show(find(paths, ["checkpoints"]), ["checkpoints"], outputs)
+    assert f"lmlab clean what=checkpoints {where} yes=true" in capsys.readouterr().out.splitlines()[-1]
+
+
 def test_weights_go_only_when_asked_for(outputs, lmlab_clean):
     run = make(outputs)
     lmlab_clean()

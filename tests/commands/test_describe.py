@@ -20,7 +20,7 @@ def described(compose):
     def make(*overrides):
         config = compose(f"vocabulary={V}", f"batch.size={B}", f"batch.context={T}", *overrides, command="describe")
         model, _ = describe.built_model(config["model"], V, config["batch"])
-        return model, describe.measure(model, config["optimizer"], config["batch"])
+        return model, describe.measure(model, config)
 
     return make
 
@@ -38,6 +38,14 @@ def test_an_lstm_is_what_is_counted_by_hand(described):
     assert memory["weights"] == memory["gradients"] == 4 * total
     # Two moments of every weight, and the number of steps for each of 1 + 3 x 4 tensors.
     assert memory["optimizer state"] == 2 * 4 * total + 4 * (1 + 3 * 4)
+
+
+def test_a_moving_average_takes_what_the_weights_do(described):
+    options = ("model=lstm", "model.width=20", "optimizer=adamw")
+    (_, without), (_, found) = described(*options), described(*options, "callbacks=ema")
+    average = found["training_memory"].pop("moving average")
+    assert average == found["training_memory"]["weights"]
+    assert found["training_memory"] == without["training_memory"]
 
 
 def test_a_transformer_is_what_is_counted_by_hand(described):

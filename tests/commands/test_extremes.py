@@ -20,11 +20,11 @@ from synthetic_runs import write_run
 from lmlab.cli import COMMANDS
 from lmlab.config import CONF, check_arguments, leaves, set_at
 from lmlab.errors import UserError
-from lmlab.overrides import TEXTS
 from lmlab.runs.execution import Execution
 from lmlab.sweeps.search import Space
 from lmlab.sweeps.study import Study
 from lmlab.targets import resolve_target, targets
+from lmlab.text_options import TEXTS
 
 NUMBERS = (-(10**30), -1, 0, 10**30, 2**63, -1e308, 1e308, 1e-320, math.inf, -math.inf, math.nan)
 LONG = "x" * 300

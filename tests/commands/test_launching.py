@@ -44,3 +44,15 @@ def test_models_side_by_side_can_be_paired(lmlab):
         ["lstm", "model.width=16"],
         ["gru", "model.width=32"],
     ]
+
+
+@pytest.mark.slow
+def test_a_search_by_averaged_weights_is_refused_before_any_job_that_keeps_none(lmlab, small, tmp_path):
+    pytest.importorskip("optuna")
+    words = [*small, "model=lstm", "logger=[]", "sweep=optuna", "sweep.trials=2", "optimizer.lr=1e-3,2e-3"]
+    words.append("sweep.objectives={ema/loss: minimize}")
+    done = lmlab("train", *words, check=False)
+    message = "sweep.objectives.ema/loss: a metric of averaged weights, which only callbacks=ema keeps"
+    assert done.returncode == 1 and message in done.stderr
+    assert not (tmp_path / "outputs" / "runs").exists()
+    assert "Best, job" in lmlab("train", *words, "callbacks=ema").stdout

@@ -20,12 +20,20 @@ def test_plain_numbers(lmlab):
     assert found["recommended"]["fits"]
 
 
-def test_tables_and_the_command_that_follows(lmlab):
-    words = ["experiment=shakespeare_cpu", "vocabulary=65", "devices=2", "device=rtx4090", "seed=3"]
+def test_tables_and_the_command_that_follows(lmlab, tmp_path):
+    (own := tmp_path / "own").mkdir()
+    words = [
+        f"--config-dir={own}",
+        "experiment=shakespeare_cpu",
+        "vocabulary=65",
+        "devices=2",
+        "device=rtx4090",
+        "seed=3",
+    ]
     shown = lmlab("plan", *words, COLUMNS="100").stdout
     assert "Memory of each device" in shown and "Recommended: ddp" in shown
     (line,) = [line for line in shown.splitlines() if line.startswith("lmlab train ")]
-    assert {"experiment=shakespeare_cpu", "seed=3", "trainer.devices=2"} < set(shlex.split(line))
+    assert {f"--config-dir={own}", "experiment=shakespeare_cpu", "seed=3", "trainer.devices=2"} < set(shlex.split(line))
     assert "vocabulary" not in line and "device=" not in line
     assert lmlab(*shlex.split(line)[1:], "--cfg", "job").stdout
     table = shown[shown.index("Memory of") : shown.index("Memory: ")]

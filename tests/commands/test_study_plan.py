@@ -56,6 +56,13 @@ def test_a_budget_in_seconds_has_an_untuned_pilot_for_each_arm(plan):
     assert not any(word.startswith("budget") for words in found.candidates["lstm"] for word in words)
 
 
+def test_averaged_weights_are_there_with_their_callback_only(plan):
+    assert plan("callbacks=ema", metric="ema/bits_per_byte").metric == "ema/bits_per_byte"
+    message = "study.metric=ema/loss: a metric of averaged weights, which only callbacks=ema keeps"
+    with pytest.raises(UserError, match=message):
+        plan(metric="ema/loss")
+
+
 @pytest.mark.slow
 def test_a_study_is_another_one_where_anything_differs_that_can_change_a_result(plan):
     digest = plan().digest

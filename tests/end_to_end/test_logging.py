@@ -1,11 +1,13 @@
 """What was logged is what can be read back."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from disturbed_runs import slowed, start, wait_for_step
 
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.lookup import all_runs
@@ -59,3 +61,21 @@ def wandb_history(records: list[dict]) -> dict[int, dict]:
     return {
         record["history"]["step"]["num"]: record["history"]["item"] for record in records if record["type"] == "history"
     }
+
+
+def test_a_run_that_a_search_stops_has_not_failed_at_wandb(small, tmp_path):
+    outputs = tmp_path / "outputs"
+    process = start([*small, "model=lstm", slowed(tmp_path)], outputs, folder=tmp_path, slow=0.3)
+    run = wait_for_step(outputs, 4, process)
+    run.announce_pruning("loss=3")
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    (folder,) = (run.path / "wandb").glob("offline-run-*")
+    records = read_offline(folder)
+    (end,) = (record["exit"] for record in records if record["type"] == "exit")
+    assert end.get("exit_code", 0) == 0
+    summaries = [record["summary"]["update"] for record in records if record["type"] == "summary"]
+    assert {"status": "pruned"} in [{key: one[key] for key in one if key == "status"} for one in summaries]
+    assert run.status == "interrupted"
+    run.mark_pruned("loss=3")
+    assert run.status == "pruned" and not run.pruned.exists()

@@ -106,11 +106,17 @@ def test_a_job_that_the_search_has_seen_enough_of_is_pruned(sweep, pretending, p
                 return []
             return super().poll(seconds)
 
+        def stop(self, job, why):
+            announced[job.number] = json.loads(job.run.pruned.read_text())
+            super().stop(job, why)
+
         polls = iter(range(100))
 
+    announced = {}
     search, engine = Watching("a", "b"), Slow()
     jobs = Conductor(sweep, search, engine, prepare, seen).conduct()
     assert engine.stopped == {1: "bad"}
+    assert announced == {1: {"why": "bad"}} and not jobs[1].run.pruned.exists()
     assert statuses(jobs) == ["finished", "pruned"] and jobs[1].error == "bad"
     manifest = jobs[1].run.manifest  # the run says it too, to whoever reads it without the sweep
     assert manifest["status"] == "pruned" and manifest["attempts"][-1] == {"status": "pruned", "error": "bad"}

@@ -23,6 +23,14 @@ def test_what_is_not_said_has_a_value_and_what_is_read_is_written():
     assert Study.read(json.loads(json.dumps(study.section))).section == study.section
 
 
+def test_settings_can_be_chosen_by_averaged_weights_which_are_scored_on_validation_only():
+    study = Study.read(SECTION | {"metric": "ema/accuracy"})
+    assert not study.minimizes and study.concludes_by([["validation", "test"]]) == "ema/accuracy"
+    assert Study.read(SECTION).concludes_by([["validation", "test"]]) == "test/loss"
+    with pytest.raises(UserError, match="study.metric=ema/mine: unknown"):
+        Study.read(SECTION | {"metric": "ema/mine"})
+
+
 def test_trials_have_a_seed_that_no_final_run_has():
     assert Study.read(SECTION).tuning_seed == 2
     assert Study.read(SECTION | {"seeds": [1, 2]}).tuning_seed == 0

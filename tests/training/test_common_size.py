@@ -3,7 +3,7 @@ import re
 import pytest
 
 from lmlab.errors import UserError
-from lmlab.training.common_size import Asked, check_sizes
+from lmlab.training.common_size import SizeRequest, check_sizes
 
 V, C = 256, 32
 MODELS = ("lstm", "rnn")
@@ -15,7 +15,7 @@ def asked(compose):
 
     def made(*words, models=MODELS):
         sections = [compose("data=text", "data.paths=x.txt", f"model={name}", *words)["model"] for name in models]
-        return [Asked(name, section, V, C) for name, section in zip(models, sections, strict=True)]
+        return [SizeRequest(name, section, V, C) for name, section in zip(models, sections, strict=True)]
 
     return made
 

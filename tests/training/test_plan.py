@@ -170,6 +170,18 @@ def toy(devices, per_node=8, network=10.0, **changed):
     return Cluster(Device(**{**vars(TOY), **changed}), devices, per_node, network, 0.5, 2.0)
 
 
+def test_a_moving_average_is_whole_and_of_single_precision_on_every_device(load):
+    options = (*GPT2_124M, "batch.size=16", "trainer.precision=bf16-true")
+    (without, *_), every = plans(load(*options), toy(8)), plans(found := load(*options, "callbacks=ema"), toy(8))
+    assert {plan.strategy for plan in every} == {"ddp"}, "the others spread the weights"
+    average = every[0].memory["average"]
+    assert average == 4 * found.footprint.parameters == 2 * every[0].memory["weights"]
+    assert every[0].total - without.total == pytest.approx(1.05 * average)
+    # It reads the weights, and reads and writes the average, at 1000 GB/s.
+    updating = every[0].seconds["updating"] - without.seconds["updating"]
+    assert updating == pytest.approx((every[0].memory["weights"] + 2 * average) / 1e12)
+
+
 def test_sums_by_hand(load):
     found = load(*GPT2_124M, "batch.size=16", "trainer.precision=bf16-mixed", "optimizer=adam")
     weights = 4 * found.footprint.parameters

@@ -129,3 +129,17 @@ def test_what_a_run_cannot_begin_with_is_one_line_and_leaves_nothing(train):
     manifest = json.loads((first.path / "run.json").read_text())
     Path(first.path / "run.json").write_text(json.dumps(manifest | {"status": "failed"}))
     assert train(start, refused=True).startswith(f"{start}: {first.path.name} is failed; lmlab train finishes it")
+
+
+def test_a_parent_that_is_gone_is_missed_only_by_a_child_that_has_yet_to_begin(train, lmlab, small):
+    first = train("scheduler=constant")
+    child = train(f"start.run={first.id[:6]}", "scheduler=cooldown")
+    parent = first.id
+    shutil.rmtree(first.path)
+    options = ["model=lstm", *small, "model.dropout=0.2", "logger=[]", "callbacks.samples=null"]
+    for start in (parent[:6], first.path.name, str(first.path)):
+        done = lmlab("train", *options, f"start.run={start}", "scheduler=cooldown")
+        assert child.path.name in done.stdout and "recorded result" in done.stdout
+    refused = train(f"start.run={parent[:6]}", "scheduler=cooldown", "seed=2", refused=True)
+    assert refused == f"start.run={parent}: {first.path} is gone, and this run, which has yet to begin, needs it"
+    assert train("start.run=nothere", refused=True).startswith("start.run=nothere: neither a directory nor ")

@@ -77,6 +77,7 @@ class Comparison:
         study: what a study declared to be held equal and to be tuned; ``None`` for runs that no study asked for.
         choice: the metric that settings were chosen by; ``None``: ``metric``.
         direction: in which ``metric`` and ``choice`` are better; ``None``: the one that is known of them.
+        command: the words of the command that reports on it.
     """
 
     metric: str
@@ -85,6 +86,7 @@ class Comparison:
     study: Any | None = None
     choice: str | None = None
     direction: Direction | None = None
+    command: Sequence[str] = ("lmlab", "report")
 
     @property
     def chosen_by(self) -> str:

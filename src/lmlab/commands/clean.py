@@ -4,7 +4,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lmlab.analysis.records import Record
 from lmlab.analysis.selection import check_status, fits
@@ -93,7 +93,7 @@ def _kinds(what: str | Sequence[str] | None, selectors: Sequence[str]) -> list[K
 
 
 def show(plan: Plan, kinds: Sequence[Kind], outputs: Path) -> None:
-    """Print a row for each kind, with the command that frees it, and what is left alone."""
+    """Print a row for each kind, the commands that free them, and what is left alone."""
     rows = []
     for kind in kinds:
         items = [item for item in plan.items if item.kind == kind]
@@ -104,11 +104,12 @@ def show(plan: Plan, kinds: Sequence[Kind], outputs: Path) -> None:
                     "": DESCRIPTIONS[kind],
                     "number": f"{sum(len(item.paths) for item in items):,}",
                     "size": readable(_bytes(items)),
-                    "freed by": _command(kind),
                 }
             )
     if rows:
         tables.print_table(f"{readable(_bytes(plan.items))} can be freed in {outputs}", rows, optional=[""])
+        for row in rows:  # a table would cut them where the terminal is narrow
+            tables.say(_command(cast(Kind, row["what"])), f"{row['what']}:")
     else:
         tables.say(f"Nothing to free in {tables.place(outputs)} (what={','.join(kinds)}).")
     _say_kept(plan.kept)

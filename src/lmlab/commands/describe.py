@@ -18,6 +18,7 @@ from lmlab.commands.options import architecture
 from lmlab.config import Config, build, check_arguments, validate
 from lmlab.errors import UserError
 from lmlab.overrides import written
+from lmlab.runs.average import keeps_average
 
 CONTEXTS = (1, 128, 1024, 8192, 65_536, 1_048_576)
 """Tokens after which the size of a state is shown."""
@@ -38,20 +39,20 @@ _ROWS: list[dict[str, Any]] = []
 def task(*, vocabulary: int | None, **config: Any) -> None:
     """Print what the model is made of and what it costs; in a sweep, keep it for the table at the end.
 
-    ``config`` is a configuration of ``lmlab train``, of which the model, the optimizer, the batch and, without
-    ``vocabulary``, the data and the tokenizer count.
+    ``config`` is a configuration of ``lmlab train``, of which the model, the optimizer, the batch, the
+    callbacks and, without ``vocabulary``, the data and the tokenizer count.
     """
     hydra = HydraConfig.get()
-    model, batch, optimizer = config["model"], config["batch"], config["optimizer"]
+    model, batch = config["model"], config["batch"]
     if hydra.mode != RunMode.MULTIRUN:
         built, node = built_model(model, number_of_types(config, vocabulary), batch)
         title = architecture(hydra.runtime.choices, model.get("pattern"))
-        show(built, node, measure(built, optimizer, batch), title)
+        show(built, node, measure(built, config), title)
         return
     job = {"overrides": list(hydra.overrides.task)}
     try:
         built, node = built_model(model, number_of_types(config, vocabulary), batch)
-        row = {"status": "described", "model": node, **measure(built, optimizer, batch)}
+        row = {"status": "described", "model": node, **measure(built, config)}
     except UserError as error:
         row = {"status": "failed", "error": str(error)}
     _ROWS.append(job | row)
@@ -121,14 +122,15 @@ def number_of_types(config: Config, vocabulary: int | None) -> int:
     return int(open_source(config, config["progress"]).tokenizer.size)
 
 
-def measure(model: Any, optimizer: Config, batch: dict[str, Any]) -> dict[str, Any]:
-    """Return what a network on the meta device costs, as plain numbers."""
+def measure(model: Any, config: Config) -> dict[str, Any]:
+    """Return what a network on the meta device costs in a training configuration, as plain numbers."""
     from lmlab.models.anatomy import parameters_by_kind
     from lmlab.models.parameters import parameter_counts
     from lmlab.models.sizes import flops_per_token, state_bytes
     from lmlab.training.make_optimizer import make_optimizer
     from lmlab.training.memory import generation_memory, training_memory
 
+    optimizer, batch, averaged = config["optimizer"], config["batch"], keeps_average(config["callbacks"])
     validate(optimizer, "optimizer")
     context = batch["context"]
     with_state = [model] if hasattr(model, "state_size") else [block.mixer for block in model.blocks]
@@ -141,7 +143,7 @@ def measure(model: Any, optimizer: Config, batch: dict[str, Any]) -> dict[str, A
         "parameters_by_kind": parameters_by_kind(model),
         "state_bytes": {str(length): state_bytes(model, length) for length in contexts},
         "flops_per_token": flops_per_token(model, context),
-        "training_memory": training_memory(model, partial(make_optimizer, optimizer), batch["size"], context),
+        "training_memory": training_memory(model, partial(make_optimizer, optimizer), batch["size"], context, averaged),
         "generation_memory": generation_memory(model, context),
     }
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lmlab.commands import tables
@@ -13,6 +14,7 @@ from lmlab.commands.train import check_job
 from lmlab.config import canonical
 from lmlab.errors import UserError
 from lmlab.overrides import is_addition
+from lmlab.runs.average import check_averaged
 from lmlab.sweeps.search import Space
 
 
@@ -27,7 +29,7 @@ def check_jobs(launcher: Any, space: Space) -> None:
     """
     if launcher.config.hydra.job.config_name != "train":
         return
-    here = not computes_elsewhere(launcher)
+    here, objectives = not computes_elsewhere(launcher), OmegaConf.select(launcher.config, "sweep.objectives") or {}
     before = HydraConfig.instance().cfg
     try:
         with tables.progress_console.status("Checking the jobs"):
@@ -40,6 +42,8 @@ def check_jobs(launcher: Any, space: Space) -> None:
                         if composed is None or any(map(is_addition, other)):
                             composed, other = compose(launcher, words), []
                         config = canonical(changed(composed, other))
+                        for objective in map(str, objectives):
+                            check_averaged(f"sweep.objectives.{objective}", objective, config["callbacks"])
                         check_job(config, here)
                     except (UserError, HydraException, OmegaConfBaseException) as error:
                         why = str(error) if isinstance(error, UserError) else explain(error, "train", words)

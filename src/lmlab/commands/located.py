@@ -10,7 +10,7 @@ from lmlab.errors import UserError
 from lmlab.runs.content import with_content
 from lmlab.runs.lookup import all_runs
 from lmlab.runs.moved import config_here
-from lmlab.runs.start import identified
+from lmlab.runs.start import check_parent, identified
 from lmlab.surroundings import expanded
 
 _BUILT = ("model", "data", "tokenizer", "objective", "optimizer", "scheduler", "trainer")
@@ -32,7 +32,13 @@ def located(config: Config) -> Config:
     data = config["data"]
     if "paths" in data:  # the same words mean other files elsewhere
         config = config | {"data": data | {"paths": _absolute(data["paths"])}}
-    config = identified(config)
+    config = _with_content(identified(config))
+    check_parent(config)
+    return config
+
+
+def _with_content(config: Config) -> Config:
+    """Return ``config`` with the checksums of what it names, or, of text that is gone, of what runs had there."""
     try:
         return with_content(config)
     except UserError as error:

@@ -126,6 +126,7 @@ def show(load: Any, cluster: Any, every: list[Any]) -> None:
         f"Communication: {device.link:.4g} GB/s between devices, {cluster.network:g} GB/s between machines, "
         f"{LINK_SHARE:.0%} of it reached; {waits}. The optimizer: {device.bandwidth:.4g} GB/s of memory.",
         "Tensor parallelism: with sequence parallelism, all parts of a block divided, within a machine.",
+        *(["Moving average (callbacks=ema): whole on every device, so with DDP only."] if load.average else []),
         *([UNROLLED] if load.unrolled else []),
         "Price: " + (f"${cluster.price:g} for a device an hour." if cluster.price else "not known (price=)."),
     ):

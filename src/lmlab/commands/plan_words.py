@@ -1,6 +1,7 @@
 """A plan in words: as a name in a table, and as the command that starts the run as planned."""
 
 import shlex
+import sys
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -49,7 +50,8 @@ def command(plan: Any, cluster: Any) -> str:
     decided = SHARED if plan.strategy == "ddp" else (*SHARED, "trainer.compile")  # shards are not compiled
     asked = [word for word in HydraConfig.get().overrides.task if not _is(word, OWN) and not _is(word, decided)]
     accelerator = [] if cluster.device.name.startswith("this CPU") else ["trainer.accelerator=cuda"]
-    return shlex.join(["lmlab", "train", *asked, *accelerator, *words_of(plan, cluster)])
+    flags = [word for word in sys.argv[1:] if word.startswith("--config-dir")]
+    return shlex.join(["lmlab", "train", *flags, *asked, *accelerator, *words_of(plan, cluster)])
 
 
 def _is(word: str, options: tuple[str, ...]) -> bool:

@@ -4,10 +4,13 @@ import shlex
 import sys
 import webbrowser
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lmlab.analysis.commands import report_with
 from lmlab.analysis.comparison import Comparison, can_be_scored, evaluate_command
+from lmlab.analysis.doubts.data import one_data
 from lmlab.analysis.reading import read_curves
 from lmlab.analysis.report import folder as report
 from lmlab.analysis.report.document import Document
@@ -16,7 +19,6 @@ from lmlab.analysis.studies import comparison_of
 from lmlab.commands import tables
 from lmlab.config import Paths
 from lmlab.errors import UserError
-from lmlab.overrides import written
 from lmlab.runs.metrics import is_score, split_of
 from lmlab.surroundings import expanded
 from lmlab.sweeps.sweep import Sweep, find_sweep
@@ -90,23 +92,26 @@ def write_report(
     Args:
         command: as typed; ``None``: the folder has the name of the sweep that it is about.
     """
+    again = command or tables.command("report", f"runs={folder.name}")
+    comparison = replace(comparison, command=shlex.split(again))
     read_curves(comparison.runs, shown=True)
     with tables.progress_console.status("Writing the report"):
         document = report.write(comparison, unreadable, folder, command, formats)
     tables.say(f"\n{document.conclusion}")
     for doubt in document.doubts:
-        tables.say(doubt, "but:", "yellow")
+        tables.say(doubt.text, "but:", "yellow")
+        for one in doubt.commands:
+            tables.say(f"  {one}")
     missing = len(comparison.left_out) + len(unreadable)
     if missing:
         tables.say(f"{missing} without a part in this; the report says why", "left out:", "yellow")
-    again = command or tables.command("report", f"runs={folder.name}")
     files = ", ".join(dict.fromkeys(report.FORMATS[name] for name in formats if name != "html"))
     if "html" in formats:
         others = f"{files} beside it" if files else f"others: {again} formats=html,markdown,latex,png"
         tables.say(f"\nThe report: {tables.place(folder / report.PAGE)}   ({others})")
     else:
         tables.say(f"\nThe report: {files} in {tables.place(folder)}")
-    tables.say(f"Next: {'   '.join(_next(comparison, again))}")
+    tables.say(f"Next: {'   '.join(_next(comparison))}")
     return document
 
 
@@ -117,23 +122,13 @@ def _unscored(comparison: Comparison) -> str | None:
     return evaluate_command(lacking, split_of(comparison.metric)) if lacking else None
 
 
-def _next(comparison: Comparison, report: str) -> list[str]:
+def _next(comparison: Comparison) -> list[str]:
     commands = [tables.command("dashboard")]
-    if of_one_data := _of_one_data(comparison):
-        commands.insert(0, f"{report} {shlex.quote(of_one_data)}")
+    if (of_one_data := one_data(comparison)) is not None:
+        commands.insert(0, report_with(comparison, of_one_data))
     if comparison.runs:
         commands.append(tables.command("reproduce", f"run={comparison.runs[0].reference}"))
     return commands
-
-
-def _of_one_data(comparison: Comparison) -> str | None:
-    """The option that leaves runs of one corpus; ``None``: there is only one."""
-    choices = sorted({name for run in comparison.runs if (name := run.choice("data"))})
-    if len(choices) > 1:
-        return f"+where.data={choices[0]}"
-    paths = [run.config.get("data", {}).get("paths") for run in comparison.runs]
-    texts = {run.manifest.get("data", {}).get("corpus_fingerprint") for run in comparison.runs}
-    return f"+where.data.paths={written(paths[0])}" if len(texts) > 1 and paths[0] else None
 
 
 def _several(value: str | list[str] | None) -> list[str]:

@@ -16,12 +16,13 @@ from lmlab.models.parameters import parameter_counts, tolerance
 from lmlab.models.sizes import flops_per_token
 from lmlab.models.without_memory import without_memory
 from lmlab.overrides import option_of
-from lmlab.runs.metrics import SCORES, is_score
+from lmlab.runs.average import check_averaged
+from lmlab.runs.metrics import SCORES, is_score, score_of, split_of
 from lmlab.sweeps.search.space import Lacking
 from lmlab.sweeps.search.study import Pilot
 from lmlab.sweeps.study import Study, has
 from lmlab.targets import targets
-from lmlab.training.common_size import Asked, check_sizes
+from lmlab.training.common_size import SizeRequest, check_sizes
 from lmlab.training.preflight import check
 from lmlab.training.settings import Settings
 from lmlab.training.sizing import SizeMissed, solve_width
@@ -117,7 +118,7 @@ class Plan:
         try:
             return cls._of(study, words, words_of, compose, here)
         except SizeMissed:  # said for all arms at once
-            check_sizes(list(_asked(study, words_of, compose, here)))
+            check_sizes(list(_size_requests(study, words_of, compose, here)))
             raise
 
     @classmethod
@@ -178,7 +179,8 @@ def check_metric(metric: str, source: Source, config: Config, where: str) -> Non
 
     Whether callbacks of the user's own log it turns out with the first run.
     """
-    split, _, name = metric.partition("/")
+    check_averaged(f"study.metric={metric}", metric, config["callbacks"])
+    split, name = split_of(metric), score_of(metric)
     if split not in source.scored_splits:
         raise UserError(f"study.metric={metric}: {where} has no split {split}")
     if not is_score(metric) and all(target.startswith("lmlab.") for target, _, _ in targets(config["callbacks"])):
@@ -230,16 +232,18 @@ def _named(where: str) -> Iterator[None]:
         raise UserError(within(where, error)) from error
 
 
-def _asked(study: Study, words_of: Mapping[str, list[str]], compose: Compose, here: bool) -> Iterator[Asked]:
+def _size_requests(
+    study: Study, words_of: Mapping[str, list[str]], compose: Compose, here: bool
+) -> Iterator[SizeRequest]:
     """The models of all arms, untuned and with everything that is tried."""
     for arm, words in words_of.items():
         config = compose(study.untuned(arm, words), f"study.arms.{arm}")
         vocabulary = check(config, here).tokenizer.size
-        yield Asked(arm, config["model"], vocabulary, config["batch"]["context"])
+        yield SizeRequest(arm, config["model"], vocabulary, config["batch"]["context"])
         for own in study.candidates(arm, words, config):
             tuned = compose(own, "study.tune")
             name = " ".join([arm, *(word for word in own if option_of(word) in study.tune)])
-            yield Asked(name, tuned["model"], vocabulary, tuned["batch"]["context"])
+            yield SizeRequest(name, tuned["model"], vocabulary, tuned["batch"]["context"])
 
 
 def _words(candidate: Candidate, flops: float | None, arm: str) -> list[str]:

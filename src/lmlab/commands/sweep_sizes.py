@@ -49,7 +49,7 @@ def check(launcher: Any, space: Space, search: Search, here: bool) -> None:
         return
     warm_up()
     from lmlab.training import preflight
-    from lmlab.training.common_size import Asked, check_sizes
+    from lmlab.training.common_size import SizeRequest, check_sizes
 
     requests = []
     for name, config in sized:
@@ -57,7 +57,7 @@ def check(launcher: Any, space: Space, search: Search, here: bool) -> None:
             vocabulary = preflight.check(config, here).tokenizer.size
         except UserError:
             continue
-        requests.append(Asked(name, config["model"], vocabulary, config["batch"]["context"]))
+        requests.append(SizeRequest(name, config["model"], vocabulary, config["batch"]["context"]))
     check_sizes(requests)
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 _NUMBER = re.compile(r"-?(\d|nan$|inf$)")
+PASTED = ("id", "run", "options")
+"""Headings of columns whose cells are values of options."""
 _WIDE = 160
 """Columns of output that no terminal limits: a file or another program reads it."""
 
@@ -65,15 +66,15 @@ def compact(number: float | None) -> str:
 def print_table(title: str, rows: Sequence[Mapping[str, str]], optional: Sequence[str] = ()) -> None:
     """Print rows of rich markup, without columns that are empty.
 
-    Columns named in ``optional`` are left out, from the last, until the table fits.
+    Columns named in ``optional`` are left out, from the last, until the table fits. Where it does not fit then, long
+    cells are cut, unless they are to be pasted: such a table is wider than the terminal.
     """
+    if title:
+        say("", title)
     headings = [heading for heading in rows[0] if any(row[heading] for row in rows)]
     leave_out = list(optional)
     while True:
         table = Table(
-            title=escape(title) or None,
-            title_justify="left",
-            title_style="bold",
             box=SIMPLE_HEAD,
             pad_edge=False,
             show_edge=False,
@@ -86,11 +87,21 @@ def print_table(title: str, rows: Sequence[Mapping[str, str]], optional: Sequenc
             table.add_column(shown, justify="right" if numeric else "left", no_wrap=True)
         for row in rows:
             table.add_row(*(row[heading] for heading in headings))
-        if (
-            Measurement.get(console, console.options.update(max_width=1000), table).maximum <= console.width
-            or not leave_out
-        ):
-            console.print(table)
+        needed = Measurement.get(console, console.options.update(max_width=1000), table).maximum
+        if needed <= console.width or not leave_out:
+            _print_uncut(table, needed, [row[heading] for row in rows for heading in headings if heading in PASTED])
             return
         if (least := leave_out.pop()) in headings:
             headings.remove(least)
+
+
+def _print_uncut(table: Table, width: int, pasted: Sequence[str]) -> None:
+    """Print a table, in its full width if it would otherwise cut a cell that is to be pasted."""
+    with console.capture() as capture:
+        console.print(table)
+    printed = Text.from_ansi(capture.get()).plain
+    if all(Text.from_markup(cell).plain in printed for cell in pasted):
+        console.print(table)
+    else:
+        wider = Console(file=console.file, force_terminal=console.is_terminal, highlight=False, width=width)
+        wider.print(table)

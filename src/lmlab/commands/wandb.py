@@ -110,13 +110,15 @@ def synchronise(run: Run, timeouts: dict[str, float]) -> dict[str, Any]:
 def _send(run: Run, folder: Path, timeouts: dict[str, float]) -> dict[str, Any]:
     record = WandbRecord(run)
     manifest = run.manifest
-    finished = manifest["status"] == "finished"
+    status = manifest["status"]
+    finished = status == "finished"
     opened = WandbRun(run, record, "online", folder, Extras.of(run.config), **timeouts)
     rows = recorded_rows(run)
     # Once an unfinished run goes on, more may be logged at its newest step, and a row that was sent cannot be changed.
     for row in rows if finished else rows[:-1]:
         opened.send(row)
-    opened.close(manifest["metrics"], exit_code=0 if finished else 1)
+    ended = {"status": status} if status in ("finished", "pruned") else {}
+    opened.close({**manifest["metrics"], **ended}, exit_code=0 if ended else 1)
     lacking = f"without {' and '.join(opened.left_out)}: not here as the run had it" if opened.left_out else ""
     return {"rows": opened.sent, "where": record.fields["url"], "why": lacking}
 

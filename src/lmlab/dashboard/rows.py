@@ -65,7 +65,7 @@ def unreadable(run: Run, why: str) -> dict[str, Any]:
 
 def details_of(run: Run) -> dict[str, Any]:
     """What is shown of a run that somebody looks at. Raises ``UserError`` where it cannot be read."""
-    from lmlab.analysis.report.content.commands import asked_by
+    from lmlab.analysis.commands import asked_by
 
     record = Record.of(run)
     manifest = record.manifest

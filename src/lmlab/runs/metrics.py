@@ -25,9 +25,18 @@ TEST = "test"
 """The split that is kept for conclusions."""
 
 
+_AVERAGED = "ema/"
+"""Begins the names of scores of the averaged weights, which validations measure on their own split."""
+
+
+def is_averaged(metric: str) -> bool:
+    """Return whether a metric is a score of the averaged weights: ``ema/loss``."""
+    return metric.startswith(_AVERAGED) and is_score(metric)
+
+
 def split_of(metric: str) -> str:
-    """``test`` of ``test/loss``."""
-    return metric.partition("/")[0]
+    """``test`` of ``test/loss``; ``validation`` of ``ema/loss``."""
+    return VALIDATION if is_averaged(metric) else metric.partition("/")[0]
 
 
 def score_of(metric: str) -> str:
@@ -36,8 +45,8 @@ def score_of(metric: str) -> str:
 
 
 def on_split(metric: str, split: str) -> str:
-    """The same score on another split."""
-    return f"{split}/{score_of(metric)}"
+    """The same score on another split; of averaged weights, on which only validations score them, of the last ones."""
+    return metric if split == split_of(metric) else f"{split}/{score_of(metric)}"
 
 
 def is_score(metric: str) -> bool:
@@ -46,8 +55,10 @@ def is_score(metric: str) -> bool:
 
 
 def label(metric: str) -> str:
-    """A heading without the split: ``bits/byte``."""
-    return SCORES[score_of(metric)][0] if is_score(metric) else score_of(metric) or metric
+    """A heading without the split: ``bits/byte``, ``bits/byte (EMA)``."""
+    if not is_score(metric):
+        return score_of(metric) or metric
+    return SCORES[score_of(metric)][0] + " (EMA)" * is_averaged(metric)
 
 
 def heading(metric: str) -> str:

@@ -21,7 +21,7 @@ _LAID_OUT = ("start", "code", "config.yaml", "git.diff", "run.json", "run.lock")
 """Files of a run directory before it is computed, beside the records of the lock's holder."""
 _WRITTEN = re.compile(
     r"config\.yaml|run\.json|run\.lock|owner\.\d+\.json|git\.diff|code|checkpoints|tokenizer|(model|ema)\.safetensors"
-    r"|(metrics|samples|events|evaluations)\.jsonl|(breakdown|error|progress|wandb|slurm)\.json|(run|retry)\.log"
+    r"|(metrics|samples|events|evaluations)\.jsonl|(breakdown|error|progress|pruned|wandb|slurm)\.json|(run|retry)\.log"
     r"|stacks|start|\.?wandb|tensorboard|\..*\.tmp"
 )
 """Names in a run directory that lmlab, and what it logs with, writes."""
@@ -55,6 +55,7 @@ class Run:
         self.tokenizer = path / "tokenizer"
         self.log = path / "run.log"
         self.error = path / "error.json"
+        self.pruned = path / "pruned.json"
         self.events = path / "events.jsonl"
         self.breakdown = path / "breakdown.json"
         self.code = path / "code"
@@ -193,6 +194,10 @@ class Run:
             change(manifest)
         write_json(self.path / "run.json", manifest)
 
+    def announce_pruning(self, why: str) -> None:
+        """Tell the processes of the run that the signal that follows comes from a search."""
+        write_json(self.pruned, {"why": why})
+
     def mark_pruned(self, why: str) -> None:
         """Record that it was a search that stopped the run, unless another process is computing it by now."""
 
@@ -205,6 +210,7 @@ class Run:
             try:
                 if self.status_recorded in ("running", "interrupted"):
                     self.update(change)
+                remove(self.pruned)
             finally:
                 lock.release()
 

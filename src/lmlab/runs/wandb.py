@@ -171,6 +171,8 @@ class WandbRun:
     def close(self, summary: dict[str, Any], exit_code: int) -> None:
         """Deliver everything, with the final metrics and all samples, and record whether it has arrived.
 
+        Artifacts are those of a run that has finished, not of one whose summary says that it was pruned.
+
         Raises:
             TimeoutError: it could not be delivered in time.
             ConnectionError: the server does not have it.
@@ -180,7 +182,8 @@ class WandbRun:
             self.run_at_wandb.summary.update(summary)
             if samples:
                 self.run_at_wandb.summary["samples"] = _table(samples)
-            for kind in self.extras.artifacts if exit_code == 0 else ():
+            whole = exit_code == 0 and summary.get("status") != "pruned"
+            for kind in self.extras.artifacts if whole else ():
                 self._log(kind, of_finished(self.run, kind, self.run_at_wandb.id))
             for artifact in self._artifacts.values() if self.online else ():
                 artifact.wait(int(self.finish_timeout))

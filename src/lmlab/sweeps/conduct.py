@@ -159,8 +159,9 @@ class Conductor:
 
     def _end(self, job: Job, shown: bool = False) -> None:
         proposal = self._proposals.pop(job.number)
-        if job.number in self._pruned and job.status == "interrupted":
-            job.status = "pruned"
+        if job.number in self._pruned:
+            if job.status == "interrupted":
+                job.status = "pruned"
             if job.path is not None:
                 with suppress(OSError, UserError):  # the sweep's own record says it too
                     job.run.mark_pruned(self._pruned[job.number])
@@ -204,6 +205,8 @@ class Conductor:
                 continue
             if (why := self._show_rows(proposal, job)) is not None:
                 self._pruned[number] = why
+                with suppress(OSError):  # what it logs to would call it interrupted
+                    job.run.announce_pruning(why)
                 self.engine.stop(job, why)
 
     def _show_rows(self, proposal: Proposal, job: Job) -> str | None:

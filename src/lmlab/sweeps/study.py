@@ -44,7 +44,8 @@ class Study:
         tune: options with the values to try, in the syntax of the command line (``tag(log, interval(1e-3, 3e-2))``).
         trials: how many are drawn at random for each arm; ``None``: every combination.
         equal: of ``EQUAL``, what no arm and no trial may change.
-        metric: that settings are chosen by: one of ``METRICS``, or ``validation/<name>`` of a callback's own.
+        metric: that settings are chosen by: one of ``METRICS``, ``ema/<score>`` of averaged weights, or
+            ``validation/<name>`` of a callback's own.
         direction: ``minimize`` or ``maximize``; ``None``: the one that is known of the metric, or else ``minimize``.
         budget: ``{"flops": n}`` or ``{"seconds": n}`` of training for every run, which become tokens for each arm;
             ``None``: ``budget.tokens``, whatever that takes.
@@ -123,7 +124,8 @@ class Study:
                 f"study.metric={self.metric}: settings are chosen on the validation split, and the conclusion is about "
                 f"the test split without being told (did you mean {other!r}?)"
             )
-        if self.metric not in METRICS and (split != VALIDATION or not score):
+        averaged = metrics.is_averaged(self.metric)
+        if self.metric not in METRICS and not averaged and (split != VALIDATION or not score):
             raise UserError(f"study.metric={self.metric}: unknown{nearest(self.metric, METRICS)}")
         metrics.direction(self.metric, self.direction, "study.direction")
 
@@ -138,11 +140,15 @@ class Study:
     def concludes_by(self, splits: Iterable[Collection[str]]) -> str:
         """Return the metric that the conclusion is about: that of the test split, where all data have one.
 
+        Averaged weights are scored on the validation split only.
+
+
         Args:
             splits: of the data of each run.
         """
         has_test = [TEST in own for own in splits]
-        same = metrics.is_score(self.metric) and metrics.split_of(self.metric) == VALIDATION
+        of_validation = metrics.split_of(self.metric) == VALIDATION and not metrics.is_averaged(self.metric)
+        same = metrics.is_score(self.metric) and of_validation
         return metrics.on_split(self.metric, TEST) if same and has_test and all(has_test) else self.metric
 
     @property
@@ -176,7 +182,8 @@ class Study:
         decided |= dict.fromkeys(self.tune, "study.tune") | {
             "seed": "study.seeds",
             "sweep": "a study is its own search",
-            "sweep.zip": "a study is its own search; values of study.tune are combined, or drawn (study.trials)",
+            "sweep.zip": "a study is its own search: an arm may set several options (study.arms), values of study.tune "
+            "are combined, or drawn (study.trials)",
         }
         if self.budget is not None:
             decided |= {"budget": "study.budget", "budget.tokens": "study.budget"}

@@ -19,8 +19,8 @@ _TRIED = 100
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A model that asks for a size.
+class SizeRequest:
+    """The size that a model is to have.
 
     Attributes:
         name: what messages call it.
@@ -58,13 +58,13 @@ class Asked:
         return size_of(self.model | {"width": width}, self.vocabulary, self.context)
 
 
-def check_sizes(models: Sequence[Asked]) -> None:
+def check_sizes(models: Sequence[SizeRequest]) -> None:
     """Refuse sizes that not all models that ask for them can have, in one message for all of them.
 
     Raises:
         UserError: with what each can have, and the nearest size that all can have.
     """
-    groups: dict[tuple[int, str], list[Asked]] = {}
+    groups: dict[tuple[int, str], list[SizeRequest]] = {}
     for one in models:
         size = check_parameters(one.model)
         if size is not None:
@@ -74,15 +74,15 @@ def check_sizes(models: Sequence[Asked]) -> None:
             raise UserError(message)
 
 
-def _distinct(group: Sequence[Asked]) -> list[Asked]:
+def _distinct(group: Sequence[SizeRequest]) -> list[SizeRequest]:
     """The first of those whose models are the same."""
-    distinct: dict[str, Asked] = {}
+    distinct: dict[str, SizeRequest] = {}
     for one in group:
         distinct.setdefault(json.dumps([one.model, one.vocabulary, one.context], sort_keys=True), one)
     return list(distinct.values())
 
 
-def _missed(size: int, kind: str, group: Sequence[Asked]) -> str | None:
+def _missed(size: int, kind: str, group: Sequence[SizeRequest]) -> str | None:
     can, cannot = [], {}
     for one in group:
         try:
@@ -109,7 +109,7 @@ def _missed(size: int, kind: str, group: Sequence[Asked]) -> str | None:
     return f"{words}; {', or '.join(advice)}" if advice else words
 
 
-def _common(size: int, group: Sequence[Asked], cannot: set[str]) -> int | None:
+def _common(size: int, group: Sequence[SizeRequest], cannot: set[str]) -> int | None:
     """Return the nearest size of three digits that every model can have; ``None``: there is none near."""
     low, high = size / _REACH, size * _REACH
     common: list[tuple[float, float]] = [(low, high)]

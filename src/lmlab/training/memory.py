@@ -28,18 +28,24 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def training_memory(
-    model: LanguageModel, make_optimizer: Callable[[nn.Module], Optimizer], batch_size: int, context: int
+    model: LanguageModel,
+    make_optimizer: Callable[[nn.Module], Optimizer],
+    batch_size: int,
+    context: int,
+    averaged: bool = False,
 ) -> dict[str, int]:
     """Return the bytes of weights, gradients, optimizer state and activations in a training step.
 
     Args:
         model: on the meta device.
+        averaged: a moving average of the weights is kept as well.
     """
     weights = _bytes(model.parameters())
     return {
         "weights": weights,
         "gradients": _bytes(parameter for parameter in model.parameters() if parameter.requires_grad),
         "optimizer state": optimizer_bytes(model, make_optimizer(model)),
+        **({"moving average": average_bytes(model)} if averaged else {}),
         "activations": activation_bytes(model, batch_size, context),
     }
 
@@ -96,6 +102,12 @@ def at_length(saved: Callable[[int], tuple[int, int]], context: int) -> int:
 
 LENGTHS = (4, 8, 16)
 """Lengths of the sequences that a layer reads that works step by step."""
+
+
+def average_bytes(model: nn.Module) -> int:
+    """Return the bytes of a moving average of the trained weights, which is of single precision at least."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return sum(one.numel() * torch.promote_types(one.dtype, torch.float32).itemsize for one in trained)
 
 
 def optimizer_bytes(model: nn.Module, optimizer: Optimizer) -> int:

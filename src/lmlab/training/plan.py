@@ -106,9 +106,12 @@ def enough_devices(load: Load, cluster: Cluster) -> Plan | None:
 
 
 def _strategies(load: Load, cluster: Cluster) -> Iterator[tuple[Strategy, int]]:
-    """Yield the strategies, with the devices that share every matrix: those of one machine, as heads allow."""
+    """Yield the strategies, with the devices that share every matrix: those of one machine, as heads allow.
+
+    A moving average needs whole weights on every device.
+    """
     yield "ddp", 1
-    if cluster.devices == 1:
+    if cluster.devices == 1 or load.average:
         return
     yield "fsdp", 1
     inside = min(cluster.devices, cluster.per_node)
@@ -156,6 +159,7 @@ def _memory(
         "weights": found.parameters * each // parts,
         "gradients": trained // parts,
         "optimizer": load.optimizer // parts,
+        **({"average": load.average} if load.average else {}),
         "working": working // group,
         "activations": found.activations(rows, checkpointing) // group,
         "logits": load.logit_bytes(rows) // group,
@@ -202,5 +206,7 @@ def _seconds(
         volume += size * (group - 1) / group
     # The optimizer reads weights, gradients and its own state, and writes weights and state.
     touched = 2 * memory["weights"] + memory["gradients"] + 2 * memory["optimizer"]
+    if load.average:
+        touched += memory["weights"] + 2 * load.average
     updating = touched / (cluster.device.bandwidth * 1e9)
     return {"computing": computing, "waiting": waiting, "updating": updating}, volume

@@ -14,12 +14,12 @@ from pytorch_lightning.utilities import rank_zero_only
 from lmlab.config import Config, build, validate
 from lmlab.data.datamodule import LanguageDataModule
 from lmlab.data.source import Source
-from lmlab.errors import UserError
+from lmlab.errors import Interrupted, UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import describe_sizes
 from lmlab.runs import checkpoints, events, signals, stacks
 from lmlab.runs.elastic import get_rank
-from lmlab.runs.files import clear_leftovers, write_json, write_whole
+from lmlab.runs.files import clear_leftovers, remove, write_json, write_whole
 from lmlab.runs.heartbeat import Heartbeat
 from lmlab.runs.moved import config_here
 from lmlab.runs.provenance import hardware
@@ -50,6 +50,7 @@ def train(run: Run) -> None:
     config = config_here(run)
     validate(config)
     settings = Settings.of(config)
+    forget_pruning(run)
     config, pieces = fitting(run, config)
     use_threads(config["trainer"]["threads"], config["trainer"]["devices"])
 
@@ -90,10 +91,11 @@ def train(run: Run) -> None:
         if module.all_validated_step != module.global_step:
             trainer.validate(module, data, verbose=False)
         finish(run, config, trainer, module, clock, memory)
-    except BaseException:
-        close(loggers, {}, exit_code=1)
+    except BaseException as error:
+        pruned = isinstance(error, Interrupted) and run.pruned.exists()
+        close(loggers, {"status": "pruned"} if pruned else {}, exit_code=0 if pruned else 1)
         raise
-    close(loggers, run.manifest["metrics"], exit_code=0)
+    close(loggers, {**run.manifest["metrics"], "status": "finished"}, exit_code=0)
 
 
 def make_data(
@@ -270,8 +272,17 @@ def finish(
     stacks.clear(run)
 
 
+@rank_zero_only
+def forget_pruning(run: Run) -> None:
+    """Remove what announced the end of an earlier attempt."""
+    remove(run.pruned)
+
+
 def close(loggers: list[Any], summary: dict[str, Any], exit_code: int) -> None:
-    """End loggers that have an end of their own, so that no W&B run stays open."""
+    """End loggers that have an end of their own, so that no W&B run stays open.
+
+    A run that was pruned has not failed, but has no final metrics either: its summary has the ``status`` alone.
+    """
     for logger in loggers:
         if hasattr(logger, "finish"):
             logger.finish(summary, exit_code)

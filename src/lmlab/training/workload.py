@@ -10,10 +10,11 @@ from lmlab.config import Config
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import flops_per_token, state_bytes
+from lmlab.runs.average import keeps_average
 from lmlab.training.devices import Device
 from lmlab.training.footprint import Footprint, footprint, head_bytes
 from lmlab.training.make_optimizer import make_optimizer
-from lmlab.training.memory import optimizer_bytes
+from lmlab.training.memory import average_bytes, optimizer_bytes
 from lmlab.training.settings import Settings
 
 LINK_SHARE = 0.75
@@ -70,6 +71,7 @@ class Load:
 
     Attributes:
         optimizer: bytes that the optimizer keeps.
+        average: bytes of a moving average of the weights, which every device keeps whole; 0: there is none.
         flops: of the forward pass of a token.
         heads: equal parts that every block can be cut into.
         state: bytes that are carried from batch to batch, for one sequence.
@@ -84,6 +86,7 @@ class Load:
     model: LanguageModel
     footprint: Footprint
     optimizer: int
+    average: int
     flops: int
     heads: int
     state: int
@@ -104,6 +107,7 @@ class Load:
             model=model,
             footprint=found,
             optimizer=optimizer_bytes(model, make_optimizer(config["optimizer"], model)),
+            average=average_bytes(model) if keeps_average(config["callbacks"]) else 0,
             flops=flops_per_token(model, context),
             heads=_heads(model),
             state=state_bytes(model, context) if settings.batch.carry_state else 0,

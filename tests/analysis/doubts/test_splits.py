@@ -23,15 +23,12 @@ def test_14_the_runs_to_score_are_named(runs):
     chosen = between(runs).runs
     (chosen[0].run.path / "evaluations.jsonl").unlink()
     doubt = found(runs, 14, "doubt", metric="validation/loss")
-    assert f"lmlab evaluate run={chosen[0].id} split=test, then" in doubt.text
+    assert doubt.commands == (f"lmlab evaluate run={chosen[0].id} split=test", f"lmlab report metric={LOSS}")
     for record in chosen:
         (record.run.path / "evaluations.jsonl").unlink(missing_ok=True)
     doubt = found(runs, 14, "doubt", metric="validation/loss")
     ids = ",".join(record.id for record in chosen)
-    assert (
-        f"lmlab evaluate -m run={ids} split=test, then conclude on the test split (the same report with metric={LOSS})."
-        in doubt.text
-    )
+    assert doubt.commands[0] == f"lmlab evaluate -m run={ids} split=test"
 
 
 def test_14_nothing_is_chosen_among_sizes_budgets_or_single_settings(tmp_path):
@@ -63,5 +60,6 @@ def test_14_longer_sequences_are_another_split(tmp_path):
     assert {run.config["optimizer"]["lr"] for run in longer.runs} == {3e-3}, "the best on the validation split"
     assert 14 not in {doubt.number for doubt in examine(longer)}
     doubts = examine(compare(records, "validation/accuracy"))
-    assert "metric=longer/accuracy" in next(doubt for doubt in doubts if doubt.number == 14).text
+    (doubt,) = (doubt for doubt in doubts if doubt.number == 14)
+    assert doubt.commands == ("lmlab report metric=longer/accuracy",)
     assert 14 in {doubt.number for doubt in examine(replace(longer, choice=None))}, "a study that tunes on this split"

@@ -222,6 +222,8 @@ def test_everything_is_reached_by_keyboard_and_has_a_name(open_page):
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "report"
     page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Command", "of the first doubt"
+    page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.closest('nav') !== null")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     unnamed = page.evaluate("""() => {

@@ -109,3 +109,11 @@ def test_the_whole_example_is_drawn(tmp_path):
     files = figures.write(example(), tmp_path, ["pdf", "svg"])
     assert len(files) == 12
     assert all(file.stat().st_size > 5_000 for file in files)
+
+
+def test_an_axis_that_ends_early_shows_what_is_below_it():
+    chart = _chart(y=Axis("loss", top=1.5))
+    axes = figures.draw(chart, "tokens", _styles(chart)).axes[0]
+    low, high = axes.get_ylim()
+    assert high == 1.5 and low == pytest.approx(0.9 - 0.05 * 0.6)
+    assert {text.xy[1] for text in axes.texts} <= {1.0, 1.01, 1.5}

@@ -35,7 +35,7 @@ def test_the_report_is_read_back_as_it_was(tmp_path):
     assert headings[:2] == [document.title, "Doubts"]
     assert [h for h in headings if h in [s.title for s in document.sections]] == [s.title for s in document.sections]
     assert _texts(tokens, "list_item_open") == []  # the text of an item is a paragraph of its own
-    assert set(document.doubts) <= set(_texts(tokens, "paragraph_open"))
+    assert {doubt.text for doubt in document.doubts} <= set(_texts(tokens, "paragraph_open"))
     first = _texts(tokens, "th_open")[:8]
     assert first == [
         "arm",
@@ -54,6 +54,7 @@ def test_the_report_is_read_back_as_it_was(tmp_path):
     assert visible(HOSTILE) + "\n" in fences
     assert any(fence == LONG[:2000] + "\n" for fence in fences)
     assert "lmlab report runs=outputs/runs\n" in fences
+    assert [fence.strip() for fence in fences][:1] == list(document.doubts[0].commands)
     images = [c.attrs["src"] for t in tokens if t.type == "inline" for c in t.children if c.type == "image"]
     assert images[:3] == ["figures/learning-curves.svg", "figures/scaling.svg", "figures/length.svg"]
     assert not [t for t in tokens if t.type == "html_block"]

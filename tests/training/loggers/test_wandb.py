@@ -391,6 +391,18 @@ def test_a_run_that_has_failed_has_no_weights_to_send(server, whole):
     assert sent_artifacts(server) == {} and server.only_run.exit_code == 1
 
 
+def test_a_run_that_was_pruned_has_not_failed(server, whole):
+    training = Training(whole, artifacts=["weights"])
+    training.steps(1, 5)
+    training.logger.finish({"status": "pruned"}, 0)
+    assert server.only_run.exit_code == 0 and server.only_run.summary["status"] == "pruned"
+    assert sent_artifacts(server) == {} and server.only_run.steps == [1, 2, 3, 4], "it may go on at its last step"
+    training = Training(whole)
+    training.steps(6, 10)
+    training.logger.finish({"status": "finished"}, 0)
+    assert server.only_run.summary["status"] == "finished" and server.only_run.steps == list(range(1, 11))
+
+
 def test_artifacts_asked_for_later_are_sent_by_sync(server, whole, capsys):
     training = Training(whole)
     training.steps(1, 5)

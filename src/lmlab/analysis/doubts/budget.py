@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 
+from lmlab.analysis.commands import train_again, train_with
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.arms import subject
 from lmlab.analysis.doubts.doubt import Finding
 from lmlab.analysis.doubts.measures import BUDGETS, equal_budgets, measured, number, numbers, spread
 from lmlab.analysis.records import Record
+from lmlab.overrides import written
 
 FAR = 0.25
 """Arms further apart than this in tokens, FLOPs and seconds alike are no comparison; nearer ones are a doubtful one."""
@@ -29,14 +31,21 @@ def unequal_budget(comparison: Comparison) -> Iterator[Finding]:
             else "; with a learning rate that does not depend on it that is a smaller budget. "
         )
         cure = "Train them without early stopping (callbacks=default)."
-        yield Finding("refuse" if scheduled else "doubt", words + why + cure, early)
+        commands = train_with(comparison, early, "callbacks=default")
+        yield Finding(
+            "refuse" if scheduled else "doubt",
+            words + why + cure,
+            early,
+            commands,
+        )
     unknown = [run for run in comparison.runs if share_done(run) is None]
     if unknown:
         yield Finding(
             "doubt",
             f"{len(unknown)} of {len(comparison.runs)} runs do not say at which of their steps they ended, so they may "
-            "have stopped in mid-schedule. Train them again (rerun=true).",
+            "have stopped in mid-schedule. Train them again.",
             unknown,
+            train_again(comparison, unknown),
         )
     if not equal_budgets(comparison) and "budget" not in subject(comparison):
         budgets = {name: measured(comparison, read) for name, read in BUDGETS.items()}
@@ -47,6 +56,7 @@ def unequal_budget(comparison: Comparison) -> Iterator[Finding]:
             f"The arms have no budget in common ({words}), so the one that trained more may win by that alone. Train "
             "all arms with one budget.tokens, or with tokens that give equal FLOPs.",
             comparison.runs,
+            train_with(comparison, comparison.runs, f"budget.tokens={_most_tokens(comparison)}"),
         )
 
 
@@ -60,6 +70,11 @@ def share_done(run: Record) -> float | None:
         per_step = float(batch.get("size", 0)) * float(batch.get("context", 0))
         stopped_at = None if tokens is None or not per_step else round(tokens / per_step)
     return None if stopped_at is None else stopped_at / steps
+
+
+def _most_tokens(comparison: Comparison) -> str:
+    """The largest ``budget.tokens`` of any run, as it is typed."""
+    return written(max((run.config.get("budget", {}).get("tokens", 0) for run in comparison.runs), default=0))
 
 
 def _constant(run: Record) -> bool:

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
+from lmlab.analysis.commands import report_with, score_with, train_again, train_with
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.arms import all_equal, by_arm, differ, told
 from lmlab.analysis.doubts.doubt import Finding
 from lmlab.analysis.records import Record
+from lmlab.overrides import written
 from lmlab.runs.files import read_json, read_jsonl
 from lmlab.runs.metrics import VALIDATION, is_score, score_of, split_of
 
@@ -42,8 +44,9 @@ def other_data(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "refuse",
             f"{len(nameless)} of {len(comparison.runs)} runs have no fingerprint of their data on record, so nobody "
-            "can say what their scores are of. Train them again (rerun=true).",
+            "can say what their scores are of. Train them again.",
             nameless,
+            train_again(comparison, nameless),
         )
     fingerprints = by_arm(comparison, lambda run: data_of(run, "fingerprint"))
     same_text = all_equal([corpus_of(run) for run in comparison.runs])
@@ -52,8 +55,9 @@ def other_data(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "refuse",
             f"The runs are not on the same data: {told(names)} (name and fingerprint). Compare runs of one corpus and "
-            "tokenizer (data=..., or filter them).",
+            "tokenizer.",
             comparison.runs,
+            of_one_data(comparison),
         )
     for arm in comparison.arms:
         own = corpus_of(arm.chosen.runs[0])
@@ -62,8 +66,9 @@ def other_data(comparison: Comparison) -> Iterator[Finding]:
             yield Finding(
                 "doubt",
                 f"Of the runs from which {arm.name} was chosen, {len(others)} are on other data than the chosen ones, "
-                "so the choice may be of the easiest data. Compare runs of one corpus (filter them by data).",
+                "so the choice may be of the easiest data. Compare runs of one corpus.",
                 others,
+                of_one_data(comparison),
             )
 
 
@@ -78,6 +83,7 @@ def tokens_not_scored_once(comparison: Comparison) -> Iterator[Finding]:
             f"The arms are scored on different numbers of tokens of the {split} split ({told(tokens)}), so on "
             "different text. Train all with one validation.tokens (null: the whole split).",
             comparison.runs,
+            train_with(comparison, comparison.runs, "validation.tokens=null"),
         )
     elif per_byte and any(limit is not None for found in limits.values() for limit in found):
         yield Finding(
@@ -85,13 +91,15 @@ def tokens_not_scored_once(comparison: Comparison) -> Iterator[Finding]:
             f"Only the first tokens of the validation split are scored (validation.tokens: {told(limits)}), which are "
             "different text with different tokenizers. Train all with validation.tokens=null.",
             comparison.runs,
+            train_with(comparison, comparison.runs, "validation.tokens=null"),
         )
     elif per_byte and differ(size := by_arm(comparison, lambda run: _split(run, split).get("bytes"))):
         yield Finding(
             "refuse",
             f"The {split} splits have different sizes ({told(size)} bytes), so they are different text. Compare "
-            "runs of one corpus (data=...).",
+            "runs of one corpus.",
             comparison.runs,
+            of_one_data(comparison),
         )
     for run in comparison.runs:
         expected, counted = scored_tokens(run, "validation"), _broken_down(run)
@@ -100,8 +108,9 @@ def tokens_not_scored_once(comparison: Comparison) -> Iterator[Finding]:
             yield Finding(
                 "refuse",
                 f"{run.label} was scored on {counted:,} tokens of a validation split that has {expected:,} to score: "
-                "some were left out or counted twice. Compute it again (rerun=true).",
+                "some were left out or counted twice. Train it again.",
                 [run],
+                train_again(comparison, [run]),
             )
         for row in read_jsonl(run.run.path / "evaluations.jsonl"):
             whole = _split(run, str(row["settings"].get("split"))).get("tokens")
@@ -110,8 +119,9 @@ def tokens_not_scored_once(comparison: Comparison) -> Iterator[Finding]:
                     yield Finding(
                         "doubt",
                         f"{metric} of {run.label} scored {found['tokens']:,} of the {whole:,.0f} tokens of the split "
-                        f"{row['settings'].get('split')}. Score it again (lmlab evaluate run={run.reference}).",
+                        f"{row['settings'].get('split')}. Score it again.",
                         [run],
+                        [score_with(comparison, [run], str(row["settings"].get("split")))],
                     )
 
 
@@ -126,8 +136,9 @@ def metrics_across_tokenizers(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "refuse" if is_score(comparison.metric) else "doubt",
             f"{comparison.label} {unit}, and the tokens are not the same: vocabularies of {told(vocabularies)} types. "
-            f"Compare by metric={split}/{PER_BYTE}, or train all arms with one tokenizer.",
+            f"Compare by {PER_BYTE}, or train all arms with one tokenizer.",
             comparison.runs,
+            [report_with(comparison, f"metric={split}/{PER_BYTE}")],
         )
         return
     shares = {arm.name: max(_unknown(run, split) for run in arm.chosen.runs) for arm in comparison.arms}
@@ -137,9 +148,28 @@ def metrics_across_tokenizers(comparison: Comparison) -> Iterator[Finding]:
             "refuse" if max(shares.values()) > UNKNOWN else "doubt",
             f"A tokenizer reads part of the text as unknown ({words} of the tokens), and an unknown token costs less "
             "than the text behind it, so these are not bits per byte of one text. Use a tokenizer without unknown "
-            "tokens (tokenizer=bpe or byte).",
+            "tokens (bpe or byte).",
             comparison.runs,
+            train_with(comparison, comparison.runs, "tokenizer=bpe"),
         )
+
+
+def of_one_data(comparison: Comparison) -> list[str]:
+    """The command of the same report on the runs of one corpus, the first; none where no option tells them apart."""
+    option = one_data(comparison)
+    return [] if option is None else [report_with(comparison, option)]
+
+
+def one_data(comparison: Comparison) -> str | None:
+    """The option of a report that leaves runs of one corpus; ``None``: there is only one, or none tells them apart."""
+    every = [run for arm in comparison.arms for setting in arm.settings for run in setting.runs]
+    choices = sorted({name for run in every if (name := run.choice("data"))})
+    if len(choices) > 1:
+        return f"+where.data={choices[0]}"
+    paths = [run.config.get("data", {}).get("paths") for run in every]
+    if not paths or paths[0] is None or all_equal(paths):
+        return None
+    return f"+where.data.paths={written(paths[0])}"
 
 
 def scored_tokens(run: Record, split: str) -> int | None:

@@ -20,6 +20,7 @@ class Doubt:
         severity: ``refuse``: no conclusion must be drawn; ``doubt``: it is to be read with this in mind.
         text: what was found, with its numbers, and what would cure it.
         runs: labels of the runs that it is about.
+        commands: that cure it, each as it would be typed, in this order.
     """
 
     number: int
@@ -27,15 +28,17 @@ class Doubt:
     severity: Severity
     text: str
     runs: Sequence[str]
+    commands: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A doubt as the function that finds it states it: how severe, in what words, about which runs."""
+    """A doubt as the function that finds it states it: how severe, in what words, about which runs, and the cure."""
 
     severity: Severity
     text: str
     runs: Sequence[Record]
+    commands: Sequence[str] = ()
 
 
 Find = Callable[[Comparison], Iterator[Finding]]
@@ -58,6 +61,13 @@ class Error:
     def doubts(self, comparison: Comparison) -> list[Doubt]:
         """Return a doubt for each time that ``comparison`` commits this error."""
         return [
-            Doubt(self.number, self.name, found.severity, found.text, tuple(run.label for run in found.runs))
+            Doubt(
+                self.number,
+                self.name,
+                found.severity,
+                found.text,
+                tuple(run.label for run in found.runs),
+                tuple(found.commands),
+            )
             for found in self.find(comparison)
         ]

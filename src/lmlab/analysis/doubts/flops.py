@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from lmlab.analysis.commands import train_again
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.doubt import Finding, Severity
 from lmlab.analysis.doubts.measures import equal_budgets, number
@@ -26,8 +27,9 @@ def wrong_flops(comparison: Comparison) -> Iterator[Finding]:
             yield Finding(
                 severity,
                 f"{len(without)} of {len(runs)} runs of {arm.name} do not say how many FLOPs a token takes. Train them "
-                "again (rerun=true).",
+                "again.",
                 without,
+                train_again(comparison, without),
             )
             continue
         counted = recounted_flops(runs[0])
@@ -49,9 +51,9 @@ def wrong_flops(comparison: Comparison) -> Iterator[Finding]:
                 severity,
                 f"{len(wrong)} of {len(runs)} runs of {arm.name} recorded "
                 f"{number(wrong[0].metric('sizes/flops_per_token'))} FLOPs per token, but their saved configuration "
-                f"takes {number(counted)}: no axis of FLOPs holds for them. Train them again with this version "
-                "(rerun=true).",
+                f"takes {number(counted)}: no axis of FLOPs holds for them. Train them again with this version.",
                 wrong,
+                train_again(comparison, wrong),
             )
         total = [run for run in runs if not _adds_up(run)]
         if total:
@@ -59,8 +61,9 @@ def wrong_flops(comparison: Comparison) -> Iterator[Finding]:
                 severity,
                 f"{len(total)} of {len(runs)} runs of {arm.name} recorded "
                 f"{number(total[0].metric('timings/flops'))} FLOPs of training, which is not three times those of a "
-                "forward pass for each token that they trained on. Train them again with this version (rerun=true).",
+                "forward pass for each token that they trained on. Train them again with this version.",
                 total,
+                train_again(comparison, total),
             )
     fast = [run for run in comparison.runs if (run.metric("timings/utilisation") or 0.0) > 1]
     if fast:

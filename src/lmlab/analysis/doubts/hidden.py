@@ -1,8 +1,9 @@
 """Error 9: differences between arms beyond what they are about: options, code, packages, devices."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from lmlab.analysis.commands import train_again, train_with
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.arms import (
     all_equal,
@@ -20,6 +21,7 @@ from lmlab.analysis.options import ABSENT, at
 from lmlab.analysis.records import Record
 from lmlab.config import differences
 from lmlab.errors import UserError
+from lmlab.overrides import written
 from lmlab.runs.content import checksum_of
 from lmlab.runs.trust import read_code
 from lmlab.targets import targets
@@ -63,7 +65,16 @@ def _options(comparison: Comparison) -> Iterator[Finding]:
             f"The arms differ in {len(found)} options besides what they are about, and any of them may be the reason: "
             f"{words}{more}. Train all arms with the same, or tune them in every arm.",
             comparison.runs,
+            _alike(comparison, found),
         )
+
+
+def _alike(comparison: Comparison, differing: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
+    """Commands that train all arms with the options of the first; none where they cannot be typed."""
+    options = [(option, next(iter(values.values()))) for option, values in differing]
+    if len(options) > SHOWN or any(value is ABSENT or option.endswith("_target_") for option, value in options):
+        return []
+    return train_with(comparison, comparison.runs, *(f"{option}={written(value)}" for option, value in options))
 
 
 def _code(comparison: Comparison) -> Iterator[Finding]:
@@ -73,8 +84,9 @@ def _code(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "doubt",
             f"{len(nameless)} of {len(comparison.runs)} runs have no fingerprint of their code on record. Train them "
-            "again (rerun=true).",
+            "again.",
             nameless,
+            train_again(comparison, nameless),
         )
     files = {run: _own_files(run) for run in comparison.runs if own_modules(run)}
     by_own_code: dict[Any, list[Record]] = {}
@@ -87,8 +99,9 @@ def _code(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "doubt",
             f"The runs were computed by {len(codes)} versions of the code ({', '.join(map(short, codes))}). Train "
-            " them again with one (lmlab reproduce says whether a result is still the same).",
+            "them again with one (lmlab reproduce says whether a result is still the same).",
             [run for runs in mixed for run in runs],
+            train_again(comparison, [run for runs in mixed for run in runs]),
         )
     names = sorted({name for own in files.values() for name in own})
     differing = [name for name in names if len({own[name] for own in files.values() if name in own}) > 1]
@@ -98,6 +111,7 @@ def _code(comparison: Comparison) -> Iterator[Finding]:
             f"The runs have different versions of your own {', '.join(differing[:SHOWN])} (see code/ in their "
             "directories). Train all of them with one.",
             [run for run, own in files.items() if not own.keys().isdisjoint(differing)],
+            train_with(comparison, [run for run, own in files.items() if not own.keys().isdisjoint(differing)]),
         )
     dirty = [run for run in comparison.runs if (_provenance(run).get("git") or {}).get("dirty")]
     if dirty:
@@ -105,8 +119,9 @@ def _code(comparison: Comparison) -> Iterator[Finding]:
             "doubt",
             f"{len(dirty)} of {len(comparison.runs)} runs were computed from a checkout with uncommitted changes, "
             "which the commit on record does not have (git.diff in their directories does). Commit, and train them "
-            "again (rerun=true).",
+            "again.",
             dirty,
+            train_again(comparison, dirty),
         )
 
 
@@ -120,8 +135,9 @@ def _environment(comparison: Comparison) -> Iterator[Finding]:
         words = "; ".join(f"{name} {' and '.join(map(short, values))}" for name, values in found.items())
         yield Finding(
             "doubt",
-            f"The runs were computed in different environments ({words}). Train them again in one (rerun=true).",
+            f"The runs were computed in different environments ({words}). Train them again in one.",
             comparison.runs,
+            train_again(comparison, comparison.runs),
         )
 
 
@@ -134,6 +150,7 @@ def _device(comparison: Comparison) -> Iterator[Finding]:
             f"Not all arms were compiled ({told(compiled)}), so their times and throughputs do not compare. Train all "
             "with one trainer.compile.",
             comparison.runs,
+            train_again(comparison, comparison.runs, "trainer.compile=false"),
         )
     devices = {arm: sorted(map(str, found)) for arm, found in by_arm(comparison, device_of).items()}
     if len({tuple(found) for found in devices.values()}) > 1:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from lmlab.analysis.commands import train_again
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.doubt import Finding
 from lmlab.analysis.records import Record
@@ -15,8 +16,9 @@ def leakage(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "refuse",
             f"{len(failed)} of {len(comparison.runs)} models see the future: what they predict changes with later "
-            "tokens, so their losses mean nothing. Mend the mixer, then train again (rerun=true).",
+            "tokens, so their losses mean nothing. Mend the mixer, then train again.",
             failed,
+            train_again(comparison, failed),
         )
     yield from _unchecked(comparison, "causal", "whether their models see later tokens")
 
@@ -30,8 +32,9 @@ def disagreement(comparison: Comparison) -> Iterator[Finding]:
             "refuse",
             f"{len(failed)} of {len(comparison.runs)} models predict otherwise token by token than all at once (logits "
             f"differ by up to {apart:.2g}), so what was scored is not what generates. Mend the mixer's step, then "
-            "train again (rerun=true).",
+            "train again.",
             failed,
+            train_again(comparison, failed),
         )
     yield from _unchecked(comparison, "stepwise_agrees", "whether reading token by token gives the same")
 
@@ -46,6 +49,7 @@ def _unchecked(comparison: Comparison, name: str, what: str) -> Iterator[Finding
         yield Finding(
             "doubt",
             f"{len(runs)} of {len(comparison.runs)} runs have no record of {what}. Train them again with this "
-            "version, which checks it before the first step (rerun=true).",
+            "version, which checks it before the first step.",
             runs,
+            train_again(comparison, runs),
         )

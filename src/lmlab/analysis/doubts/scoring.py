@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lmlab.analysis.commands import score_with, train_with
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.arms import by_arm, differ, subject, told
 from lmlab.analysis.doubts.doubt import Finding
@@ -40,6 +41,7 @@ def unequal_context(comparison: Comparison) -> Iterator[Finding]:
             "reads the corpus in order with all that came before, another in windows from an empty state. Train all "
             "arms with batch.carry_state=false.",
             comparison.runs,
+            train_with(comparison, comparison.runs, "batch.carry_state=false"),
         )
     contexts = by_arm(comparison, lambda run: run.config.get("batch", {}).get("context"))
     if differ(contexts):
@@ -48,6 +50,7 @@ def unequal_context(comparison: Comparison) -> Iterator[Finding]:
             f"The windows that are trained on and scored have different lengths (batch.context: {told(contexts)} "
             "tokens), and a longer one lowers the loss by itself. Train all arms with one batch.context.",
             comparison.runs,
+            train_with(comparison, comparison.runs, f"batch.context={next(iter(contexts.values()))[0]}"),
         )
         return  # evaluations differ for the same reason
     for split, metric, by_run in _scored(comparison):
@@ -56,9 +59,9 @@ def unequal_context(comparison: Comparison) -> Iterator[Finding]:
             yield Finding(
                 "doubt",
                 f"{metric} on the split {split} was scored with different settings ({told(lengths)}), so these numbers "
-                "of evaluations.jsonl are no column. Score every run with the same context, stride and streams "
-                "(lmlab evaluate).",
+                "of evaluations.jsonl are no column. Score every run with the same context, stride and streams.",
                 list(by_run),
+                [score_with(comparison, by_run, split)],
             )
 
 
@@ -73,16 +76,19 @@ def different_evaluations(comparison: Comparison) -> Iterator[Finding]:
             "before; that is fine-tuning, not the plain training of its neighbours. Train every arm from scratch with "
             "model.path=null.",
             comparison.runs,
+            train_with(comparison, comparison.runs, "model.path=null"),
         )
     if differ(by_arm(comparison, lambda run: str((run.config.get("optimizer") or {}).get("_target_")))):
         averaged = by_arm(comparison, evaluates_elsewhere)
         if differ(averaged):
+            optimizer = comparison.runs[0].choice("optimizer")
             words = {arm: " or ".join(_WEIGHTS[one] for one in found) for arm, found in averaged.items()}
             yield Finding(
                 "doubt",
                 f"The arms are not scored at the same kind of weights: {told(words)}. Averaging lowers a loss by "
-                "itself; train all arms with one optimizer (optimizer=...).",
+                "itself; train all arms with one optimizer.",
                 comparison.runs,
+                train_with(comparison, comparison.runs, f"optimizer={optimizer}") if optimizer else [],
             )
     for split, metric, by_run in _scored(comparison):
         found = list(by_run.values())
@@ -92,8 +98,9 @@ def different_evaluations(comparison: Comparison) -> Iterator[Finding]:
                 "doubt",
                 f"{metric} on the split {split} was scored at different checkpoints ({told(which)}): the best of many "
                 "validations is a choice on that split, the final weights are not. Score every run with "
-                "checkpoint=final (lmlab evaluate).",
+                "checkpoint=final.",
                 list(by_run),
+                [score_with(comparison, by_run, split)],
             )
 
 

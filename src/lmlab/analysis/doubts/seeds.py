@@ -1,7 +1,8 @@
 """Error 13: one seed, few seeds, or seeds that do not pair."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from lmlab.analysis.commands import train_with
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.arms import by_arm, differ, subject, told
 from lmlab.analysis.doubts.doubt import Finding
@@ -14,6 +15,7 @@ FEW = 3
 def too_few_seeds(comparison: Comparison) -> Iterator[Finding]:
     """Arms without an interval, or with a very wide one, and arms that cannot be paired by seed and data order."""
     seeds = {arm.name: sorted(arm.chosen.scores(comparison.metric)) for arm in comparison.arms}
+    every = sorted({seed for found in seeds.values() for seed in found})
     few = [arm for arm in comparison.arms if len(seeds[arm.name]) < FEW]
     if few:
         least = min(len(seeds[arm.name]) for arm in few)
@@ -25,11 +27,10 @@ def too_few_seeds(comparison: Comparison) -> Iterator[Finding]:
         )
         yield Finding(
             "refuse" if least == 1 and len(comparison.arms) > 1 else "doubt",  # one arm is compared with nothing
-            f"Number of seeds: {told(counts)}; {why}. Train every arm with {FEW} seeds or more, for example "
-            f"-m seed={','.join(map(str, range(1, FEW + 3)))}.",
+            f"Number of seeds: {told(counts)}; {why}. Train every arm with {FEW} seeds or more.",
             [run for arm in few for run in arm.chosen.runs],
+            _with_seeds(comparison, sorted({*every, *range(1, FEW + 3)})),
         )
-    every = sorted({seed for found in seeds.values() for seed in found})
     missing = {arm: [seed for seed in every if seed not in found] for arm, found in seeds.items()}
     if any(missing.values()):
         words = "; ".join(f"{arm} has no seed {', '.join(map(str, found))}" for arm, found in missing.items() if found)
@@ -39,8 +40,17 @@ def too_few_seeds(comparison: Comparison) -> Iterator[Finding]:
             f"The arms do not have the same seeds ({words}), so not all runs can be paired. Train every arm with "
             f"seed={','.join(map(str, absent))} too.",
             comparison.runs,
+            _with_seeds(comparison, every),
         )
     yield from _order(comparison)
+
+
+def _with_seeds(comparison: Comparison, seeds: Sequence[int]) -> list[str]:
+    """Commands that train every arm with these seeds; those that are there are not trained again."""
+    values = ",".join(map(str, seeds))
+    return train_with(
+        comparison, comparison.runs, f"seed={values}" if comparison.study is None else f"study.seeds=[{values}]"
+    )
 
 
 def _order(comparison: Comparison) -> Iterator[Finding]:
@@ -52,6 +62,7 @@ def _order(comparison: Comparison) -> Iterator[Finding]:
             f"Runs of one seed did not read the same batches (batch.size: {told(sizes)}), so pairing them by seed "
             "takes away less of the chance. Train all arms with one batch.size.",
             comparison.runs,
+            train_with(comparison, comparison.runs, f"batch.size={next(iter(sizes.values()))[0]}"),
         )
     rolled_back = [run for run in comparison.runs if events.done(run.run, "roll_back")]
     if rolled_back:
@@ -61,4 +72,5 @@ def _order(comparison: Comparison) -> Iterator[Finding]:
             "(events.jsonl), so they did not read what others of their seed did. Train them with a smaller "
             "optimizer.lr, or callbacks.bad_steps.spike=null.",
             rolled_back,
+            train_with(comparison, comparison.runs, "callbacks.bad_steps.spike=null"),
         )

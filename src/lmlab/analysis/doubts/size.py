@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from lmlab.analysis.commands import train_again, train_with
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.doubt import Finding
 from lmlab.analysis.doubts.measures import (
@@ -34,9 +35,10 @@ def unequal_size(comparison: Comparison) -> Iterator[Finding]:
     if unsized:
         yield Finding(
             "doubt",
-            f"{len(unsized)} of {len(comparison.runs)} runs do not say how many parameters they have. Train them again "
-            "(rerun=true).",
+            f"{len(unsized)} of {len(comparison.runs)} runs do not say how many parameters they have. Train them "
+            "again.",
             unsized,
+            train_again(comparison, unsized),
         )
         return
     equal = equal_kinds(comparison)
@@ -52,6 +54,7 @@ def unequal_size(comparison: Comparison) -> Iterator[Finding]:
             f"The arms are not of one size ({said}), so the larger one may win by its size. Train all arms with "
             f"model.parameters={size}.",
             comparison.runs,
+            train_with(comparison, comparison.runs, f"model.parameters={size}", without=["model.width"]),
         )
     elif "tokens" in budgets and "FLOPs" not in budgets and not close(per_token, FLOPS_APART):
         apart = spread(per_token)

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from lmlab.analysis.comparison import Comparison, evaluate_command
+from lmlab.analysis.commands import report_with, score_with, train_with
+from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.arms import SIZES, told, tried, varied
 from lmlab.analysis.doubts.doubt import Finding
-from lmlab.runs.metrics import TEST, is_score, on_split, split_of
+from lmlab.runs.metrics import TEST, is_averaged, is_score, on_split, split_of
 
 
 def tuned_on_the_same_split(comparison: Comparison) -> Iterator[Finding]:
@@ -20,27 +21,34 @@ def tuned_on_the_same_split(comparison: Comparison) -> Iterator[Finding]:
     tuned = [arm for arm in comparison.arms if any(not option.startswith(SIZES) for option in varied(comparison, arm))]
     if not tuned:
         return
+    remedy, commands = _remedy(comparison)
     counts = {arm.name: len(tried(comparison, arm)) for arm in tuned}
     yield Finding(
         "doubt",
         f"The settings were chosen on the {split} split (settings tried: {told(counts)}), and the conclusion is about "
-        f"the same split, on which the best of several settings is in part the luckiest. "
-        f"{_remedy(comparison)}",
+        f"the same split, on which the best of several settings is in part the luckiest. {remedy}",
         [run for arm in tuned for run in arm.chosen.runs],
+        commands,
     )
 
 
-def _remedy(comparison: Comparison) -> str:
-    """Describe how to get a conclusion on another split."""
+def _remedy(comparison: Comparison) -> tuple[str, list[str]]:
+    """Describe how to get a conclusion on another split, and the commands that do."""
     metric, runs = comparison.metric, comparison.runs
+    if is_averaged(metric):
+        return "Averaged weights are scored on this split only.", []
     if not is_score(metric):
         metric = "validation/loss"  # what a callback measures is there of the validation split only
     for split in (TEST, "longer"):
         if split != split_of(metric) and all(split in run.splits for run in runs):
             other = on_split(metric, split)
             missing = [run for run in runs if run.metric(other) is None]
-            first = f"Score the runs with {evaluate_command(missing, split)}, then conclude" if missing else "Conclude"
-            return f"{first} on the {split} split (the same report with metric={other})."
+            score = [score_with(comparison, missing, split)] if missing else []
+            return f"{'Score the runs, then conclude' if missing else 'Conclude'} on the {split} split.", [
+                *score,
+                report_with(comparison, f"metric={other}"),
+            ]
     if all("test" in run.config.get("data", {}) for run in runs):
-        return "Train with a test split (data.test=0.05), and conclude on it."
-    return "These data have no test split; to conclude on, they need one."
+        words = "Train with a test split (data.test=0.05), and conclude on it."
+        return words, train_with(comparison, runs, "data.test=0.05")
+    return "These data have no test split; to conclude on, they need one.", []

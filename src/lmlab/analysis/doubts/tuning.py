@@ -4,10 +4,12 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from lmlab.analysis.commands import train_with
 from lmlab.analysis.comparison import Arm, Comparison, Setting
-from lmlab.analysis.doubts.arms import SIZES, as_list, chosen_value, short, subject, told, tried, varied
+from lmlab.analysis.doubts.arms import SIZES, as_list, chosen_value, distinct, short, subject, told, tried, varied
 from lmlab.analysis.doubts.doubt import Finding
 from lmlab.analysis.options import has
+from lmlab.analysis.records import Record
 from lmlab.analysis.statistics.tuning import beyond
 from lmlab.overrides import written
 from lmlab.sweeps.search.space import Space
@@ -30,9 +32,9 @@ def unequal_tuning(comparison: Comparison) -> Iterator[Finding]:
             yield Finding(
                 "doubt",
                 f"No arm's learning rate was tuned ({LEARNING_RATE}: {told(rates)}), and one that suits one "
-                "architecture may not suit another. Train every arm with several, for example "
-                f"-m {LEARNING_RATE}={_around(rates)}.",
+                "architecture may not suit another. Train every arm with several.",
                 comparison.runs,
+                _tune(comparison, comparison.runs, LEARNING_RATE, _around(rates)),
             )
     yield from _values(comparison, options)
     for arm in comparison.arms:
@@ -72,7 +74,8 @@ def _values(comparison: Comparison, options: dict[str, dict[str, list[Any]]]) ->
                     "doubt",
                     f"{option} was tuned for {' and '.join(values)} ({told(values)}) but not for others "
                     f"({told(fixed)}). Try the same values for every arm.",
-                    [run for arm in without for run in arm.chosen.runs],
+                    (runs := [run for arm in without for run in arm.chosen.runs]),
+                    _tune(comparison, runs, option, _listed([one for some in values.values() for one in some])),
                 )
         if len(values) > 1 and not _same_values(list(values.values())):
             ordered = {arm: _ordered(found) for arm, found in values.items()}
@@ -80,7 +83,18 @@ def _values(comparison: Comparison, options: dict[str, dict[str, list[Any]]]) ->
                 "doubt",
                 f"{option} was tuned over different values ({told(ordered)}). Try the same values for every arm.",
                 comparison.runs,
+                _tune(comparison, comparison.runs, option, _listed([one for some in values.values() for one in some])),
             )
+
+
+def _tune(comparison: Comparison, runs: Sequence[Record], option: str, values: str) -> list[str]:
+    """Commands that try values of an option, separated by commas, in the configurations of ``runs``."""
+    tuned = f"{option}={values}"
+    return train_with(comparison, runs, tuned if comparison.study is None else f"study.tune.{tuned}")
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ",".join(written(value) for value in _ordered(distinct(values)))
 
 
 def _same_values(found: Sequence[list[Any]]) -> bool:
@@ -108,10 +122,19 @@ def _edge(comparison: Comparison, arm: Arm, option: str, values: list[Any]) -> I
         return
     further, side = beyond(values, best, drawn_from(comparison, option)), "least" if best == min(values) else "greatest"
     advice = "" if further is None else f", so a better one may lie beyond. Try {option}={written(further)} as well"
+    study_draws = drawn_from(comparison, option) is not None
     yield Finding(
         "doubt",
         f"The best {option} of {arm.name}, {short(best)}, is the {side} of the {len(values)} that were tried{advice}.",
         arm.chosen.runs,
+        []
+        if further is None or study_draws
+        else _tune(
+            comparison,
+            arm.chosen.runs,
+            option,
+            written(further) if comparison.study is None else _listed([*values, further]),
+        ),
     )
 
 
@@ -149,6 +172,7 @@ def _passed_over(comparison: Comparison, arm: Arm) -> Iterator[Finding]:
         f"{arm.name} is not represented by its best setting: {words} is better by {lead(better):.3g} on the seeds that "
         f"both have. Train it with the other seeds as well (seed={seeds}).",
         [*arm.chosen.runs, *better.runs],
+        train_with(comparison, better.runs[:1], f"seed={seeds}") if comparison.study is None else [],
     )
 
 

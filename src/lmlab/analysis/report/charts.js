@@ -95,6 +95,7 @@ const drawChart = (() => {
       if (series.kind === "bars" || named.has(series.name) || (series.kind === "points" && lined.has(series.arm))) continue;
       const seen = points(series, state).map(p => p.y === null ? null : {x: at(p.x, state.logX), y: at(p.y, state.logY)});
       const last = seen.filter(p => p && p.x <= right + 1e-9).reduce((a, p) => !a || p.x >= a.x ? p : a, null);
+      if (last) last.y = Math.min(last.y, range.y[1]);  // beyond the axis a name would not be drawn
       if (last) named.set(series.name, {series, ...last, pixel: (last.y - range.y[0]) / (range.y[1] - range.y[0]) * height});
     }
     const ends = [...named.values()].sort((a, b) => a.pixel - b.pixel), atEdge = end => (end.x - left) / (right - left) > 0.95;
@@ -142,6 +143,8 @@ const drawChart = (() => {
     const ys = state.shown.flatMap(series => [...series.y, ...(series.low ?? []), ...(series.high ?? [])]);
     const range = {x: state.texts ? null : extent(state.shown.flatMap(series => series.x[state.axis]), state.logX, 0.015),
       y: extent(bars && !state.logY ? [0, ...ys] : ys, state.logY, 0.05)};
+    const cut = chart.y.top !== null && chart.y.top !== undefined && !state.logY && range.y;
+    if (cut) range.y = extent([...ys.filter(y => y !== null && y <= chart.y.top), chart.y.top], false, 0.05), range.y[1] = chart.y.top;
     const direct = width >= NARROW && range.x && range.y && labels(state, range, height).length > 0;
     const right = direct ? Math.min(220, 14 + textWidth(lines.map(series => short(series.name)), `13px ${family}`)) : 12;
     const margin = {l: 58, r: right, t: 30, b: 50};

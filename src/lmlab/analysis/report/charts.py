@@ -21,7 +21,7 @@ def as_json(chart: Chart, styles: Mapping[str, Style]) -> dict[str, object]:
         "title": visible(chart.title),
         "summary": visible(chart.summary),
         "x": {visible(name): {"label": visible(axis.label), "log": axis.log} for name, axis in chart.x.items()},
-        "y": {"label": visible(chart.y.label), "log": chart.y.log},
+        "y": {"label": visible(chart.y.label), "log": chart.y.log, "top": chart.y.top},
         "series": [_series(series, styles[series.arm]) for series in chart.series],
     }
 

@@ -52,10 +52,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: what it shows, with its unit, and whether it is logarithmic."""
+    """An axis: what it shows, with its unit.
+
+    Attributes:
+        log: it is logarithmic.
+        top: where it ends as long as it is linear; ``None``: at the largest value.
+    """
 
     label: str
     log: bool = False
+    top: float | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,14 @@ class SideBySide:
     texts: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Note:
+    """What a reader has to know, and the commands that would change it."""
+
+    text: str
+    commands: Sequence[str] = ()
+
+
 Part = Text | Code | SideBySide | Table | Chart
 
 
@@ -149,7 +163,7 @@ class Document:
 
     title: str
     conclusion: str
-    doubts: Sequence[str]
+    doubts: Sequence[Note]
     sections: Sequence[Section]
     about: str = field(default="")
     refused: bool = False

@@ -109,12 +109,15 @@ def draw(chart: Chart, axis: str, styles: dict[str, Style]) -> "Figure":
         else:
             x, width = [float(value) for value in series.x[axis]], 0.0
         _series(axes, series, x, width, styles[series.arm])
+    if chart.y.top is not None and not chart.y.log:
+        least = min(value for series in shown for value in series.low or series.y if math.isfinite(value))
+        axes.set_ylim(least - 0.05 * (chart.y.top - least), chart.y.top)
     if categories:
         axes.set_xticks(range(len(categories)), [_short(category) for category in categories])
     _ticks(axes, categories=bool(categories))
     axes.set_xlabel(_short(chart.x[axis].label, 80))
     axes.set_ylabel(_short(chart.y.label, 50))
-    ends = None if categories or bars else _ends(axes, shown, axis)
+    ends = None if categories or bars else _ends(axes, shown, axis, None if chart.y.log else chart.y.top)
     if ends is not None:
         _labels(axes, ends, styles)
     elif shown:
@@ -145,10 +148,12 @@ def _series(axes: "Axes", series: Series, x: list[float], width: float, style: S
             axes.fill_between(x, series.low, series.high, where=drawn, color=colour, alpha=0.18, linewidth=0)
 
 
-def _ends(axes: "Axes", shown: Sequence[Series], axis: str) -> dict[str, tuple[float, float, Series]] | None:
+def _ends(
+    axes: "Axes", shown: Sequence[Series], axis: str, top: float | None = None
+) -> dict[str, tuple[float, float, Series]] | None:
     """The last point of every line by its name; ``None`` where a line ends before the right edge, or there are points.
 
-    A name there would lie on other lines.
+    A name there would lie on other lines. Lines that are cut off end at ``top``.
     """
     lined = {series.arm for series in shown if series.kind in ("line", "dashes")}
     ends: dict[str, tuple[float, float, Series]] = {}
@@ -157,7 +162,8 @@ def _ends(axes: "Axes", shown: Sequence[Series], axis: str) -> dict[str, tuple[f
             return None
         points = [(float(x), y) for x, y in zip(series.x[axis], series.y, strict=True) if _drawable(axes, float(x), y)]
         if points and series.name not in ends and series.kind != "points":
-            ends[series.name] = (*max(points), series)
+            x, y = max(points)
+            ends[series.name] = (x, y if top is None else min(y, top), series)
     axes.figure.canvas.draw()  # fixes the limits, which the places of labels follow from
     left, right = axes.get_xaxis().get_view_interval()
     at = axes.get_xaxis().get_transform().transform

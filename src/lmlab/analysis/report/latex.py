@@ -9,7 +9,7 @@ from pathlib import Path
 from lmlab.analysis.report import cells
 from lmlab.analysis.report.document import Chart, Code, Document, SideBySide, Table, Text
 from lmlab.analysis.report.numbering import Placed, placed
-from lmlab.analysis.report.plain import clipped, visible
+from lmlab.analysis.report.plain import COPIED, SHOWN, clipped, visible
 
 _LONG = 40  # rows: more are set as a table that goes over pages
 _WIDE = 40  # characters: a column with a longer text is a paragraph
@@ -45,7 +45,10 @@ def write(document: Document, folder: Path) -> None:
                 body.append(rf"\input{{tables/{place.name}.tex}}")
             else:
                 body += _part(place)
-    doubts = "\n".join(rf"\item {_line(doubt)}" for doubt in document.doubts)
+    doubts = "\n".join(
+        rf"\item {_line(doubt.text)}" + "".join(f"\n\n{_verbatim(command, COPIED)}" for command in doubt.commands)
+        for doubt in document.doubts
+    )
     opening = [
         rf"\title{{{_line(document.title)}}}",
         rf"\date{{{_line(document.about)}}}",
@@ -125,9 +128,9 @@ def _line(source: str) -> str:
     return escaped(" ".join(head.split()) + (f" [{len(rest):,} characters more]" if rest else ""))
 
 
-def _verbatim(source: str) -> str:
+def _verbatim(source: str, length: int = SHOWN) -> str:
     """A text in a fixed-width font, line by line: nothing in it can end it, as ``\\end{verbatim}`` would."""
-    head, rest = clipped(source)
+    head, rest = clipped(source, length)
     lines = [*head.split("\n"), *([f"[{len(rest):,} characters more]"] if rest else [])]
     body = "\\\\\n".join(r"\mbox{}" + escaped(line).replace("  ", r"\ \ ") for line in lines)
     return "{\\ttfamily\\footnotesize\\raggedright\n" + body + "\\par}"

@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
+from textwrap import indent
 
 from lmlab.analysis.report import cells
 from lmlab.analysis.report.document import Chart, Code, Document, SideBySide, Table, Text
 from lmlab.analysis.report.numbering import Placed, placed
-from lmlab.analysis.report.plain import clipped, visible
+from lmlab.analysis.report.plain import COPIED, SHOWN, clipped, visible
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+.!|~$&@:-])")
 
@@ -21,7 +22,11 @@ def text(document: Document) -> str:
     """The report as Markdown."""
     blocks = [f"# {_line(document.title)}", f"**{_line(document.conclusion)}**"]
     if document.doubts:
-        blocks += ["## Doubts", "\n".join(f"- {_line(doubt)}" for doubt in document.doubts)]
+        blocks.append("## Doubts")
+        for doubt in document.doubts:
+            blocks.append(f"- {_line(doubt.text)}")
+            if doubt.commands:
+                blocks.append(indent(_fence("\n".join(doubt.commands), COPIED), "  "))
     else:
         blocks.append("No doubts: none of the checks found a reason not to believe this.")
     for section, _, parts in placed(document):
@@ -65,9 +70,9 @@ def _line(source: str) -> str:
     return " ".join(_SPECIAL.sub(r"\\\1", head + more).split())
 
 
-def _fence(source: str) -> str:
+def _fence(source: str, length: int = SHOWN) -> str:
     """A block of code, within a fence longer than any in the text."""
-    head, rest = clipped(source)
+    head, rest = clipped(source, length)
     ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", head)), default=0))
     more = f"\n\n*{len(rest):,} characters more.*" if rest else ""
     return f"{ticks}text\n{head}\n{ticks}{more}"

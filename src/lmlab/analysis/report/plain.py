@@ -3,6 +3,7 @@
 import re
 
 SHOWN = 2_000  # characters of a long text that are shown at once: about a page
+COPIED = 20_000  # of a command, which has to be copied whole
 
 # Control characters other than tab and newline, halves of surrogate pairs, and the marks that change the direction of
 # what follows them: with those, a sample could make a report read differently from what it says.

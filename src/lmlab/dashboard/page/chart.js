@@ -2,6 +2,7 @@
 
 const GRID = 200; // points of an arm's mean
 const NAMED = 16; // runs that have a name each in the legend; of more, only arms have
+const FALLS = /\/(loss|bits_per_byte|perplexity|calibration_error)$/; // metrics that fall unless training diverges
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
 
 export function draw(place, lines, colours, settings) {
@@ -11,6 +12,9 @@ export function draw(place, lines, colours, settings) {
   const bands = settings.lines === "runs" ? [] : ofArms(lines, colours, settings);
   const traces = settings.lines === "arms" ? bands : [...bands.filter((trace) => trace.line.width === 0), ...ofRuns(lines, colours, settings)];
   const wide = place.clientWidth >= 600;
+  const top = settings.log ? null : robustTop(lines.map(({ curve }) => curve.y), FALLS.test(settings.metric));
+  const least = Math.min(...lines.map(({ curve }) => curve.y.reduce((a, b) => (Number.isFinite(b) ? Math.min(a, b) : a), Infinity)));
+  const range = top === null ? {} : { range: [least - 0.05 * (top - least), top], autorange: false };
   const axis = { gridcolor: rule, linecolor: rule, zeroline: false, automargin: true };
   window.Plotly.react(
     place,
@@ -21,7 +25,7 @@ export function draw(place, lines, colours, settings) {
       plot_bgcolor: "transparent",
       font: { color: ink, family: "system-ui, sans-serif", size: 12 },
       xaxis: { ...axis, title: { text: settings.axisName }, type: settings.log ? "log" : "linear" },
-      yaxis: { ...axis, title: { text: settings.metric }, type: settings.log ? "log" : "linear" },
+      yaxis: { ...axis, ...range, title: { text: top === null ? settings.metric : `${settings.metric} (up to ${top.toPrecision(3)}; higher values are cut off)` }, type: settings.log ? "log" : "linear" },
       showlegend: traces.length > 1,
       legend: wide ? { tracegroupgap: 0 } : { orientation: "h", y: -0.4 },
       modebar: { bgcolor: "transparent", color: ink, activecolor: ink },
@@ -30,6 +34,19 @@ export function draw(place, lines, colours, settings) {
     },
     { responsive: true, displaylogo: false, displayModeBar: wide },
   );
+}
+
+// Where an axis ends that runs which diverged would make useless, as in a report (robust_top of loss_curves.py); null: nowhere.
+export function robustTop(curves, falls) {
+  const lines = curves.map((curve) => curve.filter(Number.isFinite)).filter((line) => line.length);
+  if (!lines.length) return null;
+  const middle = (values) => values.toSorted((a, b) => a - b)[Math.floor((values.length - 1) / 2)];
+  const reference = Math.max(middle(lines.map((line) => line[0])), middle(lines.map(middle)), falls ? -Infinity : middle(lines.map((line) => line.at(-1))));
+  const least = Math.min(...lines.map((line) => line.reduce((a, b) => Math.min(a, b))));
+  const highest = Math.max(...lines.map((line) => line.reduce((a, b) => Math.max(a, b))));
+  const usual = reference - least;
+  if (usual <= 0 || highest <= reference + 3 * usual) return null;
+  return lines.reduce((top, line) => line.reduce((a, b) => (b <= reference + usual ? Math.max(a, b) : a), top), reference) + 0.15 * usual;
 }
 
 // Plotly reads some tags in its texts, and these are names that somebody else has chosen.

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from lmlab.errors import UserError, nearest
 from lmlab.numerals import written
+from lmlab.runs.metrics import VALIDATION, split_of
 from lmlab.sweeps.search import optuna_parts as parts
 from lmlab.sweeps.search.optuna_study import SharedStudy, job_of
 from lmlab.sweeps.search.search import LOSS, Outcome, Proposal, Search, check_trials
@@ -177,7 +178,7 @@ def _check_objectives(objectives: dict[str, str], pruner: str) -> None:
             raise UserError(f"sweep.objectives.{name}={direction}: expected minimize or maximize")
     if pruner != "none" and len(objectives) > 1:
         raise UserError(f"sweep.pruner={pruner}: only with a single objective, not with {len(objectives)}")
-    if pruner != "none" and not next(iter(objectives)).startswith("validation/"):
+    if pruner != "none" and split_of(next(iter(objectives))) != VALIDATION:
         raise UserError(
             f"sweep.pruner={pruner}: only for an objective that validations measure, not {next(iter(objectives))}"
         )

@@ -1,20 +1,15 @@
 """What a sweep searches: options with fixed values and options to vary, from overrides in Hydra's own syntax."""
 
 import itertools
-import math
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cached_property
 from typing import Any
 
-from lmlab.errors import UserError, nearest
-from lmlab.overrides import is_addition, option_of, plain_word, read
+from lmlab.overrides import option_of
+from lmlab.sweeps.search.reading import paired_keys, read_options
 from lmlab.sweeps.search.varied import (
-    Choices,
     Dimension,
-    Interval,
-    Range,
     Varied,
     drawn,
     merged,
@@ -51,42 +46,10 @@ class Space:
         lacking: Lacking | None = None,
         zipped: Sequence[Sequence[str]] = (),
     ) -> None:
-        from hydra.core.override_parser.overrides_parser import OverridesParser
-        from hydra.errors import OverrideParseException
-
-        self._options: dict[str, Varied | str] = {}
-        self._groups: set[str] = set()
-        """Keys of options that choose an option of a group, or add or delete options."""
+        self._options, self._groups = read_options(overrides, config_loader)
+        """By key; and the keys of those that choose an option of a group, or add or delete options."""
         self._lacking, self._lacking_of = lacking, dict[tuple[str, ...], AbstractSet[str]]()
-        parser = OverridesParser.create(config_loader=config_loader)
-        for typed in overrides:
-            word = read(typed, several=True)
-            try:
-                (override,) = parser.parse_overrides([plain_word(word)])
-            except OverrideParseException as error:
-                raise UserError(f"{word}: cannot be read; expected option=value") from error
-            if override.key_or_group == "sweep" or override.key_or_group.startswith("sweep."):
-                if override.is_sweep_override() and override.key_or_group == "sweep.zip":
-                    raise UserError(f"{word}: expected a list, as sweep.zip=[{word.partition('=')[2]}]")
-                if override.is_sweep_override():
-                    raise UserError(f"{word}: one search at a time; give a single value")
-                continue  # what the search is told is no part of what it launches
-            key = override.get_key_element()
-            if is_addition(word):
-                option = _option(override, f"{key}+")
-                place = option if isinstance(option, str) else f"{key}+"  # additions do not replace each other
-                if place in self._options and not isinstance(option, str):
-                    raise UserError(f"{word}: {key} is added to with several values twice; give each value as a list")
-            else:
-                option, place = _option(override, key), key
-                for other in [other for other in self._options if is_addition(other) and option_of(other) == key]:
-                    del self._options[other]
-            self._options[place] = option
-            if isinstance(option, Choices) and config_loader is not None:
-                _check_choices(override.key_or_group, option.values, config_loader)
-            if key[0] in "+~" or (config_loader is not None and _options_of(override.key_or_group, config_loader)):
-                self._groups.add(place)
-        self.zipped = list(filter(None, (_zipped(names, self._options) for names in zipped)))
+        self.zipped = list(filter(None, (paired_keys(names, self._options) for names in zipped)))
         """Keys of the options that are paired, group by group."""
 
     @property
@@ -196,80 +159,5 @@ class Space:
         return self.job(merged(drawn(own, seed, number) for own in self.dimensions))
 
 
-def _zipped(names: Sequence[str], options: Mapping[str, Varied | str]) -> list[str]:
-    """The keys of options whose values are paired; none where each has one value. Raises ``UserError``."""
-    word = f"sweep.zip=[{','.join(names)}]"
-    by_name = {option_of(key): key for key in options}
-    varied = [name for name, key in by_name.items() if not isinstance(options[key], str)]
-    for name in names:
-        if option_of(name) not in by_name:
-            hint = nearest(name, varied) if varied else ""
-            raise UserError(f"{word}: {name} is not varied in this sweep{hint}")
-    keys = [by_name[option_of(name)] for name in names]
-    counts: dict[str, int] = {}
-    for name, key in zip(names, keys, strict=True):
-        option = options[key]
-        if isinstance(option, Interval):
-            raise UserError(f"{word}: {name} varies in an interval, which has no list of values to pair; give a list")
-        counts[name] = 1 if isinstance(option, str) else len(option.values)
-    if len(set(counts.values())) > 1:
-        each = ", ".join(f"{name} has {count}" for name, count in counts.items())
-        raise UserError(f"{word}: expected as many values for each, but {each}")
-    return keys if set(counts.values()) != {1} else []
-
-
 def _word(key: str, option: Varied | str, values: Mapping[str, str]) -> str:
     return option if isinstance(option, str) else f"{key}={values[key]}"
-
-
-def _option(override: Any, key: str) -> Varied | str:
-    """One option: the override itself if it is fixed. Raises ``UserError``."""
-    from hydra.core.override_parser.types import IntervalSweep, RangeSweep
-
-    word = override.input_line
-    if override.is_delete():
-        return str(word)
-    if not override.is_sweep_override():
-        return f"{key}={override.get_value_element_as_str()}"
-    sweep = override.value()
-    if tags := sorted(getattr(sweep, "tags", ())):
-        if not isinstance(sweep, IntervalSweep):
-            raise UserError(f"{word}: only an interval can have a tag")
-        if tags != ["log"]:
-            raise UserError(f"{word}: unknown tag; expected log, or none")
-    if isinstance(sweep, IntervalSweep):
-        low, high = sweep.start, sweep.end
-        assert low is not None and high is not None
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise UserError(f"{word}: expected an interval from a number to a larger one")
-        if tags and low <= 0:
-            raise UserError(f"{word}: a logarithmic interval begins above 0")
-        return Interval(key, low, high, log=bool(tags), whole=isinstance(low, int) and isinstance(high, int))
-    shuffled = getattr(sweep, "shuffle", False)
-    if shuffled:
-        sweep.shuffle = False
-    values = list(override.sweep_string_iterator())
-    if not values:
-        raise UserError(f"{word}: holds no value")
-    if len(values) == 1:
-        return f"{key}={values[0]}"
-    if shuffled:  # in the same order whenever the sweep is asked for again
-        random.Random(key).shuffle(values)
-    if isinstance(sweep, RangeSweep):
-        return Range(key, tuple(sorted(override.sweep_iterator())), tuple(values))
-    return Choices(key, tuple(values))
-
-
-def _check_choices(group: str, values: Iterable[str], config_loader: Any) -> None:
-    """Refuse what a group of ``conf/`` has not. Raises ``UserError``."""
-    options = _options_of(group, config_loader)
-    for value in values if options else ():
-        if value.replace("_", "").isalnum() and value not in options:
-            raise UserError(f"{group}={value}: no such option{nearest(value, options)}")
-
-
-def _options_of(group: str, config_loader: Any) -> list[str]:
-    """The options of a group of ``conf/``; none where there is no such group."""
-    from hydra.core.object_type import ObjectType
-
-    return list(config_loader.get_group_options(group, ObjectType.CONFIG))

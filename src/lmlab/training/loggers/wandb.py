@@ -97,7 +97,7 @@ class WandbRunLogger(Logger):
 
     def finish(self, summary: dict[str, Any], exit_code: int) -> None:
         """Close the W&B run with the final metrics, as finished (0) or failed, in a bounded time."""
-        if self._row and exit_code == 0:
+        if self._row and exit_code == 0 and summary.get("status") != "pruned":  # which may go on at this step
             self._rows.put(self._row)
         self._end = (summary, exit_code)
         self._rows.put(None)

@@ -1,10 +1,11 @@
 import json
+import math
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from lmlab.analysis.report.content.loss_curves import POINTS, averaged, loss_curves
+from lmlab.analysis.report.content.loss_curves import POINTS, averaged, loss_curves, robust_top
 
 
 def rows_of(run, metric):
@@ -90,3 +91,44 @@ def test_a_curve_says_what_share_of_the_split_its_points_score(arm, compared, ch
     assert "split" not in chart(section, "curve-train-loss").note
     arm("lstm", {2: 1.5}, training={"validation": {"validation": {"part": 85, "all": 170, "length": 128}}})
     assert "those before it 10.0% to 50.0% of it." in chart(loss_curves(compared()), "curve-validation-loss").note
+
+
+FALLING = [8.0, 5.0, 4.0, 3.5, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "top"),
+    [
+        ([FALLING, FALLING], None),
+        ([FALLING, [9.0, 12.0, 6.0, 3.2]], None),  # a bump at the start
+        ([FALLING, [8.0, 6.0, 7e3, 2e5]], 8.0 + 0.15 * 5.0),
+        ([FALLING, [2e5, 3e5]], 8.0 + 0.15 * 5.0),  # before it first logged
+        ([[8.0, 4.0, 3.0, 2e5, 3.0]], 8.0 + 0.15 * 5.0),  # a spike
+        ([FALLING, [8.0, math.nan, 1e4]], 8.0 + 0.15 * 5.0),
+        ([FALLING, [12.0, 6.0, 2e5]], 12.0 + 0.15 * 5.0),  # which shows where it began
+        ([[math.nan]], None),
+        ([], None),
+        ([[3.0, 3.0, 3.0]], None),
+    ],
+)
+def test_an_axis_ends_where_only_runs_that_diverged_go_on(lines, top):
+    assert robust_top(lines, [value for line in lines for value in line], True) == (top and pytest.approx(top))
+
+
+def test_an_axis_of_what_may_rise_is_not_cut_off():
+    rising = [[0.1, 0.5, 0.9], [0.1, 0.2, 0.4]]
+    assert robust_top(rising, [0.9], False) is None
+    assert robust_top([*rising, [0.1, 0.2, 1e5]], [1e5], False) == pytest.approx(0.9 + 0.15 * 0.8)
+
+
+def test_the_chart_says_what_it_cuts_off(arm, compared, chart):
+    arm("lstm", {1: 1.5, 2: 1.52})
+    first, _ = arm("transformer", {1: 1.4, 2: 1.41})
+    assert chart(loss_curves(compared()), "curve-train-loss").y.top is None
+    rows = [json.loads(line) for line in first.metrics.read_text().splitlines()]
+    rows[-3]["train/loss"] = 1e6
+    first.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = chart(loss_curves(compared()), "curve-train-loss")
+    assert 1 < found.y.top < 50
+    assert "higher values, of transformer, are cut off" in found.note
+    assert max(value for series in found.series for value in series.high) == 1e6, "the numbers are all there"

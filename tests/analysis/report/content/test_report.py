@@ -22,7 +22,10 @@ def test_what_a_report_begins_with(arm, compared, losses):
     document = report(compared(), [doubt, refusal], {Path("runs/x"): "cannot be read"})
     assert document.title == "lstm and transformer on stdlib"
     assert document.conclusion == "These runs do not compare, so there is no conclusion: not the same."
-    assert document.doubts == ["other data: not the same.", "too few seeds: five are few. (a and b)"]
+    assert [note.text for note in document.doubts] == [
+        "other data: not the same.",
+        "too few seeds: five are few. (a and b)",
+    ]
     assert document.about.startswith("10 runs of 2 arms, ") and document.about.endswith(", by lmlab 0.1.0")
     titles = [section.title for section in document.sections]
     assert titles == [
@@ -57,8 +60,9 @@ def test_runs_whose_files_are_damaged_are_marked(arm, compared, losses):
         file.write('no row\n{"step": 9, "tok')
     document = report(compared(), [], {})
     (marked,) = document.doubts
-    assert marked.startswith("damaged files: lstm-stdlib ") and "the last line is cut short and left out" in marked
-    assert "1 lines are no rows and left out" in marked
+    assert marked.text.startswith("damaged files: lstm-stdlib ")
+    assert "the last line is cut short and left out" in marked.text
+    assert "1 lines are no rows and left out" in marked.text
 
 
 def test_every_score_diverged(arm, with_diverged):

@@ -21,7 +21,7 @@ from lmlab.analysis.report.content.scaling import scaling
 from lmlab.analysis.report.content.tradeoffs import tradeoffs
 from lmlab.analysis.report.content.tuning import tuning
 from lmlab.analysis.report.content.wording import listed
-from lmlab.analysis.report.document import Document
+from lmlab.analysis.report.document import Document, Note
 from lmlab.numerals import counted
 
 SECTIONS = (
@@ -66,16 +66,16 @@ def title(comparison: Comparison) -> str:
     return f"{names} on {data_of(comparison)}" if names else "No arms to compare"
 
 
-def _written(doubts: Sequence[Doubt]) -> list[str]:
+def _written(doubts: Sequence[Doubt]) -> list[Note]:
     """What a reader has to know, with the runs that it is about; what refuses the comparison first."""
     ordered = sorted(doubts, key=lambda doubt: (doubt.severity != "refuse", doubt.number))
-    return [f"{doubt.name}: {doubt.text}{_about_runs(doubt)}" for doubt in ordered]
+    return [Note(f"{doubt.name}: {doubt.text}{_about_runs(doubt)}", doubt.commands) for doubt in ordered]
 
 
-def _marked(comparison: Comparison) -> list[str]:
+def _marked(comparison: Comparison) -> list[Note]:
     """What is wrong with the files of runs that count all the same."""
     marked = [f"{run.label}: {problem}" for run in comparison.runs for problem in run.problems]
-    return [f"damaged files: {listed(marked, most=6)}."] if marked else []
+    return [Note(f"damaged files: {listed(marked, most=6)}.")] if marked else []
 
 
 def _about_runs(doubt: Doubt) -> str:

@@ -2,14 +2,10 @@
 
 import shlex
 from collections import Counter
-from functools import cache
-from pathlib import Path
 
+from lmlab.analysis.commands import asked_by
 from lmlab.analysis.comparison import Comparison
-from lmlab.analysis.records import Record
 from lmlab.analysis.report.document import Code, Part, Section, Text
-from lmlab.errors import UserError
-from lmlab.sweeps.sweep import Sweep
 
 COMMANDS_SHOWN = 40
 """Commands that are listed; one run a command, as from a script, would make a page of them."""
@@ -37,21 +33,3 @@ def commands(comparison: Comparison, report: str | None = None) -> Section | Non
     if report:
         parts += [Text("This report, of what is there by then:"), Code(report)]
     return Section("Reproducing it", parts)
-
-
-def asked_by(run: Record) -> str | None:
-    """The command that asked for a run, as it would be typed: that of its sweep, or its own; ``None``: not recorded."""
-    name = run.manifest.get("sweep")
-    folder = run.run.path.absolute().parents[1] / "sweeps"
-    if name and (command := _of_sweep(folder / str(name))):
-        return command
-    words = list((run.manifest.get("provenance") or {}).get("command", ()))[1:]
-    return shlex.join(["lmlab", "train", *words[words[0] == "train" :]]) if words else None
-
-
-@cache
-def _of_sweep(folder: Path) -> str | None:
-    try:
-        return Sweep(folder).command
-    except (UserError, OSError, KeyError):  # it was deleted, or these runs were moved
-        return None

@@ -1,7 +1,9 @@
 """Loss while training, arm by arm, with a band over seeds."""
 
+import math
 from collections.abc import Sequence
 from functools import reduce
+from statistics import median_low
 
 import numpy as np
 
@@ -10,12 +12,19 @@ from lmlab.analysis.curves import AXES, Array, thinned
 from lmlab.analysis.records import Record
 from lmlab.analysis.report.content.captions import caption, of_runs
 from lmlab.analysis.report.content.ranking import of_those_shown, shown
-from lmlab.analysis.report.content.wording import short
+from lmlab.analysis.report.content.wording import listed, short
 from lmlab.analysis.report.document import Axis, Chart, Section, Series
 from lmlab.numerals import counted
+from lmlab.runs import metrics
 
 POINTS = 200
 """Points of a series: what a figure of a page's width can show."""
+
+FAR = 3.0
+"""How far above the usual range the largest value has to lie for an axis to be cut off, in lengths of that range."""
+
+ROOM = 0.15
+"""What an axis that is cut off shows above the largest value that it has room for, as a share of the usual range."""
 
 _GRID = 4000
 """Points of the common grid that curves of several seeds are interpolated on before they are thinned."""
@@ -23,10 +32,10 @@ _GRID = 4000
 
 def loss_curves(comparison: Comparison) -> Section | None:
     """A metric of validations and the loss of training batches against tokens, steps, FLOPs, seconds and energy."""
-    metrics = {"train/loss": "training loss (nats/token)"}
-    if comparison.chosen_by not in metrics:
-        metrics = {comparison.chosen_by: comparison.heading_of_choice} | metrics
-    charts = [chart for metric, label in metrics.items() if (chart := _chart(comparison, metric, label))]
+    labels = {"train/loss": "training loss (nats/token)"}
+    if comparison.chosen_by not in labels:
+        labels = {comparison.chosen_by: comparison.heading_of_choice} | labels
+    charts = [chart for metric, label in labels.items() if (chart := _chart(comparison, metric, label))]
     return Section("Learning curves", charts) if charts else None
 
 
@@ -54,16 +63,53 @@ def _chart(comparison: Comparison, metric: str, label: str) -> Chart | None:
         ends.append(f"{arm.name} ends at {short(mean[-1])} ({counted(len(runs), 'seed')})")
     if not series:
         return None
+    falls = metrics.is_score(metric) and metrics.direction(metric) == "minimize"
+    top = robust_top([one.y for one in series], [bound for one in series for bound in one.high or one.y], falls)
     return Chart(
         f"curve-{metric.replace('/', '-').replace('_', '-')}",
         caption(f"{label.partition(' (')[0]} while training on {of_runs(comparison)}"),
         {axis: Axis(AXES[axis]) for axis in axes},
-        Axis(label),
+        Axis(label, top=top),
         series,
         f"{label} against {AXES[axes[0]]}: {'; '.join(ends)}.",
         f"Line: mean over seeds, interpolated at equal tokens; band: from the lowest to the highest seed; at most "
-        f"{POINTS} points a line, extremes kept.{_of_a_part(logged, metric)}{of_those_shown(comparison)}",
+        f"{POINTS} points a line, extremes kept.{_of_a_part(logged, metric)}{_above(top, series)}"
+        f"{of_those_shown(comparison)}",
     )
+
+
+def robust_top(lines: Sequence[Sequence[float]], bounds: Sequence[float], falls: bool) -> float | None:
+    """Return where an axis ends that runs which diverged would make useless; ``None``: all values have room.
+
+    The usual range ends where half of the lines begin or have their middle, and of a metric that need not fall, where
+    half of them end. Where something lies further above it than ``FAR`` times its length, what lies further above it
+    than its length is cut off.
+
+    Args:
+        lines: the values of each line, in order.
+        bounds: all that is drawn, upper ends of bands included.
+        falls: whether the metric falls unless training diverges.
+    """
+    finite = [kept for line in lines if (kept := [value for value in line if math.isfinite(value)])]
+    highest = max((value for value in bounds if math.isfinite(value)), default=None)
+    if not finite or highest is None:
+        return None
+    reference = max(median_low([line[0] for line in finite]), median_low([median_low(line) for line in finite]))
+    if not falls:
+        reference = max(reference, median_low([line[-1] for line in finite]))
+    least = min(min(line) for line in finite)
+    usual = reference - least
+    if usual <= 0 or highest <= reference + FAR * usual:
+        return None
+    return max(value for value in [*bounds, reference] if value <= reference + usual) + ROOM * usual
+
+
+def _above(top: float | None, series: Sequence[Series]) -> str:
+    """A sentence about lines that an axis cuts off."""
+    if top is None:
+        return ""
+    names = [one.name for one in series if any(value > top for value in one.high or one.y)]
+    return f" The axis ends at {short(top)}: higher values, of {listed(names, most=6)}, are cut off."
 
 
 def _of_a_part(runs: Sequence[Record], metric: str) -> str:

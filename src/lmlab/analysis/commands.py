@@ -1,0 +1,167 @@
+"""Commands about runs, as they would be typed: what asked for them, and the same with other options."""
+
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+
+from lmlab.analysis.comparison import Comparison, evaluate_command
+from lmlab.analysis.records import Record
+from lmlab.errors import UserError
+from lmlab.overrides import option_of
+from lmlab.sweeps.sweep import Sweep
+
+
+def asked_by(run: Record) -> str | None:
+    """The command that asked for a run: that of its sweep, or its own; ``None``: not recorded."""
+    if (sweep := _sweep_of(run)) is not None:
+        return sweep.command
+    words = _own_words(run)
+    if not words:
+        return None
+    return shlex.join(["lmlab", "reproduce" if _is_reproduction(words) else "train", *words])
+
+
+def report_with(comparison: Comparison, *options: str) -> str:
+    """The command of the report on a comparison, with other options."""
+    return shlex.join(_with(comparison.command, options))
+
+
+def train_with(comparison: Comparison, runs: Sequence[Record], *options: str, without: Sequence[str] = ()) -> list[str]:
+    """Commands that train the configurations of ``runs`` with other options; what is finished is not trained again.
+
+    Runs of a study are those of the study's command, for all of its arms. Configurations that differ in the value of
+    one option share a command.
+
+    Args:
+        options: ``key=value``, or ``key=a,b`` for several values.
+        without: options that are left out.
+    """
+    commands: dict[str, list[list[str]]] = {}
+    for run in runs:
+        sweep = _sweep_of(run) if comparison.study is not None else None
+        words = sweep.definition["command"] if sweep is not None else _words_of(run)
+        if words is None or _is_reproduction(words):
+            continue
+        start = "" if (folder := _folder_of(run)) is None else f"cd {shlex.quote(folder)} && "
+        program = "study" if sweep is not None else "train"
+        changed = _with([word for word in words if option_of(word) not in without], options)
+        if changed not in (of_program := commands.setdefault(f"{start}lmlab {program}", [])):
+            of_program.append(changed)
+    return [
+        f"{program} {shlex.join(_as_sweep(words) if program.endswith('train') else words)}"
+        for program, alternatives in commands.items()
+        for words in _merged(alternatives)
+    ]
+
+
+def train_again(comparison: Comparison, runs: Sequence[Record], *options: str) -> list[str]:
+    """Commands that train runs anew. They are removed first: a repetition counts in place of a run in a study only."""
+    if comparison.study is not None:
+        return train_with(comparison, runs, *options, "rerun=true")
+    commands = train_with(comparison, runs, *options)
+    removal = ["lmlab", "clean", "what=runs", f"runs={','.join(run.reference for run in runs)}", *_places(comparison)]
+    return [shlex.join(removal), *commands] if commands else []
+
+
+def score_with(comparison: Comparison, runs: Iterable[Record], split: str) -> str:
+    """The command that scores runs on a split."""
+    return shlex.join([*shlex.split(evaluate_command(runs, split)), *_places(comparison)])
+
+
+def _places(comparison: Comparison) -> list[str]:
+    """The words of the report's command that say where runs lie."""
+    return [word for word in comparison.command if option_of(word).startswith("paths.")]
+
+
+def _with(words: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Words of a command without those about the same options, and ``options`` behind them."""
+    changed = {option_of(option): option for option in options}
+    kept = [word for word in words if word.startswith("-") or option_of(word) not in changed]
+    return [*kept, *changed.values()]
+
+
+def _merged(commands: Sequence[list[str]]) -> list[list[str]]:
+    """Join commands that differ in one value of one option to one with all of its values, option by option."""
+    merged = [[*words] for words in commands]
+    for place in range(max(map(len, merged), default=0)):
+        alike: dict[tuple[str, ...], list[list[str]]] = {}
+        for words in merged:
+            mark = option_of(words[place]) if place < len(words) and _is_plain(words[place]) else " ".join(words)
+            alike.setdefault((mark, *words[:place], "", *words[place + 1 :]), []).append(words)
+        merged = [
+            some[0] if len(some) == 1 else [*some[0][:place], _joined(some, place), *some[0][place + 1 :]]
+            for some in alike.values()
+        ]
+    return merged
+
+
+def _is_plain(word: str) -> bool:
+    """Return whether a word gives an option one value that nothing has to be quoted in, or several of them."""
+    return re.fullmatch(r"[\w.@/]+=[\w.,+-]+", word) is not None
+
+
+def _joined(commands: Sequence[list[str]], place: int) -> str:
+    option = commands[0][place].partition("=")[0]
+    return f"{option}={','.join(words[place].partition('=')[2] for words in commands)}"
+
+
+def _as_sweep(words: list[str]) -> list[str]:
+    """Put ``-m`` before words of which one has several values."""
+    several = any(_has_several(word.partition("=")[2]) for word in words if not word.startswith("-"))
+    return words if not several or "-m" in words else ["-m", *words]
+
+
+def _has_several(value: str) -> bool:
+    depth = 0
+    for sign in value:
+        depth += (sign in "[{(") - (sign in "]})")
+        if sign == "," and depth == 0:
+            return True
+    return False
+
+
+def _words_of(run: Record) -> list[str] | None:
+    """The words behind ``lmlab train`` that ask for one run alone; ``None``: not recorded."""
+    sweep = _sweep_of(run)
+    if sweep is None:
+        return _own_words(run) or None
+    own = next((job.overrides for job in sweep.jobs if job.path is not None and Path(job.path) == run.run.path), None)
+    if own is None:
+        return None
+    flags = [word for word in sweep.definition["command"] if word.startswith("-") and word not in ("-m", "--multirun")]
+    return [*flags, *own]
+
+
+def _own_words(run: Record) -> list[str]:
+    words = list((run.manifest.get("provenance") or {}).get("command", ()))[1:]
+    return words[1:] if words[:1] == ["train"] else words
+
+
+def _is_reproduction(words: Sequence[str]) -> bool:
+    return any(option_of(word) == "run" for word in words)
+
+
+def _folder_of(run: Record) -> str | None:
+    """The folder in which a run was asked for, if it exists and is not this one."""
+    folder = (run.manifest.get("provenance") or {}).get("directory")
+    if not folder or not Path(folder).is_dir() or Path(folder).resolve() == Path.cwd():
+        return None
+    return str(folder)
+
+
+def _sweep_of(run: Record) -> Sweep | None:
+    """The sweep that asked for a run; ``None``: there was none, it was deleted, or the run was moved."""
+    name = run.manifest.get("sweep")
+    return _readable(run.run.path.absolute().parents[1] / "sweeps" / str(name)) if name else None
+
+
+@cache
+def _readable(folder: Path) -> Sweep | None:
+    sweep = Sweep(folder)
+    try:
+        _ = sweep.command
+    except (UserError, OSError, KeyError):
+        return None
+    return sweep
