@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lmlab.errors import UserError
+from lmlab.models.token_shift import TokenShift
 
 
 def mix(mixer: nn.Module, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -52,7 +53,16 @@ class ClassicBlock(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """What the blocks with a residual stream are made of."""
+    """What the blocks with a residual stream are made of.
+
+    Args:
+        token_shift: have both mixers read a mix of each vector with the one before it, of which this is the share at
+            the start of training (:class:`lmlab.models.token_shift.TokenShift`); ``None``: the vectors themselves.
+            The state is then that of the mixer and the last vector that each of the two was given.
+
+    Raises:
+        UserError: the share is none.
+    """
 
     needs_closing_norm = True
     normalises = True
@@ -65,24 +75,51 @@ class ResidualBlock(nn.Module):
         channel: nn.Module | None,
         norm: Callable[..., nn.Module],
         dropout: Callable[[], nn.Module],
+        token_shift: float | None = None,
     ) -> None:
         super().__init__()
+        if token_shift is not None and not 0 <= token_shift <= 1:
+            raise UserError(f"model.block.token_shift={token_shift}: expected a share from 0 to 1, or null")
         self.mixer_norm = norm(width)
         self.mixer = mixer
         self.channel_norm = norm(width) if channel is not None and self.norms_channel else None
         self.channel = channel
         self.dropout = dropout()
+        self.mixer_shift = None if token_shift is None else TokenShift(width, token_shift)
+        self.channel_shift = (
+            None if token_shift is None or self.channel_norm is None else TokenShift(width, token_shift)
+        )
+
+    def shift_state_size(self) -> int:
+        """Numbers that the state of a sequence has beside that of the mixer."""
+        return sum(len(shift.share) for shift in (self.mixer_shift, self.channel_shift) if shift is not None)
+
+    def unpack(self, state: Any) -> tuple[Any, Tensor | None, Tensor | None]:
+        """Return the mixer's state, and what :func:`shifted` left before the mixer and before the channel mixer."""
+        return (state, None, None) if self.mixer_shift is None or state is None else state
+
+    def pack(self, state: Any, mixer_last_B1D: Tensor | None, channel_last_B1D: Tensor | None) -> Any:
+        """Undo :meth:`unpack`."""
+        return state if self.mixer_shift is None else (state, mixer_last_B1D, channel_last_B1D)
+
+
+def shifted(shift: TokenShift | None, x_BTD: Tensor, last_B1D: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return the vectors mixed with those before them, if they are to be, and the last of them for the next call."""
+    return (x_BTD, None) if shift is None else shift(x_BTD, last_B1D)
 
 
 class PreNormBlock(ResidualBlock):
     """x + mixer(norm(x)), then x + channel(norm(x)) where there is a channel mixer (Xiong et al. 2020, figure 1b)."""
 
     def forward(self, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any]:
-        y_BTD, state = mix(self.mixer, self.mixer_norm(x_BTD), state)
+        state, last_B1D, channel_last_B1D = self.unpack(state)
+        y_BTD, last_B1D = shifted(self.mixer_shift, self.mixer_norm(x_BTD), last_B1D)
+        y_BTD, state = mix(self.mixer, y_BTD, state)
         x_BTD = x_BTD + self.dropout(y_BTD)
         if self.channel is not None and self.channel_norm is not None:
-            x_BTD = x_BTD + self.dropout(self.channel(self.channel_norm(x_BTD)))
-        return x_BTD, state
+            y_BTD, channel_last_B1D = shifted(self.channel_shift, self.channel_norm(x_BTD), channel_last_B1D)
+            x_BTD = x_BTD + self.dropout(self.channel(y_BTD))
+        return x_BTD, self.pack(state, last_B1D, channel_last_B1D)
 
 
 class PostNormBlock(ResidualBlock):
@@ -91,11 +128,14 @@ class PostNormBlock(ResidualBlock):
     needs_closing_norm = False
 
     def forward(self, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any]:
-        y_BTD, state = mix(self.mixer, x_BTD, state)
+        state, last_B1D, channel_last_B1D = self.unpack(state)
+        y_BTD, last_B1D = shifted(self.mixer_shift, x_BTD, last_B1D)
+        y_BTD, state = mix(self.mixer, y_BTD, state)
         x_BTD = self.mixer_norm(x_BTD + self.dropout(y_BTD))
         if self.channel is not None and self.channel_norm is not None:
-            x_BTD = self.channel_norm(x_BTD + self.dropout(self.channel(x_BTD)))
-        return x_BTD, state
+            y_BTD, channel_last_B1D = shifted(self.channel_shift, x_BTD, channel_last_B1D)
+            x_BTD = self.channel_norm(x_BTD + self.dropout(self.channel(y_BTD)))
+        return x_BTD, self.pack(state, last_B1D, channel_last_B1D)
 
 
 class ParallelBlock(ResidualBlock):
@@ -104,8 +144,9 @@ class ParallelBlock(ResidualBlock):
     norms_channel = False
 
     def forward(self, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any]:
-        normed_BTD = self.mixer_norm(x_BTD)
+        state, last_B1D, _ = self.unpack(state)
+        normed_BTD, last_B1D = shifted(self.mixer_shift, self.mixer_norm(x_BTD), last_B1D)
         y_BTD, state = mix(self.mixer, normed_BTD, state)
         if self.channel is not None:
             y_BTD = y_BTD + self.channel(normed_BTD)
-        return x_BTD + self.dropout(y_BTD), state
+        return x_BTD + self.dropout(y_BTD), self.pack(state, last_B1D, None)

@@ -18,6 +18,7 @@ from lmlab.models import state as model_state
 from lmlab.models.counts import check_count, check_width
 from lmlab.models.dropout import EmbeddingDropout, VariationalDropout
 from lmlab.models.heads.head import Head
+from lmlab.models.ngram_embedding import NGramEmbedding
 from lmlab.models.parameters import check_size
 from lmlab.models.state import LanguageModelState
 
@@ -50,6 +51,8 @@ class LanguageModel(nn.Module):
         positions: ``learned`` adds a table of ``context`` position vectors, ``sinusoidal`` fixed ones without end
             (Vaswani et al. 2017, section 3.5); ``none`` leaves positions to the mixers.
         scale_embedding: multiply embeddings by sqrt(D) (section 3.4 there).
+        ngrams: rows of the tables of :class:`lmlab.models.ngram_embedding.NGramEmbedding`, whose sum is added to the
+            embedding of each token; ``None``: no tables.
         tie_embeddings: the head's matrix is the embedding's.
         dropout: probability, on embeddings and on what blocks add.
         variational_dropout: drop the same channels at all positions of a sequence (Gal & Ghahramani 2016).
@@ -81,6 +84,7 @@ class LanguageModel(nn.Module):
         channels: dict[str, Any] | None = None,
         positions: Literal["none", "learned", "sinusoidal"] = "none",
         scale_embedding: bool = False,
+        ngrams: list[int] | None = None,
         tie_embeddings: bool = True,
         dropout: float = 0.0,
         variational_dropout: bool = False,
@@ -102,6 +106,7 @@ class LanguageModel(nn.Module):
         self.max_positions = context if positions == "learned" else None
         self.embedding = nn.Embedding(vocabulary, width)
         self.embedding_scale = math.sqrt(width) if scale_embedding else 1.0
+        self.ngrams = None if ngrams is None else NGramEmbedding(vocabulary, width, list(ngrams))
         self.position_embedding = nn.Embedding(context, width) if positions == "learned" else None
         self.sinusoidal = positions == "sinusoidal"
         make_dropout = partial(VariationalDropout if variational_dropout else nn.Dropout, dropout)
@@ -139,6 +144,10 @@ class LanguageModel(nn.Module):
         x_BTD = self.embedding_dropout(self.embedding(tokens_BT), tokens_BT, self.embedding.num_embeddings)
         if self.embedding_scale != 1:
             x_BTD = x_BTD * self.embedding_scale
+        recent_BN = None
+        if self.ngrams is not None:
+            ngrams_BTD, recent_BN = self.ngrams(tokens_BT, None if state is None else state.recent)
+            x_BTD = x_BTD + ngrams_BTD
         if self.position_embedding is not None:
             if self.max_positions is not None and end > self.max_positions:
                 raise UserError(
@@ -152,7 +161,7 @@ class LanguageModel(nn.Module):
         for block, before in zip(self.blocks, state.blocks if state else [None] * len(self.blocks), strict=True):
             x_BTD, after = block(x_BTD, before)
             states.append(after)
-        return self.norm(x_BTD), LanguageModelState(end, tuple(states), self.architecture)
+        return self.norm(x_BTD), LanguageModelState(end, tuple(states), self.architecture, recent_BN)
 
     def auxiliary_losses(self) -> dict[str, Tensor]:
         """Return what the parts of the model ask to be added to the loss, from the latest forward pass in training."""
@@ -168,7 +177,13 @@ class LanguageModel(nn.Module):
             (type(block.mixer).__name__, sorted((k, v) for k, v in vars(block.mixer).items() if _is_setting(k, v)))
             for block in self.blocks
         ]
-        text = repr((self.embedding.embedding_dim, self.max_positions, self.sinusoidal, mixers))
+        parts: list[Any] = [self.embedding.embedding_dim, self.max_positions, self.sinusoidal, mixers]
+        # What only some models have is added where it is there: states that earlier versions left stay readable.
+        if self.ngrams is not None:
+            parts.append(self.ngrams.rows)
+        if any(getattr(block, "mixer_shift", None) is not None for block in self.blocks):
+            parts.append("token_shift")
+        text = repr(tuple(parts))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @torch.no_grad()

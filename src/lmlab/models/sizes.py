@@ -33,7 +33,11 @@ def state_bytes(model: LanguageModel, context: int) -> int:
     """
     if declaring := _declaring(model):
         numbers = sum(part.state_size(context) for part in declaring)
-        return numbers * next(model.parameters()).element_size()
+        for block in getattr(model, "blocks", ()):
+            numbers += block.shift_state_size() if hasattr(block, "shift_state_size") else 0
+        ngrams = getattr(model, "ngrams", None)
+        tokens = 0 if ngrams is None else ngrams.state_size()
+        return int(numbers * next(model.parameters()).element_size() + 8 * tokens)
     training = model.training
     with torch.no_grad():
         _, state = model.eval()(torch.zeros(1, context, dtype=torch.int64, device=next(model.parameters()).device))

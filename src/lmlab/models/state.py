@@ -14,11 +14,13 @@ from lmlab.errors import UserError
 
 
 class LanguageModelState(NamedTuple):
-    """The state of a whole model: how many tokens it has read, every block's state, and which architecture left it."""
+    """The state of a whole model: how many tokens it has read, every block's state, which architecture left it, and
+    the tokens that its n-gram embedding is to know of, [B, N], if it has one."""
 
     position: int
     blocks: tuple[Any, ...]
     architecture: str = ""
+    recent: Tensor | None = None
 
 
 class KeyValueCache(NamedTuple):
@@ -106,7 +108,7 @@ def with_leaves(state: Any, found: Iterator[Any], device: torch.device) -> Any:
     """Undo :func:`leaves`: return a state built as ``state`` is, with the leaves ``found``, on ``device``."""
     if isinstance(state, tuple):
         return _like(state, [with_leaves(part, found, device) for part in state])
-    leaf = next(found)
+    leaf = next(found, None)  # earlier versions had no n-gram embeddings
     return leaf.to(device) if isinstance(leaf, Tensor) else leaf
 
 
