@@ -49,6 +49,17 @@ def test_a_run_without_a_parent_has_the_identity_that_it_had_before_there_were_a
         assert identity(CONFIG | {"start": start | change}) != identity(CONFIG)
 
 
+def test_options_that_are_off_leave_the_identity_of_runs_from_before_there_were_any():
+    before = CONFIG | {"model": {"width": 8, "block": {"_target_": "b"}}, "validation": {"times": 2}}
+    off = {
+        "model": {"width": 8, "ngrams": None, "block": {"_target_": "b", "token_shift": None}},
+        "validation": {"times": 2, "share": None},
+    }
+    assert identity(before | off) == identity(before)
+    for section, options in (("model", {"ngrams": [9]}), ("model", {"block": {"_target_": "b", "token_shift": 0.0}})):
+        assert identity(before | off | {section: off[section] | options}) != identity(before)
+
+
 def test_identity_does_not_depend_on_the_order_of_keys():
     assert identity(dict(reversed(CONFIG.items()))) == identity(CONFIG)
 

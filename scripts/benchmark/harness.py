@@ -26,6 +26,7 @@ from rich.table import Table
 from lmlab.config import CONF, Config, canonical
 from lmlab.runs.run import Run
 from lmlab.training import callbacks
+from lmlab.training.allocator import keep_freed_memory
 from lmlab.training.preflight import build_model, open_source
 from lmlab.training.settings import Settings
 from lmlab.training.threads import use_threads
@@ -144,5 +145,6 @@ def scratch(threads: int | None) -> Iterator[Path]:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     use_threads(threads, 1)
+    keep_freed_memory()  # as a run does; it serves all arms
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)

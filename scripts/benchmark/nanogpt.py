@@ -75,7 +75,7 @@ def main() -> None:
         peer = Peer(options.checkout, np.asarray(corpus.tokens("train")), corpus.tokenizer.size)
         arms = {"lmlab": harness.Ours(config, folder).block, "nanoGPT": peer.block}
         found = harness.in_turn(arms, options.rounds, options.steps)
-    harness.report("A step of the tiny-Shakespeare CPU recipe", found, "lmlab", "nanoGPT", goal=1.0)
+    harness.report("A step of the tiny-Shakespeare CPU recipe", found, "lmlab", "nanoGPT", goal=0.9)
 
 
 if __name__ == "__main__":

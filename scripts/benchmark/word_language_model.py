@@ -62,7 +62,7 @@ def main() -> None:
         peer = Peer(options.checkout, np.asarray(corpus.tokens("train")), corpus.tokenizer.size)
         arms = {"lmlab": harness.Ours(config, folder).block, "the example": peer.block}
         found = harness.in_turn(arms, options.rounds, options.steps)
-    harness.report("A step of the 2 x 200 LSTM on WikiText-2 words", found, "lmlab", "the example", goal=0.7)
+    harness.report("A step of the 2 x 200 LSTM on WikiText-2 words", found, "lmlab", "the example", goal=0.6)
 
 
 if __name__ == "__main__":

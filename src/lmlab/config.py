@@ -54,6 +54,9 @@ How a batch is shared among devices and micro-batches changes a result by roundi
 as another machine would: a run goes on with whatever devices there are.
 """
 
+_LATER = ("validation.share", "model.ngrams", "model.block.token_shift")
+"""Options that were added when there were runs without them, to which null means what those did."""
+
 _SUPPLIED = frozenset({"vocabulary", "context", "run", "folder", "space", "tokenizer", "supplied"})
 """Parameters that the program supplies: a configuration need not give them."""
 
@@ -95,8 +98,13 @@ def identity(config: Config) -> str:
         relevant["model"].pop("width", None)
         for key, asked in (relevant["model"].pop("solved_from", None) or {}).items():
             set_at(relevant["model"], key, asked)
-    if isinstance(validation := relevant.get("validation"), dict) and validation.get("share") is None:  # as before it
-        validation.pop("share", None)
+    for key in _LATER:
+        *sections, option = key.split(".")
+        node: Any = relevant
+        for section in sections:
+            node = node.get(section) or {}
+        if node.get(option) is None:
+            node.pop(option, None)
     text = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 

@@ -38,6 +38,11 @@ ARCHITECTURES = [
     *options_of("channel", "model=custom block=prenorm mixer=attention"),
     *options_of("block", "model=custom channel=none mixer=rotary_attention"),
     *options_of("head", f"{PRENORM} mixer=lstm"),
+    "model=transformer model.ngrams=[40,300,50]",
+    *(
+        f"{PRENORM} mixer=lstm block={block} model.block.token_shift=0.3"
+        for block in ("prenorm", "postnorm", "parallel")
+    ),
 ]
 """Every model as it is shipped, every mixer in two blocks, and every other part in one model."""
 

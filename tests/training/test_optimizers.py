@@ -9,7 +9,7 @@ from torch import nn
 from lmlab.config import CONF, build
 from lmlab.errors import UserError
 from lmlab.training.optimizers import adam, adamw, muon, nt_asgd, sgd
-from lmlab.training.optimizers.muon import Muon, hidden_matrices, orthogonalise
+from lmlab.training.optimizers.muon import QUINTIC, Muon, hidden_matrices, orthogonalise
 
 BETAS = [0.9, 0.95]
 
@@ -187,6 +187,21 @@ def test_singular_values_become_about_one_and_vectors_stay(shape):
     # The 16 x 16 ones have a few singular values below a hundredth of the norm, which five steps do not bring up to 1.
     assert (values_NR > 0.6).float().mean() > 0.9
     assert (in_old_basis - torch.diag_embed(values_NR)).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("iterations", [1, 3, 5, 8])
+@pytest.mark.parametrize("shape", [(2, 16, 64), (2, 16, 31), (1, 32, 32)])
+def test_it_is_the_iteration_of_the_quintic_whatever_the_shape(monkeypatch, shape, iterations):
+    monkeypatch.setattr(sys.modules[Muon.__module__], "has_fast_bfloat16", lambda device: False)
+    matrices_NRC = torch.randn(shape, generator=torch.Generator().manual_seed(3))
+    matrices_NRC[:, 1] = matrices_NRC[:, 0]  # a singular value of zero
+    expected = matrices_NRC.double() / torch.linalg.matrix_norm(matrices_NRC.double())[:, None, None]
+    a, b, c = QUINTIC
+    for _ in range(iterations):
+        gram = expected @ expected.mT
+        expected = a * expected + (b * gram + c * gram @ gram) @ expected
+    found = orthogonalise(matrices_NRC, iterations)
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4)
 
 
 def test_orthogonalising_scales_out_and_zero_stays_zero():

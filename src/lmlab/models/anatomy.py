@@ -50,6 +50,7 @@ def parameters_by_kind(model: LanguageModel) -> dict[str, int]:
     owners: list[tuple[str, Any]] = [
         ("embedding", model.embedding),
         ("embedding", getattr(model, "position_embedding", None)),
+        ("embedding", getattr(model, "ngrams", None)),
     ]
     for block in getattr(model, "blocks", ()):
         owners += [("sequence mixers", block.mixer), ("channel mixers", getattr(block, "channel", None))]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from lmlab.errors import UserError
+from lmlab.models.token_shift import TokenShift
 
 
 class Mixed(NamedTuple):
@@ -78,7 +79,16 @@ class ClassicBlock(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """What the blocks with a residual stream are made of."""
+    """The parts of blocks with a residual stream.
+
+    Args:
+        token_shift: have both mixers read a mix of each vector with the one before it, of which this is the share at
+            the start of training (:class:`lmlab.models.token_shift.TokenShift`); ``None``: the vectors themselves.
+            The state is then that of the mixer and the last vector that each of the two was given.
+
+    Raises:
+        UserError: the share is none.
+    """
 
     needs_closing_norm = True
     normalises = True
@@ -91,25 +101,65 @@ class ResidualBlock(nn.Module):
         channel: nn.Module | None,
         norm: Callable[..., nn.Module],
         dropout: Callable[[], nn.Module],
+        token_shift: float | None = None,
     ) -> None:
         super().__init__()
+        if token_shift is not None and not 0 <= token_shift <= 1:
+            raise UserError(f"model.block.token_shift={token_shift}: expected a share from 0 to 1, or null")
         self.mixer_norm = norm(width)
         self.mixer = mixer
         self.channel_norm = norm(width) if channel is not None and self.norms_channel else None
         self.channel = channel
         self.dropout = dropout()
+        self.mixer_shift = None if token_shift is None else TokenShift(width, token_shift)
+        self.channel_shift = (
+            None if token_shift is None or self.channel_norm is None else TokenShift(width, token_shift)
+        )
+
+    def shift_state_size(self) -> int:
+        """Numbers that the state of a sequence has beside that of the mixer."""
+        return sum(len(shift.share) for shift in (self.mixer_shift, self.channel_shift) if shift is not None)
+
+    def shift(self, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any, tuple[Tensor, ...]]:
+        """Return what the mixer reads, its state, and what the state of the block has beside that of the mixer."""
+        if self.mixer_shift is None:
+            return x_BTD, state, ()
+        of_mixer, last_B1D = (None, None) if state is None else state[:2]
+        x_BTD, last_B1D = self.mixer_shift(x_BTD, last_B1D)
+        return x_BTD, of_mixer, (last_B1D,)
+
+    def apply_mixer(self, x_BTD: Tensor, state: Any) -> Mixed:
+        """Apply the mixer, after its token shift if there is one; ``state`` is that of the block."""
+        x_BTD, of_mixer, last = self.shift(x_BTD, state)
+        mixed = mix(self.mixer, x_BTD, of_mixer)
+        return mixed._replace(state=(mixed.state, *last)) if last else mixed
+
+    def apply_channel(self, x_BTD: Tensor, state: Any, mixed: Mixed) -> Mixed:
+        """Apply the channel mixer, after its token shift if there is one.
+
+        Args:
+            state: of the block, before this call.
+            mixed: what the mixer returned; its state and losses are part of what is returned here.
+        """
+        assert self.channel is not None
+        after = mixed.state
+        if self.channel_shift is not None:
+            x_BTD, last_B1D = self.channel_shift(x_BTD, None if state is None else state[2])
+            after = (*after, last_B1D)
+        y_BTD, auxiliary = transform(self.channel, x_BTD)
+        return Mixed(y_BTD, after, add_up(mixed.auxiliary, auxiliary))
 
 
 class PreNormBlock(ResidualBlock):
     """x + mixer(norm(x)), then x + channel(norm(x)) where there is a channel mixer (Xiong et al. 2020, figure 1b)."""
 
     def forward(self, x_BTD: Tensor, state: Any) -> Mixed:
-        y_BTD, state, auxiliary = mix(self.mixer, self.mixer_norm(x_BTD), state)
-        x_BTD = x_BTD + self.dropout(y_BTD)
+        mixed = self.apply_mixer(self.mixer_norm(x_BTD), state)
+        x_BTD = x_BTD + self.dropout(mixed.y)
         if self.channel is not None and self.channel_norm is not None:
-            y_BTD, more = transform(self.channel, self.channel_norm(x_BTD))
-            x_BTD, auxiliary = x_BTD + self.dropout(y_BTD), add_up(auxiliary, more)
-        return Mixed(x_BTD, state, auxiliary)
+            mixed = self.apply_channel(self.channel_norm(x_BTD), state, mixed)
+            x_BTD = x_BTD + self.dropout(mixed.y)
+        return mixed._replace(y=x_BTD)
 
 
 class PostNormBlock(ResidualBlock):
@@ -118,23 +168,26 @@ class PostNormBlock(ResidualBlock):
     needs_closing_norm = False
 
     def forward(self, x_BTD: Tensor, state: Any) -> Mixed:
-        y_BTD, state, auxiliary = mix(self.mixer, x_BTD, state)
-        x_BTD = self.mixer_norm(x_BTD + self.dropout(y_BTD))
+        mixed = self.apply_mixer(x_BTD, state)
+        x_BTD = self.mixer_norm(x_BTD + self.dropout(mixed.y))
         if self.channel is not None and self.channel_norm is not None:
-            y_BTD, more = transform(self.channel, x_BTD)
-            x_BTD, auxiliary = self.channel_norm(x_BTD + self.dropout(y_BTD)), add_up(auxiliary, more)
-        return Mixed(x_BTD, state, auxiliary)
+            mixed = self.apply_channel(x_BTD, state, mixed)
+            x_BTD = self.channel_norm(x_BTD + self.dropout(mixed.y))
+        return mixed._replace(y=x_BTD)
 
 
 class ParallelBlock(ResidualBlock):
-    """x + mixer(norm(x)) + channel(norm(x)) with one norm (Chowdhery et al. 2022, section 2, "parallel layers")."""
+    """x + mixer(norm(x)) + channel(norm(x)) with one norm (Chowdhery et al. 2022, section 2, "parallel layers").
+
+    The two share the token shift as they share the norm.
+    """
 
     norms_channel = False
 
     def forward(self, x_BTD: Tensor, state: Any) -> Mixed:
-        normed_BTD = self.mixer_norm(x_BTD)
-        y_BTD, state, auxiliary = mix(self.mixer, normed_BTD, state)
+        read_BTD, of_mixer, last = self.shift(self.mixer_norm(x_BTD), state)
+        y_BTD, state, auxiliary = mix(self.mixer, read_BTD, of_mixer)
         if self.channel is not None:
-            of_channel_BTD, more = transform(self.channel, normed_BTD)
+            of_channel_BTD, more = transform(self.channel, read_BTD)
             y_BTD, auxiliary = y_BTD + of_channel_BTD, add_up(auxiliary, more)
-        return Mixed(x_BTD + self.dropout(y_BTD), state, auxiliary)
+        return Mixed(x_BTD + self.dropout(y_BTD), (state, *last) if last else state, auxiliary)

@@ -17,6 +17,7 @@ from lmlab.models.block import add_up, mix
 from lmlab.models.counts import check_count, check_width
 from lmlab.models.dropout import EmbeddingDropout, VariationalDropout
 from lmlab.models.heads.head import Head
+from lmlab.models.ngram_embedding import NGramEmbedding
 from lmlab.models.parameters import check_size
 from lmlab.models.state import LanguageModelState, Output
 
@@ -51,6 +52,8 @@ class LanguageModel(nn.Module):
         positions: ``learned`` adds a table of ``context`` position vectors, ``sinusoidal`` fixed ones without end
             (Vaswani et al. 2017, section 3.5); ``none`` leaves positions to the mixers.
         scale_embedding: multiply embeddings by sqrt(D) (section 3.4 there).
+        ngrams: rows of the tables of :class:`lmlab.models.ngram_embedding.NGramEmbedding`, whose sum is added to the
+            embedding of each token; ``None``: no tables.
         tie_embeddings: the head's matrix is the embedding's.
         dropout: probability, on embeddings and on what blocks add.
         variational_dropout: drop the same channels at all positions of a sequence (Gal & Ghahramani 2016).
@@ -82,6 +85,7 @@ class LanguageModel(nn.Module):
         channels: dict[str, Any] | None = None,
         positions: Literal["none", "learned", "sinusoidal"] = "none",
         scale_embedding: bool = False,
+        ngrams: list[int] | None = None,
         tie_embeddings: bool = True,
         dropout: float = 0.0,
         variational_dropout: bool = False,
@@ -103,6 +107,7 @@ class LanguageModel(nn.Module):
         self.max_positions = context if positions == "learned" else None
         self.embedding = nn.Embedding(vocabulary, width)
         self.embedding_scale = math.sqrt(width) if scale_embedding else 1.0
+        self.ngrams = None if ngrams is None else NGramEmbedding(vocabulary, width, list(ngrams))
         self.position_embedding = nn.Embedding(context, width) if positions == "learned" else None
         self.sinusoidal = positions == "sinusoidal"
         make_dropout = partial(VariationalDropout if variational_dropout else nn.Dropout, dropout)
@@ -136,6 +141,10 @@ class LanguageModel(nn.Module):
         x_BTD = self.embedding_dropout(self.embedding(tokens_BT), tokens_BT, self.embedding.num_embeddings)
         if self.embedding_scale != 1:
             x_BTD = x_BTD * self.embedding_scale
+        recent: tuple[Tensor, ...] = ()
+        if self.ngrams is not None:
+            ngrams_BTD, recent_BN = self.ngrams(tokens_BT, None if state is None else state.recent[0])
+            x_BTD, recent = x_BTD + ngrams_BTD, (recent_BN,)
         if self.position_embedding is not None or self.sinusoidal:
             x_BTD = x_BTD + self._position_vectors(None if state is None else state.position, T, x_BTD.dtype)
         x_BTD = self.dropout(x_BTD)
@@ -145,7 +154,7 @@ class LanguageModel(nn.Module):
             x_BTD, after, more = mix(block, x_BTD, before)
             states.append(after)
             auxiliary = add_up(auxiliary, more)
-        return Output(self.norm(x_BTD), LanguageModelState(position_B + T, tuple(states)), auxiliary)
+        return Output(self.norm(x_BTD), LanguageModelState(position_B + T, tuple(states), recent), auxiliary)
 
     def _position_vectors(self, position_B: Tensor | None, length: int, dtype: torch.dtype) -> Tensor:
         """Return the vectors of ``length`` positions: [T, D] of the first ones, [B, T, D] from ``position_B`` on."""

@@ -33,6 +33,9 @@ def state_bytes(model: LanguageModel, context: int) -> int:
     """
     if declaring := _declaring(model):
         numbers = sum(part.state_size(context) for part in declaring)
+        numbers += sum(
+            block.shift_state_size() for block in getattr(model, "blocks", ()) if hasattr(block, "shift_state_size")
+        )
         return numbers * next(model.parameters()).element_size()
     training = model.training
     with torch.no_grad():

@@ -15,10 +15,17 @@ from lmlab.errors import UserError
 
 
 class LanguageModelState(NamedTuple):
-    """The state of a whole model: tokens read so far by each sequence, [B] int64, and the states of the blocks."""
+    """The state of a whole model.
+
+    Attributes:
+        position: [B] int64, tokens that each sequence has read so far.
+        blocks: their states.
+        recent: the last tokens [B, N], plus 1 each, where the model has an n-gram embedding.
+    """
 
     position: Tensor
     blocks: tuple[Any, ...]
+    recent: tuple[Tensor, ...] = ()
 
 
 class Output(NamedTuple):

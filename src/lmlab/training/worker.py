@@ -26,6 +26,7 @@ from lmlab.runs.provenance import hardware
 from lmlab.runs.run import Run
 from lmlab.targets import accepted
 from lmlab.training import accounting, callbacks, parallel, start
+from lmlab.training.allocator import keep_freed_memory
 from lmlab.training.breakdown import Breakdown
 from lmlab.training.callbacks.out_of_memory import fitting
 from lmlab.training.loadable import check_loadable
@@ -53,6 +54,7 @@ def train(run: Run) -> None:
     forget_pruning(run)
     config, pieces = fitting(run, config)
     use_threads(config["trainer"]["threads"], config["trainer"]["devices"])
+    keep_freed_memory()
 
     source = open_source(config, run=run)
     torch.manual_seed(step_seed(settings.seed, -1, 0))  # the same first weights on every rank

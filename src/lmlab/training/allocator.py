@@ -1,0 +1,32 @@
+"""Keep the memory that a training step frees for the next one.
+
+Every step allocates and frees the same tensors. The C library of Linux (glibc) gives the memory at the end of its heap
+back to the system as soon as a certain amount of it is free, and asks for large pieces one by one, so that the next
+step has the system clear the same pages anew: up to 1,700 page faults and 6 % of a step of ``shakespeare_cpu``.
+Results do not depend on it; the memory that a process occupies stays at its peak.
+"""
+
+import ctypes
+import os
+import sys
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Options of mallopt, as ``malloc.h`` numbers them."""
+
+LARGEST = 32 << 20
+"""Bytes of the largest piece that comes from the heap, the most that glibc allows."""
+
+KEPT = 1 << 30
+"""Bytes at the end of the heap that may be free without being given back."""
+
+
+def keep_freed_memory() -> bool:
+    """Have this process reuse what it frees; return whether it does.
+
+    Without effect where the environment already says how memory is allocated, or where there is no glibc.
+    """
+    decided = any(name.startswith("MALLOC_") for name in os.environ) or "GLIBC_TUNABLES" in os.environ
+    if decided or sys.platform != "linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(_MMAP_THRESHOLD, LARGEST)) and bool(mallopt(_TRIM_THRESHOLD, KEPT))
