@@ -109,9 +109,14 @@ _ANSWERS: dict[str, Callable[..., Any]] = {
 
 
 def _ask(question: str, answer: Callable[..., Any], *values: Any) -> Any:
-    numbers = [number for value in values for number in (value if isinstance(value, (list, tuple)) else [value])]
-    plain = all(isinstance(number, int) for number in numbers)
-    return answer(*values) if plain else getattr(_load(SIZES), question)(*values)
+    for value in values:
+        if not isinstance(value, int) and not _are_numbers(value):
+            return getattr(_load(SIZES), question)(*values)
+    return answer(*values)
+
+
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, (list, tuple)) and all(isinstance(value, int) for value in values)
 
 
 class _Algebra(_Part):

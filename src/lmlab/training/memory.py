@@ -93,14 +93,16 @@ def at_length(saved: Callable[[int], tuple[int, int]], context: int) -> int:
     Args:
         saved: the bytes that are saved of sequences of a length, and in how many tensors.
     """
-    shortest, short, long = LENGTHS
-    if context <= long or (at_short := saved(short))[1] <= 1.5 * saved(shortest)[1]:
+    short, long = LENGTHS
+    if context <= long:
         return saved(context)[0]
-    slope = (saved(long)[0] - at_short[0]) / (long - short)
-    return round(at_short[0] + (context - short) * slope)
+    (fewer, tensors), (more, more_tensors) = saved(short), saved(long)
+    if more_tensors <= 1.5 * tensors:
+        return saved(context)[0]
+    return round(more + (context - long) * (more - fewer) / (long - short))
 
 
-LENGTHS = (4, 8, 16)
+LENGTHS = (4, 8)
 """Lengths of the sequences that a layer reads that works step by step."""
 
 
