@@ -14,7 +14,7 @@ from lmlab.models.token_shift import TokenShift
 
 
 class Mixed(NamedTuple):
-    """What a mixer or a block returns; a plain ``(y_BTD, state)`` does for one without auxiliary losses.
+    """The result of a mixer or a block; a plain ``(y_BTD, state)`` does for one without auxiliary losses.
 
     Attributes:
         y: [B, T, D].

@@ -29,7 +29,7 @@ class LanguageModelState(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What ``model(tokens, state)`` returns.
+    """The result of ``model(tokens, state)``.
 
     Attributes:
         hidden: [B, T, D], one hidden vector after each token.

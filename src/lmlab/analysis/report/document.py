@@ -131,7 +131,7 @@ class SideBySide:
 
 @dataclass(frozen=True)
 class Note:
-    """What a reader has to know, and the commands that would change it."""
+    """A remark for the reader, and the commands that would change its cause."""
 
     text: str
     commands: Sequence[str] = ()

@@ -1,4 +1,7 @@
-"""Progress of one run: a bar with rate and time left on a terminal, a line now and then elsewhere."""
+"""Progress of one run: a bar with rate and time left on a terminal, a line now and then elsewhere.
+
+After each validation a line shows its loss and the beginning of the sample that was written then.
+"""
 
 import time
 from typing import Any, cast
@@ -9,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from lmlab.numerals import written
+from lmlab.training.callbacks.samples import Samples
 from lmlab.training.module import LanguageModeling
 
 SECONDS_BETWEEN_LINES = 30
@@ -59,12 +63,18 @@ class Progress(pl.Callback):
         if self._bars:
             self._bars.update(self._training, completed=trainer.global_step, text=text)
         else:
-            self.console.print(
-                f"{self.name}: step {trainer.global_step} of {trainer.max_steps}, {text}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+            self._print(trainer, text)
+
+    def _print(self, trainer: pl.Trainer, text: str) -> None:
+        """Print a line, above the bar if there is one; on a terminal it is cut at the right edge."""
+        self.console.print(
+            f"{self.name}: step {trainer.global_step} of {trainer.max_steps}, {text}",
+            highlight=False,
+            markup=False,
+            soft_wrap=not self._bars,
+            no_wrap=True,
+            overflow="ellipsis" if self._bars else "ignore",
+        )
 
     def describe(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> str:
         """Rate since this attempt began, in tokens per second, and the newest losses."""
@@ -104,9 +114,14 @@ class Progress(pl.Callback):
             self._bars.advance(self._validating)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        text = self.describe(trainer, pl_module)
         if self._bars:
             self._bars.remove_task(self._validating)
-            self._bars.update(self._training, text=self.describe(trainer, pl_module))
+            self._bars.update(self._training, text=text)
+        if trainer.is_global_zero and trainer.state.fn == "fit":
+            sample = next((part.latest for part in trainer.callbacks if isinstance(part, Samples)), "")  # type: ignore[attr-defined]
+            self._print(trainer, text + (f", sample: {sample[:60]!r}" if sample else ""))
+            self._shown_at = time.perf_counter()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._stop()

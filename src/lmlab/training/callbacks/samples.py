@@ -42,10 +42,12 @@ class Samples(pl.Callback):
         self.prompt_N = encode_prompt(tokenizer, prompt, _OPTION)
         self._say(unknown_parts(tokenizer, prompt, _OPTION))
         self._said_what_is_left_out = False
+        self.latest = ""
+        """The newest text."""
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module = cast(LanguageModeling, pl_module)
-        text = self.sample(module)  # on every rank: the weights may be in shards
+        text = self.latest = self.sample(module)  # on every rank: the weights may be in shards
         if not trainer.is_global_zero:
             return
         row = {"step": module.global_step, "tokens": module.tokens_seen, "text": text}

@@ -38,7 +38,7 @@ class Terms(NamedTuple):
 
 @dataclass(frozen=True)
 class StepContext:
-    """What an objective may use in :meth:`Objective.prepare`.
+    """The tools of :meth:`Objective.prepare`.
 
     Attributes:
         tokenizer: between tokens and text.
@@ -75,7 +75,7 @@ class StepContext:
 
 
 class Objective(ABC):
-    """What training makes small."""
+    """A loss that training makes small."""
 
     def prepare(self, model: LanguageModel, batch: Batch, context: StepContext) -> Batch:
         """Return the batch to take the loss of; called without gradients. The default returns it as it is.

@@ -21,10 +21,10 @@ POINTS = 200
 """Points of a series: what a figure of a page's width can show."""
 
 FAR = 3.0
-"""How far above the usual range the largest value has to lie for an axis to be cut off, in lengths of that range."""
+"""Distance of the largest value above the usual range from which an axis is cut off, in lengths of that range."""
 
 ROOM = 0.15
-"""What an axis that is cut off shows above the largest value that it has room for, as a share of the usual range."""
+"""Room of an axis that is cut off above the largest value that it shows, as a share of the usual range."""
 
 _GRID = 4000
 """Points of the common grid that curves of several seeds are interpolated on before they are thinned."""
