@@ -32,6 +32,12 @@ COMMANDS = {
 _WITH_ACTION = ("sweep", "wandb")
 """Commands whose first word says what to do."""
 
+_TRAINING = ("train", "study")
+"""Commands that usually start a run."""
+
+_SHOWS = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "--version", "-sc", "--shell-completion")
+"""Flags of Hydra that show something instead of running the command."""
+
 _TAKES_FOLDER = ("--config-dir", "-cd")
 """Flags of Hydra with a value that is a path."""
 
@@ -64,6 +70,10 @@ def main() -> None:
     # Importing torch and composing a configuration make many objects that stay; looking for garbage among them as often
     # as Python does by itself takes a tenth of a short command's time.
     gc.set_threshold(50_000, 20, 20)
+    if command in _TRAINING and not any(word.partition("=")[0] in _SHOWS for word in sys.argv):
+        from lmlab.runs.launch import warm_up
+
+        warm_up()  # on another core, while the configuration is composed
     from lmlab.commands.app import run_app
 
     postpone()

@@ -51,7 +51,8 @@ def warm_up() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
     surroundings, folder = dict(os.environ), tempfile.tempdir
     try:
-        os.environ.update(_ENVIRONMENT)  # for the server alone: what else is started from here is not its kind
+        # For the server alone: what else is started from here is not its kind.
+        os.environ.update(_ENVIRONMENT | {PARENT: str(os.getpid())})
         tempfile.tempdir = socket_folder()
         forkserver.ensure_running()
     finally:
