@@ -260,7 +260,7 @@ def _data() -> list[Entry]:
 
 
 def _afterwards() -> list[Entry]:
-    """What is done with a finished run."""
+    """Return the entries of commands on finished runs."""
     often = ("validation.times=4", "callbacks.checkpoint.keep=null")
     every_way = ("split=test", "split=train context=8 stride=3 streams=2", "data.paths=other.txt metrics=[stateful]")
     constant = ("scheduler=constant", "batch.carry_state=true")

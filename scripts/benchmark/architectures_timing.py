@@ -175,9 +175,9 @@ class Model:
         self.model.train()
         start = self.clock()
         with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
-            hidden_BTD = self.model(self.tokens_BT).hidden
+            hidden_BTD, _, auxiliary = self.model(self.tokens_BT)
             loss = self.model.head.cross_entropy(hidden_BTD.flatten(0, 1), self.targets_N)
-        sum(self.model.auxiliary_losses().values(), loss).backward()
+        sum(auxiliary.values(), loss).backward()
         seconds = self.clock() - start
         self.model.zero_grad()
         return seconds

@@ -8,7 +8,7 @@ from lmlab.training.callbacks import Progress, Samples
 
 
 def shown(terminal: bool, text: str, fn: str = "fit") -> str:
-    """What is printed after a validation at step 5 of 10."""
+    """Return the lines after a validation at step 5 of 10."""
     console = Console(file=io.StringIO(), force_terminal=terminal, width=70)
     samples = Samples.__new__(Samples)
     samples.latest = text
