@@ -120,7 +120,7 @@ def record(results: dict[str, Result], environment: dict[str, str]) -> bool:
         merged = {name: result for name, result in golden["entries"].items() if name in order} | ours
         rest = merged.keys() - ours.keys()
         if rest and golden["environment"] != environment:
-            print(f"tests/golden/{file}.json was recorded elsewhere ({golden['environment']}): record all of it anew")
+            print(f"tests/golden/{file}.json is from another machine ({golden['environment']}): record all its entries")
             return True
         write_golden(file, environment, {name: merged[name] for name in order if name in merged})
         print(f"tests/golden/{file}.json: {len(ours)} of {len(merged)} entries recorded")

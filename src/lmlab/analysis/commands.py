@@ -57,7 +57,10 @@ def train_with(comparison: Comparison, runs: Sequence[Record], *options: str, wi
 
 
 def train_again(comparison: Comparison, runs: Sequence[Record], *options: str) -> list[str]:
-    """Commands that train runs anew. They are removed first: a repetition counts in place of a run in a study only."""
+    """Return the commands that remove runs and train them again.
+
+    Outside a study, a report does not count a repetition in place of its run, so the run is removed first.
+    """
     if comparison.study is not None:
         return train_with(comparison, runs, *options, "rerun=true")
     commands = train_with(comparison, runs, *options)

@@ -113,7 +113,7 @@ class Row:
     Attributes:
         prompt: the tokens that it begins with, at least one.
         seed: of the random numbers of this row alone: its text does not depend on the rows beside it.
-        ended: set by whoever reads the tokens; no more are drawn for this row then.
+        ended: set by the caller; no more tokens are drawn for this row then.
     """
 
     prompt: Sequence[int]

@@ -2,7 +2,7 @@
 
 Every step allocates and frees the same tensors. The C library of Linux (glibc) gives the memory at the end of its heap
 back to the system as soon as a certain amount of it is free, and asks for large pieces one by one, so that the next
-step has the system clear the same pages anew: up to 1,700 page faults and 6 % of a step of ``shakespeare_cpu``.
+step makes the system clear the same pages again: up to 1,700 page faults and 6 % of a step of ``shakespeare_cpu``.
 Results do not depend on it; the memory that a process occupies stays at its peak.
 """
 

@@ -130,7 +130,7 @@ class Plateau:
     """Linear warm-up, then 1, times ``factor`` whenever the validation loss stagnates, down to ``floor`` at least.
 
     It stagnates when more than ``patience`` validations in a row are not ``threshold`` nats per token below the lowest
-    loss before them; their count starts anew after every reduction. This is torch's ``ReduceLROnPlateau`` with an
+    loss before them; the count restarts after every reduction. This is torch's ``ReduceLROnPlateau`` with an
     absolute threshold.
     """
 
