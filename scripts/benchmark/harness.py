@@ -94,10 +94,10 @@ class Ours:
         settings = Settings.of(config)
         times = StepTimes()
         watching = [callbacks.Clock(), *build_callbacks(run, config, self.source)]
-        trainer = make_trainer(run, config, settings, watching, build_loggers(run, config))
+        module = make_module(config, settings, self.source, self.model)
+        trainer = make_trainer(run, config, settings, watching, build_loggers(run, config, module))
         trainer.callbacks.append(times)  # type: ignore[attr-defined]
         trainer.limit_val_batches = 0
-        module = make_module(config, settings, self.source, self.model)
         trainer.fit(module, make_data(config, self.source))
         return times.seconds
 
