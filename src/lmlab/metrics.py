@@ -1,0 +1,143 @@
+"""Metrics: their headings and directions, and the ones that a run measures.
+
+The full name of a metric is ``<split>/<score>``, for example ``validation/loss``. ``ema/<score>`` is the same score of
+the averaged weights, which only validations measure, on the validation split.
+
+This module imports nothing of lmlab but its errors: whatever trains, reads or shows a run uses it.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from lmlab.errors import UserError
+
+Better = Literal["lower", "higher"]
+
+VALIDATION = "validation"
+"""The split that settings are chosen on."""
+
+TEST = "test"
+"""The split that is kept for conclusions."""
+
+_AVERAGED = "ema"
+"""Stands in the place of the split in the names of scores of the averaged weights."""
+
+
+class Metric(NamedTuple):
+    """A number that a judge computes.
+
+    Attributes:
+        name: without a split: ``exact_match``.
+        heading: as tables and figures write it: ``exact match``.
+        better: the direction in which it is better.
+        form: format of a value: ``{:.4f}``.
+        unit: of a value; empty for a plain number.
+    """
+
+    name: str
+    heading: str
+    better: Better
+    form: str = "{:.4f}"
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The metrics of a run, as its directory records them.
+
+    Attributes:
+        primary: full name of the metric that decides on best weights, early stopping, pruning, order and comparisons.
+        shown: full names of the metrics that a table with little room shows, the primary one first.
+        metrics: by name, without a split.
+    """
+
+    primary: str
+    shown: tuple[str, ...]
+    metrics: Mapping[str, Metric]
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "Measures":
+        """Read what :meth:`to_record` wrote."""
+        metrics = [Metric(**fields) for fields in record["metrics"]]
+        return cls(record["primary"], tuple(record["shown"]), {metric.name: metric for metric in metrics})
+
+    def to_record(self) -> dict[str, Any]:
+        """Return plain values for ``run.json``."""
+        metrics = [metric._asdict() for metric in self.metrics.values()]
+        return {"primary": self.primary, "shown": list(self.shown), "metrics": metrics}
+
+    @classmethod
+    def together(cls, several: Iterable["Measures"]) -> "Measures":
+        """Return the metrics of several runs; the primary one is that of most of them.
+
+        Raises:
+            ValueError: there are none.
+        """
+        listed = list(several)
+        primary = Counter(measures.primary for measures in listed).most_common(1)
+        if not primary:
+            raise ValueError("no measures")
+        metrics: dict[str, Metric] = {}
+        for measures in listed:
+            metrics = {**measures.metrics, **metrics}
+        name = primary[0][0]
+        shown = dict.fromkeys([name, *(each for measures in listed for each in measures.shown)])
+        return cls(name, tuple(shown), metrics)
+
+    def metric(self, name: str) -> Metric | None:
+        """Return the metric with the full name ``name``; ``None`` for one that a callback logs."""
+        return self.metrics.get(score_of(name)) if "/" in name else None
+
+    def label(self, name: str) -> str:
+        """Return a heading without the split: ``bits/byte``, ``bits/byte (EMA)``."""
+        metric = self.metric(name)
+        return (score_of(name) or name) if metric is None else metric.heading + " (EMA)" * is_averaged(name)
+
+    def heading(self, name: str) -> str:
+        """Return a heading with the split: ``test bits/byte``."""
+        if "/" not in name:
+            return name
+        split = split_of(name) if self.metric(name) is not None else name.partition("/")[0]
+        return f"{split} {self.label(name)}"
+
+    def better(self, name: str, requested: str | None = None, option: str = "direction") -> Better:
+        """Return the direction in which a metric is better; lower for one that a callback logs, unless requested.
+
+        Args:
+            requested: ``minimize`` or ``maximize``, the value of ``option``.
+
+        Raises:
+            UserError: ``requested`` is no direction, or not that of the metric.
+        """
+        directions: dict[str | None, Better] = {"minimize": "lower", "maximize": "higher"}
+        if requested is not None and requested not in directions:
+            raise UserError(f"{option}={requested}: expected minimize or maximize")
+        metric = self.metric(name)
+        if metric is None:
+            return directions.get(requested, "lower")
+        if requested is not None and directions[requested] != metric.better:
+            right = next(word for word, better in directions.items() if better == metric.better)
+            raise UserError(f"{option}={requested}: expected {right} for {name}")
+        return metric.better
+
+
+def is_averaged(name: str) -> bool:
+    """Return whether a metric is a score of the averaged weights: ``ema/loss``."""
+    return name.partition("/")[0] == _AVERAGED
+
+
+def split_of(name: str) -> str:
+    """Return ``test`` of ``test/loss``, and ``validation`` of ``ema/loss``."""
+    return VALIDATION if is_averaged(name) else name.partition("/")[0]
+
+
+def score_of(name: str) -> str:
+    """Return ``loss`` of ``test/loss``."""
+    return name.partition("/")[2]
+
+
+def on_split(name: str, split: str) -> str:
+    """Return the same score on another split; scores of averaged weights, which only validations measure, lose that."""
+    return name if split == split_of(name) else f"{split}/{score_of(name)}"
