@@ -27,7 +27,7 @@ from lmlab.config import CONF, Config, canonical
 from lmlab.runs.run import Run
 from lmlab.training import callbacks
 from lmlab.training.allocator import keep_freed_memory
-from lmlab.training.preflight import build_model, open_source
+from lmlab.training.preflight import build_model, open_task
 from lmlab.training.settings import Settings
 from lmlab.training.threads import use_threads
 from lmlab.training.worker import build_callbacks, build_loggers, make_data, make_module, make_trainer
@@ -80,9 +80,9 @@ class Ours:
     def __init__(self, config: Config, folder: Path) -> None:
         self.config, self.folder = config, folder
         self.settings = Settings.of(config)
-        self.source = open_source(config, progress=True)
+        self.task = open_task(config, progress=True)
         torch.manual_seed(0)
-        self.model = build_model(config, self.source)
+        self.model = build_model(config, self.task)
         self.blocks = 0
 
     def block(self, steps: int) -> list[float]:
@@ -93,12 +93,12 @@ class Ours:
         config = self.config | {"budget": {"tokens": (steps + 1) * self.settings.tokens_per_step}}
         settings = Settings.of(config)
         times = StepTimes()
-        watching = [callbacks.Clock(), *build_callbacks(run, config, self.source)]
-        module = make_module(config, settings, self.source, self.model)
+        watching = [callbacks.Clock(), *build_callbacks(run, config, self.task)]
+        module = make_module(config, settings, self.task, self.model)
         trainer = make_trainer(run, config, settings, watching, build_loggers(run, config, module))
         trainer.callbacks.append(times)  # type: ignore[attr-defined]
         trainer.limit_val_batches = 0
-        trainer.fit(module, make_data(config, self.source))
+        trainer.fit(module, make_data(config, self.task))
         return times.seconds
 
 

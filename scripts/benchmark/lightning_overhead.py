@@ -14,16 +14,16 @@ import harness
 import torch
 
 from lmlab.config import Config, build
-from lmlab.training.preflight import build_model, open_source
+from lmlab.training.preflight import build_model, open_task
 
 
 class Bare:
     """The loop that one would write by hand."""
 
     def __init__(self, config: Config) -> None:
-        self.source = open_source(config)
+        self.task = open_task(config)
         torch.manual_seed(0)
-        self.model = build_model(config, self.source)
+        self.model = build_model(config, self.task)
         self.objective = build(config["objective"])
         self.optimizer = build(config["optimizer"])(self.model)
         self.schedule = build(config["scheduler"])
@@ -35,7 +35,7 @@ class Bare:
         self.model.train()
         for step in range(steps + 1):
             starts.append(time.perf_counter())
-            loss = self.objective.terms(self.model, self.source.training_batch(step, 0, 1, 0, 1)).loss
+            loss = self.objective.terms(self.model, self.task.training_batch(step, 0, 1, 0, 1)).loss
             self.optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from nanogpt import load
 
-from lmlab.training.preflight import open_source
+from lmlab.training.preflight import open_task
 
 BATCH, CONTEXT = 20, 35
 
@@ -58,7 +58,7 @@ def main() -> None:
     options = parser.parse_args()
     with harness.scratch(options.threads) as folder:
         config = harness.composed("experiment=wikitext2_lstm", f"paths.outputs={Path('outputs').resolve()}")
-        corpus = open_source(config, progress=True).corpus
+        corpus = open_task(config, progress=True).corpus
         peer = Peer(options.checkout, np.asarray(corpus.tokens("train")), corpus.tokenizer.size)
         arms = {"lmlab": harness.Ours(config, folder).block, "the example": peer.block}
         found = harness.in_turn(arms, options.rounds, options.steps)

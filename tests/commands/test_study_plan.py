@@ -7,7 +7,7 @@ from lmlab.errors import UserError
 from lmlab.models.sizes import flops_per_token
 from lmlab.overrides import option_of
 from lmlab.sweeps.study import Study
-from lmlab.training.preflight import build_model, open_source
+from lmlab.training.preflight import build_model, open_task
 
 STUDY = {
     "arms": {"lstm": ["model=lstm"], "transformer": ["model=transformer"]},
@@ -40,7 +40,7 @@ def test_a_budget_in_operations_is_what_the_runs_spend_within_one_step(plan, com
         for words in candidates:
             config = compose(*words)
             tokens, per_step = config["budget"]["tokens"], 4 * 16
-            each = 3 * flops_per_token(build_model(config, open_source(config)), 16)
+            each = 3 * flops_per_token(build_model(config, open_task(config)), 16)
             assert tokens % per_step == 0 and tokens * each <= flops < (tokens + per_step) * each
             budgets.add(tokens)
     assert len(budgets) == 4, "a deeper model trains on fewer tokens"

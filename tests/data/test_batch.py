@@ -9,6 +9,6 @@ def test_pieces_score_every_row_once_in_as_many_parts_as_asked_for(rows, number)
     batch = Batch(torch.arange(rows * 3).view(rows, 3), torch.arange(rows * 3).view(rows, 3))
     pieces = list(batch.pieces(number))
     assert len(pieces) == number
-    assert all(tokens.shape == targets.shape and len(tokens) >= 1 for tokens, targets in pieces)
-    scored = torch.cat([targets[targets >= 0] for _, targets in pieces])
+    assert all(piece.tokens.shape == piece.targets.shape and len(piece.tokens) >= 1 for piece in pieces)
+    scored = torch.cat([piece.targets[piece.targets >= 0] for piece in pieces])
     assert sorted(scored.tolist()) == list(range(rows * 3))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lmlab.data.batch import Batch
 from lmlab.data.datamodule import LanguageDataModule, ScoredBatches, TrainingBatches
-from lmlab.data.source import CorpusSource
+from lmlab.data.tasks import TextTask
 from lmlab.data.windows import evenly_spaced
 
 
@@ -14,11 +14,11 @@ from lmlab.data.windows import evenly_spaced
 def test_the_ranks_validate_every_token_once_in_as_many_batches_as_announced(length, context, size, ranks, limit):
     stream = np.arange(length)
     corpus = SimpleNamespace(tokens=lambda split: stream, tokenizer=None, fingerprint="", notes=())
-    data = LanguageDataModule(CorpusSource(corpus, SimpleNamespace(context=context, batch_size=size), limit))
+    data = LanguageDataModule(TextTask(corpus, SimpleNamespace(context=context, batch_size=size), limit))
     scored, announced = [], set()
     for rank in range(ranks):
         data.trainer = SimpleNamespace(distributed_sampler_kwargs={"rank": rank, "num_replicas": ranks})
-        batches = ScoredBatches(data, "validation", np.arange(data.source.sequences("validation")))
+        batches = ScoredBatches(data, "validation", np.arange(data.task.sequences("validation")))
         found = list(batches)
         assert len(found) == len(batches)
         announced.add(len(batches))
@@ -30,7 +30,7 @@ def test_the_ranks_validate_every_token_once_in_as_many_batches_as_announced(len
 @given(st.integers(2, 400), st.integers(1, 20), st.integers(1, 5), st.integers(1, 4), st.none() | st.integers(0, 500))
 def test_validations_score_a_part_and_the_last_scores_all(length, context, size, ranks, part):
     corpus = SimpleNamespace(tokens=lambda split: np.arange(length), tokenizer=None, fingerprint="", notes=())
-    data = LanguageDataModule(CorpusSource(corpus, SimpleNamespace(context=context, batch_size=size)), part=part)
+    data = LanguageDataModule(TextTask(corpus, SimpleNamespace(context=context, batch_size=size)), part=part)
 
     def scored(step, state):
         found = []

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.data.windows import fixed_windows, sliding_windows, streams
+from lmlab.data.windows import fixed_windows, sliding_windows
+from lmlab.data.windows import parts as parts_of
 from lmlab.errors import UserError
 
 LENGTHS = st.integers(1, 60)
@@ -19,9 +21,9 @@ def scored(batches) -> list[tuple[int, int]]:
     """Every scored position with how many tokens its row shows before it, after checking the rows' form."""
     found = []
     for batch in batches:
-        assert batch.inputs.shape == batch.targets.shape
-        assert batch.inputs.dtype == batch.targets.dtype == np.int64
-        for inputs, targets in zip(batch.inputs, batch.targets, strict=True):
+        assert batch.tokens.shape == batch.targets.shape
+        assert batch.tokens.dtype == batch.targets.dtype == torch.int64
+        for inputs, targets in zip(batch.tokens.numpy(), batch.targets.numpy(), strict=True):
             where = np.flatnonzero(targets >= 0)
             assert (targets[where] == inputs[where] + 1).all()
             assert (np.diff(inputs[: where[-1] + 1]) == 1).all() if where.size else True
@@ -39,8 +41,8 @@ def test_fixed_windows_score_each_token_once(length, context, batch_size):
 def test_sliding_windows_score_each_token_once_with_enough_context(length, context, batch_size, data):
     stride = data.draw(st.integers(1, context))
     batches = list(sliding_windows(stream(length), context, stride, batch_size))
-    assert all(1 <= batch.inputs.shape[0] <= batch_size for batch in batches)
-    assert all(batch.inputs.shape[1] <= context for batch in batches)
+    assert all(1 <= batch.tokens.shape[0] <= batch_size for batch in batches)
+    assert all(batch.tokens.shape[1] <= context for batch in batches)
     found = scored(batches)
     assert [target for target, _ in found] == list(range(1, length + 1))
     for target, seen in found:
@@ -53,12 +55,12 @@ def test_sliding_windows_score_each_token_once_with_enough_context(length, conte
 @given(LENGTHS, SMALL, SMALL, st.integers(1, 8))
 def test_streams_score_each_token_once_with_carried_state(length, number, context, batch_size):
     parts: list[list[int]] = []
-    for batch in streams(stream(length), number, context, batch_size):
-        rows = len(batch.inputs)
+    for batch in parts_of(stream(length), number, context, batch_size):
+        rows = len(batch.tokens)
         assert rows <= batch_size
-        if not batch.continues:
+        if batch.fresh:
             parts += [[] for _ in range(rows)]
-        for part, inputs, targets in zip(parts[-rows:], batch.inputs, batch.targets, strict=True):
+        for part, inputs, targets in zip(parts[-rows:], batch.tokens.numpy(), batch.targets.numpy(), strict=True):
             where = np.flatnonzero(targets >= 0)
             assert where.tolist() == list(range(where.size))
             assert (targets[where] == inputs[where] + 1).all()
@@ -70,20 +72,24 @@ def test_streams_score_each_token_once_with_carried_state(length, number, contex
 
 @given(LENGTHS, SMALL, SMALL)
 def test_batch_size_changes_no_window(length, context, number):
-    for make, arguments in ((fixed_windows, (context,)), (sliding_windows, (context, 1)), (streams, (number, context))):
+    for make, arguments in (
+        (fixed_windows, (context,)),
+        (sliding_windows, (context, 1)),
+        (parts_of, (number, context)),
+    ):
         one = scored(make(stream(length), *arguments, 1))
         assert one == scored(make(stream(length), *arguments, 7)) == scored(make(stream(length), *arguments, 64))
 
 
 def test_padding_is_on_the_right():
     (batch,) = fixed_windows(stream(5), 3, 4)
-    assert batch.inputs.tolist() == [[0, 1, 2], [3, 4, 0]]
+    assert batch.tokens.tolist() == [[0, 1, 2], [3, 4, 0]]
     assert batch.targets.tolist() == [[1, 2, 3], [4, 5, -1]]
 
 
 def test_sliding_window_by_example():
     (batch,) = sliding_windows(stream(7), 4, 2, 9)
-    assert batch.inputs.tolist() == [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 0]]
+    assert batch.tokens.tolist() == [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 0]]
     assert batch.targets.tolist() == [[1, 2, 3, 4], [-1, -1, 5, 6], [-1, -1, 7, -1]]
 
 
@@ -94,4 +100,4 @@ def test_what_cannot_be():
     with pytest.raises(UserError, match="context=0"):
         next(fixed_windows(stream(9), 0, 1))
     with pytest.raises(UserError, match="streams=0"):
-        next(streams(stream(9), 0, 4, 1))
+        next(parts_of(stream(9), 0, 4, 1))

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from lmlab.data.source import CorpusSource
+from lmlab.data.tasks import TextTask
 from lmlab.models.sizes import flops_per_token, state_bytes
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.lookup import all_runs
 from lmlab.runs.run import Run
 from lmlab.training.load import load_trained
-from lmlab.training.preflight import open_source
+from lmlab.training.preflight import open_task
 
 pytestmark = pytest.mark.slow
 
@@ -28,8 +28,8 @@ def breakdown(run: Run) -> dict:
 def slow_breakdown(run: Run) -> dict[str, list[tuple[int, int, float]]]:
     """(``from``, tokens, loss) of every bin, a window and a token at a time, with the weights that the run has left."""
     trained = load_trained(run)
-    source = open_source(trained.config)
-    assert isinstance(source, CorpusSource)
+    source = open_task(trained.config)
+    assert isinstance(source, TextTask)
     seen = Counter(source.corpus.tokens("train")[1:].tolist())
     stream = torch.from_numpy(source.corpus.tokens("validation")[: 256 + 1].astype("int64"))
     sums: dict[str, dict[int, list[float]]] = {"position": {}, "frequency": {}}

@@ -18,7 +18,7 @@ from lmlab.config import build
 from lmlab.runs.checkpoints import saved
 from lmlab.runs.files import numbers, read_jsonl
 from lmlab.runs.run import Run
-from lmlab.training.preflight import build_model, open_source
+from lmlab.training.preflight import build_model, open_task
 from lmlab.training.seeds import step_seed
 
 pytestmark = pytest.mark.slow
@@ -48,7 +48,7 @@ class WrongLoss(pl.Callback):
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         place = (self.rank, trainer.world_size, 0, trainer.accumulate_grad_batches)
-        wrong = [trainer.datamodule.source.training_batch(step, *place).tokens for step in self.steps]
+        wrong = [trainer.datamodule.task.training_batch(step, *place).tokens for step in self.steps]
         self.now = any(torch.equal(batch.tokens, tokens) for tokens in wrong)
         if self.ruin and trainer.datamodule.left_out:
             for parameter in pl_module.parameters():
@@ -114,7 +114,7 @@ def by_hand(
         steps: how many the schedule is for, if the loop ends before.
     """
     config = run.config
-    source = open_source(config)
+    source = open_task(config)
     torch.manual_seed(step_seed(config["seed"], -1, 0))
     model = build_model(config, source)
     optimizer = build(config["optimizer"])(model)

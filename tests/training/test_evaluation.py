@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from lmlab.config import CONF, build
+from lmlab.data.judges import Likelihood
+from lmlab.data.reading import Reading
+from lmlab.data.windows import READINGS, read
 from lmlab.errors import UserError
-from lmlab.training.evaluation import METRICS, check, evaluate
+from lmlab.training.evaluation import evaluate
 
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 VOCABULARY, CONTEXT, LENGTH = 11, 8, 203
@@ -30,11 +33,11 @@ def make(compose, name: str) -> torch.nn.Module:
 
 
 def score(model, stream, metric, batch_size=4, **changes):
-    settings = {"tokens_per_byte": 1.0, "context": CONTEXT, "stride": 3, "streams": 5, "batch_size": batch_size}
-    return evaluate(model, stream, metric, **(settings | changes))
+    settings = {"context": CONTEXT, "stride": 3, "streams": 5, "batch_size": batch_size} | changes
+    return evaluate(model, read(stream, metric, **settings), [Likelihood(1.0)], settings["context"])
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", READINGS)
 @pytest.mark.parametrize("name", MODELS)
 def test_the_batch_size_does_not_matter(name, metric, compose, stream):
     model = make(compose, name)
@@ -112,9 +115,10 @@ def test_learned_positions_start_afresh_when_they_end(compose, stream):
     ],
 )
 def test_impossible_settings_are_refused(changes, message):
-    settings = {"metrics": ["stateful"], "context": 8, "stride": 4, "streams": 2, "batch_size": 1, "max_positions": 64}
+    settings = {"metrics": ["stateful"], "context": 8, "stride": 4, "streams": 2, "batch_size": 1} | changes
+    metrics = settings.pop("metrics")
     with pytest.raises(ValueError, match=message):
-        check(**(settings | changes))
+        Reading(**settings).check(metrics, max_positions=64)
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_one_clear_message(compose, stream, monkeypatch):

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from lmlab.data.judges.language_model_metrics import LOSS
 from lmlab.errors import CannotGoOn, SkipStep
+from lmlab.metrics import Measures
 from lmlab.training.module import LanguageModeling
 from lmlab.training.schedules import Plateau
 from lmlab.training.seeds import step_seed
@@ -81,7 +83,7 @@ def test_a_validation_that_reduces_the_learning_rate_does_so_for_the_next_step_a
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], **rate} for rate in rates]
     schedule = Plateau(factor=0.25)
     module = SimpleNamespace(schedule=schedule, made_optimizer=torch.optim.SGD(groups), total_steps=10, global_step=0)
-    module.scoring = SimpleNamespace(part_loss=None)
+    module.scoring = SimpleNamespace(cost=None)
     module.trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"))
     module.weights_to = lambda mode: None
     module._apply_schedule = lambda: LanguageModeling._apply_schedule(module)
@@ -92,7 +94,7 @@ def test_a_validation_that_reduces_the_learning_rate_does_so_for_the_next_step_a
         module.made_optimizer.step()
         module.global_step += 1
         factor.step()
-        module.scoring.part_loss = loss
+        module.scoring.cost = loss
         LanguageModeling.on_validation_end(module)
     used.append([group["lr"] for group in module.made_optimizer.param_groups])
     assert used == [[0.5 * f, 0.02 * f] for f in (1, 1, 1 / 4, 1 / 4, 1 / 16)]
@@ -124,10 +126,16 @@ def test_what_is_validated_and_kept_are_the_weights_that_the_optimizer_evaluates
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_validation_without_a_loss_ends_the_run_with_the_step_at_which_it_was_first_seen(loss):
-    LanguageModeling._refuse_divergence(SimpleNamespace(), 5e29)
+    measures = Measures("validation/loss", ("validation/loss",), {"loss": LOSS})
+    module = SimpleNamespace(
+        global_step=12, scoring=SimpleNamespace(splits=["validation", "longer"], measures=measures)
+    )
+    LanguageModeling._refuse_divergence(module, {"validation/loss": 5e29, "longer/loss": loss})
     for seen, step in ((None, 12), (7, 7)):
-        with pytest.raises(CannotGoOn, match=f"^diverged at step {step}: the validation loss after step 12 is {loss}"):
-            LanguageModeling._refuse_divergence(SimpleNamespace(global_step=12, _diverged_at=seen), loss)
+        module._diverged_at = seen
+        message = rf"^diverged at step {step}: validation loss \(nats/token\) after step 12 is {loss}"
+        with pytest.raises(CannotGoOn, match=message):
+            LanguageModeling._refuse_divergence(module, {"validation/accuracy": 0.5, "validation/loss": loss})
 
 
 @pytest.mark.parametrize("gradient", [1.0, float("inf")])

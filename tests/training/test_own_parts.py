@@ -18,7 +18,7 @@ from lmlab.training.worker import build_callbacks
 WRONG = """
 import numpy as np
 from lmlab.data.corpora import Corpus
-from lmlab.data.synthetic import Task
+from lmlab.data.synthetic import Generator
 
 class NoFactor:
     def __call__(self, step, total):
@@ -43,7 +43,7 @@ class Unnamed(Corpus):
     def documents(self, split):
         yield "text"
 
-class Own(Task):
+class Own(Generator):
     name, vocabulary = "own", 2
     def __init__(self, way: str = "floats", longer: int | None = None) -> None:
         super().__init__(longer)

@@ -11,7 +11,7 @@ from lmlab.models.generation import Sampler
 from lmlab.runs.run import Run
 from lmlab.training.module import LanguageModeling
 from lmlab.training.objectives import Objective, Terms
-from lmlab.training.preflight import build_model, open_source
+from lmlab.training.preflight import build_model, open_task
 from lmlab.training.settings import Settings
 from lmlab.training.worker import make_module
 
@@ -86,7 +86,7 @@ def gradient(
 
 def case(compose, *words: str):
     config = compose(*SIZES, *words)
-    source = open_source(config)
+    source = open_task(config)
     torch.manual_seed(0)
     model = build_model(config, source).double()
     return make_module(config, Settings.of(config), source, model).train(), source

@@ -117,9 +117,9 @@ def number_of_types(config: Config, vocabulary: int | None) -> int:
         return size
     if size := config["tokenizer"].get("size") or (tokenizer.size if tokenizer.fitted else None):
         return int(size)
-    from lmlab.training.preflight import open_source
+    from lmlab.training.preflight import open_task
 
-    return int(open_source(config, config["progress"]).tokenizer.size)
+    return int(open_task(config, config["progress"]).tokenizer.size)
 
 
 def measure(model: Any, config: Config) -> dict[str, Any]:

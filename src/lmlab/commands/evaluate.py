@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from lmlab.commands import results, tables
 from lmlab.config import Paths, check_arguments
-from lmlab.errors import UserError, nearest
+from lmlab.errors import UserError
 from lmlab.numerals import written
 from lmlab.runs.files import read_jsonl, write_rows
 from lmlab.runs.lookup import find
@@ -20,7 +20,7 @@ from lmlab.training.threads import check_threads, use_threads
 
 if TYPE_CHECKING:
     from lmlab.data.shards import TokenizedCorpus
-    from lmlab.data.source import CorpusSource, Source
+    from lmlab.data.tasks import Task
     from lmlab.data.tokenizers import Tokenizer
 
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
@@ -42,7 +42,7 @@ def task(
     threads: int | None,
     trust: bool = False,
 ) -> float:
-    """Print and record the metrics; the value is the loss of the first of them, in nats per token."""
+    """Print and record the metrics; the value is the first metric of the first reading."""
     check_threads(threads)
     found = find(run, Path(paths["runs"]))
     text = text_paths(data, split, is_task(found))
@@ -65,7 +65,7 @@ def task(
     show(found, settings, scores)
     if text is not None:
         say_text(about["text"])
-    return float(next(iter(scores.values()))["loss"])
+    return float(next(iter(next(iter(scores.values())).values())))
 
 
 def is_task(run: Run) -> bool:
@@ -100,50 +100,36 @@ def score(
     Raises:
         UserError: the run has no such split or weights, its data have changed, or an option is wrong.
     """
-    from lmlab.training import evaluation
+    from lmlab.data.reading import Reading
+    from lmlab.data.tasks import ScoredText, Task
+    from lmlab.training.evaluation import evaluate
     from lmlab.training.load import load_trained
     from lmlab.training.trainer import device_kind
 
     use_threads(threads)
     trained = load_trained(run, checkpoint, device_kind(accelerator), trust, average)
-    if is_task(run):
-        check_same_data(run, open_recorded(run, paths))
-        return score_task(run, trained, split, context)
-    context = trained.context if context is None else context
-    stride = max(1, context // 2) if stride is None else stride
-    evaluation.check([*metrics], context, stride, streams, batch_size, trained.model.max_positions)
-    if text is not None:
-        corpus, split = prepared_text(text, trained.tokenizer, paths), "text"
+    about: dict[str, Any] = {}
+    task: Task | ScoredText
+    if text is None:
+        recorded = open_recorded(run, paths)
+        check_same_data(run, recorded)
+        task = recorded.for_evaluation(split, context)
     else:
-        source = open_recorded(run, paths)
-        check_same_data(run, source)
-        corpus = cast("CorpusSource", source).corpus
-    stream = corpus.tokens(split)
+        corpus = prepared_text(text, trained.tokenizer, paths)
+        about = {"text": {"paths": text, **described(corpus)}}
+        task, split = ScoredText(corpus, trained.context), "text"
+    length = task.length(split) if context is None else context
+    reading = Reading(length, max(1, length // 2) if stride is None else stride, streams, batch_size)
+    reading.check(metrics, trained.model.max_positions)
     scores = {}
     with _bars() as bars:
-        for metric in metrics:
-            bar = bars.add_task(f"{run.path.name}: {metric}", total=len(stream) - 1)
-            scores[metric] = evaluation.evaluate(
-                trained.model,
-                stream,
-                metric,
-                tokens_per_byte=corpus.tokens_per_byte(split),
-                context=context,
-                stride=stride,
-                streams=streams,
-                batch_size=batch_size,
-                advance=partial(bars.advance, bar),
-            )
-    about = {} if text is None else {"text": {"paths": text, **described(corpus)}}
-    if text is not None:  # a split of its own, so that other text is never in one column with it
+        for name, batches in task.evaluation(split, metrics, reading).items():
+            bar = bars.add_task(f"{run.path.name}: {name}", total=task.scored(split))
+            scores[name] = evaluate(trained.model, batches, task.judges(split), length, partial(bars.advance, bar))
+    if about:  # a split of its own, so that other text is never in one column with it
         split = f"text {about['text']['fingerprint'][:12]}"
-    settings = {
-        "split": split,
-        "checkpoint": trained.checkpoint,
-        "streams": streams,
-        "context": context,
-        "stride": stride,
-    }
+    options = {key: getattr(reading, key) for key in task.reading_options}
+    settings = {"split": split, "checkpoint": trained.checkpoint, **options}
     record(run, settings, scores, trained.code, **about)
     return settings, scores, about
 
@@ -169,16 +155,18 @@ def _data(paths: list[str] | str | None = None) -> None:
     """The options of the section ``data``."""
 
 
-def open_recorded(run: Run, paths: Paths) -> "Source":
+def open_recorded(run: Run, paths: Paths) -> "Task":
     """Open the data of ``run``: the tokens that it prepared, or else its text, prepared again; nothing is downloaded.
 
     Raises:
         UserError: neither is there.
     """
-    from lmlab.training.preflight import open_source
+    from lmlab.training.preflight import open_task
 
     try:
-        return open_source(config_here(run) | {"paths": paths}, progress=True, run=run, download=False)
+        config = config_here(run)
+        config |= {"paths": paths, "validation": config["validation"] | {"tokens": None}}
+        return open_task(config, progress=True, run=run, download=False)
     except UserError as error:
         fingerprint = run.manifest["data"]["fingerprint"][:12]
         raise UserError(
@@ -187,12 +175,12 @@ def open_recorded(run: Run, paths: Paths) -> "Source":
         ) from error
 
 
-def check_same_data(run: Run, source: "Source") -> None:
+def check_same_data(run: Run, task: "Task") -> None:
     """Refuse to score other data under the name of the run's own. Raises ``UserError``."""
     recorded = run.manifest["data"]["fingerprint"]
-    if source.fingerprint != recorded:
+    if task.fingerprint != recorded:
         raise UserError(
-            f"run={run.id}: its data have changed (fingerprint {recorded[:12]} then, {source.fingerprint[:12]} now), "
+            f"run={run.id}: its data have changed (fingerprint {recorded[:12]} then, {task.fingerprint[:12]} now), "
             "so a score would not compare"
         )
 
@@ -225,33 +213,6 @@ def say_text(text: dict[str, Any]) -> None:
             "Unknown:",
             "yellow",
         )
-
-
-def score_task(
-    run: Run, trained: Any, split: str, context: int | None
-) -> tuple[dict[str, Any], dict[str, dict[str, float]], dict[str, Any]]:
-    """Score a generated task's answers, in sequences of ``context`` tokens; ``None``: as long as in that split."""
-    from lmlab.training.evaluation import evaluate_answers
-    from lmlab.training.preflight import open_source
-
-    config = trained.config
-    if context is not None:
-        config = config | {"batch": config["batch"] | {"context": context}}
-        if split != "validation":
-            raise UserError(f"context={context}: give the length of the sequences with split=validation")
-    source = open_source(config | {"validation": config["validation"] | {"tokens": None}})
-    if split not in source.scored_splits:
-        raise UserError(f"split={split}: {run.path.name} has no such split{nearest(split, source.scored_splits)}")
-    length = source.length(split)  # type: ignore[attr-defined]
-    if trained.model.max_positions is not None and length > trained.model.max_positions:
-        raise UserError(f"context={length}: the positions of this model end at {trained.model.max_positions}")
-    with _bars() as bars:
-        label = f"{run.path.name}: {split}"
-        bar = bars.add_task(label, total=sum(int((batch.targets >= 0).sum()) for batch in source.batches(split)))
-        found = evaluate_answers(trained.model, source.batches(split), partial(bars.advance, bar))
-    settings = {"split": split, "checkpoint": trained.checkpoint, "context": length}
-    record(run, settings, {"answers": found}, trained.code)
-    return settings, {"answers": found}, {}
 
 
 def _bars() -> Progress:

@@ -10,7 +10,7 @@ from typing import Any
 
 from lmlab.commands.hints import hint_among
 from lmlab.config import Config, build, identity
-from lmlab.data.source import Source
+from lmlab.data.tasks import Task
 from lmlab.errors import UserError, nearest, within
 from lmlab.models.parameters import parameter_counts, tolerance
 from lmlab.models.sizes import flops_per_token
@@ -133,16 +133,16 @@ class Plan:
         for arm, config in configs.items():
             where, untuned = f"study.arms.{arm}", study.untuned(arm, words_of[arm])
             with _named(where):
-                source = check(config, here)
-                arms[arm] = Candidate.of(untuned, config, source.tokenizer.size)
-            check_metric(study.metric, source, config, where)
-            splits.append([*source.describe()["splits"]])
+                task = check(config, here)
+                arms[arm] = Candidate.of(untuned, config, task.tokenizer.size)
+            check_metric(study.metric, task, config, where)
+            splits.append([*task.describe()["splits"]])
             check_alike(study, arms, arms[arm], where)
             tried[arm] = []
             for own in study.candidates(arm, words_of[arm], config):
                 candidate = compose(own, "study.tune")
                 with _named("study.tune"):
-                    tried[arm].append(Candidate.of(own, candidate, source.tokenizer.size))
+                    tried[arm].append(Candidate.of(own, candidate, task.tokenizer.size))
                 check_alike(study, arms, tried[arm][-1], "study.tune")
         check_distinct({arm: candidates[0] for arm, candidates in tried.items()})
         flops = (study.budget or {}).get("flops")
@@ -174,20 +174,21 @@ def options_of(config: Config, prefix: str = "") -> Iterator[str]:
             yield from options_of(value, f"{prefix}{key}.")
 
 
-def check_metric(metric: str, source: Source, config: Config, where: str) -> None:
+def check_metric(metric: str, task: Task, config: Config, where: str) -> None:
     """Refuse a metric that runs of this configuration do not have. Raises ``UserError``.
 
     Whether callbacks of the user's own log it turns out with the first run.
     """
     check_averaged(f"study.metric={metric}", metric, config["callbacks"])
     split, name = split_of(metric), score_of(metric)
-    if split not in source.scored_splits:
+    if split not in task.scored_splits:
         raise UserError(f"study.metric={metric}: {where} has no split {split}")
     if not is_score(metric) and all(target.startswith("lmlab.") for target, _, _ in targets(config["callbacks"])):
-        metrics = [f"{own}/{score}" for own in source.scored_splits for score in SCORES]
+        metrics = [f"{own}/{score}" for own in task.scored_splits for score in SCORES]
         raise UserError(f"study.metric={metric}: no validation has such a metric{nearest(metric, metrics)}")
-    if name == "bits_per_byte" and source.tokens_per_byte(split) is None:
-        raise UserError(f"study.metric={metric}: {where} has no text, so no bytes (validation/accuracy is there)")
+    measures = task.measures()
+    if is_score(metric) and name not in measures.metrics:
+        raise UserError(f"study.metric={metric}: {where} has no such metric ({measures.primary} is its primary one)")
 
 
 def check_alike(study: Study, arms: Mapping[str, Candidate], other: Candidate, where: str) -> None:

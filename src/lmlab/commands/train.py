@@ -34,7 +34,7 @@ from lmlab.targets import own_targets, resolve_target
 from lmlab.training.sections import check_sections
 
 if TYPE_CHECKING:
-    from lmlab.data.source import Source
+    from lmlab.data.tasks import Task
 
 _said: set[str] = set()  # notes on data
 
@@ -199,16 +199,16 @@ def prepare(
     warm_up()  # while the rest of the configuration is checked
     from lmlab.training.preflight import check
 
-    source = check(config, here, run=earlier if earlier.exists else None)
-    _say_notes(source.notes)
-    config = with_size(config, source.tokenizer.size, earlier)
+    task = check(config, here, run=earlier if earlier.exists else None)
+    _say_notes(task.notes)
+    config = with_size(config, task.tokenizer.size, earlier)
     if run.exists:
-        check_data(run, source.fingerprint)
+        check_data(run, task.fingerprint)
         run.refresh(config)
         return run
-    fields: dict[str, Any] = {"data": source.describe(), "sweep": sweep_name, "choices": choices or {}}
+    fields: dict[str, Any] = {"data": task.describe(), "sweep": sweep_name, "choices": choices or {}}
     if Start.of(config).run is not None:
-        fields |= {"start": parent_of(config, source, earlier), "earlier": earlier}
+        fields |= {"start": parent_of(config, task, earlier), "earlier": earlier}
     while not run.exists:
         with undisturbed():  # a signal leaves it whole
             lock = run.try_lock()
@@ -223,7 +223,7 @@ def prepare(
     return run
 
 
-def parent_of(config: Config, source: "Source", earlier: Run) -> dict[str, Any]:
+def parent_of(config: Config, task: "Task", earlier: Run) -> dict[str, Any]:
     """Return what a run records of the one that it begins with, and say which.
 
     Args:
@@ -234,7 +234,7 @@ def parent_of(config: Config, source: "Source", earlier: Run) -> dict[str, Any]:
     """
     from lmlab.training import start  # imports Lightning
 
-    recorded: dict[str, Any] = earlier.manifest["start"] if earlier.exists else start.check(config, source)
+    recorded: dict[str, Any] = earlier.manifest["start"] if earlier.exists else start.check(config, task)
     order = "behind those of it" if recorded["position"] else "from the start of their order"
     what = f"begins with {recorded['run']} after {recorded['tokens']:,} tokens; its batches come {order}"
     tables.say(what, f"{config['name']}:")

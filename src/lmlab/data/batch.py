@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lmlab.data.windows import EvaluationBatch
+from lmlab.data.dataset import NOT_SCORED
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Batch:
         where = None if self.where is None else self.where.to(device)
         return replace(self, tokens=self.tokens.to(device), targets=self.targets.to(device), where=where)
 
-    def pieces(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield tokens and targets in ``number`` parts; where rows are too few, parts in which nothing is scored."""
+    def pieces(self, number: int) -> Iterator["Batch"]:
+        """Yield the rows in ``number`` batches; where rows are too few, batches in which nothing is scored."""
         for piece in range(number):
             if piece < len(self.tokens):
-                yield self.tokens[piece::number], self.targets[piece::number]
+                yield Batch(self.tokens[piece::number], self.targets[piece::number])
             else:  # all ranks call the network equally often
-                yield self.tokens[:1], torch.full_like(self.targets[:1], -1)
+                yield Batch(self.tokens[:1], torch.full_like(self.targets[:1], NOT_SCORED))
 
     def scored(self, hidden_BTD: Tensor) -> tuple[Tensor, Tensor]:
         """Return the hidden vectors [N, D] and targets [N] that an objective looks at."""
@@ -55,6 +55,6 @@ class Batch:
         return (hidden_ND, targets_N) if self.where is None else (hidden_ND[self.where], targets_N[self.where])
 
 
-def as_batch(batch: EvaluationBatch) -> Batch:
-    """An evaluation batch as tensors."""
-    return Batch(torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets))
+def nothing() -> Batch:
+    """Return a batch in which nothing is scored."""
+    return Batch(torch.zeros(1, 1, dtype=torch.int64), torch.full((1, 1), NOT_SCORED))

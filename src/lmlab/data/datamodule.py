@@ -9,13 +9,13 @@ import numpy as np
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, IterableDataset
 
-from lmlab.data.batch import Batch, as_batch
-from lmlab.data.source import Source
-from lmlab.data.windows import NOTHING, evenly_spaced
+from lmlab.data.batch import Batch, nothing
+from lmlab.data.tasks import Task
+from lmlab.data.windows import evenly_spaced
 
 
 class LanguageDataModule(pl.LightningDataModule):
-    """Training batches of ``source``, and one loader for each split that it scores.
+    """Training batches of ``task``, and one loader for each split that it scores.
 
     Args:
         accumulate: micro-batches that make up one optimizer step on each rank.
@@ -26,20 +26,20 @@ class LanguageDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        source: Source,
+        task: Task,
         accumulate: int = 1,
         left_out: Sequence[tuple[int | None, int]] = (),
         part: int | None = None,
     ) -> None:
         super().__init__()
-        self.source = source
+        self.task = task
         self.accumulate = accumulate
         self.left_out = left_out
         self.part = part
         self.first = 0
         """The step of the data order that the first optimizer step reads."""
         self.again: list[str] = []
-        """Splits that a validation reads once more, after those of the source."""
+        """Splits that a validation reads once more, after those of the task."""
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return _loader(TrainingBatches(self))
@@ -58,9 +58,9 @@ class LanguageDataModule(pl.LightningDataModule):
         The first are equally far apart, so that they are like the whole.
         """
         sequences = {}
-        for split in self.source.scored_splits:
-            whole, length = self.source.sequences(split), self.source.length(split)
-            number = whole if self.part is None else max(1, self.part // (len(self.source.scored_splits) * length))
+        for split in self.task.scored_splits:
+            whole, length = self.task.sequences(split), self.task.length(split)
+            number = whole if self.part is None else max(1, self.part // (len(self.task.scored_splits) * length))
             part = evenly_spaced(number, whole)
             sequences[split] = part, np.setdiff1d(np.arange(whole), part)
         return sequences
@@ -110,7 +110,7 @@ class TrainingBatches(IterableDataset[Batch]):
         for step in range(start, trainer.max_steps):
             place = self.data.first + step + sum(end - first for first, end in jumps if first <= step)
             for micro in range(accumulate):
-                batch = self.data.source.training_batch(place, rank, world, micro, accumulate)
+                batch = self.data.task.training_batch(place, rank, world, micro, accumulate)
                 yield replace(batch, fresh=batch.fresh or any(first == step for first, _ in jumps))
 
 
@@ -132,7 +132,7 @@ class ScoredBatches(IterableDataset[Batch]):
 
     def __len__(self) -> int:
         assert self.data.trainer is not None
-        batches = -(-len(self.sequences) // self.data.source.batch_size)
+        batches = -(-len(self.sequences) // self.data.task.batch_size)
         return -(-batches // share_of_rows(self.data.trainer)[1])
 
     def __iter__(self) -> Iterator[Batch]:
@@ -141,6 +141,5 @@ class ScoredBatches(IterableDataset[Batch]):
         if self.only_last and not self.data.validates_all:
             return
         rank, world = share_of_rows(trainer)
-        own = itertools.islice(self.data.source.batches(self.split, self.sequences), rank, None, world)
-        for batch in itertools.islice(itertools.chain(own, itertools.repeat(NOTHING)), len(self)):
-            yield as_batch(batch)
+        own = itertools.islice(self.data.task.batches(self.split, self.sequences), rank, None, world)
+        yield from itertools.islice(itertools.chain(own, itertools.repeat(nothing())), len(self))

@@ -5,38 +5,37 @@ Dimension legend: B rows, T positions.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import torch
 
+from lmlab.data.batch import Batch
+from lmlab.data.dataset import NOT_SCORED
 from lmlab.errors import UserError
 
-NOT_SCORED = -1
+READINGS = ("fixed_window", "sliding_window", "stateful")
+"""Ways to read a stream, by the functions below."""
 
 
-@dataclass(frozen=True)
-class EvaluationBatch:
-    """Rows to read, and what is scored in them.
+def read(tokens: np.ndarray, reading: str, context: int, stride: int, streams: int, batch_size: int) -> Iterator[Batch]:
+    """Yield a stream in one of :data:`READINGS`, which give different metrics, not better and worse ones of one:
 
-    Attributes:
-        inputs: [B, T] int64; padded on the right with id 0.
-        targets: [B, T] int64, what follows each input; -1 where nothing is scored.
-        continues: the rows go on where those of the batch before stopped, so state is to be carried over.
+    - ``fixed_window``: disjoint windows of ``context`` tokens, each from an empty state; what training looks like;
+    - ``sliding_window``: windows that move by ``stride``, so that every token but the first few has at least
+      ``context - stride`` tokens before it;
+    - ``stateful``: the stream in ``streams`` consecutive parts, with state carried from chunk to chunk.
     """
-
-    inputs: np.ndarray
-    targets: np.ndarray
-    continues: bool = False
-
-
-NOTHING = EvaluationBatch(np.zeros((1, 1), np.int64), np.full((1, 1), NOT_SCORED, np.int64))
-"""A batch in which nothing is scored."""
+    if reading == "fixed_window":
+        return fixed_windows(tokens, context, batch_size)
+    if reading == "sliding_window":
+        return sliding_windows(tokens, context, stride, batch_size)
+    return parts(tokens, streams, context, batch_size)
 
 
 def fixed_windows(
     tokens: np.ndarray, context: int, batch_size: int, numbers: Sequence[int] | np.ndarray | None = None
-) -> Iterator[EvaluationBatch]:
+) -> Iterator[Batch]:
     """Disjoint windows of ``context`` tokens, each read from an empty state; the last may be shorter.
 
     Args:
@@ -55,7 +54,7 @@ def evenly_spaced(part: int, whole: int) -> np.ndarray:
     return (2 * np.arange(part) + 1) * whole // (2 * max(part, 1))
 
 
-def sliding_windows(tokens: np.ndarray, context: int, stride: int, batch_size: int) -> Iterator[EvaluationBatch]:
+def sliding_windows(tokens: np.ndarray, context: int, stride: int, batch_size: int) -> Iterator[Batch]:
     """Windows of ``context`` tokens that move by ``stride``, each read from an empty state.
 
     The first window is scored whole, of every other one the last ``stride`` tokens: all but the first are scored
@@ -76,7 +75,7 @@ def sliding_windows(tokens: np.ndarray, context: int, stride: int, batch_size: i
         yield _batch(tokens, rows)
 
 
-def streams(tokens: np.ndarray, streams: int, context: int, batch_size: int) -> Iterator[EvaluationBatch]:
+def parts(tokens: np.ndarray, streams: int, context: int, batch_size: int) -> Iterator[Batch]:
     """The stream in ``streams`` consecutive parts of equal length (to one token), each read with carried state.
 
     A part is read ``context`` tokens at a time. Parts come ``batch_size`` at a time, from their beginning to their
@@ -89,9 +88,9 @@ def streams(tokens: np.ndarray, streams: int, context: int, batch_size: int) -> 
     length = len(tokens) - 1
     streams = min(streams, length)
     bounds = [length * part // streams for part in range(streams + 1)]
-    parts = list(pairwise(bounds))
+    spans = list(pairwise(bounds))
     for first in range(0, streams, batch_size):
-        group = parts[first : first + batch_size]
+        group = spans[first : first + batch_size]
         for offset in range(0, max(end - start for start, end in group), context):
             rows = [(start + offset, start + offset, min(start + offset + context, end)) for start, end in group]
             yield _batch(tokens, rows, continues=offset > 0)
@@ -103,12 +102,15 @@ def _check(**options: int) -> None:
             raise UserError(f"{option}={value}: expected a whole number of at least 1")
 
 
-def _batch(tokens: np.ndarray, rows: list[tuple[int, int, int]], continues: bool = False) -> EvaluationBatch:
-    """Make a batch of rows, each given by its first input, its first scored input and the end of its inputs."""
+def _batch(tokens: np.ndarray, rows: list[tuple[int, int, int]], continues: bool = False) -> Batch:
+    """Make a batch of rows, each given by its first input, its first scored input and the end of its inputs.
+
+    Rows are padded on the right with id 0.
+    """
     width = max(end - start for start, _, end in rows)
     inputs = np.zeros((len(rows), width), np.int64)
     targets = np.full((len(rows), width), NOT_SCORED, np.int64)
     for row, (start, scored, end) in enumerate(rows):
         inputs[row, : end - start] = tokens[start:end]
         targets[row, scored - start : end - start] = tokens[scored + 1 : end + 1]
-    return EvaluationBatch(inputs, targets, continues)
+    return Batch(torch.from_numpy(inputs), torch.from_numpy(targets), fresh=not continues)

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from lmlab.training.callbacks.ema import EMA
 
 
+COST = "cost"
+"""The name under which callbacks can watch what a validation costs; lower is better."""
+
+
 class LanguageModeling(pl.LightningModule):
     """Trains ``model`` to make ``objective`` small.
 
@@ -36,11 +40,11 @@ class LanguageModeling(pl.LightningModule):
         objective: what is made small.
         optimizer: called with the model, returns its optimizer.
         schedule: called with (step, total steps), returns the factor on the learning rate; one that is to
-            ``observe`` validations is told their loss.
+            ``observe`` validations is told their cost (see :class:`lmlab.training.scoring.Scoring`).
         total_steps: optimizer steps in the whole run.
         tokens_per_step: tokens that all ranks together read in one optimizer step.
         step_context: what the objective may use to prepare a batch.
-        scoring: adds up what a validation finds.
+        scoring: adds up the metrics of a validation.
         log_every: optimizer steps between rows of training metrics.
         carry_state: hand the state after each batch, detached, to the next one.
     """
@@ -82,7 +86,7 @@ class LanguageModeling(pl.LightningModule):
         self.latest: dict[str, float] = {}
         """The newest value of every metric, for whoever shows progress."""
         self.breakdown: dict[str, list[dict[str, Any]]] | None = None
-        """Where the loss of the newest validation comes from; ``None``: an earlier version did that one."""
+        """Where the metrics of the newest validation come from; ``None``: an earlier version did that one."""
         self.times: dict[str, float] = {}
         """What training has taken so far, for every row."""
         self.also: dict[str, float] = {}
@@ -256,7 +260,7 @@ class LanguageModeling(pl.LightningModule):
             parts: tuple[Any, Any] = self.made_optimizer, self.schedule
             for part in parts:
                 if hasattr(part, "observe"):
-                    part.observe(self.scoring.part_loss)
+                    part.observe(self.scoring.cost)
             self._apply_schedule()
         self.weights_to("train")
 
@@ -277,22 +281,24 @@ class LanguageModeling(pl.LightningModule):
         if self.trainer.datamodule.validates_all:  # type: ignore[attr-defined]
             self.all_validated_step = self.global_step
         # For callbacks that watch a metric; the rows themselves go through record().
-        self.log_dict(values, logger=False)
+        self.log_dict(values | {COST: self.scoring.cost}, logger=False)
         self.record(values)
-        self._refuse_divergence(values[f"{self.scoring.splits[0]}/loss"])
+        self._refuse_divergence(values)
 
-    def _refuse_divergence(self, loss: float) -> None:
+    def _refuse_divergence(self, values: dict[str, float]) -> None:
         """End a run whose network predicts nothing any more, before callbacks keep, sample or compare it.
 
         Args:
-            loss: of the validation, the same on all ranks.
+            values: metrics of the validation, the same on all ranks.
 
         Raises:
-            CannotGoOn: it is not finite.
+            CannotGoOn: one of the first split is not finite.
         """
-        if not math.isfinite(loss):
-            step = self.global_step if self._diverged_at is None else self._diverged_at
-            raise CannotGoOn(f"diverged at step {step}: the validation loss after step {self.global_step} is {loss}")
+        for name, value in values.items():
+            if name.startswith(f"{self.scoring.splits[0]}/") and not math.isfinite(value):
+                step = self.global_step if self._diverged_at is None else self._diverged_at
+                heading = self.scoring.measures.heading(name)
+                raise CannotGoOn(f"diverged at step {step}: {heading} after step {self.global_step} is {value}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["validated_step"] = self.validated_step

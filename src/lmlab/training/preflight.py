@@ -4,13 +4,8 @@ from pathlib import Path
 from typing import cast
 
 from lmlab.config import Config, build
-from lmlab.data.corpora import Corpus
-from lmlab.data.order import TrainingOrder
-from lmlab.data.shards import TokenizedCorpus, find_prepared, prepare
-from lmlab.data.source import CorpusSource, Source
-from lmlab.data.synthetic.source import TaskSource
-from lmlab.data.synthetic.task import Task
-from lmlab.data.tokenizers import Symbols, Tokenizer
+from lmlab.data.dataset import Dataset, Opening, Prepared
+from lmlab.data.tasks import Task
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import grows_with_context
@@ -28,7 +23,7 @@ LIGHT_SECTIONS = ("model", "data", "tokenizer", "objective", "optimizer", "sched
 """Sections whose targets need no Lightning; the others are held against their signatures by the worker."""
 
 
-def check(config: Config, here: bool = True, run: Run | None = None) -> Source:
+def check(config: Config, here: bool = True, run: Run | None = None) -> Task:
     """Refuse a configuration that cannot be trained, and return what it trains on.
 
     A corpus is found, checked and tokenised here (once: it is cached), the network is built without memory.
@@ -42,13 +37,13 @@ def check(config: Config, here: bool = True, run: Run | None = None) -> Source:
     """
     model = check_options(config, here)
     with numbers_of(config, "batch", "data", "validation"):
-        source = open_source(config, config["progress"], run)
-    if model.max_positions is not None and source.longest > model.max_positions:
+        task = open_task(config, config["progress"], run)
+    if model.max_positions is not None and task.longest > model.max_positions:
         raise UserError(
-            f"data.longer: sequences of {source.longest} tokens are scored, but the positions of this model end at "
+            f"data.longer: sequences of {task.longest} tokens are scored, but the positions of this model end at "
             f"batch.context={model.max_positions} (choose data.longer=null, or a model without learned positions)"
         )
-    return source
+    return task
 
 
 def check_options(config: Config, here: bool = True) -> LanguageModel:
@@ -95,12 +90,14 @@ def check_objects(config: Config, settings: Settings) -> LanguageModel:
 
 
 def _check_data(data: object, target: str) -> None:
-    """Refuse what is neither a corpus nor a task, or has no name. Raises ``UserError``."""
+    """Refuse what is no data set, or lacks an attribute that it has to define. Raises ``UserError``."""
     option = f"data._target_={target}"
-    if not isinstance(data, (Corpus, Task)):
-        raise UserError(f"{option}: expected a subclass of lmlab.data.corpora.Corpus or lmlab.data.synthetic.Task")
-    needed = ("name", "licence") if isinstance(data, Corpus) else ("name", "vocabulary")
-    if missing := [name for name in needed if not hasattr(data, name)]:
+    if not isinstance(data, Dataset):
+        raise UserError(
+            f"{option}: expected a subclass of lmlab.data.corpora.Corpus, lmlab.data.synthetic.Generator or "
+            "lmlab.data.dataset.Dataset"
+        )
+    if missing := [name for name in data.required if not hasattr(data, name)]:
         raise UserError(f"{option}: lacks {' and '.join(missing)}, which it has to define")
 
 
@@ -113,59 +110,41 @@ def _check_objective(objective: object, target: str) -> None:
         )
 
 
-def open_source(config: Config, progress: bool = False, run: Run | None = None, download: bool = True) -> Source:
-    """Return what a configuration trains on: its corpus, tokenised once and cached, or its generated task.
+def open_task(config: Config, progress: bool = False, run: Run | None = None, download: bool = True) -> Task:
+    """Return what a configuration trains on, tokenised once and cached where it is text.
 
     Args:
         run: one that has begun with these data; where its tokens lie prepared, their text is not needed.
         download: false: refuse to download a corpus.
 
     Raises:
-        UserError: the text or the task does not suit the tokenizer or the batch.
+        UserError: the data are missing, or do not suit the tokenizer or the batch.
     """
-    data, tokenizer, settings = build(config["data"]), build(config["tokenizer"]), Settings.of(config)
+    data, settings, paths = build(config["data"]), Settings.of(config), config["paths"]
     _check_data(data, config["data"]["_target_"])
-    if isinstance(data, Task):
-        if not isinstance(tokenizer, Symbols):
-            raise UserError(
-                f"tokenizer: {data.name} is a generated task, whose symbols need no tokenizer (leave it at symbols)"
-            )
-        if settings.batch.carry_state:
-            raise UserError(f"batch.carry_state=true: the sequences of {data.name} do not go on in the next batch")
-        if tokenizer.fitted and tokenizer.size != data.vocabulary:
-            raise UserError(f"tokenizer.size={tokenizer.size}: {data.name} has {data.vocabulary} symbols")
-        symbols = Symbols(data.vocabulary)
-        return TaskSource(
-            data, symbols, settings.seed, settings.batch.size, settings.batch.context, settings.validation.tokens
-        )
-    paths = config["paths"]
-    corpora, cache = expanded(paths["corpora"]) if paths["corpora"] else None, Path(paths["cache"])
-    corpus = None if run is None else _prepared(run, cache, type(tokenizer))
-    if corpus is None:
-        recorded = config.get("content", {}).get("data")
-        if recorded is not None and (now := data.checksum(cache)) != recorded:
-            raise UserError(f"data.paths: the text has changed (SHA-256 {recorded[:12]} then, {now[:12]} now)")
-        if run is None:  # a run of an earlier version may have had such options
-            data.check()
-        data.download = download
-        corpus = prepare(data, tokenizer, cache, corpora, progress=progress)
-    order = TrainingOrder(
-        corpus.tokens("train"),
-        seed=settings.seed,
-        batch_size=settings.batch.size,
-        context=settings.batch.context,
-        order="contiguous" if settings.batch.carry_state else "shuffled",
+    cache = Path(paths["cache"])
+    prepared = None
+    if run is not None and (fingerprint := run.manifest.get("data", {}).get("fingerprint")):
+        prepared = Prepared(fingerprint, (cache, run.path.absolute().parents[1] / "cache"))
+    opening = Opening(
+        build(config["tokenizer"]),
+        settings.seed,
+        settings.batch.size,
+        settings.batch.context,
+        settings.batch.carry_state,
+        settings.validation.tokens,
+        cache,
+        expanded(paths["corpora"]) if paths["corpora"] else None,
+        progress,
+        download,
+        began=run is not None,
+        prepared=prepared,
+        checksum=config.get("content", {}).get("data"),
     )
-    return CorpusSource(corpus, order, settings.validation.tokens)
+    return cast(Dataset, data).open(opening)
 
 
-def _prepared(run: Run, cache: Path, kind: type[Tokenizer]) -> TokenizedCorpus | None:
-    """Return the tokens that a run has begun with, from ``cache`` or the one beside the run."""
-    fingerprint = run.manifest.get("data", {}).get("fingerprint")
-    return fingerprint and find_prepared(fingerprint, (cache, run.path.absolute().parents[1] / "cache"), kind)
-
-
-def build_model(config: Config, source: Source) -> LanguageModel:
+def build_model(config: Config, task: Task) -> LanguageModel:
     """Return the network of a configuration, on the default device."""
-    model = build(config["model"], vocabulary=source.tokenizer.size, context=config["batch"]["context"])
+    model = build(config["model"], vocabulary=task.tokenizer.size, context=config["batch"]["context"])
     return cast(LanguageModel, model)

@@ -1,74 +1,89 @@
-"""What a validation adds up, batch by batch: the scores of its splits, and where the loss of the first comes from."""
+"""The scores of a validation: the judges of every split, fed batch by batch."""
 
 import math
 from typing import Any, cast
 
-import torch
 from torch import nn
 
 from lmlab.data.batch import Batch
+from lmlab.data.judges import Judge
+from lmlab.data.tasks import Task
 from lmlab.models.language_model import LanguageModel
-from lmlab.training.breakdown import Breakdown
-from lmlab.training.metrics import LanguageModelMetrics
+from lmlab.models.state import LanguageModelState
+
+
+def judge(judges: nn.ModuleList, model: LanguageModel, batch: Batch) -> LanguageModelState | None:
+    """Let all judges see a batch; return the state after it, of the first judge that reads the batch as it stands."""
+    states = [cast(Judge, each).update(model, batch) for each in judges]
+    return next((state for state in states if state is not None), None)
+
+
+def values(judges: nn.ModuleList) -> dict[str, float]:
+    """Return the metrics of all judges by name; of a name that several have, the value of the first."""
+    found: dict[str, float] = {}
+    for each in judges:
+        found = cast(Judge, each).compute() | found
+    return found
 
 
 class Scoring(nn.Module):
     """Scores a model on the batches of a validation.
 
     Args:
-        metrics: add up the scores of each split, in the order of the validation's loaders.
-        breakdown: sorts those of the first of them.
+        task: gives each of its scored splits its judges, in the order of the validation's loaders.
 
     Attributes:
         splits: their names, and one for each time that the first is scored again.
-        part_loss: of the newest validation, on what every validation scores of the first split, in nats.
+        measures: the metrics of the task.
+        cost: of the newest validation, on what every validation scores of the first split; lower is better.
         pieces: parts in which a batch is scored, one after the other.
     """
 
-    def __init__(self, metrics: dict[str, LanguageModelMetrics], breakdown: Breakdown) -> None:
+    def __init__(self, task: Task) -> None:
         super().__init__()
-        self.splits = list(metrics)
+        self.task = task
+        self.splits = list(task.scored_splits)
+        self.measures = task.measures()
         self.pieces = 1
-        self.metrics = nn.ModuleDict(metrics)
-        self.part = LanguageModelMetrics(None)
-        self.breakdown = breakdown
-        self.part_loss = math.nan
+        self.judges = nn.ModuleDict({split: nn.ModuleList(task.judges(split)) for split in self.splits})
+        self.cost = math.nan
+        self._part_ended = False
 
     def score_again(self, name: str) -> None:
         """Score the first split another time, under ``name``, as if it were one more split."""
-        self.metrics[name] = LanguageModelMetrics(self._of(self.splits[0]).tokens_per_byte)
+        self.judges[name] = nn.ModuleList(self.task.judges(self.splits[0]))
         self.splits.append(name)
 
     def update(self, model: LanguageModel, batch: Batch, number: int) -> None:
-        """Score a batch of a loader of the validation; targets below 0 are not scored.
+        """Score a batch of a loader of the validation.
 
         Args:
             number: the loader's: first come those of a part of each split, then those of the rest of each.
         """
-        split = self.splits[number % len(self.splits)]
-        for tokens, targets in batch.pieces(self.pieces):
-            hidden = model(tokens, None).hidden
-            scored_N = targets.flatten() >= 0
-            scored_targets = targets.flatten()[scored_N]
-            scores = model.head.score(hidden.flatten(0, 1)[scored_N], scored_targets)
-            self._of(split).update(*scores)
-            if number == 0:
-                self.part.update(*scores)
-            if split == self.splits[0]:
-                positions = torch.arange(targets.shape[1], device=targets.device).expand_as(targets)
-                self.breakdown.update(scores[0], positions.flatten()[scored_N], scored_targets)
+        if number > 0:
+            self._end_part()
+        for piece in batch.pieces(self.pieces):
+            judge(self._of(self.splits[number % len(self.splits)]), model, piece)
 
     def compute(self) -> tuple[dict[str, float], dict[str, list[dict[str, Any]]]]:
-        """Return the metrics of all splits (``validation/loss``) and the breakdown of the first, and begin anew."""
-        found = {split: self._of(split).compute() for split in self.splits}
-        values = {f"{split}/{name}": value for split, scores in found.items() for name, value in scores.items()}
-        sorted_scores = {**self.breakdown.compute(), "calibration": self._of(self.splits[0]).calibration}
-        self.part_loss = self.part.compute()["loss"]
-        self.part.reset()
+        """Return the metrics of all splits (``validation/loss``) and the details of the first, and begin again."""
+        self._end_part()
+        self._part_ended = False
+        metrics = {f"{split}/{name}": value for split in self.splits for name, value in values(self._of(split)).items()}
+        details: dict[str, list[dict[str, Any]]] = {}
+        for each in self._of(self.splits[0]):
+            details = cast(Judge, each).details() | details
         for split in self.splits:
-            self._of(split).reset()
-        self.breakdown.reset()
-        return values, sorted_scores
+            for each in self._of(split):
+                cast(Judge, each).reset()
+        return metrics, details
 
-    def _of(self, split: str) -> LanguageModelMetrics:
-        return cast(LanguageModelMetrics, self.metrics[split])
+    def _end_part(self) -> None:
+        """Take the cost of what every validation scores of the first split, whose loader comes first."""
+        if not self._part_ended:
+            self._part_ended = True
+            first = cast(Judge, self._of(self.splits[0])[0])
+            self.cost = first.cost(first.compute())
+
+    def _of(self, split: str) -> nn.ModuleList:
+        return cast(nn.ModuleList, self.judges[split])

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from lmlab.config import Config, differences
-from lmlab.data.source import Source
+from lmlab.data.tasks import Task
 from lmlab.errors import UserError
 from lmlab.models.without_memory import without_memory
 from lmlab.overrides import written
@@ -22,7 +22,7 @@ from lmlab.training.module import LanguageModeling
 from lmlab.training.preflight import build_model
 
 
-def check(config: Config, source: Source) -> dict[str, Any]:
+def check(config: Config, task: Task) -> dict[str, Any]:
     """Refuse a parent that ``config`` cannot begin with, and return what a run records of it.
 
     Returns:
@@ -38,7 +38,7 @@ def check(config: Config, source: Source) -> dict[str, Any]:
     before, manifest = parent.config, parent.manifest
     if start.optimizer:
         _check_optimizers(config, before, start)
-    described = source.describe()
+    described = task.describe()
     for key in ("vocabulary", "tokenizer_fingerprint"):
         if described.get(key) != manifest["data"].get(key):
             raise UserError(
@@ -46,7 +46,7 @@ def check(config: Config, source: Source) -> dict[str, Any]:
             )
     shapes = _shapes(parent, start)
     with without_memory():
-        model = build_model(config, source)
+        model = build_model(config, task)
     _check_shapes(model, shapes, config["model"], before["model"], start)
     step = start.step(parent)
     if step is None:
@@ -60,7 +60,7 @@ def check(config: Config, source: Source) -> dict[str, Any]:
         "steps": earlier["steps"] + step,
         "tokens": earlier["tokens"] + tokens,
         "flops": earlier["flops"] + 3 * manifest["sizes"]["flops_per_token"] * tokens,
-        "position": _position(config, before, source, parent, earlier["position"], step),
+        "position": _position(config, before, task, parent, earlier["position"], step),
     }
 
 
@@ -111,10 +111,10 @@ def _check_shapes(
     raise UserError(f"{what}: the weights of start.run={start.run} do not fit this model")
 
 
-def _position(config: Config, before: Config, source: Source, parent: Run, position: int, step: int) -> int:
+def _position(config: Config, before: Config, task: Task, parent: Run, position: int, step: int) -> int:
     """Return the step of the data order at which a run begins that comes after ``step`` of ``parent``."""
     batch, old = config["batch"], before["batch"]
-    same_order = source.fingerprint == parent.manifest["data"]["fingerprint"] and config["seed"] == before["seed"]
+    same_order = task.fingerprint == parent.manifest["data"]["fingerprint"] and config["seed"] == before["seed"]
     if not same_order or batch | {"size": None} != old | {"size": None}:
         return 0
     jumps = [(row["to"], row["step"]) for row in events.done(parent, "roll_back") if row.get("to") is not None]

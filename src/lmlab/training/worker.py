@@ -13,7 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lmlab.config import Config, build, validate
 from lmlab.data.datamodule import LanguageDataModule
-from lmlab.data.source import Source
+from lmlab.data.tasks import Task
 from lmlab.errors import Interrupted, UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import describe_sizes
@@ -27,17 +27,15 @@ from lmlab.runs.run import Run
 from lmlab.targets import accepted
 from lmlab.training import accounting, callbacks, parallel, start
 from lmlab.training.allocator import keep_freed_memory
-from lmlab.training.breakdown import Breakdown
 from lmlab.training.callbacks.out_of_memory import fitting
 from lmlab.training.loadable import check_loadable
 from lmlab.training.loggers.jsonl import JsonlLogger, drop_rows_after
 from lmlab.training.loggers.wandb import WandbRunLogger
 from lmlab.training.make_optimizer import make_optimizer
-from lmlab.training.metrics import LanguageModelMetrics
 from lmlab.training.module import LanguageModeling
 from lmlab.training.objectives import StepContext
 from lmlab.training.parallel import save_weights
-from lmlab.training.preflight import build_model, open_source
+from lmlab.training.preflight import build_model, open_task
 from lmlab.training.scoring import Scoring
 from lmlab.training.seeds import step_seed
 from lmlab.training.settings import Settings
@@ -56,11 +54,11 @@ def train(run: Run) -> None:
     use_threads(config["trainer"]["threads"], config["trainer"]["devices"])
     keep_freed_memory()
 
-    source = open_source(config, run=run)
+    task = open_task(config, run=run)
     torch.manual_seed(step_seed(settings.seed, -1, 0))  # the same first weights on every rank
-    model = build_model(config, source)
+    model = build_model(config, task)
     left_out = [(row.get("to"), row["step"]) for row in events.done(run, "roll_back")]
-    data = make_data(config, source, left_out, settings.validation_part)
+    data = make_data(config, task, left_out, settings.validation_part)
     describe(run, model, data, config, settings)
     if config["trainer"]["activation_checkpointing"]:
         parallel.recompute(model)
@@ -69,7 +67,7 @@ def train(run: Run) -> None:
 
     parent = run.manifest.get("start") or {"position": 0, "steps": 0}
     data.first = parent["position"]
-    module = make_module(config, settings, source, model)
+    module = make_module(config, settings, task, model)
     clock, memory = callbacks.Clock(), callbacks.PeakMemory()
     watching = [
         clock,
@@ -77,7 +75,7 @@ def train(run: Run) -> None:
         callbacks.Stopping(),
         callbacks.Contract(run, settings.batch.context, config["trainer"]["compile"]),
         callbacks.Heartbeats(run),
-        *build_callbacks(run, config, source),
+        *build_callbacks(run, config, task),
         callbacks.OutOfMemory(run, config, pieces),
     ]
     signals.check()
@@ -101,17 +99,17 @@ def train(run: Run) -> None:
 
 
 def make_data(
-    config: Config, source: Source, left_out: Sequence[tuple[int | None, int]] = (), part: int | None = None
+    config: Config, task: Task, left_out: Sequence[tuple[int | None, int]] = (), part: int | None = None
 ) -> LanguageDataModule:
     """The datamodule of a configuration, without the batches that a run has ``left_out``.
 
     Args:
         part: tokens that a validation scores, the last excepted; ``None``: all.
     """
-    return LanguageDataModule(source, config["trainer"]["accumulate"], left_out, part)
+    return LanguageDataModule(task, config["trainer"]["accumulate"], left_out, part)
 
 
-def make_module(config: Config, settings: Settings, source: Source, model: LanguageModel) -> LanguageModeling:
+def make_module(config: Config, settings: Settings, task: Task, model: LanguageModel) -> LanguageModeling:
     """The LightningModule of a configuration."""
     return LanguageModeling(
         model,
@@ -121,11 +119,8 @@ def make_module(config: Config, settings: Settings, source: Source, model: Langu
         seed=settings.seed,
         total_steps=settings.steps,
         tokens_per_step=settings.tokens_per_step,
-        step_context=StepContext(source.tokenizer, settings.batch.context, config["trainer"]["compile"]),
-        scoring=Scoring(
-            {split: LanguageModelMetrics(source.tokens_per_byte(split)) for split in source.scored_splits},
-            Breakdown(settings.batch.context, source.training_counts()),
-        ),
+        step_context=StepContext(task.tokenizer, settings.batch.context, config["trainer"]["compile"]),
+        scoring=Scoring(task),
         log_every=settings.log_every,
         carry_state=settings.batch.carry_state,
     )
@@ -138,11 +133,12 @@ def describe(run: Run, model: LanguageModel, data: LanguageDataModule, config: C
 
         def save(temporary: Path) -> None:
             temporary.mkdir()
-            data.source.tokenizer.save(temporary)
+            data.task.tokenizer.save(temporary)
 
         write_whole(run.tokenizer, save)
     manifest = run.manifest
     run.update(
+        measures=data.task.measures().to_record(),
         sizes=describe_sizes(model, settings.batch.context) | {"width": config["model"].get("width")},
         provenance=manifest["provenance"] | {"hardware": hardware()},
         training={
@@ -150,7 +146,7 @@ def describe(run: Run, model: LanguageModel, data: LanguageDataModule, config: C
             "compiled": config["trainer"]["compile"],
             "accumulate": config["trainer"]["accumulate"],
             "validation": {
-                split: {"part": len(part), "all": len(part) + len(rest), "length": data.source.length(split)}
+                split: {"part": len(part), "all": len(part) + len(rest), "length": data.task.length(split)}
                 for split, (part, rest) in data.scored.items()
             },
         },
@@ -203,12 +199,12 @@ def build_loggers(run: Run, config: Config, module: LanguageModeling) -> list[An
     return [JsonlLogger(run.metrics, module), *(logger for logger in loggers if logger is not None)]
 
 
-def build_callbacks(run: Run, config: Config, source: Source) -> list[Any]:
+def build_callbacks(run: Run, config: Config, task: Task) -> list[Any]:
     """The callbacks of a configuration, each given what it has a parameter for of what a run can offer."""
     offered = {
         "run": run,
         "folder": run.checkpoints,
-        "tokenizer": source.tokenizer,
+        "tokenizer": task.tokenizer,
         "context": config["batch"]["context"],
     }
     built = []
@@ -260,7 +256,7 @@ def finish(
     if not trainer.is_global_zero:
         return
     metrics = {name: value for name, value in module.latest.items() if name.partition("/")[0] in module.scoring.splits}
-    if module.breakdown is not None:
+    if module.breakdown:
         write_json(run.breakdown, module.breakdown)
     run.update(
         status="finished",

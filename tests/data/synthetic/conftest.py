@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lmlab.data.synthetic import Task
+from lmlab.data.synthetic import Generator
 
 Solver = Callable[[list[int]], int]
 
@@ -14,7 +14,7 @@ Solver = Callable[[list[int]], int]
 def solved() -> Callable[..., int]:
     """Assert that a solver, which reads no further than a scored position, gives every answer; return their number."""
 
-    def check(task: Task, solve: Solver, length: int, rows: int = 30) -> int:
+    def check(task: Generator, solve: Solver, length: int, rows: int = 30) -> int:
         inputs, targets = task.generate(np.random.default_rng(2), rows, length)
         places = np.argwhere(targets >= 0)
         for row, at in places.tolist():

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from lmlab.config import CONF, check_arguments
-from lmlab.data.synthetic import NOT_SCORED, Task
+from lmlab.data.synthetic import NOT_SCORED, Generator
 from lmlab.errors import UserError
 
 
@@ -23,14 +23,14 @@ def options_of(name: str) -> dict[str, Any]:
     return found | own
 
 
-def tasks() -> dict[str, tuple[type[Task], dict[str, Any]]]:
+def tasks() -> dict[str, tuple[type[Generator], dict[str, Any]]]:
     """The class and the options of every file of conf/data whose target is a task."""
     found = {}
     for path in sorted((CONF / "data").glob("*.yaml")):
         options = options_of(path.stem)
         module, _, name = options.pop("_target_").rpartition(".")
         target = getattr(importlib.import_module(module), name)
-        if isinstance(target, type) and issubclass(target, Task):
+        if isinstance(target, type) and issubclass(target, Generator):
             found[path.stem] = target, options
     return found
 
@@ -51,7 +51,7 @@ VARIANTS = {
 
 
 @pytest.fixture(params=VARIANTS)
-def task(request) -> Task:
+def task(request) -> Generator:
     kind, options = VARIANTS[request.param]
     return kind(**options)
 
@@ -79,7 +79,7 @@ def test_it_composes_with_the_tokenizer_of_symbols(compose):
     assert config["tokenizer"] == {"_target_": "lmlab.data.tokenizers.Symbols", "size": None}
 
 
-def least(task: Task) -> int:
+def least(task: Generator) -> int:
     """The least length that the task accepts: its message names it, and all beyond are accepted."""
     refused = []
     for length in range(1, 130):

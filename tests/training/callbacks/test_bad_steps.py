@@ -9,12 +9,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from lmlab.data.batch import Batch
+from lmlab.data.judges.breakdown import Breakdown
 from lmlab.data.tokenizers import Byte
 from lmlab.errors import CannotGoOn, Restart, UserError
 from lmlab.models.state import Output
 from lmlab.runs.files import numbers, read_jsonl
 from lmlab.runs.run import Run
-from lmlab.training.breakdown import Breakdown
 from lmlab.training.callbacks import BadSteps
 from lmlab.training.module import LanguageModeling, SkipStep
 from lmlab.training.objectives import Objective, StepContext, Terms

@@ -1,14 +1,20 @@
-"""What a corpus is: named, licensed text in splits."""
+"""The base class of corpora: named, licensed text in splits."""
 
 import hashlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmlab.data.dataset import Dataset, Opening
+
+if TYPE_CHECKING:
+    from lmlab.data.tasks.text import TextTask
 
 SPLITS = ("train", "validation", "test")
 
 
-class Corpus(ABC):
+class Corpus(Dataset):
     """Text in splits; each split is a sequence of documents in a fixed order.
 
     Attributes:
@@ -19,13 +25,19 @@ class Corpus(ABC):
         download: false: :meth:`find` refuses to download anything.
     """
 
+    required = ("name", "licence")
     name: str
     licence: str
     splits: tuple[str, ...] = SPLITS
     notes: tuple[str, ...] = ()
     download: bool = True
 
-    def check(self) -> None:  # noqa: B027
+    def open(self, opening: Opening) -> "TextTask":
+        from lmlab.data.tasks.text import TextTask
+
+        return TextTask.of(self, opening)
+
+    def check(self) -> None:
         """Refuse options that change nothing for the files that are there. Raises ``UserError``."""
 
     @abstractmethod

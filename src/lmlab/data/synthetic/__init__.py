@@ -4,6 +4,7 @@ from lmlab.data.synthetic.compression import Compression
 from lmlab.data.synthetic.copying import Copying
 from lmlab.data.synthetic.dyck import Dyck
 from lmlab.data.synthetic.fuzzy_in_context_recall import FuzzyInContextRecall
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 from lmlab.data.synthetic.in_context_recall import InContextRecall
 from lmlab.data.synthetic.induction_heads import InductionHeads
 from lmlab.data.synthetic.memorization import Memorization
@@ -13,7 +14,6 @@ from lmlab.data.synthetic.permutations import Permutations
 from lmlab.data.synthetic.recall import MultiQueryRecall
 from lmlab.data.synthetic.reversal import Reversal
 from lmlab.data.synthetic.selective_copying import SelectiveCopying
-from lmlab.data.synthetic.task import NOT_SCORED, Task
 
 __all__ = [
     "NOT_SCORED",
@@ -21,6 +21,7 @@ __all__ = [
     "Copying",
     "Dyck",
     "FuzzyInContextRecall",
+    "Generator",
     "InContextRecall",
     "InductionHeads",
     "Memorization",
@@ -32,3 +33,6 @@ __all__ = [
     "SelectiveCopying",
     "Task",
 ]
+
+Task = Generator
+"""The name of generators in earlier versions, which a user's own file may import."""

@@ -10,10 +10,10 @@ in a row: a recurrence has its state to answer from, as in MAD, while attention 
 import numpy as np
 
 from lmlab.data.synthetic.drawing import at_least, require
-from lmlab.data.synthetic.task import NOT_SCORED, Task
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 
 
-class Compression(Task):
+class Compression(Generator):
     """Random symbols that fill half of the sequence, then as many signs, at which they are asked for in order.
 
     The last symbol of the vocabulary is the sign. What was answered is not shown.

@@ -10,10 +10,10 @@ symbols of 8, ``delayed``, after a wait of 100 to 500 (batch.context = wait + 20
 import numpy as np
 
 from lmlab.data.synthetic.drawing import at_least, require
-from lmlab.data.synthetic.task import NOT_SCORED, Task
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 
 
-class Copying(Task):
+class Copying(Generator):
     """A random string, to be repeated after a copy sign.
 
     The alphabet's symbols are followed by the copy sign and by one that marks the end and fills what is left over.

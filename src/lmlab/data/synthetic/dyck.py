@@ -8,10 +8,10 @@ Settings: k = 2, 8, 32 or 128 with m = 3 or 5 (Hewitt et al.), k = 8 with m = 10
 import numpy as np
 
 from lmlab.data.synthetic.drawing import at_least, require
-from lmlab.data.synthetic.task import NOT_SCORED, Task
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 
 
-class Dyck(Task):
+class Dyck(Generator):
     """Brackets of several kinds, properly nested, of which every closing one is predicted.
 
     Scored are the positions whose next symbol closes: which kind closes follows from the brackets that are open, while

@@ -9,10 +9,10 @@ tests the answers to keys of the greatest size; here the same sequences train an
 import numpy as np
 
 from lmlab.data.synthetic.drawing import at_least, distinct, first_occurrences, require
-from lmlab.data.synthetic.task import NOT_SCORED, Task
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 
 
-class FuzzyInContextRecall(Task):
+class FuzzyInContextRecall(Generator):
     """In-context recall of keys and values that are 1 to so many different symbols in a row, however many are drawn.
 
     The last symbol of the vocabulary is padding; the others are keys in their lower half and values in their upper one.

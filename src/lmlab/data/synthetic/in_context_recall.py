@@ -9,11 +9,11 @@ noise. MAD trains on every next symbol and tests the answers; here training too 
 import numpy as np
 
 from lmlab.data.synthetic.drawing import at_least, first_occurrences, require
-from lmlab.data.synthetic.task import NOT_SCORED, Task
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 from lmlab.errors import UserError
 
 
-class InContextRecall(Task):
+class InContextRecall(Generator):
     """Pairs of a key and its value, a fixed one in each sequence; wherever a key comes back, its value is asked for.
 
     Keys and values are the lower and the upper half of the symbols that are not noise. Keys are drawn uniformly, the

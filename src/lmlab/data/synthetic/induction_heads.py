@@ -8,10 +8,10 @@ Mamba's settings: batch.context=256, vocabulary 16, tested at up to 4,000 times 
 import numpy as np
 
 from lmlab.data.synthetic.drawing import at_least, require
-from lmlab.data.synthetic.task import NOT_SCORED, Task
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 
 
-class InductionHeads(Task):
+class InductionHeads(Generator):
     """Random symbols with one special symbol in them, which comes back at the end: what stood behind it is asked for.
 
     The last symbol of the vocabulary is the special one.

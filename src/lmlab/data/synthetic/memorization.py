@@ -8,10 +8,10 @@ MAD's settings: batch.context=32, vocabulary 256, the map drawn with seed 12345.
 import numpy as np
 
 from lmlab.data.synthetic.drawing import at_least, require
-from lmlab.data.synthetic.task import NOT_SCORED, Task
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 
 
-class Memorization(Task):
+class Memorization(Generator):
     """Random keys, each with a question behind it, whose answer is the same in every sequence of every split.
 
     The last symbol of the vocabulary is the question. Keys are the lower half of the others, values the upper; no two

@@ -11,11 +11,11 @@ from typing import Literal
 import numpy as np
 
 from lmlab.data.synthetic.drawing import at_least, distinct, require
-from lmlab.data.synthetic.task import NOT_SCORED, Task
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 from lmlab.errors import UserError
 
 
-class MultiQueryRecall(Task):
+class MultiQueryRecall(Generator):
     """Key-value pairs, then each key once more, at which its value is asked for.
 
     Keys are drawn from the symbols 1 to vocabulary / 2 - 1, values from the upper half; no two keys of a sequence are

@@ -8,10 +8,10 @@ The paper's settings: an alphabet of 2, lengths drawn from 1 to 40 (batch.contex
 import numpy as np
 
 from lmlab.data.synthetic.drawing import at_least, require
-from lmlab.data.synthetic.task import NOT_SCORED, Task
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 
 
-class Reversal(Task):
+class Reversal(Generator):
     """A random string, to be said backwards; its length is drawn for each sequence, from 1 to half of the sequence.
 
     As in the paper, what was answered is not shown: the answers' places hold one more symbol, which also fills what is

@@ -10,10 +10,10 @@ at random; here all places are equally likely.
 import numpy as np
 
 from lmlab.data.synthetic.drawing import at_least, distinct, require
-from lmlab.data.synthetic.task import NOT_SCORED, Task
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 
 
-class SelectiveCopying(Task):
+class SelectiveCopying(Generator):
     """Symbols among blanks at random places, to be repeated in their order without the blanks.
 
     The last symbol of the vocabulary asks for the copy, the one before it is the blank. What was answered is not shown.

@@ -6,12 +6,12 @@ from typing import Literal
 import numpy as np
 
 from lmlab.data.synthetic.drawing import require
-from lmlab.data.synthetic.task import NOT_SCORED, Task
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 
 Answers = Literal["every", "last"]
 
 
-class StateTracking(Task):
+class StateTracking(Generator):
     """Symbols whose running answer is asked for all along, or once, at an end sign.
 
     With ``answers: every`` sequences have no end sign and fill their length. With ``last`` their length is drawn from 1

@@ -93,8 +93,8 @@ class Checkpoint(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module = cast(LanguageModeling, pl_module)
-        if module.scoring.part_loss < self.best:
-            self.best = module.scoring.part_loss
+        if module.scoring.cost < self.best:
+            self.best = module.scoring.cost
             self.folder.mkdir(exist_ok=True)
             save_weights(module.model, self.folder / checkpoints.BEST)
 

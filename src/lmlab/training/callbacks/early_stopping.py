@@ -1,18 +1,22 @@
-"""Ending a run whose validation loss no longer falls."""
+"""Ending a run whose validations no longer improve."""
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 
 from lmlab.errors import UserError
+from lmlab.training.module import COST
 
 
 class EarlyStopping(pl.callbacks.EarlyStopping):
-    """Ends training after ``patience`` validations whose loss is not at least ``min_delta`` nats below the best."""
+    """Ends training after ``patience`` validations that are not better than the best by at least ``min_delta``.
+
+    What is watched is the loss in nats per token, or the first metric of a task that is judged by decoded answers.
+    """
 
     def __init__(self, patience: int = 3, min_delta: float = 0.0) -> None:
         if patience < 1:
             raise UserError(f"callbacks.early_stopping.patience={patience}: expected at least 1")
-        super().__init__(monitor="validation/loss", mode="min", patience=patience, min_delta=min_delta)
+        super().__init__(monitor=COST, mode="min", patience=patience, min_delta=min_delta)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Killed between its last checkpoint and its end, a run that had stopped would train on to the next validation.

@@ -5,12 +5,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+from torchmetrics import Metric as TorchMetric
+
+from lmlab.metrics import Metric
 
 BINS = 15
 
+BITS_PER_BYTE = Metric("bits_per_byte", "bits/byte", "lower", "{:.4f}", "bits")
+LOSS = Metric("loss", "loss (nats/token)", "lower", "{:.4f}", "nats")
+PERPLEXITY = Metric("perplexity", "perplexity", "lower", "{:,.2f}")
+ACCURACY = Metric("accuracy", "accuracy", "higher", "{:.1%}")
+CALIBRATION_ERROR = Metric("calibration_error", "calibration error", "lower", "{:.3f}")
 
-class LanguageModelMetrics(Metric):
+
+class LanguageModelMetrics(TorchMetric):
     """Loss, perplexity, bits per byte, next-token accuracy and calibration error from per-token scores.
 
     All states are sums, in float64 and int64, so the result does not depend on how tokens were cut into batches or
@@ -47,7 +55,7 @@ class LanguageModelMetrics(Metric):
         for name in ("bin_tokens", "bin_correct", "bin_confidence"):
             self.add_state(name, torch.zeros(BINS, dtype=torch.float64), dist_reduce_fx="sum")
 
-    def set_dtype(self, dst_type: torch.dtype | str) -> Metric:
+    def set_dtype(self, dst_type: torch.dtype | str) -> TorchMetric:
         """Stay in float64 whatever precision the module around this metric is moved to."""
         return self
 
@@ -72,16 +80,16 @@ class LanguageModelMetrics(Metric):
         """Return the metrics as plain numbers; nan where no token was scored."""
         tokens = int(self.tokens)
         loss = float(self.nats) / tokens if tokens else math.nan
-        found = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+        values = {LOSS: loss, PERPLEXITY: math.exp(min(loss, 700.0))}
         if self.tokens_per_byte is not None:
-            found["bits_per_byte"] = loss / math.log(2) * self.tokens_per_byte
+            values[BITS_PER_BYTE] = loss / math.log(2) * self.tokens_per_byte
         correct, confidence = self.bin_correct, self.bin_confidence
-        found["accuracy"] = float(correct.sum()) / tokens if tokens else math.nan
-        found["calibration_error"] = float((correct - confidence).abs().sum()) / tokens if tokens else math.nan
+        values[ACCURACY] = float(correct.sum()) / tokens if tokens else math.nan
+        values[CALIBRATION_ERROR] = float((correct - confidence).abs().sum()) / tokens if tokens else math.nan
         bins = torch.stack([self.bin_tokens, correct, confidence], 1).tolist()
         self.calibration = [
             {"confidence": sure / number, "accuracy": right / number, "tokens": int(number)}
             for number, right, sure in bins
             if number
         ]
-        return found
+        return {metric.name: value for metric, value in values.items()}

@@ -6,13 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.data.synthetic.source import SEQUENCES, TaskSource
-from lmlab.data.synthetic.task import Task
+from lmlab.data.synthetic.generator import Generator
+from lmlab.data.tasks.generated import SEQUENCES, GeneratedTask
 from lmlab.data.tokenizers import Symbols
 from lmlab.errors import UserError
 
 
-class LastSymbol(Task):
+class LastSymbol(Generator):
     """Every other position asks for the symbol that was just read."""
 
     name = "last_symbol"
@@ -27,15 +27,15 @@ class LastSymbol(Task):
             raise UserError(f"batch.context={length}: expected at least 2")
 
 
-def source(seed=1, size=8, context=6, longer: int | None = 4, tokens: int | None = None) -> TaskSource:
-    return TaskSource(LastSymbol(longer), Symbols(7), seed, size, context, tokens)
+def task(seed=1, size=8, context=6, longer: int | None = 4, tokens: int | None = None) -> GeneratedTask:
+    return GeneratedTask(LastSymbol(longer), Symbols(7), seed, size, context, tokens)
 
 
 @given(st.integers(0, 10**6), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2]))
 def test_a_step_has_the_same_rows_however_they_are_shared(step, world, accumulate):
-    whole = source().training_batch(step, 0, 1, 0, 1)
+    whole = task().training_batch(step, 0, 1, 0, 1)
     parts = [
-        source().training_batch(step, rank, world, micro, accumulate)
+        task().training_batch(step, rank, world, micro, accumulate)
         for rank in range(world)
         for micro in range(accumulate)
     ]
@@ -44,12 +44,12 @@ def test_a_step_has_the_same_rows_however_they_are_shared(step, world, accumulat
 
 
 def test_steps_and_seeds_draw_anew_and_the_scored_splits_do_not():
-    first = source().training_batch(0, 0, 1, 0, 1).tokens
-    assert not torch.equal(first, source().training_batch(1, 0, 1, 0, 1).tokens)
-    assert not torch.equal(first, source(seed=2).training_batch(0, 0, 1, 0, 1).tokens)
+    first = task().training_batch(0, 0, 1, 0, 1).tokens
+    assert not torch.equal(first, task().training_batch(1, 0, 1, 0, 1).tokens)
+    assert not torch.equal(first, task(seed=2).training_batch(0, 0, 1, 0, 1).tokens)
     for split in ("validation", "longer"):
         one, other = (
-            np.concatenate([b.inputs for b in source(**o).batches(split)]) for o in ({}, {"seed": 2, "size": 3})
+            np.concatenate([b.tokens for b in task(**o).batches(split)]) for o in ({}, {"seed": 2, "size": 3})
         )
         assert np.array_equal(one, other), "whatever the seed and the batch size of the run"
         assert one.shape == (SEQUENCES, {"validation": 6, "longer": 24}[split])
@@ -58,29 +58,29 @@ def test_steps_and_seeds_draw_anew_and_the_scored_splits_do_not():
 @pytest.mark.parametrize(("tokens", "sequences"), [(None, SEQUENCES), (60, 10), (65, 10), (1, 1)])
 @pytest.mark.parametrize("size", [1, 3, 64])
 def test_every_sequence_of_a_split_is_scored_once_in_as_many_batches_as_announced(tokens, sequences, size):
-    data = source(size=size, tokens=tokens)
+    data = task(size=size, tokens=tokens)
     batches = list(data.batches("validation"))
     assert len(batches) == -(-data.sequences("validation") // size)
-    assert sum(len(batch.inputs) for batch in batches) == data.sequences("validation") == sequences
+    assert sum(len(batch.tokens) for batch in batches) == data.sequences("validation") == sequences
 
 
 def test_an_objective_looks_at_the_answers_only():
-    batch = source().training_batch(0, 0, 1, 0, 1)
+    batch = task().training_batch(0, 0, 1, 0, 1)
     hidden = torch.randn(8, 6, 5)
     chosen, targets = batch.scored(hidden)
     assert torch.equal(chosen, hidden[batch.targets >= 0]) and (targets >= 0).all() and len(targets) == 8 * 3
 
 
 def test_fingerprints_tell_tasks_and_lengths_apart_but_not_seeds():
-    assert source().fingerprint == source(seed=5, size=2).fingerprint
-    assert len({source().fingerprint, source(context=8).fingerprint, source(longer=None).fingerprint}) == 3
+    assert task().fingerprint == task(seed=5, size=2).fingerprint
+    assert len({task().fingerprint, task(context=8).fingerprint, task(longer=None).fingerprint}) == 3
 
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(UserError, match=r"batch\.context=1"):
-        source(context=1)
+        task(context=1)
     with pytest.raises(UserError, match=r"data\.longer=1"):
-        source(longer=1)
+        task(longer=1)
     with pytest.raises(UserError, match=r"batch\.size=8: expected a multiple of 3"):
-        source().training_batch(0, 0, 3, 0, 1)
-    assert source(longer=None).scored_splits == ("validation",)
+        task().training_batch(0, 0, 3, 0, 1)
+    assert task(longer=None).scored_splits == ("validation",)

@@ -3,6 +3,7 @@
 Dimension legend: N tokens, V vocabulary.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,27 +20,26 @@ DECADES = 16
 class Breakdown(Metric):
     """Loss in bins of a token's position in its context and of how often it occurs in the training split.
 
-    Sums in float64, as those of :class:`lmlab.training.metrics.LanguageModelMetrics`: neither batches nor ranks change
-    the result but for the rounding of a sum's order.
+    Sums in float64, as those of :class:`lmlab.data.judges.language_model_metrics.LanguageModelMetrics`: neither batches
+    nor ranks change the result but for the rounding of a sum's order.
 
     Args:
         context: positions that there are.
-        counts: [V], how often each type of the vocabulary is trained on; ``None`` for what is no text.
+        counts: returns [V], how often each type of the vocabulary is trained on; called when the first tokens are
+            added. ``None`` for what is no text.
     """
 
     full_state_update = False
     by_position: Tensor
     by_frequency: Tensor
 
-    def __init__(self, context: int, counts: np.ndarray | None) -> None:
+    def __init__(self, context: int, counts: Callable[[], np.ndarray] | None) -> None:
         super().__init__()
         self.context = context
         self._edges = 2 ** torch.arange(POSITIONS - 1, device="cpu")
         # No buffer: ranks would send it to each other at every step.
         self._decade_V: Tensor | None = None
-        if counts is not None:
-            edges = 10 ** np.arange(DECADES - 1, dtype=np.int64)
-            self._decade_V = torch.from_numpy(np.searchsorted(edges, counts, side="right"))
+        self._counts = counts
         for name, bins in (("by_position", POSITIONS), ("by_frequency", DECADES)):
             self.add_state(name, torch.zeros(2, bins, dtype=torch.float64), dist_reduce_fx="sum")
 
@@ -52,7 +52,10 @@ class Breakdown(Metric):
         both = torch.stack([nats_N.double(), torch.ones_like(nats_N, dtype=torch.float64)])
         self._edges = self._edges.to(positions_N.device)
         self.by_position.index_add_(1, torch.bucketize(positions_N, self._edges, right=True), both)
-        if self._decade_V is not None:
+        if self._counts is not None:
+            if self._decade_V is None:
+                edges = 10 ** np.arange(DECADES - 1, dtype=np.int64)
+                self._decade_V = torch.from_numpy(np.searchsorted(edges, self._counts(), side="right"))
             self._decade_V = self._decade_V.to(targets_N.device)
             self.by_frequency.index_add_(1, self._decade_V[targets_N], both)
 

@@ -1,18 +1,26 @@
-"""What a generated task is: sequences of symbols, and which positions have an answer to be learned and scored."""
+"""The base class of generators: sequences of symbols, and which positions have an answer to be learned and scored."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmlab.data.dataset import NOT_SCORED, Dataset, Opening
 from lmlab.errors import UserError
 
-NOT_SCORED = -1
+if TYPE_CHECKING:
+    from lmlab.data.judges import Judge
+    from lmlab.data.tasks.generated import GeneratedTask
+    from lmlab.data.tokenizers import Tokenizer
 
 
-class Task(ABC):
+__all__ = ["NOT_SCORED", "Generator"]
+
+
+class Generator(Dataset):
     """Draws sequences of any length; training, validation and the longer split differ in length and draws only.
 
-    A new task is one file: a subclass with ``name``, ``vocabulary`` and the abstract methods below.
+    A new generated task is one file: a subclass with ``name``, ``vocabulary`` and the abstract methods below.
 
     Args:
         longer: sequences of the split ``longer`` are so many times as long as those of training (length
@@ -26,6 +34,7 @@ class Task(ABC):
         UserError: ``longer`` is below 2.
     """
 
+    required = ("name", "vocabulary")
     name: str
     vocabulary: int
 
@@ -45,3 +54,19 @@ class Task(ABC):
     @abstractmethod
     def check(self, length: int) -> None:
         """Refuse a length that cannot hold an instance. Raises ``UserError`` naming ``batch.context``."""
+
+    def judges(self, tokenizer: "Tokenizer", context: int) -> "list[Judge]":
+        """Return new judges of a split; to override for metrics other than those of the answers' probabilities.
+
+        Args:
+            tokenizer: turns symbols into text.
+            context: tokens in a sequence of training.
+        """
+        from lmlab.data.judges import AnswerLikelihood, Breakdown
+
+        return [AnswerLikelihood(Breakdown(context, None))]
+
+    def open(self, opening: Opening) -> "GeneratedTask":
+        from lmlab.data.tasks.generated import GeneratedTask
+
+        return GeneratedTask.of(self, opening)

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.training.breakdown import Breakdown
-from lmlab.training.metrics import LanguageModelMetrics
+from lmlab.data.judges.breakdown import Breakdown
+from lmlab.data.judges.language_model_metrics import LanguageModelMetrics
 
 COUNTS = np.array([0, 1, 9, 10, 99, 100, 12_345, 10**12])
 
@@ -34,7 +34,7 @@ def as_bins(rows):
 
 def test_bins_hold_what_they_say():
     nats, positions, targets = tokens(3000)
-    metric = Breakdown(40, COUNTS)
+    metric = Breakdown(40, lambda: COUNTS)
     metric.update(nats, positions, targets)
     found = metric.compute()
 
@@ -58,7 +58,7 @@ def test_bins_hold_what_they_say():
 @given(st.lists(st.integers(1, 499), max_size=5))
 def test_the_result_does_not_depend_on_how_tokens_are_batched(cuts):
     nats, positions, targets = tokens(500)
-    whole, parts = Breakdown(40, COUNTS), Breakdown(40, COUNTS).bfloat16()
+    whole, parts = Breakdown(40, lambda: COUNTS), Breakdown(40, lambda: COUNTS).bfloat16()
     whole.update(nats, positions, targets)
     for start, stop in itertools.pairwise(sorted({0, 500, *cuts})):
         parts.update(nats[start:stop], positions[start:stop], targets[start:stop])

@@ -1,0 +1,8 @@
+"""Judges: what the predictions or the answers of a model are worth. One file each."""
+
+from lmlab.data.judges.breakdown import Breakdown
+from lmlab.data.judges.decoded import Decoded
+from lmlab.data.judges.judge import Judge
+from lmlab.data.judges.likelihood import AnswerLikelihood, Likelihood
+
+__all__ = ["AnswerLikelihood", "Breakdown", "Decoded", "Judge", "Likelihood"]

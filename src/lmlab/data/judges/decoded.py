@@ -1,0 +1,61 @@
+"""Answers that a model writes by itself, held against those that are right."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torchmetrics
+
+from lmlab.data.batch import Batch
+from lmlab.data.judges.judge import Judge
+from lmlab.data.tokenizers import Tokenizer
+from lmlab.metrics import Metric
+from lmlab.models.generation import Row, Sampler, generate
+from lmlab.models.language_model import LanguageModel
+
+Score = Callable[[str, str], float]
+"""Called with an answer and the right one; returns a number for it."""
+
+
+class Decoded(Judge):
+    """Lets the model answer, greedily, and takes the mean of each metric over all answers.
+
+    A question is what a row holds up to its first scored position; the targets from there on are the right answer. The
+    model writes as many tokens as that has, each from those that it wrote before.
+
+    Args:
+        tokenizer: turns answers into text.
+        scores: for each metric the function that scores one answer. Metrics are in the order of the mapping.
+        context: tokens that the model sees at most.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, scores: Mapping[Metric, Score], context: int) -> None:
+        super().__init__()
+        self.metrics = tuple(scores)
+        self._tokenizer = tokenizer
+        self._scores = {metric.name: score for metric, score in scores.items()}
+        self._context = context
+        for name in self._scores:
+            self.add_module(f"mean_{name}", torchmetrics.MeanMetric())
+
+    def update(self, model: LanguageModel, batch: Batch) -> None:
+        questions, right = [], []
+        for tokens_T, targets_T in zip(batch.tokens.cpu(), batch.targets.cpu(), strict=True):
+            scored_N = (targets_T >= 0).nonzero().flatten()
+            if len(scored_N):
+                questions.append(Row(tokens_T[: int(scored_N[0]) + 1].tolist()))
+                right.append(targets_T[scored_N])
+        if not questions:
+            return
+        answers: list[list[int]] = [[] for _ in questions]
+        longest = max(map(len, right))
+        for drawn in generate(model, questions, longest, Sampler(greedy=True), self._context):
+            answers[drawn.row].append(drawn.token)
+            questions[drawn.row].ended = len(answers[drawn.row]) == len(right[drawn.row])
+        decode = self._tokenizer.decode
+        for answer, expected_N in zip(answers, right, strict=True):
+            texts = decode(torch.tensor(answer).numpy()), decode(expected_N.numpy())
+            for name, score in self._scores.items():
+                self.get_submodule(f"mean_{name}").update(float(score(*texts)))  # type: ignore[operator]
+
+    def compute(self) -> dict[str, float]:
+        return {name: float(self.get_submodule(f"mean_{name}").compute()) for name in self._scores}  # type: ignore[operator]

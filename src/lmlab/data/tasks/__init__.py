@@ -1,0 +1,7 @@
+"""Tasks: what a run is trained on, and how it is judged. One file each."""
+
+from lmlab.data.tasks.generated import GeneratedTask
+from lmlab.data.tasks.task import Task
+from lmlab.data.tasks.text import ScoredText, TextTask
+
+__all__ = ["GeneratedTask", "ScoredText", "Task", "TextTask"]

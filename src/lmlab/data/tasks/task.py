@@ -1,0 +1,105 @@
+"""The base class of tasks: batches as a pure function of their number, and judges of what a model makes of them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from lmlab.data.batch import Batch
+from lmlab.data.judges import Judge
+from lmlab.data.reading import Reading
+from lmlab.data.tokenizers import Tokenizer
+from lmlab.errors import UserError, nearest
+from lmlab.metrics import Measures, Metric
+
+
+class Task(ABC):
+    """Batches to train on, and batches and judges of every split that is scored while training.
+
+    Attributes:
+        tokenizer: between its tokens and text.
+        fingerprint: SHA-256, in hexadecimal: equal exactly when results compare.
+        scored_splits: splits that a validation scores; the first decides which weights are best.
+        longest: tokens in the longest sequence of any of them.
+        batch_size: sequences in a batch.
+        notes: lines that a user should read about its files.
+        reading_options: options of ``lmlab evaluate`` that a score depends on, besides the split and the weights.
+    """
+
+    notes: tuple[str, ...] = ()
+    tokenizer: Tokenizer
+    fingerprint: str
+    scored_splits: tuple[str, ...]
+    longest: int
+    batch_size: int
+    reading_options: tuple[str, ...] = ("context",)
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return what a run records about its data: name, licence, fingerprint and more, as plain values."""
+
+    @abstractmethod
+    def training_batch(self, step: int, rank: int, world: int, micro: int, accumulate: int) -> Batch:
+        """Return one micro-batch of an optimizer step; all of a step's are the same rows however they are shared."""
+
+    @abstractmethod
+    def batches(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> Iterator[Batch]:
+        """Yield the batches of a scored split, in which everything that is scored comes once.
+
+        Args:
+            sequences: the numbers of those to score; ``None``: all.
+        """
+
+    @abstractmethod
+    def judges(self, split: str) -> list[Judge]:
+        """Return new judges of a split; the first metric of the first judge of the first split is the primary one."""
+
+    @abstractmethod
+    def sequences(self, split: str) -> int:
+        """Return how many sequences of a split are scored."""
+
+    @abstractmethod
+    def length(self, split: str) -> int:
+        """Return how many tokens a sequence of a split has; the last of a text may have fewer."""
+
+    def measures(self) -> Measures:
+        """Return the metrics of all splits; for little room, the first ones of the first split and those like them."""
+        metrics: dict[str, Metric] = {}
+        shown: list[str] = []
+        for split in self.scored_splits:
+            for number, judge in enumerate(self.judges(split)):
+                metrics |= {metric.name: metric for metric in judge.metrics if metric.name not in metrics}
+                if number == 0:
+                    leading = judge.metrics[: judge.shown if split == self.scored_splits[0] else 1]
+                    shown += [f"{split}/{metric.name}" for metric in leading]
+        return Measures(shown[0], tuple(shown), metrics)
+
+    def for_evaluation(self, split: str, context: int | None) -> "Task":
+        """Return the task with sequences of another length in ``split``; by default none have another length.
+
+        Raises:
+            UserError: ``context`` is given, or the split is not scored.
+        """
+        self.check_split(split)
+        if context is not None:
+            raise UserError(f"context={context}: sequences of this task have their own length; leave it out")
+        return self
+
+    def evaluation(self, split: str, readings: Sequence[str], reading: Reading) -> dict[str, Iterator[Batch]]:
+        """Return the batches of a split for each way of reading it; here there is one, ``answers``.
+
+        Args:
+            readings: those of a text that are requested.
+            reading: the options of ``lmlab evaluate``.
+        """
+        return {"answers": self.batches(split)}
+
+    def scored(self, split: str) -> int:
+        """Return how many positions of a split are scored."""
+        return sum(int((batch.targets >= 0).sum()) for batch in self.batches(split))
+
+    def check_split(self, split: str) -> None:
+        """Refuse a split that is not scored. Raises ``UserError``."""
+        if split not in self.scored_splits:
+            raise UserError(f"split={split}: there is no such split{nearest(split, self.scored_splits)}")

@@ -1,0 +1,73 @@
+"""Answers that a model writes: the mean score of each, however rows are cut into batches."""
+
+import numpy as np
+import pytest
+import torch
+
+from lmlab.config import build
+from lmlab.data.batch import Batch
+from lmlab.data.judges import Decoded
+from lmlab.data.tokenizers import Symbols
+from lmlab.metrics import Metric
+
+EXACT = Metric("exact_match", "exact match", "higher", "{:.1%}")
+RIGHT = Metric("right", "right symbols", "higher")
+VOCABULARY, CONTEXT, ROWS = 5, 12, 9
+
+
+@pytest.fixture(scope="module")
+def model(compose):
+    config = compose("model=gru", "model.width=16", "model.depth=1", "data=parity")
+    torch.manual_seed(3)
+    return build(config["model"], vocabulary=VOCABULARY, context=CONTEXT).eval()
+
+
+def rows() -> list[tuple[list[int], int, int]]:
+    """Tokens of a sequence, the length of its question and that of its answer."""
+    random = np.random.default_rng(0)
+    lengths = [(int(random.integers(1, 6)), int(random.integers(1, 5))) for _ in range(ROWS)]
+    return [(random.integers(0, VOCABULARY, CONTEXT).tolist(), *length) for length in lengths]
+
+
+def continuation(model, tokens: list[int], length: int) -> list[int]:
+    """Greedy tokens, each from all before it read from the beginning."""
+    text = list(tokens)
+    for _ in range(length):
+        with torch.no_grad():
+            hidden = model(torch.tensor([text]), None).hidden
+            text.append(int(model.head.log_probs(hidden[:, -1]).argmax()))
+    return text[len(tokens) :]
+
+
+def batch(some, right) -> Batch:
+    targets = torch.full((len(some), CONTEXT), -1)
+    for row, ((_, question, answer), symbols) in enumerate(zip(some, right, strict=True)):
+        targets[row, question - 1 : question - 1 + answer] = torch.tensor(symbols)
+    return Batch(torch.tensor([tokens for tokens, _, _ in some]), targets)
+
+
+@pytest.mark.parametrize("size", [1, 4, ROWS])
+def test_every_answer_counts_once(model, size):
+    some = rows()
+    written = [continuation(model, tokens[:question], answer) for tokens, question, answer in some]
+    right = [
+        symbols if row % 3 else [(symbols[0] + 1) % VOCABULARY, *symbols[1:]] for row, symbols in enumerate(written)
+    ]
+    symbols = Symbols(VOCABULARY)
+    scores = {
+        EXACT: lambda answer, expected: float(answer == expected),
+        RIGHT: lambda answer, expected: sum(a == b for a, b in zip(answer.split(), expected.split(), strict=True)),
+    }
+    judge = Decoded(symbols, scores, CONTEXT)
+    for first in range(0, ROWS, size):
+        part = slice(first, first + size)
+        judge.update(model, batch(some[part], right[part]))
+    judge.update(model, batch(some[:1], right[:1]).__class__(torch.zeros(1, 3).long(), torch.full((1, 3), -1)))
+    expected = [sum(a == b for a, b in zip(one, two, strict=True)) for one, two in zip(written, right, strict=True)]
+    values = judge.compute()
+    assert values["exact_match"] == pytest.approx(6 / 9)
+    assert values["right"] == pytest.approx(np.mean(expected))
+    assert judge.cost(values) == -values["exact_match"]
+    judge.reset()
+    judge.update(model, batch(some[1:2], written[1:2]))
+    assert judge.compute()["exact_match"] == 1
