@@ -43,6 +43,13 @@ def check(config: Config, here: bool = True, run: Run | None = None) -> Task:
             f"data.longer: sequences of {task.longest} tokens are scored, but the positions of this model end at "
             f"batch.context={model.max_positions} (choose data.longer=null, or a model without learned positions)"
         )
+    if config["trainer"]["strategy"] == "fsdp":  # every rank has a part of each layer, and all must call it together
+        for judge in (judge for split in task.scored_splits for judge in task.judges(split)):
+            if judge.generates:
+                raise UserError(
+                    f"trainer.strategy=fsdp: not with {judge.metrics[0].name}, for which the model writes answers "
+                    "(choose ddp)"
+                )
     return task
 
 

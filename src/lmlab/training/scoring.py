@@ -22,7 +22,8 @@ def values(judges: nn.ModuleList) -> dict[str, float]:
     """Return the metrics of all judges by name; of a name that several have, the value of the first."""
     found: dict[str, float] = {}
     for each in judges:
-        found = cast(Judge, each).compute() | found
+        for name, value in cast(Judge, each).compute().items():
+            found.setdefault(name, value)
     return found
 
 

@@ -28,6 +28,8 @@ class Decoded(Judge):
         context: tokens that the model sees at most.
     """
 
+    generates = True
+
     def __init__(self, tokenizer: Tokenizer, scores: Mapping[Metric, Score], context: int) -> None:
         super().__init__()
         self.metrics = tuple(scores)

@@ -21,10 +21,12 @@ class Judge(nn.Module, ABC):
     Attributes:
         metrics: what it computes. The first is the primary metric of a task whose first judge this is.
         shown: how many of them, from the first, a table with little room shows.
+        generates: the model is called as often as its answers take, which differs between ranks.
     """
 
     metrics: tuple[Metric, ...]
     shown: int = 1
+    generates: bool = False
 
     @abstractmethod
     def update(self, model: LanguageModel, batch: Batch) -> LanguageModelState | None:
