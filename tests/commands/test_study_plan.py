@@ -95,7 +95,7 @@ def test_a_study_is_another_one_where_anything_differs_that_can_change_a_result(
         (
             {"task": True},
             [],
-            "study.metric=validation/bits_per_byte: study.arms.lstm has no text",
+            "study.metric=validation/bits_per_byte: study.arms.lstm has no such metric",
         ),
     ],
 )

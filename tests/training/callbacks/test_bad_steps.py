@@ -9,8 +9,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from lmlab.data.batch import Batch
-from lmlab.data.judges.breakdown import Breakdown
-from lmlab.data.tokenizers import Byte
+from lmlab.data.synthetic import Parity
+from lmlab.data.tasks import GeneratedTask
+from lmlab.data.tokenizers import Byte, Symbols
 from lmlab.errors import CannotGoOn, Restart, UserError
 from lmlab.models.state import Output
 from lmlab.runs.files import numbers, read_jsonl
@@ -147,7 +148,7 @@ def test_a_skipped_step_leaves_weights_and_optimizer_bit_for_bit_and_the_schedul
         total_steps=4,
         tokens_per_step=1,
         step_context=StepContext(Byte(), 1),
-        scoring=Scoring({}, Breakdown(1, None)),
+        scoring=Scoring(GeneratedTask(Parity(), Symbols(2), 0, 1, 4)),
         log_every=1,
         carry_state=False,
     )

@@ -3,19 +3,21 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from lmlab.data.batch import Batch
 from lmlab.data.dataset import NOT_SCORED, Opening
-from lmlab.data.judges import Judge
 from lmlab.data.order import share
 from lmlab.data.synthetic.generator import Generator
 from lmlab.data.tasks.task import Task
 from lmlab.data.tokenizers import Symbols, Tokenizer
 from lmlab.errors import UserError
+
+if TYPE_CHECKING:
+    from lmlab.data.judges import Judge
 
 SEQUENCES = 1000
 """Sequences of a split that is scored."""
@@ -120,7 +122,7 @@ class GeneratedTask(Task):
             raise UserError(f"context={context}: give the length of the sequences with split=validation")
         return GeneratedTask(self.generator, self.tokenizer, self.seed, self.batch_size, context)
 
-    def judges(self, split: str) -> list[Judge]:
+    def judges(self, split: str) -> "list[Judge]":
         return self.generator.judges(self.tokenizer, self.context)
 
     def _drawn(self, split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -2,16 +2,18 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmlab.data.batch import Batch
-from lmlab.data.judges import Judge
 from lmlab.data.reading import Reading
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.errors import UserError, nearest
 from lmlab.metrics import Measures, Metric
+
+if TYPE_CHECKING:
+    from lmlab.data.judges import Judge
 
 
 class Task(ABC):
@@ -52,7 +54,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def judges(self, split: str) -> list[Judge]:
+    def judges(self, split: str) -> "list[Judge]":
         """Return new judges of a split; the first metric of the first judge of the first split is the primary one."""
 
     @abstractmethod

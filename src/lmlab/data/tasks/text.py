@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,13 +12,15 @@ from lmlab.data.batch import Batch
 from lmlab.data.corpora.corpus import Corpus
 from lmlab.data.dataset import Opening
 from lmlab.data.frequencies import frequencies
-from lmlab.data.judges import Breakdown, Judge, Likelihood
 from lmlab.data.order import TrainingOrder, share
 from lmlab.data.reading import Reading
 from lmlab.data.shards import TokenizedCorpus, find_prepared, prepare
 from lmlab.data.tasks.task import Task
 from lmlab.data.windows import fixed_windows, read
 from lmlab.errors import UserError
+
+if TYPE_CHECKING:
+    from lmlab.data.judges import Judge
 
 
 class ScoredText:
@@ -37,7 +39,9 @@ class ScoredText:
     def length(self, split: str) -> int:
         return self.context
 
-    def judges(self, split: str) -> list[Judge]:
+    def judges(self, split: str) -> "list[Judge]":
+        from lmlab.data.judges import Likelihood  # imports torchmetrics, which opening a task does not need
+
         return [Likelihood(self.corpus.tokens_per_byte(split))]
 
     def evaluation(self, split: str, readings: Sequence[str], reading: Reading) -> dict[str, Iterator[Batch]]:
@@ -112,7 +116,9 @@ class TextTask(ScoredText, Task):
     def batches(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> Iterator[Batch]:
         return fixed_windows(self._stream(split), self.order.context, self.batch_size, sequences)
 
-    def judges(self, split: str) -> list[Judge]:
+    def judges(self, split: str) -> "list[Judge]":
+        from lmlab.data.judges import Breakdown, Likelihood
+
         tokens_per_byte = self.corpus.tokens_per_byte(split, self.validation_tokens)
         return [Likelihood(tokens_per_byte, Breakdown(self.order.context, partial(frequencies, self.corpus, "train")))]
 
