@@ -240,9 +240,9 @@ class Average(nn.Module):
 @pytest.mark.slow
 def test_a_mixer_from_outside_is_one_file_and_one_yaml(lmlab, small, tmp_path):
     (tmp_path / "average.py").write_text(MIXER)
-    (tmp_path / "own" / "mixer").mkdir(parents=True)
-    yaml = "# @package model.mixer\n_target_: average.Average\n_partial_: true\nscale: 2.0\n"
-    (tmp_path / "own" / "mixer" / "average.yaml").write_text(yaml)
+    (tmp_path / "own" / "model" / "mixer").mkdir(parents=True)
+    yaml = "_target_: average.Average\n_partial_: true\nscale: 2.0\n"
+    (tmp_path / "own" / "model" / "mixer" / "average.yaml").write_text(yaml)
     arguments = ["--config-dir", "own", *small, "model=transformer", "mixer=average"]
     wrong = lmlab("train", *arguments, "model.mixer.scale=large", check=False)
     assert "model.mixer.scale=large: expected a number" in wrong.stderr
