@@ -196,6 +196,8 @@ def test_a_stack_trace_is_shown_when_asked_for(lmlab):
         ("lmlab generate tempe", {"temperature="}),
         ("lmlab train hydra/launcher=", {"hydra/launcher=parallel", "hydra/launcher=ray"}),
         ("lmlab train sweep=", {"sweep=grid", "sweep=optuna"}),
+        ("lmlab train model=gru mix", {"mixer="}),
+        ("lmlab train mixer=", {"mixer=lstm", "mixer=attention"}),
     ],
 )
 def test_the_shell_completes_commands_groups_and_keys(line, expected, lmlab):

@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.errors import HydraException
 
 from lmlab.commands import options
+from lmlab.commands.hints import explain
 from lmlab.config import CONF
 from lmlab.errors import UserError
 
@@ -92,8 +94,8 @@ def test_an_experiment_without_its_first_line_is_read_as_if_it_had_one_and_that_
         write(folder, f"experiment/{name}", f"{header}batch: {{size: 3}}\n")
         assert compose(f"experiment={name}")["batch"]["size"] == 3
     options.say_notes()
-    line = f"{folder}/experiment/bare.yaml: read as if its first line were '# @package _global_', which it should be\n"
-    assert capsys.readouterr().err == line
+    line = f"{folder}/experiment/bare.yaml: add the first line '# @package _global_' (it is read as if it were there)"
+    assert capsys.readouterr().err.splitlines() == [line]
 
 
 def test_an_experiment_of_another_package_is_refused(folder, compose):
@@ -135,6 +137,25 @@ def test_every_way_to_choose_a_part_of_a_model_of_ones_own(folder, compose, defa
     model = compose("model=mine")["model"]
     assert model["mixer"]["_target_"].endswith(".RNN") and model["width"] == 32
     assert compose("model=mine", "mixer=gru")["model"]["mixer"]["_target_"].endswith(".GRU"), "the command line wins"
+
+
+@pytest.mark.parametrize(
+    ("option", "defaults"),
+    [
+        ("experiment/mine", "[override /mixer: gruu, _self_]"),
+        ("model/mine", "[base, mixer: gruu, channel: none, block: classic, head: softmax]"),
+    ],
+)
+def test_a_file_that_chooses_what_there_is_not_is_named(folder, compose, option, defaults):
+    write(folder, option, f"defaults: {defaults}\n")
+    word = option.replace("/", "=")
+    with pytest.raises(HydraException) as refused:
+        compose(word)
+    expected = "mixer=gruu: no such option (did you mean 'gru'?)"
+    assert explain(refused.value, "train", [word]) == f"{folder}/{option}.yaml: defaults: {expected}"
+    with pytest.raises(HydraException) as refused:
+        compose("mixer=gruu")
+    assert explain(refused.value, "train", ["mixer=gruu"]) == expected, "typed, and in no file"
 
 
 @pytest.mark.parametrize(
@@ -188,6 +209,7 @@ def test_every_model_of_lmlabs_is_called_by_its_name(compose, model):
     ("text", "message"),
     [
         ("override optimizer: sgd\n", "choices stand in the list defaults, as - override /optimizer: sgd"),
+        ("mixer: gru\n", "choices stand in the list defaults, as - override /mixer: gru"),
         ("model: lstm\n", "choices stand in the list defaults, as - override /model: lstm"),
         ("optimizer.lr: 1e-3\n", "optimizer.lr: expected a section, as optimizer: {lr: ...}"),
         ("defaults: {optimizer: sgd}\n", "defaults: expected a list"),

@@ -124,7 +124,7 @@ def package(path: Path, group: str, header: str | None) -> str | None:
     if group and _is_global(group.partition("/")[0]):
         line = f"# @package {_GLOBAL}"
         if header is None:
-            _notes.setdefault(f"{_shown(path)}: read as if its first line were {line!r}, which it should be", False)
+            _notes.setdefault(f"{_shown(path)}: add the first line {line!r} (it is read as if it were there)", False)
         elif header != _GLOBAL:
             raise UserError(f"{path}: expected the first line {line!r}, got '# @package {header}'")
         return _GLOBAL
@@ -182,7 +182,7 @@ def check_content(path: Path, content: Any) -> None:
         if key == "defaults":
             if not isinstance(value, list | None):
                 raise UserError(f"{path}: defaults: expected a list, as - override /optimizer: sgd")
-        elif isinstance(value, str) and value != "???" and (CONF / name).is_dir():
+        elif isinstance(value, str) and value != "???" and (CONF / long_name(name)).is_dir():
             raise UserError(
                 f"{path}: {key}: {value}: choices stand in the list defaults, as - override /{name}: {value}"
             )
@@ -296,10 +296,22 @@ def _parts_of(model: str, within: tuple[str, ...] = ()) -> dict[str, Any]:
     for entry in entries:
         if isinstance(entry, dict):
             ((key, option),) = entry.items()
-            group = short_name(key.split(" ")[-1].removeprefix("/").partition("@")[0])
-            if group in PARTS_OF_MODEL:
+            if (group := _group_of(key)) in PARTS_OF_MODEL:
                 parts[group] = option
     return parts
+
+
+def chosen_by(group: str, option: str) -> Path | None:
+    """A file of the user's whose defaults list chooses an option of a group; ``None``: none does."""
+    paths = sorted(_folder.rglob("*.yaml")) if _folder is not None else []
+    entries = ((path, entry) for path in paths for entry in _defaults(path) if isinstance(entry, dict))
+    choices = ((path, _group_of(key), name) for path, entry in entries for key, name in entry.items())
+    return next((path for path, *choice in choices if choice == [group, option]), None)
+
+
+def _group_of(key: str) -> str:
+    """The group that an entry of a defaults list chooses from: ``mixer`` of ``override /model/mixer``."""
+    return short_name(key.split(" ")[-1].removeprefix("/").partition("@")[0])
 
 
 def _defaults(path: Path) -> list[Any]:
