@@ -40,7 +40,7 @@ def check(lmlab, command: str, shown: str, folder: Path) -> None:
 
 
 def test_every_file_is_used():
-    assert len(FILES) == 17 and len(EXAMPLES) == 8
+    assert len(FILES) == 19 and len(EXAMPLES) == 9
     chosen = " ".join(command for command, _ in EXAMPLES)
     for name, text in FILES.items():
         if name.startswith("my_conf/"):
