@@ -196,6 +196,8 @@ def test_a_stack_trace_is_shown_when_asked_for(lmlab):
         ("lmlab generate tempe", {"temperature="}),
         ("lmlab train hydra/launcher=", {"hydra/launcher=parallel", "hydra/launcher=ray"}),
         ("lmlab train sweep=", {"sweep=grid", "sweep=optuna"}),
+        ("lmlab train model=gru mix", {"mixer="}),
+        ("lmlab train mixer=", {"mixer=lstm", "mixer=attention"}),
     ],
 )
 def test_the_shell_completes_commands_groups_and_keys(line, expected, lmlab):
@@ -240,9 +242,9 @@ class Average(nn.Module):
 @pytest.mark.slow
 def test_a_mixer_from_outside_is_one_file_and_one_yaml(lmlab, small, tmp_path):
     (tmp_path / "average.py").write_text(MIXER)
-    (tmp_path / "own" / "mixer").mkdir(parents=True)
-    yaml = "# @package model.mixer\n_target_: average.Average\n_partial_: true\nscale: 2.0\n"
-    (tmp_path / "own" / "mixer" / "average.yaml").write_text(yaml)
+    (tmp_path / "own" / "model" / "mixer").mkdir(parents=True)
+    yaml = "_target_: average.Average\n_partial_: true\nscale: 2.0\n"
+    (tmp_path / "own" / "model" / "mixer" / "average.yaml").write_text(yaml)
     arguments = ["--config-dir", "own", *small, "model=transformer", "mixer=average"]
     wrong = lmlab("train", *arguments, "model.mixer.scale=large", check=False)
     assert "model.mixer.scale=large: expected a number" in wrong.stderr

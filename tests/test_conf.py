@@ -1,22 +1,22 @@
 """Every file under conf/ composes, fits the signatures it names, and builds."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
+from lmlab.commands.options import MAY_BE_NULL, file_of, groups, options_of
 from lmlab.config import CONF, build, identity, validate
 from lmlab.models.language_model import LanguageModel
 from lmlab.training.preflight import check_objects
 from lmlab.training.settings import Settings
 
 COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "app")
-OPTIONS = sorted(
-    (path.parent.name, path.stem)
-    for path in CONF.glob("*/*.yaml")
-    if not path.read_text().startswith("# @package _global_")
-)
-EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+OPTIONS = [
+    (group, option)
+    for group in groups()
+    if group not in MAY_BE_NULL and not group.startswith("hydra/")
+    for option in options_of(group)
+]
+EXPERIMENTS = options_of("experiment")
 
 
 def overrides_for(group: str, option: str) -> list[str]:
@@ -51,11 +51,67 @@ def test_every_experiment_composes_fits_its_signatures_and_builds(experiment, co
     check_objects(config, Settings.of(config))
 
 
-@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
-def test_no_file_is_out_of_reach(path: Path):
-    """A file is a command's, an option of a group, or the part that all commands share."""
-    hydra = CONF / "hydra"
-    assert path.parent in (CONF, *[folder for top in (CONF, hydra) for folder in top.iterdir() if folder.is_dir()])
+def test_no_file_is_out_of_reach():
+    """A file is a command's, an option of a group, or what several of them share."""
+    reached = {CONF / f"{command}.yaml" for command in (*COMMANDS, "app")} | {CONF / "model" / "base.yaml"}
+    reached |= {path for group in groups() for option in options_of(group) if (path := file_of(group, option))}
+    assert reached == set(CONF.rglob("*.yaml"))
+
+
+def test_no_file_moves_what_belongs_to_another_section():
+    """Hydra's ``override /group@_global_.group: option``; ``override /group: option`` says as much."""
+    assert not [path for path in CONF.rglob("*.yaml") if "@_global_" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize(
+    ("words", "tokenizer"),
+    [
+        ("data=wikitext2", "Word"),
+        ("data=parity", "Symbols"),
+        ("data=small_recall", "Symbols"),  # extends a file that chooses
+        ("data=wikitext2 tokenizer=byte", "Byte"),
+        ("tokenizer=byte data=wikitext2", "Byte"),
+        ("experiment=wikitext2_lstm", "Word"),
+        ("experiment=article data=stdlib", "Word"),  # an experiment's choice is before that of the data
+        ("experiment=article data=stdlib tokenizer=bpe", "BPE"),
+    ],
+)
+def test_data_choose_a_tokenizer_where_nothing_else_does(compose, words, tokenizer):
+    assert compose(*words.split())["tokenizer"]["_target_"].endswith(f".{tokenizer}")
+
+
+IDENTITIES = {
+    "": "993de16f7f",
+    "model=lstm data=wikitext2": "4a79ea2605",
+    "model=transformer data=wikitext2": "cd01bb2a5a",
+    "model=gpt2 data=wikitext2": "c525bf8a04",
+    "model=griffin data=wikitext2": "cd64881e0a",
+    "model=xlstm data=wikitext2": "92a400243f",
+    "model=slstm data=wikitext2": "8a60ae7a8a",
+    "model=awd_lstm_mos data=wikitext2": "4f55dff75f",
+    "model=hf data=wikitext2": "b684fd28eb",
+    "model=moe data=wikitext2": "0ba1f5fd06",
+    "model=transformer mixer=gru": "907894af0c",
+    "model=custom block=prenorm channel=relu_mlp": "2f7a3526fd",
+    "model=transformer head=mixture_of_softmaxes": "e5178f16f8",
+    "model=custom block=prenorm model.pattern=[mamba2,attention+swiglu]": "d08c6b0be3",
+    "data=small_recall": "3599cd66a9",
+    "data=wikitext2 tokenizer=byte": "6adcaf251e",
+    "experiment=article data=stdlib": "dc143b1ba8",
+    "experiment=awd_lstm": "72950c04a6",
+    "experiment=diagnostics": "a46c76cac7",
+    "experiment=recall": "1b87a89cea",
+    "experiment=rnn_vs_transformer": "89a6fd6ce7",
+    "experiment=shakespeare_cpu": "30cea6de16",
+    "experiment=shakespeare_speedrun": "bc3e116795",
+    "experiment=wikitext2_lstm": "586add6d2f",
+}
+"""What was composed when the parts of models were groups at the top of ``conf/``: runs of then are found again."""
+
+
+@pytest.mark.parametrize("words", IDENTITIES)
+def test_the_identity_of_a_configuration_stays(compose, words):
+    assert identity(compose(*words.split())) == IDENTITIES[words]
 
 
 def test_the_arms_of_the_main_comparison_are_of_equal_size(compose):

@@ -24,7 +24,7 @@ from architectures_timing import TOO_LONG, Mixer, Model, Timing, clock, expected
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from lmlab.config import CONF
+from lmlab.commands.options import options_of
 from lmlab.errors import UserError, nearest
 from lmlab.models.parameters import number_of_parameters
 from lmlab.training.threads import use_threads
@@ -32,7 +32,7 @@ from lmlab.training.threads import use_threads
 PARALLEL = ("min_gru", "min_lstm", "rg_lru", "mamba2", "gated_deltanet", "mlstm")
 """Mixers that are recurrences and read a sequence at once."""
 
-MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml") if path.stem != "hf")
+MODELS = [model for model in options_of("model") if model != "hf"]
 """Not the transformers library's: what those cost depends on the architecture asked for, and no size is solved for."""
 
 

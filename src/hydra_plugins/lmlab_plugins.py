@@ -22,13 +22,15 @@ from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import GrammarParseError
 from yaml import MarkedYAMLError, YAMLError
 
-from lmlab import appending
+from lmlab import appending, short_names
 from lmlab.commands.options import default_name
+from lmlab.config import CONF
 from lmlab.errors import UserError
 from lmlab.references import explained, with_literal_texts
 from lmlab.surroundings import expanded
 
 appending.install()
+short_names.install()
 OmegaConf.register_new_resolver("lmlab.default_name", default_name, replace=True)
 OmegaConf.register_new_resolver("lmlab.home", lambda path: str(expanded(path)), replace=True)
 OmegaConf.register_new_resolver("lmlab.folder_of", lambda name, default: os.environ.get(name) or default, replace=True)
@@ -100,30 +102,34 @@ class StudySweeper(LmlabSweeper):
         return conduct(self, arguments)
 
 
-class UsersFolderFirst(SearchPathPlugin):
-    """Puts the folder of ``--config-dir`` before lmlab's own."""
+class OptionsFolders(SearchPathPlugin):
+    """Has lmlab's own folder read as :class:`OptionsFolder`, and the folder of ``--config-dir`` before it."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         from lmlab.commands.options import users_folder
 
+        for place in search_path.get_path():
+            if place.provider == "main" and place.path == str(CONF):
+                place.path = f"{OptionsFolder.scheme()}://{CONF}"
         if (folder := users_folder()) is not None and folder.is_dir():
-            path = f"{UsersFolder.scheme()}://{folder}"
+            path = f"{OptionsFolder.scheme()}://{folder}"
             search_path.prepend("command-line", path, SearchPathQuery(provider="main", path=None))
 
 
-class UsersFolder(FileConfigSource):
-    """The options in a user's folder, which need not say what follows from the group that they are in.
+class OptionsFolder(FileConfigSource):
+    """A folder of options, lmlab's own or a user's.
 
-    A file without a header gets the package of lmlab's files in its group. What it names of lmlab's groups overrides
-    them. The commands' own configurations are not looked for here.
+    ``override /tokenizer: byte`` in a defaults list chooses the tokenizer of the run; Hydra itself would read it in a
+    file of the group ``data`` as a section ``data.tokenizer``. A user's file need not say what follows from its group.
+    The commands' own configurations are not looked for in a user's folder.
     """
 
     @staticmethod
     def scheme() -> str:
-        return "lmlab-user"
+        return "lmlab"
 
     def is_config(self, config_path: str) -> bool:
-        return "/" in config_path and super().is_config(config_path)
+        return ("/" in config_path or Path(self.path) == CONF) and super().is_config(config_path)
 
     def load_config(self, config_path: str) -> ConfigResult:
         from lmlab.commands import options
@@ -142,12 +148,12 @@ class UsersFolder(FileConfigSource):
                 reason = f"line {error.problem_mark.line + 1}: {error.problem}"
             raise UserError(f"{path}: is no YAML ({reason})") from error
         options.check_content(path, content)
-        options.note_use(config_path)
-        header["package"] = header["package"] or options.package_of(group)
+        options.note_use(path, group, name)
+        header["package"] = options.package(path, group, header["package"])
         package = header["package"] or group.replace("/", ".")
         content = with_literal_texts(content or {}, "" if package == "_global_" else package)
         if content.get("defaults"):
-            content["defaults"] = options.with_overrides(group, name, content["defaults"])
+            content["defaults"] = options.with_overrides(path, group, name, content["defaults"])
         try:
             config = OmegaConf.create(content)
         except GrammarParseError as error:

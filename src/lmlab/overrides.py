@@ -11,6 +11,7 @@ from typing import Any
 
 from lmlab.errors import UserError
 from lmlab.references import LITERAL, escaped, refers
+from lmlab.short_names import shortened
 from lmlab.text_options import TEXTS, kinds_in, kinds_of
 
 _WORD = re.compile(r"(?P<key>\+{0,2}[^=\s]*?)(?P<addition>\+?) ?=(?P<value>.*)", re.DOTALL)
@@ -30,6 +31,7 @@ def read(word: str, several: bool = False) -> str:
     Raises:
         UserError: it cannot be read, or in more than one way; the message shows forms that can.
     """
+    word = shortened(word)
     if word.startswith("~"):
         return word
     match = _WORD.fullmatch(word)

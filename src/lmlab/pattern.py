@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 from lmlab.errors import UserError, nearest
+from lmlab.short_names import long_name
 
 Config = dict[str, Any]
 
@@ -39,5 +40,5 @@ def _option(group: str, name: str, where: str) -> Config | None:
     known = loader.get_group_options(group)
     if name not in known:
         raise UserError(f"{where}: there is no {group} '{name}'{nearest(name, known)}")
-    found = loader.load_configuration(f"{group}/{name}", [], RunMode.RUN, from_shell=False).model[group]
+    found = loader.load_configuration(f"{long_name(group)}/{name}", [], RunMode.RUN, from_shell=False).model[group]
     return None if found is None else cast(Config, OmegaConf.to_container(found, resolve=True))

@@ -76,9 +76,7 @@ def _config_folders() -> list[Path]:
     if hydra is None or not hydra.GlobalHydra.instance().is_initialized():
         return []
     entries = hydra.GlobalHydra.instance().config_loader().get_search_path().get_path()
-    return [
-        Path(entry.path.removeprefix("file://")).absolute() for entry in entries if entry.provider == "command-line"
-    ]
+    return [Path(entry.path.rpartition("://")[2]).absolute() for entry in entries if entry.provider == "command-line"]
 
 
 def describe_roots() -> str:

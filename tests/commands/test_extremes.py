@@ -18,6 +18,7 @@ import yaml
 from synthetic_runs import write_run
 
 from lmlab.cli import COMMANDS
+from lmlab.commands.options import options_of
 from lmlab.config import CONF, check_arguments, leaves, set_at
 from lmlab.errors import UserError
 from lmlab.runs.execution import Execution
@@ -104,11 +105,7 @@ def test_numbers_of_a_run_at_their_extremes_are_refused_in_one_line_or_taken(mod
     )
 
 
-CHOICES = [
-    (group, path.stem)
-    for group in ("model", "objective", "optimizer", "scheduler")
-    for path in sorted((CONF / group).glob("*.yaml"))
-]
+CHOICES = [(group, name) for group in ("model", "objective", "optimizer", "scheduler") for name in options_of(group)]
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)

@@ -63,10 +63,10 @@ def test_a_group_lists_its_options_where_none_is_near(compose):
 def test_hints_know_the_users_folder(compose, tmp_path, monkeypatch):
     monkeypatch.setattr(options, "_folder", tmp_path)
     for option, text in (
-        ("mixer/leaky", "_target_: lmlab.models.mixers.rnn.RNN\n_partial_: true\nslope: 0.5\n"),
+        ("model/mixer/leaky", "_target_: lmlab.models.mixers.rnn.RNN\n_partial_: true\nslope: 0.5\n"),
         ("experiment/first_try", "batch: {size: 2}\nstudy: {arms: {leaky: [mixer=leaky], lstm: [model=lstm]}}\n"),
     ):
-        (tmp_path / option).parent.mkdir()
+        (tmp_path / option).parent.mkdir(parents=True)
         (tmp_path / f"{option}.yaml").write_text(text)
     assert "(did you mean 'leaky'?)" in explained(compose, "train", "mixer=leeky")
     assert "(did you mean 'first_try'?)" in explained(compose, "train", "experiment=firsttry")

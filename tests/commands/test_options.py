@@ -1,9 +1,12 @@
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from hydra.errors import HydraException
 
 from lmlab.commands import options
+from lmlab.commands.hints import explain
 from lmlab.config import CONF
 from lmlab.errors import UserError
 
@@ -14,7 +17,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     made = tmp_path / "mine"
     made.mkdir()
     monkeypatch.setattr(options, "_folder", made)
-    monkeypatch.setattr(options, "_in_place", {})
+    monkeypatch.setattr(options, "_notes", {})
     return made
 
 
@@ -38,7 +41,7 @@ LEAKY = "_target_: lmlab.models.mixers.rnn.RNN\n_partial_: true\n"
 )
 @pytest.mark.parametrize("header", ["", "# @package _global_\n"])
 def test_an_experiment_need_not_say_what_follows_from_its_folder(folder, compose, header, defaults):
-    write(folder, "mixer/leaky", LEAKY)
+    write(folder, "model/mixer/leaky", LEAKY)
     write(folder, "experiment/mine", f"{header}defaults: {defaults}\nbatch: {{size: 3}}\n")
     config = compose("experiment=mine")
     assert config["batch"]["size"] == 3
@@ -50,7 +53,7 @@ def test_an_experiment_need_not_say_what_follows_from_its_folder(folder, compose
 
 
 def test_a_model_of_ones_own_chooses_its_parts(folder, compose):
-    write(folder, "mixer/leaky", LEAKY)
+    write(folder, "model/mixer/leaky", LEAKY)
     write(folder, "model/mine", "defaults: [custom, override mixer: leaky]\nwidth: 32\n")
     config = compose("model=mine")
     assert config["model"]["mixer"]["_target_"].endswith(".RNN") and config["model"]["width"] == 32
@@ -63,15 +66,105 @@ def test_a_users_file_takes_the_place_of_lmlabs_and_that_is_said_once(folder, co
     write(folder, "optimizer/own", yaml.dump(shipped | {"lr": 0.25}))
     write(folder, "train", "nothing: 1\n")
     assert compose("optimizer=own")["optimizer"]["lr"] == 0.25
-    options.say_in_place()
+    options.say_notes()
     assert capsys.readouterr().err == "", "a name of its own hides nothing"
     for _ in range(2):
         config = compose()
         assert config["optimizer"]["lr"] == 0.5
-        options.say_in_place()
+        options.say_notes()
     path = folder / "optimizer" / "adamw.yaml"
-    assert capsys.readouterr().err == f"optimizer=adamw: {path} takes the place of lmlab's own\n"
+    assert capsys.readouterr().err == f"optimizer=adamw is {path}, not the one of lmlab\n"
     assert "nothing" not in config, "the commands' configurations stay lmlab's"
+
+
+def test_a_part_of_a_model_takes_the_place_of_lmlabs(folder, compose, capsys, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    write(folder, "model/mixer/lstm", LEAKY)
+    write(folder, "model/mixer/leaky", LEAKY)
+    assert compose("mixer=lstm", "data=parity")["model"]["mixer"]["_target_"].endswith(".RNN")
+    options.say_notes()
+    assert capsys.readouterr().err == "mixer=lstm is mine/model/mixer/lstm.yaml, not the one of lmlab\n"
+    choices = {"model": "lstm", "mixer": "lstm", "channel": "none", "optimizer": "adamw"}
+    assert options.replaced(choices) == {"mixer": str(folder / "model" / "mixer" / "lstm.yaml")}
+    assert options.replaced(choices | {"mixer": "leaky"}) == {}
+
+
+def test_an_experiment_without_its_first_line_is_read_as_if_it_had_one_and_that_is_said(folder, compose, capsys):
+    for name, header in (("bare", ""), ("whole", "# @package _global_\n")):
+        write(folder, f"experiment/{name}", f"{header}batch: {{size: 3}}\n")
+        assert compose(f"experiment={name}")["batch"]["size"] == 3
+    options.say_notes()
+    line = f"{folder}/experiment/bare.yaml: add the first line '# @package _global_' (it is read as if it were there)"
+    assert capsys.readouterr().err.splitlines() == [line]
+
+
+def test_an_experiment_of_another_package_is_refused(folder, compose):
+    write(folder, "experiment/mine", "# @package experiment\nbatch: {size: 3}\n")
+    with pytest.raises(UserError) as refused:
+        compose("experiment=mine")
+    expected = "expected the first line '# @package _global_', got '# @package experiment'"
+    assert str(refused.value) == f"{folder}/experiment/mine.yaml: {expected}"
+
+
+def test_options_where_nobody_looks_for_them_are_refused_with_the_command_that_moves_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(options, "_folder", None)
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "mine", "mixer/leaky", LEAKY)
+    with pytest.raises(UserError) as refused:
+        options.use_folder(["--config-dir=mine"])
+    move = "mkdir -p mine/model/ && mv mine/mixer mine/model/"
+    assert str(refused.value) == f"mine/mixer: options of mixer belong in mine/model/mixer ({move})"
+    subprocess.run(move, shell=True, check=True)
+    options.use_folder(["--config-dir=mine"])
+    assert "leaky" in options.options_of("mixer")
+
+
+@pytest.mark.parametrize(
+    "defaults",
+    [
+        "[base, mixer: leaky, channel: none, block: classic, head: softmax, _self_]",
+        "[custom, override mixer: leaky]",
+        "[custom, mixer: leaky, _self_]",
+        "[custom, /mixer: leaky, _self_]",
+        "[lstm, override /model/mixer: leaky]",
+        "[custom, _self_, override /mixer@_global_.mixer: leaky]",  # as lmlab's own files were once written
+        "[hybrid, mixer: leaky]",
+    ],
+)
+def test_every_way_to_choose_a_part_of_a_model_of_ones_own(folder, compose, defaults):
+    write(folder, "model/mixer/leaky", LEAKY)
+    write(folder, "model/mine", f"defaults: {defaults}\nwidth: 32\npattern: null\n")
+    model = compose("model=mine")["model"]
+    assert model["mixer"]["_target_"].endswith(".RNN") and model["width"] == 32
+    assert compose("model=mine", "mixer=gru")["model"]["mixer"]["_target_"].endswith(".GRU"), "the command line wins"
+
+
+@pytest.mark.parametrize(
+    ("option", "defaults"),
+    [
+        ("experiment/mine", "[override /mixer: gruu, _self_]"),
+        ("model/mine", "[base, mixer: gruu, channel: none, block: classic, head: softmax]"),
+    ],
+)
+def test_a_file_that_chooses_what_there_is_not_is_named(folder, compose, option, defaults):
+    write(folder, option, f"defaults: {defaults}\n")
+    word = option.replace("/", "=")
+    with pytest.raises(HydraException) as refused:
+        compose(word)
+    expected = "mixer=gruu: no such option (did you mean 'gru'?)"
+    assert explain(refused.value, "train", [word]) == f"{folder}/{option}.yaml: defaults: {expected}"
+    with pytest.raises(HydraException) as refused:
+        compose("mixer=gruu")
+    assert explain(refused.value, "train", ["mixer=gruu"]) == expected, "typed, and in no file"
+
+
+@pytest.mark.parametrize(
+    "defaults", ["[override /tokenizer: word]", "[tokenizer: word]", "[override /tokenizer@_global_.tokenizer: word]"]
+)
+def test_data_of_ones_own_choose_their_tokenizer(folder, compose, defaults):
+    write(folder, "data/mine", f"defaults: {defaults}\n_target_: lmlab.data.corpora.WikiText2\n")
+    assert compose("data=mine")["tokenizer"]["_target_"].endswith(".Word")
+    assert compose("data=mine", "tokenizer=byte")["tokenizer"]["_target_"].endswith(".Byte")
 
 
 @pytest.mark.parametrize(
@@ -116,6 +209,7 @@ def test_every_model_of_lmlabs_is_called_by_its_name(compose, model):
     ("text", "message"),
     [
         ("override optimizer: sgd\n", "choices stand in the list defaults, as - override /optimizer: sgd"),
+        ("mixer: gru\n", "choices stand in the list defaults, as - override /mixer: gru"),
         ("model: lstm\n", "choices stand in the list defaults, as - override /model: lstm"),
         ("optimizer.lr: 1e-3\n", "optimizer.lr: expected a section, as optimizer: {lr: ...}"),
         ("defaults: {optimizer: sgd}\n", "defaults: expected a list"),

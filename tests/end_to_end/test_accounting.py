@@ -155,9 +155,9 @@ class Leaky(GRU):
 
 def test_a_network_that_looks_ahead_is_trained_with_a_warning_that_stays(lmlab, small, tmp_path):
     (tmp_path / "leaky.py").write_text(LOOKS_AHEAD)
-    (tmp_path / "own" / "mixer").mkdir(parents=True)
-    own = "# @package model.mixer\n_target_: leaky.Leaky\n_partial_: true\n"
-    (tmp_path / "own" / "mixer" / "leaky.yaml").write_text(own)
+    (tmp_path / "own" / "model" / "mixer").mkdir(parents=True)
+    own = "_target_: leaky.Leaky\n_partial_: true\n"
+    (tmp_path / "own" / "model" / "mixer" / "leaky.yaml").write_text(own)
     done = lmlab("train", "--config-dir", "own", *small, "model=custom", "mixer=leaky", "channel=none", "logger=[]")
     (run,) = all_runs(Path(tmp_path) / "outputs" / "runs")
     checks = run.manifest["checks"]

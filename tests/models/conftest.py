@@ -10,6 +10,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
+from lmlab.commands.options import options_of
 from lmlab.config import CONF, build, canonical, validate
 from lmlab.models.language_model import LanguageModel
 
@@ -22,22 +23,18 @@ def same_draws() -> None:
     torch.manual_seed(0)
 
 
-def choices(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-
-
-def options_of(group: str, base: str) -> list[str]:
-    return [f"{base} {group}={option}" for option in choices(group)]
+def each(group: str, base: str) -> list[str]:
+    return [f"{base} {group}={option}" for option in options_of(group)]
 
 
 PRENORM = "model=custom block=prenorm channel=mlp"
 ARCHITECTURES = [
-    *(f"model={model}" for model in choices("model")),
-    *options_of("mixer", PRENORM),
-    *options_of("mixer", "model=custom channel=none block=classic"),
-    *options_of("channel", "model=custom block=prenorm mixer=attention"),
-    *options_of("block", "model=custom channel=none mixer=rotary_attention"),
-    *options_of("head", f"{PRENORM} mixer=lstm"),
+    *(f"model={model}" for model in options_of("model")),
+    *each("mixer", PRENORM),
+    *each("mixer", "model=custom channel=none block=classic"),
+    *each("channel", "model=custom block=prenorm mixer=attention"),
+    *each("block", "model=custom channel=none mixer=rotary_attention"),
+    *each("head", f"{PRENORM} mixer=lstm"),
     "model=transformer model.ngrams=[40,300,50]",
     *(
         f"{PRENORM} mixer=lstm block={block} model.block.token_shift=0.3"
@@ -60,7 +57,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "architecture" in metafunc.fixturenames:
         metafunc.parametrize("architecture", ARCHITECTURES)
     if "shipped" in metafunc.fixturenames:
-        metafunc.parametrize("shipped", [f"model={model}" for model in choices("model")])
+        metafunc.parametrize("shipped", [f"model={model}" for model in options_of("model")])
 
 
 @pytest.fixture(scope="session")

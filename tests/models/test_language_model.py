@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_model, save_model
 
-from lmlab.config import CONF
+from lmlab.commands.options import options_of
 from lmlab.errors import UserError
 from lmlab.models import state as model_state
 from lmlab.models.state import has_room
@@ -269,7 +269,7 @@ class Predictor(torch.nn.Module):
         return self.model.head.log_probs(hidden), state
 
 
-@pytest.mark.parametrize("mixer", sorted(path.stem for path in (CONF / "mixer").glob("*.yaml")))
+@pytest.mark.parametrize("mixer", options_of("mixer"))
 @torch.no_grad()
 def test_two_sets_of_weights_at_once_give_what_each_gives_alone(make_model, mixer):
     """torch.func.vmap over stacked weights, tokens and states."""

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from lmlab.config import CONF, build
+from lmlab.commands.options import options_of
+from lmlab.config import build
 from lmlab.data.judges import Likelihood
 from lmlab.data.reading import Reading
 from lmlab.data.windows import READINGS, read
 from lmlab.errors import UserError
 from lmlab.training.evaluation import evaluate
 
-MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+MODELS = options_of("model")
 VOCABULARY, CONTEXT, LENGTH = 11, 8, 203
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lmlab.config import CONF, build
+from lmlab.commands.options import options_of
+from lmlab.config import build
 from lmlab.errors import UserError
 from lmlab.training.optimizers import adam, adamw, muon, nt_asgd, sgd
 from lmlab.training.optimizers.muon import QUINTIC, Muon, hidden_matrices, orthogonalise
@@ -271,9 +272,7 @@ def test_a_closure_is_called_with_gradients():
 
 
 @pytest.mark.parametrize("head", ["softmax", "mixture_of_softmaxes"])
-@pytest.mark.parametrize(
-    "model_name", sorted(path.stem for path in (CONF / "model").glob("*.yaml") if path.stem != "hf")
-)
+@pytest.mark.parametrize("model_name", [model for model in options_of("model") if model != "hf"])
 def test_which_parameters_go_where(model_name, head, compose):
     config = compose(f"model={model_name}", f"head={head}", "optimizer=muon")
     with torch.device("meta"):

@@ -7,14 +7,15 @@ import torch.distributed
 import torch.multiprocessing
 from torch.distributed.device_mesh import init_device_mesh
 
-from lmlab.config import CONF, build
+from lmlab.commands.options import options_of
+from lmlab.config import build
 from lmlab.errors import UserError
 from lmlab.models.state import join, part
 from lmlab.training import parallel
 from lmlab.training.optimizers import adamw, muon, nt_asgd, sgd
 
 VOCABULARY, CONTEXT, ROWS, STEPS = 13, 8, 4, 3
-MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml") if path.stem != "custom")
+MODELS = [model for model in options_of("model") if model != "custom"]
 OPTIMIZERS = {
     # With a small eps, what has no gradient but rounding would move as far as all else.
     "adamw": lambda model: adamw(model, 1e-2, [0.9, 0.99], eps=1e-3),

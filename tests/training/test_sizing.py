@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lmlab.config import CONF, build, identity
+from lmlab.commands.options import options_of
+from lmlab.config import build, identity
 from lmlab.errors import UserError
 from lmlab.models.parameters import parameter_counts
 from lmlab.runs.lookup import all_runs
@@ -10,7 +11,7 @@ from lmlab.training.settings import Settings
 from lmlab.training.sizing import MULTIPLES, fits, solve_width
 
 V, C = 1000, 32
-MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml") if path.stem != "hf")
+MODELS = [model for model in options_of("model") if model != "hf"]
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ def run_app(command: str) -> None:
         # would announce an exception with a line of its own.
         nonlocal began
         began = True
-        options.say_in_place()
+        options.say_notes()
         module = importlib.import_module(f"lmlab.commands.{command}")
         config: Any = {}
         try:

@@ -16,6 +16,7 @@ from lmlab.errors import UserError, nearest
 from lmlab.other_words import in_our_words
 from lmlab.overrides import option_of
 from lmlab.references import explained
+from lmlab.short_names import BASE, long_name, short_name
 
 SHOWN = 6
 """Options of a group that are named where an option comes with them."""
@@ -77,7 +78,7 @@ def checked_choices(words: Iterable[str]) -> list[str]:
             raise UserError(
                 f"{word}: expected one option (-m {group}={value.strip('[]')} makes a sweep of several{beside})"
             )
-        if re.fullmatch(r"(?i)null|none|[-+.\d]+", value):
+        if re.fullmatch(r"(?i)null|none|[-+.\d]+", value) or (group, value) == BASE:
             empty = f"; {group}=[] for none" if group == LIST else ""
             if value not in options.options_of(group):
                 raise UserError(f"{word}: no such option{nearest(value, options.options_of(group), LISTED)}{empty}")
@@ -90,7 +91,7 @@ def _unknown_key(error: Exception) -> str | None:
     unknown = re.search(r"Could not (?:override|append)[^']*'([^']+)'", text) or re.search(
         r"Key '([^']+)' is not in struct", text
     )
-    return unknown[1].partition("@")[0] if unknown else None
+    return short_name(unknown[1].partition("@")[0]) if unknown else None
 
 
 def explain(error: Exception, command: str, words: Sequence[str]) -> str:
@@ -102,10 +103,12 @@ def explain(error: Exception, command: str, words: Sequence[str]) -> str:
     """
     if isinstance(error, MissingConfigException) and "/" in (error.missing_cfg_file or ""):
         name = str(error.missing_cfg_file)
-        group = max((own for own in options.groups() if name.startswith(f"{own}/")), key=len, default=name)
-        option = name[len(group) + 1 :]
+        folders = map(long_name, options.groups())
+        folder = max((one for one in folders if name.startswith(f"{one}/")), key=len, default=name)
+        group, option = short_name(folder), name[len(folder) + 1 :]
         file = re.match(r"In '(.+?)': Could not load", str(error))
-        where = f"{options.users_folder() or CONF}/{file[1]}.yaml: defaults: " if file else ""
+        path = options.file_of(*file[1].rpartition("/")[::2]) if file else options.chosen_by(group, option)
+        where = "" if path is None or f"{group}={option}" in words else f"{path}: defaults: "
         return f"{where}{group}={option}: no such option{nearest(option, options.options_of(group), LISTED)}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read; expected option=value"
@@ -140,6 +143,9 @@ def hint(key: str, command: str, words: Sequence[str]) -> str:
         words: the other overrides, which decide which options there are.
     """
     keys = [option for option in _keys_with(command, words, without=key) if not _is_special(option)]
+    if key in options.PARTS_OF_MODEL and "model" in keys:
+        model = next((word for word in words if option_of(word) == "model"), "this model")
+        return f" ({model} has none; model=custom does)"
     trains = command in ("train", "study")  # and has all groups
     group, _, rest = key.partition(".")
     if (trains or group in keys) and (choices := only_with(key)):

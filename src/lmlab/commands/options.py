@@ -1,11 +1,11 @@
 """The options of every group: lmlab's own files, and those of the user's folder, which come first.
 
-Hydra looks for files in a list of places. ``UsersFolder`` in ``hydra_plugins`` puts the folder of ``--config-dir``
-before lmlab's, so that a user's file takes the place of the one of the same name, but for the commands' own
-configurations.
+Hydra looks for files in a list of folders. The plugin in ``hydra_plugins`` puts that of ``--config-dir`` before
+lmlab's, so that a user's file takes the place of the one of the same name, but for the commands' own configurations.
 """
 
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -15,9 +15,10 @@ from typing import Any
 from lmlab.config import CONF
 from lmlab.errors import UserError
 from lmlab.runs.names import as_name
+from lmlab.short_names import BASE, NESTED, long_name, short_name
 
-PARTS_OF_MODEL = ("mixer", "channel", "block", "head")
-"""Groups whose options are sections of ``model``; every model names one of each."""
+PARTS_OF_MODEL = tuple(NESTED)
+"""Groups whose options are sections of ``model``; a stack of blocks names one of each."""
 
 MAY_BE_NULL = ("sweep", "experiment")
 """Groups of which no option need be chosen."""
@@ -29,23 +30,35 @@ SEVERAL = ("callbacks", LIST)
 """Groups of which a run may have several options."""
 
 _folder: Path | None = None
-_in_place: dict[str, bool] = {}
-"""Options of the user's that took the place of lmlab's in this process, and whether that has been said."""
+_notes: dict[str, bool] = {}
+"""Lines about files of the user's that were composed in this process, and whether they have been printed."""
 
 
 def use_folder(words: list[str]) -> None:
     """Take note of the folder that ``--config-dir`` names among the words of a command line.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: there is no such folder, or options lie where Hydra does not look for them.
     """
     from hydra._internal.utils import get_args_parser
 
     global _folder
     named = getattr(get_args_parser().parse_known_args(words)[0], "config_dir", None)
-    _folder = Path(named).absolute() if named else None
-    if _folder is not None and not _folder.is_dir():
-        raise UserError(f"--config-dir={named}: there is no folder {_folder}")
+    _folder = None if not named else Path(named).absolute()
+    if _folder is not None:
+        if not _folder.is_dir():
+            raise UserError(f"--config-dir={named}: there is no folder {_folder}")
+        _check_layout(_folder)
+
+
+def _check_layout(folder: Path) -> None:
+    """Refuse options of nested groups at the top of a user's folder. Raises ``UserError``."""
+    for part in PARTS_OF_MODEL:
+        if (folder / part).is_dir():
+            here, there = _shown(folder / part), _shown(folder / long_name(part))
+            parent = shlex.quote(f"{there.parent}/")
+            move = f"mkdir -p {parent} && mv {shlex.quote(str(here))} {parent}"
+            raise UserError(f"{here}: options of {part} belong in {there} ({move})")
 
 
 def users_folder() -> Path | None:
@@ -53,18 +66,27 @@ def users_folder() -> Path | None:
     return _folder
 
 
-def note_use(option: str) -> None:
-    """Take note that an option of the user's folder (``model/lstm``) is composed."""
-    if (CONF / f"{option}.yaml").is_file():
-        _in_place.setdefault(option, False)
+def note_use(path: Path, group: str, name: str) -> None:
+    """Note that a file is composed, for :func:`say_notes`, if it takes the place of one of lmlab's."""
+    if not path.is_relative_to(CONF) and (CONF / group / f"{name}.yaml").is_file():
+        _notes.setdefault(f"{short_name(group)}={name} is {_shown(path)}, not the one of lmlab", False)
 
 
-def say_in_place() -> None:
-    """Say on standard error, once, which files of the user's took the place of lmlab's."""
-    for option in [option for option, said in _in_place.items() if not said]:
-        _in_place[option] = True
-        group, _, name = option.rpartition("/")
-        print(f"{group}={name}: {_folder}/{option}.yaml takes the place of lmlab's own", file=sys.stderr)
+def say_notes() -> None:
+    """Print on standard error, once each, which files of the user's took the place of lmlab's or lack their header."""
+    for line in [line for line, printed in _notes.items() if not printed]:
+        _notes[line] = True
+        print(line, file=sys.stderr)
+
+
+def replaced(choices: Mapping[str, Any]) -> dict[str, str]:
+    """Return the files of the user's that were chosen in the place of lmlab's of the same name, by group."""
+    files = {group: file_of(group, str(name)) for group, name in choices.items()}
+    return {
+        group: str(path)
+        for group, path in files.items()
+        if path is not None and not path.is_relative_to(CONF) and (CONF / long_name(group) / path.name).is_file()
+    }
 
 
 def groups() -> list[str]:
@@ -72,26 +94,41 @@ def groups() -> list[str]:
     names = {"hydra/launcher", "hydra/sweeper"}
     for folder in _folders():
         names |= {path.name for path in folder.iterdir() if path.is_dir() and path.name != "hydra"}
-    return sorted(names)
+    return sorted({*names, *PARTS_OF_MODEL})
 
 
 def options_of(group: str) -> list[str]:
     """The options of a group: a path without its suffix below the group's folder each."""
     names = set()
-    for folder in (folder / group for folder in _folders()):
+    for folder in (folder / long_name(group) for folder in _folders()):
         names |= {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")}
-    return sorted(names)
+    nested = tuple(f"{long.removeprefix(f'{group}/')}/" for long in NESTED.values() if long.startswith(f"{group}/"))
+    return sorted(name for name in names if (group, name) != BASE and not name.startswith(nested))
 
 
 def file_of(group: str, option: str) -> Path | None:
     """The file of an option; ``None`` if there is none."""
-    return next((path for folder in _folders() if (path := folder / group / f"{option}.yaml").is_file()), None)
+    folders = (folder / long_name(group) for folder in _folders())
+    return next((path for folder in folders if (path := folder / f"{option}.yaml").is_file()), None)
 
 
-def package_of(group: str) -> str | None:
-    """Return the package of a group's options if it is not the group's name: the header of lmlab's own files."""
-    headers = {_header(path) for path in sorted((CONF / group).glob("*.yaml"))} - {"model"}  # channel=none empties it
-    return headers.pop() if len(headers) == 1 else None
+def package(path: Path, group: str, header: str | None) -> str | None:
+    """Return the package of a file in a group, ``None`` for that of the group itself; a user's file need not say it.
+
+    Args:
+        header: what its line ``# @package`` says, if it has one.
+
+    Raises:
+        UserError: the group's options set options of all sections, and this one is to be in one section.
+    """
+    if group and _is_global(group.partition("/")[0]):
+        line = f"# @package {_GLOBAL}"
+        if header is None:
+            _notes.setdefault(f"{_shown(path)}: add the first line {line!r} (it is read as if it were there)", False)
+        elif header != _GLOBAL:
+            raise UserError(f"{path}: expected the first line {line!r}, got '# @package {header}'")
+        return _GLOBAL
+    return header
 
 
 def having(key: str) -> dict[str, list[str]]:
@@ -103,9 +140,9 @@ def having(key: str) -> dict[str, list[str]]:
         for name in options_of(group):
             if (path := file_of(group, name)) is None:
                 continue
-            package = _header(path) or package_of(group) or group.replace("/", ".")
+            place = _header(path) or (_GLOBAL if _is_global(group) else long_name(group).replace("/", "."))
             content = _content(path)
-            if _has(content if package == "_global_" else {package: content}, key):
+            if _has(content if place == _GLOBAL else {place: content}, key):
                 names.setdefault(group, []).append(name)
     if len(names) > 1:  # a part of a model, which some models configure
         names.pop("model", None)
@@ -145,7 +182,7 @@ def check_content(path: Path, content: Any) -> None:
         if key == "defaults":
             if not isinstance(value, list | None):
                 raise UserError(f"{path}: defaults: expected a list, as - override /optimizer: sgd")
-        elif isinstance(value, str) and value != "???" and (CONF / name).is_dir():
+        elif isinstance(value, str) and value != "???" and (CONF / long_name(name)).is_dir():
             raise UserError(
                 f"{path}: {key}: {value}: choices stand in the list defaults, as - override /{name}: {value}"
             )
@@ -154,32 +191,61 @@ def check_content(path: Path, content: Any) -> None:
             raise UserError(f"{path}: {key}: expected a section, as {section}: {{{option}: ...}}")
 
 
-def with_overrides(group: str, option: str, defaults: list[Any]) -> list[Any]:
-    """Return the defaults list of a user's file with overrides of whatever it names of lmlab's groups.
+def with_overrides(path: Path, group: str, option: str, defaults: list[Any]) -> list[Any]:
+    """Return the defaults list of a file with its choices from other groups in Hydra's form.
 
-    Hydra wants ``override /mixer@_global_.mixer: gru``; that is what ``mixer: gru``, ``override mixer: gru`` and
-    ``/mixer: gru`` mean as well, because every group has its option already.
+    ``override /optimizer: adam`` means ``override /optimizer@_global_.optimizer: adam`` in every file. So do
+    ``optimizer: adam``, ``/optimizer: adam`` and ``override optimizer: adam``, because every group has its option
+    already. Nested groups may be called by their short names.
 
     Raises:
         UserError: the file is to extend itself.
     """
     if option in defaults:
         raise UserError(
-            f"{_folder}/{group}/{option}.yaml: its defaults name itself; to extend the {option} that comes with lmlab, "
+            f"{path}: its defaults name itself; to extend the {option} that comes with lmlab, "
             f"give the file another name (my_{option}.yaml, chosen as {group}=my_{option})"
         )
     composed: list[Any] = []
     overriding: list[Any] = []  # at the end, where Hydra wants them; their place means nothing
     for entry in defaults:
-        key = next(iter(entry)) if isinstance(entry, dict) and len(entry) == 1 else ""
-        name = str(key).split(" ")[-1]
-        relative = any((folder / group / name).is_dir() for folder in _folders())
-        top = name.removeprefix("/")
-        if top and (CONF / top).is_dir() and (name.startswith("/") or not relative):
-            overriding.append({f"override /{top}@_global_.{top.replace('/', '.')}": entry[key]})
+        key = str(next(iter(entry))) if isinstance(entry, dict) and len(entry) == 1 else ""
+        name = key.split(" ")[-1]
+        top, _, package = name.removeprefix("/").partition("@")
+        top = long_name(top)
+        if group and top.startswith(f"{group}/"):  # nested in the group of the file
+            name = top.removeprefix(f"{group}/")
+        if name and any((folder / group / name).is_dir() for folder in _folders()):
+            keywords = key.split(" ")[:-1]
+            if group == "model" and "override" not in keywords and name in _parts_extended(defaults):
+                keywords.append("override")
+            (overriding if "override" in keywords else composed).append({" ".join([*keywords, name]): entry[key]})
+        elif top and (CONF / top).is_dir() and package in ("", place := f"{_GLOBAL}.{top.replace('/', '.')}"):
+            overriding.append({f"override /{top}@{place}": entry[key]})
         else:
-            (overriding if str(key).startswith("override ") else composed).append(entry)
+            (overriding if key.startswith("override ") else composed).append(entry)
     return composed + overriding
+
+
+def _parts_extended(defaults: list[Any]) -> set[str]:
+    """The parts of a model that come with what a defaults list extends."""
+    return {part for entry in defaults if isinstance(entry, str) for part in _parts_of(entry)}
+
+
+_GLOBAL = "_global_"
+"""The package of a file whose options are of all sections, and not of that of its group."""
+
+
+@cache
+def _is_global(group: str) -> bool:
+    """Return whether the options of a group set options of all sections, as those of lmlab do."""
+    headers = {_header(path) for path in (CONF / group).glob("*.yaml")}
+    return headers == {_GLOBAL}
+
+
+def _shown(path: Path) -> Path:
+    """A path as one would type it here."""
+    return path.relative_to(here) if path.is_relative_to(here := Path.cwd()) else path
 
 
 def _folders() -> list[Path]:
@@ -203,7 +269,7 @@ def architecture(choices: Mapping[str, Any], pattern: Any = None) -> str:
     """
     model = str(choices["model"])
     own = _parts_of(model)
-    changed = {part: str(choices[part]) for part in PARTS_OF_MODEL if str(choices.get(part)) != str(own.get(part))}
+    changed = {part: str(choices.get(part)) for part in PARTS_OF_MODEL if str(choices.get(part)) != str(own.get(part))}
     if pattern is not None:
         changed.pop("mixer", None)
     replaced = "mixer" in changed and model in ("custom", own.get("mixer"))
@@ -219,21 +285,33 @@ def default_name(*, _root_: Any) -> str:
     return as_name(f"{architecture(choices, OmegaConf.select(_root_, 'model.pattern'))}-{choices['data']}")
 
 
-def _parts_of(model: str) -> dict[str, Any]:
-    """The options of ``PARTS_OF_MODEL`` that an option of ``model`` chooses, or leaves as ``lmlab train`` has them."""
-    files = [CONF / "train.yaml"]
-    while (path := file_of("model", model)) is not None and path not in files:
-        files.append(path)
-        extended = [entry for entry in _defaults(path) if isinstance(entry, str) and entry != "_self_"]
-        model = extended[0] if extended else ""
+def _parts_of(model: str, within: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The options of ``PARTS_OF_MODEL`` that an option of ``model`` chooses, itself or by what it extends."""
+    path = file_of("model", model)
+    entries = _defaults(path) if path is not None and model not in within else []
     parts: dict[str, Any] = {}
-    for path in [files[0], *files[:0:-1]]:
-        for entry in _defaults(path):
-            if isinstance(entry, dict):
-                ((key, option),) = entry.items()
-                if (part := key.split(" ")[-1].removeprefix("/").partition("@")[0]) in PARTS_OF_MODEL:
-                    parts[part] = option
+    for entry in entries:
+        if isinstance(entry, str) and entry != "_self_":
+            parts |= _parts_of(entry, (*within, model))
+    for entry in entries:
+        if isinstance(entry, dict):
+            ((key, option),) = entry.items()
+            if (group := _group_of(key)) in PARTS_OF_MODEL:
+                parts[group] = option
     return parts
+
+
+def chosen_by(group: str, option: str) -> Path | None:
+    """A file of the user's whose defaults list chooses an option of a group; ``None``: none does."""
+    paths = sorted(_folder.rglob("*.yaml")) if _folder is not None else []
+    entries = ((path, entry) for path in paths for entry in _defaults(path) if isinstance(entry, dict))
+    choices = ((path, _group_of(key), name) for path, entry in entries for key, name in entry.items())
+    return next((path for path, *choice in choices if choice == [group, option]), None)
+
+
+def _group_of(key: str) -> str:
+    """The group that an entry of a defaults list chooses from: ``mixer`` of ``override /model/mixer``."""
+    return short_name(key.split(" ")[-1].removeprefix("/").partition("@")[0])
 
 
 def _defaults(path: Path) -> list[Any]:

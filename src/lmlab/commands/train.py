@@ -10,7 +10,7 @@ from hydra.types import RunMode
 
 from lmlab.commands import results, tables
 from lmlab.commands.located import located
-from lmlab.commands.options import architecture
+from lmlab.commands.options import architecture, replaced
 from lmlab.commands.wandb import hand_to_agent
 from lmlab.config import Config, Paths, check_arguments, validate
 from lmlab.errors import UserError
@@ -207,6 +207,8 @@ def prepare(
         run.refresh(config)
         return run
     fields: dict[str, Any] = {"data": task.describe(), "sweep": sweep_name, "choices": choices or {}}
+    if own := replaced(choices or {}):
+        fields["own_options"] = own
     if Start.of(config).run is not None:
         fields |= {"start": parent_of(config, task, earlier), "earlier": earlier}
     while not run.exists:

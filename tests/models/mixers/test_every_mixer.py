@@ -1,15 +1,16 @@
-"""What holds for every file under conf/mixer, whatever it computes."""
+"""What holds for every file under conf/model/mixer, whatever it computes."""
 
 import pytest
 import torch
 
-from lmlab.config import CONF, build
+from lmlab.commands.options import options_of
+from lmlab.config import build
 from lmlab.models.block import mix
 
 B, T, D = 1, 5, 8
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "mixer").glob("*.yaml")))
+@pytest.mark.parametrize("name", options_of("mixer"))
 def test_gradients_are_those_of_finite_differences(name, compose):
     """With respect to the input, every parameter and, for what is read after it, the carried state."""
     torch.manual_seed(0)

@@ -7,6 +7,7 @@ from typing import Any
 
 from lmlab.errors import UserError, nearest
 from lmlab.overrides import is_addition, option_of, plain_word, read
+from lmlab.short_names import short_name
 from lmlab.sweeps.search.varied import Choices, Interval, Range, Varied
 
 
@@ -57,6 +58,7 @@ def read_options(overrides: Iterable[str], config_loader: Any = None) -> tuple[d
 
 def paired_keys(names: Sequence[str], options: Mapping[str, Varied | str]) -> list[str]:
     """The keys of options whose values are paired; none where each has one value. Raises ``UserError``."""
+    names = [short_name(name) for name in names]
     word = f"sweep.zip=[{','.join(names)}]"
     by_name = {option_of(key): key for key in options}
     varied = [name for name, key in by_name.items() if not isinstance(options[key], str)]
