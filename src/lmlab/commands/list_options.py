@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from lmlab.commands import options
 from lmlab.config import CONF
 from lmlab.errors import UserError, nearest
