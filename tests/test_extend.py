@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from lmlab.kinds import KINDS
+from lmlab.short_names import long_name
+
 PAGE = (Path(__file__).parents[1] / "docs" / "extend.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE))
 EXAMPLES = re.findall(r"^```console\n\$ (lmlab .*?)\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
 QUICK = "scheduler=restarts"
-ON_A_CPU = ["trainer=cpu", "trainer.threads=1", "logger=[]", "progress=false"]
+ON_A_CPU = ["trainer=cpu", "trainer.threads=1", "progress=false"]
 """Changes no result, but that of a machine with a GPU."""
 
 
@@ -31,7 +34,8 @@ def pattern(line: str) -> str:
 
 def check(lmlab, command: str, shown: str, folder: Path) -> None:
     """Run a command as it is shown, and find the lines of output that are shown in what it prints."""
-    said = lmlab(*shlex.split(command)[1:], *ON_A_CPU, cwd=folder).stdout
+    loggers = [] if "logger=" in command else ["logger=[]"]
+    said = lmlab(*shlex.split(command)[1:], *ON_A_CPU, *loggers, cwd=folder).stdout
     lines = [" ".join(line.split()) for line in said.splitlines()]
     expected = [line for line in shown.splitlines() if line != "..."]
     assert expected, command
@@ -40,13 +44,18 @@ def check(lmlab, command: str, shown: str, folder: Path) -> None:
 
 
 def test_every_file_is_used():
-    assert len(FILES) == 19 and len(EXAMPLES) == 9
     chosen = " ".join(command for command, _ in EXAMPLES)
     for name, text in FILES.items():
         if name.startswith("my_conf/"):
-            assert f"{Path(name).parent.name}={Path(name).stem}" in chosen, name
-            (target,) = re.findall(r"_target_: (\w+)\.(\w+)", text)
-            assert f"class {target[1]}" in FILES[f"{target[0]}.py"]
+            group = Path(name).parent.name
+            assert f"{group}={Path(name).stem}" in chosen, name
+            ((module, definition),) = re.findall(r"(?:_target_|engine): (my_\w+)\.(\w+)", text)
+            assert re.search(rf"^(class|def) {definition}\b", FILES[f"{module}.py"], flags=re.MULTILINE)
+
+
+def test_there_is_an_example_of_every_kind():
+    examples = {str(Path(name).parent.relative_to("my_conf")) for name in FILES if name.startswith("my_conf/")}
+    assert {long_name(kind.group) for kind in KINDS} - {"model", "trainer"} == examples
 
 
 @pytest.mark.parametrize(("command", "shown"), [one for one in EXAMPLES if QUICK in one[0]])

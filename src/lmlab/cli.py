@@ -27,6 +27,7 @@ COMMANDS = {
     "wandb": "sync: send to Weights & Biases what it lacks; workspace: pages there of a sweep's runs",
     "describe": "show a model's blocks, parameters, state, operations and memory, without training it",
     "plan": "say what a run takes on other devices: memory, time and cost, without training",
+    "options": "list what can be chosen, in a line each, and where it is defined",
 }
 
 _WITH_ACTION = ("sweep", "wandb")
@@ -79,6 +80,11 @@ def main() -> None:
     postpone()
     trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
+        if command == "options":
+            from lmlab.commands import list_options
+
+            list_options.run(sys.argv[1:])
+            return
         sys.argv[1:] = _read(command, _with_action(command, sys.argv[1:]))
         run_app(command)
     except (UserError, RunFailed) as error:
@@ -209,6 +215,11 @@ def _complete() -> None:
     words = os.environ.get("COMP_LINE", "").split(" ")
     if len(words) < 3 or words[1] not in COMMANDS:
         print(" ".join(COMMANDS))
+        sys.exit(0)
+    if words[1] == "options":
+        from lmlab.commands.list_options import completions
+
+        print(" ".join(completions(words[-1])))
         sys.exit(0)
     sys.argv.insert(1, words[1])
     os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])

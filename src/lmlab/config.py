@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 from lmlab.errors import UserError, nearest
+from lmlab.kinds import given_at
 from lmlab.other_words import in_our_words
 from lmlab.overrides import written
 from lmlab.pattern import of_pattern
@@ -56,9 +57,6 @@ as another machine would: a run goes on with whatever devices there are.
 
 _LATER = ("validation.share", "model.ngrams", "model.block.token_shift")
 """Options that were added when there were runs without them, to which null means what those did."""
-
-_SUPPLIED = frozenset({"vocabulary", "context", "run", "folder", "space", "tokenizer", "supplied"})
-"""Parameters that the program supplies: a configuration need not give them."""
 
 
 def canonical(composed: Any) -> Config:
@@ -213,8 +211,8 @@ def validate(config: Mapping[str, Any], path: str = "") -> None:
         function = resolve_target(target, where)
         if missing := getattr(function, "__abstractmethods__", None):
             raise UserError(f"{where}._target_={target}: lacks {', '.join(sorted(missing))}, which it has to define")
-        # Whoever calls a partial completes it.
-        supplied = None if node.get("_partial_") else _SUPPLIED
+        # A partial gets its missing arguments later.
+        supplied = None if node.get("_partial_") else given_at(where)
         check_arguments(function, typing.cast(Config, node), f"{where}.", supplied)
 
 

@@ -133,8 +133,7 @@ def measure(model: Any, config: Config) -> dict[str, Any]:
     optimizer, batch, averaged = config["optimizer"], config["batch"], keeps_average(config["callbacks"])
     validate(optimizer, "optimizer")
     context = batch["context"]
-    with_state = [model] if hasattr(model, "state_size") else [block.mixer for block in model.blocks]
-    declared = all(hasattr(part, "state_size") for part in with_state)
+    declared = model.state_size(1) is not None
     longest = model.max_positions or CONTEXTS[-1]
     contexts = [length for length in CONTEXTS if length <= (longest if declared else min(longest, 128))]
     return {

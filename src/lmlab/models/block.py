@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from lmlab.errors import UserError
+from lmlab.models.channels.channel import Channel
+from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.token_shift import TokenShift
 
 
@@ -49,28 +51,51 @@ def add_up(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[str, 
     return {**one, **{name: one[name] + value if name in one else value for name, value in other.items()}}
 
 
-class ClassicBlock(nn.Module):
+class Block(nn.Module):
+    """The base class of blocks; a plain ``nn.Module`` that maps (x, state) to :class:`Mixed` serves as well.
+
+    Attributes:
+        mixer: the sequence mixer.
+        channel: the channel mixer; ``None``: there is none.
+        needs_closing_norm: what the last block returns is to be normalised.
+        normalises: it normalises what its mixers read; where it does not, there is no residual stream either.
+    """
+
+    mixer: Mixer
+    channel: Channel | None
+    needs_closing_norm = False
+    normalises = True
+
+    def forward(self, x_BTD: Tensor, state: Any) -> Mixed:
+        """Return the result for [B, T, D] with the state after the last token."""
+        raise NotImplementedError
+
+    def state_size(self, context: int) -> int | None:
+        """Return how many numbers the state of one sequence has after ``context`` tokens; ``None``: measure it."""
+        return self.mixer.state_size(context)
+
+
+class ClassicBlock(Block):
     """The mixer and nothing else, with dropout on its output: stacked, the textbook LSTM language model.
 
     Raises:
         UserError: a channel mixer was chosen, for which this block has no place.
     """
 
-    needs_closing_norm = False
     normalises = False
 
     def __init__(
         self,
         width: int,
-        mixer: nn.Module,
-        channel: nn.Module | None,
+        mixer: Mixer,
+        channel: Channel | None,
         norm: Callable[..., nn.Module],
         dropout: Callable[[], nn.Module],
     ) -> None:
         super().__init__()
         if channel is not None:
             raise UserError("block=classic: has no place for a channel mixer (choose channel=none or block=prenorm)")
-        self.mixer = mixer
+        self.mixer, self.channel = mixer, None
         self.dropout = dropout()
 
     def forward(self, x_BTD: Tensor, state: Any) -> Mixed:
@@ -78,7 +103,7 @@ class ClassicBlock(nn.Module):
         return Mixed(self.dropout(y_BTD), state, auxiliary)
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(Block):
     """The parts of blocks with a residual stream.
 
     Args:
@@ -91,14 +116,13 @@ class ResidualBlock(nn.Module):
     """
 
     needs_closing_norm = True
-    normalises = True
     norms_channel = True
 
     def __init__(
         self,
         width: int,
-        mixer: nn.Module,
-        channel: nn.Module | None,
+        mixer: Mixer,
+        channel: Channel | None,
         norm: Callable[..., nn.Module],
         dropout: Callable[[], nn.Module],
         token_shift: float | None = None,
@@ -116,9 +140,10 @@ class ResidualBlock(nn.Module):
             None if token_shift is None or self.channel_norm is None else TokenShift(width, token_shift)
         )
 
-    def shift_state_size(self) -> int:
-        """Numbers that the state of a sequence has beside that of the mixer."""
-        return sum(len(shift.share) for shift in (self.mixer_shift, self.channel_shift) if shift is not None)
+    def state_size(self, context: int) -> int | None:
+        of_mixer = self.mixer.state_size(context)
+        shifts = [len(shift.share) for shift in (self.mixer_shift, self.channel_shift) if shift is not None]
+        return None if of_mixer is None else of_mixer + sum(shifts)
 
     def shift(self, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any, tuple[Tensor, ...]]:
         """Return what the mixer reads, its state, and what the state of the block has beside that of the mixer."""

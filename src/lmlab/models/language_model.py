@@ -7,16 +7,19 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import cycle, islice
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from lmlab.errors import UserError, nearest
-from lmlab.models.block import add_up, mix
+from lmlab.models.adopt import adopt
+from lmlab.models.block import Block, add_up, mix
+from lmlab.models.channels.channel import Channel
 from lmlab.models.counts import check_count, check_width
 from lmlab.models.dropout import EmbeddingDropout, VariationalDropout
 from lmlab.models.heads.head import Head
+from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.ngram_embedding import NGramEmbedding
 from lmlab.models.parameters import check_size
 from lmlab.models.state import LanguageModelState, Output
@@ -120,9 +123,15 @@ class LanguageModel(nn.Module):
                 raise UserError(
                     "model.mixer: a model needs one, or a pattern (choose mixer=... or model.pattern=[...])"
                 )
-            made = make_mixer(width), make_channel(width) if make_channel else None
-            self.blocks.append(block(width, *made, norm, make_dropout))
-        self.norm = norm(width) if getattr(self.blocks[0], "needs_closing_norm", False) else nn.Identity()
+            layer = block(
+                width,
+                adopt(make_mixer(width), Mixer, "model.mixer"),
+                adopt(make_channel(width), Channel, "model.channel") if make_channel else None,
+                norm,
+                make_dropout,
+            )
+            self.blocks.append(adopt(layer, Block, "model.block"))
+        self.norm = norm(width) if self.blocks[0].needs_closing_norm else nn.Identity()
         self.head = head(width, vocabulary, self.embedding if tie_embeddings else None)
         self._initialise(width, depth)
         if parameters is not None:
@@ -173,10 +182,19 @@ class LanguageModel(nn.Module):
             )
         return table_PD[:length]
 
+    def state_size(self, context: int) -> int | None:
+        """Return how many numbers the state of one sequence has after ``context`` tokens; ``None``: measure it."""
+        sizes = [cast(Block, block).state_size(context) for block in self.blocks]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def extra_flops(self, context: int) -> int:
+        """Return operations beyond those of the parts of the model."""
+        return 0
+
     @torch.no_grad()
     def _initialise(self, width: int, depth: int) -> None:
         std = math.sqrt(2 / (5 * width))
-        normalises = getattr(self.blocks[0], "normalises", True)  # blocks that do not have no residual stream either
+        normalises = self.blocks[0].normalises
         for module in self.modules():
             if getattr(module, "keeps_initialisation", False):
                 continue

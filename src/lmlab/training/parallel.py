@@ -22,7 +22,9 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.utils.checkpoint import checkpoint
 
 from lmlab.errors import UserError
+from lmlab.models.channels.channel import Channel
 from lmlab.models.language_model import LanguageModel
+from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.split import Split
 from lmlab.runs.files import write_whole
 
@@ -80,9 +82,8 @@ def splits(model: nn.Module) -> Iterator[tuple[nn.Module, Split]]:
     """Yield the mixers and channel mixers of a model's blocks whose work can be shared, with how."""
     for block in layers(model):
         for layer in block.children():
-            split = layer.split() if hasattr(layer, "split") else None  # type: ignore[operator]
-            if split is not None:
-                yield layer, cast(Split, split)
+            if isinstance(layer, (Mixer, Channel)) and (split := layer.split()) is not None:
+                yield layer, split
 
 
 def split_layer(layer: nn.Module, split: Split, mesh: DeviceMesh) -> list[nn.Module]:

@@ -5,10 +5,12 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from lmlab.errors import UserError
+from lmlab.models.channels.channel import Channel
+from lmlab.models.linear import Linear
 from lmlab.models.split import Split
 
 
-class GatedPerceptron(nn.Module, ABC):
+class GatedPerceptron(Channel, ABC):
     """6 ratio D^2 operations a token, without biases.
 
     Args:
@@ -25,8 +27,7 @@ class GatedPerceptron(nn.Module, ABC):
         if inner < 1:
             raise UserError(f"model.channel.ratio={ratio}: leaves no inner width")
         self.up = nn.Linear(width, 2 * inner, bias=False)
-        self.down = nn.Linear(inner, width, bias=False)
-        self.down.writes_residual = True  # type: ignore[assignment]
+        self.down = Linear(inner, width, bias=False, writes_residual=True)
 
     @abstractmethod
     def activate(self, gate_BTI: Tensor) -> Tensor:

@@ -5,10 +5,12 @@ from typing import Literal
 from torch import Tensor, nn
 
 from lmlab.errors import UserError
+from lmlab.models.channels.channel import Channel
+from lmlab.models.linear import Linear
 from lmlab.models.split import Split
 
 
-class MLP(nn.Module):
+class MLP(Channel):
     """W_2 f(W_1 x); 4 ratio D^2 operations a token.
 
     Args:
@@ -26,8 +28,7 @@ class MLP(nn.Module):
             raise UserError(f"model.channel.ratio={ratio}: leaves no inner width")
         self.up = nn.Linear(width, inner, bias)
         self.activation = nn.ReLU() if activation == "relu" else nn.GELU()
-        self.down = nn.Linear(inner, width, bias)
-        self.down.writes_residual = True  # type: ignore[assignment]
+        self.down = Linear(inner, width, bias, writes_residual=True)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.down(self.activation(self.up(x_BTD)))

@@ -24,11 +24,13 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from lmlab.errors import UserError
+from lmlab.models.channels.channel import Channel
 from lmlab.models.channels.swiglu import SwiGLU
 from lmlab.models.counts import check_count
+from lmlab.models.linear import Linear
 
 
-class MixtureOfExperts(nn.Module):
+class MixtureOfExperts(Channel):
     """Top-K routing over SwiGLU experts, without dropped tokens.
 
     Args:
@@ -63,11 +65,10 @@ class MixtureOfExperts(nn.Module):
         if balance < 0:
             raise UserError(f"model.channel.balance={balance}: expected at least 0 (nearest: 0)")
         self.active, self.balance = active, balance
-        self.router = nn.Linear(width, experts, bias=False)
+        self.router = Linear(width, experts, bias=False, keeps_initialisation=True)
         # Fedus et al. 2022, section 2.4: a tenth of the usual variance, so that no choice is made in earnest at first.
         std = math.sqrt(0.1 / width)
         nn.init.trunc_normal_(self.router.weight, std=std, a=-2 * std, b=2 * std)
-        self.router.keeps_initialisation = True  # type: ignore[assignment]
         self.experts = nn.ModuleList(SwiGLU(width, ratio, multiple) for _ in range(experts))
 
     def forward(self, x_BTD: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -26,6 +26,10 @@ class Head(nn.Module, ABC):
     def log_probs(self, hidden: Tensor) -> Tensor:
         """Return float32 (or wider) log-probabilities [..., V] of what follows each of ``hidden`` [..., D]."""
 
+    def extra_flops(self, context: int) -> int:
+        """Return operations of matrix products for one token beyond two for each entry of a matrix parameter."""
+        return 0
+
     @property
     def chunk(self) -> int:
         """Tokens in a chunk."""

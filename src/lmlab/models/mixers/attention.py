@@ -19,11 +19,13 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from lmlab.errors import UserError
 from lmlab.models.counts import divisors
+from lmlab.models.linear import Linear
+from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.split import Split
 from lmlab.models.state import KeyValueCache
 
 
-class Attention(nn.Module):
+class Attention(Mixer):
     """Multi-head attention to the tokens so far.
 
     Args:
@@ -67,11 +69,11 @@ class Attention(nn.Module):
             raise UserError(f"model.mixer.window={window}: expected at least 1, or null (nearest: 1)")
         self.window = window
         self.rotary_base = rotary_base if rotary else None
-        self.projection_in = nn.Linear(width, (heads + 2 * kv_heads) * self.head_width, bias)
         # Queries, keys and values are matrices of their own to an optimizer that treats matrices as such.
-        self.projection_in.row_blocks = [width, *[kv_heads * self.head_width] * 2]  # type: ignore[assignment]
-        self.projection_out = nn.Linear(width, width, bias)
-        self.projection_out.writes_residual = True  # type: ignore[assignment]
+        self.projection_in = Linear(
+            width, (heads + 2 * kv_heads) * self.head_width, bias, row_blocks=[width, *[kv_heads * self.head_width] * 2]
+        )
+        self.projection_out = Linear(width, width, bias, writes_residual=True)
         self.query_norm = nn.RMSNorm(self.head_width) if query_key_norm else nn.Identity()
         self.key_norm = nn.RMSNorm(self.head_width) if query_key_norm else nn.Identity()
 

@@ -23,12 +23,13 @@ from lmlab.errors import UserError
 from lmlab.models.counts import check_count
 from lmlab.models.dropout import VariationalDropout
 from lmlab.models.mixers.lstm import INPUT_GAINS, RECURRENT_GAINS
+from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.mixers.recurrence import initialise
 
 State = tuple[tuple[Tensor, Tensor], ...]
 
 
-class AWDLSTM(nn.Module):
+class AWDLSTM(Mixer):
     """A whole stack as one mixer, since what is dropped and what is penalised differs between its layers.
 
     Args:

@@ -23,12 +23,14 @@ from torch import Tensor, nn
 from torch.nn.functional import rms_norm, silu
 
 from lmlab.errors import UserError
+from lmlab.models.linear import Linear
 from lmlab.models.mixers import kernels
 from lmlab.models.mixers.chunks import HeadDecay, chunks, full_precision, into_chunks, segment_sums, wide
+from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.mixers.short_convolution import ShortConvolution
 
 
-class GatedDeltaNet(nn.Module):
+class GatedDeltaNet(Mixer):
     """The Gated DeltaNet layer, in chunks of a sequence.
 
     Args:
@@ -76,13 +78,11 @@ class GatedDeltaNet(nn.Module):
         self.chunk_length = chunk_length
         keys, values = heads * self.key_width, heads * self.value_width
         blocks = [keys, keys, values, values, heads, heads]
-        self.projection_in = nn.Linear(width, sum(blocks), bias=False)
-        self.projection_in.row_blocks = blocks  # type: ignore[assignment]
+        self.projection_in = Linear(width, sum(blocks), bias=False, row_blocks=blocks)
         self.convolution = ShortConvolution(2 * keys + values, taps, bias=False)
         self.decay = HeadDecay(heads)
         self.gain = nn.Parameter(torch.ones(self.value_width))
-        self.projection_out = nn.Linear(values, width, bias=False)
-        self.projection_out.writes_residual = True  # type: ignore[assignment]
+        self.projection_out = Linear(values, width, bias=False, writes_residual=True)
 
     def forward(self, x_BTD: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         H, K, V = self.heads, self.key_width, self.value_width

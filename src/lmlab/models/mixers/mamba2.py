@@ -20,14 +20,16 @@ from torch.nn.functional import rms_norm, silu
 
 from lmlab.errors import UserError
 from lmlab.models.counts import check_width, divisors
+from lmlab.models.linear import Linear
 from lmlab.models.mixers import kernels
 from lmlab.models.mixers.chunks import HeadDecay, chunks, full_precision, into_chunks, segment_sums, wide
+from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.mixers.short_convolution import ShortConvolution
 
 USUAL_HEAD_WIDTH = 64
 
 
-class Mamba2(nn.Module):
+class Mamba2(Mixer):
     """The Mamba-2 layer, in chunks of a sequence.
 
     Args:
@@ -75,14 +77,17 @@ class Mamba2(nn.Module):
             )
         self.heads, self.head_width, self.groups, self.state_width = heads, inner // heads, groups, state_width
         self.chunk_length = chunk_length
-        self.projection_in = nn.Linear(width, 2 * inner + 2 * groups * state_width + heads, bias=False)
-        self.projection_in.row_blocks = [inner, inner, *[groups * state_width] * 2, heads]  # type: ignore[assignment]
+        self.projection_in = Linear(
+            width,
+            2 * inner + 2 * groups * state_width + heads,
+            bias=False,
+            row_blocks=[inner, inner, *[groups * state_width] * 2, heads],
+        )
         self.convolution = ShortConvolution(inner + 2 * groups * state_width, taps)
         self.decay = HeadDecay(heads)
         self.skip = nn.Parameter(torch.ones(heads))
         self.gain = nn.Parameter(torch.ones(inner))
-        self.projection_out = nn.Linear(inner, width, bias=False)
-        self.projection_out.writes_residual = True  # type: ignore[assignment]
+        self.projection_out = Linear(inner, width, bias=False, writes_residual=True)
 
     def forward(self, x_BTD: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         H, P, G, N = self.heads, self.head_width, self.groups, self.state_width

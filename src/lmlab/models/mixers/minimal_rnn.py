@@ -18,11 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from lmlab.errors import UserError
+from lmlab.models.linear import Linear
+from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.mixers.short_convolution import ShortConvolution
 from lmlab.models.scan import scan
 
 
-class MinimalRNN(nn.Module, ABC):
+class MinimalRNN(Mixer, ABC):
     """A projection, a linear recurrence and a projection back; what becomes of the first is the subclass's.
 
     Args:
@@ -48,11 +50,9 @@ class MinimalRNN(nn.Module, ABC):
             raise UserError(f"model.mixer.taps={taps}: expected a number of tokens (0: no convolution)")
         self.positive = candidate == "positive"
         self.convolution = ShortConvolution(width, taps) if taps else None
-        self.projection_in = nn.Linear(width, parts * self.inner, bias=False)
-        self.projection_in.row_blocks = [self.inner] * parts  # type: ignore[assignment]
+        self.projection_in = Linear(width, parts * self.inner, bias=False, row_blocks=[self.inner] * parts)
         self.bias = nn.Parameter(torch.zeros(parts * self.inner))
-        self.projection_out = nn.Linear(self.inner, width, bias=False)
-        self.projection_out.writes_residual = True  # type: ignore[assignment]
+        self.projection_out = Linear(self.inner, width, bias=False, writes_residual=True)
 
     @abstractmethod
     def recurrence(self, x_BTP: Tensor) -> tuple[Tensor, Tensor]:

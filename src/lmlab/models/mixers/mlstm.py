@@ -32,7 +32,9 @@ from torch.nn.functional import logsigmoid, pad, silu
 
 from lmlab.errors import UserError
 from lmlab.models.counts import check_width, divisors
+from lmlab.models.linear import Linear
 from lmlab.models.mixers.chunks import chunks, full_precision
+from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.mixers.short_convolution import ShortConvolution
 from lmlab.models.mixers.xlstm import BlockDiagonal, HeadNorm, check_heads
 
@@ -46,7 +48,7 @@ class MLSTMState(NamedTuple):
     convolution: Tensor
 
 
-class MLSTM(nn.Module):
+class MLSTM(Mixer):
     """One mLSTM block; it has its own up-projection, so it needs no channel mixer.
 
     Forget gates start open, with biases from 3 to 6 over the heads, input gates near 1, with biases from N(0, 0.1^2),
@@ -88,21 +90,18 @@ class MLSTM(nn.Module):
                 f"(nearest that does: {near})"
             )
         self.heads, self.head_width, self.chunk = heads, inner // heads, chunk
-        self.projection_in = nn.Linear(width, 2 * inner, bias=False)
-        self.projection_in.row_blocks = [inner, inner]  # type: ignore[assignment]
+        self.projection_in = Linear(width, 2 * inner, bias=False, row_blocks=[inner, inner])
         self.convolution = ShortConvolution(inner, taps)
         self.query_key = BlockDiagonal(inner, inner // projection_block, 2)
         self.value = BlockDiagonal(inner, inner // projection_block, 1)
-        self.gates = nn.Linear(3 * inner, 2 * heads)
-        self.gates.keeps_initialisation = True  # type: ignore[assignment]
+        self.gates = Linear(3 * inner, 2 * heads, keeps_initialisation=True)
         with torch.no_grad():
             self.gates.weight.zero_()
             self.gates.bias[:heads].normal_(0, 0.1)
             self.gates.bias[heads:] = torch.linspace(3, 6, heads)
         self.norm = HeadNorm(inner)
         self.skip = nn.Parameter(torch.ones(inner))
-        self.projection_out = nn.Linear(inner, width, bias=False)
-        self.projection_out.writes_residual = True  # type: ignore[assignment]
+        self.projection_out = Linear(inner, width, bias=False, writes_residual=True)
 
     def forward(self, x_BTD: Tensor, state: MLSTMState | None) -> tuple[Tensor, MLSTMState]:
         x_BTC, gate_BTC = self.projection_in(x_BTD).chunk(2, -1)

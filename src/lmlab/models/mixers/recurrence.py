@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.state import map_tensors
 
 
-class Recurrence(nn.Module):
+class Recurrence(Mixer):
     """One layer of torch's own, which runs as one fused kernel over the whole sequence.
 
     Args:

@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, softplus
 
 from lmlab.errors import UserError
+from lmlab.models.linear import Linear
+from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.mixers.short_convolution import ShortConvolution
 from lmlab.models.scan import scan
 
@@ -30,7 +32,7 @@ _C = 8.0
 _SLOWEST, _FASTEST = 0.999, 0.9  # what sigmoid(Lambda)^c starts between (section 2.4)
 
 
-class RGLRU(nn.Module):
+class RGLRU(Mixer):
     """A gated linear recurrence behind a short convolution, times a GELU branch.
 
     Args:
@@ -58,8 +60,7 @@ class RGLRU(nn.Module):
                 "near it (choose fewer heads, or a smaller model.mixer.multiple)"
             )
         self.inner, self.head_shape = inner, (heads, inner // heads)
-        self.projection_in = nn.Linear(width, 2 * inner, bias=False)
-        self.projection_in.row_blocks = [inner, inner]  # type: ignore[assignment]
+        self.projection_in = Linear(width, 2 * inner, bias=False, row_blocks=[inner, inner])
         self.convolution = ShortConvolution(inner, taps)
         # As torch's own convolutions start. With no constant in it the block's output is quadratic in its input, and
         # where nothing normalises that, the signal is lost within a few blocks.
@@ -69,8 +70,7 @@ class RGLRU(nn.Module):
         self.gates_bias = nn.Parameter(torch.zeros(2 * inner))
         start = torch.empty(inner, dtype=torch.float64).uniform_(_FASTEST, _SLOWEST)
         self.decay = nn.Parameter(-(-start.log() / _C).expm1().log().to(torch.get_default_dtype()))  # Lambda
-        self.projection_out = nn.Linear(inner, width, bias=False)
-        self.projection_out.writes_residual = True  # type: ignore[assignment]
+        self.projection_out = Linear(inner, width, bias=False, writes_residual=True)
 
     def forward(self, x_BTD: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         seen_BKI, h_BI = (None, None) if state is None else state

@@ -23,6 +23,7 @@ from torch.nn.functional import logsigmoid, silu
 
 from lmlab.errors import UserError
 from lmlab.models.mixers.chunks import full_precision
+from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.mixers.short_convolution import ShortConvolution
 from lmlab.models.mixers.xlstm import BlockDiagonal, HeadNorm, check_heads
 
@@ -37,7 +38,7 @@ class SLSTMState(NamedTuple):
     convolution: Tensor
 
 
-class SLSTM(nn.Module):
+class SLSTM(Mixer):
     """The sLSTM with its convolution and norm; a channel mixer is to follow it.
 
     Forget gates start open, with biases from 3 to 6 over the channels of a head; other biases and R start at 0. It is

@@ -84,8 +84,10 @@ def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
 
 def row_blocks(model: nn.Module) -> dict[Tensor, list[int]]:
     """Return the rows of the matrices that a weight consists of, for linear layers that list them as ``row_blocks``."""
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear) and hasattr(module, "row_blocks")]
-    return {layer.weight: layer.row_blocks for layer in layers}  # type: ignore[misc]
+    rows = {
+        module.weight: getattr(module, "row_blocks", []) for module in model.modules() if isinstance(module, nn.Linear)
+    }
+    return {weight: blocks for weight, blocks in rows.items() if blocks}
 
 
 class Muon(torch.optim.Optimizer):

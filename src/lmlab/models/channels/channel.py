@@ -1,0 +1,28 @@
+"""The base class of channel mixers."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from lmlab.models.split import Split
+
+
+class Channel(nn.Module):
+    """A channel mixer: ``y_BTD = channel(x_BTD)``, each position by itself, made by ``Channel(width, **options)``.
+
+    One with losses of its own to be added in training returns ``(y_BTD, losses by name)``, each loss a scalar, a mean
+    over the sequences of the batch. A plain ``nn.Module`` serves as well: it gets the methods below that it does not
+    define.
+    """
+
+    def forward(self, x_BTD: Tensor) -> Any:
+        """Return ``y_BTD``, or that and losses by name."""
+        raise NotImplementedError
+
+    def extra_flops(self, context: int) -> int:
+        """Return operations of matrix products for one token beyond two for each entry of a matrix parameter."""
+        return 0
+
+    def split(self) -> Split | None:
+        """Return how several processes can share the work; ``None``: every process does all of it."""
+        return None
