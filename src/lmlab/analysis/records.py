@@ -15,7 +15,7 @@ from lmlab.runs.run import Run, Status
 
 if TYPE_CHECKING:  # numpy, which a table of runs does not need
     from lmlab.analysis.curves import Curves
-    from lmlab.analysis.log import Log
+    from lmlab.runs.logged import Log
 
 _FIELDS: dict[str, type] = {
     "id": str,
@@ -48,7 +48,7 @@ class Record:
         manifest: the content of ``run.json``.
         config: the saved configuration.
         status: ``interrupted`` also where a run says that it is running but its process is gone.
-        cache: where what is kept of its curves is found again by the next process, if anywhere.
+        cache: the folder ``paths.cache``, in which recounted operations are kept; ``None``: they are not kept.
         home: the folder of runs in which commands look for ids; ``None``: the one that it lies in.
     """
 
@@ -178,13 +178,13 @@ class Record:
     @cached_property
     def log(self) -> "Log":
         """Its rows of metrics, which can be read on while they come."""
-        from lmlab.analysis.log import Log
+        from lmlab.runs.logged import Log
 
-        return Log(self.run.metrics, self.cache)
+        return Log(self.run.metrics)
 
     @cached_property
     def curves(self) -> "Curves":
-        """What it logged (see :mod:`lmlab.analysis.logged`), read when first asked for."""
+        """What it logged (see :mod:`lmlab.runs.logged`), read when first asked for."""
         from lmlab.analysis.curves import Curves
 
         self.log.read()

@@ -12,9 +12,6 @@ from lmlab.surroundings import expanded
 
 STATUSES = get_args(Status)
 
-CURVES = "curves"
-"""The folder in ``paths.cache`` that holds what was kept of curves."""
-
 
 def select(
     paths: Paths,
@@ -54,7 +51,7 @@ def named(paths: Paths, runs: str | Sequence[str] | None = None) -> Records:
     Raises:
         UserError: nothing fits one of them, or it is the start of several ids or sweeps.
     """
-    folder, cache = Path(paths["runs"]), Path(paths["cache"]) / CURVES
+    folder, cache = Path(paths["runs"]), Path(paths["cache"])
     words = [runs] if isinstance(runs, str) else [str(word) for word in runs or ()]
     if not words:
         return read(directories(folder), cache, folder)

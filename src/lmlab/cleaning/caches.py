@@ -38,7 +38,7 @@ def prepared(cache: Path, used: Collection[str] | None) -> Iterator[Item | Kept]
 
 
 def curves(folder: Path) -> Iterator[Item]:
-    """Yield what is kept of logs in ``folder``; a report or a dashboard reads the logs again."""
+    """Yield what earlier versions kept of logs in ``folder``."""
     for path in _entries(folder):
         if _CURVES.fullmatch(path.name) and path.is_file() and not path.is_symlink():
             yield Item("caches", (path,), size_of([path]))

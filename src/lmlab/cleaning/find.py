@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from lmlab.analysis.records import Record, Records
-from lmlab.analysis.selection import CURVES, named
+from lmlab.analysis.selection import named
 from lmlab.cleaning.caches import curves, leftovers, prepared
 from lmlab.cleaning.item import Item, Kept, Kind, Plan
 from lmlab.cleaning.of_runs import of_runs
@@ -56,7 +56,7 @@ def _of_caches(folder: Path, cache: Path, outputs: Path, records: Records) -> It
     fingerprints = {str(record.manifest.get("data", {}).get("fingerprint")) for record in records.found}
     unknown = any((path / "run.json").exists() for path in records.unreadable)
     yield from prepared(cache, None if unknown else fingerprints)
-    yield from curves(cache / CURVES)
+    yield from curves(cache / "curves")
     yield from leftovers(folder, cache, outputs)
 
 

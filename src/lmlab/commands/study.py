@@ -7,7 +7,6 @@ from typing import Any
 from omegaconf import OmegaConf, read_write
 
 from lmlab.analysis.comparison import Comparison, can_be_scored
-from lmlab.analysis.selection import CURVES
 from lmlab.analysis.studies import comparison_of
 from lmlab.commands import launching, options, tables
 from lmlab.commands.composing import composed, computes_elsewhere, plain
@@ -61,7 +60,7 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
         launcher, search, {"digest": plan.digest}, plan.words, sweeper.retry, study.section
     )
     say_not_started(jobs, record.to_come)
-    cache = expanded(config.paths.cache) / CURVES
+    cache = expanded(config.paths.cache)
     refused = score_final_runs(comparison_of(record, cache), plain(config.paths))
     comparison = comparison_of(record, cache)
     status = tables.command("sweep", "status", f"name={record.path.name}")

@@ -21,6 +21,7 @@ from lmlab.runs import checkpoints, events, signals, stacks
 from lmlab.runs.elastic import get_rank
 from lmlab.runs.files import clear_leftovers, remove, write_json, write_whole
 from lmlab.runs.heartbeat import Heartbeat
+from lmlab.runs.logged import Log
 from lmlab.runs.moved import config_here
 from lmlab.runs.provenance import hardware
 from lmlab.runs.run import Run
@@ -258,6 +259,7 @@ def finish(
     metrics = {name: value for name, value in module.latest.items() if name.partition("/")[0] in module.scoring.splits}
     if module.breakdown:
         write_json(run.breakdown, module.breakdown)
+    Log(run.metrics).write_curves()
     run.update(
         status="finished",
         metrics=metrics,

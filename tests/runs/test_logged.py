@@ -1,7 +1,6 @@
 import json
 import math
 import os
-import threading
 from itertools import pairwise
 
 import numpy as np
@@ -9,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmlab.analysis import log, logged
-from lmlab.analysis.log import Log
-from lmlab.analysis.logged import Logged
+from lmlab.runs import logged
 from lmlab.runs.files import dumps
+from lmlab.runs.logged import Log, Logged
 
 
 def lines(rows):
@@ -130,8 +128,7 @@ def test_a_step_counts_once_for_each_metric_and_what_is_not_finite_is_noted():
 
 
 @pytest.fixture
-def file(tmp_path, monkeypatch):
-    monkeypatch.setattr(log, "WORTH_KEEPING", 0)
+def file(tmp_path):
     path = tmp_path / "runs" / "lstm" / "metrics.jsonl"
     path.parent.mkdir(parents=True)
     path.write_bytes(lines(row(step, train_loss=1 / step) for step in range(1, 50)))
@@ -156,16 +153,12 @@ def test_a_file_is_read_on_from_where_reading_stopped(file, monkeypatch):
     assert read[1:] == [len(more)]
 
 
-@pytest.mark.parametrize("by", ["this process", "another process"])
-def test_a_file_in_its_place_is_read_from_its_start(file, tmp_path, by):
-    cache = tmp_path / "cache"
-    growing = Log(file, cache)
+def test_a_file_in_its_place_is_read_from_its_start(file):
+    growing = Log(file)
     growing.read()
     other = file.with_name("other")
     other.write_bytes(lines(row(step, train_loss=2 / step) for step in range(1, 80)))
     other.replace(file)
-    if by == "another process":
-        growing = Log(file, cache)
     assert growing.read() and growing.logged.lines == 79
     assert growing.logged.columns["train/loss"][0] == 2.0
     file.unlink()
@@ -173,48 +166,71 @@ def test_a_file_in_its_place_is_read_from_its_start(file, tmp_path, by):
     assert not growing.read() and not len(growing.logged.numbers)
 
 
-def test_the_cache_holds_what_was_kept_and_whatever_is_in_it_does_no_harm(file, tmp_path, monkeypatch):
-    cache = tmp_path / "cache"
+@pytest.fixture
+def finished(file):
+    """A log with rows that are broken and not finite, and what was kept of it."""
     file.write_bytes(file.read_bytes() + b"junk\n" + lines([row(60, train_loss=math.nan)]))
-    first = Log(file, cache)
-    first.read()
-    (kept_file,) = cache.iterdir()
-    whole = kept_file.read_bytes()
-    with monkeypatch.context() as patch:
-        patch.setattr(Log, "_read_on", None)
-        second = Log(file, cache)
-        assert second.read()
-    assert same(second.logged, first.logged) and second.problems() == first.problems() and len(first.problems()) == 2
-    for damaged in (whole[:-8], whole[:10], b"", whole[:-8] + bytes(8), b"{}\n", b"[]\n"):
-        kept_file.write_bytes(damaged)
-        third = Log(file, cache)
-        assert third.read() and same(third.logged, first.logged)
-        assert kept_file.read_bytes() == whole
+    Log(file).write_curves()
+    return file, file.with_name("curves.npz")
+
+
+def test_what_a_finished_run_kept_is_read_in_place_of_its_log(finished, monkeypatch):
+    file, _ = finished
+    expected = Logged().extended(file.read_bytes())
+    monkeypatch.setattr(Log, "_read_on", None)
+    log = Log(file)
+    assert log.read() and not log.read()
+    assert same(log.logged, expected) and log.logged.marks == expected.marks
+    assert len(log.problems()) == 2
+
+
+def test_numpy_reads_what_a_finished_run_kept(finished):
+    file, curves = finished
+    expected = Logged().extended(file.read_bytes())
+    with np.load(curves) as archive:
+        names = json.loads(archive["about.json"])["names"]
+        assert np.array_equal(archive["values"][1 + names.index("train/loss")], expected.columns["train/loss"], True)
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_whatever_happens_to_what_was_kept_the_log_counts(tmp_path_factory, data):
+    file = tmp_path_factory.mktemp("run") / "metrics.jsonl"
+    file.write_bytes(lines(row(step, train_loss=1 / step) for step in range(1, 50)))
+    Log(file).write_curves()
+    curves, expected = file.with_name("curves.npz"), Logged().extended(file.read_bytes())
+    content = bytearray(curves.read_bytes())
+    if data.draw(st.booleans()):
+        content = content[: data.draw(st.integers(0, len(content) - 1))]
+    else:
+        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    curves.write_bytes(content)
+    log = Log(file)
+    assert log.read() and same(log.logged, expected)
+
+
+@pytest.mark.parametrize("change", ["more rows", "another time", "no log"])
+def test_what_was_kept_of_another_state_of_the_log_is_not_read(finished, change):
+    file, curves = finished
+    log = Log(file)
+    if change == "more rows":
+        with file.open("ab") as out:
+            out.write(lines([row(70, train_loss=3.0)]))
+        os.utime(curves, ns=(file.stat().st_mtime_ns,) * 2)
+        assert log.read() and log.logged.columns["step"][-1] == 70
+    elif change == "another time":
+        file.write_bytes(file.read_bytes().replace(b": 1.0", b": 9.0"))
+        os.utime(curves, ns=(file.stat().st_mtime_ns - 1,) * 2)
+        assert log.read() and log.logged.columns["train/loss"][0] == 9.0
+    else:
+        file.unlink()
+        assert log.read() and log.problems() == ["metrics.jsonl is missing"]
+
+
+def test_a_finished_log_that_grows_is_read_on(finished):
+    file, _ = finished
+    log = Log(file)
+    log.read()
     with file.open("ab") as out:
         out.write(lines([row(70, train_loss=3.0)]))
-    fourth = Log(file, cache)
-    assert fourth.read() and same(fourth.logged, Logged().extended(file.read_bytes()))
-    blocked = tmp_path / "blocked"
-    blocked.write_text("no folder")
-    assert Log(file, blocked).read()
-
-
-def test_many_readers_at_once_see_whole_files(file, tmp_path):
-    cache, wrong = tmp_path / "cache", []
-    expected = Logged().extended(file.read_bytes())
-
-    def read():
-        for _ in range(20):
-            mine = Log(file, cache)
-            mine.read()
-            if not same(mine.logged, expected):
-                wrong.append(mine)
-            for path in cache.glob("lstm*"):
-                path.unlink(missing_ok=True)
-
-    threads = [threading.Thread(target=read) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong and not list(cache.glob(".*"))
+    assert log.read() and same(log.logged, Logged().extended(file.read_bytes()))
