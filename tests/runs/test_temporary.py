@@ -12,7 +12,12 @@ import pytest
 from lmlab.errors import UserError
 from lmlab.runs.temporary import TemporaryFolder, socket_folder
 
-HOLDS = "from lmlab.runs.temporary import TemporaryFolder\nprint(TemporaryFolder().path, flush=True)\ninput()"
+HOLDS = """
+from lmlab.runs.temporary import TemporaryFolder
+folder = TemporaryFolder()
+print(folder.path, flush=True)
+input()
+"""
 
 
 @pytest.fixture

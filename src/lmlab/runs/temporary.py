@@ -1,6 +1,5 @@
 """Folders for temporary files that go with whoever made them, however that process ends."""
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -48,42 +47,26 @@ class TemporaryFolder:
     def __init__(self) -> None:
         for held in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_HELD}"):
             _remove_abandoned(held)
-        descriptor = None
-        while descriptor is None:
+        from filelock import FileLock
+
+        while True:
             self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-            descriptor = _hold(self.path / _HELD)
-        self._descriptor = descriptor
+            self._held = FileLock(self.path / _HELD, thread_local=False, fallback_to_soft=False)
+            with suppress(OSError):
+                self._held.acquire()
+            if self.path.exists():  # else it was taken for abandoned before it was locked
+                break
 
     def remove(self) -> None:
         """Delete it, with all that is in it."""
         shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._descriptor)
+        self._held.release()
 
 
-def _hold(file: Path) -> int | None:
-    """Create and lock a file and return its descriptor; ``None``: it was taken for abandoned before it was locked."""
-    try:
-        descriptor = os.open(file, os.O_CREAT | os.O_WRONLY)
-    except FileNotFoundError:
-        return None
-    with suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    if file.exists():
-        return descriptor
-    os.close(descriptor)
-    return None
+def _remove_abandoned(held: Path) -> None:
+    from filelock import FileLock
 
-
-def _remove_abandoned(file: Path) -> None:
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:  # another user's, or gone
-        return
-    try:
-        if os.fstat(descriptor).st_uid == os.getuid() and not file.parent.is_symlink():
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(file.parent, ignore_errors=True)
-    except OSError:  # its owner lives
-        return
-    finally:
-        os.close(descriptor)
+    with suppress(OSError):  # another user's, or gone, or its owner lives
+        if held.lstat().st_uid == os.getuid() and not held.parent.is_symlink():
+            with FileLock(held, fallback_to_soft=False).acquire(timeout=0):
+                shutil.rmtree(held.parent, ignore_errors=True)

@@ -31,7 +31,7 @@ def overrides_of(record):
 
 def die(search):
     """What is left of a process that was killed: its locks are free, its trials are not ended."""
-    search.shared._alive.close()
+    search.shared._alive.release(force=True)
 
 
 def test_it_comes_closer_to_the_optimum_than_chance(tmp_path, simulate, job):

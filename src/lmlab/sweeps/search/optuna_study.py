@@ -1,17 +1,16 @@
 """An Optuna study that several processes work on at once, and that none of them can leave half done."""
 
-import fcntl
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import optuna
+from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, JournalStorage
 from optuna.study import StudyDirection
@@ -64,8 +63,10 @@ class SharedStudy:
         self.distributions, self._draw = distributions, draw
         # A study in a database is shared by sweeps whose directories lie side by side.
         which = hashlib.sha256(f"{storage} {name}".encode()).hexdigest()[:10]
-        self._lock = self.folder / "study.lock" if storage is None else self.folder.parent / f"study-{which}.lock"
-        with self._alone():
+        lock = self.folder / "study.lock" if storage is None else self.folder.parent / f"study-{which}.lock"
+        self._alone = FileLock(lock)
+        """Keeps the other processes of this study from counting and asking at the same time."""
+        with self._alone:
             try:
                 self.study = optuna.create_study(
                     storage=_journal(self.folder / JOURNAL) if storage is None else storage,
@@ -83,8 +84,9 @@ class SharedStudy:
                 if not _is_held(path):
                     path.unlink(missing_ok=True)
             # Held as long as this process lives, however it ends.
-            self._alive = (self.folder / f"{os.uname().nodename}-{os.getpid()}-{uuid4().hex[:8]}.alive").open("w")
-            fcntl.flock(self._alive, fcntl.LOCK_EX)
+            name = f"{os.uname().nodename}-{os.getpid()}-{uuid4().hex[:8]}.alive"
+            self._alive = FileLock(self.folder / name, thread_local=False)
+            self._alive.acquire()
 
     def ask(self, jobs: int) -> tuple[int, optuna.Trial] | None:
         """Begin a trial of one of ``jobs`` jobs: one that was interrupted, or else a new one; ``None`` if none is left.
@@ -92,7 +94,7 @@ class SharedStudy:
         Returns:
             The job's number and its trial, with all parameters drawn.
         """
-        with self._alone():
+        with self._alone:
             for trial in self._left_behind():
                 self.propose_again(trial.number)
             trials = self.study.get_trials(deepcopy=False)
@@ -102,7 +104,7 @@ class SharedStudy:
                 warnings.simplefilter("ignore")  # what samplers find experimental
                 new_trial = self.study.ask()
                 self._draw(new_trial)
-            new_trial.set_user_attr(WORKER, f"{self.folder.name}/{Path(self._alive.name).name}")
+            new_trial.set_user_attr(WORKER, f"{self.folder.name}/{Path(self._alive.lock_file).name}")
             job = job_of(new_trial, self.study.get_trials(deepcopy=False))
             new_trial.set_user_attr("job", job)
         return job, new_trial
@@ -126,13 +128,6 @@ class SharedStudy:
         """The running trials whose process is gone."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [trial for trial in running if not _is_alive(trial, self.folder.parent)]
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep the other processes of this study from counting and asking at the same time."""
-        with self._lock.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
     def _check_same(self, objectives: Mapping[str, str]) -> None:
         wanted = {
@@ -171,13 +166,12 @@ def _is_alive(trial: FrozenTrial, sweeps: Path) -> bool:
 
 
 def _is_held(path: Path) -> bool:
-    """Whether some process holds a file locked."""
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    """Return whether some process holds a file locked."""
+    try:
+        with FileLock(path).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def _journal(path: Path) -> JournalStorage:
