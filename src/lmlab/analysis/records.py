@@ -11,7 +11,7 @@ from lmlab.config import Config, identity
 from lmlab.errors import UserError, nearest
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.metrics import SCORES
-from lmlab.runs.run import Run, Status
+from lmlab.runs.run import Run, Status, training_flops
 
 if TYPE_CHECKING:  # numpy, which a table of runs does not need
     from lmlab.analysis.curves import Curves
@@ -192,8 +192,16 @@ class Record:
 
     @property
     def flops_per_token(self) -> float:
-        """Operations of training on one token: three times those of the forward pass; nan where it did not begin."""
-        return 3 * float(self.manifest.get("sizes", {}).get("flops_per_token", float("nan")))
+        """Operations of training on one token; nan where it did not begin."""
+        return training_flops(float(self.manifest.get("sizes", {}).get("flops_per_token", math.nan)))
+
+    @property
+    def training_flops(self) -> float | None:
+        """Operations of its own training, on the tokens that it saw; ``None``: not known."""
+        tokens, measured = self.metric("timings/tokens"), self.metric("timings/flops")
+        if measured is not None or tokens is None or math.isnan(self.flops_per_token):
+            return measured
+        return tokens * self.flops_per_token
 
     @cached_property
     def problems(self) -> list[str]:

@@ -9,6 +9,7 @@ from lmlab.commands.plan_words import command, described, duration, name_of
 from lmlab.config import Config, build, validate
 from lmlab.errors import UserError
 from lmlab.runs.files import dumps
+from lmlab.runs.run import training_flops
 from lmlab.training.threads import check_threads
 
 UNROLLED = (
@@ -49,8 +50,12 @@ def task(
     best = recommended(load, cluster)
     if format == "json":
         shown = {"device": asdict(found), "devices": number, "nodes": cluster.nodes, "efficiency": efficiency}
-        shown |= {"parameters": load.footprint.parameters, "flops_per_token": 3 * load.flops, "tokens": load.tokens}
-        shown |= {"steps": load.settings.steps, "plans": [as_row(plan, load, cluster) for plan in every]}
+        shown |= {"parameters": load.footprint.parameters, "flops_per_token": training_flops(load.flops)}
+        shown |= {
+            "tokens": load.tokens,
+            "steps": load.settings.steps,
+            "plans": [as_row(plan, load, cluster) for plan in every],
+        }
         shown |= {"recommended": as_row(best, load, cluster) if best else None}
         print(dumps(shown, indent=2))
         return
@@ -103,10 +108,10 @@ def show(load: Any, cluster: Any, every: list[Any]) -> None:
         "Run:",
     )
     tables.say(
-        f"{tables.compact(3 * load.flops)} a token "
-        f"({3 * load.flops / load.footprint.parameters:.1f} for each parameter: 6 for those "
+        f"{tables.compact(training_flops(load.flops))} a token "
+        f"({training_flops(load.flops) / load.footprint.parameters:.1f} for each parameter: 6 for those "
         f"in matrix products, and attention and the like with {settings.batch.context:,} tokens), "
-        f"{3 * load.flops * load.tokens:.3g} in total",
+        f"{training_flops(load.flops) * load.tokens:.3g} in total",
         "FLOPs:",
     )
     machines = f" in {cluster.nodes} machines" if cluster.nodes > 1 else ""
@@ -199,7 +204,7 @@ def as_row(plan: Any, load: Any, cluster: Any) -> dict[str, Any]:
         "total": plan.total,
         "step_seconds": plan.step,
         "tokens_per_second": load.settings.tokens_per_step / plan.step,
-        "utilisation": 3 * load.flops * load.settings.tokens_per_step / plan.step / peak,
+        "utilisation": training_flops(load.flops) * load.settings.tokens_per_step / plan.step / peak,
         "seconds": seconds,
         "device_hours": hours,
         "dollars": hours * cluster.price if cluster.price else None,

@@ -252,6 +252,11 @@ class Run:
         return lock.is_held(self.path)
 
 
+def training_flops(forward: float, tokens: float = 1) -> float:
+    """Return the operations of training on some tokens: the backward pass takes twice the ``forward`` pass of each."""
+    return 3 * forward * tokens
+
+
 def now() -> str:
     """The time as ISO 8601 in UTC, to the second."""
     return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmlab.analysis.comparison import Arm, Comparison
-from lmlab.analysis.report.content.arms import interval, training_flops
+from lmlab.analysis.report.content.arms import interval
 from lmlab.analysis.report.content.captions import caption, data_of
 from lmlab.analysis.report.content.ranking import of_those_shown, shown
 from lmlab.analysis.report.content.wording import short
@@ -87,7 +87,7 @@ def points(arm: Arm, metric: str) -> list[Point]:
         size, tokens, flops = (
             first.metric("sizes/parameters/total"),
             first.metric("timings/tokens"),
-            training_flops(first),
+            first.training_flops,
         )
         if size is None or tokens is None or flops is None or not scores or not all(map(math.isfinite, scores)):
             continue
