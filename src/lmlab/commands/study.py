@@ -17,9 +17,9 @@ from lmlab.config import Paths
 from lmlab.errors import RunFailed, UserError
 from lmlab.numerals import counted
 from lmlab.overrides import option_of
-from lmlab.runs.launch import warm_up
+from lmlab.processes.signals import stopped_by_signals
+from lmlab.processes.spawn import warm_up
 from lmlab.runs.metrics import heading, is_score, label, score_of, split_of
-from lmlab.runs.signals import stopped_by_signals
 from lmlab.surroundings import expanded
 from lmlab.sweeps.search.study import PILOT_STEPS, StudySearch
 from lmlab.sweeps.study import BUDGETS, Study

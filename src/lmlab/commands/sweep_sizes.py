@@ -11,7 +11,7 @@ from lmlab.commands.composing import composed
 from lmlab.config import Config
 from lmlab.errors import UserError
 from lmlab.overrides import option_of
-from lmlab.runs.launch import warm_up
+from lmlab.processes.spawn import warm_up
 from lmlab.runs.lookup import existing
 from lmlab.sweeps.search import Search, Space
 from lmlab.sweeps.search.search import Queue

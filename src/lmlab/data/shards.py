@@ -17,8 +17,8 @@ import numpy as np
 from lmlab.data.corpora import Corpus
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.errors import UserError, nearest
+from lmlab.processes import signals
 from lmlab.progress import ProgressBar
-from lmlab.runs import signals
 from lmlab.runs.files import dumps, flush, read_json
 
 _META = "meta.json"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from lmlab.config import Config, build, leaves, validate
 from lmlab.errors import UserError
 from lmlab.overrides import written
-from lmlab.runs.execution import Execution
+from lmlab.processes.layout import Execution
 from lmlab.runs.wandb_options import WandbOptions
 from lmlab.runs.wandb_settings import check_settings
 from lmlab.training.settings import Settings

@@ -17,8 +17,9 @@ from lmlab.data.tasks import Task
 from lmlab.errors import Interrupted, UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import describe_sizes
-from lmlab.runs import checkpoints, events, signals, stacks
-from lmlab.runs.elastic import get_rank
+from lmlab.processes import signals, stacks
+from lmlab.processes.layout import get_rank
+from lmlab.runs import checkpoints, events
 from lmlab.runs.files import clear_leftovers, remove, write_json, write_whole
 from lmlab.runs.heartbeat import Heartbeat
 from lmlab.runs.logged import Log

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lmlab.runs.elastic import get_rank
+from lmlab.processes.layout import get_rank
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.run import Run
 from lmlab.runs.wandb import (

@@ -9,12 +9,12 @@ import time
 from typing import Any
 
 from lmlab.errors import Interrupted, RunFailed, UserError
+from lmlab.processes.layout import Ranks
+from lmlab.processes.signals import INTERRUPTED
+from lmlab.processes.spawn import Processes
 from lmlab.runs import trust
-from lmlab.runs.elastic import Ranks
 from lmlab.runs.files import write_json
-from lmlab.runs.launch import Processes
 from lmlab.runs.run import Run
-from lmlab.runs.signals import INTERRUPTED
 
 _BETWEEN_LOOKS = 0.5
 _TO_END = 20.0

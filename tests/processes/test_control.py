@@ -8,9 +8,9 @@ import pytest
 from synthetic_runs import write_run
 
 from lmlab.errors import UserError
+from lmlab.processes.control import tell_to_stop
 from lmlab.runs.heartbeat import Heartbeat
 from lmlab.runs.run import Run
-from lmlab.runs.stopping import tell_to_stop
 
 COMPUTES = """
 import os, signal, subprocess, sys, time

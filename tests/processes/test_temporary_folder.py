@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from lmlab.errors import UserError
-from lmlab.runs.temporary import TemporaryFolder, socket_folder
+from lmlab.processes.spawn import TemporaryFolder, socket_folder
 
 HOLDS = """
-from lmlab.runs.temporary import TemporaryFolder
+from lmlab.processes.spawn import TemporaryFolder
 folder = TemporaryFolder()
 print(folder.path, flush=True)
 input()

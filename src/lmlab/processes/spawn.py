@@ -5,20 +5,26 @@ it has done anything else: with its own memory, environment, generators and noth
 server is ``multiprocessing``'s.
 """
 
+import hashlib
+import importlib
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from multiprocessing import reduction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lmlab.runs.elastic import Ranks, start_ranks
-from lmlab.runs.parent import PARENT, end_with_parent
+from lmlab.errors import UserError
+from lmlab.processes import ENTRY
+from lmlab.processes.layout import Ranks, start_ranks
+from lmlab.processes.signals import PARENT, end_with_parent
+from lmlab.runs.lock import Owner
 from lmlab.runs.run import Run
-from lmlab.runs.temporary import TemporaryFolder, socket_folder
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _ENVIRONMENT = {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
@@ -42,11 +48,11 @@ def warm_up() -> None:
     """Begin importing the libraries in the server process, which costs this one nothing; does so once.
 
     A cluster sends its signals to every process of a job. The server lives through them, and a process that it has
-    just forked gets them as soon as it listens (see :mod:`lmlab.runs.signals`).
+    just forked gets them as soon as it listens (see :mod:`lmlab.processes.signals`).
     """
     from multiprocessing import forkserver, resource_tracker
 
-    _CONTEXT.set_forkserver_preload(["lmlab.runs.server"])
+    _CONTEXT.set_forkserver_preload(["lmlab.processes.server"])
     resource_tracker.ensure_running()  # would let signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
     surroundings, folder = dict(os.environ), tempfile.tempdir
@@ -166,6 +172,66 @@ def _keep_to(share: Share, log: Path) -> None:
 
 
 def _be_rank(path: Path) -> None:
-    from lmlab.training.process import main
+    importlib.import_module(ENTRY).main(Run(path))
 
-    main(Run(path))
+
+_PREFIX = f"lmlab-run-{hashlib.sha256(Owner.here().machine.encode()).hexdigest()[:8]}-"
+"""Of this machine alone: locks may not reach others that share the folder."""
+_HELD = ".held-by-lmlab"
+"""In each of them: whoever made it holds this file locked. A folder without it is not ours to remove."""
+
+_SOCKET = 107 - len("/pymp-12345678/listener-12345678")
+"""Bytes of a folder's path below which the ``multiprocessing`` library can place a socket."""
+
+
+def socket_folder() -> str:
+    """Return the folder for temporary files or, where its path is too long for a socket, another one.
+
+    Raises:
+        UserError: there is none.
+    """
+    usual = tempfile.gettempdir()
+    for folder in (usual, os.environ.get("XDG_RUNTIME_DIR"), "/tmp", "/var/tmp", "/dev/shm", str(Path.cwd())):
+        if folder and len(os.fsencode(folder)) <= _SOCKET:
+            with suppress(OSError):
+                Path(tempfile.mkdtemp(dir=folder, prefix=_PREFIX)).rmdir()
+                return folder
+    raise UserError(
+        f"TMPDIR={usual}: too long for a socket (at most {_SOCKET} bytes), and no other folder for temporary files can "
+        "be written; set TMPDIR to a shorter one"
+    )
+
+
+class TemporaryFolder:
+    """A new folder in the system's folder for temporary files, until :meth:`remove`.
+
+    A process that is killed cannot tidy up. Its lock goes when it ends, and whoever makes the next folder removes those
+    that nobody holds. On file systems without locks they stay.
+    """
+
+    def __init__(self) -> None:
+        for held in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_HELD}"):
+            _remove_abandoned(held)
+        from filelock import FileLock
+
+        while True:
+            self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            self._held = FileLock(self.path / _HELD, thread_local=False, fallback_to_soft=False)
+            with suppress(OSError):
+                self._held.acquire()
+            if self.path.exists():  # else it was taken for abandoned before it was locked
+                break
+
+    def remove(self) -> None:
+        """Delete it, with all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._held.release()
+
+
+def _remove_abandoned(held: Path) -> None:
+    from filelock import FileLock
+
+    with suppress(OSError):  # another user's, or gone, or its owner lives
+        if held.lstat().st_uid == os.getuid() and not held.parent.is_symlink():
+            with FileLock(held, fallback_to_soft=False).acquire(timeout=0):
+                shutil.rmtree(held.parent, ignore_errors=True)

@@ -1,19 +1,41 @@
-"""``python -m lmlab.runs.again <run directory>``: see a run through that lies there unfinished, with nobody watching.
-
-What it says goes to the run's log. Its configuration is the saved one: nothing is composed, so the run cannot become
-another one because some default has changed since.
-"""
+"""Stop and resume a run from outside of the process that supervises it."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 from lmlab.errors import Interrupted, RunFailed, UserError
+from lmlab.runs import lock
+from lmlab.runs.heartbeat import Heartbeat
 from lmlab.runs.moved import directory_here
 from lmlab.runs.run import Run
 from lmlab.surroundings import tolerate_encodings
+
+
+def tell_to_stop(run: Run) -> None:
+    """Tell the processes of ``run`` to write its state and end, as Ctrl-C would; returns at once.
+
+    Whoever sees it through takes note: ``lmlab train`` ends, a sweep goes on with its other runs.
+
+    Raises:
+        UserError: nobody is computing it, or on another machine, or it has only just begun.
+    """
+    owner, manifest = lock.owner(run.path), run.manifest
+    if run.status != "running":
+        raise UserError(f"{run.path.name}: nobody is computing it, it is {run.status}")
+    if owner is None or not owner.is_here:
+        raise UserError(f"{run.path.name}: is computed by {owner or 'another machine'}; stop it there")
+    beat = Heartbeat.read(run)
+    # The sign of life of an earlier attempt names a process that may be anybody's by now.
+    if beat is None or beat.time < manifest["attempts"][-1]["started"]:
+        raise UserError(f"{run.path.name}: is only starting; try again in a moment")
+    try:
+        os.killpg(os.getpgid(beat.pid), signal.SIGTERM)  # all of its processes are of one group
+    except ProcessLookupError:
+        raise UserError(f"{run.path.name}: is ending already") from None
 
 
 def start_again(run: Run) -> None:
@@ -25,7 +47,7 @@ def start_again(run: Run) -> None:
     if run.status not in ("failed", "interrupted", "pruned"):
         raise UserError(f"{run.path.name}: is {run.status}; only a failed, interrupted or pruned run is tried again")
     folder = directory_here(run)  # its relative paths mean files below it
-    detached([sys.executable, "-P", "-m", "lmlab.runs.again", str(run.path.absolute())], folder, run.log)
+    detached([sys.executable, "-P", "-m", "lmlab.processes.control", str(run.path.absolute())], folder, run.log)
 
 
 def detached(command: list[str], folder: Path, log: Path, **environment: str) -> None:
@@ -53,8 +75,8 @@ def detached(command: list[str], folder: Path, log: Path, **environment: str) ->
 
 def main(path: str) -> None:
     """Be that process."""
-    from lmlab.runs.signals import INTERRUPTED, stopped_by_signals
-    from lmlab.runs.supervisor import execute
+    from lmlab.processes.signals import INTERRUPTED, stopped_by_signals
+    from lmlab.processes.supervisor import execute
 
     tolerate_encodings()
     run = Run(Path(path))

@@ -1,4 +1,4 @@
-from lmlab.runs import stacks
+from lmlab.processes import stacks
 from lmlab.runs.run import Run
 
 HANGS = """Timeout (0:15:00)!

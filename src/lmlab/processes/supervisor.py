@@ -13,15 +13,16 @@ from multiprocessing import connection
 from typing import Any
 
 from lmlab.errors import Interrupted, RunFailed, UserError
-from lmlab.runs import disk, stacks, trust
-from lmlab.runs.execution import Execution, ranks_of
+from lmlab.processes import stacks
+from lmlab.processes.layout import Execution, ranks_of
+from lmlab.processes.other_nodes import follow
+from lmlab.processes.signals import undisturbed
+from lmlab.processes.spawn import EVERYTHING, Processes, Share
+from lmlab.runs import disk, trust
 from lmlab.runs.files import clear_leftovers, read_json
-from lmlab.runs.follow import follow
-from lmlab.runs.launch import EVERYTHING, Processes, Share
 from lmlab.runs.lock import RunLock
 from lmlab.runs.provenance import code_fingerprint
 from lmlab.runs.run import Run, now
-from lmlab.runs.signals import undisturbed
 
 
 class Supervisor:

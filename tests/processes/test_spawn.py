@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lmlab.runs.launch import warm_up
+from lmlab.processes.spawn import warm_up
 
 
 def test_a_server_that_is_started_leaves_this_process_s_environment_as_it_was():
@@ -19,7 +19,7 @@ def test_a_server_that_is_started_leaves_this_process_s_environment_as_it_was():
 def test_a_server_does_not_outlive_the_command_while_it_imports(tmp_path):
     (tmp_path / "torch.py").write_text("import time\n\ntime.sleep(3600)\n")
     command = (
-        "from multiprocessing import forkserver\nfrom pathlib import Path\nfrom lmlab.runs.launch import warm_up\n"
+        "from multiprocessing import forkserver\nfrom pathlib import Path\nfrom lmlab.processes.spawn import warm_up\n"
         "warm_up()\nPath('pid').write_text(str(forkserver._forkserver._forkserver_pid))"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}

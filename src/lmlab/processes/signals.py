@@ -1,11 +1,13 @@
-"""Being told to stop.
+"""Signals that ask a process to stop, and the end of the process that asked for a run.
 
 In the processes of a run a signal is noted when it comes, and obeyed where they can end without losing anything. In the
-process that sees runs through it does what the keyboard does.
+process that supervises runs it does what the keyboard does.
 """
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -80,3 +82,30 @@ def stopped_by_signals() -> Iterator[None]:
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
+
+
+PARENT = "LMLAB_PARENT"
+"""The environment variable that holds its number."""
+
+
+def end_with_parent() -> None:
+    """End this process soon after the one that asked for the run, or the one that started this one, is gone.
+
+    Otherwise an orphan would go on writing into a directory that a repeated command wants to resume.
+    """
+    parent = int(os.environ.get(PARENT, 0))
+    if not parent:
+        return
+    started_by = os.getppid()
+
+    def watch() -> None:
+        while True:
+            try:
+                os.kill(parent, 0)
+            except ProcessLookupError:
+                os._exit(143)
+            if os.getppid() != started_by:
+                os._exit(143)
+            time.sleep(0.2)
+
+    threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
