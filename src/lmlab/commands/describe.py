@@ -128,8 +128,8 @@ def measure(model: Any, config: Config) -> dict[str, Any]:
     from lmlab.models.anatomy import parameters_by_kind
     from lmlab.models.parameters import parameter_counts
     from lmlab.models.sizes import flops_per_token, state_bytes
+    from lmlab.planning.memory import generation_memory, training_memory
     from lmlab.training.make_optimizer import make_optimizer
-    from lmlab.training.memory import generation_memory, training_memory
 
     optimizer, batch, averaged = config["optimizer"], config["batch"], keeps_average(config["callbacks"])
     validate(optimizer, "optimizer")

@@ -31,10 +31,10 @@ def task(
     **config: Any,
 ) -> None:
     """Print what the run that ``config``, a configuration of ``lmlab train``, describes takes on such devices."""
+    from lmlab.planning.plan import EAGER, enough_devices, plans, recommended
+    from lmlab.planning.workload import Cluster
     from lmlab.training.devices import check_efficiency
-    from lmlab.training.plan import EAGER, enough_devices, plans, recommended
     from lmlab.training.threads import use_threads
-    from lmlab.training.workload import Cluster
 
     check(config, device)
     use_threads(config["trainer"]["threads"])  # where device=cpu is measured
@@ -85,8 +85,8 @@ def check(config: Config, device: Config) -> None:
 def load_of(config: Config, vocabulary: int | None) -> Any:
     """Simulate what a training configuration asks for. Raises ``UserError``."""
     from lmlab.models.without_memory import without_memory
+    from lmlab.planning.workload import Load
     from lmlab.training.sizing import solve_width
-    from lmlab.training.workload import Load
 
     types = number_of_types(config, vocabulary)
     context = config["batch"]["context"]
@@ -97,8 +97,8 @@ def load_of(config: Config, vocabulary: int | None) -> Any:
 
 def show(load: Any, cluster: Any, every: list[Any]) -> None:
     """Print the tables of memory and time, and what they rest on."""
-    from lmlab.training.plan import ALLOWANCE
-    from lmlab.training.workload import LINK_SHARE
+    from lmlab.planning.plan import ALLOWANCE
+    from lmlab.planning.workload import LINK_SHARE
 
     settings, device = load.settings, cluster.device
     tables.say(

@@ -23,10 +23,9 @@ from lmlab.sweeps.search.space import Lacking
 from lmlab.sweeps.search.study import Pilot
 from lmlab.sweeps.study import Study
 from lmlab.targets import targets
-from lmlab.training.common_size import SizeRequest, check_sizes
 from lmlab.training.preflight import check
 from lmlab.training.settings import Settings
-from lmlab.training.sizing import SizeMissed, solve_width
+from lmlab.training.sizing import SizeMissed, SizeRequest, check_sizes, solve_width
 
 Compose = Callable[[Sequence[str], str], Config]
 """Composes overrides; its second argument is what messages call the place that they come from."""

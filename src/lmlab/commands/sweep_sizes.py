@@ -49,7 +49,7 @@ def check(launcher: Any, space: Space, search: Search, here: bool) -> None:
         return
     warm_up()
     from lmlab.training import preflight
-    from lmlab.training.common_size import SizeRequest, check_sizes
+    from lmlab.training.sizing import SizeRequest, check_sizes
 
     requests = []
     for name, config in sized:

@@ -14,8 +14,8 @@ from lmlab.models.generation import Row, Sampler, generate
 from lmlab.models.language_model import LanguageModel
 from lmlab.runs.run import Run, training_flops
 from lmlab.training.callbacks import Clock, PeakMemory
-from lmlab.training.eager import eager
 from lmlab.training.module import LanguageModeling
+from lmlab.training.objectives.objective import eager
 from lmlab.training.peak import peak
 
 WORTH_MEASURING = 10.0

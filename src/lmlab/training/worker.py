@@ -30,7 +30,7 @@ from lmlab.targets import accepted
 from lmlab.training import accounting, callbacks, parallel, start
 from lmlab.training.allocator import keep_freed_memory
 from lmlab.training.callbacks.out_of_memory import fitting
-from lmlab.training.loadable import check_loadable
+from lmlab.training.load import check_loadable
 from lmlab.training.loggers.jsonl import JsonlLogger, drop_rows_after
 from lmlab.training.loggers.wandb import WandbRunLogger
 from lmlab.training.make_optimizer import make_optimizer
@@ -39,8 +39,7 @@ from lmlab.training.objectives import StepContext
 from lmlab.training.parallel import save_weights
 from lmlab.training.preflight import build_model, open_task
 from lmlab.training.scoring import Scoring
-from lmlab.training.seeds import step_seed
-from lmlab.training.settings import Settings
+from lmlab.training.settings import Settings, step_seed
 from lmlab.training.threads import use_threads
 
 

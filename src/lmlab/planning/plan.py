@@ -1,6 +1,6 @@
 """What a training run takes on devices that are not here: memory, time and cost of every way to share it.
 
-Everything is worked out from the configuration: memory by simulation (``lmlab.training.footprint``), time from the
+Everything is worked out from the configuration: memory by simulation (``lmlab.planning.footprint``), time from the
 operations of matrix products (``lmlab.models.sizes``) at an assumed share of the device's peak, plus communication that
 does not hide behind computation.
 """
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from lmlab.training.footprint import COMPUTES_IN
-from lmlab.training.workload import Cluster, Load
+from lmlab.planning.footprint import COMPUTES_IN
+from lmlab.planning.workload import Cluster, Load
 
 Strategy = Literal["ddp", "fsdp", "tp", "fsdp x tp"]
 

@@ -1,7 +1,4 @@
-"""How much memory training and generating take, without taking it: everything is measured on the meta device.
-
-And what torch says when there is none left.
-"""
+"""Memory that training and generating take, without taking it: everything is measured on the meta device."""
 
 import weakref
 from collections.abc import Callable, Iterable
@@ -16,15 +13,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import state_bytes
-
-_MESSAGES = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch raised ``error`` because a device had no memory left."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(message in str(error) for message in _MESSAGES)
 
 
 def training_memory(
@@ -64,25 +52,38 @@ def activation_bytes(model: LanguageModel, batch_size: int, context: int) -> int
     Args:
         model: on the meta device.
     """
-    permanent = {tensor.untyped_storage()._cdata for tensor in [*model.parameters(), *model.buffers()]}
 
     def saved(length: int) -> tuple[int, int]:
-        kept: dict[int, torch.UntypedStorage] = {}
-
-        def keep(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            kept[storage._cdata] = storage
-            return tensor
-
         tokens_BT = torch.zeros(batch_size, length, dtype=torch.int64, device="meta")
-        training = model.training
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), FusedAttention():
-            hidden_BTD = model.train()(tokens_BT).hidden
-            model.head.cross_entropy(hidden_BTD.flatten(0, 1), tokens_BT.flatten())
-        model.train(training)
-        return sum(storage.nbytes() for key, storage in kept.items() if key not in permanent), len(kept)
+
+        def forward() -> None:
+            model.head.cross_entropy(model(tokens_BT).hidden.flatten(0, 1), tokens_BT.flatten())
+
+        return saved_by(forward, model)
 
     return at_length(saved, context)
+
+
+def saved_by(forward: Callable[[], object], model: nn.Module, others: Iterable[Tensor] = ()) -> tuple[int, int]:
+    """Return the bytes that autograd saves while a model in training goes ``forward``, and in how many tensors.
+
+    Args:
+        others: tensors beside the weights and buffers of the model that do not count; read afterwards.
+    """
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage
+        return tensor
+
+    training = model.training
+    model.train()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), FusedAttention():
+        forward()
+    model.train(training)
+    permanent = {tensor.untyped_storage()._cdata for tensor in [*model.parameters(), *model.buffers(), *others]}
+    return sum(storage.nbytes() for key, storage in kept.items() if key not in permanent), len(kept)
 
 
 def at_length(saved: Callable[[int], tuple[int, int]], context: int) -> int:
@@ -191,3 +192,51 @@ class LiveBytes(TorchDispatchMode):
 def tensors_in(value: Any) -> Iterable[Tensor]:
     """All tensors in nested containers."""
     return (leaf for leaf in torch.utils._pytree.tree_leaves(value) if isinstance(leaf, Tensor))
+
+
+class Autocast(TorchFunctionMode):
+    """``torch.autocast`` of a CUDA device, for the meta device, which has none.
+
+    As torch's documentation of automatic mixed precision lists the operations: matrix products are computed in
+    ``dtype``, those that need a wide range in float32, others in what they are given.
+    """
+
+    def __init__(self, dtype: torch.dtype, copies: Callable[[Tensor, torch.dtype], Tensor]) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.copies = copies
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in _NARROW:
+            args, kwargs = _cast((args, kwargs), self._narrow)
+        elif name in _WIDE:
+            args, kwargs = _cast((args, kwargs), lambda tensor: tensor.float())
+        return func(*args, **kwargs)
+
+    def _narrow(self, tensor: Tensor) -> Tensor:
+        if tensor.dtype != torch.float32:
+            return tensor
+        return self.copies(tensor, self.dtype) if isinstance(tensor, nn.Parameter) else tensor.to(self.dtype)
+
+
+_NARROW = {
+    *("linear", "matmul", "__matmul__", "mm", "bmm", "mv", "addmm", "addbmm", "baddbmm", "einsum"),
+    *("conv1d", "conv2d", "scaled_dot_product_attention", "lstm", "gru", "rnn_tanh", "rnn_relu"),
+}
+_WIDE = {
+    *("layer_norm", "group_norm", "rms_norm", "softmax", "log_softmax", "cross_entropy", "nll_loss", "softplus"),
+    *("exp", "expm1", "log", "log1p", "log2", "log10", "pow", "__pow__", "rsqrt", "reciprocal", "norm", "prod"),
+    *("cumsum", "cumprod", "sum", "sinh", "cosh", "tan", "acos", "asin", "erfinv"),
+}
+
+
+def _cast(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value) if value.is_floating_point() else value
+    if isinstance(value, (list, tuple)):
+        return type(value)(_cast(item, change) for item in value)
+    if isinstance(value, dict):
+        return {key: _cast(item, change) for key, item in value.items()}
+    return value

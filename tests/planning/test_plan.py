@@ -12,9 +12,9 @@ from hydra import initialize_config_dir
 from lmlab.commands.plan import load_of
 from lmlab.config import CONF, build, canonical
 from lmlab.errors import UserError
+from lmlab.planning.plan import Plan, enough_devices, plans, recommended
+from lmlab.planning.workload import Cluster
 from lmlab.training.devices import Device
-from lmlab.training.plan import Plan, enough_devices, plans, recommended
-from lmlab.training.workload import Cluster
 
 GPT2 = ("model=gpt2", "batch.context=1024", "trainer=gpu", "optimizer=adamw")
 GPT2_124M = (*GPT2, "model.width=768", "model.depth=12", "model.mixer.heads=12")

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from lmlab.models.anatomy import signature
 from lmlab.models.language_model import LanguageModel
-from lmlab.training.autocast import Autocast
-from lmlab.training.memory import FusedAttention, LiveBytes, at_length
+from lmlab.planning.memory import Autocast, LiveBytes, at_length, saved_by
 
 COMPUTES_IN = {
     "32-true": torch.float32,
@@ -164,37 +163,28 @@ class _Reader:
         return one, two - one
 
     def _saved(self, rows: int, context: int) -> tuple[int, int]:
-        """Bytes that are saved of ``rows`` sequences, without weights and their copies; and how many tensors."""
-        kept: dict[int, torch.UntypedStorage] = {}
-
-        def keep(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            kept[storage._cdata] = storage
-            return tensor
-
-        model, dtype = self.model, COMPUTES_IN[self.precision]
+        """Return the bytes saved of ``rows`` sequences, without weights and their copies; and how many tensors."""
         self.entered = []
         hooks = [
             block.register_forward_pre_hook(lambda _, given: self.entered.append(given[0][:1]))
-            for block in dict.fromkeys(model.blocks)
+            for block in dict.fromkeys(self.model.blocks)
         ]
-        training = model.training
+        dtype = COMPUTES_IN[self.precision]
         tokens_BT = torch.zeros(rows, context, dtype=torch.int64, device="meta")
-        with ExitStack() as stack:
-            stack.enter_context(torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor))
-            stack.enter_context(FusedAttention())
-            if self.precision.endswith("mixed"):
-                stack.enter_context(Autocast(dtype, self._copy))
-                # Without effect on the meta device, but layers that ask whether there is autocast are told so.
-                stack.enter_context(torch.autocast("cpu", dtype))
-            model.train()(tokens_BT)
-        model.train(training)
+
+        def forward() -> None:
+            with ExitStack() as stack:
+                if self.precision.endswith("mixed"):
+                    stack.enter_context(Autocast(dtype, self._copy))
+                    # Without effect on the meta device, but layers that ask whether there is autocast are told so.
+                    stack.enter_context(torch.autocast("cpu", dtype))
+                self.model(tokens_BT)
+
+        saved = saved_by(forward, self.model, self._copies.values())
         for hook in hooks:
             hook.remove()
-        permanent = [*model.parameters(), *model.buffers(), *self._copies.values()]
-        own = {tensor.untyped_storage()._cdata for tensor in permanent}
         self._copies.clear()
-        return sum(storage.nbytes() for key, storage in kept.items() if key not in own), len(kept)
+        return saved
 
     def _copy(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
         """The copy of a weight: one for a whole forward pass, as autocast's cache has it."""

@@ -5,8 +5,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from lmlab.config import build
-from lmlab.training.footprint import footprint, head_bytes
-from lmlab.training.memory import FusedAttention, LiveBytes
+from lmlab.planning.footprint import footprint, head_bytes
+from lmlab.planning.memory import FusedAttention, LiveBytes
 
 pytestmark = pytest.mark.slow
 
