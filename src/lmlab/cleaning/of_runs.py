@@ -9,8 +9,8 @@ from lmlab.cleaning.item import Item, Kept, Kind
 from lmlab.overrides import written
 from lmlab.runs import checkpoints, lock
 from lmlab.runs.disposal import size_of
-from lmlab.runs.wandb import WandbRecord
-from lmlab.runs.wandb_artifacts import Extras
+from lmlab.wandb.artifacts import Extras
+from lmlab.wandb.mirror import WandbRecord
 
 USUALLY_KEPT = 2
 """Checkpoints that a run keeps to resume from. One that keeps another number is to be evaluated at them."""

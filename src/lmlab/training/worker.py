@@ -32,7 +32,6 @@ from lmlab.training.allocator import keep_freed_memory
 from lmlab.training.callbacks.out_of_memory import fitting
 from lmlab.training.load import check_loadable
 from lmlab.training.loggers.jsonl import JsonlLogger, drop_rows_after
-from lmlab.training.loggers.wandb import WandbRunLogger
 from lmlab.training.make_optimizer import make_optimizer
 from lmlab.training.module import LanguageModeling
 from lmlab.training.objectives import StepContext
@@ -41,6 +40,7 @@ from lmlab.training.preflight import build_model, open_task
 from lmlab.training.scoring import Scoring
 from lmlab.training.settings import Settings, step_seed
 from lmlab.training.threads import use_threads
+from lmlab.wandb.logger import WandbRunLogger
 
 
 def train(run: Run) -> None:

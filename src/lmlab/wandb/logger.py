@@ -12,7 +12,9 @@ from pytorch_lightning.utilities import rank_zero_only
 from lmlab.processes.layout import get_rank
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.run import Run
-from lmlab.runs.wandb import (
+from lmlab.training.loggers.jsonl import row_of
+from lmlab.wandb.artifacts import Extras, Kind
+from lmlab.wandb.mirror import (
     Row,
     WandbRecord,
     WandbRun,
@@ -22,12 +24,11 @@ from lmlab.runs.wandb import (
     remove_earlier_attempts,
     set_up,
 )
-from lmlab.runs.wandb_artifacts import Extras, Kind
-from lmlab.runs.wandb_options import WandbOptions
-from lmlab.training.loggers.jsonl import row_of
+from lmlab.wandb.settings import WandbOptions
 
 if TYPE_CHECKING:
     from lmlab.training.module import LanguageModeling
+
 
 SYNC = "lmlab wandb sync sends what is missing"
 
@@ -157,7 +158,7 @@ def wandb_logger(
 ) -> Logger | None:
     """Start (or continue) the W&B run of ``run`` and return its logger; ``None`` on all ranks but the first.
 
-    What is ``None`` here is as W&B's own variables and settings files say (:mod:`lmlab.runs.wandb_options`).
+    What is ``None`` here is as W&B's own variables and settings files say (:mod:`lmlab.wandb.settings`).
 
     Args:
         project: ``None``: as W&B is set up, or ``lmlab``.

@@ -5,8 +5,7 @@ import sys
 import pytest
 
 from lmlab.errors import UserError
-from lmlab.runs.wandb_options import MODES, WandbOptions
-from lmlab.runs.wandb_settings import forget_empty_variables
+from lmlab.wandb.settings import MODES, WandbOptions, forget_empty_variables
 
 SECTION = dict.fromkeys(("project", "entity", "name", "group", "notes")) | {"mode": "auto"}
 
@@ -83,7 +82,7 @@ def test_switched_off_is_off(variables, file, configured, mode, write_settings, 
 
 def test_what_wandb_setup_was_given_in_this_process_counts():
     code = "import wandb; wandb.setup(wandb.Settings(mode='{}', silent=True))\n"
-    code += "from lmlab.runs.wandb_options import WandbOptions\n"
+    code += "from lmlab.wandb.settings import WandbOptions\n"
     code += "print(WandbOptions.of({{'logger': {{'wandb': {{}}}}}}))"
     shown = [
         subprocess.run([sys.executable, "-c", code.format(mode)], capture_output=True, text=True, check=True).stdout

@@ -19,11 +19,11 @@ from lmlab.errors import UserError
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.provenance import PACKAGE, code_fingerprint
 from lmlab.runs.run import Run
-from lmlab.runs.wandb import WandbRecord, recorded_rows
-from lmlab.runs.wandb_artifacts import Extras
-from lmlab.runs.wandb_options import WandbOptions
 from lmlab.training.loggers import JsonlLogger, wandb_logger
 from lmlab.training.loggers.jsonl import drop_rows_after
+from lmlab.wandb.artifacts import Extras
+from lmlab.wandb.mirror import WandbRecord, recorded_rows
+from lmlab.wandb.settings import WandbOptions
 
 sys.path.append(str(Path(__file__).parents[2]))
 from processes import wait_until

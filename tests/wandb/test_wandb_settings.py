@@ -7,8 +7,8 @@ import pytest
 
 from lmlab.errors import UserError
 from lmlab.runs.run import Run
-from lmlab.runs.wandb import remove_earlier_attempts
-from lmlab.runs.wandb_settings import check_settings, read_settings
+from lmlab.wandb.mirror import remove_earlier_attempts
+from lmlab.wandb.settings import check_settings, read_settings
 
 pytestmark = pytest.mark.usefixtures("no_wandb")
 
@@ -59,7 +59,7 @@ def test_settings_that_wandb_fails_on_are_refused(variables, settings, message, 
 def test_a_key_counts_where_the_files_say_offline(mode, write_settings, monkeypatch, tmp_path):
     write_settings(tmp_path / "wandb", mode=mode)
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    code = "from lmlab.runs.wandb import logged_in; print(logged_in())"
+    code = "from lmlab.wandb.mirror import logged_in; print(logged_in())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("True\n", "")
 

@@ -15,9 +15,15 @@ from typing import Any, Literal
 
 from lmlab.runs.files import numbers, read_json, read_jsonl, write_json
 from lmlab.runs.run import Run
-from lmlab.runs.wandb_artifacts import Extras, code, of_finished
-from lmlab.runs.wandb_options import LONGEST_NAME, WandbOptions
-from lmlab.runs.wandb_settings import check_settings, forget_empty_variables, own_folder, wandb_dir
+from lmlab.wandb.artifacts import Extras, code, of_finished
+from lmlab.wandb.settings import (
+    LONGEST_NAME,
+    WandbOptions,
+    check_settings,
+    forget_empty_variables,
+    own_folder,
+    wandb_dir,
+)
 
 Row = dict[str, Any]
 """What was logged at one step: its scalars and, under ``samples``, the rows of a table of all texts so far."""
