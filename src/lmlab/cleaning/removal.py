@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
-from lmlab.cleaning.item import Item, Kept
+from lmlab.cleaning.find import Item, Kept
 from lmlab.errors import UserError
 from lmlab.runs import lock
 from lmlab.runs.disposal import discard

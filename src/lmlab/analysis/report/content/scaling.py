@@ -8,9 +8,8 @@ import numpy as np
 
 from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.analysis.report.content.arms import interval
-from lmlab.analysis.report.content.captions import caption, data_of
+from lmlab.analysis.report.content.captions import caption, data_of, short
 from lmlab.analysis.report.content.ranking import of_those_shown, shown
-from lmlab.analysis.report.content.wording import short
 from lmlab.analysis.report.document import Axis, Cell, Chart, Column, Interval, Part, Section, Series, Table
 from lmlab.analysis.statistics.scaling import PowerLaw, ScalingFit, fit, power_law
 from lmlab.errors import UserError

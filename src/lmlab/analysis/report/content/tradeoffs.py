@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from lmlab.analysis.comparison import Arm, Comparison, Setting
 from lmlab.analysis.options import text_of, varied
 from lmlab.analysis.records import Record
-from lmlab.analysis.report.content.captions import caption, data_of
+from lmlab.analysis.report.content.captions import caption, compact, data_of, listed, short
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, of_those_shown, shown
-from lmlab.analysis.report.content.wording import compact, listed, short
 from lmlab.analysis.report.document import Axis, Chart, Section, Series
 from lmlab.analysis.statistics.pareto import front
 
