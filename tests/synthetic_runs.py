@@ -13,6 +13,7 @@ import numpy as np
 
 from lmlab.commands.options import architecture
 from lmlab.config import CONF, canonical, identity, set_at
+from lmlab.runs.logged import Log
 from lmlab.runs.run import Run
 
 VERSION = {"code": "c0de", "git": None, "packages": {"lmlab": "0.1.0", "torch": "2.13.0"}, "python": "3.11.7"}
@@ -133,4 +134,6 @@ def write_run(
                 file.write(json.dumps(row) + "\n")
     sample = {"step": steps, "tokens": steps * tokens_per_step, "text": f"{config['name']} says"}
     run.samples.write_text(json.dumps(sample) + "\n")
+    if status == "finished":
+        Log(run.metrics).write_curves()
     return run

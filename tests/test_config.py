@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.config import NOT_IDENTITY, check_arguments, differences, identity, validate
+from lmlab.config import NOT_IDENTITY, at, check_arguments, differences, has, identity, validate
 from lmlab.errors import UserError
 
 CONFIG = {
@@ -181,3 +181,15 @@ def test_words_of_other_libraries_are_known_in_sections(compose):
         UserError, match=r"trainer.max_steps: build_trainer has no such option; lmlab has budget.tokens"
     ):
         validate(compose("+trainer.max_steps=3")["trainer"], "trainer")
+
+
+def test_options_are_found_by_their_dotted_keys():
+    section = {"a": {"b": {"c": None}}, "d": 1}
+    assert (at(section, "a.b"), at(section, "d"), at(section, "a.x.c"), at(section, "d.e")) == (
+        {"c": None},
+        1,
+        None,
+        None,
+    )
+    assert has(section, "a.b.c") and has(section, "d")
+    assert not has(section, "a.b.x") and not has(section, "d.e") and not has(section, "x.y")

@@ -98,7 +98,7 @@ import sys
 from lmlab.lazy_imports import postpone
 postpone()
 import wandb
-from lmlab.runs.wandb import set_up
+from lmlab.wandb.mirror import set_up
 set_up()
 settings = wandb.Settings(console="off", silent=True, x_disable_stats=True)
 with wandb.init(mode="offline", dir=sys.argv[1], settings=settings) as run:

@@ -1,7 +1,7 @@
 import pytest
 
 from lmlab import progress
-from lmlab.progress import ProgressBar
+from lmlab.progress import Pace, ProgressBar
 
 
 @pytest.fixture
@@ -34,3 +34,13 @@ def test_a_bar_is_not_shown_before_its_time_or_where_nobody_sees_it(shown, monke
     with ProgressBar("Tokenising", 10, shown=shown) as bar:
         bar.advance(10)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_pace_counts_what_was_done_since_it_was_made(monkeypatch):
+    moment = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: moment)
+    pace = Pace(done=30)
+    moment = 104.0
+    assert pace.seconds_left(30, left=6) is None
+    assert pace.rate(42) == 3.0
+    assert pace.seconds_left(42, left=6) == 2.0

@@ -157,7 +157,7 @@ def test_a_link_out_of_the_working_folder_is_refused_and_one_within_is_not(here,
         ("Model", r"expected <module>\.<class or function>"),
         ("torch.__main__.x", "not allowed"),
         ("lmlab.__main__.main", "not allowed"),
-        ("lmlab.runs.server._end", "not allowed"),
+        ("lmlab.processes.server._end", "not allowed"),
     ],
 )
 def test_a_target_that_cannot_be_the_user_s_own_is_refused_with_the_reason(here, target, says):
@@ -165,7 +165,7 @@ def test_a_target_that_cannot_be_the_user_s_own_is_refused_with_the_reason(here,
     before = set(sys.modules)
     with pytest.raises(UserError, match=says):
         resolve_target(target, "model")
-    assert not list(here.rglob("*.ran")) and "lmlab.runs.server" not in set(sys.modules) - before
+    assert not list(here.rglob("*.ran")) and "lmlab.processes.server" not in set(sys.modules) - before
 
 
 def test_a_file_that_is_no_source_is_refused_with_its_line(here):

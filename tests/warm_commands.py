@@ -18,7 +18,7 @@ LIBRARIES += ["pytorch_lightning", "torch", "torchmetrics"]
 
 def serve() -> None:
     """Fork a command for each line of the standard input; say its process number, and how it ended."""
-    from lmlab.runs.launch import warm_up
+    from lmlab.processes.spawn import warm_up
 
     sys.path[0] = str(Path(__file__).parent)  # a command leaves out the folder that it is in
     warm_up()
@@ -35,11 +35,11 @@ def serve() -> None:
 
 def _be(asked: dict[str, Any]) -> None:
     """What the forked process does: run a program as if it had been started by itself."""
-    from lmlab.runs import launch
+    from lmlab.processes import spawn
 
     # It is running, and is no child of this process, which would be asked about.
     forkserver.ensure_running = forkserver._forkserver.ensure_running = lambda: None
-    launch._begin = functools.partial(_begin, asked["said"])
+    spawn._begin = functools.partial(_begin, asked["said"])
     os.setsid()
     _say_into(asked["said"])
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
@@ -68,7 +68,7 @@ def _be(asked: dict[str, Any]) -> None:
 
 def _begin(said: list[str], *arguments: Any) -> None:
     """What the first process of a run does."""
-    from lmlab.runs.launch import _begin
+    from lmlab.processes.spawn import _begin
 
     _say_into(said)
     _begin(*arguments)

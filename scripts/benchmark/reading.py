@@ -1,4 +1,4 @@
-"""What reading many runs costs: their records, their curves at first and again, what was logged since, and a report.
+"""What reading many runs costs: their records, their curves, what was logged since, and a report.
 
     python scripts/benchmark/reading.py [--runs 1000] [--points 10000] [--grown 10] [overrides ...]
 
@@ -6,7 +6,6 @@ The runs are made up, but as large as real ones (1,000 runs of 10,000 points tak
 """
 
 import argparse
-import os
 import resource
 import tempfile
 import time
@@ -14,16 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import harness
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from synthetic import rows_of, write_runs
 
 from lmlab.analysis.comparison import compare
-from lmlab.analysis.reading import read_curves
 from lmlab.analysis.records import Records, read
 from lmlab.analysis.report.folder import write
 from lmlab.analysis.selection import directories
+from lmlab.runs.logged import CURVES
 from lmlab.runs.run import Run
 
 
@@ -34,11 +34,8 @@ def main() -> None:
     parser.add_argument("--grown", type=int, default=10, help="runs that log ten rows more before the last reading")
     parser.add_argument("overrides", nargs="*", help="further overrides of lmlab train")
     options = parser.parse_args()
-    import harness  # heavy, and the processes that read import this file
-
-    cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as temporary:
-        folder, cache = Path(temporary) / "runs", Path(temporary) / "cache"
+        folder = Path(temporary) / "runs"
         runs: list[Run] = []
         for model, count in (("lstm", options.runs // 2), ("transformer", options.runs - options.runs // 2)):
             config = harness.composed(f"model={model}", *options.overrides)
@@ -56,17 +53,19 @@ def main() -> None:
             table.add_row(what, *(f"{now:.3f}" for now in (time.perf_counter() - start, processor_seconds() - used)))
             return found
 
-        first = timed("records (manifest, configuration, status)", lambda: read(directories(folder), cache))
-        timed(f"curves, for the first time, on {cores} cores", lambda: curves(first))
-        again = timed("records, by the next process", lambda: read(directories(folder), cache))
-        rows = timed("curves, by the next process", lambda: curves(again))
+        again = timed("records (manifest, configuration, status)", lambda: read(directories(folder)))
+        rows = timed("curves of finished runs", lambda: curves(again))
         timed("nothing new", lambda: changed(again))
         for run in runs[: options.grown]:
             with run.metrics.open("a") as file:
                 file.writelines(rows_of(np.random.default_rng(0), 10, options.points + 1))
         grown = timed(f"ten rows more of {options.grown} runs", lambda: changed(again))
-        found = read(directories(folder), cache).found
+        found = read(directories(folder)).found
         timed("a report of all of them", lambda: write(compare(found), {}, Path(temporary) / "report"))
+        for run in runs:
+            run.metrics.with_name(CURVES).unlink()
+        unfinished = read(directories(folder))
+        timed("curves of unfinished runs", lambda: curves(unfinished))
         console = Console()
         console.print(table)
         console.print(f"{rows / options.runs:,.0f} rows of a run are kept; {grown} runs had grown.")
@@ -74,7 +73,6 @@ def main() -> None:
 
 def curves(records: Records) -> int:
     """Read all curves and return how many rows are kept of them."""
-    read_curves(records.found)
     return sum(len(record.curves.columns["step"]) for record in records.found)
 
 

@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from lmlab.config import Config, identity
+from lmlab.runs import config_file
+from lmlab.runs.logged import Log
 from lmlab.runs.run import Run
 
 COLUMNS = ("time/seconds", "time/tokens_per_second", "train/bad_steps", "train/loss", "train/gradient_norm")
@@ -20,16 +21,19 @@ def write_runs(folder: Path, config: Config, count: int, points: int) -> list[Ru
     They differ in their seeds. The rows of a run are those of one of eight drawn ones.
     """
     variants = [rows_of(np.random.default_rng(number), points) for number in range(min(8, count))]
-    text = OmegaConf.to_yaml(OmegaConf.create(config | {"seed": 987654321}))
+    text = config_file.dump(config | {"seed": 987654321})
     runs = []
     for seed in range(count):
         run_id = identity(config | {"seed": seed})
         run = Run(folder / f"{config['name']}-{run_id}")
         manifest = manifest_of(config, run_id, seed, points)
         run.path.mkdir(parents=True)
-        (run.path / "config.yaml").write_text(text.replace("987654321", str(seed)))
+        own = text.replace("987654321", str(seed))
+        (run.path / "config.yaml").write_text(own)
+        (run.path / "config.json").write_text(config_file.dump_copy(config | {"seed": seed}, own))
         (run.path / "run.json").write_text(json.dumps(manifest, indent=2) + "\n")
         run.metrics.write_text("".join(variants[seed % len(variants)]))
+        Log(run.metrics).write_curves()
         (run.path / "run.lock").touch()
         (run.path / "owner.1.json").write_text("{}")
         runs.append(run)

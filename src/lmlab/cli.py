@@ -10,7 +10,7 @@ from pathlib import Path
 from lmlab.errors import Interrupted, RunFailed, UserError, nearest
 from lmlab.lazy_imports import postpone
 from lmlab.own_errors import about
-from lmlab.runs.signals import INTERRUPTED
+from lmlab.processes.signals import INTERRUPTED
 from lmlab.surroundings import drop_empty_variables, expanded, read_names_as_utf8, tolerate_encodings
 
 COMMANDS = {
@@ -72,7 +72,7 @@ def main() -> None:
     # as Python does by itself takes a tenth of a short command's time.
     gc.set_threshold(50_000, 20, 20)
     if command in _TRAINING and not any(word.partition("=")[0] in _SHOWS for word in sys.argv):
-        from lmlab.runs.launch import warm_up
+        from lmlab.processes.spawn import warm_up
 
         warm_up()  # on another core, while the configuration is composed
     from lmlab.commands.app import run_app

@@ -134,6 +134,20 @@ def set_at(section: Config, key: str, value: Any) -> None:
     section[last] = value
 
 
+def at(section: Any, key: str) -> Any:
+    """Return the value of the option with the dotted ``key`` below ``section``; ``None`` where there is none."""
+    for part in key.split("."):
+        section = section.get(part) if isinstance(section, dict) else None
+    return section
+
+
+def has(section: Config, key: str) -> bool:
+    """Return whether there is an option with the dotted ``key`` below ``section``, whatever its value."""
+    parent, _, last = key.rpartition(".")
+    section = at(section, parent) if parent else section
+    return isinstance(section, dict) and last in section
+
+
 def _without_none(section: Config) -> Config:
     """The word None, which ``wandb agent`` writes, asks for the same as null."""
     return {key: None if value == "None" else value for key, value in section.items()}

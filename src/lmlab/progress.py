@@ -1,4 +1,4 @@
-"""A progress bar for work that turns out to take long."""
+"""How fast work is done, and a progress bar where it turns out to take long."""
 
 import time
 from collections.abc import Iterator
@@ -8,6 +8,27 @@ from typing import Any
 
 _PATIENCE = 2.0  # seconds before the bar appears
 _INTERVAL = 0.1  # seconds between two changes of it
+
+
+class Pace:
+    """Rate of work since this was made.
+
+    Args:
+        done: what had been done before.
+    """
+
+    def __init__(self, done: float = 0.0) -> None:
+        self._first = done
+        self._began = time.monotonic()
+
+    def rate(self, done: float) -> float:
+        """Return how much has been done in a second."""
+        return (done - self._first) / max(time.monotonic() - self._began, 1e-9)
+
+    def seconds_left(self, done: float, left: float) -> float | None:
+        """Return how long the rest takes at this rate; ``None`` where nothing has been done yet."""
+        rate = self.rate(done)
+        return left / rate if rate > 0 else None
 
 
 class ProgressBar:
@@ -31,6 +52,7 @@ class ProgressBar:
 
     def __enter__(self) -> "ProgressBar":
         self._begun = time.monotonic()
+        self._pace = Pace()
         return self
 
     def advance(self, amount: int) -> None:
@@ -41,7 +63,7 @@ class ProgressBar:
             self._bar = self._start()
         if self._bar is not None and now - self._drawn > _INTERVAL:
             self._drawn = now
-            self._bar.update(self._task, completed=self._done, total=self._total, rate=self._rate)
+            self._bar.update(self._task, completed=self._done, total=self._total, rate=self._pace.rate(self._done))
 
     def shorten(self, amount: int) -> None:
         """Count ``amount`` less as to be done."""
@@ -57,10 +79,6 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.start()
 
-    @property
-    def _rate(self) -> float:
-        return self._done / max(time.monotonic() - self._begun, 1e-9)
-
     def _start(self) -> Any:
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -74,7 +92,9 @@ class ProgressBar:
         columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
         # What is written to standard output meanwhile is to go there.
         bar = Progress(*columns, console=Console(stderr=True), transient=self._unit != "bytes", redirect_stdout=False)
-        self._task = bar.add_task(self._description, completed=self._done, total=self._total, rate=self._rate)
+        self._task = bar.add_task(
+            self._description, completed=self._done, total=self._total, rate=self._pace.rate(self._done)
+        )
         bar.start()
         return bar
 

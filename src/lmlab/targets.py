@@ -29,6 +29,7 @@ OPTIONS = (
     "lmlab.training.optimizers.",
     "lmlab.training.schedules",
     "lmlab.training.trainer",
+    "lmlab.wandb.logger",
 )
 """Where lmlab defines what a configuration may name."""
 TORCH = ("torch.nn.", "torch.optim.")

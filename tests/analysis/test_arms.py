@@ -4,8 +4,9 @@ import pytest
 from synthetic_runs import write_run
 
 from lmlab.analysis.arms import compare_by
-from lmlab.analysis.options import at, varied
+from lmlab.analysis.options import varied
 from lmlab.analysis.records import Record, read
+from lmlab.config import at
 from lmlab.errors import UserError
 from lmlab.overrides import written
 from lmlab.runs.lookup import all_runs

@@ -93,6 +93,7 @@ def test_what_the_system_refuses_is_one_line(run, monkeypatch):
         patch.setattr("pathlib.Path.read_text", refuse)
         assert "run.json cannot be read: Permission denied" in read([run]).unreadable[run.path]
     with monkeypatch.context() as patch:
+        (run.path / "curves.npz").unlink()
         patch.setattr("pathlib.Path.open", refuse)
         assert record.problems == ["metrics.jsonl cannot be read: Permission denied"]
 
@@ -149,7 +150,7 @@ def test_each_file_of_a_run_is_read_once(run, monkeypatch):
     monkeypatch.setattr(io, "open", counting)  # what paths are opened by
     record = Record.of(run)
     _ = record.status, record.metric("validation/loss"), record.curves, record.problems, record.curves
-    assert sorted(seen) == ["config.yaml", "metrics.jsonl", "run.json"]
+    assert sorted(seen) == ["config.json", "config.yaml", "curves.npz", "run.json"]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from synthetic_runs import write_run
 
 from lmlab.analysis.records import read
 from lmlab.analysis.selection import directories
-from lmlab.cleaning import caches, removal
-from lmlab.cleaning.find import find
+from lmlab.cleaning import removal
+from lmlab.cleaning.find import ABANDONED, find
 from lmlab.commands import clean, tables
 from lmlab.errors import RunFailed, UserError
 from lmlab.runs import disposal
@@ -153,7 +153,7 @@ def test_temporary_files_go_once_nobody_writes_them(outputs, lmlab_clean):
     old, young = [], []
     for folder in places:
         folder.mkdir(parents=True, exist_ok=True)
-        for names, age in ((old, 2 * caches.ABANDONED), (young, 0)):
+        for names, age in ((old, 2 * ABANDONED), (young, 0)):
             path = folder / f".x.{age}.tmp"
             path.touch()
             os.utime(path, (path.stat().st_mtime - age,) * 2)

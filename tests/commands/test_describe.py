@@ -8,7 +8,7 @@ from rich.console import Console
 from lmlab.commands import describe, tables
 from lmlab.errors import UserError
 from lmlab.models.anatomy import parameters_by_kind, parts_of
-from lmlab.training.memory import activation_bytes
+from lmlab.planning.memory import activation_bytes
 
 V, B, T = 1000, 4, 32
 

@@ -21,7 +21,7 @@ from lmlab.cli import COMMANDS
 from lmlab.commands.options import options_of
 from lmlab.config import CONF, check_arguments, leaves, set_at
 from lmlab.errors import UserError
-from lmlab.runs.execution import Execution
+from lmlab.processes.layout import Execution
 from lmlab.sweeps.search import Space
 from lmlab.sweeps.study import Study
 from lmlab.targets import resolve_target, targets

@@ -1,7 +1,7 @@
 import pytest
 
 from lmlab.commands import progress_table
-from lmlab.commands.progress_table import LinesView, Pace, counts
+from lmlab.commands.progress_table import LinesView, SweepPace, counts
 from lmlab.runs.heartbeat import Heartbeat
 from lmlab.sweeps.sweep import Job
 
@@ -30,7 +30,7 @@ def test_jobs_are_counted_with_those_to_come():
 
 
 def test_the_time_left_follows_from_what_was_computed_since_it_looks(clock, tmp_path):
-    pace, fresh, resumed = Pace(), Job(2, []), Job(3, [])
+    pace, fresh, resumed = SweepPace(), Job(2, []), Job(3, [])
     before = [Job(0, [], status="finished"), Job(1, [], status="failed")]
     pace.look(before, to_come=4)
     pace.look([*before, fresh], 3)
@@ -52,7 +52,7 @@ def test_the_time_left_follows_from_what_was_computed_since_it_looks(clock, tmp_
 
 
 def test_what_was_stopped_in_an_earlier_attempt_is_left_and_what_is_stopped_now_is_not(clock, tmp_path):
-    pace, running = Pace(), Job(0, [])
+    pace, running = SweepPace(), Job(0, [])
     stopped = Job(1, [], status="interrupted")
     pace.look([at_step(running, tmp_path, 0), stopped], 0)
     clock.seconds += 10

@@ -4,7 +4,7 @@ import pytest
 
 from lmlab.data.background import in_background
 from lmlab.errors import Interrupted, UserError
-from lmlab.runs import signals
+from lmlab.processes import signals
 
 
 def test_work_gets_all_texts_and_its_errors_are_raised():

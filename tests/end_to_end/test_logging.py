@@ -11,7 +11,7 @@ from disturbed_runs import slowed, start, wait_for_step
 
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.lookup import all_runs
-from lmlab.runs.wandb import recorded_rows
+from lmlab.wandb.mirror import recorded_rows
 
 pytestmark = pytest.mark.slow
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from lmlab.processes.stacks import hung
 from lmlab.runs.heartbeat import Heartbeat
 from lmlab.runs.lookup import all_runs
-from lmlab.runs.stacks import hung
 
 pytestmark = pytest.mark.slow
 

@@ -69,7 +69,7 @@ def prepare(compose, small, tmp_path, monkeypatch):
 EXECUTE = """
 import sys
 from pathlib import Path
-from lmlab.runs.supervisor import execute
+from lmlab.processes.supervisor import execute
 from lmlab.runs.run import Run
 
 execute(Run(Path(sys.argv[1])), print)

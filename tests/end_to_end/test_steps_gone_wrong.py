@@ -19,7 +19,7 @@ from lmlab.runs.checkpoints import saved
 from lmlab.runs.files import numbers, read_jsonl
 from lmlab.runs.run import Run
 from lmlab.training.preflight import build_model, open_task
-from lmlab.training.seeds import step_seed
+from lmlab.training.settings import step_seed
 
 pytestmark = pytest.mark.slow
 

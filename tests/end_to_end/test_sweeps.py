@@ -305,7 +305,7 @@ def test_parents_are_known():
 
 
 def test_signals_are_not_lost_while_a_run_is_being_started():
-    from lmlab.runs.signals import stopped_by_signals, undisturbed
+    from lmlab.processes.signals import stopped_by_signals, undisturbed
 
     done = []
     with pytest.raises(KeyboardInterrupt, match="SIGTERM"), stopped_by_signals():

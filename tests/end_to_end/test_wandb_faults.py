@@ -15,7 +15,7 @@ from lmlab.runs.files import read_jsonl
 from lmlab.runs.heartbeat import Heartbeat
 from lmlab.runs.lookup import all_runs
 from lmlab.runs.run import Run
-from lmlab.runs.wandb import WandbRecord
+from lmlab.wandb.mirror import WandbRecord
 
 sys.path.append(str(Path(__file__).parents[1]))
 from wandb_server import ENTITY, wandb_server

@@ -21,27 +21,29 @@ def test_what_omegaconf_wrote_is_read_as_omegaconf_reads_it(configs):
         assert repr(config_file.load(text.encode())) == repr(expected)  # 1 is not 1.0, nor true
 
 
-def test_nobody_shares_what_was_read():
-    first, second = config_file.load(b"model: {width: 1}\n"), config_file.load(b"model: {width: 1}\n")
-    first["model"]["width"] = 2
-    assert second == config_file.load(b"model: {width: 1}\n") == {"model": {"width": 1}}
+@settings(max_examples=40)
+@given(st.dictionaries(KEYS, SECTIONS | st.floats() | st.dictionaries(st.integers(), SCALARS), min_size=1))
+def test_the_copy_says_what_the_file_says_and_only_of_that_file(tmp_path_factory, config):
+    copy = tmp_path_factory.mktemp("run") / "config.json"
+    text = config_file.dump(config)
+    copy.write_text(config_file.dump_copy(config, text))
+    assert repr(config_file.load(text.encode(), copy)) == repr(config_file.load(text.encode()))
+    assert config_file.load(b"name: edited\n", copy) == {"name": "edited"}
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a: &x\n  b: 1\nc: *x\n", {"a": {"b": 1}, "c": {"b": 1}}),
-        ("# about\na:\n- 1\n- 2\n\nb: |\n  c: 1\n", {"a": [1, 2], "b": "c: 1\n"}),
-        ('a: "one\n  two: 3"\nb: 1e-3\n', {"a": "one two: 3", "b": 0.001}),
-        ("? a\n: b\n", {"a": "b"}),
-        ("{a: 1}\n", {"a": 1}),
-        ("a: 1\nb: 2\na: 3\n", {"a": 3, "b": 2}),
-        ("", None),
-        ("- a\n", ["a"]),
-    ],
-)
-def test_what_does_not_come_apart_in_sections_is_read_as_a_whole(text, expected):
-    assert config_file.load(text.encode()) == expected
+def test_the_copy_spares_reading_yaml(tmp_path, monkeypatch):
+    copy = tmp_path / "config.json"
+    text = config_file.dump({"model": {"width": 1}})
+    copy.write_text(config_file.dump_copy({"model": {"width": 1}}, text))
+    monkeypatch.setattr(yaml, "load", None)
+    assert config_file.load(text.encode(), copy) == {"model": {"width": 1}}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff", None])
+def test_a_damaged_copy_is_passed_over(tmp_path, content):
+    if content is not None:
+        (tmp_path / "config.json").write_bytes(content)
+    assert config_file.load(b"model: 1e-3\n", tmp_path / "config.json") == {"model": 0.001}
 
 
 @pytest.mark.parametrize("text", ["a: [1\nb: 2\n", "a: 1\n---\nb: 2\n", 'a: "x\nb: 1\n', "a: *x\n"])

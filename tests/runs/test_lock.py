@@ -14,8 +14,7 @@ import pytest
 from processes import wait_until
 
 from lmlab.runs import lock
-from lmlab.runs.lock import is_held, take
-from lmlab.runs.owner import Owner
+from lmlab.runs.lock import Owner, is_held, take
 
 CONTENDER = textwrap.dedent("""
     import os, sys, time

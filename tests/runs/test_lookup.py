@@ -1,7 +1,7 @@
 import pytest
 
 from lmlab.errors import UserError
-from lmlab.runs.lookup import directory_for, existing, find, next_copy
+from lmlab.runs.lookup import by_start, directory_for, existing, find, next_copy, run_by_id
 from lmlab.runs.run import Run
 
 CONFIG = {"name": "lstm-text", "seed": 1, "tags": [], "paths": {}, "model": {"width": 1}}
@@ -74,3 +74,23 @@ def test_files_cut_short_are_named(tmp_path, name):
     path.write_text(path.read_text()[:7])
     with pytest.raises(UserError, match=name):
         _ = run.config, run.manifest
+
+
+def test_the_start_of_a_name_means_it_alone():
+    names = ["lr-grid", "lr-grid-2", "width"]
+    assert by_start("name", "lr-grid", names) == "lr-grid"
+    assert by_start("name", "w", names) == "width"
+    assert by_start("name", "x", names) is None
+    with pytest.raises(
+        UserError, match="name=lr: ambiguous, it is the start of lr-grid, lr-grid-2; give more characters"
+    ):
+        by_start("name", "lr", names)
+    with pytest.raises(UserError, match="the start of n0, n1, n2, n3, n4, n5 and 4 more; give"):
+        by_start("runs", "n", [f"n{number}" for number in range(10)])
+
+
+def test_a_run_and_its_repetitions_count_as_one():
+    assert run_by_id("run", "ab", ["abc-2", "abc-10", "abc"]) == "abc"
+    assert run_by_id("run", "abc", ["abc-10", "abc-2"]) == "abc-2"
+    with pytest.raises(UserError, match="ambiguous"):
+        run_by_id("run", "ab", ["abc", "abd-2"])

@@ -118,7 +118,7 @@ def test_the_manifest_is_valid_json_at_every_moment(tmp_path):
     run.create(CONFIG, "abc")
     run.update(lambda manifest: manifest["attempts"].append({"pid": 1}), status="running")
     assert json.loads((run.path / "run.json").read_text())["attempts"] == [{"pid": 1}]
-    assert sorted(path.name for path in run.path.iterdir()) == ["config.yaml", "run.json"]
+    assert sorted(path.name for path in run.path.iterdir()) == ["config.json", "config.yaml", "run.json"]
 
 
 def test_a_search_that_stops_a_run_has_it_called_pruned_unless_somebody_goes_on_with_it(tmp_path):

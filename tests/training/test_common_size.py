@@ -3,7 +3,7 @@ import re
 import pytest
 
 from lmlab.errors import UserError
-from lmlab.training.common_size import SizeRequest, check_sizes
+from lmlab.training.sizing import SizeRequest, check_sizes
 
 V, C = 256, 32
 MODELS = ("lstm", "rnn")

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lmlab.training import energy
+from lmlab.training.callbacks import clock
 
 
 def zone(folder, number, name, microjoules, most=1_000_000):
@@ -20,7 +20,7 @@ def test_packages_are_added_up_past_the_end_of_their_counters_and_their_parts_ar
     first = zone(tmp_path, "0", "package-0", 900_000)
     second = zone(tmp_path, "1", "package-1", 5, most=500_000)
     core, psys = zone(tmp_path, "0:0", "core", 0), zone(tmp_path, "2", "psys", 0)
-    meter = energy.packages(tmp_path)
+    meter = clock.packages(tmp_path)
     began = meter.read()
     for file, value in ((first, 950_000), (core, 40_000), (psys, 999_999), (second, 400_005)):
         file.write_text(str(value))
@@ -33,16 +33,16 @@ def test_packages_are_added_up_past_the_end_of_their_counters_and_their_parts_ar
 
 
 def test_what_is_not_there_or_may_not_be_read_is_not_measured(tmp_path):
-    assert energy.packages(tmp_path / "nowhere") is None
+    assert clock.packages(tmp_path / "nowhere") is None
     zone(tmp_path, "0", "package-0", 1).unlink()
-    assert energy.packages(tmp_path) is None
-    assert energy.meter(torch.device("meta"), 0) is None
+    assert clock.packages(tmp_path) is None
+    assert clock.meter(torch.device("meta"), 0) is None
 
 
 def test_packages_are_read_by_the_first_rank_of_a_node(tmp_path, monkeypatch):
     file = zone(tmp_path, "0", "package-0", 0)
-    monkeypatch.setattr(energy, "POWERCAP", tmp_path)
-    meters = [energy.meter(torch.device("cpu"), rank) for rank in (0, 1)]
+    monkeypatch.setattr(clock, "POWERCAP", tmp_path)
+    meters = [clock.meter(torch.device("cpu"), rank) for rank in (0, 1)]
     began = [meter.read() for meter in meters]
     file.write_text("250000")
     assert [meter.read() - before for meter, before in zip(meters, began, strict=True)] == [0.25, 0.0]
@@ -57,7 +57,7 @@ def test_a_gpu_is_found_by_its_own_number_and_read_in_joules(monkeypatch):
     )
     monkeypatch.setitem(sys.modules, "pynvml", library)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="bbbb"))
-    meter = energy.meter(torch.device("cuda", 0), 3)
+    meter = clock.meter(torch.device("cuda", 0), 3)
     assert meter.read() == 7.25
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="cccc"))
-    assert energy.meter(torch.device("cuda", 0), 0) is None  # a part of a GPU has no count of its own
+    assert clock.meter(torch.device("cuda", 0), 0) is None  # a part of a GPU has no count of its own

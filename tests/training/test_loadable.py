@@ -6,7 +6,7 @@ import torch
 from torch.distributed import checkpoint
 
 from lmlab.runs.checkpoints import Damaged, begin, complete, newest_good, place, temporary
-from lmlab.training.loadable import check_loadable
+from lmlab.training.load import check_loadable
 
 
 class Evil:

@@ -13,7 +13,7 @@ from lmlab.errors import CannotGoOn, SkipStep
 from lmlab.metrics import Measures
 from lmlab.training.module import LanguageModeling
 from lmlab.training.schedules import Plateau
-from lmlab.training.seeds import step_seed
+from lmlab.training.settings import step_seed
 
 places = st.tuples(st.integers(0, 2**31), st.integers(-1, 10**7), st.integers(0, 1024))
 

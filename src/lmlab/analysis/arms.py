@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lmlab.analysis.comparison import Comparison, compare
-from lmlab.analysis.options import at, varied
+from lmlab.analysis.options import varied
 from lmlab.analysis.records import Record
+from lmlab.config import at
 from lmlab.errors import UserError, nearest
 from lmlab.overrides import written
 

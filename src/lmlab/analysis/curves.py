@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lmlab.analysis.rows import PLACES, Array
+from lmlab.runs.rows import PLACES, Array
 
 AXES = {
     "tokens": "training tokens",
@@ -27,7 +27,7 @@ class Curves:
 
     Attributes:
         columns: by name, [N]; nan where a row does not have it. ``step`` and ``tokens`` are there and complete. Of a
-            long run they hold what :mod:`lmlab.analysis.logged` keeps.
+            long run they hold what :mod:`lmlab.runs.logged` keeps.
         flops_per_token: operations of training on one token.
     """
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lmlab.config import NOT_IDENTITY, Config, differences
+from lmlab import config
+from lmlab.config import NOT_IDENTITY, at, differences
 from lmlab.overrides import written
 
 if TYPE_CHECKING:
@@ -80,19 +81,9 @@ ABSENT = "—"
 """In the place of the value of an option that a configuration does not have."""
 
 
-def at(config: Config, dotted: str) -> Any:
-    """The value of an option; ``None`` where a configuration does not have it."""
-    node: Any = config
-    for part in dotted.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
-    return node
-
-
 def has(record: "Record", key: str) -> bool:
     """Return whether a run has a group or a dotted key, whatever its value."""
-    parent, _, last = key.rpartition(".")
-    section = at(record.config, parent) if parent else record.config
-    return key in _GROUPS or (isinstance(section, dict) and last in section)
+    return key in _GROUPS or config.has(record.config, key)
 
 
 def text_of(record: "Record", key: str) -> str:

@@ -11,11 +11,11 @@ from lmlab.config import Config, identity
 from lmlab.errors import UserError, nearest
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.metrics import SCORES
-from lmlab.runs.run import Run, Status
+from lmlab.runs.run import Run, Status, training_flops
 
 if TYPE_CHECKING:  # numpy, which a table of runs does not need
     from lmlab.analysis.curves import Curves
-    from lmlab.analysis.log import Log
+    from lmlab.runs.logged import Log
 
 _FIELDS: dict[str, type] = {
     "id": str,
@@ -48,7 +48,7 @@ class Record:
         manifest: the content of ``run.json``.
         config: the saved configuration.
         status: ``interrupted`` also where a run says that it is running but its process is gone.
-        cache: where what is kept of its curves is found again by the next process, if anywhere.
+        cache: the folder ``paths.cache``, in which recounted operations are kept; ``None``: they are not kept.
         home: the folder of runs in which commands look for ids; ``None``: the one that it lies in.
     """
 
@@ -178,13 +178,13 @@ class Record:
     @cached_property
     def log(self) -> "Log":
         """Its rows of metrics, which can be read on while they come."""
-        from lmlab.analysis.log import Log
+        from lmlab.runs.logged import Log
 
-        return Log(self.run.metrics, self.cache)
+        return Log(self.run.metrics)
 
     @cached_property
     def curves(self) -> "Curves":
-        """What it logged (see :mod:`lmlab.analysis.logged`), read when first asked for."""
+        """What it logged (see :mod:`lmlab.runs.logged`), read when first asked for."""
         from lmlab.analysis.curves import Curves
 
         self.log.read()
@@ -192,8 +192,16 @@ class Record:
 
     @property
     def flops_per_token(self) -> float:
-        """Operations of training on one token: three times those of the forward pass; nan where it did not begin."""
-        return 3 * float(self.manifest.get("sizes", {}).get("flops_per_token", float("nan")))
+        """Operations of training on one token; nan where it did not begin."""
+        return training_flops(float(self.manifest.get("sizes", {}).get("flops_per_token", math.nan)))
+
+    @property
+    def training_flops(self) -> float | None:
+        """Operations of its own training, on the tokens that it saw; ``None``: not known."""
+        tokens, measured = self.metric("timings/tokens"), self.metric("timings/flops")
+        if measured is not None or tokens is None or math.isnan(self.flops_per_token):
+            return measured
+        return tokens * self.flops_per_token
 
     @cached_property
     def problems(self) -> list[str]:

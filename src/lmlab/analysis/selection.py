@@ -5,15 +5,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from lmlab.analysis.records import Record, Records, read
-from lmlab.config import Config, Paths
+from lmlab.config import Config, Paths, at
 from lmlab.errors import UserError, nearest
+from lmlab.runs.lookup import by_start, run_by_id
 from lmlab.runs.run import Run, Status
 from lmlab.surroundings import expanded
 
 STATUSES = get_args(Status)
-
-CURVES = "curves"
-"""The folder in ``paths.cache`` that holds what was kept of curves."""
 
 
 def select(
@@ -54,7 +52,7 @@ def named(paths: Paths, runs: str | Sequence[str] | None = None) -> Records:
     Raises:
         UserError: nothing fits one of them, or it is the start of several ids or sweeps.
     """
-    folder, cache = Path(paths["runs"]), Path(paths["cache"]) / CURVES
+    folder, cache = Path(paths["runs"]), Path(paths["cache"])
     words = [runs] if isinstance(runs, str) else [str(word) for word in runs or ()]
     if not words:
         return read(directories(folder), cache, folder)
@@ -68,7 +66,7 @@ def named(paths: Paths, runs: str | Sequence[str] | None = None) -> Records:
     if not starts:
         return read(sorted(meant.values(), key=lambda run: run.path.name), cache, folder)
     every = read(directories(folder), cache, folder)
-    by_start = {record.run.path.resolve() for word in starts for record in _by_id(word, every, paths)}
+    by_start = {_by_id(word, every, paths).run.path.resolve() for word in starts}
     others = read((run for path, run in meant.items() if path not in by_start), cache, folder)
     chosen = [record for record in every.found if record.run.path.resolve() in by_start] + others.found
     return Records(sorted(chosen, key=lambda record: record.run.path.name), others.unreadable)
@@ -148,10 +146,8 @@ def _by_path(word: str, paths: Paths) -> list[Run] | None:
         if path.is_dir() and any(path.glob("*/run.json")):
             return directories(path)
     known = {sweep.path.name: sweep for sweep in all_sweeps(Path(paths["outputs"]) / "sweeps")}
-    fitting = [word] if word in known else [name for name in known if name.startswith(word)]
-    if len(fitting) > 1:
-        raise UserError(f"runs={word}: ambiguous, it is the start of {_several(fitting)}; give more characters")
-    return _of_sweep(known[fitting[0]], folder) if fitting else None
+    name = by_start("runs", word, known)
+    return None if name is None else _of_sweep(known[name], folder)
 
 
 def _of_sweep(sweep: Any, folder: Path) -> list[Run]:
@@ -160,31 +156,20 @@ def _of_sweep(sweep: Any, folder: Path) -> list[Run]:
     return [Run(path if path.is_dir() or not (folder / path.name).is_dir() else folder / path.name) for path in paths]
 
 
-def _by_id(word: str, every: Records, paths: Paths) -> list[Record]:
-    """The run whose id starts like this: of a run and its repetitions the first of them."""
-    fitting = sorted(
-        (record for record in every.found if record.id.startswith(word)), key=lambda record: (record.copy, record.id)
-    )
-    exact = [record for record in fitting if record.id == word]
-    if exact:
-        return exact[:1]
+def _by_id(word: str, every: Records, paths: Paths) -> Record:
+    """Return the run whose id starts like this: of a run and its repetitions the first of them."""
+    ids = {record.id: record for record in every.found}
+    if word in ids:
+        return ids[word]
     for path, why in every.unreadable.items():  # it may be the one that is meant
         if f"-{word}" in path.name:
             raise UserError(why)
-    if len({record.id.partition("-")[0] for record in fitting}) == 1:
-        return fitting[:1]
-    if fitting:
-        ids = [record.id for record in fitting]
-        raise UserError(f"runs={word}: ambiguous, it is the start of {_several(ids)}; give more characters")
+    if (run_id := run_by_id("runs", word, ids)) is not None:
+        return ids[run_id]
     sweeps = [path.name for path in (Path(paths["outputs"]) / "sweeps").glob("*") if path.is_dir()]
     known = [*(record.id for record in every.found), *(record.run.path.name for record in every.found), *sweeps]
     hint = nearest(word, known) or (" (lmlab runs lists the runs)" if known else f" ({paths['runs']} holds no runs)")
     raise UserError(f"runs={word}: neither a directory, nor a sweep, nor the start of a run's id{hint}")
-
-
-def _several(names: Sequence[str]) -> str:
-    shown = ", ".join(sorted(names)[:6])
-    return shown if len(names) <= 6 else f"{shown} and {len(names) - 6} more"
 
 
 def _flat(where: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
@@ -213,9 +198,7 @@ def _hint(records: Sequence[Record], where: Mapping[str, Any]) -> str:
 
 def _values(record: Record, key: str) -> set[str]:
     """What an option may be called in a run: its value, and the name that it was chosen by."""
-    node: Any = record.config
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
+    node = at(record.config, key)
     values = {str(node)} if node is not None and not isinstance(node, Mapping) else set()
     choice = record.choice(key)
     return values | ({choice} if choice is not None else set())

@@ -1,16 +1,283 @@
-"""Find what can be removed from an outputs folder."""
+"""Find what can be removed from an outputs folder: files of runs, whole runs, caches and temporary files."""
 
+import re
+import shlex
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from lmlab.analysis.records import Record, Records
-from lmlab.analysis.selection import CURVES, named
-from lmlab.cleaning.caches import curves, leftovers, prepared
-from lmlab.cleaning.item import Item, Kept, Kind, Plan
-from lmlab.cleaning.of_runs import of_runs
-from lmlab.cleaning.references import references
+from lmlab.analysis.selection import named
 from lmlab.config import Paths
+from lmlab.errors import UserError
+from lmlab.overrides import written
+from lmlab.runs import checkpoints, lock
+from lmlab.runs.disposal import DISCARDED, size_of
+from lmlab.runs.files import read_json
+from lmlab.runs.run import Run, Status
+from lmlab.sweeps.sweep import Sweep, all_sweeps
+from lmlab.wandb.artifacts import Extras
+from lmlab.wandb.mirror import WandbRecord
+
+Kind = Literal["checkpoints", "wandb", "caches", "failed", "weights", "runs"]
+
+KINDS = get_args(Kind)
+
+DESCRIPTIONS: dict[Kind, str] = {
+    "checkpoints": "states that finished runs would resume from",
+    "wandb": "W&B's files of runs that W&B has in full",
+    "caches": "prepared data that no run uses, caches of logs, temporary files",
+    "failed": "failed runs",
+    "weights": "weights of finished runs",
+    "runs": "whole runs",
+}
+USUAL: tuple[Kind, ...] = ("checkpoints", "wandb", "caches", "failed")
+"""Kinds that are offered where none is chosen: finished runs can still be evaluated, continued and reproduced."""
+NOT_OF_RUNS: tuple[Kind, ...] = ("caches",)
+"""Kinds that no selection of runs applies to."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """Files and folders that are removed together.
+
+    Attributes:
+        paths: what is removed.
+        bytes: what that frees.
+        run, status: whose lock is held meanwhile, and the status that the run must still have then.
+        lock: a file that is locked meanwhile.
+    """
+
+    kind: Kind
+    paths: tuple[Path, ...]
+    bytes: int
+    run: Run | None = None
+    status: Status | None = None
+    lock: Path | None = None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Something that is left alone, by name, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass
+class Plan:
+    """The items to remove, and those that are kept with the reason."""
+
+    items: list[Item] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+
+    def add(self, entry: "Item | Kept") -> None:
+        """Add either."""
+        if isinstance(entry, Item):
+            self.items.append(entry)
+        else:
+            self.kept.append(entry)
+
+    def within(self, other: "Plan") -> "Plan":
+        """Return a plan of the items that ``other`` has as well."""
+        paths = {path for item in other.items for path in item.paths}
+        return Plan([item for item in self.items if paths.issuperset(item.paths)], self.kept)
+
+
+def references(sweeps: Path, records: Sequence[Record]) -> dict[Path, str]:
+    """Return the resolved directories of runs that something else needs, and what that is.
+
+    Args:
+        sweeps: the folder of sweeps.
+        records: all runs; they say which run they began with, and which sweep asked for them.
+    """
+    reasons: dict[Path, str] = {}
+    unreadable = {}
+    for sweep in all_sweeps(sweeps):
+        try:
+            reason = _reason(sweep)
+            paths = [] if reason is None else [job.path for job in sweep.jobs if job.path is not None]
+        except (UserError, OSError, ValueError, TypeError, KeyError):
+            unreadable[sweep.path.name] = f"belongs to {sweep.path.name}, a sweep that cannot be read"
+            continue
+        reasons |= {Path(path).resolve(): reason for path in paths if reason is not None}
+    by_id = {record.id: record.run.path.resolve() for record in records}
+    for record in records:
+        if start := record.manifest.get("start"):
+            parent = by_id.get(str(start.get("run")))
+            reasons |= {} if parent is None else {parent: f"{record.run.path.name} began with its weights"}
+        if (reason := unreadable.get(str(record.manifest.get("sweep")))) is not None:
+            reasons[record.run.path.resolve()] = reason
+    return reasons
+
+
+def _reason(sweep: Sweep) -> str | None:
+    """Return why the runs of a sweep are needed; ``None``: they are not."""
+    name = sweep.path.name
+    remove = f"rm -r {shlex.quote(str(sweep.path))}"
+    if sweep.definition.get("study") is not None:
+        return f"belongs to the study {name} (to give that up: {remove})"
+    if (status := sweep.status) == "running":
+        return f"belongs to the sweep {name}, which is running"
+    if status != "finished":
+        return f"belongs to the sweep {name}, which has not ended (lmlab sweep resume name={name}; or {remove})"
+    return None
+
+
+ABANDONED = 3600.0
+"""Seconds after which a temporary file that nobody has written to is one of a killed process."""
+
+_PREPARED = re.compile(r"[^.].*-[0-9a-f]{16}")
+_CURVES = re.compile(r"[^.].*-[0-9a-f]{12}")
+
+
+def prepared(cache: Path, used: Collection[str] | None) -> Iterator[Item | Kept]:
+    """Yield tokenised corpora in ``cache`` that are not ``used``.
+
+    Args:
+        used: fingerprints of the data of all runs; ``None``: not all are known.
+    """
+    for path in sorted(_entries(cache)):
+        if not _PREPARED.fullmatch(path.name) or path.is_symlink() or not (path / "meta.json").is_file():
+            continue
+        if used is None:
+            yield Kept(path.name, "a run that cannot be read may use it")
+            continue
+        try:
+            fingerprint = read_json(path / "meta.json")["fingerprint"]
+        except (OSError, ValueError, KeyError, TypeError):
+            fingerprint = None  # damaged: it is prepared again when it is needed
+        if fingerprint not in used:
+            yield Item("caches", (path,), size_of([path]), lock=cache / f".{path.name}.lock")
+
+
+def curves(folder: Path) -> Iterator[Item]:
+    """Yield what earlier versions kept of logs in ``folder``."""
+    for path in _entries(folder):
+        if _CURVES.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            yield Item("caches", (path,), size_of([path]))
+
+
+def leftovers(runs: Path, cache: Path, outputs: Path) -> Iterator[Item]:
+    """Yield temporary files and folders of processes that were killed, except those of runs that are computed now."""
+    deeper = [cache, cache / "downloads", outputs / "sweeps", outputs / "reports"]
+    for folder in [runs, cache, *(inner for outer in deeper for inner in _folders(outer))]:
+        for path in _entries(folder):
+            lock = path.with_suffix(".lock")  # of a corpus that is prepared
+            if _is_temporary(path) and (lock.exists() or _is_abandoned(path)):
+                yield Item("caches", (path,), size_of([path]), lock=lock if lock.exists() else None)
+    for folder in _folders(runs):
+        run = Run(folder)
+        if not run.exists:
+            continue
+        paths = [path for path in _entries(run.path) if _is_temporary(path) and _is_abandoned(path)]
+        # Only processes that hold the run's lock write there.
+        inside = [] if run.checkpoints.is_symlink() else _entries(run.checkpoints)
+        paths += [path for path in inside if _is_temporary(path)]
+        if paths and not run.is_locked():
+            yield Item("caches", tuple(paths), size_of(paths), run)
+
+
+def _is_temporary(path: Path) -> bool:
+    return path.name.startswith(".") and (path.suffix in (".tmp", ".part") or path.name.startswith(".writing-"))
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Return whether nobody has written to a file, or directly in a folder, for a while."""
+    try:
+        if path.name.endswith(DISCARDED):
+            return True
+        inside = [] if path.is_symlink() else _entries(path)
+        newest = max(one.lstat().st_mtime for one in (path, *inside))
+    except FileNotFoundError:  # it was one that somebody writes
+        return False
+    return time.time() - newest > ABANDONED
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what lies in a folder; nothing where there is none, or where it is a link."""
+    return list(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder that are neither hidden nor links."""
+    paths = [path for path in _entries(folder) if not path.name.startswith(".")]
+    return [path for path in paths if path.is_dir() and not path.is_symlink()]
+
+
+USUALLY_KEPT = 2
+"""Checkpoints that a run keeps to resume from. One that keeps another number is to be evaluated at them."""
+
+
+def of_runs(
+    records: Iterable[Record], kinds: Collection[Kind], folder: Path, needed: Mapping[Path, str], older: float
+) -> Iterator[Item | Kept]:
+    """Yield what of some kinds can be removed of runs, and what is left alone.
+
+    Args:
+        folder: the folder of runs; whatever lies elsewhere is left alone.
+        needed: see :func:`lmlab.cleaning.find.references`.
+        older: seconds for which a run has not changed.
+    """
+    real = folder.resolve()
+    for record in records:
+        path = record.run.path
+        if path.is_symlink() or path.resolve().parent != real:
+            yield Kept(path.name, f"lies outside {folder}" if not path.is_symlink() else "is a link")
+        elif record.status == "running":
+            yield Kept(path.name, f"is running ({lock.owner(path) or 'another process'})")
+        elif time.time() - (path / "run.json").stat().st_mtime >= older:
+            yield from _of_run(record, kinds, needed.get(path.resolve()))
+
+
+def _of_run(record: Record, kinds: Collection[Kind], needed: str | None) -> Iterator[Item | Kept]:
+    run, status = record.run, record.status
+    of_failed = "failed" in kinds and status == "failed"
+    if "runs" in kinds or of_failed:
+        foreign = run.foreign()
+        if needed is None and not foreign:
+            yield Item("failed" if of_failed else "runs", (run.path,), size_of([run.path]), run, status)
+            return
+        yield Kept(run.path.name, needed or f"holds what is not lmlab's ({', '.join(foreign[:3])})")
+    states = checkpoints.to_resume_from(run.checkpoints) if _is_own_folder(run.checkpoints) else []
+    keep = ((record.config.get("callbacks") or {}).get("checkpoint") or {}).get("keep", USUALLY_KEPT)
+    if "checkpoints" in kinds and status == "finished" and states:
+        if keep == USUALLY_KEPT:
+            yield from _item("checkpoints", states, record)
+        elif "weights" not in kinds:
+            yield Kept(
+                run.path.name, f"keeps its checkpoints (callbacks.checkpoint.keep={written(keep)}; what=weights)"
+            )
+    at_wandb = WandbRecord(run)
+    extras = Extras.of(record.config)
+    complete = at_wandb.holds(extras)
+    if "wandb" in kinds and at_wandb.exists:
+        folders = [path for path in (run.path / "wandb", run.path / ".wandb") if _is_own_folder(path)]
+        if folders and not complete:
+            yield Kept(run.path.name, "its W&B files have not all been sent (lmlab wandb sync)")
+        else:
+            yield from _item("wandb", folders, record)
+    if "weights" in kinds and status == "finished":
+        files = (run.weights, run.best, run.path / "ema.safetensors")
+        weights = [path for path in files if path.is_file() and not path.parent.is_symlink()]
+        weights += states if keep != USUALLY_KEPT else []
+        if weights and needed is not None:
+            yield Kept(run.path.name, needed)
+        elif weights and at_wandb.exists and "weights" in extras.artifacts and not complete:
+            yield Kept(run.path.name, "its weights have not been sent to W&B (lmlab wandb sync)")
+        else:
+            yield from _item("weights", weights, record)
+
+
+def _item(kind: Kind, paths: list[Path], record: Record) -> Iterator[Item]:
+    if paths:
+        yield Item(kind, tuple(paths), size_of(paths), record.run, record.status)
+
+
+def _is_own_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def find(
@@ -56,7 +323,7 @@ def _of_caches(folder: Path, cache: Path, outputs: Path, records: Records) -> It
     fingerprints = {str(record.manifest.get("data", {}).get("fingerprint")) for record in records.found}
     unknown = any((path / "run.json").exists() for path in records.unreadable)
     yield from prepared(cache, None if unknown else fingerprints)
-    yield from curves(cache / CURVES)
+    yield from curves(cache / "curves")
     yield from leftovers(folder, cache, outputs)
 
 

@@ -1,12 +1,11 @@
 """Remove what was found: under the lock of a run, and each file or folder at once or not at all."""
 
-import fcntl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
-from lmlab.cleaning.item import Item, Kept
+from lmlab.cleaning.find import Item, Kept
 from lmlab.errors import UserError
 from lmlab.runs import lock
 from lmlab.runs.disposal import discard
@@ -58,11 +57,13 @@ def _file_lock(path: Path | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError("is being prepared by another process") from None
+    from filelock import FileLock, Timeout
+
+    try:
+        held = FileLock(path).acquire(timeout=0)
+    except Timeout:
+        raise UserError("is being prepared by another process") from None
+    with held:
         yield
 
 

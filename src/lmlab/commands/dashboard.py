@@ -9,7 +9,6 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from lmlab.analysis.selection import CURVES
 from lmlab.commands import tables
 from lmlab.config import Paths
 from lmlab.errors import UserError
@@ -36,7 +35,7 @@ def task(paths: Paths, host: str, port: int, token: str | None) -> None:
         raise UserError(f"token: expected at least {SHORTEST} characters, or null to have one made")
     listening = listen(host, port)
     port = listening.getsockname()[1]
-    index = Index(Path(paths["outputs"]).absolute(), Path(paths["cache"]) / CURVES)
+    index = Index(Path(paths["outputs"]).absolute(), Path(paths["cache"]))
     app = build(index, own_names(host), token, cookie=f"lmlab_{port}")
     tables.say(f"{link(host, port, token)}   (Ctrl-C ends it)", "Dashboard:")
     sys.setswitchinterval(0.001)  # the thread that reads runs lets answers pass sooner

@@ -19,6 +19,7 @@ from lmlab.config import Config, build, check_arguments, validate
 from lmlab.errors import UserError
 from lmlab.overrides import written
 from lmlab.runs.average import keeps_average
+from lmlab.runs.run import training_flops
 
 CONTEXTS = (1, 128, 1024, 8192, 65_536, 1_048_576)
 """Tokens after which the size of a state is shown."""
@@ -127,8 +128,8 @@ def measure(model: Any, config: Config) -> dict[str, Any]:
     from lmlab.models.anatomy import parameters_by_kind
     from lmlab.models.parameters import parameter_counts
     from lmlab.models.sizes import flops_per_token, state_bytes
+    from lmlab.planning.memory import generation_memory, training_memory
     from lmlab.training.make_optimizer import make_optimizer
-    from lmlab.training.memory import generation_memory, training_memory
 
     optimizer, batch, averaged = config["optimizer"], config["batch"], keeps_average(config["callbacks"])
     validate(optimizer, "optimizer")
@@ -164,11 +165,12 @@ def show(model: Any, node: Config, found: dict[str, Any], title: str) -> None:
     headings = ["tokens read", *(f"{int(length):,}" for length in states)]
     _print("State of one sequence", headings, [("state", *map(readable, states.values()))])
     flops = found["flops_per_token"]
-    batch = (f"a batch of {size:,} x {context:,}", *(f"{n * flops * size * context:,}" for n in (1, 3)))
+    tokens = size * context
+    batch = (f"a batch of {size:,} x {context:,}", f"{flops * tokens:,}", f"{training_flops(flops, tokens):,}")
     _print(
         f"Floating-point operations at a context of {context:,} tokens",
         ["", "forward", "training"],
-        [("a token", f"{flops:,}", f"{3 * flops:,}"), batch],
+        [("a token", f"{flops:,}", f"{training_flops(flops):,}"), batch],
     )
     tables.console.print(NOT_COUNTED, style="dim")
     columns = [found["training_memory"], found["generation_memory"]]

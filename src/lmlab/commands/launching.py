@@ -17,10 +17,9 @@ from lmlab.commands.progress_table import LinesView, TableView, say_not_started
 from lmlab.config import check_arguments
 from lmlab.errors import RunFailed, UserError
 from lmlab.numerals import written
+from lmlab.processes.signals import stopped_by_signals
 from lmlab.runs import trust
 from lmlab.runs.run import Run
-from lmlab.runs.signals import stopped_by_signals
-from lmlab.runs.wandb import under_agent
 from lmlab.sweeps.conduct import Conductor
 from lmlab.sweeps.engines.engine import Engine
 from lmlab.sweeps.options import SweepOptions
@@ -28,6 +27,7 @@ from lmlab.sweeps.search import Grid, Proposal, Search, make
 from lmlab.sweeps.search.search import Queue
 from lmlab.sweeps.sweep import Job, Sweep
 from lmlab.targets import resolve_target
+from lmlab.wandb.mirror import under_agent
 
 
 def sweep(sweeper: Any, words: list[str]) -> list[Job]:

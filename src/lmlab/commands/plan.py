@@ -1,14 +1,19 @@
 """``lmlab plan``: what a training run takes on other devices: memory, time and cost, without data or training."""
 
+import shlex
+import sys
 from dataclasses import asdict
 from typing import Any, Literal
 
+from hydra.core.hydra_config import HydraConfig
+
 from lmlab.commands import tables
 from lmlab.commands.describe import number_of_types, readable
-from lmlab.commands.plan_words import command, described, duration, name_of
 from lmlab.config import Config, build, validate
 from lmlab.errors import UserError
+from lmlab.overrides import option_of
 from lmlab.runs.files import dumps
+from lmlab.runs.run import training_flops
 from lmlab.training.threads import check_threads
 
 UNROLLED = (
@@ -30,10 +35,10 @@ def task(
     **config: Any,
 ) -> None:
     """Print what the run that ``config``, a configuration of ``lmlab train``, describes takes on such devices."""
+    from lmlab.planning.plan import EAGER, enough_devices, plans, recommended
+    from lmlab.planning.workload import Cluster
     from lmlab.training.devices import check_efficiency
-    from lmlab.training.plan import EAGER, enough_devices, plans, recommended
     from lmlab.training.threads import use_threads
-    from lmlab.training.workload import Cluster
 
     check(config, device)
     use_threads(config["trainer"]["threads"])  # where device=cpu is measured
@@ -49,8 +54,12 @@ def task(
     best = recommended(load, cluster)
     if format == "json":
         shown = {"device": asdict(found), "devices": number, "nodes": cluster.nodes, "efficiency": efficiency}
-        shown |= {"parameters": load.footprint.parameters, "flops_per_token": 3 * load.flops, "tokens": load.tokens}
-        shown |= {"steps": load.settings.steps, "plans": [as_row(plan, load, cluster) for plan in every]}
+        shown |= {"parameters": load.footprint.parameters, "flops_per_token": training_flops(load.flops)}
+        shown |= {
+            "tokens": load.tokens,
+            "steps": load.settings.steps,
+            "plans": [as_row(plan, load, cluster) for plan in every],
+        }
         shown |= {"recommended": as_row(best, load, cluster) if best else None}
         print(dumps(shown, indent=2))
         return
@@ -80,8 +89,8 @@ def check(config: Config, device: Config) -> None:
 def load_of(config: Config, vocabulary: int | None) -> Any:
     """Simulate what a training configuration asks for. Raises ``UserError``."""
     from lmlab.models.without_memory import without_memory
+    from lmlab.planning.workload import Load
     from lmlab.training.sizing import solve_width
-    from lmlab.training.workload import Load
 
     types = number_of_types(config, vocabulary)
     context = config["batch"]["context"]
@@ -92,8 +101,8 @@ def load_of(config: Config, vocabulary: int | None) -> Any:
 
 def show(load: Any, cluster: Any, every: list[Any]) -> None:
     """Print the tables of memory and time, and what they rest on."""
-    from lmlab.training.plan import ALLOWANCE
-    from lmlab.training.workload import LINK_SHARE
+    from lmlab.planning.plan import ALLOWANCE
+    from lmlab.planning.workload import LINK_SHARE
 
     settings, device = load.settings, cluster.device
     tables.say(
@@ -103,10 +112,10 @@ def show(load: Any, cluster: Any, every: list[Any]) -> None:
         "Run:",
     )
     tables.say(
-        f"{tables.compact(3 * load.flops)} a token "
-        f"({3 * load.flops / load.footprint.parameters:.1f} for each parameter: 6 for those "
+        f"{tables.compact(training_flops(load.flops))} a token "
+        f"({training_flops(load.flops) / load.footprint.parameters:.1f} for each parameter: 6 for those "
         f"in matrix products, and attention and the like with {settings.batch.context:,} tokens), "
-        f"{3 * load.flops * load.tokens:.3g} in total",
+        f"{training_flops(load.flops) * load.tokens:.3g} in total",
         "FLOPs:",
     )
     machines = f" in {cluster.nodes} machines" if cluster.nodes > 1 else ""
@@ -199,8 +208,67 @@ def as_row(plan: Any, load: Any, cluster: Any) -> dict[str, Any]:
         "total": plan.total,
         "step_seconds": plan.step,
         "tokens_per_second": load.settings.tokens_per_step / plan.step,
-        "utilisation": 3 * load.flops * load.settings.tokens_per_step / plan.step / peak,
+        "utilisation": training_flops(load.flops) * load.settings.tokens_per_step / plan.step / peak,
         "seconds": seconds,
         "device_hours": hours,
         "dollars": hours * cluster.price if cluster.price else None,
     }
+
+
+OWN = ("device", "devices", "devices_per_node", "network", "efficiency", "price", "vocabulary", "format")
+"""Options that ``lmlab train`` does not have."""
+
+SHARED = ("trainer.devices", "trainer.nodes", "trainer.strategy", "trainer.accumulate", "trainer.accelerator")
+"""Options that a plan decides."""
+
+
+def name_of(plan: Any) -> str:
+    """A strategy in a column: fsdp 4 x tp 2, checkpointed."""
+    size = {
+        "ddp": "ddp",
+        "fsdp": "fsdp",
+        "tp": f"tp {plan.group}",
+        "fsdp x tp": f"fsdp {plan.shards} x tp {plan.group}",
+    }
+    name = size[plan.strategy]
+    if plan.strategy == "tp" and plan.devices > plan.group:
+        name = f"ddp {plan.devices // plan.group} x {name}"
+    return name + (", checkpointed" if plan.checkpointing else "")
+
+
+def described(plan: Any) -> str:
+    """A plan in words."""
+    return f"{name_of(plan)}, trainer.accumulate={plan.accumulate} (micro-batches of {plan.rows:,})"
+
+
+def words_of(plan: Any, cluster: Any) -> list[str]:
+    """Return the options of ``lmlab train`` for how a plan shares a run."""
+    inside = min(plan.devices, cluster.per_node)
+    words = [f"trainer.devices={inside}"] if plan.devices > 1 else []
+    words += [f"trainer.nodes={plan.devices // inside}"] if plan.devices > inside else []
+    words += ["trainer.strategy=fsdp"] if plan.strategy != "ddp" else []
+    words += [f"trainer.tensor_parallel={plan.group}"] if plan.group > 1 else []
+    words += ["trainer.activation_checkpointing=true"] if plan.checkpointing else []
+    return [*words, f"trainer.accumulate={plan.accumulate}"] if plan.accumulate > 1 else words
+
+
+def command(plan: Any, cluster: Any) -> str:
+    """Return the line that starts the run as planned."""
+    decided = SHARED if plan.strategy == "ddp" else (*SHARED, "trainer.compile")  # shards are not compiled
+    asked = [word for word in HydraConfig.get().overrides.task if not _is(word, OWN) and not _is(word, decided)]
+    accelerator = [] if cluster.device.name.startswith("this CPU") else ["trainer.accelerator=cuda"]
+    flags = [word for word in sys.argv[1:] if word.startswith("--config-dir")]
+    return shlex.join(["lmlab", "train", *flags, *asked, *accelerator, *words_of(plan, cluster)])
+
+
+def _is(word: str, options: tuple[str, ...]) -> bool:
+    key = option_of(word)
+    return any(key == option or key.startswith(f"{option}.") for option in options)
+
+
+def duration(seconds: float) -> str:
+    """A time to three digits: 1.2 ms, 35 s, 4.1 h, 3.2 days."""
+    for size, unit in ((86400 * 2, "days"), (3600, "h"), (60, "min"), (1, "s")):
+        if seconds >= size:
+            return f"{seconds / (86400 if unit == 'days' else size):.3g} {unit}"
+    return f"{seconds * 1000:.3g} ms"

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from lmlab.commands import tables
 from lmlab.numerals import written
+from lmlab.progress import Pace
 from lmlab.runs.heartbeat import Heartbeat
 from lmlab.sweeps.sweep import Job, Sweep
 
@@ -27,14 +28,14 @@ STYLE = {
 }
 
 
-class Pace:
+class SweepPace:
     """How fast the jobs of a sweep are computed, and from that how long the rest takes.
 
     What a job had done when its first step was seen is not counted: it may go on from a checkpoint.
     """
 
     def __init__(self) -> None:
-        self._began: float | None = None
+        self._pace: Pace | None = None
         self._seen: set[Job] = set()
         """All that were under way."""
         self._first: dict[Job, float] = {}
@@ -57,11 +58,11 @@ class Pace:
             if part is not None:
                 self._first[job] = min(self._first.get(job, 0.0 if part == 1.0 else part), part)
                 self._last[job] = part
-        if self._began is None and any(job.status == "running" for job in jobs):
-            self._began = time.monotonic()
+        if self._pace is None and any(job.status == "running" for job in jobs):
+            self._pace = Pace()
         done = sum(self._last.values()) - sum(self._first.values())
-        if self._began is not None and done > 0:
-            self.seconds_left = (time.monotonic() - self._began) * left / done
+        if self._pace is not None and done > 0:
+            self.seconds_left = self._pace.seconds_left(done, left)
 
     def __str__(self) -> str:
         return f"about {_clock(self.seconds_left)} left" if self.seconds_left else ""
@@ -81,7 +82,7 @@ class LinesView:
     """A line before each job; the job's run shows its own progress."""
 
     def __init__(self) -> None:
-        self._pace = Pace()
+        self._pace = SweepPace()
 
     def __enter__(self) -> Self:
         return self
@@ -112,7 +113,7 @@ class TableView:
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep = sweep
-        self._pace = Pace()
+        self._pace = SweepPace()
         self._live: Live | None = None
         self._shown_at = time.monotonic()
 

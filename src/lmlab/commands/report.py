@@ -11,14 +11,14 @@ from typing import Any
 from lmlab.analysis.commands import report_with
 from lmlab.analysis.comparison import Comparison, can_be_scored, evaluate_command
 from lmlab.analysis.doubts.data import one_data
-from lmlab.analysis.reading import read_curves
 from lmlab.analysis.report import folder as report
 from lmlab.analysis.report.document import Document
-from lmlab.analysis.selection import CURVES, select
+from lmlab.analysis.selection import select
 from lmlab.analysis.studies import comparison_of
 from lmlab.commands import tables
 from lmlab.config import Paths
 from lmlab.errors import UserError
+from lmlab.progress import ProgressBar
 from lmlab.runs.metrics import is_score, split_of
 from lmlab.surroundings import expanded
 from lmlab.sweeps.sweep import Sweep, find_sweep
@@ -48,7 +48,7 @@ def task(
     records = select(paths, runs, tag, where)
     sweep = None if tag or where or arm or metric or baseline or direction else _study_sweep(paths, runs)
     if sweep is not None:  # concludes as the study itself does
-        comparison = comparison_of(sweep, Path(paths["cache"]) / CURVES, Path(paths["runs"]))
+        comparison = comparison_of(sweep, Path(paths["cache"]), Path(paths["runs"]))
     else:
         comparison = compare_by(records.found, _several(arm), metric, baseline, direction)
     unscored = _unscored(comparison)
@@ -94,7 +94,10 @@ def write_report(
     """
     again = command or tables.command("report", f"runs={folder.name}")
     comparison = replace(comparison, command=shlex.split(again))
-    read_curves(comparison.runs, shown=True)
+    with ProgressBar("Reading the curves", len(comparison.runs), shown=True, unit="runs") as bar:
+        for record in comparison.runs:
+            record.log.read()
+            bar.advance(1)
     with tables.progress_console.status("Writing the report"):
         document = report.write(comparison, unreadable, folder, command, formats)
     tables.say(f"\n{document.conclusion}")

@@ -21,9 +21,9 @@ from lmlab.runs.files import read_jsonl
 from lmlab.runs.metrics import heading, is_score
 from lmlab.runs.provenance import code_fingerprint
 from lmlab.runs.run import Run
-from lmlab.runs.wandb import WandbRecord
-from lmlab.runs.wandb_options import WandbOptions
 from lmlab.surroundings import printable
+from lmlab.wandb.mirror import WandbRecord
+from lmlab.wandb.settings import WandbOptions
 
 METRICS = {
     "bits_per_byte": ("bits/byte", "{:.4f}"),

@@ -8,10 +8,9 @@ from typing import Any, Literal, TextIO
 
 from rich.markup import escape
 
-from lmlab.analysis.options import at
 from lmlab.analysis.selection import check_status, fits, named
 from lmlab.commands import results, tables
-from lmlab.config import Paths
+from lmlab.config import Paths, at
 from lmlab.errors import UserError, nearest
 from lmlab.numerals import counted
 from lmlab.runs.files import dumps

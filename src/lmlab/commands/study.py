@@ -7,7 +7,6 @@ from typing import Any
 from omegaconf import OmegaConf, read_write
 
 from lmlab.analysis.comparison import Comparison, can_be_scored
-from lmlab.analysis.selection import CURVES
 from lmlab.analysis.studies import comparison_of
 from lmlab.commands import launching, options, tables
 from lmlab.commands.composing import composed, computes_elsewhere, plain
@@ -18,9 +17,9 @@ from lmlab.config import Paths
 from lmlab.errors import RunFailed, UserError
 from lmlab.numerals import counted
 from lmlab.overrides import option_of
-from lmlab.runs.launch import warm_up
+from lmlab.processes.signals import stopped_by_signals
+from lmlab.processes.spawn import warm_up
 from lmlab.runs.metrics import heading, is_score, label, score_of, split_of
-from lmlab.runs.signals import stopped_by_signals
 from lmlab.surroundings import expanded
 from lmlab.sweeps.search.study import PILOT_STEPS, StudySearch
 from lmlab.sweeps.study import BUDGETS, Study
@@ -61,7 +60,7 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
         launcher, search, {"digest": plan.digest}, plan.words, sweeper.retry, study.section
     )
     say_not_started(jobs, record.to_come)
-    cache = expanded(config.paths.cache) / CURVES
+    cache = expanded(config.paths.cache)
     refused = score_final_runs(comparison_of(record, cache), plain(config.paths))
     comparison = comparison_of(record, cache)
     status = tables.command("sweep", "status", f"name={record.path.name}")

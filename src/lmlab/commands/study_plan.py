@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from lmlab.commands.hints import hint_among
-from lmlab.config import Config, build, identity
+from lmlab.config import Config, build, has, identity
 from lmlab.data.tasks import Task
 from lmlab.errors import UserError, nearest, within
 from lmlab.models.parameters import parameter_counts, tolerance
@@ -18,14 +18,14 @@ from lmlab.models.without_memory import without_memory
 from lmlab.overrides import option_of
 from lmlab.runs.average import check_averaged
 from lmlab.runs.metrics import SCORES, is_score, score_of, split_of
+from lmlab.runs.run import training_flops
 from lmlab.sweeps.search.space import Lacking
 from lmlab.sweeps.search.study import Pilot
-from lmlab.sweeps.study import Study, has
+from lmlab.sweeps.study import Study
 from lmlab.targets import targets
-from lmlab.training.common_size import SizeRequest, check_sizes
 from lmlab.training.preflight import check
 from lmlab.training.settings import Settings
-from lmlab.training.sizing import SizeMissed, solve_width
+from lmlab.training.sizing import SizeMissed, SizeRequest, check_sizes, solve_width
 
 Compose = Callable[[Sequence[str], str], Config]
 """Composes overrides; its second argument is what messages call the place that they come from."""
@@ -65,7 +65,7 @@ class Candidate:
         Raises:
             UserError: not one step.
         """
-        step = 3 * flops_per_token(self.model, self.config["batch"]["context"]) * self.tokens_per_step
+        step = training_flops(flops_per_token(self.model, self.config["batch"]["context"]), self.tokens_per_step)
         if flops < step:
             raise UserError(f"study.budget.flops={flops:g}: a single optimizer step of {where} takes {step:.3g}")
         return int(flops // step) * self.tokens_per_step

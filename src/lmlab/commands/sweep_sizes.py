@@ -11,7 +11,7 @@ from lmlab.commands.composing import composed
 from lmlab.config import Config
 from lmlab.errors import UserError
 from lmlab.overrides import option_of
-from lmlab.runs.launch import warm_up
+from lmlab.processes.spawn import warm_up
 from lmlab.runs.lookup import existing
 from lmlab.sweeps.search import Search, Space
 from lmlab.sweeps.search.search import Queue
@@ -49,7 +49,7 @@ def check(launcher: Any, space: Space, search: Search, here: bool) -> None:
         return
     warm_up()
     from lmlab.training import preflight
-    from lmlab.training.common_size import SizeRequest, check_sizes
+    from lmlab.training.sizing import SizeRequest, check_sizes
 
     requests = []
     for name, config in sized:

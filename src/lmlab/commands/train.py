@@ -15,19 +15,19 @@ from lmlab.commands.wandb import hand_to_agent
 from lmlab.config import Config, Paths, check_arguments, validate
 from lmlab.errors import UserError
 from lmlab.overrides import written
+from lmlab.processes.layout import Execution, ranks_of
+from lmlab.processes.other_nodes import follow
+from lmlab.processes.signals import stopped_by_signals, undisturbed
+from lmlab.processes.spawn import Ranks, warm_up
+from lmlab.processes.supervisor import execute
 from lmlab.runs import trust
 from lmlab.runs.content import own_sources
-from lmlab.runs.execution import Execution, ranks_of
 from lmlab.runs.files import remove
-from lmlab.runs.follow import follow
-from lmlab.runs.launch import Ranks, warm_up
 from lmlab.runs.lookup import existing, next_copy
 from lmlab.runs.names import check_name
 from lmlab.runs.provenance import git_state, provenance
 from lmlab.runs.run import Run
-from lmlab.runs.signals import stopped_by_signals, undisturbed
 from lmlab.runs.start import Start
-from lmlab.runs.supervisor import execute
 from lmlab.sweeps.options import SweepOptions
 from lmlab.sweeps.sweep import Sweep
 from lmlab.targets import own_targets, resolve_target

@@ -12,11 +12,10 @@ from lmlab.config import Config, Paths
 from lmlab.errors import RunFailed, UserError
 from lmlab.runs.lookup import all_runs, find
 from lmlab.runs.run import Run
-from lmlab.runs.wandb import WandbRecord, WandbRun, logged_in, recorded_rows, under_agent
-from lmlab.runs.wandb_artifacts import Extras
-from lmlab.runs.wandb_options import WandbOptions, check_timeouts
-from lmlab.runs.wandb_settings import VARIABLES
 from lmlab.sweeps.sweep import find_sweep
+from lmlab.wandb.artifacts import Extras
+from lmlab.wandb.mirror import WandbRecord, WandbRun, logged_in, recorded_rows, under_agent
+from lmlab.wandb.settings import VARIABLES, WandbOptions, check_timeouts
 
 OF_ANOTHER_RUN = (
     *("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RESUME", "WANDB_MODE"),

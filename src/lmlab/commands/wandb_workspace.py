@@ -10,8 +10,8 @@ from lmlab.errors import RunFailed, UserError, nearest
 from lmlab.runs.files import read_json, write_json
 from lmlab.runs.metrics import METRICS, heading
 from lmlab.runs.run import Run
-from lmlab.runs.wandb import WandbRecord, logged_in
 from lmlab.sweeps.sweep import Sweep
+from lmlab.wandb.mirror import WandbRecord, logged_in
 
 GROUP = "group"
 """The arm that is no option: the group that W&B has a run in."""

@@ -11,8 +11,7 @@ from lmlab.analysis.records import read
 from lmlab.analysis.report import folder as report
 from lmlab.dashboard.index import Index
 from lmlab.errors import UserError
-from lmlab.runs.again import detached, start_again
-from lmlab.runs.stopping import tell_to_stop
+from lmlab.processes.control import detached, start_again, tell_to_stop
 
 
 class Actions:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from lmlab.analysis.curves import Array, Curves, thinned
-from lmlab.analysis.log import Log
+from lmlab.runs.logged import Log
 
 Drawn = dict[str, list[float]] | None
 """``x``, ``y`` and ``step``, equally long."""
@@ -17,11 +17,10 @@ class Growing:
     Args:
         path: ``metrics.jsonl``.
         flops_per_token: see :class:`lmlab.analysis.curves.Curves`.
-        cache: see :class:`lmlab.analysis.log.Log`.
     """
 
-    def __init__(self, path: Path, flops_per_token: float, cache: Path | None = None) -> None:
-        self._log = Log(path, cache)
+    def __init__(self, path: Path, flops_per_token: float) -> None:
+        self._log = Log(path)
         self._drawn: dict[tuple[str, str, int], tuple[Curves, Drawn]] = {}
         self.curves = Curves(self._log.logged.columns, flops_per_token)
 

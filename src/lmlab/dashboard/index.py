@@ -221,7 +221,7 @@ class Index:
                 continue
             first = entry.growing is None
             flops = float("nan") if entry.record is None else entry.record.flops_per_token
-            growing = entry.growing or Growing(entry.run.metrics, flops, self.cache)
+            growing = entry.growing or Growing(entry.run.metrics, flops)
             grown = growing.read()
             with self._lock:
                 entry.growing = growing

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
-from lmlab.runs import signals
+from lmlab.processes import signals
 
 _SECONDS_BETWEEN_LOOKS = 0.1
 

@@ -1,14 +1,12 @@
 """Text tokenised once: one memory-mapped file of ids per split, kept under a fingerprint of all that they depend on."""
 
 import copy
-import fcntl
 import hashlib
 import inspect
-import os
 import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -19,9 +17,9 @@ import numpy as np
 from lmlab.data.corpora import Corpus
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.errors import UserError, nearest
+from lmlab.processes import signals
 from lmlab.progress import ProgressBar
-from lmlab.runs import signals
-from lmlab.runs.files import dumps, read_json
+from lmlab.runs.files import dumps, flush, read_json
 
 _META = "meta.json"
 
@@ -113,7 +111,9 @@ def prepare(
         corpus.find(corpora, cache, progress)
         key = f"{corpus.name}-{_key(corpus, tokenizer)[:16]}"
         folder = cache / key
-        with _locked(cache / f".{key}.lock"):
+        from filelock import FileLock
+
+        with FileLock(cache / f".{key}.lock"):  # the system releases it even when the process is killed
             prepared = _open_whole(folder, type(tokenizer))
             if prepared is None:
                 temporary = cache / f".{key}.tmp"
@@ -122,7 +122,7 @@ def prepare(
                 temporary.mkdir()
                 try:
                     _write(corpus, tokenizer, temporary, progress)
-                    _flush(temporary)
+                    flush(temporary)
                     temporary.rename(folder)
                 finally:
                     shutil.rmtree(temporary, ignore_errors=True)
@@ -241,21 +241,3 @@ def _open_whole(folder: Path, kind: type[Tokenizer]) -> TokenizedCorpus | None:
     except (OSError, ValueError, KeyError):
         return None
     return corpus if sizes == expected else None
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Wait for the lock at ``path`` and hold it; the system releases it even when the process is killed."""
-    with path.open("w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _flush(folder: Path) -> None:
-    """Have the files of a folder, and their names, written to the disk itself."""
-    for path in [*folder.iterdir(), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -38,7 +38,7 @@ MOST_BYTES = 16 * 2**20
 def own_sources(config: Config) -> dict[str, bytes]:
     """Return the user's source files that the targets of ``config`` reach, by their path below the user's folder.
 
-    The files that they name and may read from their own folder are among them (see :mod:`lmlab.source_text`).
+    The files that they name and may read from their own folder are among them (see :mod:`lmlab.sources`).
 
     Raises:
         UserError: one is missing, may not be used, is no Python source, or is too large to be copied.

@@ -1,6 +1,6 @@
 """Finding runs: the directory of a configuration, and the run that a user means by a path or the start of an id."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from lmlab.config import Config, identity
@@ -42,6 +42,28 @@ def next_copy(config: Config, taken: Collection[Path] = ()) -> Run:
     return run
 
 
+def by_start(option: str, start: str, names: Collection[str], one: Callable[[str], str] = str) -> str | None:
+    """Return the name that ``start`` is, or the only one that begins with it; ``None`` if none does.
+
+    Args:
+        option: for the message.
+        one: names of which this is equal count as one, the first of them.
+
+    Raises:
+        UserError: several do.
+    """
+    fitting = [start] if start in names else sorted(name for name in names if name.startswith(start))
+    if len({one(name) for name in fitting}) > 1:
+        listed = ", ".join(fitting[:6]) + (f" and {len(fitting) - 6} more" if len(fitting) > 6 else "")
+        raise UserError(f"{option}={start}: ambiguous, it is the start of {listed}; give more characters")
+    return min(fitting, key=lambda name: (len(name), name), default=None)
+
+
+def run_by_id(option: str, start: str, ids: Collection[str]) -> str | None:
+    """Return the id that begins with ``start``; of a run and its repetitions the first. See :func:`by_start`."""
+    return by_start(option, start, ids, lambda run_id: run_id.partition("-")[0])
+
+
 def find(run: str | None, folder: Path) -> Run:
     """Return the run that ``run`` means: a directory, its name in ``folder``, or any unambiguous start of an id.
 
@@ -64,13 +86,7 @@ def find(run: str | None, folder: Path) -> Run:
         except UserError:  # one that cannot be read is no reason not to find another
             if f"-{run}" in candidate.path.name:
                 raise
-    if run in known:
-        return known[run]
-    fitting = {run_id: found for run_id, found in known.items() if run_id.startswith(run)}
-    if len({run_id.split("-")[0] for run_id in fitting}) == 1:
-        return fitting[min(fitting, key=len)]
-    if fitting:
-        listed = ", ".join(sorted(fitting))
-        raise UserError(f"run={run}: ambiguous, it is the start of {listed}; give more characters")
+    if (run_id := run_by_id("run", run, known)) is not None:
+        return known[run_id]
     hint = nearest(run, known) if known else f" ({folder} holds no runs)"
     raise UserError(f"run={run}: neither a directory nor the start of a run's id{hint}")

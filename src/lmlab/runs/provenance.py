@@ -14,7 +14,7 @@ from lmlab.config import CONF, Config
 
 PACKAGE = Path(__file__).parents[1]
 _NUMBERS = ("models", "data", "training")
-_NO_NUMBERS = ("training/loggers/", "training/callbacks/progress.py", "training/plan.py", "training/footprint.py")
+_NO_NUMBERS = ("training/loggers/", "training/callbacks/progress.py")
 PACKAGES = (
     "lmlab",
     "torch",

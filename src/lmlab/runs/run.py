@@ -17,11 +17,11 @@ from lmlab.runs.lock import RunLock
 from lmlab.targets import own_targets
 
 _SECONDS_BETWEEN_TRIES = 0.2
-_LAID_OUT = ("start", "code", "config.yaml", "git.diff", "run.json", "run.lock")
+_LAID_OUT = ("start", "code", "config.yaml", "config.json", "git.diff", "run.json", "run.lock")
 """Files of a run directory before it is computed, beside the records of the lock's holder."""
 _WRITTEN = re.compile(
     r"config\.yaml|run\.json|run\.lock|owner\.\d+\.json|git\.diff|code|checkpoints|tokenizer|(model|ema)\.safetensors"
-    r"|(metrics|samples|events|evaluations)\.jsonl|(breakdown|error|progress|pruned|wandb|slurm)\.json|(run|retry)\.log"
+    r"|(metrics|samples|events|evaluations)\.jsonl|(config|breakdown|error|progress|pruned|wandb|slurm)\.json|curves\.npz|(run|retry)\.log"
     r"|stacks|start|\.?wandb|tensorboard|\..*\.tmp"
 )
 """Names in a run directory that lmlab, and what it logs with, writes."""
@@ -35,7 +35,8 @@ Status = Literal["created", "running", "finished", "failed", "interrupted", "pru
 class Run:
     """A handle on one run directory; it keeps nothing in memory that the directory does not hold.
 
-    The directory holds ``config.yaml`` (resolved, complete), ``run.json`` (the manifest), ``metrics.jsonl``,
+    The directory holds ``config.yaml`` (resolved, complete; ``config.json`` is a copy of it that is read faster),
+    ``run.json`` (the manifest), ``metrics.jsonl`` (and, of a finished run, ``curves.npz``: what figures show of it),
     ``samples.jsonl``, ``events.jsonl`` (where something went wrong), ``run.log``, ``checkpoints/``, ``tokenizer/``,
     ``model.safetensors``, ``ema.safetensors`` (with ``callbacks=ema``), ``breakdown.json`` (where the loss of the final
     weights comes from) and, where the code had uncommitted changes, ``git.diff``; where its configuration names the
@@ -76,7 +77,7 @@ class Run:
         """The saved configuration. Raises ``UserError`` when it is missing or cut short."""
         try:
             text = (self.path / "config.yaml").read_bytes()
-            config = config_file.load(text)
+            config = config_file.load(text, self.path / "config.json")
         except Exception as error:
             raise UserError(f"{self.path}: config.yaml cannot be read ({type(error).__name__})") from error
         if not text.endswith(b"\n"):
@@ -183,7 +184,9 @@ class Run:
         if recorded is not None and recorded != content.code_checksum(config):
             raise UserError(f"{self.path.name}: its source files have changed since this configuration was composed")
         trust.write_code(self.code, files)
-        write_text(self.path / "config.yaml", config_file.dump(config))
+        text = config_file.dump(config)
+        write_text(self.path / "config.yaml", text)
+        write_text(self.path / "config.json", config_file.dump_copy(config, text))
         return {"signature": trust.sign(self)} if files else {}
 
     def update(self, change: Callable[[dict[str, Any]], None] | None = None, **fields: Any) -> None:
@@ -247,6 +250,11 @@ class Run:
     def is_locked(self) -> bool:
         """Whether some process is computing this run now, on this machine or on another one that shares the folder."""
         return lock.is_held(self.path)
+
+
+def training_flops(forward: float, tokens: float = 1) -> float:
+    """Return the operations of training on some tokens: the backward pass takes twice the ``forward`` pass of each."""
+    return 3 * forward * tokens
 
 
 def now() -> str:

@@ -203,7 +203,8 @@ def _check_there(run: "Run", target: str, option: str) -> None:
 
 def _checksum(run: "Run") -> str:
     files = {f"code/{name}": content for name, content in read_code(run.code).items()}
-    return checksum_of(files | {"config.yaml": (run.path / "config.yaml").read_bytes()})
+    places = [run.path / name for name in ("config.yaml", "config.json")]  # earlier versions wrote the first alone
+    return checksum_of(files | {path.name: path.read_bytes() for path in places if path.exists()})
 
 
 def _key(create: bool = True) -> bytes | str:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lmlab.config import Config, check_arguments, differences
+from lmlab.config import Config, at, check_arguments, differences, has
 from lmlab.errors import UserError, nearest
 from lmlab.overrides import option_of, written
 from lmlab.runs import metrics
@@ -259,7 +259,7 @@ class Study:
         """
         for name in self.equal:
             for key in EQUAL[name]:
-                found = differences({key: _at(first, key)}, {key: _at(other, key)})
+                found = differences({key: at(first, key)}, {key: at(other, key)})
                 for option, (before, after) in found.items():
                     raise UserError(
                         f"{where}: {option}={after}, but {before} in {reference}, and study.equal has {name}"
@@ -273,17 +273,3 @@ def lacks(config: Config) -> Lacking:
         return {option for option in options if not has(config, option)}
 
     return lacking
-
-
-def has(config: Config, option: str) -> bool:
-    """Return whether a configuration has a dotted option, whatever its value."""
-    parent, _, last = option.rpartition(".")
-    section = _at(config, parent) if parent else config
-    return isinstance(section, dict) and last in section
-
-
-def _at(config: Config, key: str) -> Any:
-    node: Any = config
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
-    return node

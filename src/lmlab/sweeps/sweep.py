@@ -14,6 +14,7 @@ from lmlab.errors import Interrupted, UserError, nearest
 from lmlab.runs import lock, trust
 from lmlab.runs.content import checksum_of
 from lmlab.runs.files import read_json, write_json
+from lmlab.runs.lookup import by_start
 from lmlab.runs.run import Run, now
 from lmlab.surroundings import expanded
 from lmlab.sweeps.search.search import Outcome, Phase
@@ -287,9 +288,6 @@ def find_sweep(name: str | None, folder: Path) -> Sweep:
         return known[max(known, key=lambda key: (known[key].definition["created"], key))]
     if (expanded(name) / "sweep.json").exists():
         return Sweep(expanded(name).resolve())
-    fitting = [key for key in known if key.startswith(name)]
-    if name in known or len(fitting) == 1:
-        return known[name if name in known else fitting[0]]
-    if fitting:
-        raise UserError(f"name={name}: ambiguous, it is the start of {', '.join(fitting)}; give more characters")
+    if (full := by_start("name", name, known)) is not None:
+        return known[full]
     raise UserError(f"name={name}: neither a sweep's directory nor the start of its name{nearest(name, known)}")

@@ -12,10 +12,10 @@ from lmlab.config import Config
 from lmlab.models import state as model_state
 from lmlab.models.generation import Row, Sampler, generate
 from lmlab.models.language_model import LanguageModel
-from lmlab.runs.run import Run
+from lmlab.runs.run import Run, training_flops
 from lmlab.training.callbacks import Clock, PeakMemory
-from lmlab.training.eager import eager
 from lmlab.training.module import LanguageModeling
+from lmlab.training.objectives.objective import eager
 from lmlab.training.peak import peak
 
 WORTH_MEASURING = 10.0
@@ -45,7 +45,7 @@ def timings(
     if not trainer.is_global_zero:
         return {}
     seconds, tokens = max(clock.seconds, 1e-9), module.tokens_seen
-    flops = 3 * run.manifest["sizes"]["flops_per_token"] * tokens
+    flops = training_flops(run.manifest["sizes"]["flops_per_token"], tokens)
     speed = flops / seconds
     found: dict[str, Any] = {"seconds": round(clock.seconds, 3)}
     if clock.joules is not None:

@@ -1,4 +1,4 @@
-"""Keep the memory that a training step frees for the next one.
+"""Keep the memory that a training step frees for the next one, and know the errors where there is none left.
 
 Every step allocates and frees the same tensors. The C library of Linux (glibc) gives the memory at the end of its heap
 back to the system as soon as a certain amount of it is free, and asks for large pieces one by one, so that the next
@@ -30,3 +30,15 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(_MMAP_THRESHOLD, LARGEST)) and bool(mallopt(_TRIM_THRESHOLD, KEPT))
+
+
+_MESSAGES = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether torch raised ``error`` because a device had no memory left."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(message in str(error) for message in _MESSAGES)

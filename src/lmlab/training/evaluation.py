@@ -11,7 +11,7 @@ from lmlab.data.judges import Judge
 from lmlab.errors import UserError
 from lmlab.models import state as model_state
 from lmlab.models.language_model import LanguageModel
-from lmlab.training.memory import is_out_of_memory
+from lmlab.training.allocator import is_out_of_memory
 from lmlab.training.scoring import judge, values
 
 

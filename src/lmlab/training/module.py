@@ -20,7 +20,7 @@ from lmlab.training import parallel
 from lmlab.training.make_optimizer import load_but_rates
 from lmlab.training.objectives import Objective, StepContext, Terms
 from lmlab.training.scoring import Scoring
-from lmlab.training.seeds import step_seed
+from lmlab.training.settings import step_seed
 
 if TYPE_CHECKING:
     from lmlab.training.callbacks.ema import EMA

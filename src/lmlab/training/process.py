@@ -12,12 +12,12 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lmlab.errors import CannotGoOn, Fault, Interrupted, Restart, UserError
 from lmlab.own_errors import about
-from lmlab.runs import disk, signals
-from lmlab.runs.elastic import get_rank
+from lmlab.processes import signals
+from lmlab.processes.layout import get_rank
+from lmlab.processes.signals import INTERRUPTED, end_with_parent
+from lmlab.runs import disk
 from lmlab.runs.files import write_json
-from lmlab.runs.parent import end_with_parent
 from lmlab.runs.run import Run
-from lmlab.runs.signals import INTERRUPTED
 from lmlab.sources import use_copy
 from lmlab.surroundings import tolerate_encodings
 from lmlab.training.worker import train

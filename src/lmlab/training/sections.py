@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from lmlab.config import Config, build, leaves, validate
 from lmlab.errors import UserError
 from lmlab.overrides import written
-from lmlab.runs.execution import Execution
-from lmlab.runs.wandb_options import WandbOptions
-from lmlab.runs.wandb_settings import check_settings
+from lmlab.processes.layout import Execution
 from lmlab.training.settings import Settings
 from lmlab.training.trainer import check_shares
+from lmlab.wandb.settings import WandbOptions, check_settings
 
 WITHOUT_TORCH = ("data", "tokenizer", "scheduler", "trainer")
 """Sections whose own targets import no torch."""

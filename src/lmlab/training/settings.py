@@ -1,10 +1,18 @@
-"""The plain sections of a training configuration: sizes and counts, with their ranges."""
+"""The plain sections of a training configuration: sizes and counts with their ranges, and the seeds of its steps."""
 
+import hashlib
 import math
 from dataclasses import dataclass
 
 from lmlab.config import Config, check_arguments
 from lmlab.errors import UserError
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """The seed of all random draws of one micro-batch on one rank: unrelated for any two (seed, step, rank)."""
+    digest = hashlib.blake2b(f"{seed},{step},{rank}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
+
 
 MOST_TOKENS_PER_STEP = 2**40
 """More tokens than any run has trained on in one step, and few enough to count in 64 bits on the way."""

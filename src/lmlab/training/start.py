@@ -15,7 +15,7 @@ from lmlab.models.without_memory import without_memory
 from lmlab.overrides import written
 from lmlab.runs import checkpoints, events
 from lmlab.runs.files import place_again
-from lmlab.runs.run import Run
+from lmlab.runs.run import Run, training_flops
 from lmlab.runs.start import Start
 from lmlab.training.load import load_state, load_weights, put_weights, saved_state, weights_file, weights_in
 from lmlab.training.module import LanguageModeling
@@ -59,7 +59,7 @@ def check(config: Config, task: Task) -> dict[str, Any]:
         "step": step,
         "steps": earlier["steps"] + step,
         "tokens": earlier["tokens"] + tokens,
-        "flops": earlier["flops"] + 3 * manifest["sizes"]["flops_per_token"] * tokens,
+        "flops": earlier["flops"] + training_flops(manifest["sizes"]["flops_per_token"], tokens),
         "position": _position(config, before, task, parent, earlier["position"], step),
     }
 

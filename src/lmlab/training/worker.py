@@ -17,10 +17,12 @@ from lmlab.data.tasks import Task
 from lmlab.errors import Interrupted, UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import describe_sizes
-from lmlab.runs import checkpoints, events, signals, stacks
-from lmlab.runs.elastic import get_rank
+from lmlab.processes import signals, stacks
+from lmlab.processes.layout import get_rank
+from lmlab.runs import checkpoints, events
 from lmlab.runs.files import clear_leftovers, remove, write_json, write_whole
 from lmlab.runs.heartbeat import Heartbeat
+from lmlab.runs.logged import Log
 from lmlab.runs.moved import config_here
 from lmlab.runs.provenance import hardware
 from lmlab.runs.run import Run
@@ -28,18 +30,17 @@ from lmlab.targets import accepted
 from lmlab.training import accounting, callbacks, parallel, start
 from lmlab.training.allocator import keep_freed_memory
 from lmlab.training.callbacks.out_of_memory import fitting
-from lmlab.training.loadable import check_loadable
+from lmlab.training.load import check_loadable
 from lmlab.training.loggers.jsonl import JsonlLogger, drop_rows_after
-from lmlab.training.loggers.wandb import WandbRunLogger
 from lmlab.training.make_optimizer import make_optimizer
 from lmlab.training.module import LanguageModeling
 from lmlab.training.objectives import StepContext
 from lmlab.training.parallel import save_weights
 from lmlab.training.preflight import build_model, open_task
 from lmlab.training.scoring import Scoring
-from lmlab.training.seeds import step_seed
-from lmlab.training.settings import Settings
+from lmlab.training.settings import Settings, step_seed
 from lmlab.training.threads import use_threads
+from lmlab.wandb.logger import WandbRunLogger
 
 
 def train(run: Run) -> None:
@@ -258,6 +259,7 @@ def finish(
     metrics = {name: value for name, value in module.latest.items() if name.partition("/")[0] in module.scoring.splits}
     if module.breakdown:
         write_json(run.breakdown, module.breakdown)
+    Log(run.metrics).write_curves()
     run.update(
         status="finished",
         metrics=metrics,

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.analysis.report.cells import number, numeric, written
+from lmlab.analysis.report.cells import clipped, number, numeric, visible, written
 from lmlab.analysis.report.document import Column, Interval, Table
-from lmlab.analysis.report.plain import clipped, visible
 
 
 @pytest.mark.parametrize(

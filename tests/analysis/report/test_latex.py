@@ -20,32 +20,32 @@ def folder(tmp_path_factory):
     return folder
 
 
-def _whole(folder):
-    text = (folder / "report.tex").read_text()
-    return re.sub(r"\\input\{(.*?)\}", lambda match: (folder / match[1]).read_text(), text)
-
-
 def test_environments_and_braces_balance_and_nothing_special_is_bare(folder):
-    text = _whole(folder)
-    open_environments = []
-    for kind, name in re.findall(r"\\(begin|end)\{(\w+)\}", text):
-        if kind == "begin":
-            open_environments.append(name)
-        else:
-            assert open_environments.pop() == name
-    assert open_environments == []
-    bare = re.sub(r"\\(?:[a-zA-Z]+|.)", "", text)
-    depth = 0
-    for character in bare:
-        depth += {"{": 1, "}": -1}.get(character, 0)
-        assert depth >= 0
-    assert depth == 0
-    assert text.count("\\end{document}") == 1
-    assert text.rstrip().endswith("\\end{document}")
-    body = bare[bare.index("geometry") :]
-    assert not re.search(r"[#~_]", body)
-    assert not re.search(r"%(?!\n)", body)
-    assert all(c.isascii() or "\u00c0" <= c <= "\u00ff" for c in text)
+    for path in (folder / "tables").glob("*.tex"):
+        needs, _, text = path.read_text().partition("\n")
+        assert needs.startswith("% needs")
+        open_environments = []
+        for kind, name in re.findall(r"\\(begin|end)\{(\w+)\}", text):
+            if kind == "begin":
+                open_environments.append(name)
+            else:
+                assert open_environments.pop() == name
+        assert open_environments == []
+        bare = re.sub(r"\\(?:[a-zA-Z]+|.)", "", text)
+        depth = 0
+        for character in bare:
+            depth += {"{": 1, "}": -1}.get(character, 0)
+            assert depth >= 0
+        assert depth == 0
+        assert not re.search(r"[#~_]", re.sub(r"tab:[\w-]+", "", bare))
+        assert not re.search(r"%(?!\n)", bare)
+        assert all(c.isascii() or "\u00c0" <= c <= "\u00ff" for c in text)
+
+
+def test_every_table_of_the_report_is_a_file(folder):
+    tables = [part for section in example().sections for part in section.parts if isinstance(part, Table)]
+    assert {path.stem for path in (folder / "tables").iterdir()} == {table.name for table in tables}
+    assert [path.name for path in folder.iterdir()] == ["tables"]
 
 
 def test_tables_are_those_of_booktabs_with_as_many_cells_as_columns(folder):
@@ -81,14 +81,26 @@ def test_every_character_of_ascii_prints_as_itself(text):
     assert not re.search(r"--|,,|[#$%&_^~<>|\"'`]", commands.sub("", escaped))
 
 
+PAPER = r"""\documentclass{article}
+\usepackage[T1]{fontenc}\usepackage[utf8]{inputenc}
+\usepackage{booktabs,graphicx,longtable,textcomp}
+\begin{document}
+INPUTS
+\end{document}
+"""
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_it_compiles(folder):
+def test_a_paper_that_includes_the_tables_and_figures_compiles(folder):
     figures.write(example(), folder, ["pdf"])
+    inputs = [rf"\input{{tables/{path.name}}}" for path in (folder / "tables").iterdir()]
+    inputs += [rf"\includegraphics{{figures/{path.name}}}" for path in (folder / "figures").iterdir()]
+    (folder / "paper.tex").write_text(PAPER.replace("INPUTS", "\n\n".join(inputs)))
     for _ in range(2):
         subprocess.run(
-            ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"],
+            ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
             cwd=folder,
             check=True,
             timeout=120,
         )
-    assert (folder / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert (folder / "paper.pdf").read_bytes().startswith(b"%PDF")

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from lmlab.analysis.report import markdown
+from lmlab.analysis.report.cells import visible
 from lmlab.analysis.report.document import Column as C
 from lmlab.analysis.report.document import Document, Section, SideBySide, Table, Text
-from lmlab.analysis.report.plain import visible
 
 
 def _tokens(text):

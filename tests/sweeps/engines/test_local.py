@@ -6,8 +6,8 @@ import pytest
 
 from lmlab.commands.train import create
 from lmlab.errors import Interrupted, RunFailed, UserError
+from lmlab.processes.spawn import EVERYTHING
 from lmlab.runs import lock
-from lmlab.runs.launch import EVERYTHING
 from lmlab.runs.lookup import directory_for
 from lmlab.runs.run import Run
 from lmlab.sweeps.engines import local

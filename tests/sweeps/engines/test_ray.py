@@ -10,9 +10,9 @@ import pytest
 
 from lmlab.commands.train import create
 from lmlab.errors import UserError
+from lmlab.processes.supervisor import execute
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.lookup import all_runs, directory_for
-from lmlab.runs.supervisor import execute
 from lmlab.sweeps.engines.ray import Ray
 from lmlab.sweeps.sweep import Job
 

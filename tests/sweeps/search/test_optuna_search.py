@@ -31,7 +31,7 @@ def overrides_of(record):
 
 def die(search):
     """What is left of a process that was killed: its locks are free, its trials are not ended."""
-    search.shared._alive.close()
+    search.shared._alive.release(force=True)
 
 
 def test_it_comes_closer_to_the_optimum_than_chance(tmp_path, simulate, job):
@@ -356,7 +356,7 @@ def test_cma_es_draws_from_what_it_was_told(tmp_path):
 
 
 def test_a_sampler_whose_library_is_missing_is_refused_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("lmlab.sweeps.search.optuna_parts.find_spec", lambda name: None)
+    monkeypatch.setattr("lmlab.sweeps.search.optuna_study.find_spec", lambda name: None)
     with pytest.raises(UserError, match="sweep.sampler=cmaes: needs the package cmaes; pip install cmaes"):
         Optuna(Space(SPACE), tmp_path, sampler="cmaes")
 

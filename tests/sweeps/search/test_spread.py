@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.stats import qmc
 
 from lmlab.sweeps.search import Space
-from lmlab.sweeps.search.spread import balanced, spread
+from lmlab.sweeps.search.varied import balanced, spread
 
 
 @given(st.text(max_size=10), st.integers(0, 10**6), st.integers(1, 4))

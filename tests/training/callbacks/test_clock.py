@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lmlab.training import energy
 from lmlab.training.callbacks import Clock
 from lmlab.training.callbacks import clock as clock_module
 
@@ -15,7 +14,7 @@ from lmlab.training.callbacks import clock as clock_module
 def now(monkeypatch):
     time = SimpleNamespace(seconds=100.0)
     monkeypatch.setattr(clock_module.time, "perf_counter", lambda: time.seconds)
-    monkeypatch.setattr(energy, "meter", lambda device, rank: SimpleNamespace(read=lambda: 3.0 * time.seconds))
+    monkeypatch.setattr(clock_module, "meter", lambda device, rank: SimpleNamespace(read=lambda: 3.0 * time.seconds))
     return time
 
 
@@ -81,7 +80,7 @@ def test_energy_is_left_out_where_not_every_attempt_and_rank_has_measured_it(now
 
     clock, trained = Clock(), module()
     clock.on_load_checkpoint(trainer(), trained, {"joules": 12.0})
-    monkeypatch.setattr(energy, "meter", lambda device, rank: None)
+    monkeypatch.setattr(clock_module, "meter", lambda device, rank: None)
     clock.on_train_start(trainer(), trained)
     train(clock, now, 10, trainer(), trained)
     checkpoint = {}
@@ -92,7 +91,7 @@ def test_energy_is_left_out_where_not_every_attempt_and_rank_has_measured_it(now
 def test_a_meter_is_read_often_enough_between_rows(now, monkeypatch):
     readings = []
     monkeypatch.setattr(
-        energy,
+        clock_module,
         "meter",
         lambda device, rank: SimpleNamespace(read=lambda: readings.append(now.seconds) or now.seconds),
     )

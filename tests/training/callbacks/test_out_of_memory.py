@@ -9,9 +9,9 @@ from lmlab.errors import CannotGoOn, Restart
 from lmlab.runs import events
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.run import Run
+from lmlab.training.allocator import is_out_of_memory
 from lmlab.training.callbacks import OutOfMemory
 from lmlab.training.callbacks.out_of_memory import fitting
-from lmlab.training.memory import is_out_of_memory
 
 FULL = torch.OutOfMemoryError("CUDA out of memory.")
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from lmlab.errors import UserError
+from lmlab.processes.stacks import hung
 from lmlab.runs.run import Run
-from lmlab.runs.stacks import hung
 from lmlab.training.callbacks import Watchdog, watchdog
 
 RANK: object = SimpleNamespace(global_rank=3)

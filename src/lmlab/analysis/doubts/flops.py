@@ -8,6 +8,7 @@ from lmlab.analysis.doubts.doubt import Finding, Severity
 from lmlab.analysis.doubts.measures import equal_budgets, number
 from lmlab.analysis.doubts.rebuilt import names_own_code, recounted_flops
 from lmlab.analysis.records import Record
+from lmlab.runs.run import training_flops
 
 TOLERANCE = 0.01
 """How far a recorded count may be off the one that the saved configuration gives."""
@@ -84,4 +85,4 @@ def _near(value: float | None, expected: float) -> bool:
 def _adds_up(run: Record) -> bool:
     """Whether the FLOPs of training are those of its tokens; nothing to say where they are not on record."""
     flops, tokens, each = (run.metric(name) for name in ("timings/flops", "timings/tokens", "sizes/flops_per_token"))
-    return flops is None or tokens is None or each is None or _near(flops, 3 * each * tokens)
+    return flops is None or tokens is None or each is None or _near(flops, training_flops(each, tokens))

@@ -17,9 +17,9 @@ from lmlab.analysis.doubts.arms import (
     varied,
 )
 from lmlab.analysis.doubts.doubt import Finding
-from lmlab.analysis.options import ABSENT, at
+from lmlab.analysis.options import ABSENT
 from lmlab.analysis.records import Record
-from lmlab.config import differences
+from lmlab.config import at, differences
 from lmlab.errors import UserError
 from lmlab.overrides import written
 from lmlab.runs.content import checksum_of

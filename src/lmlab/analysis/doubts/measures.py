@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.records import Record
+from lmlab.runs.run import training_flops
 
 KINDS = ("total", "non_embedding", "matmul")
 """The three senses of the number of parameters."""
@@ -31,15 +32,15 @@ def _own_tokens(run: Record) -> float | None:
     return steps * float(batch["size"]) * float(batch["context"])
 
 
-def training_flops(run: Record) -> float | None:
-    """Operations of training on :func:`planned_tokens`, three times those of the forward passes."""
+def planned_flops(run: Record) -> float | None:
+    """Operations of training on :func:`planned_tokens`."""
     tokens, each = _own_tokens(run), run.metric("sizes/flops_per_token")
-    return None if tokens is None or each is None else 3 * each * tokens + (run.metric("start/flops") or 0.0)
+    return None if tokens is None or each is None else training_flops(each, tokens) + (run.metric("start/flops") or 0.0)
 
 
 BUDGETS: Mapping[str, Callable[[Record], float | None]] = {
     "tokens": planned_tokens,
-    "FLOPs": training_flops,
+    "FLOPs": planned_flops,
     "seconds": lambda run: run.metric("timings/seconds"),
 }
 """What a budget may be given in, and how a run's is found."""

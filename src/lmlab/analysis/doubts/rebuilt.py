@@ -29,7 +29,7 @@ def recounted_flops(run: Record) -> int | None:
         return _flops(*arguments)
     # Counting imports torch, which takes longer than the rest of a report: what this code has counted is kept.
     key = hashlib.sha256(json.dumps([package_hash(), *arguments]).encode()).hexdigest()[:16]
-    place = run.cache.with_name("flops") / key
+    place = run.cache / "flops" / key
     try:
         return int(place.read_text(encoding="ascii"))
     except (OSError, ValueError):

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from lmlab.analysis.report.cells import clipped, visible
 from lmlab.analysis.report.document import Chart, Series
 from lmlab.analysis.report.palette import Style
-from lmlab.analysis.report.plain import clipped, visible
 
 
 def as_json(chart: Chart, styles: Mapping[str, Style]) -> dict[str, object]:

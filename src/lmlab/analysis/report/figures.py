@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmlab.analysis.report import palette
-from lmlab.analysis.report.document import Chart, Document, Series
-from lmlab.analysis.report.numbering import placed
+from lmlab.analysis.report.cells import clipped
+from lmlab.analysis.report.document import Chart, Document, Series, placed
 from lmlab.analysis.report.palette import Style
-from lmlab.analysis.report.plain import clipped
 from lmlab.errors import UserError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ PAGE = "report.html"
 FORMATS = {
     "html": PAGE,
     "markdown": "report.md and figures/*.svg",
-    "latex": "report.tex, tables/*.tex and figures/*.pdf",
+    "latex": "tables/*.tex and figures/*.pdf",
     "svg": "figures/*.svg",
     "pdf": "figures/*.pdf",
     "png": "figures/*.png",

@@ -13,9 +13,8 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from lmlab.analysis.report import cells, charts, palette, plain
-from lmlab.analysis.report.document import Chart, Document
-from lmlab.analysis.report.numbering import placed
+from lmlab.analysis.report import cells, charts, palette
+from lmlab.analysis.report.document import Chart, Document, placed
 from lmlab.errors import UserError
 
 
@@ -46,7 +45,7 @@ def page(document: Document) -> str:
     library, library_hash = _plotly() if drawn else ("", "")
     scripts = [file("charts.js"), file("page.js")]
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(visible=plain.visible, clipped=plain.clipped, kind=lambda part: type(part).__name__)
+    environment.filters.update(visible=cells.visible, clipped=cells.clipped, kind=lambda part: type(part).__name__)
     environment.globals.update(written=cells.written, number=cells.number, numeric=cells.numeric)
     return environment.from_string(file("page.html")).render(
         document=document,

@@ -1,15 +1,14 @@
-"""A report as LaTeX: a whole document, and every table as a file to be included in a paper.
+"""The tables of a report as LaTeX, each a file that a paper includes with ``\\input``.
 
-It is written for pdfLaTeX, XeLaTeX and LuaLaTeX, with ``booktabs``, ``longtable`` and ``graphicx``. Characters that
-pdfLaTeX's fonts lack are written as their code points, so that no sample can stop it.
+They are written for pdfLaTeX, XeLaTeX and LuaLaTeX, with ``booktabs``, ``longtable``, ``graphicx`` and ``textcomp``.
+Characters that pdfLaTeX's fonts lack are written as their code points.
 """
 
 from pathlib import Path
 
 from lmlab.analysis.report import cells
-from lmlab.analysis.report.document import Chart, Code, Document, SideBySide, Table, Text
-from lmlab.analysis.report.numbering import Placed, placed
-from lmlab.analysis.report.plain import COPIED, SHOWN, clipped, visible
+from lmlab.analysis.report.cells import clipped
+from lmlab.analysis.report.document import Document, Table, placed
 
 _LONG = 40  # rows: more are set as a table that goes over pages
 _WIDE = 40  # characters: a column with a longer text is a paragraph
@@ -24,42 +23,17 @@ _ESCAPES = {
     "⟨": r"$\langle$", "⟩": r"$\rangle$", "α": r"$\alpha$", "β": r"$\beta$", "σ": r"$\sigma$", "μ": r"$\mu$",
     "Δ": r"$\Delta$", "²": "$^2$", "³": "$^3$", "°": r"$^\circ$",
 }  # fmt: skip
-_PREAMBLE = r"""\documentclass{article}
-\usepackage{iftex}
-\ifPDFTeX\usepackage[T1]{fontenc}\usepackage[utf8]{inputenc}\fi
-\usepackage{textcomp,booktabs,longtable,graphicx}
-\usepackage[margin=25mm]{geometry}
-\setlength{\emergencystretch}{3em}
-"""
+_PACKAGES = "% needs \\usepackage{booktabs,graphicx,longtable,textcomp} and, with pdfLaTeX, \\usepackage[T1]{fontenc}\n"
 
 
 def write(document: Document, folder: Path) -> None:
-    """Writes ``report.tex`` and ``tables/<name>.tex``; its figures are those that ``figures.write`` puts there."""
+    """Write ``tables/<name>.tex``; the figures are the PDF files that ``figures.write`` puts beside them."""
     (folder / "tables").mkdir(parents=True, exist_ok=True)
-    body = []
-    for section, _, parts in placed(document):
-        body.append(rf"\section{{{_line(section.title)}}}")
+    for _, _, parts in placed(document):
         for place in parts:
             if isinstance(place.part, Table):
-                (folder / "tables" / f"{place.name}.tex").write_text(table(place.part, place.name), encoding="utf-8")
-                body.append(rf"\input{{tables/{place.name}.tex}}")
-            else:
-                body += _part(place)
-    doubts = "\n".join(
-        rf"\item {_line(doubt.text)}" + "".join(f"\n\n{_verbatim(command, COPIED)}" for command in doubt.commands)
-        for doubt in document.doubts
-    )
-    opening = [
-        rf"\title{{{_line(document.title)}}}",
-        rf"\date{{{_line(document.about)}}}",
-        r"\begin{document}",
-        r"\maketitle",
-        rf"\begin{{abstract}}{_line(document.conclusion)}\end{{abstract}}",
-        rf"\section*{{Doubts}}{'' if doubts else ' None of the checks found a reason not to believe this.'}",
-        *([rf"\begin{{itemize}}{chr(10)}{doubts}{chr(10)}\end{{itemize}}"] if doubts else []),
-    ]
-    text = _PREAMBLE + "\n\n".join([*opening, *body, r"\end{document}"]) + "\n"
-    (folder / "report.tex").write_text(text, encoding="utf-8")
+                text = _PACKAGES + table(place.part, place.name)
+                (folder / "tables" / f"{place.name}.tex").write_text(text, encoding="utf-8")
 
 
 def table(part: Table, label: str) -> str:
@@ -94,24 +68,6 @@ def _wide(part: Table, column: int) -> bool:
     return any(isinstance(cell := row[column], str) and len(cell) > _WIDE for row in part.rows)
 
 
-def _part(place: Placed) -> list[str]:
-    match place.part:
-        case Text(paragraph):
-            return [r" \\ ".join(_line(line) for line in visible(paragraph).split("\n") if line.strip())]
-        case Code(source):
-            return [_verbatim(source)]
-        case SideBySide(texts):
-            return [rf"\paragraph{{{_line(name)}}}" + "\n\n" + _verbatim(text) for name, text in texts.items()]
-        case Chart() as chart:
-            file = rf"figures/{place.name}.pdf"
-            note = ". " + _line(chart.note) if chart.note else ""
-            return [
-                f"\\begin{{figure}}[htbp]\n\\centering\n\\IfFileExists{{{file}}}{{\\includegraphics{{{file}}}}}{{{_line(chart.summary)}}}\n"
-                f"\\caption{{{_line(chart.title)}{note}}}\\label{{fig:{place.name}}}\n\\end{{figure}}"
-            ]
-    return []
-
-
 def escaped(text: str) -> str:
     """A text in which every character stands for itself, in any of the engines."""
     text = "".join(_ESCAPES.get(c) or (c if _known(c) else f"[U+{ord(c):04X}]") for c in text)
@@ -126,11 +82,3 @@ def _known(character: str) -> bool:
 def _line(source: str) -> str:
     head, rest = clipped(source)
     return escaped(" ".join(head.split()) + (f" [{len(rest):,} characters more]" if rest else ""))
-
-
-def _verbatim(source: str, length: int = SHOWN) -> str:
-    """A text in a fixed-width font, line by line: nothing in it can end it, as ``\\end{verbatim}`` would."""
-    head, rest = clipped(source, length)
-    lines = [*head.split("\n"), *([f"[{len(rest):,} characters more]"] if rest else [])]
-    body = "\\\\\n".join(r"\mbox{}" + escaped(line).replace("  ", r"\ \ ") for line in lines)
-    return "{\\ttfamily\\footnotesize\\raggedright\n" + body + "\\par}"

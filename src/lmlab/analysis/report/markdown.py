@@ -5,9 +5,8 @@ from pathlib import Path
 from textwrap import indent
 
 from lmlab.analysis.report import cells
-from lmlab.analysis.report.document import Chart, Code, Document, SideBySide, Table, Text
-from lmlab.analysis.report.numbering import Placed, placed
-from lmlab.analysis.report.plain import COPIED, SHOWN, clipped, visible
+from lmlab.analysis.report.cells import COPIED, SHOWN, clipped, visible
+from lmlab.analysis.report.document import Chart, Code, Document, Placed, SideBySide, Table, Text, placed
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+.!|~$&@:-])")
 

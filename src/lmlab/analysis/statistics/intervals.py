@@ -3,12 +3,22 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from lmlab.analysis.statistics.libraries import library
 from lmlab.errors import UserError
+
+
+def library(module: str) -> Any:
+    """Import ``module`` of scipy. Raises ``UserError`` where the package is missing."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise UserError(f"statistics need the package {package} (pip install 'lmlab[report]')") from error
+
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -16,8 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lmlab.analysis.statistics.intervals import Array, Estimate, mean_interval
-from lmlab.analysis.statistics.libraries import library
+from lmlab.analysis.statistics.intervals import Array, Estimate, library, mean_interval
 
 _EXACT = 2**15
 """Up to so many relabellings are all gone through; of more, so many are drawn, always the same ones."""

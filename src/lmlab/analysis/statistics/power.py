@@ -8,7 +8,7 @@ except where it gives nan: effects of several standard deviations with few seeds
 
 import math
 
-from lmlab.analysis.statistics.libraries import library
+from lmlab.analysis.statistics.intervals import library
 from lmlab.errors import UserError
 
 _MOST = 2**20

@@ -9,8 +9,7 @@ from itertools import product
 
 import numpy as np
 
-from lmlab.analysis.statistics.intervals import Array, Estimate
-from lmlab.analysis.statistics.libraries import library
+from lmlab.analysis.statistics.intervals import Array, Estimate, library
 from lmlab.errors import UserError
 
 DELTA = 1e-3

@@ -4,10 +4,10 @@ import os
 from multiprocessing import connection
 
 from lmlab.errors import RunFailed, UserError
+from lmlab.processes.signals import undisturbed
+from lmlab.processes.spawn import Share
+from lmlab.processes.supervisor import Supervisor
 from lmlab.runs import disk
-from lmlab.runs.launch import Share
-from lmlab.runs.signals import undisturbed
-from lmlab.runs.supervisor import Supervisor
 from lmlab.sweeps.engines.engine import MOST, Engine, check_memory
 from lmlab.sweeps.sweep import Job
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.errors import Interrupted, RunFailed, UserError
+from lmlab.processes.layout import Execution
+from lmlab.processes.signals import stopped_by_signals
+from lmlab.processes.supervisor import execute
 from lmlab.runs import trust
-from lmlab.runs.execution import Execution
 from lmlab.runs.run import Run
-from lmlab.runs.signals import stopped_by_signals
-from lmlab.runs.supervisor import execute
 from lmlab.surroundings import tolerate_encodings
 from lmlab.sweeps.engines.engine import Engine, check_memory
 from lmlab.sweeps.sweep import Job

@@ -6,7 +6,7 @@ import time as clock
 from typing import Any
 
 from lmlab.errors import UserError
-from lmlab.runs.execution import Execution
+from lmlab.processes.layout import Execution
 from lmlab.runs.run import Run
 from lmlab.sweeps.engines import slurm_job
 from lmlab.sweeps.engines.engine import Engine, check_memory

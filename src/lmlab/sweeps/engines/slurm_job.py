@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.errors import Interrupted, RunFailed
+from lmlab.processes.layout import Execution
+from lmlab.processes.signals import stopped_by_signals
+from lmlab.processes.supervisor import execute
 from lmlab.runs import checkpoints, trust
-from lmlab.runs.execution import Execution
 from lmlab.runs.files import read_json, write_json
 from lmlab.runs.run import Run
-from lmlab.runs.signals import stopped_by_signals
-from lmlab.runs.supervisor import execute
 from lmlab.surroundings import tolerate_encodings
 from lmlab.sweeps.search.search import Outcome
 from lmlab.sweeps.sweep import Job

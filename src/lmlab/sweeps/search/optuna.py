@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from lmlab.errors import UserError, nearest
 from lmlab.numerals import written
 from lmlab.runs.metrics import VALIDATION, split_of
-from lmlab.sweeps.search import optuna_parts as parts
+from lmlab.sweeps.search import optuna_study
 from lmlab.sweeps.search.optuna_study import SharedStudy, job_of
 from lmlab.sweeps.search.search import LOSS, Outcome, Proposal, Search, check_trials
 from lmlab.sweeps.search.space import Space
@@ -74,11 +74,11 @@ class Optuna(Search):
                 "sweep.zip: sweep=optuna chooses every option by itself; sweep=grid, random and halving pair values"
             )
         _check_objectives(self.objectives, pruner)
-        found = parts.sampler(sampler, sampler_options or {}, space, seed)
-        if parts.is_exhaustive(sampler):
-            trials = min(trials, parts.number_of_combinations(sampler, space))
+        found = optuna_study.sampler(sampler, sampler_options or {}, space, seed)
+        if optuna_study.is_exhaustive(sampler):
+            trials = min(trials, optuna_study.number_of_combinations(sampler, space))
         self.trials, self.space, self.pruner, self.pruning_steps = trials, space, pruner, pruning_steps
-        self._distributions = {option.key: parts.distribution(option) for option in space.varied}
+        self._distributions = {option.key: optuna_study.distribution(option) for option in space.varied}
         self.shared = SharedStudy(
             folder,
             storage=storage,
@@ -87,9 +87,9 @@ class Optuna(Search):
             distributions=self._distributions,
             draw=self._draw,
             sampler=found,
-            pruner=parts.pruner(pruner, pruner_options or {}),
+            pruner=optuna_study.pruner(pruner, pruner_options or {}),
         )
-        self.warning = parts.cannot_prune(pruner, pruner_options or {}, trials)
+        self.warning = optuna_study.cannot_prune(pruner, pruner_options or {}, trials)
         self._running: dict[int, optuna.Trial] = {}
         self._validated: dict[int, list[int]] = {}
         """The tokens at every validation of a job that is under way, by its number."""
@@ -110,7 +110,7 @@ class Optuna(Search):
         values: dict[str, str] = {}
         for option in sorted(self.space.varied, key=lambda option: option.key in self.space.conditional):
             if option.key not in self.space.conditional or option.key not in self.space.lacking(values):
-                values[option.key] = parts.value_of(option, parts.suggest(trial, option))
+                values[option.key] = optuna_study.value_of(option, optuna_study.suggest(trial, option))
         return values
 
     @property

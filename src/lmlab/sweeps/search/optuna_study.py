@@ -1,23 +1,39 @@
-"""An Optuna study that several processes work on at once, and that none of them can leave half done."""
+"""An Optuna study that several processes work on at once, and that none of them can leave half done.
 
-import fcntl
+And what it is made of: samplers and pruners by name, and distributions.
+"""
+
 import hashlib
+import inspect
+import math
 import os
+import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import optuna
-from optuna.distributions import BaseDistribution, distribution_to_json
+from filelock import FileLock, Timeout
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, JournalStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from lmlab.errors import UserError
+from lmlab.errors import UserError, nearest
+from lmlab.sweeps.search.space import Space
+from lmlab.sweeps.search.varied import Interval, Range, Varied
+from lmlab.targets import named_parameters
 
 JOURNAL = "study.jsonl"
 """In a sweep's directory: every change of its study, one a line."""
@@ -64,8 +80,10 @@ class SharedStudy:
         self.distributions, self._draw = distributions, draw
         # A study in a database is shared by sweeps whose directories lie side by side.
         which = hashlib.sha256(f"{storage} {name}".encode()).hexdigest()[:10]
-        self._lock = self.folder / "study.lock" if storage is None else self.folder.parent / f"study-{which}.lock"
-        with self._alone():
+        lock = self.folder / "study.lock" if storage is None else self.folder.parent / f"study-{which}.lock"
+        self._alone = FileLock(lock)
+        """Keeps the other processes of this study from counting and asking at the same time."""
+        with self._alone:
             try:
                 self.study = optuna.create_study(
                     storage=_journal(self.folder / JOURNAL) if storage is None else storage,
@@ -83,8 +101,9 @@ class SharedStudy:
                 if not _is_held(path):
                     path.unlink(missing_ok=True)
             # Held as long as this process lives, however it ends.
-            self._alive = (self.folder / f"{os.uname().nodename}-{os.getpid()}-{uuid4().hex[:8]}.alive").open("w")
-            fcntl.flock(self._alive, fcntl.LOCK_EX)
+            name = f"{os.uname().nodename}-{os.getpid()}-{uuid4().hex[:8]}.alive"
+            self._alive = FileLock(self.folder / name, thread_local=False)
+            self._alive.acquire()
 
     def ask(self, jobs: int) -> tuple[int, optuna.Trial] | None:
         """Begin a trial of one of ``jobs`` jobs: one that was interrupted, or else a new one; ``None`` if none is left.
@@ -92,7 +111,7 @@ class SharedStudy:
         Returns:
             The job's number and its trial, with all parameters drawn.
         """
-        with self._alone():
+        with self._alone:
             for trial in self._left_behind():
                 self.propose_again(trial.number)
             trials = self.study.get_trials(deepcopy=False)
@@ -102,7 +121,7 @@ class SharedStudy:
                 warnings.simplefilter("ignore")  # what samplers find experimental
                 new_trial = self.study.ask()
                 self._draw(new_trial)
-            new_trial.set_user_attr(WORKER, f"{self.folder.name}/{Path(self._alive.name).name}")
+            new_trial.set_user_attr(WORKER, f"{self.folder.name}/{Path(self._alive.lock_file).name}")
             job = job_of(new_trial, self.study.get_trials(deepcopy=False))
             new_trial.set_user_attr("job", job)
         return job, new_trial
@@ -126,13 +145,6 @@ class SharedStudy:
         """The running trials whose process is gone."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [trial for trial in running if not _is_alive(trial, self.folder.parent)]
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep the other processes of this study from counting and asking at the same time."""
-        with self._lock.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
     def _check_same(self, objectives: Mapping[str, str]) -> None:
         wanted = {
@@ -171,13 +183,12 @@ def _is_alive(trial: FrozenTrial, sweeps: Path) -> bool:
 
 
 def _is_held(path: Path) -> bool:
-    """Whether some process holds a file locked."""
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    """Return whether some process holds a file locked."""
+    try:
+        with FileLock(path).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def _journal(path: Path) -> JournalStorage:
@@ -192,3 +203,191 @@ def _journal(path: Path) -> JournalStorage:
         finally:
             lock.release()
     return JournalStorage(JournalFileBackend(str(path)))
+
+
+_NEEDS_ANOTHER = (
+    "BaseSampler",
+    "BaseGASampler",
+    "PartialFixedSampler",
+    "BasePruner",
+    "PatientPruner",
+    "WilcoxonPruner",
+)
+"""Classes that are no choice of their own: abstract, around another sampler or pruner, or for repeated measurements."""
+
+
+def sampler(name: str, options: Mapping[str, Any], space: Space, seed: int) -> optuna.samplers.BaseSampler:
+    """Build the sampler that ``sweep.sampler`` names, which begins afresh at every job. Raises ``UserError``."""
+    found = _named("sampler", optuna.samplers, "Sampler", name)
+    if found is optuna.samplers.CmaEsSampler and find_spec("cmaes") is None:  # Optuna notices in the middle of a sweep
+        raise UserError(f"sweep.sampler={name}: needs the package cmaes; pip install cmaes")
+    known = named_parameters(found)
+    supplied: dict[str, Any] = {}
+    if "constant_liar" in known:  # what is under way elsewhere counts as bad, so that not all try the same
+        supplied["constant_liar"] = True
+    if "search_space" in known:
+        space.combinations()  # refuses intervals
+        supplied["search_space"] = {option.key: _every(option) for option in space.varied}
+
+    def make(job: int) -> optuna.samplers.BaseSampler:
+        seeded = {}
+        if "seed" in known:
+            one_plan = found in (optuna.samplers.GridSampler, optuna.samplers.QMCSampler)  # for all jobs
+            seeded["seed"] = seed if one_plan else _job_seed(seed, job)
+        return _build("sampler", name, found, seeded | supplied | dict(options))
+
+    make(0)  # says now what is wrong
+    return SeededByJob(make)
+
+
+def is_exhaustive(sampler_name: str) -> bool:
+    """Whether a sampler tries every combination once, and so has no more jobs than there are."""
+    found = _named("sampler", optuna.samplers, "Sampler", sampler_name)
+    return found in (optuna.samplers.GridSampler, optuna.samplers.BruteForceSampler)
+
+
+def number_of_combinations(sampler_name: str, space: Space) -> int:
+    """Return how many jobs an exhaustive sampler has. Raises ``UserError`` for an option that varies in an interval."""
+    if _named("sampler", optuna.samplers, "Sampler", sampler_name) is optuna.samplers.BruteForceSampler:
+        return sum(1 for _ in space.combinations())
+    # Those that differ only in options which their configuration lacks are the same job, but several of its trials.
+    space.combinations()
+    return math.prod(len(_every(option)) for option in space.varied)
+
+
+def pruner(name: str, options: Mapping[str, Any]) -> optuna.pruners.BasePruner:
+    """Build the pruner that ``sweep.pruner`` names; ``none`` stops no job. Raises ``UserError``."""
+    found = optuna.pruners.NopPruner if name == "none" else _named("pruner", optuna.pruners, "Pruner", name)
+    return _build("pruner", name, found, options)
+
+
+def cannot_prune(name: str, options: Mapping[str, Any], trials: int) -> str | None:
+    """Say that a pruner cannot stop any of so many jobs, where that is known beforehand; ``None``: it may."""
+    if name == "none":
+        return None
+    pruner_class = _named("pruner", optuna.pruners, "Pruner", name)
+    if pruner_class is optuna.pruners.NopPruner:
+        return f"sweep.pruner={name}: stops no job"
+    if pruner_class is optuna.pruners.ThresholdPruner:  # compares with no other job
+        return None
+    parameters = named_parameters(pruner_class)
+    first = 1
+    if "n_startup_trials" in parameters:
+        first = max(1, options.get("n_startup_trials", parameters["n_startup_trials"].default))
+    if trials > first:
+        return None
+    jobs = f"any of {trials} jobs" if trials > 1 else "the only job"
+    if first == 1:
+        return f"sweep.pruner={name}: cannot stop {jobs}, because there is none to compare it with"
+    advice = f"give sweep.trials={first + 1} or more"
+    if trials > 1:
+        advice += f", or 'sweep.pruner_options={{n_startup_trials: {max(1, trials // 3)}}}'"
+    return (
+        f"sweep.pruner={name}: cannot stop {jobs}, because it first lets {first} finish to compare with "
+        f"(n_startup_trials); {advice}"
+    )
+
+
+def _named(option: str, module: Any, ending: str, name: str) -> Callable[..., Any]:
+    """The class that is named, by its own name or a short one: ``tpe``, ``TPESampler``, ``cma_es``, ``cmaes``."""
+    classes = {
+        key: value
+        for key, value in vars(module).items()
+        if inspect.isclass(value) and key.endswith(ending) and key not in _NEEDS_ANOTHER
+    }
+    short = {re.sub("(?<=[a-z])(?=[A-Z])", "_", key.removesuffix(ending)).lower(): key for key in classes}
+    wanted = re.sub(f"{ending}$|_", "", name).lower()
+    for key, class_name in short.items():
+        if key.replace("_", "") == wanted:
+            return classes[class_name]
+    raise UserError(f"sweep.{option}={name}: Optuna has no such {option}{nearest(name, short)}")
+
+
+def _build(option: str, name: str, found: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    known = named_parameters(found)
+    for key in options:
+        if key not in known:
+            raise UserError(f"sweep.{option}_options.{key}: {name} has no such option{nearest(key, known)}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return found(**options)
+    except (ImportError, TypeError, ValueError) as error:
+        raise UserError(f"sweep.{option}={name}: {' '.join(str(error).split())}") from error
+
+
+def distribution(option: Varied) -> BaseDistribution:
+    """What Optuna draws a varied option from; see :func:`value_of`."""
+    if isinstance(option, Interval):
+        if option.whole:
+            return IntDistribution(int(option.low), int(option.high), log=option.log)
+        return FloatDistribution(option.low, option.high, log=option.log)
+    if not isinstance(option, Range):
+        return CategoricalDistribution(option.values)
+    first, last = option.numbers[0], option.numbers[-1]
+    step = option.numbers[1] - first if len(option.numbers) > 1 else 1
+    if isinstance(first, int) and isinstance(step, int):
+        return IntDistribution(first, int(last), step=step)
+    return FloatDistribution(first, last, step=step)
+
+
+def suggest(trial: optuna.Trial, option: Varied) -> Any:
+    """Draw the value of a varied option, or return the one that was drawn."""
+    drawn_from = distribution(option)
+    if isinstance(drawn_from, CategoricalDistribution):
+        return trial.suggest_categorical(option.key, drawn_from.choices)
+    if isinstance(drawn_from, IntDistribution):
+        return trial.suggest_int(option.key, drawn_from.low, drawn_from.high, step=drawn_from.step, log=drawn_from.log)
+    assert isinstance(drawn_from, FloatDistribution)
+    return trial.suggest_float(option.key, drawn_from.low, drawn_from.high, step=drawn_from.step, log=drawn_from.log)
+
+
+def value_of(option: Varied, drawn: Any) -> str:
+    """A drawn value as an override says it; that of a range is exactly one of its numbers."""
+    if isinstance(option, Range):
+        return str(min(option.numbers, key=lambda number: abs(number - drawn)))
+    return str(drawn)
+
+
+def _every(option: Varied) -> list[Any]:
+    assert not isinstance(option, Interval)
+    return list(option.numbers) if isinstance(option, Range) else list(option.values)
+
+
+def _job_seed(seed: int, job: int) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed},{job}".encode(), digest_size=4).digest())
+
+
+class SeededByJob(optuna.samplers.BaseSampler):
+    """A sampler that begins afresh at every job, with a seed of that job.
+
+    What it draws then follows from the job's number and the results so far. A study that goes on in another process
+    draws what it would have drawn in the first, and several processes do not draw the same.
+
+    Args:
+        make: returns the sampler of a job.
+    """
+
+    def __init__(self, make: Callable[[int], optuna.samplers.BaseSampler]) -> None:
+        self._make = make
+        self._present = make(0)
+
+    def before_trial(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        self._present = self._make(job_of(trial, study.get_trials(deepcopy=False)))
+        self._present.before_trial(study, trial)
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, BaseDistribution]:
+        return self._present.infer_relative_search_space(study, trial)
+
+    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
+        return self._present.sample_relative(study, trial, search_space)
+
+    def sample_independent(self, study: Any, trial: Any, param_name: Any, param_distribution: Any) -> Any:
+        return self._present.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(self, study: Any, trial: optuna.trial.FrozenTrial, state: Any, values: Any) -> None:
+        if REPLACES in trial.user_attrs:  # the sampler had no part in its values
+            return
+        # An exhaustive sampler stops Optuna's own loop after the last combination, and there is none here.
+        with suppress(RuntimeError):
+            self._present.after_trial(study, trial, state, values)

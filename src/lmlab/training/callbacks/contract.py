@@ -10,9 +10,9 @@ from lmlab.models import contract
 from lmlab.models.contract import Checks
 from lmlab.runs.run import Run
 from lmlab.training import parallel
-from lmlab.training.eager import eager
-from lmlab.training.memory import is_out_of_memory
+from lmlab.training.allocator import is_out_of_memory
 from lmlab.training.module import LanguageModeling
+from lmlab.training.objectives.objective import eager
 
 
 class Contract(pl.Callback):

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 
+from lmlab.progress import Pace
 from lmlab.runs.heartbeat import Heartbeat, Phase
 from lmlab.runs.run import Run
 from lmlab.training.module import LanguageModeling
@@ -18,10 +19,10 @@ class Heartbeats(pl.Callback):
     def __init__(self, run: Run) -> None:
         self.run = run
         self._written = -SECONDS_BETWEEN_BEATS
-        self._start = (0, 0.0)
+        self._pace = Pace()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._start = (trainer.global_step, time.perf_counter())
+        self._pace = Pace(trainer.global_step)
         self.write(trainer, pl_module, "training")
 
     def on_train_batch_end(
@@ -49,13 +50,13 @@ class Heartbeats(pl.Callback):
 
     def write(self, trainer: pl.Trainer, pl_module: pl.LightningModule, phase: Phase) -> None:
         """Write a heartbeat, unless the last one is younger than a second."""
-        moment = time.perf_counter()
+        moment = time.monotonic()
         if not trainer.is_global_zero or moment - self._written < SECONDS_BETWEEN_BEATS:
             return
         self._written = moment
         module = cast(LanguageModeling, pl_module)
-        first_step, started = self._start
-        steps_per_second = (trainer.global_step - first_step) / max(moment - started, 1e-9)
+        steps_per_second = self._pace.rate(trainer.global_step)
+        seconds_left = self._pace.seconds_left(trainer.global_step, module.total_steps - trainer.global_step)
         Heartbeat(
             phase,
             step=trainer.global_step,
@@ -64,7 +65,5 @@ class Heartbeats(pl.Callback):
             train_loss=module.latest.get("train/loss"),
             validation_loss=module.latest.get("validation/loss"),
             validation_bits_per_byte=module.latest.get("validation/bits_per_byte"),
-            seconds_left=round((module.total_steps - trainer.global_step) / steps_per_second, 1)
-            if steps_per_second
-            else None,
+            seconds_left=None if seconds_left is None else round(seconds_left, 1),
         ).write(self.run)

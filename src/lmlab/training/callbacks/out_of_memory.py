@@ -10,7 +10,7 @@ from lmlab.config import Config
 from lmlab.errors import CannotGoOn, Restart
 from lmlab.runs import events
 from lmlab.runs.run import Run
-from lmlab.training.memory import is_out_of_memory
+from lmlab.training.allocator import is_out_of_memory
 from lmlab.training.module import LanguageModeling
 from lmlab.training.trainer import shares
 

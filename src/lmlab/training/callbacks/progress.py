@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from lmlab.numerals import written
+from lmlab.progress import Pace
 from lmlab.training.callbacks.samples import Samples
 from lmlab.training.module import LanguageModeling
 
@@ -31,10 +32,10 @@ class Progress(pl.Callback):
         self.console = console or Console(stderr=True)
         self._bars: Bars | None = None
         self._shown_at = 0.0
-        self._start = (0, 0.0)
+        self._pace = Pace()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._start = (trainer.global_step, time.perf_counter())
+        self._pace = Pace(trainer.global_step)
         self._shown_at = time.perf_counter()
         if not trainer.is_global_zero or not self.console.is_terminal:
             return
@@ -79,9 +80,7 @@ class Progress(pl.Callback):
     def describe(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> str:
         """Rate since this attempt began, in tokens per second, and the newest losses."""
         module = cast(LanguageModeling, pl_module)
-        first_step, started = self._start
-        seconds = max(time.perf_counter() - started, 1e-9)
-        rate = (trainer.global_step - first_step) * module.tokens_per_step / seconds
+        rate = self._pace.rate(trainer.global_step) * module.tokens_per_step
         parts = [f"{rate:,.0f} tokens/s"]
         shown = {"train/loss": ("loss {}", "{:.3f}"), "validation/bits_per_byte": ("validation {} bits/byte", "{:.3f}")}
         if "validation/loss" in module.latest and "validation/bits_per_byte" not in module.latest:

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from lmlab.data.tokenizers import Tokenizer, encode_prompt, left_out, unknown_parts
 from lmlab.errors import CannotGoOn, UserError
 from lmlab.models.generation import Row, Sampler, generate, tokens_left_out
-from lmlab.runs.elastic import get_rank
+from lmlab.processes.layout import get_rank
 from lmlab.runs.files import append_row, flush
 from lmlab.runs.run import Run
 from lmlab.training.module import LanguageModeling

@@ -11,7 +11,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import distributed
 
 from lmlab.errors import Interrupted
-from lmlab.runs import signals
+from lmlab.processes import signals
 from lmlab.training.callbacks.checkpoint import Checkpoint
 from lmlab.training.module import LanguageModeling
 

@@ -8,7 +8,7 @@ from typing import IO, Any
 import pytorch_lightning as pl
 
 from lmlab.errors import UserError
-from lmlab.runs import stacks
+from lmlab.processes import stacks
 from lmlab.runs.run import Run
 
 SECONDS_TO_DUMP = 5.0
@@ -21,9 +21,9 @@ class Watchdog(pl.Callback):
     """Ends a rank on which no batch ended for ``seconds``, in training, validation or what happens beside them.
 
     The rank first writes where all of its threads are to ``stacks/rank-<rank>.txt`` in the run directory
-    (:func:`lmlab.runs.stacks.hung` reads them), then dies of SIGALRM. Ranks that wait for one that hangs time out with
-    it and leave their stacks too. Neither needs Python to go on running: a thread of ``faulthandler`` that does without
-    the interpreter's lock writes, a timer of the kernel kills.
+    (:func:`lmlab.processes.stacks.hung` reads them), then dies of SIGALRM. Ranks that wait for one that hangs time out
+    with it and leave their stacks too. Neither needs Python to go on running: a thread of ``faulthandler`` that does
+    without the interpreter's lock writes, a timer of the kernel kills.
 
     Args:
         seconds: seconds without progress that are too many.

@@ -2,6 +2,6 @@
 
 from lmlab.training.loggers.jsonl import JsonlLogger
 from lmlab.training.loggers.tensorboard import tensorboard_logger
-from lmlab.training.loggers.wandb import wandb_logger
+from lmlab.wandb.logger import wandb_logger
 
 __all__ = ["JsonlLogger", "tensorboard_logger", "wandb_logger"]

@@ -2,9 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from lmlab.data.batch import Batch
@@ -12,8 +14,15 @@ from lmlab.data.tokenizers import Tokenizer
 from lmlab.models.generation import Row, Sampler, generate
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.state import Output
-from lmlab.training.eager import eager
-from lmlab.training.seeds import step_seed
+from lmlab.training.settings import step_seed
+
+
+def eager(compiled: bool) -> AbstractContextManager[object]:
+    """Run below what is ``compiled`` as it is written: for a few tokens it is not compiled anew.
+
+    Nothing that compiles is imported for what is not.
+    """
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
 
 
 class Terms(NamedTuple):

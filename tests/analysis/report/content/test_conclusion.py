@@ -8,8 +8,8 @@ from scipy import stats
 
 from lmlab.analysis.comparison import Comparison, LeftOut
 from lmlab.analysis.doubts import Doubt
+from lmlab.analysis.report.content.captions import compact, decimals, listed, probability
 from lmlab.analysis.report.content.conclusion import conclusion
-from lmlab.analysis.report.content.wording import compact, decimals, listed, probability
 from lmlab.numerals import counted
 
 WHERE = "On the validation split of stdlib"

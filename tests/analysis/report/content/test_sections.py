@@ -9,12 +9,10 @@ import pytest
 from scipy import stats
 
 from lmlab.analysis.comparison import Comparison
-from lmlab.analysis.report.content.commands import commands
 from lmlab.analysis.report.content.differences import differences
 from lmlab.analysis.report.content.every_run import every_run
-from lmlab.analysis.report.content.left_out import left_out
 from lmlab.analysis.report.content.power import SHARES, power
-from lmlab.analysis.report.content.provenance import provenance
+from lmlab.analysis.report.content.provenance import commands, left_out, provenance
 from lmlab.analysis.report.content.samples import samples
 from lmlab.analysis.report.content.tradeoffs import POINTS, tradeoffs
 from lmlab.analysis.report.document import Code, SideBySide, Text

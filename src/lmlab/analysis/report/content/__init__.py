@@ -7,20 +7,17 @@ from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts import Doubt
 from lmlab.analysis.report.content.arms import arms
 from lmlab.analysis.report.content.breakdown import breakdown
-from lmlab.analysis.report.content.captions import data_of
-from lmlab.analysis.report.content.commands import commands
+from lmlab.analysis.report.content.captions import data_of, listed
 from lmlab.analysis.report.content.conclusion import conclusion
 from lmlab.analysis.report.content.differences import differences
 from lmlab.analysis.report.content.every_run import every_run
-from lmlab.analysis.report.content.left_out import left_out
 from lmlab.analysis.report.content.loss_curves import loss_curves
 from lmlab.analysis.report.content.power import power
-from lmlab.analysis.report.content.provenance import provenance
+from lmlab.analysis.report.content.provenance import commands, left_out, provenance
 from lmlab.analysis.report.content.samples import samples
 from lmlab.analysis.report.content.scaling import scaling
 from lmlab.analysis.report.content.tradeoffs import tradeoffs
 from lmlab.analysis.report.content.tuning import tuning
-from lmlab.analysis.report.content.wording import listed
 from lmlab.analysis.report.document import Document, Note
 from lmlab.numerals import counted
 

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.records import Record
@@ -13,13 +14,6 @@ from lmlab.analysis.report.document import Cell, Column, Interval, Section, Tabl
 from lmlab.analysis.statistics.intervals import mean_interval
 from lmlab.runs.files import numbers, read_jsonl
 from lmlab.runs.metrics import heading
-
-
-def training_flops(run: Record) -> float | None:
-    """Operations of a whole training: as measured, or those of a token times the tokens; ``None``: not known."""
-    tokens, each = run.metric("timings/tokens"), run.flops_per_token
-    measured = run.metric("timings/flops")
-    return measured if measured is not None or tokens is None or each != each else tokens * each
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ SIZES = (
 )
 COSTS = (
     _recorded("timings/tokens", "tokens"),
-    Cost(Column("training", "FLOP", "{:.3e}"), training_flops),
+    Cost(Column("training", "FLOP", "{:.3e}"), attrgetter("training_flops")),
     _recorded("timings/seconds", "time", "s", "{:,.1f}"),
     _recorded("timings/tokens_per_second", "training speed", "tokens/s"),
     _recorded("timings/utilisation", "model FLOPs utilisation", form="{:.1%}"),

@@ -7,9 +7,8 @@ from typing import Any
 
 from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.analysis.records import Record
-from lmlab.analysis.report.content.captions import of_runs
+from lmlab.analysis.report.content.captions import of_runs, short
 from lmlab.analysis.report.content.ranking import of_those_shown, shown
-from lmlab.analysis.report.content.wording import short
 from lmlab.analysis.report.document import Axis, Chart, Section, Series, Text
 from lmlab.runs.files import numbers, read_json
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.analysis.doubts import Doubt
-from lmlab.analysis.report.content.captions import data_of
+from lmlab.analysis.doubts.measures import equal_budgets, equal_kinds
+from lmlab.analysis.report.content.captions import data_of, decimals, listed, probability
 from lmlab.analysis.report.content.contrasts import Contrast, contrasts, correction, level, number_format, same_as
-from lmlab.analysis.report.content.equal import at_equal
 from lmlab.analysis.report.content.power import seeds_for
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, ranked
-from lmlab.analysis.report.content.wording import decimals, listed, probability
 from lmlab.analysis.statistics.intervals import mean_interval
 from lmlab.numerals import counted, written
 from lmlab.runs.metrics import split_of
@@ -158,3 +157,17 @@ def _in_order(comparison: Comparison, one: Contrast) -> tuple[Arm, Arm]:
     """The two arms of a contrast, the better one first."""
     lower = one.paired.difference.mean < 0
     return (one.arm, one.reference) if lower == minimizes(comparison) else (one.reference, one.arm)
+
+
+_KINDS = {"total": "total parameters", "non_embedding": "non-embedding parameters", "matmul": "matmul parameters"}
+_BUDGETS = {"tokens": "tokens", "FLOPs": "training FLOPs", "seconds": "training time"}
+
+
+def at_equal(comparison: Comparison) -> str:
+    """``, at equal non-embedding parameters and tokens``: what may be claimed, or nothing where there is nothing."""
+    if len(comparison.arms) < 2:
+        return ""
+    kinds, budgets = equal_kinds(comparison), equal_budgets(comparison)
+    words = ["parameters"] if len(kinds) == len(_KINDS) else [_KINDS[kind] for kind in kinds]
+    words += [_BUDGETS[budget] for budget in budgets]
+    return f", at equal {listed(words)}" if words else ""

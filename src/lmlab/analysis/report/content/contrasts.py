@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from lmlab.analysis.comparison import Arm, Comparison
+from lmlab.analysis.report.content.captions import decimals
 from lmlab.analysis.report.content.ranking import mean_score, ranked
-from lmlab.analysis.report.content.wording import decimals
 from lmlab.analysis.statistics.pairs import Paired, number_tested, simultaneous
 
 ALPHA = 0.05

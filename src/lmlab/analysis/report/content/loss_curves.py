@@ -10,9 +10,8 @@ import numpy as np
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.curves import AXES, Array, thinned
 from lmlab.analysis.records import Record
-from lmlab.analysis.report.content.captions import caption, of_runs
+from lmlab.analysis.report.content.captions import caption, listed, of_runs, short
 from lmlab.analysis.report.content.ranking import of_those_shown, shown
-from lmlab.analysis.report.content.wording import listed, short
 from lmlab.analysis.report.document import Axis, Chart, Section, Series
 from lmlab.numerals import counted
 from lmlab.runs import metrics

@@ -4,10 +4,9 @@ import math
 from collections.abc import Sequence
 
 from lmlab.analysis.comparison import Comparison
-from lmlab.analysis.report.content.captions import data_of
+from lmlab.analysis.report.content.captions import data_of, short
 from lmlab.analysis.report.content.contrasts import ALPHA, Contrast, contrasts, level, number_format
 from lmlab.analysis.report.content.ranking import mean_score
-from lmlab.analysis.report.content.wording import short
 from lmlab.analysis.report.document import Axis, Cell, Chart, Column, Section, Series, Table
 from lmlab.analysis.statistics.power import resolvable, seeds_needed
 from lmlab.errors import UserError

@@ -1,13 +1,16 @@
-"""Where the results come from: code, packages, hardware, data."""
+"""Where the results come from: code, packages, hardware, data; the commands; and the runs without a part in them."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from lmlab.analysis.commands import asked_by
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.records import Record
 from lmlab.analysis.report.content.captions import of_runs
-from lmlab.analysis.report.document import Cell, Column, Section, Table
+from lmlab.analysis.report.document import Cell, Code, Column, Part, Section, Table, Text
 from lmlab.runs.files import dumps
 
 _FACTS = {
@@ -63,3 +66,41 @@ def _written(name: str, value: Any) -> str:
         return "yes" if value else "no"
     text = value if isinstance(value, str) else dumps(value)
     return text[:16] if name.startswith("fingerprint") or name == "git commit" else text
+
+
+def left_out(comparison: Comparison, unreadable: Mapping[Path, str]) -> Section | None:
+    """Runs that were asked for but cannot be averaged, and directories that cannot be read, each with its reason."""
+    rows = [[left.run, left.arm, left.why] for left in comparison.left_out]
+    rows += [[path.name, None, why] for path, why in unreadable.items()]
+    if not rows:
+        return None
+    columns = [Column("run"), Column("arm"), Column("why")]
+    return Section("Left out", [Table("left-out", "Runs without a part in this", columns, rows)])
+
+
+COMMANDS_SHOWN = 40
+"""Commands that are listed; one run a command, as from a script, would make a page of them."""
+
+
+def commands(comparison: Comparison, report: str | None = None) -> Section | None:
+    """What asked for the runs, what computes one of each arm afresh and compares, and what asked for the report.
+
+    Args:
+        report: the command, as typed.
+    """
+    if not comparison.runs:
+        return None
+    every = [run for arm in comparison.arms for setting in arm.settings for run in setting.runs]
+    asked = Counter(command for run in every if (command := asked_by(run)))
+    parts: list[Part] = []
+    if asked:
+        parts.append(Text("What asked for these runs; what is finished is not computed again:"))
+        parts.append(Code("\n".join(list(asked)[:COMMANDS_SHOWN])))
+    if len(asked) > COMMANDS_SHOWN:
+        parts.append(Text(f"And {len(asked) - COMMANDS_SHOWN} more, each recorded in the run.json of its runs."))
+    firsts = [arm.chosen.runs[0] for arm in comparison.arms][:COMMANDS_SHOWN]
+    parts.append(Text("The first seed of each arm, computed afresh from its saved configuration and compared:"))
+    parts.append(Code("\n".join(f"lmlab reproduce {shlex.quote(f'run={run.reference}')}" for run in firsts)))
+    if report:
+        parts += [Text("This report, of what is there by then:"), Code(report)]
+    return Section("Reproducing it", parts)

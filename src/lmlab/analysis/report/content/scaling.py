@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmlab.analysis.comparison import Arm, Comparison
-from lmlab.analysis.report.content.arms import interval, training_flops
-from lmlab.analysis.report.content.captions import caption, data_of
+from lmlab.analysis.report.content.arms import interval
+from lmlab.analysis.report.content.captions import caption, data_of, short
 from lmlab.analysis.report.content.ranking import of_those_shown, shown
-from lmlab.analysis.report.content.wording import short
 from lmlab.analysis.report.document import Axis, Cell, Chart, Column, Interval, Part, Section, Series, Table
 from lmlab.analysis.statistics.scaling import PowerLaw, ScalingFit, fit, power_law
 from lmlab.errors import UserError
@@ -87,7 +86,7 @@ def points(arm: Arm, metric: str) -> list[Point]:
         size, tokens, flops = (
             first.metric("sizes/parameters/total"),
             first.metric("timings/tokens"),
-            training_flops(first),
+            first.training_flops,
         )
         if size is None or tokens is None or flops is None or not scores or not all(map(math.isfinite, scores)):
             continue

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from lmlab.analysis.comparison import Arm, Comparison, Setting
 from lmlab.analysis.options import text_of, varied
 from lmlab.analysis.records import Record
-from lmlab.analysis.report.content.arms import training_flops
-from lmlab.analysis.report.content.captions import caption, data_of
+from lmlab.analysis.report.content.captions import caption, compact, data_of, listed, short
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, of_those_shown, shown
-from lmlab.analysis.report.content.wording import compact, listed, short
 from lmlab.analysis.report.document import Axis, Chart, Section, Series
 from lmlab.analysis.statistics.pareto import front
 
@@ -38,7 +36,7 @@ def _memory(run: Record) -> float | None:
 
 
 COSTS = (
-    Cost("flops", "training operations (FLOPs)", training_flops),
+    Cost("flops", "training operations (FLOPs)", lambda run: run.training_flops),
     Cost("memory", "peak memory (MiB)", _memory),
     Cost("generation", "generation speed (tokens/s)", lambda run: run.metric("generation/tokens_per_second"), False),
     Cost("seconds", "training time (s)", lambda run: run.metric("timings/seconds")),

@@ -8,9 +8,8 @@ from typing import Any
 from lmlab.analysis.comparison import Arm, Comparison, Setting
 from lmlab.analysis.doubts.tuning import drawn_from
 from lmlab.analysis.options import ABSENT, has, is_number, text_of, value_of, varied
-from lmlab.analysis.report.content.captions import caption, data_of
+from lmlab.analysis.report.content.captions import caption, data_of, listed, short
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, of_those_shown, shown
-from lmlab.analysis.report.content.wording import listed, short
 from lmlab.analysis.report.document import Axis, Chart, Column, Part, Section, Series, Table, Text
 from lmlab.analysis.statistics.tuning import beyond, expected_best, sensitivity
 from lmlab.overrides import written

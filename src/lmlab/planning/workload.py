@@ -1,0 +1,136 @@
+"""What is planned: the devices, and what a configuration asks of them, whatever way it is shared."""
+
+from dataclasses import dataclass, field
+from math import gcd, isfinite
+from typing import Any
+
+from torch import nn
+
+from lmlab.config import Config
+from lmlab.errors import UserError
+from lmlab.models.language_model import LanguageModel
+from lmlab.models.sizes import flops_per_token, state_bytes
+from lmlab.planning.footprint import Footprint, footprint, head_bytes
+from lmlab.planning.memory import average_bytes, optimizer_bytes
+from lmlab.runs.average import keeps_average
+from lmlab.training.devices import Device
+from lmlab.training.make_optimizer import make_optimizer
+from lmlab.training.settings import Settings
+
+LINK_SHARE = 0.75
+"""Share of a link's nominal bandwidth that collectives reach."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Devices of one kind.
+
+    Args:
+        device: its kind.
+        devices: how many.
+        per_node: of them in a machine.
+        network: GB/s in each direction from a device to other machines.
+        efficiency: share of the peak that training reaches.
+        price: dollars for a device an hour; ``None``: not known.
+
+    Raises:
+        UserError: a number out of range, or devices that do not fill their machines.
+    """
+
+    device: Device
+    devices: int
+    per_node: int
+    network: float
+    efficiency: float
+    price: float | None
+
+    def __post_init__(self) -> None:
+        for option, value in (("devices", self.devices), ("devices_per_node", self.per_node)):
+            if value < 1:
+                raise UserError(f"{option}={value}: expected at least 1")
+        if not (isfinite(self.network) and self.network > 0):
+            raise UserError(f"network={self.network}: expected a number above 0")
+        if self.price is not None and not (isfinite(self.price) and self.price >= 0):
+            raise UserError(f"price={self.price}: expected a number of at least 0")
+        if self.devices > self.per_node and self.devices % self.per_node:
+            raise UserError(f"devices={self.devices}: expected a multiple of devices_per_node={self.per_node}")
+
+    @property
+    def nodes(self) -> int:
+        return max(1, self.devices // self.per_node)
+
+    def seconds(self, size: float, group: int, within_node: bool) -> float:
+        """Return how long a ring of ``group`` devices takes to pass on ``size`` bytes in pieces, once around."""
+        bandwidth = self.device.link if within_node else min(self.network, self.device.link)
+        return size * (group - 1) / group / (bandwidth * 1e9 * LINK_SHARE)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a configuration asks for, whatever devices do it; all bytes are those of a whole network.
+
+    Attributes:
+        optimizer: bytes that the optimizer keeps.
+        average: bytes of a moving average of the weights, which every device keeps whole; 0: there is none.
+        flops: of the forward pass of a token.
+        heads: equal parts that every block can be cut into.
+        state: bytes that are carried from batch to batch, for one sequence.
+        unrolled: it has recurrences whose memory is that of unrolled steps, not of a kernel.
+        logits: bytes of the head, by sequences in a micro-batch, as far as they were asked for.
+    """
+
+    settings: Settings
+    precision: str
+    accumulate: int
+    vocabulary: int
+    model: LanguageModel
+    footprint: Footprint
+    optimizer: int
+    average: int
+    flops: int
+    heads: int
+    state: int
+    unrolled: bool
+    logits: dict[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: Config, model: LanguageModel, vocabulary: int) -> "Load":
+        """Simulate the training of ``model``, on the meta device, that a training configuration asks for."""
+        settings, trainer = Settings.of(config), config["trainer"]
+        context = settings.batch.context
+        found = footprint(model, context, trainer["precision"])
+        return cls(
+            settings=settings,
+            precision=trainer["precision"],
+            accumulate=trainer["accumulate"],
+            vocabulary=vocabulary,
+            model=model,
+            footprint=found,
+            optimizer=optimizer_bytes(model, make_optimizer(config["optimizer"], model)),
+            average=average_bytes(model) if keeps_average(config["callbacks"]) else 0,
+            flops=flops_per_token(model, context),
+            heads=_heads(model),
+            state=state_bytes(model, context) if settings.batch.carry_state else 0,
+            unrolled=any(isinstance(module, nn.RNNBase) for module in model.modules()),
+        )
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the whole run."""
+        return self.settings.steps * self.settings.tokens_per_step
+
+    def logit_bytes(self, rows: int) -> int:
+        """Return what head and cross-entropy hold of a micro-batch."""
+        if rows not in self.logits:
+            self.logits[rows] = head_bytes(self.model, rows * self.settings.batch.context, self.precision)
+        return self.logits[rows]
+
+
+def _heads(model: Any) -> int:
+    """Return into how many equal parts every block can be cut; 1: a block has no heads."""
+    numbers = [
+        getattr(block.mixer, name, None) or getattr(block.mixer, "heads", 1) or 1
+        for block in getattr(model, "blocks", ())
+        for name in ("heads", "kv_heads")
+    ]
+    return gcd(*numbers) if numbers else 1

@@ -1,0 +1,4 @@
+"""Start, supervise and signal the processes of runs."""
+
+ENTRY = "lmlab.training.process"
+"""The module whose ``main(run)`` each process of a run calls."""

@@ -1,0 +1,164 @@
+"""The number of a run's processes, where they meet, and how they are supervised.
+
+PyTorch's elastic launcher, the one inside ``torchrun``, starts, watches and connects several of them.
+"""
+
+import logging
+import multiprocessing
+import os
+import re
+import signal
+import socket
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lmlab.config import Config, check_arguments
+from lmlab.errors import UserError
+from lmlab.processes.signals import INTERRUPTED
+from lmlab.runs.files import write_json
+from lmlab.runs.run import Run
+
+
+class Ranks(NamedTuple):
+    """How many processes a run has, and where they meet."""
+
+    here: int
+    """processes on this node"""
+    nodes: int = 1
+    node: int = 0
+    rendezvous: str | None = None
+    """``host:port`` of the first of several nodes"""
+    attempt: int = 1
+    """counts the times that the run was started: those of different ones never meet"""
+
+
+def get_rank() -> int:
+    """This process's number among those of the run: 0 for the one that writes what all of them need only once."""
+    return int(os.environ.get("RANK", 0))
+
+
+def _end_without_ranks(number: int, frame: Any) -> None:
+    if not multiprocessing.active_children():
+        os._exit(INTERRUPTED)
+
+
+def start_ranks(run: Run, ranks: Ranks, be_rank: Callable[[Path], None]) -> None:
+    """Start this node's ranks of ``run``, watch them, and return when all have ended well; otherwise end this process.
+
+    Args:
+        be_rank: what each of them does, with the run's path.
+    """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous.api import RendezvousError
+    from torch.distributed.launcher.api import LaunchConfig, launch_agent
+
+    # Signals are for the ranks, which decide together when to stop; before there are any, they end the meeting.
+    signal.signal(signal.SIGTERM, _end_without_ranks)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
+    logging.disable(logging.CRITICAL)  # the run itself says what failed
+    try:
+        config = LaunchConfig(
+            min_nodes=ranks.nodes,
+            max_nodes=ranks.nodes,
+            nproc_per_node=ranks.here,
+            run_id=f"{run.path.name}-{ranks.attempt}",
+            rdzv_backend="c10d",
+            rdzv_endpoint=ranks.rendezvous or "localhost:0",
+            rdzv_configs={"is_host": ranks.node == 0} if ranks.nodes > 1 else {},
+            local_addr=(ranks.rendezvous or "").partition(":")[0] if ranks.nodes > 1 and ranks.node == 0 else None,
+            max_restarts=0,
+            monitor_interval=0.1,
+            start_method="fork",
+            signals_to_handle="SIGQUIT",
+            shutdown_timeout=5,
+            logs_specs=DefaultLogsSpecs(),
+        )
+        launch_agent(config, _rank, [be_rank, run.path])
+    except RendezvousError as error:
+        if ranks.node == 0:
+            message = f"the {ranks.nodes} nodes of the run did not meet at {ranks.rendezvous}: {error}"
+            write_json(run.error, {"kind": "Fault", "message": message, "traceback": ""})
+        os._exit(1)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode not in (1, INTERRUPTED):  # what the others complain of is what it left them with
+            code = failure.exitcode
+            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"died (exit code {code})"
+            write_json(run.error, {"kind": "Fault", "message": f"rank {rank} {how}", "traceback": ""})
+        os._exit(INTERRUPTED if failure.exitcode == INTERRUPTED else 1)
+    except OSError as error:  # before there is a rank: what watches them needs semaphores, which are files there
+        message = f"{ranks.here} processes cannot be started: {error.strerror} (is there room in /dev/shm?)"
+        write_json(run.error, {"kind": "RunFailed", "message": message, "traceback": traceback.format_exc()})
+        os._exit(1)
+
+
+def _rank(be_rank: Callable[[Path], None], path: Path) -> None:
+    logging.disable(logging.NOTSET)
+    be_rank(path)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Section ``execution`` of a training configuration: how a run's processes are looked after.
+
+    Args:
+        restarts: times that a run goes on by itself after one of its processes died, hung or differed from the others.
+        grace: seconds that a run has to write its state after it was told to stop, before its processes are killed.
+        requeue: under SLURM, ask for the job to be queued again after it was told to stop.
+        rendezvous: ``host:port`` of the first of several nodes; ``None``: from SLURM's environment.
+        node: the number of this node.
+    """
+
+    restarts: int = 1
+    grace: float = 60.0
+    requeue: bool = True
+    rendezvous: str | None = None
+    node: int = 0
+
+    def __post_init__(self) -> None:
+        for option, least in (("restarts", 0), ("grace", 0), ("node", 0)):
+            value = getattr(self, option)
+            if value < least:
+                raise UserError(f"execution.{option}={value}: expected at least {least}")
+        if self.rendezvous is not None and not re.fullmatch(r"[^:\s]+:\d+", self.rendezvous):
+            raise UserError(f"execution.rendezvous={self.rendezvous}: expected host:port, for example node1:29500")
+
+    @classmethod
+    def of(cls, config: Config) -> "Execution":
+        """Read a configuration. Raises ``UserError`` for an unknown option, a wrong type or a value out of range."""
+        section = config.get("execution") or {}
+        check_arguments(cls, section, "execution.")
+        return cls(**section)
+
+
+def ranks_of(trainer: Config, settings: Execution) -> Ranks:
+    """The processes that a section ``trainer`` asks for on this node; the tasks of a SLURM job are nodes.
+
+    Raises:
+        UserError: several nodes cannot meet.
+    """
+    nodes, node, rendezvous = trainer.get("nodes", 1), settings.node, settings.rendezvous
+    tasks = int(os.environ.get("SLURM_NTASKS", 1))
+    if nodes > 1 and rendezvous is None and tasks > 1:
+        if tasks != nodes:
+            raise UserError(f"trainer.nodes={nodes}: this SLURM job has {tasks} tasks; each of them is a node")
+        node = int(os.environ["SLURM_PROCID"])
+        rendezvous = f"{os.uname().nodename}:{_free_port()}" if node == 0 else None
+    elif nodes > 1 and rendezvous is None:
+        raise UserError(
+            f"trainer.nodes={nodes}: the nodes need a place to meet; start the same command on each of them with "
+            "execution.rendezvous=<host of the first>:29500 and execution.node=0, 1, ... (or use hydra/launcher=slurm)"
+        )
+    if node >= max(nodes, 1):
+        raise UserError(f"execution.node={node}: expected 0 to {nodes - 1} with trainer.nodes={nodes}")
+    return Ranks(trainer["devices"], nodes, node, rendezvous)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("", 0))
+        return int(free.getsockname()[1])

@@ -1,0 +1,190 @@
+"""Seeing a run through: in processes of its own, which read nothing but the run directory.
+
+No process ever recomposes a configuration, so none can see another job's overrides, environment or leftovers.
+"""
+
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing import connection
+from typing import Any
+
+from lmlab.errors import Interrupted, RunFailed, UserError
+from lmlab.processes import stacks
+from lmlab.processes.layout import Execution, ranks_of
+from lmlab.processes.other_nodes import follow
+from lmlab.processes.signals import undisturbed
+from lmlab.processes.spawn import EVERYTHING, Processes, Share
+from lmlab.runs import disk, trust
+from lmlab.runs.files import clear_leftovers, read_json
+from lmlab.runs.lock import RunLock
+from lmlab.runs.provenance import code_fingerprint
+from lmlab.runs.run import Run, now
+
+
+class Supervisor:
+    """Sees a run through: starts its processes, goes on after a fault, passes on that it is to stop, records the end.
+
+    Args:
+        lock: the held lock of the run.
+        share: what of this machine it may use.
+    """
+
+    def __init__(self, run: Run, lock: RunLock, share: Share = EVERYTHING) -> None:
+        trust.check(run, f"lmlab reproduce run={run.id} trust=true computes it afresh")
+        self.run = run
+        self.lock = lock
+        self.share = share
+        self.settings = Execution.of(run.config)
+        self.faults = 0
+        self.error: Exception | None = None
+        """Why the run ended without being finished."""
+        self._told: str | None = None
+        self._deadline = math.inf
+        self._processes = self._start()
+
+    @property
+    def sentinel(self) -> int:
+        """Becomes ready when the processes have ended; to be waited for before :meth:`poll`."""
+        return self._processes.sentinel
+
+    @undisturbed()
+    def poll(self) -> bool:
+        """Return whether the run is over; start it again if it ended by a fault, kill it if it does not stop."""
+        code = self._processes.exitcode
+        if code is None:
+            if time.monotonic() > self._deadline or self.lock.lost:
+                self._processes.send(signal.SIGKILL)
+            return False
+        self._processes.close()
+        if self.lock.lost:  # the directory is another machine's now
+            self.error = RunFailed(f"{self.run.path}: another machine took this run over while this one was cut off")
+            return True
+        for folder in (self.run.path, self.run.checkpoints):
+            clear_leftovers(folder)
+        self.error = None
+        if self.run.manifest["status"] == "finished":  # nothing is missing, however its processes ended after that
+            self._end_attempt("finished", None)
+            return True
+        self.error, restart = self._why(code)
+        if restart and self._told is None:
+            self._processes = self._start()
+            return False
+        return True
+
+    def stop(self, why: str) -> None:
+        """Tell the run to write its state and end; it is killed if it has not within its grace period."""
+        if self._told is None:
+            self._told = why
+            self._deadline = time.monotonic() + self.settings.grace
+            self._processes.send(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the run at once; what it wrote last stays."""
+        self._deadline = -math.inf
+
+    def _start(self) -> Processes:
+        run, trainer = self.run, self.run.config["trainer"]
+        run.error.unlink(missing_ok=True)
+        stacks.clear(run)
+        ranks = ranks_of(trainer, self.settings)._replace(attempt=len(run.manifest["attempts"]) + 1)
+        attempt: dict[str, Any] = {
+            "started": now(),
+            "host": os.uname().nodename,
+            "pid": os.getpid(),
+            "processes": ranks.here * ranks.nodes,
+            "code": code_fingerprint(run.config),
+        }
+        if ranks.nodes > 1:
+            attempt["rendezvous"] = ranks.rendezvous
+        run.update(lambda manifest: manifest["attempts"].append(attempt), status="running")
+        return Processes(run, ranks, self.lock.fileno(), self.share)
+
+    def _why(self, code: int) -> tuple[Exception, bool]:
+        """Record why the attempt ended; return the error to raise, and whether to go on from the last checkpoint."""
+        run = self.run
+        if run.error.exists():
+            reason = read_json(run.error)
+            kind, message = reason["kind"], reason["message"]
+        else:
+            how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            kind, message = "Fault", f"a process of the run ended: {how}"
+        if (hung := stacks.hung(run)) is not None:
+            kind, message = "Fault", hung
+        if self._told is not None and kind in ("Interrupted", "Fault"):
+            kind, message = "Interrupted", self._told
+        status = "interrupted" if kind == "Interrupted" else "failed"
+        self._end_attempt(status, message)
+        if kind == "Interrupted":
+            return Interrupted(message), False
+        if kind == "UserError":
+            if len(run.manifest["attempts"]) == 1 and not run.checkpoints.exists():
+                run.remove()  # nothing is left behind of what cannot be trained
+            return UserError(message), False
+        self.faults += kind == "Fault"
+        restart = kind == "Restart" or (kind == "Fault" and self.faults <= self.settings.restarts)
+        if restart and kind == "Fault":  # of a restart that it wants the run itself has told
+            print(f"{run.path.name}: {message}; it goes on from its last checkpoint", file=sys.stderr, flush=True)
+        return RunFailed(f"{message} (details: {run.log})"), restart
+
+    def _end_attempt(self, status: str, error: str | None) -> None:
+        def change(manifest: dict[str, Any]) -> None:
+            manifest["status"] = status
+            manifest["attempts"][-1] |= {"ended": now(), "status": status, "error": error}
+
+        self.run.update(change)
+
+
+def execute(run: Run, waiting: Callable[[str], None]) -> None:
+    """Train ``run`` to its end in its own process or processes, if nobody else has by the time its lock is free.
+
+    In a SLURM job's task other than the first, be that node of the run.
+
+    Args:
+        waiting: called once, with who holds the lock, if somebody does.
+
+    Raises:
+        UserError: the run was refused because of what its configuration asks for.
+        RunFailed: a process failed or was killed, more often than the run may be started again.
+        Interrupted: something outside told it to stop; what was trained so far stays resumable.
+        KeyboardInterrupt: the user, or a signal to this process, did.
+    """
+    settings = Execution.of(run.config)
+    ranks = ranks_of(run.config["trainer"], settings)
+    if ranks.node > 0:
+        follow(run, ranks, settings.grace)
+        return
+    try:
+        with run.lock(waiting) as lock:
+            ended = _see_through(run, lock) if run.status_recorded != "finished" else None
+    except (OSError, UserError) as error:  # the run's folder cannot be read or written
+        if (line := disk.reason(error, run)) is None:
+            raise
+        raise RunFailed(line) from error
+    if ended is not None:
+        raise ended
+
+
+def _see_through(run: Run, lock: RunLock) -> BaseException | None:
+    """Return why the run ended without being finished, if it did."""
+    stopped: KeyboardInterrupt | None = None
+    supervisor: Supervisor | None = None
+    while True:
+        try:
+            if supervisor is None:
+                with undisturbed():
+                    supervisor = Supervisor(run, lock)
+            connection.wait([supervisor.sentinel], timeout=0.5)
+            if supervisor.poll():
+                break
+        except KeyboardInterrupt as error:
+            if supervisor is None:
+                raise
+            if stopped is not None:
+                supervisor.kill()
+            stopped = stopped or error
+            supervisor.stop(str(error) or "stopped from the keyboard")
+    return None if supervisor.error is None else stopped or supervisor.error

@@ -1,0 +1,183 @@
+"""Weights & Biases: online when the user is logged in, offline otherwise; one W&B run per run, kept across attempts."""
+
+import queue
+import sys
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from lmlab.processes.layout import get_rank
+from lmlab.runs.files import read_jsonl
+from lmlab.runs.run import Run
+from lmlab.training.loggers.jsonl import row_of
+from lmlab.wandb.artifacts import Extras, Kind
+from lmlab.wandb.mirror import (
+    Row,
+    WandbRecord,
+    WandbRun,
+    logged_in,
+    parent_folder,
+    recorded_rows,
+    remove_earlier_attempts,
+    set_up,
+)
+from lmlab.wandb.settings import WandbOptions
+
+if TYPE_CHECKING:
+    from lmlab.training.module import LanguageModeling
+
+
+SYNC = "lmlab wandb sync sends what is missing"
+
+
+class WandbRunLogger(Logger):
+    """Sends metrics, samples, config and summary to one W&B run, from a thread of its own.
+
+    Whatever wandb waits for or raises there, training neither waits nor fails: the rows are in the run directory, and
+    ``wandb.json`` says whether the server has them all. Rows that a resumed attempt computes again are not sent again;
+    they are, step for step, the ones already sent.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        options: WandbOptions,
+        extras: Extras,
+        init_timeout: float,
+        finish_timeout: float,
+    ) -> None:
+        super().__init__()
+        self.run = run
+        self.mode = options.mode
+        self.extras = extras
+        self.timeouts = {"init_timeout": init_timeout, "finish_timeout": finish_timeout}
+        self.record = WandbRecord(run)
+        self.record.begin(run, options)
+        remove_earlier_attempts(run, self.version)
+        self.module: LanguageModeling | None = None
+        """The module in training, as for :class:`JsonlLogger`: the rows are to be the same."""
+        self._row: Row = {}
+        self._rows: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
+        self._end: tuple[dict[str, Any], int] = ({}, 1)
+        self._before = recorded_rows(run)  # up to the checkpoint that this attempt goes on from, and so whole
+        self._said = False
+        self._thread = threading.Thread(target=self._work, daemon=True, name="wandb")
+        self._thread.start()
+
+    @property
+    def name(self) -> str:
+        return "wandb"
+
+    @property
+    def version(self) -> str:
+        return str(self.record.fields["id"])
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing to do: the whole configuration is given to ``wandb.init``."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        if row := row_of(metrics, step, self.module):
+            self._at(row["step"]).update(row)
+
+    @rank_zero_only
+    def log_sample(self, row: Row) -> None:
+        """Show a sample, with all before it."""
+        self._at(row["step"]).update(tokens=row["tokens"], samples=read_jsonl(self.run.samples))
+
+    def _at(self, step: int) -> Row:
+        """The row of ``step``; the one before it is whole now."""
+        if self._row and self._row["step"] != step:
+            self._rows.put(self._row)
+            self._row = {}
+        self._row["step"] = step
+        return self._row
+
+    def finish(self, summary: dict[str, Any], exit_code: int) -> None:
+        """Close the W&B run with the final metrics, as finished (0) or failed, in a bounded time."""
+        if self._row and exit_code == 0 and summary.get("status") != "pruned":  # which may go on at this step
+            self._rows.put(self._row)
+        self._end = (summary, exit_code)
+        self._rows.put(None)
+        self._thread.join(sum(self.timeouts.values()))
+        if self._thread.is_alive():
+            self._say("W&B does not take what it is sent", "no answer in time")
+
+    def _work(self) -> None:
+        try:
+            opened = self._open()
+            for row in self._before:
+                opened.send(row)
+            while (next_row := self._rows.get()) is not None:
+                opened.send(next_row)
+            opened.close(*self._end)
+            for kind in opened.left_out:
+                print(f"W&B was not given {kind}: not here as the run had it.", file=sys.stderr)
+        except Exception as error:
+            self._say("W&B did not take everything", error)
+
+    def _open(self) -> WandbRun:
+        import wandb
+
+        set_up()
+        mode = self.mode or ("online" if logged_in() else "offline")
+        folder = parent_folder(self.run)
+        start = lambda mode: WandbRun(self.run, self.record, mode, folder, self.extras, **self.timeouts)  # noqa: E731
+        if mode == "online":
+            try:
+                return start("online")
+            except Exception as error:
+                self._say("W&B cannot be reached, this run is logged offline", error)
+                wandb.teardown()
+                set_up()
+        return start("offline")
+
+    def _say(self, what: str, why: Any) -> None:
+        """Announce that W&B lacks something: once, whatever else goes wrong."""
+        if not self._said:
+            self._said = True
+            reason = (str(why).splitlines() or [type(why).__name__])[0]
+            print(f"{what} ({reason}); {SYNC}.", file=sys.stderr)
+
+
+def wandb_logger(
+    run: Run,
+    project: str | None = None,
+    entity: str | None = None,
+    name: str | None = None,
+    group: str | None = None,
+    notes: str | None = None,
+    code: bool = False,
+    artifacts: Sequence[Kind] = (),
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto",
+    init_timeout: float = 20.0,
+    finish_timeout: float = 30.0,
+) -> Logger | None:
+    """Start (or continue) the W&B run of ``run`` and return its logger; ``None`` on all ranks but the first.
+
+    What is ``None`` here is as W&B's own variables and settings files say (:mod:`lmlab.wandb.settings`).
+
+    Args:
+        project: ``None``: as W&B is set up, or ``lmlab``.
+        name: ``None``: as W&B is set up, or the name of the run's directory.
+        group: groups runs in the W&B pages; ``None``: the sweep that the run is part of.
+        notes: what a reader of the W&B page should know; ``None`` leaves what is written there.
+        code: send lmlab's sources, its configurations and the user's own modules that the run names.
+        artifacts: what to send of a run that has finished: ``weights`` (with the configuration and the tokenizer),
+            ``samples``.
+        mode: ``auto`` is as W&B is set up (``WANDB_MODE``, which goes before the other values, too, or ``wandb
+            offline``), or else online if credentials are found (``WANDB_API_KEY`` or ``wandb login``). Where W&B is
+            disabled, nothing is logged, whatever this says.
+        init_timeout: seconds to wait for the server before going on offline; training goes on meanwhile.
+        finish_timeout: seconds that a run whose training has ended waits for what is not delivered yet.
+    """
+    if get_rank() != 0:
+        return None
+    section = {"project": project, "entity": entity, "name": name, "group": group, "notes": notes, "mode": mode}
+    options = WandbOptions.read(section, run.manifest["tags"])
+    if options is None:
+        return None
+    return WandbRunLogger(run, options, Extras(name, group, notes, code, artifacts), init_timeout, finish_timeout)
