@@ -217,6 +217,9 @@ def test_nothing_is_started_for_words_that_are_no_run():
     for word in ("-m", "--multirun", "sweep=random", "hydra.mode=MULTIRUN"):
         with pytest.raises(lmlab.UserError, match=f"^{word}: asks for several runs; lmlab.train computes one"):
             lmlab.train(["model=lstm", word])
+    for word in ("--help", "--cfg=job", "--version"):
+        with pytest.raises(lmlab.UserError, match=f"^{word}: trains nothing"):
+            lmlab.train([word])
 
 
 def test_a_finished_run_is_returned_as_recorded_and_errors_are_those_of_the_command(run, outputs, error_of, capfd):

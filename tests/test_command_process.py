@@ -12,7 +12,7 @@ from processes import wait_until
 
 from lmlab import command_process
 from lmlab.command_process import _result, run_command
-from lmlab.errors import Interrupted, RunFailed, UserError
+from lmlab.errors import RunFailed, UserError
 from lmlab.runs.run import Run
 
 END = "os.fdopen(int(sys.argv[1]), 'w').write(json.dumps({}))"
@@ -51,7 +51,7 @@ def test_everything_is_printed_in_order_and_the_result_returned(program, capsys,
     assert capsys.readouterr().out == "['train', 'model=lstm', 'seed=1'] True False\nü\nlast"
 
 
-@pytest.mark.parametrize("kind", [UserError, RunFailed, Interrupted, KeyboardInterrupt])
+@pytest.mark.parametrize("kind", [UserError, RunFailed, KeyboardInterrupt])
 def test_an_error_is_raised_again_with_its_text(kind):
     with pytest.raises(kind, match=r"^seed=x: no$"):
         _result(json.dumps({"error": kind.__name__, "message": "seed=x: no"}), 0, "train")

@@ -38,7 +38,7 @@ def train(overrides: Sequence[str] = (), *, outputs: str | Path | None = None) -
         UserError: the configuration cannot be trained; nothing is left behind.
         RunFailed: the training failed; the message says why and where the log is.
     """
-    from lmlab.cli import asks_for_several
+    from lmlab.cli import asks_for_several, only_shows
     from lmlab.command_process import run_command
     from lmlab.overrides import written
 
@@ -47,6 +47,8 @@ def train(overrides: Sequence[str] = (), *, outputs: str | Path | None = None) -
     for word in overrides:
         if asks_for_several(word):
             raise UserError(f"{word}: asks for several runs; lmlab.train computes one, so call it for each")
+        if only_shows(word):
+            raise UserError(f"{word}: trains nothing; give it to lmlab train in a shell")
     places = [] if outputs is None else [f"paths.outputs={written(str(expanded(str(outputs))))}"]
     return load(run_command("train", [*overrides, *places]))
 

@@ -98,7 +98,7 @@ def perform(command: str, words: list[str]) -> Any:
     # Importing torch and composing a configuration make many objects that stay; looking for garbage among them as often
     # as Python does by itself takes a tenth of a short command's time.
     gc.set_threshold(50_000, 20, 20)
-    if command in _TRAINING and not any(word.partition("=")[0] in _SHOWS for word in words):
+    if command in _TRAINING and not any(map(only_shows, words)):
         from lmlab.runs.launch import warm_up
 
         warm_up()  # on another core, while the configuration is composed
@@ -170,6 +170,11 @@ def _read(command: str, words: list[str]) -> list[str]:
     if command == "study" and any(word.startswith("experiment=") for word in overrides):
         overrides = [_of_a_study(word) for word in overrides]
     return flags + overrides
+
+
+def only_shows(word: str) -> bool:
+    """Return whether a word of a command line has something shown instead of the command run."""
+    return word.partition("=")[0] in _SHOWS
 
 
 def asks_for_several(word: str) -> bool:

@@ -19,9 +19,7 @@ from lmlab.runs.parent import PARENT, end_with_parent
 from lmlab.surroundings import drop_empty_variables, read_names_as_utf8, tolerate_encodings
 
 _PROGRAM = "from lmlab.command_process import main; main()"
-_KINDS: dict[str, type[BaseException]] = {
-    kind.__name__: kind for kind in (UserError, RunFailed, Interrupted, KeyboardInterrupt)
-}
+_KINDS: dict[str, type[BaseException]] = {kind.__name__: kind for kind in (UserError, RunFailed, KeyboardInterrupt)}
 _DRAWS = ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
 """Variables that make programs draw as on a terminal where there is none; notebooks set some of them."""
 
@@ -33,7 +31,8 @@ def run_command(command: str, words: Sequence[str]) -> Path:
     dies, the run ends too.
 
     Raises:
-        UserError, RunFailed, Interrupted, KeyboardInterrupt: as the command ended.
+        UserError, KeyboardInterrupt: as the command ended.
+        RunFailed: the run failed, or something else than this process told it to stop.
     """
     receiving, sending = os.pipe()
     environment = {name: value for name, value in os.environ.items() if name not in _DRAWS}
@@ -103,6 +102,8 @@ def main() -> None:
     except tuple(_KINDS.values()) as error:
         kind = next(name for name, kind in _KINDS.items() if isinstance(error, kind))
         outcome = {"error": kind, "message": str(error)}
+    except Interrupted as error:
+        outcome = {"error": RunFailed.__name__, "message": f"{error}; asking again goes on"}
     except Exception as error:
         outcome = {"error": RunFailed.__name__, "message": unforeseen(error)}
     with os.fdopen(int(sending), "w", encoding="utf-8") as pipe:
