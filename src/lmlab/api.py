@@ -199,7 +199,9 @@ class TrainedRun:
     def _loss(self, text: str) -> float:
         import numpy as np
 
+        from lmlab.data.judges import Likelihood
         from lmlab.data.tokenizers import unknown_parts
+        from lmlab.data.windows import fixed_windows
         from lmlab.training.evaluation import evaluate
 
         trained, tokenizer = self._trained, self.tokenizer
@@ -213,17 +215,8 @@ class TrainedRun:
             raise UserError("text: is empty, so it has no loss; expected at least one token")
         _warn([unknown_parts(tokenizer, text, "text")])
         stream = np.concatenate([[tokenizer.separator], ids_N])
-        scores = evaluate(
-            trained.model,
-            stream,
-            "fixed_window",
-            tokens_per_byte=1.0,  # of bits per byte, which are left out here
-            context=trained.context,
-            stride=trained.context,
-            streams=1,
-            batch_size=_SCORED_TOGETHER,
-        )
-        return scores["loss"]
+        windows = fixed_windows(stream, trained.context, _SCORED_TOGETHER)
+        return evaluate(trained.model, windows, [Likelihood(tokens_per_byte=None)], trained.context)["loss"]
 
     def generate(
         self,
