@@ -189,7 +189,7 @@ class TrainedRun:
 
         Scored as ``lmlab evaluate`` does by ``fixed_window``: the text stands behind the separator that begins a
         document and is cut into windows as long as sequences in training, each read from an empty state. Every token is
-        scored once.
+        scored once, also where the run was trained on answers alone.
 
         Raises:
             UserError: a text is empty, or no text that the tokenizer reads.
