@@ -349,12 +349,12 @@ def test_the_line_of_an_unforeseen_error_names_a_file_with_its_traceback(tmp_pat
     try:
         raise KeyError("größe")
     except KeyError as error:
-        line = cli._unforeseen(error)
+        line = cli.unforeseen(error)
     found = re.fullmatch(r"KeyError: 'größe' \(details: (.+)\)", line)
     log = Path(found[1]).read_text(encoding="utf-8")
     assert "test_cli.py" in log and "Traceback (most recent call last)" in log and "KeyError: 'größe'" in log
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    assert cli._unforeseen(KeyError("x")) == "KeyError: 'x' (HYDRA_FULL_ERROR=1 shows the traceback)"
+    assert cli.unforeseen(KeyError("x")) == "KeyError: 'x' (HYDRA_FULL_ERROR=1 shows the traceback)"
 
 
 def test_options_that_a_study_may_leave_out_need_no_mark():

@@ -1,1 +1,25 @@
-"""lmlab: a config-driven laboratory for language models."""
+"""lmlab: a config-driven laboratory for language models. docs/api.md shows its use from Python."""
+
+TYPE_CHECKING = (
+    False  # as typing has it; nothing is imported here before the command line has left the working folder out
+)
+if TYPE_CHECKING:
+    from lmlab.api import RunFailed, TrainedRun, UserError, load, train
+
+__all__ = ["RunFailed", "TrainedRun", "UserError", "load", "runs", "train"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "runs":  # the package, which can be called
+        import lmlab.runs
+
+        return lmlab.runs
+    if name in __all__:
+        import lmlab.api
+
+        return getattr(lmlab.api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__} - {"TYPE_CHECKING"})

@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from lmlab.errors import Interrupted, RunFailed, UserError, nearest
 from lmlab.lazy_imports import postpone
@@ -62,31 +63,9 @@ def main() -> None:
     command = arguments[0] if not arguments[0].startswith("-") else "train"
     if command not in COMMANDS:
         sys.exit(f"lmlab: there is no command '{command}'{nearest(command, COMMANDS)}")
-    if command == arguments[0]:
-        del sys.argv[1]
-    # A user's own modules are found by lmlab.sources; nothing else is imported from where they work, here or in what
-    # is started from here: multiprocessing's own processes import Python's modules by name.
-    sys.path[:] = [place for place in sys.path if place not in ("", str(Path.cwd()))]
-    os.environ["PYTHONSAFEPATH"] = "1"
-    # Importing torch and composing a configuration make many objects that stay; looking for garbage among them as often
-    # as Python does by itself takes a tenth of a short command's time.
-    gc.set_threshold(50_000, 20, 20)
-    if command in _TRAINING and not any(word.partition("=")[0] in _SHOWS for word in sys.argv):
-        from lmlab.processes.spawn import warm_up
-
-        warm_up()  # on another core, while the configuration is composed
-    from lmlab.commands.app import run_app
-
-    postpone()
     trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        if command == "options":
-            from lmlab.commands import list_options
-
-            list_options.run(sys.argv[1:])
-            return
-        sys.argv[1:] = _read(command, _with_action(command, sys.argv[1:]))
-        run_app(command)
+        perform(command, arguments[command == arguments[0] :])
     except (UserError, RunFailed) as error:
         if trace:
             raise
@@ -105,13 +84,37 @@ def main() -> None:
     except Exception as error:
         if trace:
             raise
-        sys.exit(f"lmlab {command}: {_unforeseen(error)}")
+        sys.exit(f"lmlab {command}: {unforeseen(error)}")
     finally:
         # The interpreter looks for garbage several times while it ends; with torch, that takes a fifth of a second.
         gc.freeze()
 
 
-def _unforeseen(error: Exception) -> str:
+def perform(command: str, words: list[str]) -> Any:
+    """Run a command in this process, which does nothing else, and return the value of its last task."""
+    if command == "options":
+        from lmlab.commands import list_options
+
+        return list_options.run(words)
+    # A user's own modules are found by lmlab.sources; nothing else is imported from where they work, here or in what
+    # is started from here: multiprocessing's own processes import Python's modules by name.
+    sys.path[:] = [place for place in sys.path if place not in ("", str(Path.cwd()))]
+    os.environ["PYTHONSAFEPATH"] = "1"
+    # Importing torch and composing a configuration make many objects that stay; looking for garbage among them as often
+    # as Python does by itself takes a tenth of a short command's time.
+    gc.set_threshold(50_000, 20, 20)
+    if command in _TRAINING and not any(map(only_shows, words)):
+        from lmlab.processes.spawn import warm_up
+
+        warm_up()  # on another core, while the configuration is composed
+    from lmlab.commands.app import run_app
+
+    postpone()
+    sys.argv[1:] = _read(command, _with_action(command, words))
+    return run_app(command)
+
+
+def unforeseen(error: Exception) -> str:
     """Describe an error that no code expected in one line, and keep its traceback in a file that the line names."""
     import tempfile
     import traceback
@@ -165,16 +168,23 @@ def _read(command: str, words: list[str]) -> list[str]:
             raise UserError(f"{shown}: is not valid UTF-8")
     flags = [word for word in words if not _is_override(word)]
     # What lmlab study varies is in its section study.
-    several = command != "study" and (
-        not {"-m", "--multirun"}.isdisjoint(flags)
-        or any(re.fullmatch(r"sweep=(?!null).+|hydra\.mode=MULTIRUN", word) for word in words)
-    )
+    several = command != "study" and any(map(asks_for_several, words))
     overrides = [read(word, several) for word in words if _is_override(word)]
     if command in ("runs", "report", "clean"):  # any option of a run
         overrides = [f"++{word}" if word.startswith("where.") else word for word in overrides]
     if command == "study" and any(word.startswith("experiment=") for word in overrides):
         overrides = [_of_a_study(word) for word in overrides]
     return flags + overrides
+
+
+def only_shows(word: str) -> bool:
+    """Return whether a word of a command line has something shown instead of the command run."""
+    return word.partition("=")[0] in _SHOWS
+
+
+def asks_for_several(word: str) -> bool:
+    """Return whether a word of a command line makes a sweep of it."""
+    return bool(re.fullmatch(r"-m|--multirun|sweep=(?!null).+|hydra\.mode=MULTIRUN", word))
 
 
 def _with_folders(words: list[str]) -> list[str]:

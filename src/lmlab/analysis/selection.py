@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from lmlab.analysis.options import at
 from lmlab.analysis.records import Record, Records, read
 from lmlab.config import Config, Paths, at
 from lmlab.errors import UserError, nearest
@@ -122,13 +123,16 @@ def check_status(status: str | None) -> None:
 
 
 def contains(config: Config, where: Mapping[str, Any], choices: Mapping[str, str]) -> bool:
-    """Whether every option in ``where`` has that value in ``config``; a group may be given by its option's name."""
+    """Return whether every option in ``where`` has that value in ``config``; a key may be dotted.
+
+    A group may be given by its option's name.
+    """
     for key, value in where.items():
-        found = config.get(key)
+        configured = at(config, key)
         if isinstance(value, Mapping):
-            if not isinstance(found, dict) or not contains(found, value, {}):
+            if not isinstance(configured, dict) or not contains(configured, value, {}):
                 return False
-        elif found != value and choices.get(key) != value:
+        elif configured != value and choices.get(key) != value:
             return False
     return True
 

@@ -34,8 +34,8 @@ def typed_words() -> list[str]:
     return [_typed.get(word, word) for word in sys.argv[1:]]
 
 
-def run_app(command: str) -> None:
-    """Compose ``conf/<command>.yaml`` with the overrides in ``sys.argv`` and call ``task(**config)``.
+def run_app(command: str) -> Any:
+    """Compose ``conf/<command>.yaml`` with the overrides in ``sys.argv``, call ``task(**config)`` and return its value.
 
     ``task`` and, where it exists, ``finish()``, called after the last job, are those of ``lmlab.commands.<command>``.
     The signature of ``task`` is the schema of the command's options.
@@ -51,11 +51,12 @@ def run_app(command: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     failures: list[Exception] = []
     began = False
+    value: Any = None
 
     def task(composed: DictConfig) -> Any:
         # Imported only now, so that --help and --cfg answer at once; errors are kept for afterwards, because Hydra
         # would announce an exception with a line of its own.
-        nonlocal began
+        nonlocal began, value
         began = True
         options.say_notes()
         module = importlib.import_module(f"lmlab.commands.{command}")
@@ -64,7 +65,8 @@ def run_app(command: str) -> None:
             config = canonical(composed)
             settle(Path(config["paths"]["cache"]))
             check_arguments(module.task, config, name=f"lmlab {command}")
-            return module.task(**config)
+            value = module.task(**config)
+            return value
         except Exception as error:
             reason = _explained(error, config)
             if _is_sweep() and str(HydraConfig.get().launcher.get("_target_")).startswith("hydra_plugins.lmlab"):
@@ -96,6 +98,7 @@ def run_app(command: str) -> None:
             raise (unforeseen or failures)[0]
         if failures:  # of several jobs of a sweep
             raise UserError("\n".join(dict.fromkeys(map(str, failures))))
+    return value
 
 
 @contextmanager

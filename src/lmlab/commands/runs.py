@@ -39,18 +39,9 @@ def task(
     format: Literal["table", "json", "csv", "paths"],
 ) -> None:
     """Print the runs that fit, in the order asked for."""
-    check_status(status)
-    if limit is not None and limit < 1:
-        raise UserError(f"limit={limit}: expected at least 1, or null for all")
-    records = named(paths, runs)
-    for error in records.unreadable.values():
+    rows, unreadable = listed(paths, runs, name, status, tag, where, sort, descending, limit)
+    for error in unreadable:
         tables.warn(error, "left out:")
-    rows = [
-        results.summary(record) | {"metrics": record.scores, "config": record.config}
-        for record in records.found
-        if fits(record, tag, where, name, status)
-    ]
-    rows = ordered(rows, sort, descending)[:limit]
     match format:
         case "table":
             show(rows, Path(paths["runs"]), sort)
@@ -60,6 +51,36 @@ def task(
             write_csv(rows, sys.stdout)
         case "paths":
             print(*(row["path"] for row in rows), sep="\n", end="\n" if rows else "")
+
+
+def listed(
+    paths: Paths,
+    runs: str | list[str] | None,
+    name: str | None,
+    status: str | None,
+    tag: str | None,
+    where: Mapping[str, Any],
+    sort: str,
+    descending: bool,
+    limit: int | None,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return a row for each run that fits, and what is wrong with directories that cannot be read, a line each.
+
+    A row is the columns of the table in full, with all metrics and the configuration.
+
+    Raises:
+        UserError: an option is wrong, or nothing fits one of ``runs``.
+    """
+    check_status(status)
+    if limit is not None and limit < 1:
+        raise UserError(f"limit={limit}: expected at least 1, or null for all")
+    records = named(paths, runs)
+    rows = [
+        results.summary(record) | {"metrics": record.scores, "config": record.config}
+        for record in records.found
+        if fits(record, tag, where, name, status)
+    ]
+    return ordered(rows, sort, descending)[:limit], list(records.unreadable.values())
 
 
 def ordered(rows: list[dict[str, Any]], key: str, descending: bool) -> list[dict[str, Any]]:

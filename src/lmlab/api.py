@@ -1,0 +1,297 @@
+"""lmlab from Python: ``lmlab.train``, ``lmlab.load`` and ``lmlab.runs``. docs/api.md shows their use."""
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from lmlab.errors import RunFailed, UserError
+from lmlab.surroundings import expanded
+
+if TYPE_CHECKING:
+    from lmlab.config import Config
+    from lmlab.data.tokenizers import Tokenizer
+    from lmlab.models.language_model import LanguageModel
+    from lmlab.runs.run import Run
+    from lmlab.training.load import Trained
+
+__all__ = ["RunFailed", "TrainedRun", "UserError", "load", "runs", "train"]
+
+_GENERATED_TOGETHER, _SCORED_TOGETHER = 64, 16
+"""Texts, and windows of one, that are computed together; change speed and memory only."""
+
+
+def train(overrides: Sequence[str] = (), *, outputs: str | Path | None = None) -> "TrainedRun":
+    """Train a model as ``lmlab train`` does, in processes of its own, and return it.
+
+    A finished run is returned as it was recorded, an unfinished one goes on from its last checkpoint. Progress is
+    printed. An interrupt (Ctrl-C, or the stop button of a notebook) has the run write its state and end; the same call
+    goes on with it.
+
+    Args:
+        overrides: the words of the command line, such as ``["model=lstm", "data=stdlib", "seed=2"]``.
+        outputs: the outputs folder; ``None``: ``LMLAB_OUTPUTS``, or ``outputs`` in the working folder.
+
+    Raises:
+        UserError: the configuration cannot be trained; nothing is left behind.
+        RunFailed: the training failed; the message says why and where the log is.
+    """
+    from lmlab.cli import asks_for_several, only_shows
+    from lmlab.command_process import run_command
+    from lmlab.overrides import written
+
+    if isinstance(overrides, str) or not all(isinstance(word, str) for word in overrides):
+        raise UserError(f"overrides={overrides!r}: expected a list of texts, as in ['model=lstm', 'seed=2']")
+    for word in overrides:
+        if asks_for_several(word):
+            raise UserError(f"{word}: asks for several runs; lmlab.train computes one, so call it for each")
+        if only_shows(word):
+            raise UserError(f"{word}: trains nothing; give it to lmlab train in a shell")
+    places = [] if outputs is None else [f"paths.outputs={written(str(expanded(str(outputs))))}"]
+    return load(run_command("train", [*overrides, *places]))
+
+
+def load(
+    run: "str | Path | Run | TrainedRun",
+    checkpoint: str | int = "final",
+    *,
+    outputs: str | Path | None = None,
+    device: str = "cpu",
+    trust: bool = False,
+) -> "TrainedRun":
+    """Load a run's model with its weights.
+
+    Args:
+        run: a run directory, its name, or any unambiguous start of its id; or a run that is loaded already.
+        checkpoint: which weights: ``final``, ``best``, ``ema`` or the step of a checkpoint.
+        outputs: the outputs folder in which ids and names are looked up; ``None``: ``LMLAB_OUTPUTS``, or ``outputs`` in
+            the working folder.
+        device: where the model computes, such as ``cuda``.
+        trust: also run model code in a run directory that you have not signed.
+
+    Raises:
+        UserError: there is no such run, or it has no such weights.
+    """
+    import torch
+
+    from lmlab.runs.lookup import find
+    from lmlab.runs.run import Run
+    from lmlab.training.load import load_trained
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device={device}: torch has no such device here ({str(error).splitlines()[0]})") from error
+    place = run.path if isinstance(run, (Run, TrainedRun)) else run
+    directory = find(str(place), Path(_paths(outputs)["runs"])).path.absolute()
+    return TrainedRun(load_trained(Run(directory), str(checkpoint), device, trust))
+
+
+def runs(
+    outputs: str | Path | None = None,
+    *,
+    runs: str | list[str] | None = None,
+    name: str | None = None,
+    status: str | None = None,
+    tag: str | None = None,
+    where: Mapping[str, Any] | None = None,
+    sort: str = "created",
+    descending: bool = False,
+    limit: int | None = None,
+) -> Any:
+    """Return the runs in the outputs folder, one row each, as ``lmlab runs format=json`` prints them.
+
+    Args:
+        outputs: the outputs folder; ``None``: ``LMLAB_OUTPUTS``, or ``outputs`` in the working folder.
+        runs: only these: directories of runs, starts of ids, sweeps, folders of runs.
+        name: only runs whose name contains this.
+        status: only ``created``, ``running``, ``finished``, ``failed``, ``interrupted`` or ``pruned`` runs.
+        tag: only runs with this tag.
+        where: only runs with these options, such as ``{"model": "lstm", "optimizer.lr": 1e-3}``.
+        sort: a column, a metric or a dotted configuration key.
+        descending: sort from the greatest.
+        limit: at most so many rows.
+
+    Returns:
+        A pandas frame, or a list of dictionaries where pandas is not installed. The columns ``metrics`` and ``config``
+        hold dictionaries: all final metrics by name, and the complete configuration.
+
+    Raises:
+        UserError: an option is wrong, or nothing fits one of ``runs``.
+    """
+    from lmlab.commands.runs import listed
+
+    rows, unreadable = listed(_paths(outputs), runs, name, status, tag, where or {}, sort, descending, limit)
+    for error in unreadable:
+        warnings.warn(f"left out: {error}", stacklevel=3)  # through the package that is called
+    return _table(rows)
+
+
+class TrainedRun:
+    """A run with its model, as :func:`lmlab.load` and :func:`lmlab.train` return it.
+
+    Attributes:
+        path: the run directory.
+        id: the run's id.
+        checkpoint: which weights the model has.
+        config: the run's complete configuration.
+        model: a ``torch.nn.Module`` in evaluation mode, ``hidden, state, auxiliary = model(tokens, state)``.
+        tokenizer: ``encode(text)`` gives an array of ids, ``decode(ids)`` the text.
+    """
+
+    path: Path
+    id: str
+    checkpoint: str
+    config: "Config"
+    model: "LanguageModel"
+    tokenizer: "Tokenizer"
+
+    def __init__(self, trained: "Trained") -> None:
+        self._trained = trained
+        self.path, self.id, self.checkpoint = trained.run.path, trained.run.id, trained.checkpoint
+        self.config, self.model, self.tokenizer = trained.config, trained.model, trained.tokenizer
+
+    def __repr__(self) -> str:
+        return f"<TrainedRun {self.path.name}, {self.checkpoint} weights>"
+
+    @cached_property
+    def metrics(self) -> Any:
+        """What was logged in training, a row at a time: ``step``, ``tokens``, ``train/loss``, ``validation/loss``, ...
+
+        A pandas frame, nan where a row does not have a metric, or a list of dictionaries where pandas is not installed.
+        """
+        from lmlab.runs.rows import PLACES, parse
+
+        path = self._trained.run.metrics
+        content = path.read_bytes() if path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]  # a last line without an end is being written
+        columns = dict(parse(whole).columns)
+        columns |= {name: columns[name].astype(int) for name in PLACES}
+        return _table(columns)
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """The final metrics by name, such as ``validation/bits_per_byte``, and those of ``lmlab evaluate``."""
+        from lmlab.analysis.records import Record
+
+        return Record.of(self._trained.run).scores
+
+    @overload
+    def loss(self, text: str) -> float: ...
+
+    @overload
+    def loss(self, text: list[str]) -> list[float]: ...
+
+    def loss(self, text: str | list[str]) -> float | list[float]:
+        """Return the mean loss of a text in nats per token; of a list of texts one number each.
+
+        Scored as ``lmlab evaluate`` does by ``fixed_window``: the text stands behind the separator that begins a
+        document and is cut into windows as long as sequences in training, each read from an empty state. Every token is
+        scored once, also where the run was trained on answers alone.
+
+        Raises:
+            UserError: a text is empty, or no text that the tokenizer reads.
+        """
+        return self._loss(text) if isinstance(text, str) else [self._loss(one) for one in text]
+
+    def _loss(self, text: str) -> float:
+        import numpy as np
+
+        from lmlab.data.judges import Likelihood
+        from lmlab.data.tokenizers import unknown_parts
+        from lmlab.data.windows import fixed_windows
+        from lmlab.training.evaluation import evaluate
+
+        trained, tokenizer = self._trained, self.tokenizer
+        try:
+            ids_N = tokenizer.encode(text)
+        except UserError as error:
+            raise UserError(f"text: {error}") from error
+        except UnicodeError:
+            raise UserError("text: is not valid Unicode") from None
+        if not len(ids_N):
+            raise UserError("text: is empty, so it has no loss; expected at least one token")
+        _warn([unknown_parts(tokenizer, text, "text")])
+        stream = np.concatenate([[tokenizer.separator], ids_N])
+        windows = fixed_windows(stream, trained.context, _SCORED_TOGETHER)
+        return evaluate(trained.model, windows, [Likelihood(tokens_per_byte=None)], trained.context)["loss"]
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        tokens: int = 200,
+        temperature: float = 0.8,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        greedy: bool = False,
+        stop: str | Sequence[str] = (),
+        end_of_document: bool = True,
+        seed: int = 1,
+        samples: int | None = None,
+    ) -> str | list[str]:
+        """Return the prompt and its continuation, the text that ``lmlab generate`` prints with the same settings.
+
+        Args:
+            prompt: empty: the start of a document.
+            tokens: how many to generate, at most.
+            temperature: below 1: more certain; above 1: more varied.
+            top_k: sample among the k most probable tokens only.
+            top_p: sample among the fewest tokens whose probabilities add up to p.
+            greedy: always the most probable token.
+            stop: the text ends before this string, or before the first of several.
+            end_of_document: it ends where the model ends a document, if the tokenizer has a token for that.
+            seed: of the first text; the second one is that of ``seed + 1``, and so on.
+            samples: how many texts to return, as a list; ``None``: one, as a string.
+
+        Raises:
+            UserError: a setting is out of its range, or the prompt is no text that the tokenizer reads.
+        """
+        from lmlab.commands.generate import Ending, Sample, compute, encoded
+        from lmlab.commands.prompts import Prompt
+        from lmlab.models.generation import Sampler
+        from lmlab.progress import ProgressBar
+
+        for option, value in (("tokens", tokens), ("samples", samples)):
+            if value is not None and value < 1:
+                raise UserError(f"{option}={value}: expected at least 1")
+        strings = [stop] if isinstance(stop, str) else [*stop]
+        if "" in strings:
+            raise UserError(f"stop={stop!r}: expected texts of at least one character")
+        sampler = Sampler(temperature, top_k, top_p, greedy)
+        start = encoded(self._trained, Prompt(prompt))
+        _warn(start.notes)
+        ending = Ending(strings, self.tokenizer.end_of_document if end_of_document else None)
+        texts = [Sample(start, number, seed + number, self.tokenizer, ending) for number in range(samples or 1)]
+        with ProgressBar("Generating", len(texts) * tokens, shown=False) as bar:
+            for first in range(0, len(texts), _GENERATED_TOGETHER):
+                compute(texts[first : first + _GENERATED_TOGETHER], self._trained, tokens, sampler, bar)
+        continued = [prompt + text.text for text in texts]
+        return continued[0] if samples is None else continued
+
+
+def _paths(outputs: str | Path | None) -> dict[str, Any]:
+    """The section ``paths`` of a command's configuration, as ``conf/app.yaml`` composes it."""
+    folder = expanded(str(outputs or os.environ.get("LMLAB_OUTPUTS") or "outputs"))
+    return {"outputs": str(folder), "runs": str(folder / "runs"), "cache": str(folder / "cache"), "corpora": None}
+
+
+def _table(content: list[dict[str, Any]] | dict[str, Any]) -> Any:
+    """Return a pandas frame of rows, or of columns by name; a list of rows where pandas is not installed."""
+    try:
+        import pandas
+    except ImportError:
+        if isinstance(content, list):
+            return content
+        rows = zip(*(column.tolist() for column in content.values()), strict=True)
+        return [{name: value for name, value in zip(content, row, strict=True) if value == value} for row in rows]
+    return pandas.DataFrame(content)
+
+
+def _warn(notes: Sequence[str]) -> None:
+    """Warn, where the caller called, of what a user should know about a text."""
+    for note in notes:
+        if note:
+            warnings.warn(note, stacklevel=3)
