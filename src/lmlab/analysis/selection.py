@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from lmlab.analysis.options import at
 from lmlab.analysis.records import Record, Records, read
 from lmlab.config import Config, Paths, at
 from lmlab.errors import UserError, nearest
