@@ -8,6 +8,7 @@ from lmlab.analysis.doubts import Doubt
 from lmlab.analysis.report.content.arms import arms
 from lmlab.analysis.report.content.breakdown import breakdown
 from lmlab.analysis.report.content.captions import data_of
+from lmlab.analysis.report.content.chain import chain
 from lmlab.analysis.report.content.commands import commands
 from lmlab.analysis.report.content.conclusion import conclusion
 from lmlab.analysis.report.content.differences import differences
@@ -34,6 +35,7 @@ SECTIONS = (
     samples,
     differences,
     power,
+    chain,
     every_run,
     provenance,
 )
