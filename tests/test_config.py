@@ -181,3 +181,15 @@ def test_words_of_other_libraries_are_known_in_sections(compose):
         UserError, match=r"trainer.max_steps: build_trainer has no such option; lmlab has budget.tokens"
     ):
         validate(compose("+trainer.max_steps=3")["trainer"], "trainer")
+
+
+def test_a_budget_may_be_written_with_a_unit(compose):
+    long, short = compose("budget.tokens=2_000_000"), compose("budget.tokens=2M")
+    assert short["budget"]["tokens"] == 2_000_000 and identity(short) == identity(long)
+
+
+def test_embeddings_of_shared_tokens_are_part_of_the_identity_and_their_default_is_not(compose):
+    config = compose("start.run=3f9a")
+    earlier = config | {"start": {"run": "3f9a", "checkpoint": "final", "optimizer": False}}
+    assert identity(config) == identity(earlier)
+    assert identity(compose("start.run=3f9a", "start.embeddings=overlap")) != identity(config)

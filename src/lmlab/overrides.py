@@ -17,7 +17,7 @@ _WORD = re.compile(r"(?P<key>\+{0,2}[^=\s]*?)(?P<addition>\+?) ?=(?P<value>.*)",
 _NO_TEXT = r"[+-]?(?:[\d_]*\.?[\d_]*(?:e[+-]?[\d_]+)?|inf|nan)|true|false|null"
 _SAFE = re.compile(rf"(?!(?:{_NO_TEXT})\Z)[\w./-]+", re.IGNORECASE | re.ASCII)
 """A text that is the same in Hydra's grammar."""
-_OF_STAGE = re.compile(r"\+{0,2}stages\.(?P<stage>\w+)\.(?P<option>[a-zA-Z][\w./]*)(?P<addition>\+?)")
+_OF_STAGE = re.compile(r"\+{0,2}stages\.(?P<stage>\w+)\.(?P<option>[a-zA-Z][\w./]*)")
 STAGE_OPTIONS, STAGE_VALUE = "_changed_", "_value_"
 """Keys below ``stages``: of the options that were changed stage by stage, and of the value of each of these."""
 _OF_HYDRA = re.compile(r"(choice|shuffle|sort|glob|range|interval|tag|str|int|float|bool)\(.*\)", re.DOTALL)
@@ -36,16 +36,13 @@ def read(word: str, several: bool = False) -> str:
     if word.startswith("~"):
         return word
     match = _WORD.fullmatch(word)
+    if match and (stage := _OF_STAGE.fullmatch(match["key"])) and stage["stage"] != STAGE_OPTIONS:
+        return _read_of_stage(word, stage["stage"], stage["option"], bool(match["addition"]), match["value"], several)
     if match is None or not match["key"].lstrip("+") or not _is_readable(f"{match['key']}=1"):
         raise UserError(f"{word}: cannot be read; expected option=value")
     if match["addition"]:
-        if stage := _OF_STAGE.fullmatch(match["key"]):
-            listed = shlex.quote(f"stages.{stage['stage']}+=['{stage['option']}+={match['value']}']")
-            raise UserError(f"{word}: expected {listed}, which adds to the overrides of the stage")
         return _read_addition(word, match["key"].lstrip("+"), match["value"], several)
     key, value = match["key"], match["value"]
-    if (stage := _OF_STAGE.fullmatch(key)) and stage["stage"] != STAGE_OPTIONS:
-        return _read_of_stage(stage["stage"], stage["option"], value, several)
     option = key.lstrip("+").partition("@")[0]
     hint = TEXTS.get(option)
     if hint is None and (_SAFE.fullmatch(value) or _is_readable(word)):
@@ -88,12 +85,15 @@ def read(word: str, several: bool = False) -> str:
     raise UserError(f"{word}: expected {key}=[{','.join(parts)}] for a list{text} (-m makes a sweep of them)")
 
 
-def _read_of_stage(stage: str, option: str, value: str, several: bool) -> str:
-    """Return ``stages.<stage>.<option>=value`` in Hydra's grammar.
+def _read_of_stage(word: str, stage: str, option: str, addition: bool, value: str, several: bool) -> str:
+    """Return ``stages.<stage>.<option>=value`` in Hydra's grammar. Raises ``UserError`` like :func:`read`.
 
     The overrides of a stage are a list, in which Hydra can set no option. It is kept beside that list, and so can have
     several values in a sweep like any other option.
     """
+    if addition:
+        listed = shlex.quote(f"stages.{stage}+=['{option}+={value}']")
+        raise UserError(f"{word}: expected {listed}, which adds to the overrides of the stage")
     inner = read(f"{option}={value}", several).partition("=")[2]
     return f"++stages.{STAGE_OPTIONS}.{stage}.{option.replace('/', '$')}.{STAGE_VALUE}={inner}"
 
