@@ -193,3 +193,15 @@ def test_options_are_found_by_their_dotted_keys():
     )
     assert has(section, "a.b.c") and has(section, "d")
     assert not has(section, "a.b.x") and not has(section, "d.e") and not has(section, "x.y")
+
+
+def test_a_budget_may_be_written_with_a_unit(compose):
+    long, short = compose("budget.tokens=2_000_000"), compose("budget.tokens=2M")
+    assert short["budget"]["tokens"] == 2_000_000 and identity(short) == identity(long)
+
+
+def test_embeddings_of_shared_tokens_are_part_of_the_identity_and_their_default_is_not(compose):
+    config = compose("start.run=3f9a")
+    earlier = config | {"start": {"run": "3f9a", "checkpoint": "final", "optimizer": False}}
+    assert identity(config) == identity(earlier)
+    assert identity(compose("start.run=3f9a", "start.embeddings=overlap")) != identity(config)

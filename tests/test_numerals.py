@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.numerals import WIDEST, written
+from lmlab.numerals import WIDEST, amount, written
 
 VALUES = st.floats(-1e300, 1e300) | st.sampled_from([math.inf, -math.inf, math.nan])
 
@@ -36,3 +36,19 @@ def test_no_measurement_is_wider_than_a_column(value, form):
     if math.isfinite(value):
         shown = float(text.rstrip("%").replace(",", "")) / (100 if "%" in text else 1)
         assert shown == pytest.approx(value, rel=0.01, abs=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("10M", 10_000_000),
+        ("1.5b", 1_500_000_000),
+        ("300k", 300_000),
+        ("2_000", 2000),
+        ("7", 7),
+        ("M", None),
+        ("1e6", None),
+    ],
+)
+def test_amounts_may_have_a_unit(text, number):
+    assert amount(text) == number

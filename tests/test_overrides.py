@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from lmlab.errors import UserError
-from lmlab.overrides import is_addition, option_of, plain_word, read, written
+from lmlab.overrides import as_typed, is_addition, option_of, plain_word, read, written
 from lmlab.references import LITERAL
 from lmlab.text_options import TEXTS
 
@@ -195,3 +195,27 @@ def test_the_option_of_a_word_has_no_marks():
     for word in ("a.b=1", "+a.b=1", "++a.b=1", "~a.b", "a.b+=1", "a.b@c=1"):
         assert option_of(word) == "a.b"
     assert not is_addition("a=b+=c") and plain_word("a=b+=c") == "a=b+=c"
+
+
+@pytest.mark.parametrize(
+    ("typed", "several", "expected"),
+    [
+        ("stages.tune.seed=2", False, "++stages._changed_.tune.seed._value_=2"),
+        ("stages.tune.optimizer.lr=1e-3,3e-3", True, "++stages._changed_.tune.optimizer.lr._value_=1e-3,3e-3"),
+        ("stages.tune.model/mixer=gru", False, "++stages._changed_.tune.model$mixer._value_=gru"),
+        ("stages.tune.start.run=über", False, "++stages._changed_.tune.start.run._value_='über'"),
+        ("stages.tune=[seed=2]", False, None),
+    ],
+)
+def test_an_option_of_a_stage_is_kept_beside_its_list(typed, several, expected):
+    word = read(typed, several)
+    assert read(word, several) == word, "reading it again changes nothing"
+    assert word.replace('"', "'") == expected or expected is None
+    assert option_of(word) == typed.partition("=")[0]
+    if expected is not None:
+        assert as_typed(f"{word}: wrong") == typed.partition("=")[0] + "=" + word.partition("=")[2] + ": wrong"
+
+
+def test_adding_to_a_list_of_a_stage_says_how():
+    with pytest.raises(UserError, match=r"stages.tune.tags\+=x: expected .*stages.tune\+="):
+        read("stages.tune.tags+=x")

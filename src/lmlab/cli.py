@@ -69,7 +69,9 @@ def main() -> None:
     except (UserError, RunFailed) as error:
         if trace:
             raise
-        sys.exit(f"lmlab {command}: {error}")
+        from lmlab.overrides import as_typed
+
+        sys.exit(f"lmlab {command}: {as_typed(str(error))}")
     except BrokenPipeError:  # whoever read the output has seen enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)

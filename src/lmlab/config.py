@@ -19,6 +19,7 @@ from typing import Any, Literal, Union
 
 from lmlab.errors import UserError, nearest
 from lmlab.kinds import given_at
+from lmlab.numerals import amount
 from lmlab.other_words import in_our_words
 from lmlab.overrides import written
 from lmlab.pattern import of_pattern
@@ -55,7 +56,7 @@ How a batch is shared among devices and micro-batches changes a result by roundi
 as another machine would: a run goes on with whatever devices there are.
 """
 
-_LATER = ("validation.share", "model.ngrams", "model.block.token_shift")
+_LATER = ("validation.share", "model.ngrams", "model.block.token_shift", "start.embeddings")
 """Options that were added when there were runs without them, to which null means what those did."""
 
 
@@ -80,6 +81,9 @@ def canonical(composed: Any) -> Config:
         if not isinstance(value, str | None) or value == "" or (value is None and key != "corpora"):
             raise UserError(f"paths.{key}={written(value)}: expected a folder")
         plain["paths"][key] = value and str(expanded(value))
+    budget = plain.get("budget")
+    if isinstance(budget, dict) and isinstance(tokens := budget.get("tokens"), str):  # as 10M
+        budget["tokens"] = amount(tokens) or tokens
     if isinstance(plain.get("model"), dict) and plain["model"].get("pattern") is not None:
         plain["model"] |= of_pattern(plain["model"])
     return typing.cast(Config, plain)

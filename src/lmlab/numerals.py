@@ -21,6 +21,15 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+_UNITS = {"": 1, "k": 1e3, "m": 1e6, "b": 1e9}
+
+
+def amount(text: str) -> int | None:
+    """Return the number that a text such as 10M, 1.5B, 300k or 300_000 writes; ``None``: it writes none."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmb]?)", text.replace("_", "").lower())
+    return round(float(match[1]) * _UNITS[match[2]]) if match else None
+
+
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 """Seconds in a unit of time."""
 

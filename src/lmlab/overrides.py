@@ -18,6 +18,9 @@ _WORD = re.compile(r"(?P<key>\+{0,2}[^=\s]*?)(?P<addition>\+?) ?=(?P<value>.*)",
 _NO_TEXT = r"[+-]?(?:[\d_]*\.?[\d_]*(?:e[+-]?[\d_]+)?|inf|nan)|true|false|null"
 _SAFE = re.compile(rf"(?!(?:{_NO_TEXT})\Z)[\w./-]+", re.IGNORECASE | re.ASCII)
 """A text that is the same in Hydra's grammar."""
+_OF_STAGE = re.compile(r"\+{0,2}stages\.(?P<stage>\w+)\.(?P<option>[a-zA-Z][\w./]*)")
+STAGE_OPTIONS, STAGE_VALUE = "_changed_", "_value_"
+"""Keys below ``stages``: of the options that were changed stage by stage, and of the value of each of these."""
 _OF_HYDRA = re.compile(r"(choice|shuffle|sort|glob|range|interval|tag|str|int|float|bool)\(.*\)", re.DOTALL)
 _QUOTED = re.compile(r"""\s*(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\s*""", re.DOTALL)
 
@@ -35,6 +38,8 @@ def read(word: str, several: bool = False) -> str:
     if word.startswith("~"):
         return word
     match = _WORD.fullmatch(word)
+    if match and (stage := _OF_STAGE.fullmatch(match["key"])) and stage["stage"] != STAGE_OPTIONS:
+        return _read_of_stage(word, stage["stage"], stage["option"], bool(match["addition"]), match["value"], several)
     if match is None or not match["key"].lstrip("+") or not _is_readable(f"{match['key']}=1"):
         raise UserError(f"{word}: cannot be read; expected option=value")
     if match["addition"]:
@@ -82,6 +87,42 @@ def read(word: str, several: bool = False) -> str:
     raise UserError(f"{word}: expected {key}=[{','.join(parts)}] for a list{text} (-m makes a sweep of them)")
 
 
+def _read_of_stage(word: str, stage: str, option: str, addition: bool, value: str, several: bool) -> str:
+    """Return ``stages.<stage>.<option>=value`` in Hydra's grammar. Raises ``UserError`` like :func:`read`.
+
+    The overrides of a stage are a list, in which Hydra can set no option. It is kept beside that list, and so can have
+    several values in a sweep like any other option.
+    """
+    if addition:
+        listed = shlex.quote(f"stages.{stage}+=['{option}+={value}']")
+        raise UserError(f"{word}: expected {listed}, which adds to the overrides of the stage")
+    inner = read(f"{option}={value}", several).partition("=")[2]
+    return f"++stages.{STAGE_OPTIONS}.{stage}.{option.replace('/', '$')}.{STAGE_VALUE}={inner}"
+
+
+def as_typed(text: str) -> str:
+    """Return a text with options of a stage as they are typed, ``stages.tune.seed``, not as they are read."""
+    if STAGE_OPTIONS not in text:
+        return text
+    pattern = rf"\+*stages\.{STAGE_OPTIONS}\.(\w+)\.([\w.$]+?)\.{STAGE_VALUE}"
+    return re.sub(pattern, lambda match: f"stages.{match[1]}.{match[2].replace('$', '/')}", text)
+
+
+def option_of_run(option: str) -> str:
+    """Return the option of a run that one of a command is about: ``optimizer.lr`` of ``stages.tune.optimizer.lr``."""
+    return match["option"] if (match := _OF_STAGE.fullmatch(option)) else option
+
+
+def is_of_stage(key: str) -> bool:
+    """Return whether the key of an override that was read is an option of a single stage."""
+    return key.strip("+").startswith(f"stages.{STAGE_OPTIONS}.")
+
+
+def is_several(word: str) -> bool:
+    """Return whether a word that was read has several values, for the jobs of a sweep."""
+    return bool(_parser().parse_overrides([plain_word(word)])[0].is_sweep_override())
+
+
 def _read_addition(word: str, key: str, value: str, several: bool) -> str:
     """Return ``key+=value`` with the value in Hydra's grammar. Raises ``UserError``."""
     if not value.strip():
@@ -107,7 +148,7 @@ def plain_word(word: str) -> str:
 
 def option_of(word: str) -> str:
     """The option that a word is about, without marks: ``a.b`` of ``+a.b=2`` and of ``a.b+=2``."""
-    return word.partition("=")[0].strip("+~").partition("@")[0]
+    return as_typed(word.partition("=")[0]).strip("+~").partition("@")[0]
 
 
 def written(value: Any) -> str:

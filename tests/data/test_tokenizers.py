@@ -41,6 +41,14 @@ class TestEvery:
         assert tokenizer.decode(ids) == PROSE
         assert tokenizer.outside(PROSE) == []
 
+    def test_types_are_the_bytes_that_tokens_stand_for(self, tokenizer):
+        types = tokenizer.types()
+        assert len(types) == tokenizer.size == len(set(types))
+        text = PROSE if isinstance(tokenizer, (Word, Character)) else PROSE + "naïve \x00 日本"
+        between = b" " if isinstance(tokenizer, Word) else b""
+        joined = between.join(types[number] for number in tokenizer.encode(text))
+        assert joined.replace(b" \n ", b"\n").replace(b" \n", b"\n") == text.encode()
+
     def test_separator_decodes_to_a_line_end(self, tokenizer):
         ids = np.concatenate([tokenizer.encode("the age"), [tokenizer.separator], tokenizer.encode("wisdom,")])
         text = "the age\nwisdom," if not isinstance(tokenizer, Word) else "the age\n\nwisdom,\n"

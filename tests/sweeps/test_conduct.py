@@ -301,3 +301,55 @@ def test_the_record_is_whole_at_every_moment(sweep, queue, pretending, prepare, 
     reader.join()
     assert not errors and len(set(found)) > 3 and found == sorted(found)
     assert all(Run(sweep.path.parent / f"run-{number}").status_recorded == "finished" for number in range(30))
+
+
+@pytest.fixture
+def prepare_stages(prepare, tmp_path):
+    """Prepare the run ``base``, which all jobs start from, and then the job's own."""
+
+    def prepared(job: Job) -> Run:
+        base = Run(tmp_path / "run-base")
+        if base.exists and base.status_recorded == "finished":
+            job.stage = None
+            return prepare(job)
+        job.stage = "first"
+        if not base.exists:
+            base.create({"name": "a", "seed": 1, "tags": [], "model": {}}, "base")
+        return base
+
+    return prepared
+
+
+def test_a_stage_that_jobs_have_in_common_is_computed_once(sweep, queue, pretending, prepare_stages, seen, tmp_path):
+    engine, search = pretending(workers=3), queue("a", "b", "c")
+    jobs = Conductor(sweep, search, engine, prepare_stages, seen).conduct()
+    assert engine.submitted == [0, 0, 1, 2], "the base for the first job, then the jobs' own runs"
+    assert statuses(jobs) == ["finished"] * 3 and [job.stage for job in jobs] == [None] * 3
+    assert [job.run.path.name for job in jobs] == ["run-a", "run-b", "run-c"]
+    assert search.losses == {0: 9.0, 1: 8.0, 2: 7.0} and not seen.same_jobs
+    assert seen.ended_jobs == [(0, "finished"), (1, "finished"), (2, "finished")]
+
+
+def test_jobs_fail_with_the_stage_that_they_start_from(sweep, queue, pretending, prepare_stages, seen):
+    engine = pretending(workers=2, outcomes={0: "failed"})
+    jobs = Conductor(sweep, queue("a", "b", "c"), engine, prepare_stages, seen).conduct()
+    assert engine.submitted == [0], "it is not tried again for every job"
+    assert statuses(jobs) == ["failed"] * 3 and {job.error for job in jobs} == {"stage first: it went wrong"}
+
+
+def test_a_sweep_that_is_stopped_in_a_stage_goes_on_in_it(sweep, queue, pretending, prepare_stages, seen):
+    def interrupt(engine):
+        raise KeyboardInterrupt
+
+    class Stopping(pretending):
+        def poll(self, seconds):
+            if self.during is not None:
+                during, self.during = self.during, None
+                during(self)
+            return super().poll(seconds)
+
+    with pytest.raises(KeyboardInterrupt):
+        Conductor(sweep, queue("a", "b"), Stopping(during=interrupt), prepare_stages, seen).conduct()
+    assert statuses(sweep.jobs) == ["interrupted"] * 2
+    jobs = Conductor(Sweep(sweep.path), queue("a", "b"), pretending(), prepare_stages, seen).conduct()
+    assert statuses(jobs) == ["finished"] * 2 and [job.stage for job in jobs] == [None] * 2

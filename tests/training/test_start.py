@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from lmlab.data.tokenizers import BPE, load_tokenizer
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.lookup import all_runs
 from lmlab.runs.run import Run
+from lmlab.training.start import _of_vocabulary
 
 STEPS = 10
 TOKENS = STEPS * 64
@@ -143,3 +145,52 @@ def test_a_parent_that_is_gone_is_missed_only_by_a_child_that_has_yet_to_begin(t
     refused = train(f"start.run={parent[:6]}", "scheduler=cooldown", "seed=2", refused=True)
     assert refused == f"start.run={parent}: {first.path} is gone, and this run, which has yet to begin, needs it"
     assert train("start.run=nothere", refused=True).startswith("start.run=nothere: neither a directory nor ")
+
+
+def test_tokens_that_both_have_keep_their_embeddings(train, small, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("the dog ran over a road and saw some naïve über birds\n" * 200, encoding="utf-8")
+    bpe = ["tokenizer=bpe", "model.head.bias=true", "optimizer.lr=0.0"]
+    first = train(*bpe, "tokenizer.size=280")
+    words = [*bpe, "tokenizer.size=270", f"data.paths={other}"]
+    start = [f"start.run={first.id}", "start.embeddings=overlap"]
+    said = train(*words, start[0], refused=True)
+    assert said.startswith(f"tokenizer: its tokens are not those of start.run={first.id}") and "overlap" in said
+    child, fresh = train(*words, *start), train(*words)
+    tokenizers = [load_tokenizer(run.tokenizer, BPE) for run in (first, child)]
+    before, after = (tokenizer.types() for tokenizer in tokenizers)
+    shared = child.manifest["start"]["embeddings"]
+    assert shared == {"shared": len(set(before) & set(after)), "of": 270} and 257 <= shared["shared"] < 270
+    old, new, drawn = (load_file(run.weights) for run in (first, child, fresh))
+    for name in ("embedding.weight", "head.linear.bias"):
+        for number, token in enumerate(after):
+            expected = old[name][before.index(token)] if token in before else drawn[name][number]
+            assert (new[name][number] == expected).all()
+    others = [name for name in old if old[name].shape == new[name].shape]
+    assert len(others) > 4 and all((new[name] == old[name]).all() for name in others)
+    for option, message in {
+        "start.optimizer=true": "start.embeddings=overlap: not with start.optimizer=true",
+        "model.width=32": "model.width=32 (there 16): the weights of",
+        "model.ngrams=[64]": "model.ngrams=[64]: not with start.embeddings=overlap",
+        "start.embeddings=all": "start.embeddings=all: expected one of overlap or null",
+    }.items():
+        assert train(*words, *start, option, refused=True).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("words", "rows"),
+    [
+        (["model=lstm"], {"embedding.weight": 1, "head.linear.weight": 1}),
+        (
+            [
+                "model=awd_lstm_mos",
+                "model.tie_embeddings=false",
+                "model.head.factorised=false",
+                "model.head.components=3",
+            ],
+            {"embedding.weight": 1, "head.linear.weight": 3, "head.linear.bias": 3},
+        ),
+    ],
+)
+def test_the_weights_with_rows_for_tokens_are_told_apart_by_building_two_networks(words, rows, compose):
+    assert _of_vocabulary(compose(*words, "model.width=16")["model"], 4) == rows

@@ -9,7 +9,7 @@ from pathlib import Path
 from lmlab.analysis.comparison import Comparison, evaluate_command
 from lmlab.analysis.records import Record
 from lmlab.errors import UserError
-from lmlab.overrides import option_of
+from lmlab.overrides import as_typed, option_of
 from lmlab.sweeps.sweep import Sweep
 
 
@@ -46,7 +46,8 @@ def train_with(comparison: Comparison, runs: Sequence[Record], *options: str, wi
             continue
         start = "" if (folder := _folder_of(run)) is None else f"cd {shlex.quote(folder)} && "
         program = "study" if sweep is not None else "train"
-        changed = _with([word for word in words if option_of(word) not in without], options)
+        own = options if comparison.study is not None else [_of_stage(run, option) for option in options]
+        changed = _with([word for word in words if option_of(word) not in without], own)
         if changed not in (of_program := commands.setdefault(f"{start}lmlab {program}", [])):
             of_program.append(changed)
     return [
@@ -71,6 +72,12 @@ def train_again(comparison: Comparison, runs: Sequence[Record], *options: str) -
 def score_with(comparison: Comparison, runs: Iterable[Record], split: str) -> str:
     """The command that scores runs on a split."""
     return shlex.join([*shlex.split(evaluate_command(runs, split)), *_places(comparison)])
+
+
+def _of_stage(run: Record, option: str) -> str:
+    """An option of a run as the command of its experiment has it; seeds are those of all stages."""
+    stage = run.manifest.get("stage")
+    return option if stage is None or option_of(option) in ("seed", "rerun") else f"stages.{stage}.{option}"
 
 
 def _places(comparison: Comparison) -> list[str]:
@@ -134,11 +141,11 @@ def _words_of(run: Record) -> list[str] | None:
     if own is None:
         return None
     flags = [word for word in sweep.definition["command"] if word.startswith("-") and word not in ("-m", "--multirun")]
-    return [*flags, *own]
+    return [*flags, *map(as_typed, own)]
 
 
 def _own_words(run: Record) -> list[str]:
-    words = list((run.manifest.get("provenance") or {}).get("command", ()))[1:]
+    words = [as_typed(word) for word in (run.manifest.get("provenance") or {}).get("command", ())][1:]
     return words[1:] if words[:1] == ["train"] else words
 
 

@@ -198,7 +198,7 @@ def compare(
     for record in sorted(records, key=lambda record: record.copy):
         name, why = arm(record), why_not(record, choice)
         if why is None:
-            setting = identity({**record.config, "seed": 0})
+            setting = identity({**record.setting, "seed": 0})
             first = counted.setdefault((setting, record.seed), record)
             if first is record:
                 arms.setdefault(name, {}).setdefault(setting, {})[record.seed] = record

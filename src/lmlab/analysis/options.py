@@ -41,7 +41,7 @@ def varied(records: Iterable["Record"]) -> list[str]:
 
 def differing(records: Iterable["Record"]) -> set[str]:
     """Every dotted key in which the configurations of runs differ; places of one text are no difference."""
-    first, *others = [record.config for record in records]
+    first, *others = [record.setting for record in records]
     keys = {key for config in others for key in differences(first, config)}
     texts = {at(config, "content.data") for config in (first, *others)}
     return {key for key in keys if len(texts) > 1 or None in texts or not f"{key}.".startswith("data.paths.")}
@@ -74,7 +74,7 @@ def _differ(records: Sequence["Record"], key: str, alike: Sequence[str | None] =
 
 def value_of(record: "Record", key: str) -> Any:
     """The option that a run chose of a group, or the value of a dotted key; ``None`` where it has neither."""
-    return record.choice(key) if key in _GROUPS else at(record.config, key)
+    return record.choice(key) if key in _GROUPS else at(record.setting, key)
 
 
 ABSENT = "—"

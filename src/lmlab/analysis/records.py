@@ -86,6 +86,15 @@ class Record:
         path = self.run.path.absolute()
         return self.id if self.home is None or path.parent.resolve() == self.home.resolve() else str(path)
 
+    @cached_property
+    def setting(self) -> Config:
+        """The configuration, in which a parent with the same seed is called as those with other seeds would be.
+
+        So runs that only differ in their seeds, along the whole chain, have the same setting but for the seed.
+        """
+        parent = (self.manifest.get("start") or {}).get("setting")
+        return self.config if parent is None else {**self.config, "start": {**self.config["start"], "run": parent}}
+
     @property
     def seed(self) -> int:
         return int(self.manifest["seed"])

@@ -22,6 +22,7 @@ from lmlab.commands import options
 from lmlab.commands.hints import check_words, checked_choices, explain
 from lmlab.config import CONF, canonical, check_arguments, leaves
 from lmlab.errors import Interrupted, RunFailed, UserError
+from lmlab.overrides import as_typed
 from lmlab.runs.disk import failure_of_disk
 from lmlab.runs.places import settle
 
@@ -31,7 +32,7 @@ _typed: dict[str, str] = {}
 
 def typed_words() -> list[str]:
     """The words of the command line, so that they can be given again."""
-    return [_typed.get(word, word) for word in sys.argv[1:]]
+    return [_typed.get(word, as_typed(word)) for word in sys.argv[1:]]
 
 
 def run_app(command: str) -> Any:

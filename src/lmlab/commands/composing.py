@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lmlab.commands.hints import explain
 from lmlab.commands.located import located
+from lmlab.commands.train import NOT_OF_A_RUN
 from lmlab.config import Config, canonical
 from lmlab.errors import UserError, within
 from lmlab.sweeps.engines.engine import Engine
@@ -44,17 +45,25 @@ def changed(composed: DictConfig, overrides: list[str]) -> DictConfig:
 
 
 def composed(launcher: Any, words: Sequence[str], where: str) -> Config:
-    """Compose a run's configuration. Raises ``UserError`` that begins with ``where``."""
+    """Compose a run's configuration, that of the last stage where there are stages.
+
+    Raises:
+        UserError: it begins with ``where``.
+    """
     before = HydraConfig.instance().cfg
     try:
         config = canonical(compose(launcher, [*words]))
+        if config["stages"] is not None:
+            from lmlab.commands import stages
+
+            return stages.compose(config["stages"], words)[-1].config
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(within(where, explain(error, "study", words))) from error
     except UserError as error:
         raise UserError(within(where, error)) from error
     finally:
         HydraConfig.instance().cfg = before
-    return located({key: value for key, value in config.items() if key not in ("sweep", "study")})
+    return located({key: value for key, value in config.items() if key not in NOT_OF_A_RUN})
 
 
 def plain(node: Any) -> dict[str, Any]:

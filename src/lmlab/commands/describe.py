@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -44,10 +44,18 @@ def task(*, vocabulary: int | None, **config: Any) -> None:
     callbacks and, without ``vocabulary``, the data and the tokenizer count.
     """
     hydra = HydraConfig.get()
+    choices: Mapping[str, Any] = hydra.runtime.choices
+    if config["stages"] is not None:
+        from lmlab.commands.stages import compose
+
+        stages = compose(config["stages"], hydra.overrides.task, trains=False)
+        if hydra.mode != RunMode.MULTIRUN:
+            tables.say(f"{stages[-1].name}, the last of {len(stages)}", "Stage:")
+        config, choices = stages[-1].config, stages[-1].choices
     model, batch = config["model"], config["batch"]
     if hydra.mode != RunMode.MULTIRUN:
         built, node = built_model(model, number_of_types(config, vocabulary), batch)
-        title = architecture(hydra.runtime.choices, model.get("pattern"))
+        title = architecture(choices, model.get("pattern"))
         show(built, node, measure(built, config), title)
         return
     job = {"overrides": list(hydra.overrides.task)}

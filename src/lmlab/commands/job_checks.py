@@ -44,7 +44,7 @@ def check_jobs(launcher: Any, space: Space) -> None:
                         config = canonical(changed(composed, other))
                         for objective in map(str, objectives):
                             check_averaged(f"sweep.objectives.{objective}", objective, config["callbacks"])
-                        check_job(config, here)
+                        check_job(config, words, here)
                     except (UserError, HydraException, OmegaConfBaseException) as error:
                         why = str(error) if isinstance(error, UserError) else explain(error, "train", words)
                         named = why.startswith(f"{own}:") or not own

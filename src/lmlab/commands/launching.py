@@ -14,9 +14,11 @@ from lmlab.commands.composing import compose, computes_elsewhere, plain
 from lmlab.commands.conditional import space_of
 from lmlab.commands.job_checks import check_jobs
 from lmlab.commands.progress_table import LinesView, TableView, say_not_started
+from lmlab.commands.train import Prepared
 from lmlab.config import check_arguments
 from lmlab.errors import RunFailed, UserError
 from lmlab.numerals import written
+from lmlab.overrides import as_typed
 from lmlab.processes.signals import stopped_by_signals
 from lmlab.runs import trust
 from lmlab.runs.run import Run
@@ -137,7 +139,7 @@ def _namer(fixed: set[str]) -> Callable[[Job], str]:
     """Return what names a job: by its overrides without those in ``fixed``, which all jobs have."""
 
     def name(job: Job) -> str:
-        own = [word for word in job.overrides if word not in fixed]
+        own = [as_typed(word) for word in job.overrides if word not in fixed]
         return " ".join([*filter(None, (job.arm, job.phase)), *map(shlex.quote, own)]) or "the only job"
 
     return name
@@ -152,7 +154,9 @@ def _preparer(launcher: Any) -> Callable[[Job], Run]:
             line = "goes on with its copy of your modules, which have changed since; to use them, train it by itself"
             tables.say(line, begun.path.name)
         with trust.same_code(begun):
-            return cast(Run, launcher.task_function(compose(launcher, job.overrides, job.number)))
+            prepared = cast(Prepared, launcher.task_function(compose(launcher, job.overrides, job.number)))
+        job.stage = prepared.stage
+        return prepared.run
 
     return prepare
 

@@ -10,17 +10,20 @@ from lmlab.errors import UserError
 from lmlab.runs.content import with_content
 from lmlab.runs.lookup import all_runs
 from lmlab.runs.moved import config_here
-from lmlab.runs.start import check_parent, identified
+from lmlab.runs.start import check_parent, identified, started_from
 from lmlab.surroundings import expanded
 
 _BUILT = ("model", "data", "tokenizer", "objective", "optimizer", "scheduler", "trainer")
 """Sections that describe an object."""
 
 
-def located(config: Config) -> Config:
+def located(config: Config, parent: Config | None = None) -> Config:
     """Return ``config`` with absolute paths to local data and with the checksums of what it names.
 
     Where that text is gone, it is the one that the runs of ``config`` had there.
+
+    Args:
+        parent: the configuration, located, of an earlier stage that this one starts from.
 
     Raises:
         UserError: a section names no target; the text is missing or no text, and there is no such run, or several that
@@ -32,6 +35,8 @@ def located(config: Config) -> Config:
     data = config["data"]
     if "paths" in data:  # the same words mean other files elsewhere
         config = config | {"data": data | {"paths": _absolute(data["paths"])}}
+    if parent is not None:
+        return _with_content(started_from(config, parent))
     config = _with_content(identified(config))
     check_parent(config)
     return config

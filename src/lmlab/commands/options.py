@@ -276,6 +276,19 @@ def architecture(choices: Mapping[str, Any], pattern: Any = None) -> str:
     return "-".join([*([] if replaced else [model]), *changed.values()])
 
 
+def choices_of(pattern: Any) -> dict[str, str]:
+    """The option chosen of every group in the configuration that is being composed, and what they make the model be.
+
+    Args:
+        pattern: ``model.pattern``, which names mixers in the place of the one that is chosen.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    chosen = HydraConfig.get().runtime.choices
+    options = {group: str(option) for group, option in chosen.items() if not str(group).startswith("hydra/")}
+    return options | {"architecture": architecture(options, pattern)}
+
+
 def default_name(*, _root_: Any) -> str:
     """The name of a run that is given none: what its model and its data are called."""
     from hydra.core.hydra_config import HydraConfig

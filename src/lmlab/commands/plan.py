@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from lmlab.commands import tables
 from lmlab.commands.describe import number_of_types, readable
 from lmlab.config import Config, build, validate
-from lmlab.errors import UserError
+from lmlab.errors import UserError, within
 from lmlab.overrides import option_of
 from lmlab.runs.files import dumps
 from lmlab.runs.run import training_flops
@@ -35,36 +35,98 @@ def task(
     **config: Any,
 ) -> None:
     """Print what the run that ``config``, a configuration of ``lmlab train``, describes takes on such devices."""
-    from lmlab.planning.plan import EAGER, enough_devices, plans, recommended
-    from lmlab.planning.workload import Cluster
-    from lmlab.training.devices import check_efficiency
     from lmlab.training.threads import use_threads
 
-    check(config, device)
-    use_threads(config["trainer"]["threads"])  # where device=cpu is measured
-    found = build(device)
-    if efficiency is None:
-        efficiency = found.efficiency * (1 if config["trainer"]["compile"] else EAGER)
-    check_efficiency(efficiency, "efficiency")
-    found.peak(config["trainer"]["precision"])
-    number = devices if devices is not None else config["trainer"]["devices"] * config["trainer"]["nodes"]
-    cluster = Cluster(found, number, devices_per_node, network, efficiency, found.price if price is None else price)
-    load = load_of(config, vocabulary)
-    every = plans(load, cluster)
-    best = recommended(load, cluster)
+    stages = config.pop("stages")
+    planned: dict[str, Any] = {}
+    for name, one in ({"": config} if stages is None else configs_of(stages)).items():
+        try:
+            check(one, device)
+            use_threads(one["trainer"]["threads"])  # where device=cpu is measured
+            cluster = cluster_of(one, build(device), devices, devices_per_node, network, efficiency, price)
+            planned[name] = load_of(one, vocabulary), cluster
+        except UserError as error:
+            raise UserError(within(f"stages.{name}" if name else "", error)) from error
     if format == "json":
-        shown = {"device": asdict(found), "devices": number, "nodes": cluster.nodes, "efficiency": efficiency}
-        shown |= {"parameters": load.footprint.parameters, "flops_per_token": training_flops(load.flops)}
-        shown |= {
-            "tokens": load.tokens,
-            "steps": load.settings.steps,
-            "plans": [as_row(plan, load, cluster) for plan in every],
-        }
-        shown |= {"recommended": as_row(best, load, cluster) if best else None}
-        print(dumps(shown, indent=2))
-        return
-    show(load, cluster, every)
-    recommend(load, cluster, every, best, enough_devices(load, cluster) if best is None else None)
+        rows = {name: as_json(load, cluster) for name, (load, cluster) in planned.items()}
+        print(dumps(rows[""] if stages is None else {"stages": rows}, indent=2))
+    elif stages is None:
+        show(*planned[""])
+    else:
+        show_stages(planned)
+
+
+def configs_of(stages: Any) -> dict[str, Config]:
+    """The configurations of an experiment's stages by name. Raises ``UserError``."""
+    from lmlab.commands.stages import compose
+
+    return {stage.name: stage.config for stage in compose(stages, HydraConfig.get().overrides.task, trains=False)}
+
+
+def cluster_of(
+    config: Config,
+    device: Any,
+    devices: int | None,
+    devices_per_node: int,
+    network: float,
+    efficiency: float | None,
+    price: float | None,
+) -> Any:
+    """Return the devices that a training configuration is planned for. Raises ``UserError``."""
+    from lmlab.planning.plan import EAGER
+    from lmlab.planning.workload import Cluster
+    from lmlab.training.devices import check_efficiency
+
+    if efficiency is None:
+        efficiency = device.efficiency * (1 if config["trainer"]["compile"] else EAGER)
+    check_efficiency(efficiency, "efficiency")
+    device.peak(config["trainer"]["precision"])
+    number = devices if devices is not None else config["trainer"]["devices"] * config["trainer"]["nodes"]
+    return Cluster(device, number, devices_per_node, network, efficiency, device.price if price is None else price)
+
+
+def as_json(load: Any, cluster: Any) -> dict[str, Any]:
+    """Everything that is planned, as plain values."""
+    from lmlab.planning.plan import plans, recommended
+
+    best = recommended(load, cluster)
+    shown = {"device": asdict(cluster.device), "devices": cluster.devices, "nodes": cluster.nodes}
+    shown |= {"efficiency": cluster.efficiency, "parameters": load.footprint.parameters}
+    shown |= {"flops_per_token": training_flops(load.flops), "tokens": load.tokens, "steps": load.settings.steps}
+    shown |= {"plans": [as_row(plan, load, cluster) for plan in plans(load, cluster)]}
+    return shown | {"recommended": as_row(best, load, cluster) if best else None}
+
+
+def show_stages(planned: dict[str, Any]) -> None:
+    """Print the recommended plan of each stage in a row, and the sum of those that fit."""
+    from lmlab.planning.plan import recommended
+
+    rows: list[dict[str, str]] = []
+    sums = dict.fromkeys(("tokens", "flops", "seconds", "device_hours", "dollars"), 0.0)
+    for name, (load, cluster) in planned.items():
+        if (best := recommended(load, cluster)) is None:
+            tables.say(f"does not fit on {cluster.devices} x {cluster.device.name}", f"stage {name}:", "red")
+            continue
+        found = as_row(best, load, cluster)
+        own = {"tokens": load.tokens, "flops": training_flops(load.flops, load.tokens)}
+        own |= {key: found[key] or 0.0 for key in ("seconds", "device_hours", "dollars")}
+        sums = {key: value + own[key] for key, value in sums.items()}
+        how = {"strategy": name_of(best), "accumulate": str(best.accumulate), "memory": readable(best.total)}
+        rows.append({"stage": name, **how, **_amounts(own)})
+    if rows:
+        on = f"{cluster.devices} x {cluster.device.name} of {cluster.device.memory:.4g} GiB"
+        rows.append({"stage": "all", "strategy": "", "accumulate": "", "memory": "", **_amounts(sums)})
+        tables.print_table(f"Stages on {on}, one after another, each as recommended", rows)
+
+
+def _amounts(values: dict[str, float]) -> dict[str, str]:
+    return {
+        "tokens": tables.compact(values["tokens"]),
+        "FLOPs": f"{values['flops']:.3g}",
+        "run": duration(values["seconds"]),
+        "device hours": f"{values['device_hours']:,.3g}",
+        "cost": f"{values['dollars']:,.2f} $" if values["dollars"] else "",
+    }
 
 
 def check(config: Config, device: Config) -> None:
@@ -99,7 +161,16 @@ def load_of(config: Config, vocabulary: int | None) -> Any:
         return Load.of(config, build(node, vocabulary=types, context=context), types)
 
 
-def show(load: Any, cluster: Any, every: list[Any]) -> None:
+def show(load: Any, cluster: Any) -> None:
+    """Print every plan, and the one that is recommended."""
+    from lmlab.planning.plan import enough_devices, plans, recommended
+
+    every, best = plans(load, cluster), recommended(load, cluster)
+    show_plans(load, cluster, every)
+    recommend(load, cluster, every, best, enough_devices(load, cluster) if best is None else None)
+
+
+def show_plans(load: Any, cluster: Any, every: list[Any]) -> None:
     """Print the tables of memory and time, and what they rest on."""
     from lmlab.planning.plan import ALLOWANCE
     from lmlab.planning.workload import LINK_SHARE

@@ -92,7 +92,8 @@ class LinesView:
 
     def prepared(self, job: Job, total: int, same: Job | None) -> None:
         left = f" ({self._pace})" if str(self._pace) else ""
-        tables.say(job.name + left, f"job {job.number + 1} of {total}:")
+        stage = f", stage {job.stage}" if job.stage is not None else ""
+        tables.say(job.name + left, f"job {job.number + 1} of {total}{stage}:")
         say_same(job, same)
         if job.status == "failed":
             tables.say(job.error or "", "failed:", "red")
@@ -199,7 +200,7 @@ def progress_table(jobs: list[Job]) -> Table:
         if job.status not in ("running", "waiting"):
             continue
         beat = Heartbeat.read(job.run) if job.path and job.status == "running" else None
-        name = f"{job.number + 1} {job.name}"
+        name = f"{job.number + 1} {job.name}" + (f" ({job.stage})" if job.stage is not None else "")
         if beat is None or not beat.steps:
             table.add_row(
                 Text(name), Text("starting" if job.status == "running" else job.where or "waiting", style="dim")

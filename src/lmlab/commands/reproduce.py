@@ -7,13 +7,14 @@ from typing import Any
 
 from lmlab.commands import tables
 from lmlab.commands.train import compute
-from lmlab.config import Paths
+from lmlab.config import Config, Paths
 from lmlab.errors import UserError
-from lmlab.runs.lookup import find
+from lmlab.runs.lookup import find, next_copy
 from lmlab.runs.moved import config_here
 from lmlab.runs.names import check_name
 from lmlab.runs.provenance import environment_differences
 from lmlab.runs.run import Run
+from lmlab.runs.start import ancestors
 from lmlab.runs.trust import adopt
 from lmlab.training.threads import check_threads
 
@@ -21,23 +22,54 @@ STYLE = {"identical": "green", "within tolerance": "green", "different": "red"}
 
 
 def task(
-    paths: Paths, run: str | None, tolerance: float, progress: bool, threads: int | None = None, trust: bool = False
+    paths: Paths,
+    run: str | None,
+    tolerance: float,
+    progress: bool,
+    parents: bool,
+    threads: int | None = None,
+    trust: bool = False,
 ) -> None:
-    """Compute the run's configuration afresh beside it and compare; exit code 1 if any metric is different."""
+    """Compute the run's configuration afresh beside it and compare; exit code 1 if any metric is different.
+
+    So are the runs that it began from, the first one first: each begins with what the one before it came to.
+    """
     check_threads(threads)
     if not 0 <= tolerance <= 1:
         raise UserError(f"tolerance={tolerance}: expected a relative difference from 0 to 1")
     original = find(run, Path(paths["runs"]))
     if original.status != "finished":
         raise UserError(f"{original.path}: this run is {original.status}; only a finished run can be reproduced")
-    adopt(original, trust)
-    config = config_here(original) | {"paths": paths, "progress": progress, "rerun": True}
+    chain = [(one, _config(one, paths, progress, threads, trust)) for one in _chain(original, parents)]
+    # A repetition that has begun keeps what it began with.
+    begun = [number for number, (_, config) in enumerate(chain) if next_copy(config).exists]
+    afresh, verdicts = None, []
+    for one, config in chain[max(begun, default=0) :]:
+        choices, stage = one.manifest.get("choices"), one.manifest.get("stage")
+        afresh = compute(config, rerun=True, choices=choices, stage=stage, parent=afresh)
+        verdicts += show(one, afresh, tolerance)
+    if "different" in verdicts:
+        sys.exit(1)
+
+
+def _chain(original: Run, parents: bool) -> list[Run]:
+    """The runs to compute: ``original`` after those that it began from, as far as they are there."""
+    earlier = ancestors(original) if parents else []
+    finished = [one for one in earlier if one.status == "finished"]
+    chain = [*(finished if finished == earlier else []), original]
+    if parents and (begun := chain[0].manifest.get("start")) is not None:
+        tables.say(f"is gone; {chain[0].path.name} begins with the weights that it kept of it", f"run {begun['run']}")
+    return chain
+
+
+def _config(run: Run, paths: Paths, progress: bool, threads: int | None, trust: bool) -> Config:
+    """The configuration of a run that is computed afresh in ``paths``. Raises ``UserError`` if its code may not run."""
+    adopt(run, trust)
+    config = config_here(run) | {"paths": paths, "progress": progress, "rerun": True}
     if threads is not None:  # else as the run had
         config = config | {"trainer": config["trainer"] | {"threads": threads}}
     check_name(config["name"])  # which is part of a path
-    afresh = compute(config, rerun=True, choices=original.manifest.get("choices"))
-    if "different" in show(original, afresh, tolerance):
-        sys.exit(1)
+    return config
 
 
 def verdict(first: float, second: float, tolerance: float) -> str:

@@ -55,7 +55,7 @@ def loss_of(run: Run) -> float:
 def summary(record: Record) -> dict[str, Any]:
     """One flat row about a run: identity, choices, metrics, sizes and timings; absent values are ``None``."""
     manifest = record.manifest
-    metrics, timings = manifest["metrics"], manifest.get("timings", {})
+    metrics, timings, start = manifest["metrics"], manifest.get("timings", {}), manifest.get("start") or {}
     return {
         "id": record.id,
         "name": manifest["name"],
@@ -66,6 +66,9 @@ def summary(record: Record) -> dict[str, Any]:
         **{f"ema_{name}": metrics.get(f"ema/{name}") for name in ("bits_per_byte", "loss", "accuracy")},
         "parameters": manifest.get("sizes", {}).get("parameters", {}).get("total"),
         **{name: timings.get(name) for name in ("tokens", "tokens_per_second", "seconds", "utilisation")},
+        "stage": manifest.get("stage"),
+        "start": start.get("run"),
+        "tokens_in_all": None if timings.get("tokens") is None else timings["tokens"] + start.get("tokens", 0),
         "created": manifest.get("created", ""),
         "tags": record.tags,
         "path": str(record.run.path),

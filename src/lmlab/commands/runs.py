@@ -140,6 +140,8 @@ def show(rows: list[dict[str, Any]], folder: Path, sort: str) -> None:
             "name": escape(row["name"]),
             "status": f"[{STYLE[row['status']]}]{row['status']}[/]",
             "seed": str(row["seed"]),
+            "stage": escape(row["stage"] or ""),
+            "begins with": row["start"] or "",
             **_sorted_by(row, sort, rows),
             **results.cells(row),
             "created": row["created"][:16].replace("T", " "),

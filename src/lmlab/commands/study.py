@@ -43,6 +43,8 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
         raise UserError("hydra/launcher: this one cannot execute lmlab's runs")
     experiment = str(config.hydra.runtime.choices.get("experiment"))
     study = Study.read(_section(config, experiment))
+    if study.budget is not None and config.stages is not None:
+        raise UserError("study.budget: not with stages, each of which has its own (stages.<stage>.budget.tokens)")
     warm_up()  # while everything is checked
     from lmlab.commands.study_plan import Plan
 

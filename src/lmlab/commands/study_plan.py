@@ -159,7 +159,8 @@ def check_had(words: Sequence[str], study: Study, configs: Mapping[str, Config])
     """Refuse words that are for no arm, and to tune what no arm has. Raises ``UserError``."""
     options = {option_of(word): option_of(word) for word in words}
     for option in study.tune:
-        if option[0] != "+" and not any(has(config, option) for config in configs.values()):
+        of_stage = option.startswith("stages.")  # which says itself what it lacks
+        if option[0] != "+" and not of_stage and not any(has(config, option) for config in configs.values()):
             options[option] = f"study.tune.{option}"
     keys = [key for config in configs.values() for key in options_of(config)]
     for option, where in options.items():

@@ -64,6 +64,7 @@ def _row(job: Job) -> dict[str, str]:
     return {
         "job": str(job.number + 1),
         "options": escape(job.name),
+        "stage": escape(job.stage or ""),
         "status": f"[{STYLE.get(status, 'dim')}]{status}[/]",
         "step": f"{beat.step:,} of {beat.steps:,}" if beat else "",
         "left": f"{beat.seconds_left:,.0f} s" if beat and beat.seconds_left is not None else "",

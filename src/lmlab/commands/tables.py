@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 _NUMBER = re.compile(r"-?(\d|nan$|inf$)")
-PASTED = ("id", "run", "options", "option", "defined in")
+PASTED = ("id", "run", "options", "option", "defined in", "begins with")
 """Headings of columns whose cells are values of options."""
 _WIDE = 160
 """Columns of output that no terminal limits: a file or another program reads it."""

@@ -1,16 +1,17 @@
 """``lmlab train``: the result of a configuration, computed if it is not there yet; with -m, of many, side by side."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from lmlab.commands import results, tables
 from lmlab.commands.located import located
-from lmlab.commands.options import architecture, replaced
+from lmlab.commands.options import choices_of, replaced
 from lmlab.commands.wandb import hand_to_agent
 from lmlab.config import Config, Paths, check_arguments, validate
 from lmlab.errors import UserError
@@ -64,33 +65,70 @@ def task(
     logger: dict[str, Any] | None = None,
     sweep: dict[str, Any] | None = None,
     study: dict[str, Any] | None = None,
-) -> Run:
+    stages: dict[str, Any] | None = None,
+) -> "Run | Prepared":
     """Train, or return the recorded result; in a sweep, return the directory that its launcher executes."""
     config = dict(locals())
-    del config["sweep"], config["study"]  # what is searched is no part of what is found
+    del config["sweep"], config["study"], config["stages"]  # what is searched is no part of what is found
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN and (options := SweepOptions.read(sweep).section):
         option, value = next(iter(options.items()))
         raise UserError(f"sweep.{option}={written(value)}: there is one job; -m makes a sweep of several values")
     check_name(name)
-    config = located(config)
     if hydra.mode == RunMode.MULTIRUN:  # whatever launches the sweep executes what is prepared
         engine = resolve_target(hydra.launcher.engine, "hydra.launcher")
         here = not getattr(engine, "elsewhere", False)
-        name = Path(hydra.sweep.dir).name
         taken = _taken(Sweep(Path(hydra.sweep.dir)), hydra.job.num) if rerun else set()
-        choices = _choices(model.get("pattern"))
-        return prepare(config, rerun=rerun, sweep_name=name, choices=choices, here=here, taken=taken)
+        arrange = partial(prepare, sweep_name=Path(hydra.sweep.dir).name, here=here)
+        if stages is not None:
+            return _prepare_next(stages, arrange, rerun, taken, here)
+        choices = choices_of(model.get("pattern"))
+        return Prepared(arrange(located(config), rerun=rerun, choices=choices, taken=taken))
+    if stages is not None:
+        from lmlab.commands.stages import compute_all, show
+
+        with stopped_by_signals():
+            chain = compute_all(stages, hydra.overrides.task, rerun)
+        show(chain)
+        results.show(chain[-1].run)
+        return chain[-1].run
     with stopped_by_signals():
-        run = compute(config, rerun=rerun, choices=_choices(model.get("pattern")))
+        run = compute(located(config), rerun=rerun, choices=choices_of(model.get("pattern")))
     results.show(run)
     return run
 
 
-def check_job(config: Config, here: bool = True) -> None:
+class Prepared(NamedTuple):
+    """The run directory that a job of a sweep needs next.
+
+    Attributes:
+        stage: the stage of the job's experiment whose run it is; ``None``: the run is the job's own, the last stage.
+    """
+
+    run: Run
+    stage: str | None = None
+
+
+def _prepare_next(
+    section: dict[str, Any], arrange: Callable[..., Run], rerun: bool, taken: Collection[Path], here: bool
+) -> Prepared:
+    """Prepare the first stage that is not finished; ``rerun`` is for the last one."""
+    from lmlab.commands.stages import check, compose, due
+
+    stages = compose(section, HydraConfig.get().overrides.task)
+    check(stages, here)
+    last = stages[-1]
+    for stage in due(stages):
+        if stage is not last and not stage.is_finished:
+            return Prepared(arrange(stage.config, choices=stage.choices, stage=stage.name), stage.name)
+    return Prepared(arrange(last.config, rerun=rerun, choices=last.choices, taken=taken, stage=last.name))
+
+
+def check_job(config: Config, words: Sequence[str], here: bool = True) -> None:
     """Refuse a composed configuration of a sweep's job that cannot be trained, as far as that shows without its data.
 
     Args:
+        words: the overrides that it was composed of.
         here: it will be executed on this machine.
 
     Raises:
@@ -98,7 +136,21 @@ def check_job(config: Config, here: bool = True) -> None:
     """
     check_arguments(task, config, name="lmlab train")
     check_name(config["name"])
-    run = existing(located({key: value for key, value in config.items() if key not in ("sweep", "study")}))
+    if config["stages"] is not None:
+        from lmlab.commands import stages
+
+        stages.check_options(stages.compose(config["stages"], words), here)
+    else:
+        check_run(located({key: value for key, value in config.items() if key not in NOT_OF_A_RUN}), here)
+
+
+NOT_OF_A_RUN = ("sweep", "study", "stages")
+"""Sections of a command that are no part of what a run is."""
+
+
+def check_run(config: Config, here: bool = True) -> None:
+    """Refuse a run's configuration that cannot be trained, as far as that shows without its data; see check_job."""
+    run = existing(config)
     if run.exists and run.status_recorded == "finished":  # it was checked then
         return
     check_sections(config)
@@ -113,19 +165,18 @@ def _taken(sweep: Sweep, number: int) -> set[Path]:
     return {job.run.path for job in sweep.jobs if job.number != number and job.path is not None}
 
 
-def _choices(pattern: Any) -> dict[str, str]:
-    """The options chosen of every group, to find runs by, and what they make the model be called.
+def compute(
+    config: Config,
+    *,
+    rerun: bool = False,
+    choices: dict[str, str] | None = None,
+    stage: str | None = None,
+    parent: Run | None = None,
+) -> Run:
+    """Return the finished run of ``config``: as it is recorded, resumed, or trained from the start.
 
     Args:
-        pattern: ``model.pattern``, which names mixers in the place of the one that is chosen.
-    """
-    chosen = HydraConfig.get().runtime.choices
-    options = {group: str(option) for group, option in chosen.items() if not str(group).startswith("hydra/")}
-    return options | {"architecture": architecture(options, pattern)}
-
-
-def compute(config: Config, *, rerun: bool = False, choices: dict[str, str] | None = None) -> Run:
-    """Return the finished run of ``config``: as it is recorded, resumed, or trained from the start.
+        rerun, choices, stage, parent: see :func:`prepare`.
 
     Raises:
         UserError: the configuration cannot be trained; nothing is left behind.
@@ -138,7 +189,7 @@ def compute(config: Config, *, rerun: bool = False, choices: dict[str, str] | No
         ranks = ranks_of(config["trainer"], settings)
         if ranks.node > 0:
             return accompany(config, ranks, settings.grace, rerun)
-    run = prepare(config, rerun=rerun, choices=choices)
+    run = prepare(config, rerun=rerun, choices=choices, stage=stage, parent=parent)
     if run.status_recorded != "finished":
         if run.checkpoints.exists():
             tables.say("goes on from its last checkpoint", run.path.name)
@@ -173,6 +224,8 @@ def prepare(
     choices: dict[str, str] | None = None,
     here: bool = True,
     taken: Collection[Path] = (),
+    stage: str | None = None,
+    parent: Run | None = None,
 ) -> Run:
     """Return the directory of ``config``, ready to be executed, or finished already.
 
@@ -182,6 +235,8 @@ def prepare(
         choices: the option chosen of every group, recorded to find runs by.
         here: it will be executed on this machine.
         taken: directories that a repetition may not have: they belong to other jobs of the sweep.
+        stage: the name of the stage of an experiment that it is.
+        parent: with ``rerun``, the run to begin with, in the place of the one that ``config`` names.
 
     Raises:
         UserError: the configuration cannot be trained; nothing is left behind.
@@ -209,8 +264,13 @@ def prepare(
     fields: dict[str, Any] = {"data": task.describe(), "sweep": sweep_name, "choices": choices or {}}
     if own := replaced(choices or {}):
         fields["own_options"] = own
-    if Start.of(config).run is not None:
-        fields |= {"start": parent_of(config, task, earlier), "earlier": earlier}
+    if stage is not None:
+        fields["stage"] = stage
+    if parent is not None:
+        config = config | {"start": config["start"] | {"directory": str(parent.path.absolute())}}
+        fields |= parent_of(config, task)
+    elif Start.of(config).run is not None:
+        fields |= {**parent_of(config, task, earlier), "earlier": earlier}
     while not run.exists:
         with undisturbed():  # a signal leaves it whole
             lock = run.try_lock()
@@ -225,8 +285,8 @@ def prepare(
     return run
 
 
-def parent_of(config: Config, task: "Task", earlier: Run) -> dict[str, Any]:
-    """Return what a run records of the one that it begins with, and say which.
+def parent_of(config: Config, task: "Task", earlier: Run | None = None) -> dict[str, Any]:
+    """Return what a run records of the one that it begins with, and the tokens that both have; say which run it is.
 
     Args:
         earlier: the directory of ``config``; where it exists, the parent is not needed any more.
@@ -236,11 +296,18 @@ def parent_of(config: Config, task: "Task", earlier: Run) -> dict[str, Any]:
     """
     from lmlab.training import start  # imports Lightning
 
-    recorded: dict[str, Any] = earlier.manifest["start"] if earlier.exists else start.check(config, task)
+    shared: dict[int, int] | None = None
+    if earlier is not None and earlier.exists:
+        recorded: dict[str, Any] = earlier.manifest["start"]
+    else:
+        recorded, shared = start.check(config, task)
     order = "behind those of it" if recorded["position"] else "from the start of their order"
     what = f"begins with {recorded['run']} after {recorded['tokens']:,} tokens; its batches come {order}"
     tables.say(what, f"{config['name']}:")
-    return recorded
+    if (overlap := recorded.get("embeddings")) is not None:
+        copied = f"{overlap['shared']:,} of {overlap['of']:,} tokens have the embeddings that they have there"
+        tables.say(f"{copied}, those of the others are drawn", "start.embeddings=overlap:")
+    return {"start": recorded, "shared": shared}
 
 
 def _say_notes(notes: tuple[str, ...]) -> None:
@@ -284,11 +351,14 @@ def check_data(run: Run, fingerprint: str) -> None:
         )
 
 
-def create(run: Run, config: Config, earlier: Run | None = None, **fields: Any) -> None:
+def create(
+    run: Run, config: Config, earlier: Run | None = None, shared: dict[int, int] | None = None, **fields: Any
+) -> None:
     """Lay out a new run directory, with where it comes from.
 
     Args:
         earlier: another run of ``config``, which holds what both begin with; it need not exist.
+        shared: the tokens that it has in common with its parent, where others differ.
     """
     origin = provenance(config)
     suffix = run.path.name.removeprefix(f"{config['name']}-")
@@ -297,7 +367,7 @@ def create(run: Run, config: Config, earlier: Run | None = None, **fields: Any) 
         from lmlab.training import start
 
         try:
-            start.put(run, config, earlier)
+            start.put(run, config, earlier, shared)
         except BaseException:
             remove(run.start)
             raise

@@ -10,6 +10,7 @@ from lmlab.errors import UserError
 from lmlab.runs.files import dumps, read_json, read_jsonl
 from lmlab.runs.heartbeat import Heartbeat
 from lmlab.runs.run import Run
+from lmlab.runs.start import chain_of
 from lmlab.sweeps.sweep import Sweep
 
 LOG_BYTES = 32_768
@@ -53,6 +54,8 @@ def row_of(record: Record, beat: Heartbeat | None, arm: str | None = None) -> di
         "bits_per_byte": _finite(beat.validation_bits_per_byte if beat else record.metric("validation/bits_per_byte")),
         "error": record.error,
         "sweep": manifest.get("sweep"),
+        "stage": manifest.get("stage"),
+        "start": (manifest.get("start") or {}).get("run"),
         "tags": [str(tag) for tag in manifest["tags"]],
         "created": str(manifest["created"]),
     }
@@ -72,6 +75,7 @@ def details_of(run: Run) -> dict[str, Any]:
     return {
         "path": str(run.path),
         "command": asked_by(record) or "",
+        "chain": chain_of(run),
         "attempts": [
             {key: attempt.get(key) for key in ("started", "ended", "host", "status", "error")}
             for attempt in manifest["attempts"]

@@ -1,15 +1,12 @@
 """How many parameters a model has, in three senses, and a number of them that was asked for."""
 
-import re
-
 from torch import nn
 
 from lmlab.errors import UserError
+from lmlab.numerals import amount
 
 TOLERANCE = 0.01
 """Tolerance of a requested size, as a share of it, unless ``model.parameters_within`` gives one."""
-
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:
@@ -30,9 +27,8 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
 
 def number_of_parameters(target: int | str) -> int:
     """Read a size like 10M, 1.5B, 300k or a whole number. Raises ``UserError`` for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmb]?)", str(target).replace("_", "").lower())
-    size = round(float(found[1]) * _UNITS[found[2]]) if found else 0
-    if size < 1:
+    size = amount(str(target))
+    if not size:
         raise UserError(f"model.parameters={target}: expected a number of parameters, like 10M, 1.5B or 300_000")
     return size
 

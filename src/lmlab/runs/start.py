@@ -4,12 +4,13 @@ The configuration names the parent by its identity, so the child's identity does
 The child keeps what it begins with in its own directory and needs the parent no more once it exists.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, Literal, cast
 
-from lmlab.config import Config, check_arguments
+from lmlab.config import Config, check_arguments, identity
 from lmlab.errors import UserError, nearest
 from lmlab.runs import checkpoints
 from lmlab.runs.lookup import all_runs, existing, find
@@ -29,12 +30,15 @@ class Start:
             none, the weights are drawn.
         checkpoint: ``final``, ``best``, ``ema``, or the step of a checkpoint.
         optimizer: also begin with the state of the parent's optimizer.
+        embeddings: ``overlap``: where the parent has another tokenizer, begin with its embeddings of the tokens that
+            both have; ``None``: its tokenizer has to be the same.
         directory: where the parent lay; filled in.
     """
 
     run: str | None = None
     checkpoint: str = "final"
     optimizer: bool = False
+    embeddings: Literal["overlap"] | None = None
     directory: str | None = None
 
     @classmethod
@@ -51,7 +55,22 @@ class Start:
                 f"start.optimizer=true: there is no optimizer state with start.checkpoint={start.checkpoint} "
                 "(choose final, or the step of a checkpoint)"
             )
+        if start.optimizer and start.embeddings is not None:
+            raise UserError(
+                f"start.embeddings={start.embeddings}: not with start.optimizer=true, whose state belongs to the "
+                "parent's tokens"
+            )
         return start
+
+    def of_parent(self, run: str, directory: Path | str) -> dict[str, Any]:
+        """Return the section of a configuration with the parent's identity and place filled in."""
+        return {
+            "run": run,
+            "checkpoint": self.checkpoint,
+            "optimizer": self.optimizer,
+            "embeddings": self.embeddings,
+            "directory": str(directory),
+        }
 
     def step(self, parent: Run) -> int | None:
         """Return the step of the checkpoint that is begun with; ``None``: it is a file of weights."""
@@ -76,13 +95,50 @@ def identified(config: Config) -> Config:
     except UserError as error:
         references = _recorded(start, Path(config["paths"]["runs"]))
         if len(references) == 1:
-            return config | {"start": {"checkpoint": start.checkpoint, "optimizer": start.optimizer} | references[0]}
+            return config | {"start": start.of_parent(**references[0])}
         raise UserError(f"start.{error}" if str(error).startswith("run=") else f"start.run: {error}") from error
     manifest, status = parent.manifest_and_status()
     if status != "finished":
         raise UserError(f"start.run={start.run}: {parent.path.name} is {status}; lmlab train finishes it")
-    reference = {"run": manifest["identity"], "directory": str(parent.path.absolute())}
-    return config | {"start": {"checkpoint": start.checkpoint, "optimizer": start.optimizer} | reference}
+    return config | {"start": start.of_parent(manifest["identity"], parent.path.absolute())}
+
+
+def started_from(config: Config, parent: Config) -> Config:
+    """Return ``config`` with the run of the configuration ``parent``, which need not be finished, as its parent.
+
+    Args:
+        parent: as :func:`lmlab.commands.located.located` returns it.
+    """
+    section = Start.of(config).of_parent(identity(parent), existing(parent).path.absolute())
+    return config | {"start": section}
+
+
+def setting_of(config: Config, manifest: Mapping[str, Any]) -> str:
+    """Return the identity of a run without its seed, which is that of the same run with another seed."""
+    parent = (manifest.get("start") or {}).get("setting")
+    section = {} if parent is None else {"start": {**config["start"], "run": parent}}
+    return identity({**config, "seed": 0, **section})
+
+
+def ancestors(run: Run) -> list[Run]:
+    """Return the runs that ``run`` began from, as far as they are there, the first one first."""
+    chain: list[Run] = []
+    while (recorded := run.manifest.get("start")) is not None and recorded.get("directory"):
+        place = Path(recorded["directory"])
+        beside = run.path.absolute().parent / place.name  # they may have been moved together
+        run = next((Run(path) for path in (beside, place) if Run(path).exists), Run(place))
+        if not run.exists or run in chain:
+            break
+        chain.append(run)
+    return chain[::-1]
+
+
+def chain_of(run: Run) -> list[str]:
+    """Return stage, where it is one, and id of the runs that ``run`` began from, the first one first, and its own."""
+    runs = [*ancestors(run), run]
+    names = [" ".join(filter(None, (one.manifest.get("stage"), one.id))) for one in runs]
+    gone = runs[0].manifest.get("start")
+    return [*([] if gone is None else [f"{gone['run']} (gone)"]), *names]
 
 
 def check_parent(config: Config) -> None:

@@ -12,7 +12,7 @@ VERSION = 1
 
 _ADDED: Mapping[str, Any] = {
     "execution": {},
-    "start": {"run": None, "checkpoint": "final", "optimizer": False},
+    "start": {"run": None, "checkpoint": "final", "optimizer": False, "embeddings": None},
     "trainer.nodes": 1,
     "trainer.tensor_parallel": 1,
     "trainer.activation_checkpointing": False,

@@ -39,7 +39,8 @@ class Conductor:
 
     Args:
         prepare: makes the run directory of a job ready, which has the path of its run where it began earlier; raises
-            ``UserError`` for what cannot be trained.
+            ``UserError`` for what cannot be trained. Where the job's own run starts from a stage that is not finished,
+            it is that one's run, and it sets ``job.stage``.
         name: what a job is called; ``None``: all its overrides.
         retry: compute jobs again that failed when the sweep was conducted before.
         stop_after: failed jobs after which no further job starts; ``None``: all start. Those that failed when the
@@ -68,6 +69,10 @@ class Conductor:
         self._proposals: dict[int, Proposal] = {}
         self._pruned: dict[int, str] = {}
         self._aside: set[int] = set()
+        self._same_stage: dict[int, Job] = {}
+        """By number, jobs that wait for the run of a stage that another job computes, and that other job."""
+        self._failed_stages: dict[str, str] = {}
+        """By the run's directory, why stages failed."""
         self._name, self._stop_after, self._failures = name, stop_after, 0
         self._halted: str | None = None
         """Why no further job starts, if none does."""
@@ -104,16 +109,24 @@ class Conductor:
     def _go_through(self) -> None:
         while True:
             proposal = None
-            while not self._halted and self.engine.free > 0 and (proposal := self._next()) is not None:
+            while self._may_begin and (proposal := self._next()) is not None:
                 self._take(proposal)
             for job in self.engine.poll(0.0 if proposal is not None else 0.25):
-                self._end(job)
+                if job.stage is None:
+                    self._end(job)
+                else:
+                    self._end_stage(job)
             if self._written != self._state():  # an engine of a cluster learns later what its jobs are doing
                 self._write()
             self._watch()
             self.view.going_on(self._in_order(), self._to_come)
             if not self._proposals and (self.search.done or self._halted or (self._aside and proposal is None)):
                 return
+
+    @property
+    def _may_begin(self) -> bool:
+        """Return whether the engine has room, also for the jobs that wait for a stage."""
+        return not self._halted and self.engine.free > len(self._same_stage)
 
     def _next(self) -> Proposal | None:
         """What the search asks for, less what somebody has stopped, which it proposes again."""
@@ -134,23 +147,57 @@ class Conductor:
         path = begun.path if begun is not None and begun.overrides == proposal.overrides else None
         job = self.jobs[number] = self._job(proposal, path)
         self._to_come = self.search.to_come(self.jobs)
+        self._proposals[number] = proposal
+        self._begin(job)
+
+    def _begin(self, job: Job) -> None:
+        """Prepare the run of a job, or of its next stage, and have it computed."""
         try:
             run = self.prepare(job)
         except UserError as error:
             job.path = None
             job.end("failed", str(error))
+        except BaseException:
+            del self._proposals[job.number]  # no engine has it
+            raise
         else:
             job.path = str(run.path.absolute())
-            if run.status_recorded == "finished":
+            if job.stage is None and run.status_recorded == "finished":
                 job.end("finished")
-        earlier = (other for other in self._in_order() if other is not job and other.path == job.path)
-        self.view.prepared(job, self.search.total, next(earlier, None) if job.path else None)
-        self._proposals[number] = proposal
-        if job.status == "waiting":
-            self.engine.submit(job)
-            self._write()
-        else:
+        if job.stage is not None and job.path in self._failed_stages:
+            job.end("failed", self._failed_stages[job.path])
+        others = [other for other in self._in_order() if other is not job and other.path == job.path]
+        self.view.prepared(job, self.search.total, others[0] if others and job.path and job.stage is None else None)
+        if job.status != "waiting":
             self._end(job, shown=True)
+            return
+        computing = [other for other in others if other.number in self._proposals] if job.stage is not None else []
+        if computing:
+            self._same_stage[job.number] = computing[0]
+        else:
+            self.engine.submit(job)
+        self._write()
+
+    def _end_stage(self, job: Job) -> None:
+        """Go on with a job whose stage has ended, and with the jobs that waited for the same run."""
+        waiting = [self.jobs[number] for number, other in self._same_stage.items() if other is job]
+        for other in waiting:
+            del self._same_stage[other.number]
+        if job.status == "failed":
+            job.error = f"stage {job.stage}: {job.error}"
+            self._failed_stages[str(job.path)] = job.error
+        for one in (job, *waiting):
+            one.status, one.error, one.ended, one.where = job.status, job.error, job.ended, None
+        for one in (job, *waiting):
+            if one.status != "finished":
+                self._end(one)
+            elif self._halted and one is not job:
+                one.path = None
+                one.end("interrupted", self._halted)
+                self._end(one)
+            else:
+                one.status, one.ended = "waiting", None
+                self._begin(one)
 
     def _job(self, proposal: Proposal, path: str | None = None) -> Job:
         job = Job(proposal.number, proposal.overrides, path=path, arm=proposal.arm, phase=proposal.phase)
@@ -201,7 +248,7 @@ class Conductor:
         """Show the search the new rows of what is under way, and stop what it has seen enough of."""
         for number, proposal in self._proposals.items():
             job = self.jobs[number]
-            if job.status != "running" or number in self._pruned:
+            if job.status != "running" or job.stage is not None or number in self._pruned:
                 continue
             if (why := self._show_rows(proposal, job)) is not None:
                 self._pruned[number] = why
@@ -211,18 +258,24 @@ class Conductor:
 
     def _show_rows(self, proposal: Proposal, job: Job) -> str | None:
         """Show the search what a job has measured since the last time; return why it is to be stopped, if it is."""
-        if job.path is None:
+        if job.path is None or job.stage is not None:
             return None
         rows = self._tails.setdefault(job.number, Tail(job.run.metrics)).new_rows()
         return self.search.watch(proposal, rows) if rows else None
 
     def _stop_all(self, why: str) -> None:
+        for number in self._same_stage:
+            self.jobs[number].end("interrupted", why)
+            self._proposals.pop(number)
+        self._same_stage.clear()
         under_way = [self.jobs[number] for number in self._proposals]
         for job in under_way:
             self.engine.stop(job, why)
         while under_way:
             try:
                 for job in self.engine.poll(0.25):
+                    if job.stage is not None and job.status == "finished":  # the stages after it are not
+                        job.end("interrupted", why)
                     self._proposals.pop(job.number, None)
                 under_way = [job for job in under_way if job.status in ("waiting", "running")]
                 self.view.going_on(self._in_order(), self._to_come)

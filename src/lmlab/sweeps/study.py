@@ -238,7 +238,7 @@ class Study:
         lacking = None if config is None else lacks(config)
         tuned = [f"{option}={values}" for option, values in self.tune.items()]
         space = Space([*self.untuned(arm, words), *tuned], lacking=lacking)
-        varied = {option.key: option for option in space.varied}
+        varied = {option_of(option.key): option for option in space.varied}
         for option, values in self.tune.items():
             if option not in varied:
                 raise UserError(f"study.tune.{option}={values}: expected several values, or an interval")

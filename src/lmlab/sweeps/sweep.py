@@ -39,6 +39,8 @@ class Job:
         where: what the engine knows it by: a job id of a cluster, say.
         arm: of a study, which side of it the job belongs to.
         phase: of a study, what the job is for.
+        stage: of an experiment with stages, the earlier stage whose run is computed now; ``None``: it is the job's own
+            run, that of the last stage.
     """
 
     number: int
@@ -52,6 +54,7 @@ class Job:
     ended: str | None = None
     arm: str | None = None
     phase: Phase | None = None
+    stage: str | None = None
 
     @property
     def run(self) -> Run:

@@ -1,34 +1,47 @@
 """Beginning a run with the weights, and the optimizer state, of another one (see :mod:`lmlab.runs.start`)."""
 
+import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
-from lmlab.config import Config, differences
+from lmlab.config import Config, build, differences
 from lmlab.data.tasks import Task
+from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.errors import UserError
 from lmlab.models.without_memory import without_memory
 from lmlab.overrides import written
 from lmlab.runs import checkpoints, events
-from lmlab.runs.files import place_again
+from lmlab.runs.average import keeps_average
+from lmlab.runs.files import place_again, read_json, write_text
 from lmlab.runs.run import Run, training_flops
-from lmlab.runs.start import Start
+from lmlab.runs.start import Start, setting_of
+from lmlab.targets import resolve_target
+from lmlab.training import sizing
 from lmlab.training.load import load_state, load_weights, put_weights, saved_state, weights_file, weights_in
 from lmlab.training.module import LanguageModeling
-from lmlab.training.preflight import build_model
+from lmlab.training.preflight import build_model, open_task
+
+_SHARED = "tokens.json"
+"""File of the tokens that a run has in common with its parent, whose others are different."""
 
 
-def check(config: Config, task: Task) -> dict[str, Any]:
+def check(config: Config, task: Task) -> tuple[dict[str, Any], dict[int, int] | None]:
     """Refuse a parent that ``config`` cannot begin with, and return what a run records of it.
 
     Returns:
-        ``run``, ``directory``; ``step``: of the parent, at which it was left; ``steps``, ``tokens`` and ``flops`` of
-        training, of the parent and of those before it; ``position``: the first step of the data order, which goes on
-        behind the parent's where the data, the seed and the batches are the same.
+        A record: ``run``, ``directory``; ``step``: of the parent, at which it was left; ``steps``, ``tokens`` and
+        ``flops`` of training, of the parent and of those before it; ``position``: the first step of the data order,
+        which goes on behind the parent's where the data, the seed and the batches are the same; ``setting``: what the
+        parent has in common with those of other seeds, where it has the seed of ``config``. And the tokens that the
+        parent has as well, with those there; ``None``: it has the same tokens.
 
     Raises:
         UserError: with the option that differs, or a file of the parent that is missing or damaged.
@@ -38,22 +51,18 @@ def check(config: Config, task: Task) -> dict[str, Any]:
     before, manifest = parent.config, parent.manifest
     if start.optimizer:
         _check_optimizers(config, before, start)
-    described = task.describe()
-    for key in ("vocabulary", "tokenizer_fingerprint"):
-        if described.get(key) != manifest["data"].get(key):
-            raise UserError(
-                f"tokenizer: its tokens are not those of start.run={start.run} (choose its tokenizer and its data)"
-            )
-    shapes = _shapes(parent, start)
-    with without_memory():
-        model = build_model(config, task)
-    _check_shapes(model, shapes, config["model"], before["model"], start)
+    shared = None
+    if _has_other_tokens(task, manifest["data"]):
+        if start.embeddings is None:
+            raise _other_tokens(start)
+        shared = _shared_tokens(task.tokenizer, _tokenizer_in(parent.tokenizer, before), start)
+    _check_shapes(config, task, _shapes(parent, start), before, manifest["data"]["vocabulary"], start)
     step = start.step(parent)
     if step is None:
         step = int(manifest["training"]["stopped_at"])
     earlier = manifest.get("start") or {"steps": 0, "tokens": 0, "flops": 0, "position": 0}
     tokens = step * before["batch"]["size"] * before["batch"]["context"]
-    return {
+    record = {
         "run": manifest["id"],
         "directory": start.directory,
         "step": step,
@@ -62,6 +71,80 @@ def check(config: Config, task: Task) -> dict[str, Any]:
         "flops": earlier["flops"] + training_flops(manifest["sizes"]["flops_per_token"], tokens),
         "position": _position(config, before, task, parent, earlier["position"], step),
     }
+    if config["seed"] == before["seed"]:
+        record["setting"] = setting_of(before, manifest)
+    if shared is not None:
+        record["embeddings"] = {"shared": len(shared), "of": task.tokenizer.size}
+    return record, shared
+
+
+def check_stage_options(config: Config, before: Config, name: str) -> None:
+    """Refuse a stage that cannot begin with the run of an earlier stage, as far as that shows without its data.
+
+    Args:
+        before: the configuration of the earlier stage, whose run need not be there yet.
+        name: of the earlier stage.
+
+    Raises:
+        UserError: with the option that differs.
+    """
+    start = replace(Start.of(config), run=name)
+    if start.checkpoint == "ema" and not keeps_average(before["callbacks"]):
+        raise UserError(f"start.checkpoint=ema: stages.{name} keeps no such average (callbacks=ema keeps one)")
+    if start.optimizer:
+        _check_optimizers(config, before, start)
+
+
+def check_stage(config: Config, task: Task, before: Config, name: str) -> None:
+    """Refuse a stage that cannot begin with the run of an earlier stage; see :func:`check_stage_options`.
+
+    Args:
+        task: of the stage.
+
+    Raises:
+        UserError: with the option that differs.
+    """
+    start = replace(Start.of(config), run=name)
+    earlier = open_task(before)
+    if _has_other_tokens(task, earlier.describe()):
+        if start.embeddings is None:
+            raise _other_tokens(start)
+        _shared_tokens(task.tokenizer, earlier.tokenizer, start)
+    with without_memory():
+        model = build_model(_with_width(before, earlier), earlier)
+    shapes = {key: list(value.shape) for key, value in model.state_dict().items()}
+    _check_shapes(_with_width(config, task), task, shapes, before, earlier.tokenizer.size, start)
+
+
+def _with_width(config: Config, task: Task) -> Config:
+    """Return ``config`` with the width that gives its model the size it asks for, if it asks for one."""
+    context = config["batch"]["context"]
+    return config | {"model": sizing.solve_width(config["model"], task.tokenizer.size, context)}
+
+
+def _has_other_tokens(task: Task, data: Mapping[str, Any]) -> bool:
+    described = task.describe()
+    return any(described.get(key) != data.get(key) for key in ("vocabulary", "tokenizer_fingerprint"))
+
+
+def _other_tokens(start: Start) -> UserError:
+    return UserError(
+        f"tokenizer: its tokens are not those of start.run={start.run} (choose its tokenizer and its data, or "
+        "start.embeddings=overlap, which copies the embeddings of the tokens that both have)"
+    )
+
+
+def _tokenizer_in(folder: Path, config: Config) -> Tokenizer:
+    return load_tokenizer(folder, cast(Any, resolve_target(config["tokenizer"]["_target_"], "tokenizer")))
+
+
+def _shared_tokens(tokenizer: Tokenizer, other: Tokenizer, start: Start) -> dict[int, int]:
+    """Return the ids of tokens that ``other`` has too, of equal bytes, and their ids there. Raises ``UserError``."""
+    ids = {token: number for number, token in reversed(list(enumerate(other.types())))}
+    shared = {number: ids[token] for number, token in enumerate(tokenizer.types()) if token in ids}
+    if not shared:
+        raise UserError(f"start.embeddings=overlap: none of the tokens are those of start.run={start.run}")
+    return shared
 
 
 def _check_optimizers(config: Config, before: Config, start: Start) -> None:
@@ -91,9 +174,30 @@ def _shapes(parent: Run, start: Start) -> dict[str, list[int]]:
 
 
 def _check_shapes(
-    model: nn.Module, shapes: Mapping[str, list[int]], section: Config, before: Config, start: Start
+    config: Config, task: Task, shapes: Mapping[str, list[int]], before: Config, vocabulary: int, start: Start
 ) -> None:
-    """Refuse another network than the parent's. Raises ``UserError`` that names the options that differ."""
+    """Refuse another network than the parent's.
+
+    Args:
+        shapes: of the parent's weights.
+        before: its configuration.
+        vocabulary: its number of tokens, which is another one only with ``start.embeddings``.
+
+    Raises:
+        UserError: it names the options that differ.
+    """
+    with without_memory():
+        model = build_model(config, task)
+    if start.embeddings is not None:
+        if getattr(model, "ngrams", None) is not None:
+            raise UserError(
+                f"model.ngrams={written(config['model']['ngrams'])}: not with start.embeddings={start.embeddings}, "
+                "because their rows belong to the numbers of the parent's tokens"
+            )
+        shapes = dict(shapes)
+        for name, copies in _of_vocabulary(config["model"], config["batch"]["context"]).items():
+            if name in shapes and shapes[name][0] == copies * vocabulary:
+                shapes[name] = [copies * task.tokenizer.size, *shapes[name][1:]]
     own = model.state_dict()
     wrong = [name for name, shape in shapes.items() if name not in own or list(own[name].shape) != shape]
     names: dict[int, list[str]] = {}
@@ -104,11 +208,21 @@ def _check_shapes(
         return
     options = [
         f"model.{key}={written(new)} (there {written(old)})"
-        for key, (old, new) in differences(before, section).items()
+        for key, (old, new) in differences(before["model"], config["model"]).items()
         if not isinstance(new, dict)
     ]
     what = ", ".join(options) or f"model: {wrong[0]} has another shape"
     raise UserError(f"{what}: the weights of start.run={start.run} do not fit this model")
+
+
+def _of_vocabulary(node: Config, context: int) -> dict[str, int]:
+    """Return the names of the weights that have rows for each token, and how many rows for each."""
+    sizes = []
+    for vocabulary in (2, 3):
+        with without_memory():
+            model = build(sizing.without_size(node, vocabulary, context), vocabulary=vocabulary, context=context)
+        sizes.append({name: value.shape[0] for name, value in model.state_dict().items() if value.dim()})
+    return {name: sizes[1][name] - size for name, size in sizes[0].items() if sizes[1][name] != size}
 
 
 def _position(config: Config, before: Config, task: Task, parent: Run, position: int, step: int) -> int:
@@ -124,10 +238,11 @@ def _position(config: Config, before: Config, task: Task, parent: Run, position:
     return 0 if batch["carry_state"] else math.ceil(place * old["size"] / batch["size"])
 
 
-def put(run: Run, config: Config, earlier: Run | None = None) -> None:
+def put(run: Run, config: Config, earlier: Run | None = None, shared: Mapping[int, int] | None = None) -> None:
     """Keep in the directory of ``run`` what it begins with: the parent's files, as links where there can be any.
 
     Args:
+        shared: the tokens that the parent has as well, with those there; ``None``: it has the same tokens.
         earlier: another run that begins with the same; where it exists, the files are those that it keeps.
     """
     start = Start.of(config)
@@ -136,6 +251,8 @@ def put(run: Run, config: Config, earlier: Run | None = None) -> None:
         return
     run.start.mkdir(parents=True, exist_ok=True)
     parent = Run(Path(cast(str, start.directory)))
+    if shared is not None:
+        write_text(run.start / _SHARED, json.dumps(list(shared.items())))
     step = start.step(parent)
     if step is None:
         place_again(weights_file(parent, start.checkpoint, "start."), run.start / "weights.safetensors")
@@ -163,12 +280,33 @@ def begin(run: Run, config: Config, module: LanguageModeling) -> None:
         UserError: they are damaged.
     """
     start = Start.of(config)
-    weights = run.start / "weights.safetensors"
-    if weights.exists():
+    weights, state = run.start / "weights.safetensors", {}
+    if not weights.exists():
+        state = load_state(run.start / checkpoints.STATE, f"{run.path.name}: start")
+    if (run.start / _SHARED).exists():
+        of_parent = load_file(weights) if weights.exists() else weights_in(state)
+        put_shared(module.model, of_parent, config, dict(read_json(run.start / _SHARED)))
+    elif weights.exists():
         load_weights(module.model, weights)
-        return
-    state = load_state(run.start / checkpoints.STATE, f"{run.path.name}: start")
-    put_weights(module.model, weights_in(state), f"{run.start}")
+    else:
+        put_weights(module.model, weights_in(state), f"{run.start}")
     if start.optimizer:
         module.first_optimizer_state = state["optimizer_states"][0]
         module.first_carried_state = state["carried_state"]
+
+
+@torch.no_grad()
+def put_shared(model: nn.Module, weights: Mapping[str, Tensor], config: Config, shared: Mapping[int, int]) -> None:
+    """Load weights of a network with other tokens; ``model`` keeps its own rows of tokens that are not shared.
+
+    Args:
+        shared: tokens of ``model`` with those of ``weights`` that have the same bytes.
+    """
+    own = model.state_dict()
+    per_token = _of_vocabulary(config["model"], config["batch"]["context"])
+    for name, value in weights.items():
+        if (copies := per_token.get(name)) is None:
+            own[name].copy_(value)
+        else:
+            rows = own[name].unflatten(0, (copies, -1))
+            rows[:, list(shared)] = value.unflatten(0, (copies, -1))[:, list(shared.values())].to(rows)

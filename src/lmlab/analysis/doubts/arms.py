@@ -8,7 +8,7 @@ from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.analysis.options import ABSENT
 from lmlab.analysis.records import Record
 from lmlab.config import Config, without_effect
-from lmlab.overrides import option_of
+from lmlab.overrides import option_of, option_of_run
 
 PARTS_OF_MODEL = ("model", "mixer", "channel", "block", "head", "architecture")
 """Choices that decide about sections of ``model``."""
@@ -38,7 +38,7 @@ def differences_between(comparison: Comparison) -> list[tuple[str, dict[str, Any
 
     An option that an arm does not have is ``ABSENT`` there. Seeds, and what cannot change a result, are left out.
     """
-    configs = {arm.name: dict(options(arm.chosen.runs[0].config)) for arm in comparison.arms}
+    configs = {arm.name: dict(options(arm.chosen.runs[0].setting)) for arm in comparison.arms}
     names = sorted({name for config in configs.values() for name in config})
     by_option = [(name, {arm: config.get(name, ABSENT) for arm, config in configs.items()}) for name in names]
     return [
@@ -57,7 +57,7 @@ def subject(comparison: Comparison) -> set[str]:
     """
     if comparison.study is not None:
         words = [word for own in comparison.study.arms.values() for word in own]
-        groups = {option_of(word).partition(".")[0] for word in words}
+        groups = {option_of_run(option_of(word)).partition(".")[0] for word in words}
         return {"model" if group in PARTS_OF_MODEL else group for group in groups}
     choices = comparison.runs[0].manifest.get("choices", {}) if comparison.runs else {}
     named = {
@@ -85,7 +85,7 @@ def tried(comparison: Comparison, arm: Arm) -> list[dict[str, Any]]:
     for left in comparison.left_out:
         if left.arm == arm.name and left.record is not None and left.record.status in ("failed", "finished", "pruned"):
             runs.append(left.record)
-    configs = [dict(options(run.config)) for run in runs]
+    configs = [dict(options(run.setting)) for run in runs]
     return list({json.dumps(config, sort_keys=True, default=str): config for config in configs}.values())
 
 

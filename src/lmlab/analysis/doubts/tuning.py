@@ -11,7 +11,7 @@ from lmlab.analysis.doubts.doubt import Finding
 from lmlab.analysis.options import has
 from lmlab.analysis.records import Record
 from lmlab.analysis.statistics.tuning import beyond
-from lmlab.overrides import written
+from lmlab.overrides import option_of_run, written
 from lmlab.sweeps.search.space import Space
 from lmlab.sweeps.search.varied import Interval
 
@@ -89,8 +89,15 @@ def _values(comparison: Comparison, options: dict[str, dict[str, list[Any]]]) ->
 
 def _tune(comparison: Comparison, runs: Sequence[Record], option: str, values: str) -> list[str]:
     """Commands that try values of an option, separated by commas, in the configurations of ``runs``."""
-    tuned = f"{option}={values}"
-    return train_with(comparison, runs, tuned if comparison.study is None else f"study.tune.{tuned}")
+    if comparison.study is None:
+        return train_with(comparison, runs, f"{option}={values}")
+    return train_with(comparison, runs, f"study.tune.{_tuned_as(comparison, option)}={values}")
+
+
+def _tuned_as(comparison: Comparison, option: str) -> str:
+    """Return what a study's section ``tune`` calls an option, which may be that of a stage."""
+    tuned = getattr(comparison.study, "tune", None) or {}
+    return next((own for own in tuned if option_of_run(own) == option), option)
 
 
 def _listed(values: Sequence[Any]) -> str:
@@ -140,7 +147,7 @@ def _edge(comparison: Comparison, arm: Arm, option: str, values: list[Any]) -> I
 
 def drawn_from(comparison: Comparison, option: str) -> Interval | None:
     """Return the interval that a study draws an option from; ``None``: it lists its values, or there is no study."""
-    values = (getattr(comparison.study, "tune", None) or {}).get(option)
+    values = (getattr(comparison.study, "tune", None) or {}).get(_tuned_as(comparison, option))
     if values is None:
         return None
     return next((one for one in Space([f"{option}={values}"]).varied if isinstance(one, Interval)), None)

@@ -69,6 +69,7 @@ export class Details {
     part("What went wrong on the way", (found.events ?? []).join("\n"));
     part("Its newest sample", found.sample);
     const attempts = (found.attempts ?? []).map((a) => `${a.started} to ${a.ended ?? "now"} on ${a.host}: ${a.status ?? "running"}${a.error ? `, ${a.error}` : ""}`);
+    part("Began from", found.chain?.length > 1 ? found.chain.join(" > ") : "");
     part("Attempts", attempts.join("\n"));
     part("Command", found.command);
     part("Directory", found.path);

@@ -114,7 +114,7 @@ export class Table {
     const steps = row.steps ? `${row.step ?? (row.status === "finished" ? row.steps : 0)} of ${row.steps} steps` : "";
     bar.title = steps;
     const content = {
-      name: [open, " ", element("span", { class: "id" }, row.id.slice(0, 6))],
+      name: [open, " ", element("span", { class: "id" }, [row.id.slice(0, 6), row.stage, row.start && `from ${row.start.slice(0, 6)}`].filter(Boolean).join(" "))],
       arm: [row.arm],
       seed: [String(row.seed ?? "")],
       status: [element("span", { class: row.status, title: row.error ?? "" }, row.status)],

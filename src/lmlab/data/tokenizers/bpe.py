@@ -112,6 +112,12 @@ class BPE(Tokenizer):
         first, *rest = (self._model.decode(text[text != self.separator].tolist()) for text in texts)
         return "\n".join([first, *rest])
 
+    def types(self) -> list[bytes]:
+        assert self._model is not None
+        byte_of = _bytes_of_symbols()
+        symbols = (self._model.id_to_token(id) for id in range(self.separator))
+        return [*(bytes(byte_of[sign] for sign in symbol or "") for symbol in symbols), b""]
+
     def state(self) -> dict[str, Any]:
         return {"size": self._size, "merges": self._merges if self.fitted else None}
 
@@ -142,6 +148,19 @@ def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
             batch, characters = [], 0
     if batch:
         yield batch
+
+
+def _bytes_of_symbols() -> dict[str, int]:
+    """Return the byte that each sign of the library's alphabet stands for.
+
+    Visible characters of Latin-1 stand for their own byte; the signs after Latin-1 for the other bytes in turn.
+    """
+    from tokenizers import pre_tokenizers
+
+    signs = sorted(pre_tokenizers.ByteLevel.alphabet())
+    own = {sign: ord(sign) for sign in signs if ord(sign) < _BYTES}
+    others = sorted(set(range(_BYTES)) - set(own.values()))
+    return own | dict(zip(signs[len(own) :], others, strict=True))
 
 
 def _model(merges: list[list[str]]) -> "tokenizers.Tokenizer":

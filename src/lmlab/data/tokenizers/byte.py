@@ -27,6 +27,9 @@ class Byte(Tokenizer):
     def decode(self, ids: np.ndarray) -> str:
         return np.asarray(ids).astype(np.uint8).tobytes().decode(errors="replace")
 
+    def types(self) -> list[bytes]:
+        return [bytes([value]) for value in range(self.size)]
+
     def state(self) -> dict[str, Any]:
         return {}
 

@@ -64,6 +64,13 @@ class Tokenizer(ABC):
     def decode(self, ids: np.ndarray) -> str:
         """Return the text of ids [N]."""
 
+    def types(self) -> list[bytes]:
+        """Return the bytes that each type stands for, by id; nothing for one that no text has.
+
+        To override where a type need not be a text by itself.
+        """
+        return [self.decode(np.array([id])).encode() for id in range(self.size)]
+
     @abstractmethod
     def state(self) -> dict[str, Any]:
         """Return the options and, when fitted, the vocabulary as plain JSON values."""

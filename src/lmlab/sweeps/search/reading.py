@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lmlab.errors import UserError, nearest
-from lmlab.overrides import is_addition, option_of, plain_word, read
+from lmlab.overrides import is_addition, is_of_stage, option_of, plain_word, read
 from lmlab.short_names import short_name
 from lmlab.sweeps.search.varied import Choices, Interval, Range, Varied
 
@@ -51,6 +51,8 @@ def read_options(overrides: Iterable[str], config_loader: Any = None) -> tuple[d
         options[place] = option
         if isinstance(option, Choices) and config_loader is not None:
             _check_choices(override.key_or_group, option.values, config_loader)
+        if is_of_stage(key):  # no group, and of every job
+            continue
         if key[0] in "+~" or (config_loader is not None and _options_of(override.key_or_group, config_loader)):
             groups.add(place)
     return options, groups

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from functools import cached_property
 from typing import Any
 
-from lmlab.overrides import option_of
+from lmlab.overrides import is_of_stage, option_of
 from lmlab.sweeps.search.reading import paired_keys, read_options
 from lmlab.sweeps.search.varied import (
     Dimension,
@@ -81,7 +81,8 @@ class Space:
             return frozenset()
         groups = tuple(_word(key, self._options[key], values) for key in self._options if key in self._groups)
         if groups not in self._lacking_of:
-            others = {key: option_of(key) for key in self._options if key not in self._groups and "." in option_of(key)}
+            dotted = (key for key in self._options if "." in option_of(key) and not is_of_stage(key))
+            others = {key: option_of(key) for key in dotted if key not in self._groups}
             lacking = self._lacking(groups, list(others.values()))
             self._lacking_of[groups] = frozenset(key for key, option in others.items() if option in lacking)
         return self._lacking_of[groups]

@@ -8,6 +8,7 @@ from lmlab.analysis.doubts import Doubt
 from lmlab.analysis.report.content.arms import arms
 from lmlab.analysis.report.content.breakdown import breakdown
 from lmlab.analysis.report.content.captions import data_of, listed
+from lmlab.analysis.report.content.chain import chain
 from lmlab.analysis.report.content.conclusion import conclusion
 from lmlab.analysis.report.content.differences import differences
 from lmlab.analysis.report.content.every_run import every_run
@@ -31,6 +32,7 @@ SECTIONS = (
     samples,
     differences,
     power,
+    chain,
     every_run,
     provenance,
 )

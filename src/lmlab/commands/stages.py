@@ -1,0 +1,306 @@
+"""The stages of an experiment: runs one after another, each of which may start from an earlier one.
+
+The section ``stages`` of a configuration has a list of overrides for each stage, in order. A stage is an ordinary run:
+its configuration is that of the command with the stage's overrides behind those of the command line, and ``start.run``
+may name an earlier stage. ``stages.<stage>.<option>=value`` changes an option of one stage (see
+:func:`lmlab.overrides.read`).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from lmlab.analysis.records import Record
+from lmlab.commands import results, tables
+from lmlab.commands.hints import checked_choices, explain
+from lmlab.commands.located import located
+from lmlab.commands.options import choices_of
+from lmlab.commands.train import NOT_OF_A_RUN, check_run, compute, task
+from lmlab.config import Config, canonical, check_arguments
+from lmlab.errors import UserError, nearest, within
+from lmlab.overrides import STAGE_OPTIONS, STAGE_VALUE, is_several, option_of, read, written
+from lmlab.runs.lookup import existing
+from lmlab.runs.names import check_name
+from lmlab.runs.run import Run
+from lmlab.wandb.mirror import under_agent
+
+NOT_OF_A_STAGE = ("experiment", "paths", "stages", "study", "sweep", "hydra", "rerun")
+"""Options of the whole command."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage whose configuration is composed.
+
+    Attributes:
+        name: of the stage.
+        config: its configuration; ``start.run`` is the identity of the run that it starts from.
+        choices: the option chosen of every group.
+        parent: the earlier stage that it starts from, if it starts from one.
+    """
+
+    name: str
+    config: Config
+    choices: dict[str, str]
+    parent: "Stage | None" = None
+
+    @property
+    def run(self) -> Run:
+        """Its run directory, which need not exist."""
+        return existing(self.config)
+
+    @property
+    def is_finished(self) -> bool:
+        return self.run.exists and self.run.status_recorded == "finished"
+
+
+def words_of(section: Any) -> dict[str, list[str]]:
+    """Return the overrides of each stage that the section ``stages`` declares.
+
+    Raises:
+        UserError: the section, or a stage, is not what it has to be.
+    """
+    if not isinstance(section, Mapping):
+        raise UserError(f"stages={written(section)}: expected lists of overrides by the names of the stages")
+    changes = section.get(STAGE_OPTIONS) or {}
+    stages = {str(name): words for name, words in section.items() if name != STAGE_OPTIONS}
+    if not stages:
+        name, options = next(iter(changes.items()))
+        word = next(_changed(options))
+        raise UserError(f"stages.{name}.{word}: there are no stages (an experiment declares them)")
+    for name in changes:
+        if name not in stages:
+            raise UserError(f"stages.{name}: no such stage{nearest(name, stages)}")
+    listed = {name: _listed(name, words) for name, words in stages.items()}
+    return {name: _checked(name, [*words, *_changed(changes.get(name, {}))]) for name, words in listed.items()}
+
+
+def _listed(name: str, words: Any) -> list[str]:
+    """The overrides that a stage lists. Raises ``UserError`` if it is no list of them."""
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise UserError(
+            f"stages.{name}={written(words)}: expected a list of overrides, as [optimizer.lr=1e-4] "
+            f"(stages.{name}.optimizer.lr=1e-4 changes one option of it)"
+        )
+    return words
+
+
+def _checked(name: str, words: Sequence[str]) -> list[str]:
+    """The overrides of a stage in Hydra's grammar. Raises ``UserError`` for those that no stage can have."""
+    try:
+        own = checked_choices([read(word) for word in words])
+    except UserError as error:
+        raise UserError(within(f"stages.{name}", error)) from error
+    for word in own:
+        if option_of(word).replace("/", ".").partition(".")[0] in NOT_OF_A_STAGE:
+            raise UserError(f"stages.{name}: {word} is for the whole command, not for one stage")
+        if is_several(word):
+            raise UserError(f"stages.{name}: {word} has several values; -m stages.{name}.{word} makes a sweep of them")
+    return own
+
+
+def _changed(options: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the overrides of a stage that ``stages.<stage>.<option>=value`` has set."""
+    for key, value in options.items():
+        if key == STAGE_VALUE:
+            yield f"{prefix}={written(value)}"
+        else:
+            key = key.replace("$", "/")
+            yield from _changed(value, f"{prefix}.{key}" if prefix else key)
+
+
+def compose(section: Any, words: Sequence[str], trains: bool = True) -> list[Stage]:
+    """Return the stages that the section ``stages`` declares, in order.
+
+    Args:
+        words: overrides of the command, which are those of every stage.
+        trains: it is the configurations of ``lmlab train`` that are composed, and they are identified.
+
+    Raises:
+        UserError: a stage cannot be composed, starts from no earlier stage, or an option has no effect in any.
+    """
+    if under_agent():
+        raise UserError("wandb agent announces one run at a time: expected an experiment without stages")
+    own = words_of(section)
+    _check_effect(words, own)
+    stages: dict[str, Stage] = {}
+    for name, of_stage in own.items():
+        try:
+            config, choices = _composed([*words, *of_stage])
+            parent = _parent(config, name, stages, own)
+            if trains:
+                config = _identified(config, parent, stages)
+        except UserError as error:
+            raise UserError(within(f"stages.{name}", error)) from error
+        stages[name] = Stage(name, config, choices, parent)
+    return list(stages.values())
+
+
+def _check_effect(words: Sequence[str], own: Mapping[str, list[str]]) -> None:
+    """Refuse an option of the command that every stage decides, or that stages decide at all. Raises ``UserError``."""
+    options = [{option_of(word) for word in of_stage} for of_stage in own.values()]
+    for word in words:
+        option, value = option_of(word), word.partition("=")[2]
+        if option == "start.run" and value != "null":
+            raise UserError(f"{word}: each stage says what it starts from (stages.{next(iter(own))}.{word})")
+        if all(option in of_stage for of_stage in options):
+            decided = " and ".join(f"stages.{name}" for name in own)
+            raise UserError(f"{word}: decided by {decided} (stages.{[*own][-1]}.{word} changes one of them)")
+
+
+def _composed(words: list[str]) -> tuple[Config, dict[str, str]]:
+    """Compose the command that is being executed with other overrides; return the choices too. Raises ``UserError``."""
+    before: Any = HydraConfig.instance().cfg
+    try:
+        composed = GlobalHydra.instance().config_loader().load_sweep_config(before, words)
+        HydraConfig.instance().set_config(composed)
+        with open_dict(composed):
+            del composed["hydra"]
+        config = canonical(composed)
+        return config, choices_of(config["model"].get("pattern"))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error, "train", words)) from error
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def _parent(config: Config, name: str, stages: Mapping[str, Stage], own: Mapping[str, Any]) -> Stage | None:
+    """The earlier stage that ``start.run`` of the stage ``name`` means; ``None``: it means none.
+
+    Raises:
+        UserError: it means the stage itself or a later one.
+    """
+    run = (config.get("start") or {}).get("run")
+    if run in own and run not in stages:
+        which = "the stage itself" if run == name else "a later stage"
+        earlier = f" (choose one of: {', '.join(stages)})" if stages else " (there is no earlier one)"
+        raise UserError(f"start.run={run}: is {which}; expected an earlier one{earlier}")
+    return None if run is None else stages.get(run)
+
+
+def _identified(config: Config, parent: Stage | None, stages: Iterable[str]) -> Config:
+    """A stage's configuration as that of a run.
+
+    Args:
+        stages: the names of those before it.
+
+    Raises:
+        UserError: it is none, or starts from neither a stage nor a run.
+    """
+    check_arguments(task, config, name="lmlab train")
+    config = {key: value for key, value in config.items() if key not in NOT_OF_A_RUN}
+    if parent is not None:
+        return located(config, parent.config)
+    try:
+        return located(config)
+    except UserError as error:
+        if not str(error).startswith(begin := f"start.run={config['start']['run']}: neither "):
+            raise
+        raise UserError(f"{begin}an earlier stage nor a run{nearest(config['start']['run'], stages)}") from error
+
+
+def due(stages: Sequence[Stage]) -> list[Stage]:
+    """Return the stages whose runs have to be there, in order.
+
+    Those are the stages that no other starts from, and those that one which has yet to begin starts from.
+    """
+    names = set()
+    for stage in reversed(stages):
+        children = [other for other in stages if other.parent is stage]
+        if not children or any(child.name in names and not child.run.exists for child in children):
+            names.add(stage.name)
+    return [stage for stage in stages if stage.name in names]
+
+
+def check_options(stages: Sequence[Stage], here: bool = True) -> None:
+    """Refuse stages of which one cannot be trained, as far as that shows without data. Raises ``UserError``.
+
+    Args:
+        here: they will be executed on this machine.
+    """
+    for stage in stages:
+        try:
+            check_name(stage.config["name"])
+            check_run(stage.config, here)
+            if stage.parent is not None and not stage.run.exists:
+                from lmlab.training.start import check_stage_options
+
+                check_stage_options(stage.config, stage.parent.config, stage.parent.name)
+        except UserError as error:
+            raise UserError(within(f"stages.{stage.name}", error)) from error
+
+
+def check(stages: Sequence[Stage], here: bool = True) -> None:
+    """Refuse stages of which one cannot be trained, before the first is. Raises ``UserError``.
+
+    Args:
+        here: they will be executed on this machine.
+    """
+    begun = [stage for stage in stages if stage.run.exists]
+    pending = [stage for stage in due(stages) if stage not in begun]
+    check_options(pending, here)
+    if not any(stage.parent is not None and not stage.parent.is_finished for stage in pending):
+        return  # each is checked on its own when it is prepared
+    from lmlab.training import preflight, start
+
+    for stage in pending:
+        try:
+            opened = preflight.check(stage.config, here)
+            if stage.parent is not None and not stage.parent.is_finished:
+                start.check_stage(stage.config, opened, stage.parent.config, stage.parent.name)
+        except UserError as error:
+            raise UserError(within(f"stages.{stage.name}", error)) from error
+
+
+def compute_all(section: Any, words: Sequence[str], rerun: bool) -> list[Stage]:
+    """Compute the runs of all stages that are not there yet, one after another, and return the stages.
+
+    Args:
+        section: ``stages`` of the configuration.
+        words: overrides of the command.
+        rerun: compute the last one afresh if it is finished.
+
+    Raises:
+        As :func:`lmlab.commands.train.compute`.
+    """
+    stages = compose(section, words)
+    check(stages)
+    for number, stage in enumerate(stages, 1):
+        where = f"stage {number} of {len(stages)}, {stage.name}:"
+        if stage is stages[-1]:
+            tables.say(stage.run.path.name, where)
+            compute(stage.config, rerun=rerun, choices=stage.choices, stage=stage.name)
+        elif stage.is_finished:
+            tables.say(f"{stage.run.path.name} is finished", where)
+        elif stage in due(stages):
+            tables.say(stage.run.path.name, where)
+            compute(stage.config, choices=stage.choices, stage=stage.name)
+        else:
+            tables.say(f"{stage.run.path.name} is gone, and no stage needs it any more", where)
+    return stages
+
+
+def show(stages: Sequence[Stage]) -> None:
+    """Print what each stage began with, and what it came to."""
+    rows = []
+    for stage in stages:
+        if not stage.run.exists:
+            continue
+        row = results.summary(Record.of(stage.run))
+        rows.append(
+            {
+                "stage": stage.name,
+                "run": stage.run.path.name,
+                "begins with": "" if stage.parent is None else stage.parent.name,
+                "tokens": tables.compact(row["tokens"]),
+                "tokens in all": tables.compact(row["tokens_in_all"]),
+                "loss (nats/token)": "" if row["loss"] is None else f"{row['loss']:.4f}",
+            }
+        )
+    tables.print_table("Stages", rows)
