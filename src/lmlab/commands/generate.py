@@ -181,7 +181,8 @@ class Sample:
 
         self.prompt = prompt.prompt
         self.number, self.seed = number, seed
-        self.row = Row([tokenizer.separator, *map(int, prompt.tokens_N)], seed)
+        stop = () if ending.token is None else (ending.token,)
+        self.row = Row([tokenizer.separator, *map(int, prompt.tokens_N)], seed, stop)
         self.text, self.tokens, self.ended_by = "", 0, LENGTH
         self._log_prob = 0.0
         self._stream, self._stop = TextStream(tokenizer, prompt.tokens_N), StopStrings(ending.strings)
@@ -192,8 +193,8 @@ class Sample:
         """Take in the next token."""
         self.tokens += 1
         self._log_prob += log_prob
-        if token == self._ending.token:
-            self.row.ended, self.ended_by = True, END_OF_DOCUMENT
+        if token in self.row.stop:
+            self.ended_by = END_OF_DOCUMENT
             return
         self._unread.append(token)
         if self._ending.strings:
