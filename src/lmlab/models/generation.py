@@ -164,7 +164,7 @@ def generate(model: LanguageModel, rows: Sequence[Row], length: int, sampler: Sa
     prompt_PT = torch.tensor([prompt[:shortest] for prompt in different], device=device)
     hidden_PND, state = deque(read(model, prompt_PT, context), maxlen=1).pop()
     of_prompt_B = torch.tensor([different[prompt] for prompt in prompts], device=device)
-    last_BD, state = hidden_PND[of_prompt_B, -1], model_state.select(state, of_prompt_B)
+    last_BD, state = hidden_PND[of_prompt_B, -1], model_state.with_room(model_state.select(state, of_prompt_B))
 
     recent = [deque(prompt[:shortest], context) for prompt in prompts]
     unread = [deque(prompt[shortest:]) for prompt in prompts]
@@ -186,7 +186,7 @@ def generate(model: LanguageModel, rows: Sequence[Row], length: int, sampler: Sa
         if not going_on:
             return
         if len(going_on) < len(active):
-            state = model_state.select(state, torch.tensor(going_on, device=device))
+            state = model_state.with_room(model_state.select(state, torch.tensor(going_on, device=device)))
             active = [active[place] for place in going_on]
         for row in active:
             recent[row].append(unread[row].popleft())
