@@ -72,6 +72,15 @@ def test_a_state_that_an_earlier_version_saved_is_read():
     torch.testing.assert_close(loaded, state, rtol=0, atol=0)
 
 
+def test_numbers_between_the_tensors_that_an_earlier_version_saved_are_left_out():
+    state = LanguageModelState(
+        torch.full((3,), 5), ((KeyValueCache(torch.randn(3, 2, 5, 4), torch.randn(3, 2, 5, 4)),),)
+    )
+    position, keys, values = leaves(state)
+    loaded = with_leaves(state, [position, keys, values, None, True, 3], torch.device("cpu"))
+    torch.testing.assert_close(loaded, state, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("nothing", [None, ()])
 def test_an_empty_state_is_a_state(nothing):
     assert select(nothing, torch.tensor([0])) == crop(nothing, 1) == detach(nothing) == nothing

@@ -1,7 +1,7 @@
 """The state that a model carries from one stretch of tokens to the next, and operations on it for every model.
 
 A state is a nested structure of tuples, named tuples, tensors and ``None`` (nothing carried yet). The first dimension
-of every tensor is the batch. Models of the transformers library have numbers in it as well.
+of every tensor is the batch.
 """
 
 from collections.abc import Callable
@@ -183,9 +183,14 @@ def with_leaves(state: Any, saved: list[Any], device: torch.device) -> Any:
 
 
 def _of_earlier_version(saved: list[Any], fresh: list[Any]) -> list[Any]:
-    """Return saved leaves with a number of tokens for each sequence; it was one for all, and a name was the last."""
+    """Return saved leaves as they would be saved now.
+
+    The number of tokens read was one for all sequences, and a name was the last. Later, states of the transformers
+    library had numbers between their tensors.
+    """
     if not saved or not isinstance(saved[-1], str):
-        return saved
+        only_tensors = all(isinstance(leaf, Tensor) for leaf in fresh)
+        return [leaf for leaf in saved if isinstance(leaf, Tensor)] if only_tensors else saved
     has_empty = any(leaf is None for leaf in fresh)
     saved = [leaf for leaf in saved[:-1] if leaf is not None or has_empty]
     sequences = next((len(leaf) for leaf in saved if isinstance(leaf, Tensor)), 0)
