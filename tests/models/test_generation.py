@@ -146,6 +146,8 @@ def test_a_stop_token_is_part_of_a_continuation_and_not_of_its_text(make_model):
     end = whole.tokens.index(whole.tokens[4])
     assert stopped == (whole.tokens[: end + 1], whole.log_probs[: end + 1], "stop")
     assert stopped.text_tokens == whole.tokens[:end]
+    shorter, whole_again = decode(model, [Row([1, 2], 3, length=2), Row([1, 2], 3, length=9)], 8, Sampler(), CONTEXT)
+    assert shorter.tokens == whole.tokens[:2] and shorter.ended_by == "length" and whole_again.tokens == whole.tokens
     assert decode(model, [], 8, Sampler(), CONTEXT) == []
 
 

@@ -120,12 +120,14 @@ class Row:
         prompt: the tokens that it begins with, at least one.
         seed: of the random numbers of this row alone: its text does not depend on the rows beside it.
         stop: tokens that end the row; the one that does is its last token.
+        length: tokens that are drawn for this row at most, where that is fewer than for all.
         ended: set after such a token, or by the caller; no more tokens are drawn for this row then.
     """
 
     prompt: Sequence[int]
     seed: int = 1
     stop: Collection[int] = ()
+    length: int | None = None
     ended: bool = False
     _random: random.Random = field(init=False, repr=False)
 
@@ -168,7 +170,7 @@ def generate(model: LanguageModel, rows: Sequence[Row], length: int, sampler: Sa
 
     recent = [deque(prompt[:shortest], context) for prompt in prompts]
     unread = [deque(prompt[shortest:]) for prompt in prompts]
-    left = [length] * len(rows)
+    left = [length if row.length is None else min(length, row.length) for row in rows]
     active = list(range(len(rows)))
     while True:
         drawing = [place for place, row in enumerate(active) if not unread[row]]
@@ -198,7 +200,7 @@ def generate(model: LanguageModel, rows: Sequence[Row], length: int, sampler: Sa
         last_BD = hidden_BTD[:, -1]
 
 
-class Decoded(NamedTuple):
+class Continuation(NamedTuple):
     """The continuation of a prompt.
 
     Attributes:
@@ -219,7 +221,7 @@ class Decoded(NamedTuple):
 
 def decode(
     model: LanguageModel, rows: Sequence[Row], length: int, sampler: Sampler, context: int, batch_size: int = 64
-) -> list[Decoded]:
+) -> list[Continuation]:
     """Continue each of ``rows`` to a stop token of its own, by ``length`` tokens at most.
 
     As in :func:`generate`, but all at once and for any number of rows. The model may be in training: it reads in
@@ -236,9 +238,9 @@ def decode(
         UserError: the network predicts numbers that are none.
     """
 
-    def continued(numbers: Sequence[int]) -> list[Decoded]:
+    def continued(numbers: Sequence[int]) -> list[Continuation]:
         batch = [replace(rows[number], ended=False) for number in numbers]
-        decoded: list[Decoded] = [Decoded([], [], "length") for _ in batch]
+        decoded: list[Continuation] = [Continuation([], [], "length") for _ in batch]
         for row, token, log_prob in generate(model, batch, length, sampler, context):
             decoded[row].tokens.append(token)
             decoded[row].log_probs.append(log_prob)
