@@ -69,7 +69,16 @@ def test_a_hybrid_reads_a_long_prompt_as_what_it_generates_itself(make_model):
     assert torch.equal(again, written[:, 9:])
 
 
-@pytest.mark.parametrize("overrides", ["model=transformer", "model=gpt2", "model=lstm model.positions=learned"])
+ATTENTION = [
+    "model=transformer",
+    "model=transformer model.block.token_shift=0.3",
+    "model=gpt2",
+    "model=hf model.architecture=llama",
+    "model=lstm model.positions=learned",
+]
+
+
+@pytest.mark.parametrize("overrides", ATTENTION)
 def test_a_model_that_sees_its_context_only_leaves_out_the_start_of_a_prompt(make_model, overrides):
     model = make_model(overrides, context=5)
     prompt = torch.randint(13, (1, 12))

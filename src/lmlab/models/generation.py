@@ -11,6 +11,7 @@ import random
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Literal, NamedTuple
 
 import torch
@@ -101,7 +102,12 @@ def tokens_left_out(model: LanguageModel, tokens: int, context: int) -> int:
         return 0
     if model.max_positions is None:
         state = model(torch.zeros(1, 1, dtype=torch.int64, device=device_of(model)), None).state
-        if len(model_state.values(state)) > sum(len(cache) for cache in model_state.caches(state)):
+        # Of a block with a token shift, the mixer's state alone: the shift reaches back by one token.
+        of_mixers = tuple(
+            part[0] if getattr(block, "mixer_shift", None) is not None else part
+            for block, part in zip_longest(model.blocks, state.blocks)
+        )
+        if len(model_state.values(of_mixers)) > sum(len(cache) for cache in model_state.caches(of_mixers)):
             return 0
     return tokens - context
 
