@@ -249,7 +249,7 @@ class TrainedRun:
         Raises:
             UserError: a setting is out of its range, or the prompt is no text that the tokenizer reads.
         """
-        from lmlab.commands.generate import Ending, Sample, compute, encoded
+        from lmlab.commands.generate import Ending, Sample, compute, encoded, unknown_to, unseen_by
         from lmlab.commands.prompts import Prompt
         from lmlab.models.generation import Sampler
         from lmlab.progress import ProgressBar
@@ -262,7 +262,7 @@ class TrainedRun:
             raise UserError(f"stop={stop!r}: expected texts of at least one character")
         sampler = Sampler(temperature, top_k, top_p, greedy)
         start = encoded(self._trained, Prompt(prompt))
-        _warn(start.notes)
+        _warn(unknown_to(self._trained, [start]) + unseen_by(self._trained, [start], self._trained.context))
         ending = Ending(strings, self.tokenizer.end_of_document if end_of_document else None)
         texts = [Sample(start, number, seed + number, self.tokenizer, ending) for number in range(samples or 1)]
         with ProgressBar("Generating", len(texts) * tokens, shown=False) as bar:

@@ -121,6 +121,13 @@ def test_what_ended_a_text_is_recorded(written, samples):
 def test_the_mean_log_probability_is_of_the_tokens_that_were_drawn(written):
     (line,) = written("abc", "format=jsonl", "length=3", "greedy=true", certain=0.75).out.splitlines()
     assert json.loads(line)["mean_log_probability"] == pytest.approx(-0.28768207)  # log 0.75
+    words = ("format=jsonl", "stop=c", "greedy=true", "log_probabilities=true")
+    (line,) = written("abc", *words, certain=0.75).out.splitlines()
+    row = json.loads(line)
+    assert row["text"] == "ab" and row["token_ids"] == Byte().encode("abc").tolist()
+    assert row["log_probabilities"] == pytest.approx([-0.28768207] * 3)
+    with pytest.raises(UserError, match=r"log_probabilities=true: not with format=text; choose format=jsonl"):
+        written("abc", "log_probabilities=true")
 
 
 def test_prompts_of_a_file_are_continued_in_their_order_and_records_keep_their_keys(written, tmp_path):

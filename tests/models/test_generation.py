@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lmlab.errors import UserError
 from lmlab.models import state as model_state
-from lmlab.models.generation import Row, Sampler, generate, tokens_left_out
+from lmlab.models.generation import Row, Sampler, decode, generate, tokens_left_out
 
 CONTEXT = 24
 
@@ -69,7 +69,16 @@ def test_a_hybrid_reads_a_long_prompt_as_what_it_generates_itself(make_model):
     assert torch.equal(again, written[:, 9:])
 
 
-@pytest.mark.parametrize("overrides", ["model=transformer", "model=gpt2", "model=lstm model.positions=learned"])
+ATTENTION = [
+    "model=transformer",
+    "model=transformer model.block.token_shift=0.3",
+    "model=gpt2",
+    "model=hf model.architecture=llama",
+    "model=lstm model.positions=learned",
+]
+
+
+@pytest.mark.parametrize("overrides", ATTENTION)
 def test_a_model_that_sees_its_context_only_leaves_out_the_start_of_a_prompt(make_model, overrides):
     model = make_model(overrides, context=5)
     prompt = torch.randint(13, (1, 12))
@@ -120,6 +129,61 @@ def test_a_row_is_the_same_alone_and_among_others(make_model, shipped, sampler):
         together[row].append(token)
         rows[row].ended = len(together[row]) == 2 * row + 1
     assert together == [tokens[: 2 * row + 1] for row, tokens in enumerate(alone)]
+
+    # Stop tokens of each row's own: the one that it draws at a place of its own, one that it never draws, none.
+    stops = [{tokens[2 * row]} for row, tokens in enumerate(alone)]
+    stops[3], stops[4] = set(range(13)) - set(alone[3]), set()
+    ends = [
+        min((n + 1 for n, token in enumerate(t) if token in s), default=12) for t, s in zip(alone, stops, strict=True)
+    ]
+    rows = [Row(prompt, seed, stops[seed]) for seed, prompt in enumerate(prompts)]
+    one_by_one = [decode(model, [row], 12, sampler, 8)[0] for row in rows]
+    assert [row.tokens for row in one_by_one] == [tokens[:end] for tokens, end in zip(alone, ends, strict=True)]
+    assert [row.ended_by for row in one_by_one] == ["stop", "stop", "stop", "length", "length"]
+    for batch_size in (2, 64):
+        for row, single in zip(decode(model, rows, 12, sampler, 8, batch_size), one_by_one, strict=True):
+            assert (row.tokens, row.ended_by) == (single.tokens, single.ended_by)
+            assert row.log_probs == pytest.approx(single.log_probs, abs=1e-9)
+
+
+@torch.no_grad()
+def test_a_stop_token_is_part_of_a_continuation_and_not_of_its_text(make_model):
+    model = make_model("model=gru", dtype=torch.float64)
+    (whole,) = decode(model, [Row([1, 2], 3)], 8, Sampler(), CONTEXT)
+    assert whole.text_tokens == whole.tokens and whole.ended_by == "length"
+    (stopped,) = decode(model, [Row([1, 2], 3, [whole.tokens[4]])], 8, Sampler(), CONTEXT)
+    end = whole.tokens.index(whole.tokens[4])
+    assert stopped == (whole.tokens[: end + 1], whole.log_probs[: end + 1], "stop")
+    assert stopped.text_tokens == whole.tokens[:end]
+    shorter, whole_again = decode(model, [Row([1, 2], 3, length=2), Row([1, 2], 3, length=9)], 8, Sampler(), CONTEXT)
+    assert shorter.tokens == whole.tokens[:2] and shorter.ended_by == "length" and whole_again.tokens == whole.tokens
+    assert decode(model, [], 8, Sampler(), CONTEXT) == []
+
+
+def test_decoding_in_the_middle_of_training_leaves_model_and_rows_as_they_were(make_model):
+    model = make_model("model=transformer", "model.dropout=0.5")
+    rows = [Row([1, 2, 3], 1, [4]), Row([5], 2)]
+    expected = decode(model, rows, 6, Sampler(), CONTEXT)
+    model.train()
+    model.blocks[1].eval()
+    assert decode(model, rows, 6, Sampler(), CONTEXT) == expected  # also: the rows draw the same once more
+    assert model.training and model.blocks[0].mixer.training and not model.blocks[1].mixer.training
+    assert not any(row.ended for row in rows) and model.embedding.weight.grad is None
+    with torch.no_grad():
+        model.embedding.weight.fill_(torch.nan)
+    with pytest.raises(UserError, match="predicts nothing"):
+        decode(model, rows, 6, Sampler(), CONTEXT)
+    assert model.training and not model.blocks[1].training
+
+
+@torch.no_grad()
+def test_rows_that_have_ended_are_not_read_any_more(make_model):
+    model = make_model("model=lstm")
+    read = []
+    model.register_forward_pre_hook(lambda module, inputs: read.append(tuple(inputs[0].shape)))
+    everything = range(13)
+    decode(model, [Row([1, 2], 1, everything), Row([3, 4], 2), Row([5, 6], 3, everything)], 4, Sampler(), CONTEXT)
+    assert read == [(3, 2), (1, 1), (1, 1), (1, 1)]
 
 
 @torch.no_grad()

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_model, save_model
 
-from lmlab.commands.options import options_of
 from lmlab.errors import UserError
 from lmlab.models import state as model_state
+from lmlab.models.channels.moe import MixtureOfExperts
+from lmlab.models.hugging_face import HuggingFace
 from lmlab.models.state import has_room
 
 B, T, VOCABULARY, CONTEXT = 3, 12, 13, 24
@@ -250,11 +251,12 @@ def test_a_pattern_of_what_does_not_exist_is_refused(make_model, overrides, mess
 
 
 NO_VMAP = {
-    "awd_lstm": "torch has no vmap rule for the kernel of nn.LSTM",
-    "gru": "torch has no vmap rule for the kernel of nn.GRU",
-    "lstm": "torch has no vmap rule for the kernel of nn.LSTM",
-    "rnn": "torch has no vmap rule for the kernel of nn.RNN",
+    torch.nn.LSTM: "Batching rule not implemented for aten::lstm",
+    torch.nn.GRU: "Batching rule not implemented for aten::gru",
+    torch.nn.RNN: "Batching rule not implemented for aten::rnn_tanh",
+    MixtureOfExperts: "data pointer",  # how many tokens an expert reads is a number, which differs between the two
 }
+"""Parts that torch.func.vmap cannot read, and what torch says: mixers lstm, awd_lstm, gru and rnn; channel moe."""
 
 
 class Predictor(torch.nn.Module):
@@ -269,11 +271,13 @@ class Predictor(torch.nn.Module):
         return self.model.head.log_probs(hidden), state
 
 
-@pytest.mark.parametrize("mixer", options_of("mixer"))
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
 @torch.no_grad()
-def test_two_sets_of_weights_at_once_give_what_each_gives_alone(make_model, mixer):
+def test_two_sets_of_weights_at_once_give_what_each_gives_alone(make_model, architecture):
     """torch.func.vmap over stacked weights, tokens and states."""
-    models = [make_model(f"model=custom block=prenorm channel=mlp mixer={mixer}") for _ in range(2)]
+    models = [make_model(architecture) for _ in range(2)]
+    if isinstance(models[0], HuggingFace):
+        pytest.skip("its head has a layer under two names, which torch.func.functional_call does not put back")
     for parameter in models[1].parameters():
         parameter += 0.1 * torch.randn_like(parameter)
     predictors = [Predictor(model) for model in models]
@@ -284,8 +288,8 @@ def test_two_sets_of_weights_at_once_give_what_each_gives_alone(make_model, mixe
         return torch.func.functional_call(predictors[0], weights, (tokens, state))
 
     tokens = torch.stack([some_tokens(seed=seed) for seed in (0, 1)])
-    if mixer in NO_VMAP:
-        with pytest.raises(Exception, match="Batching rule not implemented"):
+    if message := next((NO_VMAP[type(part)] for part in models[0].modules() if type(part) in NO_VMAP), None):
+        with pytest.raises(RuntimeError, match=message):
             torch.func.vmap(read, (0, 0, None))(weights, tokens[:, :, :5], None)
         return
     first, state = torch.func.vmap(read, (0, 0, None))(weights, tokens[:, :, :5], None)

@@ -14,6 +14,7 @@ from lmlab.models.state import (
     size_in_bytes,
     tensors,
     with_leaves,
+    with_room,
 )
 
 
@@ -71,6 +72,15 @@ def test_a_state_that_an_earlier_version_saved_is_read():
     torch.testing.assert_close(loaded, state, rtol=0, atol=0)
 
 
+def test_numbers_between_the_tensors_that_an_earlier_version_saved_are_left_out():
+    state = LanguageModelState(
+        torch.full((3,), 5), ((KeyValueCache(torch.randn(3, 2, 5, 4), torch.randn(3, 2, 5, 4)),),)
+    )
+    position, keys, values = leaves(state)
+    loaded = with_leaves(state, [position, keys, values, None, True, 3], torch.device("cpu"))
+    torch.testing.assert_close(loaded, state, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("nothing", [None, ()])
 def test_an_empty_state_is_a_state(nothing):
     assert select(nothing, torch.tensor([0])) == crop(nothing, 1) == detach(nothing) == nothing
@@ -80,3 +90,34 @@ def test_an_empty_state_is_a_state(nothing):
 def test_what_is_no_state_is_refused():
     with pytest.raises(UserError, match="holds a list: expected tensors, numbers and tuples"):
         detach((torch.zeros(1), [torch.zeros(1)]))
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 2), st.integers(1, 50)), min_size=1, max_size=40))
+@torch.no_grad()
+def test_tokens_that_are_appended_to_any_cache_change_no_other(steps):
+    """Each step goes on from any cache so far, by one or two tokens, and crops; lists of numbers say what is right."""
+    first = torch.arange(3.0).view(1, 1, 3, 1).expand(2, 2, 3, 2)
+    made = [(with_room(KeyValueCache(first, -first)), [0.0, 1.0, 2.0])]
+    for number, (start, length, kept) in enumerate(steps):
+        cache, tokens = made[start % len(made)] if start else made[-1]
+        more = torch.full((2, 2, length, 2), 3.0 + number)
+        made.append((crop(cache.append(more, -more), kept), [*tokens, *[3.0 + number] * length][-kept:]))
+    for cache, tokens in made:
+        expected = torch.tensor(tokens).view(1, 1, -1, 1).expand(2, 2, -1, 2)
+        assert torch.equal(cache.keys, expected) and torch.equal(cache.values, -expected)
+
+
+@torch.no_grad()
+def test_a_cache_with_room_is_seldom_copied():
+    one = torch.zeros(2, 2, 1, 2)
+    cache, buffers = with_room(KeyValueCache(one, one)), set()
+    for _ in range(200):
+        cache = crop(cache.append(one, one), 80)
+        buffers.add(cache.keys.untyped_storage().data_ptr())
+    assert len(buffers) <= 5 and cache.keys.untyped_storage().nbytes() <= 4 * 2 * 2 * 2 * 160
+
+
+def test_what_is_appended_in_training_keeps_its_gradient():
+    one = torch.ones(1, 1, 1, 1, requires_grad=True)
+    (gradient,) = torch.autograd.grad(with_room(KeyValueCache(2 * one, one)).append(3 * one, one).keys.sum(), one)
+    assert gradient.item() == 5

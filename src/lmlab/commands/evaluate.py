@@ -1,6 +1,6 @@
 """``lmlab evaluate``: score a run's model on a split in up to three ways, every token exactly once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from lmlab.commands import results, tables
+from lmlab.commands.answers import Answers, metrics_of, output_file, show_answers
 from lmlab.config import Paths, check_arguments
 from lmlab.errors import UserError
 from lmlab.numerals import written
-from lmlab.runs.files import read_jsonl, write_rows
+from lmlab.runs.files import dumps, read_jsonl, write_rows, write_text
 from lmlab.runs.lookup import find
 from lmlab.runs.moved import config_here
 from lmlab.runs.run import Run, now
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from lmlab.data.shards import TokenizedCorpus
     from lmlab.data.tasks import Task
     from lmlab.data.tokenizers import Tokenizer
+    from lmlab.training.load import Trained
 
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
 
@@ -31,6 +33,8 @@ def task(
     run: str | None,
     data: dict[str, Any],
     split: str | None,
+    prompts: str | None,
+    output: str | None,
     checkpoint: str,
     average: int | None,
     metrics: list[str],
@@ -45,6 +49,14 @@ def task(
     """Print and record the metrics; the value is the first metric of the first reading."""
     check_threads(threads)
     found = find(run, Path(paths["runs"]))
+    if prompts is not None:
+        for option, value in (("split", split), ("data.paths", data.get("paths"))):
+            if value is not None:
+                raise UserError(f"{option}={value}: not together with prompts={prompts}; leave one of them out")
+        load = partial(_load, found, checkpoint, average, accelerator, threads, trust)
+        return score_answers(found, load, prompts, output, context, batch_size)
+    if output is not None:
+        raise UserError(f"output={output}: is for the answers that prompts=... names; leave it out")
     text = text_paths(data, split, is_task(found))
     settings, scores, about = score(
         found,
@@ -66,6 +78,50 @@ def task(
     if text is not None:
         say_text(about["text"])
     return float(next(iter(next(iter(scores.values())).values())))
+
+
+def score_answers(
+    run: Run, load: Callable[[], "Trained"], prompts: str, output: str | None, context: int | None, batch_size: int
+) -> float:
+    """Score the answers in a file of prompts, print and record the metrics; return the loss in nats per token.
+
+    Args:
+        load: returns the model.
+        output: a file for a record about each answer, or ``None``.
+
+    Raises:
+        UserError: an option or a record is wrong.
+    """
+    for option, value in (("context", context), ("batch_size", batch_size)):
+        if value is not None and value < 1:
+            raise UserError(f"{option}={value}: expected at least 1")
+    answers, file = Answers.read(prompts), output_file(output, prompts)
+    trained = load()
+    last = trained.model.max_positions
+    if context is not None and last is not None and context > last:
+        raise UserError(f"context={context}: the positions of this model end at {last}")
+    context = trained.context if context is None else context
+    scored = answers.score(trained, context, batch_size)
+    metrics = metrics_of(scored)
+    show_answers(f"{run.path.name}: {prompts}, context {context}{_of_weights(trained.checkpoint)}", metrics)
+    settings = {"split": f"answers {answers.fingerprint[:12]}", "checkpoint": trained.checkpoint, "context": context}
+    about = {"path": str(expanded(prompts).absolute()), "fingerprint": answers.fingerprint}
+    record(run, settings, {"answers": metrics}, trained.code, answers=about)
+    if file is not None:
+        write_text(file, "".join(dumps(row) + "\n" for row in answers.records(scored, run.id)))
+        tables.say(f"A record for each answer is in {tables.place(file)}")
+    tables.say(f"Recorded in {tables.place(run.path / 'evaluations.jsonl')}")
+    return metrics["loss"]
+
+
+def _load(
+    run: Run, checkpoint: str, average: int | None, accelerator: str, threads: int | None, trust: bool
+) -> "Trained":
+    from lmlab.training.load import load_trained
+    from lmlab.training.trainer import device_kind
+
+    use_threads(threads)
+    return load_trained(run, checkpoint, device_kind(accelerator), trust, average)
 
 
 def is_task(run: Run) -> bool:
@@ -103,11 +159,8 @@ def score(
     from lmlab.data.reading import Reading
     from lmlab.data.tasks import ScoredText, Task
     from lmlab.training.evaluation import evaluate
-    from lmlab.training.load import load_trained
-    from lmlab.training.trainer import device_kind
 
-    use_threads(threads)
-    trained = load_trained(run, checkpoint, device_kind(accelerator), trust, average)
+    trained = _load(run, checkpoint, average, accelerator, threads, trust)
     about: dict[str, Any] = {}
     task: Task | ScoredText
     if text is None:
@@ -246,10 +299,14 @@ def show(run: Run, settings: dict[str, Any], found: dict[str, dict[str, float]])
         scores = {heading: written(values[name], form) for name, (heading, form) in known if name in values}
         rows.append({"scored by": metric, "tokens": f"{values['tokens']:,}", **scores})
     split = settings["split"] if settings["split"].startswith("text ") else f"{settings['split']} split"
-    weights = {"final": "", "best": ", best weights", "ema": ", averaged weights (EMA)"}
-    which = weights.get(settings["checkpoint"], f", weights: {settings['checkpoint']}")
-    title = f"{run.path.name}: {split}, context {settings['context']}{which}"
+    title = f"{run.path.name}: {split}, context {settings['context']}{_of_weights(settings['checkpoint'])}"
     tables.print_table(title, rows, optional=["tokens", "calibration error", "accuracy"])
     if "stride" in settings:
         tables.say(f"sliding_window moves by {settings['stride']}; stateful reads {settings['streams']} streams.")
     tables.say(f"Recorded in {tables.place(run.path / 'evaluations.jsonl')}")
+
+
+def _of_weights(checkpoint: str) -> str:
+    """Return the part of a title that says which weights were scored, if they are not those at the end."""
+    weights = {"final": "", "best": ", best weights", "ema": ", averaged weights (EMA)"}
+    return weights.get(checkpoint, f", weights: {checkpoint}")

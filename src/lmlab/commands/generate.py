@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lmlab.commands.prompts import Prompt, read_prompts
+from lmlab.commands.prompts import Prompt, check_keys, read_prompts
 from lmlab.config import Paths
 from lmlab.errors import UserError
 from lmlab.overrides import written
@@ -50,6 +50,7 @@ def task(
     samples: int,
     seed: int,
     format: Literal["text", "jsonl"],
+    log_probabilities: bool,
     batch_size: int,
     checkpoint: str,
     accelerator: str,
@@ -61,10 +62,12 @@ def task(
         if value < 1:
             raise UserError(f"{option}={value}: expected at least 1")
     check_threads(threads)
+    if log_probabilities and format != "jsonl":
+        raise UserError(f"log_probabilities=true: not with format={format}; choose format=jsonl")
     stop_strings = read_stop(stop)
     texts = prompts_of(prompt, prompts)
     if format == "jsonl":
-        check_keys(texts)
+        check_keys(texts, KEYS, ", or choose format=text")
     source = find(run, Path(paths["runs"]))
 
     from lmlab.models.generation import Sampler
@@ -75,7 +78,7 @@ def task(
     use_threads(threads)
     trained = load_trained(source, checkpoint, device_kind(accelerator), trust)
     encoded_prompts = [encoded(trained, one) for one in texts]
-    say_notes([note for one in encoded_prompts for note in one.notes])
+    say_notes(unknown_to(trained, encoded_prompts) + unseen_by(trained, encoded_prompts, trained.context))
 
     ending = Ending(stop_strings, trained.tokenizer.end_of_document if end_of_document else None)
     every = (
@@ -85,7 +88,7 @@ def task(
     )
     total = len(encoded_prompts) * samples
     streamed = total == 1 and format == "text"
-    output = Output(source.id, format, len(encoded_prompts) > 1, samples > 1)
+    output = Output(source.id, format, len(encoded_prompts) > 1, samples > 1, log_probabilities)
     started, tokens, ended = time.perf_counter(), 0, Counter[str]()
     visible = not streamed and sys.stderr.isatty()
     with ProgressBar("Generating", total * length, visible, unit="tokens") as bar:
@@ -96,7 +99,7 @@ def task(
                 compute(batch, trained, length, sampler, bar)
                 with bar.hidden():
                     output.write(batch)
-            tokens += sum(sample.tokens for sample in batch)
+            tokens += sum(len(sample.tokens) for sample in batch)
             ended.update(sample.ended_by for sample in batch)
     rate = tokens / (time.perf_counter() - started)
     several = f"{total} texts, " if total > 1 else ""
@@ -127,26 +130,37 @@ def prompts_of(prompt: str, prompts: str | None) -> list[Prompt]:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A prompt as tokens, the separator in front not included, with notes for the user about it."""
+    """A prompt and its tokens [N], after the separator that stands in front of every text."""
 
     prompt: Prompt
-    tokens_N: Any
-    notes: list[str]
+    tokens: list[int]
 
 
 def encoded(trained: "Trained", prompt: Prompt) -> Encoded:
     """Encode a prompt. Raises ``UserError`` if it is no text of the tokenizer's."""
-    from lmlab.data.tokenizers import encode_prompt, left_out, unknown_parts
-    from lmlab.models.generation import tokens_left_out
+    from lmlab.data.tokenizers import encode_prompt
 
     tokens_N = encode_prompt(trained.tokenizer, prompt.text, prompt.source)
+    return Encoded(prompt, [trained.tokenizer.separator, *tokens_N.tolist()])
+
+
+def unknown_to(trained: "Trained", prompts: Sequence[Encoded]) -> list[str]:
+    """Return notes for the user about parts of texts that are outside the vocabulary."""
+    from lmlab.data.tokenizers import unknown_parts
+
+    notes = (unknown_parts(trained.tokenizer, one.prompt.text, one.prompt.source) for one in prompts)
+    return [note for note in notes if note]
+
+
+def unseen_by(trained: "Trained", prompts: Sequence[Encoded], context: int) -> list[str]:
+    """Return notes for the user about tokens of prompts that the model does not see."""
+    from lmlab.data.tokenizers import left_out
+    from lmlab.models.generation import first_tokens
+
+    begins = first_tokens(trained.model, [len(one.tokens) for one in prompts], context)
     # The separator is the first token that is left out, and no part of what was typed.
-    unseen = tokens_left_out(trained.model, 1 + len(tokens_N), trained.context) - 1
-    notes = (
-        unknown_parts(trained.tokenizer, prompt.text, prompt.source),
-        left_out(unseen, trained.context, prompt.source),
-    )
-    return Encoded(prompt, tokens_N, [note for note in notes if note])
+    notes = (left_out(begin - 1, context, one.prompt.source) for one, begin in zip(prompts, begins, strict=True))
+    return [note for note in notes if note]
 
 
 def say_notes(notes: Sequence[str]) -> None:
@@ -171,7 +185,8 @@ class Sample:
     Attributes:
         row: what is continued, with ``ended`` set as soon as something other than the length ends it.
         text: the continuation so far, without the stop string that ended it.
-        tokens: how many were drawn, those of a stop string or of an end of document included.
+        tokens: that were drawn, those of a stop string or of an end of document included.
+        log_probs: of each of them in nats by the model itself: temperature and the like have no part in it.
         ended_by: what ended it, or will if nothing else does.
     """
 
@@ -181,19 +196,21 @@ class Sample:
 
         self.prompt = prompt.prompt
         self.number, self.seed = number, seed
-        self.row = Row([tokenizer.separator, *map(int, prompt.tokens_N)], seed)
-        self.text, self.tokens, self.ended_by = "", 0, LENGTH
-        self._log_prob = 0.0
-        self._stream, self._stop = TextStream(tokenizer, prompt.tokens_N), StopStrings(ending.strings)
+        stop = () if ending.token is None else (ending.token,)
+        self.row = Row(prompt.tokens, seed, stop)
+        self.text, self.ended_by = "", LENGTH
+        self.tokens: list[int] = []
+        self.log_probs: list[float] = []
+        self._stream, self._stop = TextStream(tokenizer, prompt.tokens[1:]), StopStrings(ending.strings)
         self._ending = ending
         self._unread: list[int] = []
 
     def add(self, token: int, log_prob: float) -> None:
         """Take in the next token."""
-        self.tokens += 1
-        self._log_prob += log_prob
-        if token == self._ending.token:
-            self.row.ended, self.ended_by = True, END_OF_DOCUMENT
+        self.tokens.append(token)
+        self.log_probs.append(log_prob)
+        if token in self.row.stop:
+            self.ended_by = END_OF_DOCUMENT
             return
         self._unread.append(token)
         if self._ending.strings:
@@ -215,19 +232,20 @@ class Sample:
         if self._stop.reached:
             self.row.ended, self.ended_by = True, STOP
 
-    @property
-    def mean_log_probability(self) -> float:
-        """In nats, of the tokens that were drawn, by the model itself: temperature and the like have no part in it."""
-        return self._log_prob / self.tokens
+    def record(self, run: str, each_token: bool = False) -> dict[str, Any]:
+        """Return what is known of the text, with what else the prompt's own record says.
 
-    def record(self, run: str) -> dict[str, Any]:
-        """Return what is known of the text, with what else the prompt's own record says."""
+        Args:
+            each_token: with every token and its log-probability.
+        """
+        of_tokens = {"token_ids": self.tokens, "log_probabilities": self.log_probs} if each_token else {}
         return {
             "prompt": self.prompt.text,
             "text": self.text,
-            "tokens": self.tokens,
+            "tokens": len(self.tokens),
             "ended_by": self.ended_by,
-            "mean_log_probability": self.mean_log_probability,
+            "mean_log_probability": sum(self.log_probs) / len(self.log_probs),
+            **of_tokens,
             "sample": self.number + 1,
             "seed": self.seed,
             "run": run,
@@ -235,18 +253,10 @@ class Sample:
         }
 
 
-KEYS = ("text", "tokens", "ended_by", "mean_log_probability", "sample", "seed", "run")
+KEYS = (
+    *("text", "tokens", "ended_by", "mean_log_probability", "token_ids", "log_probabilities", "sample", "seed", "run"),
+)
 """Keys of :meth:`Sample.record` that no prompt's record may have."""
-
-
-def check_keys(prompts: Sequence[Prompt]) -> None:
-    """Refuse records of prompts with keys that the output needs itself. Raises ``UserError``."""
-    for prompt in prompts:
-        if taken := [key for key in prompt.others if key in KEYS]:
-            raise UserError(
-                f"{prompt.source}: the key {taken[0]} is one of the output's own ({', '.join(KEYS)}); rename it, or "
-                "choose format=text"
-            )
 
 
 def compute(samples: Sequence[Sample], trained: "Trained", length: int, sampler: "Sampler", bar: ProgressBar) -> None:
@@ -254,7 +264,7 @@ def compute(samples: Sequence[Sample], trained: "Trained", length: int, sampler:
     for sample in drawn(samples, trained, length, sampler):
         bar.advance(1)
         if sample.row.ended:
-            bar.shorten(length - sample.tokens)
+            bar.shorten(length - len(sample.tokens))
     for sample in samples:
         sample.finish()
 
@@ -289,12 +299,14 @@ class Output:
     Attributes:
         run: id of the run that wrote the texts.
         several_prompts, several_samples: whether a text has to say which it is.
+        each_token: records have every token and its log-probability.
     """
 
     run: str
     format: Literal["text", "jsonl"]
     several_prompts: bool
     several_samples: bool
+    each_token: bool
 
     def write(self, samples: Sequence[Sample]) -> None:
         """Write texts that are complete."""
@@ -302,7 +314,7 @@ class Output:
 
         for sample in samples:
             if self.format == "jsonl":
-                sys.stdout.write(dumps(sample.record(self.run)) + "\n")
+                sys.stdout.write(dumps(sample.record(self.run, self.each_token)) + "\n")
             else:
                 if name := self._name(sample):
                     tables.say("", name)

@@ -1,7 +1,7 @@
 """The texts that ``lmlab generate`` continues: one from the command line, or those of a file."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,3 +89,20 @@ def _of_record(line: str, number: int, source: str) -> Prompt:
     if not isinstance(text, str):
         raise UserError(f"{source}: {KEY}={json.dumps(text)[:40]}: expected a text in quotes")
     return Prompt(text, number, source, record)
+
+
+def check_keys(prompts: Sequence[Prompt], own: Sequence[str], otherwise: str = "") -> None:
+    """Refuse records of prompts with keys that the output has of its own.
+
+    Args:
+        otherwise: what else than renaming it would do, for the message.
+
+    Raises:
+        UserError: a record has such a key.
+    """
+    for prompt in prompts:
+        if taken := [key for key in prompt.others if key in own]:
+            names = ", ".join(own)
+            raise UserError(
+                f"{prompt.source}: the key {taken[0]} is one of the output's own ({names}); rename it{otherwise}"
+            )

@@ -17,13 +17,13 @@ class TextStream:
     """Turns tokens into text as they come, holding back a character until all of its bytes are there.
 
     Args:
-        prompt_N: what stands before them. A space between two words may be part of neither, so a token is decoded
+        prompt: the tokens before them. A space between two words may be part of neither, so a token is decoded
             together with some that precede it.
     """
 
-    def __init__(self, tokenizer: Tokenizer, prompt_N: np.ndarray) -> None:
+    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int]) -> None:
         self._tokenizer = tokenizer
-        self._tokens = [int(token) for token in prompt_N[-CONTEXT:]]
+        self._tokens = [*prompt[-CONTEXT:]]
         self._written = len(self._decode())
 
     def add(self, *tokens: int) -> str:

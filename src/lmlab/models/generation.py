@@ -9,9 +9,10 @@ Dimension legend: B rows, P different prompts among them, T tokens, D width, V v
 
 import random
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from torch import Tensor
 from lmlab.errors import UserError
 from lmlab.models import state as model_state
 from lmlab.models.language_model import LanguageModel
-from lmlab.models.state import LanguageModelState
+from lmlab.models.reading import by_length, device_of, evaluation_mode, read
 
 _COLDEST = 1e-6
 """The lowest temperature: divided by less, log-probabilities leave the range of single precision."""
@@ -100,10 +101,21 @@ def tokens_left_out(model: LanguageModel, tokens: int, context: int) -> int:
     if tokens <= context:
         return 0
     if model.max_positions is None:
-        state = model(torch.zeros(1, 1, dtype=torch.int64, device=_device(model)), None).state
-        if len(model_state.values(state)) > sum(len(cache) for cache in model_state.caches(state)):
+        state = model(torch.zeros(1, 1, dtype=torch.int64, device=device_of(model)), None).state
+        # Of a block with a token shift, the mixer's state alone: the shift reaches back by one token.
+        of_mixers = tuple(
+            part[0] if getattr(block, "mixer_shift", None) is not None else part
+            for block, part in zip_longest(model.blocks, state.blocks)
+        )
+        if len(model_state.values(of_mixers)) > sum(len(cache) for cache in model_state.caches(of_mixers)):
             return 0
     return tokens - context
+
+
+def first_tokens(model: LanguageModel, lengths: Sequence[int], context: int) -> list[int]:
+    """Return the number of the first token that is read of each of several prompts (see :func:`tokens_left_out`)."""
+    reads_all = tokens_left_out(model, max(lengths, default=0), context) == 0
+    return [0 if reads_all else max(0, length - context) for length in lengths]
 
 
 @dataclass
@@ -113,11 +125,15 @@ class Row:
     Attributes:
         prompt: the tokens that it begins with, at least one.
         seed: of the random numbers of this row alone: its text does not depend on the rows beside it.
-        ended: set by the caller; no more tokens are drawn for this row then.
+        stop: tokens that end the row; the one that does is its last token.
+        length: tokens that are drawn for this row at most, where that is fewer than for all.
+        ended: set after such a token, or by the caller; no more tokens are drawn for this row then.
     """
 
     prompt: Sequence[int]
     seed: int = 1
+    stop: Collection[int] = ()
+    length: int | None = None
     ended: bool = False
     _random: random.Random = field(init=False, repr=False)
 
@@ -148,18 +164,19 @@ def generate(model: LanguageModel, rows: Sequence[Row], length: int, sampler: Sa
     Raises:
         UserError: the network predicts numbers that are none.
     """
-    device = _device(model)
-    prompts = [tuple(row.prompt[tokens_left_out(model, len(row.prompt), context) :]) for row in rows]
+    device = device_of(model)
+    begins = first_tokens(model, [len(row.prompt) for row in rows], context)
+    prompts = [tuple(row.prompt[begin:]) for row, begin in zip(rows, begins, strict=True)]
     different = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
     shortest = min(map(len, prompts))
     prompt_PT = torch.tensor([prompt[:shortest] for prompt in different], device=device)
-    last_PD, state = _read(model, prompt_PT, context)
+    hidden_PND, state = deque(read(model, prompt_PT, context), maxlen=1).pop()
     of_prompt_B = torch.tensor([different[prompt] for prompt in prompts], device=device)
-    last_BD, state = last_PD[of_prompt_B], model_state.select(state, of_prompt_B)
+    last_BD, state = hidden_PND[of_prompt_B, -1], model_state.with_room(model_state.select(state, of_prompt_B))
 
     recent = [deque(prompt[:shortest], context) for prompt in prompts]
     unread = [deque(prompt[shortest:]) for prompt in prompts]
-    left = [length] * len(rows)
+    left = [length if row.length is None else min(length, row.length) for row in rows]
     active = list(range(len(rows)))
     while True:
         drawing = [place for place, row in enumerate(active) if not unread[row]]
@@ -171,12 +188,13 @@ def generate(model: LanguageModel, rows: Sequence[Row], length: int, sampler: Sa
                 row = active[place]
                 unread[row].append(token)
                 left[row] -= 1
+                rows[row].ended |= token in rows[row].stop
                 yield Drawn(row, token, log_prob)
         going_on = [place for place, row in enumerate(active) if left[row] and not rows[row].ended]
         if not going_on:
             return
         if len(going_on) < len(active):
-            state = model_state.select(state, torch.tensor(going_on, device=device))
+            state = model_state.with_room(model_state.select(state, torch.tensor(going_on, device=device)))
             active = [active[place] for place in going_on]
         for row in active:
             recent[row].append(unread[row].popleft())
@@ -188,16 +206,53 @@ def generate(model: LanguageModel, rows: Sequence[Row], length: int, sampler: Sa
         last_BD = hidden_BTD[:, -1]
 
 
-def _read(model: LanguageModel, prompt_PT: Tensor, context: int) -> tuple[Tensor, LanguageModelState]:
-    """Return the last hidden vectors [P, D] of prompts of equal length, and the state after them."""
-    hidden_PTD, state, _ = model(prompt_PT[:, :context], None)
-    rest_PT = prompt_PT[:, context:]
-    # Next to attention, one by one, as what is generated: so no token sees more of them than in training.
-    size = 1 if model_state.caches(state) else context
-    for begin in range(0, rest_PT.shape[1], size):
-        hidden_PTD, state, _ = model(rest_PT[:, begin : begin + size], model_state.crop(state, context - 1))
-    return hidden_PTD[:, -1], state
+class Continuation(NamedTuple):
+    """The continuation of a prompt.
+
+    Attributes:
+        tokens: that were drawn, the one that ended it included.
+        log_probs: of each of them by the model, in nats, whatever the sampler's settings.
+        ended_by: ``stop``: the last token is one of the row's stop tokens; ``length``: it has as many as are allowed.
+    """
+
+    tokens: list[int]
+    log_probs: list[float]
+    ended_by: Literal["stop", "length"]
+
+    @property
+    def text_tokens(self) -> list[int]:
+        """The tokens without the stop token."""
+        return self.tokens[:-1] if self.ended_by == "stop" else self.tokens
 
 
-def _device(model: LanguageModel) -> torch.device:
-    return next(model.parameters()).device
+def decode(
+    model: LanguageModel, rows: Sequence[Row], length: int, sampler: Sampler, context: int, batch_size: int = 64
+) -> list[Continuation]:
+    """Continue each of ``rows`` to a stop token of its own, by ``length`` tokens at most.
+
+    As in :func:`generate`, but all at once and for any number of rows. The model may be in training: it reads in
+    evaluation mode, without gradient, and is left as it was. The rows are left as they are, too. A row's continuation
+    depends on nothing but the row: neither on those beside it nor on ``batch_size``.
+
+    Args:
+        length: at least 1.
+        sampler: ``Sampler(greedy=True)`` takes the most probable tokens.
+        context: most tokens that attention sees.
+        batch_size: rows continued together; fewer where so many do not fit into memory.
+
+    Raises:
+        UserError: the network predicts numbers that are none.
+    """
+
+    def continued(numbers: Sequence[int]) -> list[Continuation]:
+        batch = [replace(rows[number], ended=False) for number in numbers]
+        decoded: list[Continuation] = [Continuation([], [], "length") for _ in batch]
+        for row, token, log_prob in generate(model, batch, length, sampler, context):
+            decoded[row].tokens.append(token)
+            decoded[row].log_probs.append(log_prob)
+        return [
+            one._replace(ended_by="stop" if row.ended else "length") for one, row in zip(decoded, batch, strict=True)
+        ]
+
+    with evaluation_mode(model):
+        return by_length([len(row.prompt) for row in rows], batch_size, continued)

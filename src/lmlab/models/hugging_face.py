@@ -106,16 +106,17 @@ class HuggingFace(nn.Module):
     def forward(self, tokens_BT: Tensor, state: LanguageModelState | None = None) -> Output:
         """Read tokens [B, T] int64 after those that ``state`` stands for (``None``: none).
 
-        All sequences of a batch have read the same number of tokens. Losses that balance experts are not read from the
+        All sequences of a batch have read the same number of tokens. Positions that a table ends before are the
+        caller's to avoid, with a state (see ``max_positions``). Losses that balance experts are not read from the
         library.
 
         Raises:
-            UserError: more positions than the model has.
+            UserError: more tokens without a state than the model has positions.
         """
-        end = _position(state) + tokens_BT.shape[1]
-        if self.max_positions is not None and end > self.max_positions:
-            raise UserError(f"a sequence of {end} tokens: the positions of this model end at {self.max_positions}")
-        if self._steps and state is not None and tokens_BT.shape[1] > 1:
+        length = tokens_BT.shape[1]
+        if state is None and self.max_positions is not None and length > self.max_positions:
+            raise UserError(f"a sequence of {length} tokens: the positions of this model end at {self.max_positions}")
+        if self._steps and state is not None and length > 1:
             parts = []
             for token_B1 in tokens_BT.split(1, 1):
                 part_B1D, state, _ = self._read(token_B1, state)
@@ -123,22 +124,19 @@ class HuggingFace(nn.Module):
             return Output(torch.cat(parts, 1), state)
         return self._read(tokens_BT, state)
 
-    def _read(self, tokens_BT: Tensor, state: LanguageModelState | None) -> Output:
+    def _read(self, tokens_BT: Tensor, state: LanguageModelState | None, cache: Any = None) -> Output:
         B, T = tokens_BT.shape
-        position = _position(state)
-        cache = self._new_cache()
-        if state is not None:
-            library_cache.from_state(cache, state.blocks, position)
+        position_B = tokens_BT.new_zeros(B) if state is None else state.position
+        if cache is None:
+            cache = self._new_cache() if state is None else library_cache.from_state(self._example, state)
         inputs: dict[str, Any] = {"input_ids": tokens_BT, "use_cache": True, "return_dict": True}
         inputs[self._cache_name] = library_cache.keep_gradients(cache)
         if self._takes_positions:
-            positions_T = torch.arange(position, position + T, device=tokens_BT.device)
-            inputs["position_ids"] = positions_T.expand(B, T)
+            inputs["position_ids"] = position_B[:, None] + torch.arange(T, device=tokens_BT.device)
         written = T == 1 and state is not None and torch.is_grad_enabled() and not torch.compiler.is_compiling()
         with library_cache.saving_copies(cache) if written else nullcontext():
             hidden_BTD = self.network(**inputs).last_hidden_state
-        position_B = torch.full((B,), position + T, device=tokens_BT.device)
-        return Output(hidden_BTD, LanguageModelState(position_B, library_cache.to_state(cache)))
+        return Output(hidden_BTD, LanguageModelState(position_B + T, library_cache.to_state(cache)))
 
     def _new_cache(self) -> Any:
         from transformers import DynamicCache
@@ -155,7 +153,8 @@ class HuggingFace(nn.Module):
         tokens_BT = torch.arange(2 * length, device=device).view(2, length) % self.head.vocabulary
         try:
             hidden_BTD = self._read(tokens_BT, None).hidden
-            first = self._read(tokens_BT[:, :1], None).state
+            self._example = self._new_cache()
+            first = self._read(tokens_BT[:, :1], None, self._example).state
             if not meta:
                 self.head.linear_only = self.head.is_linear(hidden_BTD)
             carried = model_state.tensors(first.blocks)
@@ -219,15 +218,6 @@ class HuggingFace(nn.Module):
         chosen = number(self.config, "num_experts_per_tok") or experts
         idle = sum(p.numel() for p in self.network.parameters() if experts and p.ndim == 3 and p.shape[0] == experts)
         return attention - (2 * idle * (experts - chosen) // experts if experts else 0)
-
-
-def _position(state: LanguageModelState | None) -> int:
-    """Return how many tokens the sequences of a state have read: reading on, the library counts in whole numbers."""
-    if state is None:
-        return 0
-    if state.position.is_meta:
-        return max((cache.keys.shape[2] for cache in model_state.caches(state)), default=1)
-    return int(state.position[0])
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

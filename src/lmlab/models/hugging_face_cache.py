@@ -1,13 +1,14 @@
 """The caches of the transformers library as states (see ``lmlab.models.state``), and back.
 
 The library's cache is a list of layers, objects that a call changes. They are read here without knowing which kinds
-there are: a state holds the tensors and whole numbers among a layer's attributes, in the order of their names, and is
-put into a new layer of the same kind. Keys and values become a ``KeyValueCache``, so that they can be cropped; all
-else must be of constant size.
+there are: a state holds the tensors among a layer's attributes, in the order of their names, and is put into a copy of
+a layer that has read a token. Keys and values become a ``KeyValueCache``, so that they can be cropped (the library's
+own ``crop`` removes the newest tokens); all else must be of constant size.
 
 Dimension legend: B sequences, K key-value heads, T tokens, H width of a head.
 """
 
+import copy
 from types import MethodType
 from typing import Any
 
@@ -17,47 +18,52 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import pad
 
 from lmlab.models import state as model_state
-from lmlab.models.state import KeyValueCache
+from lmlab.models.state import KeyValueCache, LanguageModelState
 
 _KEYS = ("keys", "values", "indexer_keys")
 
 
 def to_state(cache: Any) -> tuple[Any, ...]:
-    """Return the state in a cache of the library: for each layer, its keys and values and everything else."""
+    """Return the tensors in a cache of the library, layer by layer."""
     return tuple(_layer_state(layer) for layer in cache.layers)
 
 
 def _layer_state(layer: Any) -> tuple[Any, ...]:
-    caches: list[KeyValueCache | None] = [None, None]
+    state: list[Any] = []
     if getattr(layer, "keys", None) is not None:
-        caches[0] = KeyValueCache(layer.keys, layer.values)
+        state.append(KeyValueCache(layer.keys, layer.values))
     if getattr(layer, "indexer_keys", None) is not None:  # [B, T, H]: they grow with the keys and have no values
-        caches[1] = KeyValueCache(layer.indexer_keys[:, None], layer.indexer_keys[:, None, :, :0])
-    return (*caches, *(_pack(getattr(layer, name)) for name in _names(layer)))
+        state.append(KeyValueCache(layer.indexer_keys[:, None], layer.indexer_keys[:, None, :, :0]))
+    return (*state, *(holder[key] for holder, key in _places(layer)))
 
 
-def from_state(cache: Any, state: tuple[Any, ...], position: int) -> Any:
-    """Put ``state`` into ``cache``, which is new, and return it.
+def from_state(example: Any, state: LanguageModelState) -> Any:
+    """Return a new cache with the tensors of ``state`` in it.
 
-    What is not keys and values is copied, because models write into it: the state stays what it was.
+    Those that are not keys and values are copied, because models write into them: the state stays what it was.
 
     Args:
-        position: how many tokens the state stands for; it may have been cropped to the keys and values of fewer.
+        example: a cache that has read a token, for everything in it but tensors.
     """
-    for layer, (cached, indexer, *rest) in zip(cache.layers, state, strict=True):
-        for name, part in zip(_names(layer), rest, strict=True):
-            setattr(layer, name, _unpack(getattr(layer, name), part))
-        if indexer is not None:
-            layer.indexer_keys = indexer.keys[:, 0]
-        if cached is not None:
-            layer.keys, layer.values = cached
+    cache = copy.copy(example)
+    cache.layers = [copy.copy(layer) for layer in example.layers]
+    for layer, tensors in zip(cache.layers, state.blocks, strict=True):
+        vars(layer).update({name: dict(value) for name, value in vars(layer).items() if isinstance(value, dict)})
+        remaining = iter(tensors)
+        if getattr(layer, "keys", None) is not None:
+            layer.keys, layer.values = next(remaining)
             if hasattr(layer, "cumulative_length"):
                 # A window that was cropped is read as if the sequence began with it.
-                read = cached.keys.shape[2]
+                read = layer.keys.shape[2]
+                position = read if state.position.is_meta else int(state.position[0])
                 layer.cumulative_length = position if read >= min(position, layer.sliding_window - 1) else read
-        known = [part for part in _flat((cached, *rest)) if isinstance(part, Tensor)]
-        if known:
-            layer.device, layer.dtype = known[0].device, known[0].dtype
+        if getattr(layer, "indexer_keys", None) is not None:
+            layer.indexer_keys = next(remaining).keys[:, 0]
+        for holder, key in _places(layer):
+            holder[key] = next(remaining).clone()
+        if tensors:
+            first = model_state.tensors(tensors)[0]
+            layer.device, layer.dtype = first.device, first.dtype
     return cache
 
 
@@ -78,8 +84,8 @@ def saving_copies(cache: Any) -> Any:
 
     What the library has for single tokens writes into them, whatever the cache does.
     """
-    states = [part for layer in cache.layers for part in _flat(_layer_state(layer)[2:]) if isinstance(part, Tensor)]
-    written = {part.untyped_storage().data_ptr() for part in states}
+    states = [holder[key] for layer in cache.layers for holder, key in _places(layer)]
+    written = {tensor.untyped_storage().data_ptr() for tensor in states}
 
     def pack(tensor: Tensor) -> Tensor:
         return tensor.clone() if tensor.untyped_storage().data_ptr() in written else tensor
@@ -128,25 +134,9 @@ def _update_conv_state(
     return read
 
 
-def _names(layer: Any) -> list[str]:
-    """The attributes of a layer that may differ between two states, but for keys and values."""
-    return sorted(
-        name
-        for name, value in vars(layer).items()
-        if name not in (*_KEYS, "cumulative_length", "device", "dtype")
-        and (value is None or isinstance(value, (bool, int, dict)) or (isinstance(value, Tensor) and value.ndim > 0))
-    )
-
-
-def _pack(value: Any) -> Any:
-    return tuple(map(_pack, value.values())) if isinstance(value, dict) else value
-
-
-def _unpack(fresh: Any, part: Any) -> Any:
-    if isinstance(fresh, dict):
-        return {key: _unpack(value, own) for (key, value), own in zip(fresh.items(), part, strict=True)}
-    return part.clone() if isinstance(part, Tensor) else part
-
-
-def _flat(part: Any) -> list[Any]:
-    return [leaf for inner in part for leaf in _flat(inner)] if isinstance(part, tuple) else [part]
+def _places(layer: Any) -> list[tuple[dict[Any, Any], Any]]:
+    """Return where a layer has its tensors of constant size: dictionaries and keys."""
+    places: list[tuple[dict[Any, Any], Any]] = []
+    for name, value in sorted(vars(layer).items()):
+        places += [(value, key) for key in value] if isinstance(value, dict) else [(vars(layer), name)]
+    return [(d, k) for d, k in places if k not in _KEYS and isinstance(d[k], Tensor) and d[k].ndim > 0]

@@ -1,12 +1,12 @@
 """The state that a model carries from one stretch of tokens to the next, and operations on it for every model.
 
 A state is a nested structure of tuples, named tuples, tensors and ``None`` (nothing carried yet). The first dimension
-of every tensor is the batch. Models of the transformers library have numbers in it as well.
+of every tensor is the batch.
 """
 
 from collections.abc import Callable
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -48,6 +48,43 @@ class KeyValueCache(NamedTuple):
 
     keys: Tensor
     values: Tensor
+
+    def append(self, keys: Tensor, values: Tensor) -> "KeyValueCache":
+        """Return a cache with the keys and values of more tokens behind those of this one, which does not change.
+
+        One without room (see :func:`with_room`) is copied. In the other, a single token's are written behind the last,
+        unless they are to be differentiated.
+        """
+        return KeyValueCache(_append(self.keys, keys), _append(self.values, values))
+
+
+def with_room(state: Any) -> Any:
+    """Return ``state`` with room in its key-value caches, for tokens to be appended without copying those before."""
+    if isinstance(state, KeyValueCache):
+        return KeyValueCache(_with_room(state.keys), _with_room(state.values))
+    return _like(state, [with_room(part) for part in state]) if isinstance(state, tuple) else state
+
+
+def _with_room(x_BKTH: Tensor) -> Tensor:
+    """Return a view of the first T places of a buffer of twice as many, which knows how many of them are in use."""
+    B, K, T, H = x_BKTH.shape
+    buffer_BKRH = x_BKTH.new_empty(B, K, max(2 * T, 32), H)
+    buffer_BKRH[:, :, :T] = x_BKTH
+    buffer_BKRH.in_use = T  # type: ignore[attr-defined]
+    return buffer_BKRH[:, :, :T]
+
+
+def _append(x_BKTH: Tensor, more_BKTH: Tensor) -> Tensor:
+    buffer: Any = None if torch.is_grad_enabled() or more_BKTH.shape[2] > 1 else x_BKTH._base
+    if not hasattr(buffer, "in_use"):
+        return torch.cat([x_BKTH, more_BKTH], 2)
+    begin = x_BKTH.storage_offset() // x_BKTH.stride(2)
+    end = begin + x_BKTH.shape[2]
+    if buffer.in_use > end or end == buffer.shape[2]:  # another state has gone on from this one, or there is no room
+        buffer, begin, end = _with_room(x_BKTH)._base, 0, end - begin
+    buffer[:, :, end] = more_BKTH[:, :, 0]
+    buffer.in_use = end + 1
+    return cast(Tensor, buffer[:, :, begin : end + 1])
 
 
 def map_tensors(function: Callable[[Tensor], Any], state: Any) -> Any:
@@ -146,9 +183,14 @@ def with_leaves(state: Any, saved: list[Any], device: torch.device) -> Any:
 
 
 def _of_earlier_version(saved: list[Any], fresh: list[Any]) -> list[Any]:
-    """Return saved leaves with a number of tokens for each sequence; it was one for all, and a name was the last."""
+    """Return saved leaves as they would be saved now.
+
+    The number of tokens read was one for all sequences, and a name was the last. Later, states of the transformers
+    library had numbers between their tensors.
+    """
     if not saved or not isinstance(saved[-1], str):
-        return saved
+        only_tensors = all(isinstance(leaf, Tensor) for leaf in fresh)
+        return [leaf for leaf in saved if isinstance(leaf, Tensor)] if only_tensors else saved
     has_empty = any(leaf is None for leaf in fresh)
     saved = [leaf for leaf in saved[:-1] if leaf is not None or has_empty]
     sequences = next((len(leaf) for leaf in saved if isinstance(leaf, Tensor)), 0)

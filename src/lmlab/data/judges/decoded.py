@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping
 
-import torch
+import numpy as np
 import torchmetrics
 
 from lmlab.data.batch import Batch
 from lmlab.data.judges.judge import Judge
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.metrics import Metric
-from lmlab.models.generation import Row, Sampler, generate
+from lmlab.models.generation import Row, Sampler, decode
 from lmlab.models.language_model import LanguageModel
 
 Score = Callable[[str, str], float]
@@ -44,18 +44,14 @@ class Decoded(Judge):
         for tokens_T, targets_T in zip(batch.tokens.cpu(), batch.targets.cpu(), strict=True):
             scored_N = (targets_T >= 0).nonzero().flatten()
             if len(scored_N):
-                questions.append(Row(tokens_T[: int(scored_N[0]) + 1].tolist()))
+                questions.append(Row(tokens_T[: int(scored_N[0]) + 1].tolist(), length=len(scored_N)))
                 right.append(targets_T[scored_N])
         if not questions:
             return
-        answers: list[list[int]] = [[] for _ in questions]
-        longest = max(map(len, right))
-        for drawn in generate(model, questions, longest, Sampler(greedy=True), self._context):
-            answers[drawn.row].append(drawn.token)
-            questions[drawn.row].ended = len(answers[drawn.row]) == len(right[drawn.row])
-        decode = self._tokenizer.decode
+        answers = decode(model, questions, max(map(len, right)), Sampler(greedy=True), self._context)
+        text = self._tokenizer.decode
         for answer, expected_N in zip(answers, right, strict=True):
-            texts = decode(torch.tensor(answer).numpy()), decode(expected_N.numpy())
+            texts = text(np.array(answer.tokens)), text(expected_N.numpy())
             for name, score in self._scores.items():
                 self.get_submodule(f"mean_{name}").update(float(score(*texts)))  # type: ignore[operator]
 

@@ -98,8 +98,7 @@ class Attention(Mixer):
                 cos, sin = _rotation(positions_B1T, self.head_width, self.rotary_base, wide)
             q_BQTH, k_BKTH = _rotate(q_BQTH, cos, sin), _rotate(k_BKTH, cos, sin)
         if cache is not None:
-            k_BKTH = torch.cat([cache.keys, k_BKTH], 2)
-            v_BKTH = torch.cat([cache.values, v_BKTH], 2)
+            k_BKTH, v_BKTH = cache.append(k_BKTH, v_BKTH)
         in_blocks = self.window is not None and self.window < T
         y_BQTH = (self._attend_in_blocks if in_blocks else self._attend)(q_BQTH, k_BKTH, v_BKTH)
         y_BTD = self.projection_out(y_BQTH.transpose(1, 2).reshape(B, T, Q * H))

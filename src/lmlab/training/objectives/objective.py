@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lmlab.data.batch import Batch
 from lmlab.data.tokenizers import Tokenizer
-from lmlab.models.generation import Row, Sampler, generate
+from lmlab.models.generation import Row, Sampler, decode
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.state import Output
 from lmlab.training.settings import step_seed
@@ -73,14 +73,8 @@ class StepContext:
             first_row: number of the first prompt within the step; ``batch.first_row`` for one prompt a row.
         """
         rows = [Row(prompt, step_seed(self.seed, first_row + row, 0)) for row, prompt in enumerate(prompts)]
-        tokens: list[list[int]] = [[] for _ in rows]
-        was_training = model.training
-        model.eval()
         with eager(self.compiled):
-            for row, token, _ in generate(model, rows, length, sampler, self.context):
-                tokens[row].append(token)
-        model.train(was_training)
-        return tokens
+            return [row.tokens for row in decode(model, rows, length, sampler, self.context)]
 
 
 class Objective(ABC):
