@@ -57,7 +57,7 @@ as another machine would: a run goes on with whatever devices there are.
 _LATER = ("validation.share", "model.ngrams", "model.block.token_shift")
 """Options that were added when there were runs without them, to which null means what those did."""
 
-_SUPPLIED = frozenset({"vocabulary", "context", "run", "folder", "space", "tokenizer", "supplied"})
+_SUPPLIED = frozenset({"vocabulary", "context", "run", "folder", "space", "measures", "tokenizer", "supplied"})
 """Parameters that the program supplies: a configuration need not give them."""
 
 

@@ -1,10 +1,12 @@
 """Signs of life for whoever watches a run from outside."""
 
 import time
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytorch_lightning as pl
 
+from lmlab.metrics import TRAINING_LOSS
 from lmlab.runs.heartbeat import Heartbeat, Phase
 from lmlab.runs.run import Run
 from lmlab.training.module import LanguageModeling
@@ -19,9 +21,12 @@ class Heartbeats(pl.Callback):
         self.run = run
         self._written = -SECONDS_BETWEEN_BEATS
         self._start = (0, 0.0)
+        self._shown: Sequence[str] = ()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start = (trainer.global_step, time.perf_counter())
+        if trainer.is_global_zero:
+            self._shown = self.run.measures.shown
         self.write(trainer, pl_module, "training")
 
     def on_train_batch_end(
@@ -61,9 +66,8 @@ class Heartbeats(pl.Callback):
             step=trainer.global_step,
             steps=module.total_steps,
             tokens_per_second=round(steps_per_second * module.tokens_per_step, 1) if steps_per_second else None,
-            train_loss=module.latest.get("train/loss"),
-            validation_loss=module.latest.get("validation/loss"),
-            validation_bits_per_byte=module.latest.get("validation/bits_per_byte"),
+            train_loss=module.latest.get(TRAINING_LOSS),
+            metrics={name: module.latest[name] for name in self._shown if name in module.latest},
             seconds_left=round((module.total_steps - trainer.global_step) / steps_per_second, 1)
             if steps_per_second
             else None,
