@@ -13,8 +13,20 @@ import numpy as np
 
 from lmlab.commands.options import architecture
 from lmlab.config import CONF, canonical, identity, set_at
+from lmlab.metrics import Measures, Metric
 from lmlab.runs.logged import Log
 from lmlab.runs.run import Run
+
+EXACT_MATCH = Measures(
+    "validation/exact_match",
+    ("validation/exact_match", "validation/loss"),
+    {
+        "exact_match": Metric("exact_match", "exact match", "higher", "{:.1%}"),
+        "loss": Metric("loss", "loss (nats/token)", "lower"),
+    },
+)
+"""The metrics of a task of which lmlab knows nothing."""
+BY_LOSS = Measures("validation/loss", ("validation/loss",), {"loss": EXACT_MATCH.metrics["loss"]})
 
 VERSION = {"code": "c0de", "git": None, "packages": {"lmlab": "0.1.0", "torch": "2.13.0"}, "python": "3.11.7"}
 

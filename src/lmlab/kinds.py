@@ -57,7 +57,12 @@ KINDS = (
     ),
     Kind("logger", "pytorch_lightning.loggers.Logger", "where metrics go, besides the run's directory", ("run",)),
     Kind("trainer", "pytorch_lightning.Trainer", "devices, precision, and how the work is shared", ("supplied",)),
-    Kind("sweep", "lmlab.sweeps.search.search.Search", "which jobs a sweep computes next", ("space", "folder", "run")),
+    Kind(
+        "sweep",
+        "lmlab.sweeps.search.search.Search",
+        "which jobs a sweep computes next",
+        ("space", "folder", "measures"),
+    ),
     Kind("hydra/launcher", "lmlab.sweeps.engines.engine.Engine", "where the jobs of a sweep are computed"),
 )
 

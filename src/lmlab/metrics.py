@@ -3,17 +3,25 @@
 The full name of a metric is ``<split>/<score>``, for example ``validation/loss``. ``ema/<score>`` is the same score of
 the averaged weights, which only validations measure, on the validation split.
 
-This module imports nothing of lmlab but its errors: whatever trains, reads or shows a run uses it.
+This module imports nothing heavy and little of lmlab: whatever trains, reads or shows a run uses it.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from lmlab.errors import UserError
+from lmlab.numerals import written
 
 Better = Literal["lower", "higher"]
+
+DIRECTIONS: Mapping[Better, Literal["minimize", "maximize"]] = {"lower": "minimize", "higher": "maximize"}
+"""The values of options that say in which direction a metric is better."""
+
+TRAINING_LOSS = "train/loss"
+"""The loss of the batches of training, which every run logs; no validation measures it."""
 
 VALIDATION = "validation"
 """The split that settings are chosen on."""
@@ -102,6 +110,11 @@ class Measures:
         split = split_of(name) if self.metric(name) is not None else name.partition("/")[0]
         return f"{split} {self.label(name)}"
 
+    def headings(self) -> dict[str, str]:
+        """Return the headings of the metrics in a table with little room, by their names."""
+        split = {name: "" if split_of(name) == VALIDATION else f" ({split_of(name)})" for name in self.shown}
+        return {name: f"{self.label(name)}{split[name]}" for name in self.shown}
+
     def better(self, name: str, requested: str | None = None, option: str = "direction") -> Better:
         """Return the direction in which a metric is better; lower for one that a callback logs, unless requested.
 
@@ -111,21 +124,50 @@ class Measures:
         Raises:
             UserError: ``requested`` is no direction, or not that of the metric.
         """
-        directions: dict[str | None, Better] = {"minimize": "lower", "maximize": "higher"}
-        if requested is not None and requested not in directions:
-            raise UserError(f"{option}={requested}: expected minimize or maximize")
+        check_direction(requested, option)
         metric = self.metric(name)
         if metric is None:
-            return directions.get(requested, "lower")
-        if requested is not None and directions[requested] != metric.better:
-            right = next(word for word, better in directions.items() if better == metric.better)
-            raise UserError(f"{option}={requested}: expected {right} for {name}")
+            return "higher" if requested == DIRECTIONS["higher"] else "lower"
+        if requested not in (None, DIRECTIONS[metric.better]):
+            raise UserError(f"{option}={requested}: expected {DIRECTIONS[metric.better]} for {name}")
         return metric.better
+
+    def written(self, name: str, value: float | None) -> str:
+        """Return a value as tables show it; four decimals of a metric that a callback logs, nothing of ``None``."""
+        metric = self.metric(name)
+        return "" if value is None else written(value, "{:.4f}" if metric is None else metric.form)
+
+    def names(self, split: str = VALIDATION) -> list[str]:
+        """Return the full names of all metrics on a split."""
+        return [f"{split}/{name}" for name in self.metrics]
+
+    @property
+    def everything(self) -> list[str]:
+        """Full names of what a validation measures: those that tables show, then the others."""
+        return list(dict.fromkeys([*self.shown, *self.names()]))
+
+
+def check_direction(requested: str | None, option: str) -> None:
+    """Refuse the value of ``option`` if it is no direction. Raises ``UserError``."""
+    if requested not in (None, *DIRECTIONS.values()):
+        raise UserError(f"{option}={requested}: expected minimize or maximize")
+
+
+def cost(value: float | None, better: Better) -> float:
+    """Return a value of a metric turned so that less is better; infinite where there is none, or no finite one."""
+    if value is None or not math.isfinite(value):
+        return math.inf
+    return value if better == "lower" else -value
 
 
 def is_averaged(name: str) -> bool:
     """Return whether a metric is a score of the averaged weights: ``ema/loss``."""
     return name.partition("/")[0] == _AVERAGED
+
+
+def averaged(name: str) -> str:
+    """Return ``ema/loss`` of ``validation/loss``: the same score of the averaged weights."""
+    return f"{_AVERAGED}/{score_of(name)}"
 
 
 def split_of(name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from synthetic_runs import write_run
+from synthetic_runs import BY_LOSS, write_run
 
 from lmlab.cli import COMMANDS
 from lmlab.commands.options import options_of
@@ -131,7 +131,8 @@ def test_numbers_of_a_choice_at_all_extremes_are_refused_in_one_line_or_taken_at
 
 def numbers_of(function: Any) -> list[str]:
     """Parameters that may be numbers."""
-    return [name for name, hint in hints(function).items() if {int, float} & {hint, *typing.get_args(hint)}]
+    kinds = {name: (hint, *typing.get_args(hint)) for name, hint in hints(function).items()}
+    return [name for name, own in kinds.items() if int in own or float in own]
 
 
 def unforeseen(cases: Iterable[tuple[str, Any]]) -> list[str]:
@@ -229,11 +230,11 @@ def test_numbers_of_a_search_at_their_extremes_are_refused_in_one_line_or_taken(
     folders = itertools.count()
 
     def call(arguments: dict[str, Any]) -> None:
-        check_arguments(search, arguments, "sweep.", supplied={"space", "folder"})
+        check_arguments(search, arguments, "sweep.", supplied={"space", "folder", "measures"})
         if name == "Optuna":
             folder = tmp_path / str(next(folders))
             folder.mkdir()
-            arguments = arguments | {"folder": folder}
+            arguments = arguments | {"folder": folder, "measures": lambda: BY_LOSS}
         search(space=space, **arguments).ask()
 
     options = {"tokens": 1000} if name == "Halving" else {}

@@ -91,9 +91,21 @@ def test_a_study_is_another_one_where_anything_differs_that_can_change_a_result(
         ({"arms": {"a": [], "b": ["model.dropout=0.0"]}}, [], "study.arms.b: is the same as a"),
         ({"arms": {"a": [], "b": ["model.dropout=2"]}}, [], "study.arms.b: .*dropout"),
         ({"metric": "longer/accuracy"}, [], "study.metric=longer/accuracy: study.arms.lstm has no split longer"),
-        ({"metric": "validation/los"}, [], "study.metric=validation/los: no validation has .*'validation/loss'"),
         (
-            {"task": True},
+            {"metric": "validation/los"},
+            [],
+            "study.metric=validation/los: .* no such metric .*'validation/loss'",
+        ),
+        ({"metric": "bits_per_byte"}, [], "study.metric=bits_per_byte: .*'validation/bits_per_byte'"),
+        ({"metric": "longer/mine"}, ["callbacks=ema"], "study.metric=longer/mine: study.arms.lstm has no such metric"),
+        ({"metric": "ema/mine"}, ["callbacks=ema"], "study.metric=ema/mine: study.arms.lstm has no such metric"),
+        (
+            {"metric": "validation/loss", "direction": "maximize"},
+            [],
+            "study.direction=maximize: expected minimize for validation/loss",
+        ),
+        (
+            {"metric": "validation/bits_per_byte", "task": True},
             [],
             "study.metric=validation/bits_per_byte: study.arms.lstm has no such metric",
         ),

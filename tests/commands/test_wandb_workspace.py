@@ -78,10 +78,11 @@ def test_workspace_and_report_draw_the_sweep_s_runs_by_arm_against_tokens(server
     section, grid = parts(server)
     (ours,) = section["panelBankConfig"]["sections"]
     assert ours["name"] == "2026-01-01"
-    expected = {"train/loss", "validation/loss", "validation/bits_per_byte", "validation/accuracy"}
+    scores = ("bits_per_byte", "loss", "perplexity", "accuracy", "calibration_error")
+    expected = {"train/loss", *(f"validation/{score}" for score in scores)}
     for panels in (ours["panels"], grid["panelBankSectionConfig"]["panels"]):
         configs = [panel["config"] for panel in panels]
-        assert {metric for config in configs for metric in config["metrics"]} == expected and len(configs) == 4
+        assert {metric for config in configs for metric in config["metrics"]} == expected and len(configs) == 6
         assert {config["xAxis"] for config in configs} == {"tokens"}
         assert {config["groupBy"] for config in configs} == {"name.value"}
         assert {(config["groupAgg"], config["groupArea"]) for config in configs} == {("mean", "minmax")}

@@ -26,7 +26,7 @@ def test_rows_say_what_the_manifests_say(client, outputs):
         row, manifest = rows[run.path.name], run.manifest
         assert (row["id"], row["seed"], row["status"]) == (manifest["id"], manifest["seed"], manifest["status"])
         assert row["arm"] == manifest["choices"]["model"]
-        assert row["loss"] == manifest["metrics"].get("validation/loss")
+        assert row["metrics"].get("validation/loss", {}).get("value") == manifest["metrics"].get("validation/loss")
         assert row["done"] == (1.0 if run.status == "finished" else 0.0)
         assert row["error"] == (HOSTILE if run.status == "failed" else None)
 
@@ -46,7 +46,7 @@ def test_a_run_that_is_computed_shows_its_signs_of_life_and_its_end(growing, cli
     growing.grow(250)
     row = ask(client, lambda answer: answer["runs"].get(key, {}).get("step") == 250)["runs"][key]
     assert (row["status"], row["done"], row["left"], row["tokens_per_second"]) == ("running", 0.25, 12.0, 5000.0)
-    assert row["loss"] == 1 + 1 / 250
+    assert row["metrics"]["validation/loss"] == {"value": 1 + 1 / 250, "text": "1.0040"}
     growing.end()  # as if its process had been killed: the manifest still says that it is running
     row = ask(client, lambda answer: answer["runs"][key]["status"] == "interrupted")["runs"][key]
     assert (row["done"], row["left"]) == (0.25, None)
@@ -74,7 +74,7 @@ def test_a_number_that_is_none_is_left_out(growing, client):
     with growing.run.metrics.open("w") as file:
         for step, value in enumerate([1.0, float("nan"), float("inf"), 2.0], start=1):
             file.write(json.dumps({"step": step, "tokens": step, "validation/loss": value}) + "\n")
-    answer = ask(client, lambda answer: answer["drawn"]["curves"].get(key), run=key)
+    answer = ask(client, lambda answer: answer["drawn"]["curves"].get(key), run=key, metric="validation/loss")
     assert answer["drawn"]["curves"][key] == {"x": [1, 4], "y": [1.0, 2.0], "step": [1, 4]}
 
 

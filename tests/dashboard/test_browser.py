@@ -101,7 +101,7 @@ def test_runs_of_one_arm_are_told_apart_and_a_point_says_where_it_is(outputs, se
     said = page.evaluate("document.querySelector('.hoverlayer').textContent")
     points = page.evaluate("chart.data.map((trace) => [trace.name, trace.customdata[1], trace.y[1]])")
     assert any(  # another run's point may lie on the same pixel
-        f"{run}, seed {seed}step {step:,}validation/loss: {value:.5g}" in said
+        f"{run}, seed {seed}step {step:,}validation/bits_per_byte: {value:.5g}" in said
         for name, step, value in points
         for seed, run in re.findall(r"seed (\d+) \((\w+)\)", name)
     ), said
@@ -180,10 +180,10 @@ def test_what_was_asked_for_is_answered_where_it_can_be_seen(outputs, growing, s
 
 def test_rows_are_sorted_and_chosen(outputs, serve, visit):
     page = visit(serve(outputs))
-    page.click("th[data-key=loss] button")
+    page.click("th[data-key='validation/loss'] button")
     losses = [float(text) for text in page.locator("td.number:nth-child(10)").all_inner_texts() if text]
     assert losses == sorted(losses) and len(losses) == 3
-    assert page.get_attribute("th[data-key=loss]", "aria-sort") == "ascending"
+    assert page.get_attribute("th[data-key='validation/loss']", "aria-sort") == "ascending"
     assert page.is_disabled("#compare")
     page.locator("tr[data-run] input").nth(0).check()
     lines_until(page, "chart.data.length == 1")

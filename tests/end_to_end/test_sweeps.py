@@ -245,10 +245,10 @@ def test_a_study_whose_launcher_was_killed_ends_with_the_number_of_its_trials(be
     study = study_of(JournalStorage(JournalFileBackend(str(sweep.path / "study.jsonl"))))
     ended = [trial for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
     assert len(ended) == 8 and not [trial for trial in study.trials if not trial.state.is_finished()]
-    best = min((run.manifest["metrics"]["validation/loss"], job.number) for job in sweep.jobs
+    best = min((-run.manifest["metrics"]["validation/accuracy"], job.number) for job in sweep.jobs
                if job.status == "finished" for run in [job.run])  # fmt: skip
-    assert f"Best, job {best[1] + 1}: " in done.stdout and f"{best[0]:.4f}" in done.stdout
-    assert study.best_value == best[0]
+    assert f"Best, job {best[1] + 1}: " in done.stdout and f"accuracy {-best[0]:.1%}" in done.stdout
+    assert study.best_value == -best[0]
 
 
 def test_two_sweeps_share_a_study_in_a_database(begin, lmlab, small_task, own, tmp_path):
@@ -275,14 +275,14 @@ def test_random_search_and_halving(train, small_task, tmp_path):
     space = ["optimizer.lr=tag(log,interval(1e-5,1.0))", "seed=1,2"]
     done = train(*PARALLEL, *small_task, "sweep=random", "sweep.trials=3", *space)
     assert statuses(newest(tmp_path)) == ["finished"] * 3
-    assert re.search(r"Best, job [123]: optimizer.lr=\S+ seed=[12] \(validation loss 0\.\d+", done.stdout)
+    assert re.search(r"Best, job [123]: optimizer.lr=\S+ seed=[12] \(validation accuracy \d+\.\d%", done.stdout)
     words = ["sweep=halving", "sweep.trials=4", "sweep.factor=2", "sweep.tokens=128"]
     done = train(*PARALLEL, *[word for word in small_task if "budget" not in word], *words, *space)
     jobs = newest(tmp_path).jobs
     tokens = [job.run.manifest["timings"]["tokens"] for job in jobs]
     assert tokens == [128] * 4 + [256] * 2 + [512]
-    losses = [job.run.manifest["metrics"]["validation/loss"] for job in jobs]
-    second = sorted(range(4), key=lambda number: losses[number])[:2]
+    scores = [job.run.manifest["metrics"]["validation/accuracy"] for job in jobs]
+    second = sorted(range(4), key=lambda number: -scores[number])[:2]
     assert [job.overrides[:2] for job in jobs[4:6]] == [jobs[number].overrides[:2] for number in second]
     assert "Best, job 7: " in done.stdout
     assert json.loads((newest(tmp_path).path / "sweep.json").read_text())["search"]["factor"] == 2

@@ -1,9 +1,11 @@
 import json
 
 import pytest
+from synthetic_runs import EXACT_MATCH
 
 from lmlab.config import identity
 from lmlab.errors import UserError
+from lmlab.metrics import Measures
 from lmlab.runs.lookup import find
 from lmlab.runs.run import Run
 from lmlab.runs.version import _ADDED, VERSION
@@ -48,6 +50,38 @@ def test_a_manifest_without_a_version_is_of_the_first_and_of_this_one_once_it_is
     assert run.manifest["version"] == 0
     run.update(status="finished")
     assert run.manifest["version"] == VERSION
+
+
+def test_a_run_that_does_not_say_its_metrics_has_those_of_its_data(run):
+    assert "measures" not in run.manifest and run.measures.primary == "validation/bits_per_byte"
+    rewrite(run, data={"name": "text", "licence": "MIT"})
+    assert run.measures.shown == ("validation/bits_per_byte", "validation/loss")
+    rewrite(run, data={"name": "copying", "licence": "generated"})
+    assert Measures.of(run.manifest["measures"]) == run.measures
+    assert run.measures.shown == ("validation/accuracy", "validation/loss", "longer/accuracy")
+    assert "bits_per_byte" not in run.measures.metrics
+    rewrite(run, measures=EXACT_MATCH.to_record())
+    assert run.measures == EXACT_MATCH
+
+
+LOSS = EXACT_MATCH.to_record()["metrics"][1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"primary": "validation/mine"},
+        {"shown": None},
+        {"metrics": [LOSS]},
+        {"metrics": [{"name": "exact_match"}, LOSS]},
+        {"metrics": [LOSS | {"name": "exact_match", "better": "most"}, LOSS]},
+        {"metrics": [LOSS | {"name": "exact_match", "form": "{:.4q}"}, LOSS]},
+    ],
+)
+def test_metrics_that_cannot_be_read_are_refused_by_name(run, change):
+    rewrite(run, measures=EXACT_MATCH.to_record() | change)
+    with pytest.raises(UserError, match=r"lstm-text-abc/run.json is no manifest of a run: measures="):
+        _ = run.manifest
 
 
 def test_a_newer_one_is_refused_and_hides_no_other(run, tmp_path):

@@ -4,6 +4,7 @@ from collections import deque
 from pathlib import Path
 
 import pytest
+from synthetic_runs import BY_LOSS
 
 from lmlab.errors import UserError
 from lmlab.runs.run import Run
@@ -98,7 +99,7 @@ def prepare(tmp_path: Path):
             raise UserError("x=refused: expected something else")
         run = Run(tmp_path / f"run-{job.name}")
         if not run.exists:
-            run.create(CONFIG, job.name)
+            run.create(CONFIG, job.name, measures=BY_LOSS.to_record())
         return run
 
     return prepared

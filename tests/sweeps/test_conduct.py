@@ -22,7 +22,7 @@ def test_jobs_start_in_order_and_are_told_to_the_search(sweep, queue, pretending
     assert engine.submitted == seen.prepared_jobs == [0, 1, 2, 3]
     assert statuses(jobs) == ["finished", "failed", "finished", "finished"]
     assert [number for number, _ in seen.ended_jobs] == [0, 1, 2, 3]
-    assert search.losses == {0: 9.0, 1: float("inf"), 2: 7.0, 3: 6.0} and search.best() == [3]
+    assert search.costs == {0: 9.0, 1: float("inf"), 2: 7.0, 3: 6.0} and search.best() == [3]
     assert sweep.status == "finished" and statuses(sweep.jobs) == statuses(jobs)
 
 
@@ -60,7 +60,7 @@ def test_going_on_with_a_sweep(retry, again, sweep, queue, pretending, prepare, 
     expected = ["finished", "finished" if retry else "failed", "failed", "finished"]
     assert statuses(jobs) == expected
     assert jobs[2].error == "x=refused: expected something else"
-    assert search.done and set(search.losses) == {0, 1, 2, 3}
+    assert search.done and set(search.costs) == {0, 1, 2, 3}
 
 
 def test_a_job_of_the_same_number_with_other_options_is_another(sweep, queue, pretending, prepare, seen):
@@ -121,7 +121,7 @@ def test_a_job_that_the_search_has_seen_enough_of_is_pruned(sweep, pretending, p
     manifest = jobs[1].run.manifest  # the run says it too, to whoever reads it without the sweep
     assert manifest["status"] == "pruned" and manifest["attempts"][-1] == {"status": "pruned", "error": "bad"}
     assert search.rows == {0: [1, 2], 1: [1, 2]}, "every row is shown once"
-    assert search.losses[1] == float("inf")
+    assert search.costs[1] == float("inf")
 
 
 def test_stopped_from_outside_all_jobs_write_their_state(sweep, queue, pretending, prepare, seen):

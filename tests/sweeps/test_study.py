@@ -1,11 +1,14 @@
 import json
 
 import pytest
+from synthetic_runs import EXACT_MATCH
 
 from lmlab.errors import UserError
+from lmlab.runs.version import measures_of
 from lmlab.sweeps.study import EQUAL, Study
 from lmlab.sweeps.sweep import Sweep
 
+TEXT = measures_of({})
 SECTION = {
     "arms": {"lstm": ["model=lstm"], "wide": ["model=transformer", "model.width=256"]},
     "tune": {"optimizer.lr": "tag(log, interval(1e-3, 3e-2))", "batch.size": "8,16,32"},
@@ -19,16 +22,20 @@ SECTION = {
 def test_what_is_not_said_has_a_value_and_what_is_read_is_written():
     study = Study.read({key: SECTION[key] for key in ("arms", "seeds")})
     assert (study.trials, study.budget, study.tune) == (None, None, {})
-    assert set(study.equal) == set(EQUAL) and study.metric == "validation/bits_per_byte"
+    assert set(study.equal) == set(EQUAL) and study.metric is None
+    assert (study.chosen_by(TEXT), study.better(TEXT)) == ("validation/bits_per_byte", "lower")
+    assert (study.chosen_by(EXACT_MATCH), study.better(EXACT_MATCH)) == ("validation/exact_match", "higher")
     assert Study.read(json.loads(json.dumps(study.section))).section == study.section
 
 
 def test_settings_can_be_chosen_by_averaged_weights_which_are_scored_on_validation_only():
     study = Study.read(SECTION | {"metric": "ema/accuracy"})
-    assert not study.minimizes and study.concludes_by([["validation", "test"]]) == "ema/accuracy"
-    assert Study.read(SECTION).concludes_by([["validation", "test"]]) == "test/loss"
-    with pytest.raises(UserError, match="study.metric=ema/mine: unknown"):
-        Study.read(SECTION | {"metric": "ema/mine"})
+    splits = [["validation", "test"]]
+    assert study.better(TEXT) == "higher" and study.concludes_by(TEXT, splits) == "ema/accuracy"
+    assert Study.read(SECTION).concludes_by(TEXT, splits) == "test/loss"
+    assert Study.read(SECTION).concludes_by(TEXT, [*splits, ["validation"]]) == "validation/loss"
+    own = Study.read(SECTION | {"metric": "validation/mine", "direction": "maximize"})
+    assert own.better(TEXT) == "higher" and own.concludes_by(TEXT, splits) == "validation/mine"
 
 
 def test_trials_have_a_seed_that_no_final_run_has():
@@ -73,10 +80,7 @@ def test_without_a_number_of_trials_every_combination_is_tried():
         ({"trails": 3}, "study.trails: a study has no such option .*trials"),
         ({"tune": {"optimizer.lr": 1e-3}}, "study.tune.optimizer.lr=0.001: expected values to try, like"),
         ({"equal": ["parameter"]}, "study.equal: parameter is unknown .*parameters"),
-        ({"metric": "bits_per_byte"}, "study.metric=bits_per_byte: unknown .*'validation/bits_per_byte'"),
-        ({"metric": "longer/mine"}, "study.metric=longer/mine: unknown"),
         ({"metric": "test/loss"}, "study.metric=test/loss: settings are chosen on the validation .*'validation/loss'"),
-        ({"direction": "maximize"}, "study.direction=maximize: expected minimize for validation/loss"),
         ({"metric": "validation/mine", "direction": "up"}, "study.direction=up: expected minimize or maximize"),
         ({"budget": {"tokens": 5}}, r"study.budget.tokens: unknown \(tokens are given as budget.tokens\)"),
         ({"budget": {"flops": -1}}, "study.budget.flops=-1: expected a number above 0"),

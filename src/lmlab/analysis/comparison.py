@@ -5,14 +5,14 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from lmlab.analysis.options import assigned, varied
-from lmlab.analysis.records import Record
+from lmlab.analysis.records import Record, together
 from lmlab.config import identity
 from lmlab.errors import UserError, nearest
-from lmlab.runs import metrics
-from lmlab.runs.metrics import METRICS, VALIDATION, Direction
+from lmlab.metrics import VALIDATION, Measures, on_split, split_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ class Comparison:
         left_out: what was asked for but cannot be averaged.
         study: what a study declared to be held equal and to be tuned; ``None`` for runs that no study asked for.
         choice: the metric that settings were chosen by; ``None``: ``metric``.
-        direction: in which ``metric`` and ``choice`` are better; ``None``: the one that is known of them.
+        direction: ``minimize`` or ``maximize``, of metrics of the user's own; ``None``: the one that is known of them.
         command: the words of the command that reports on it.
     """
 
@@ -85,7 +85,7 @@ class Comparison:
     left_out: Sequence[LeftOut] = field(default_factory=list)
     study: Any | None = None
     choice: str | None = None
-    direction: Direction | None = None
+    direction: str | None = None
     command: Sequence[str] = ("lmlab", "report")
 
     @property
@@ -93,25 +93,31 @@ class Comparison:
         """The metric that settings were chosen by, which all of their runs have."""
         return self.choice or self.metric
 
+    @cached_property
+    def measures(self) -> Measures:
+        """The metrics of all its runs, also of those that were left out."""
+        runs = [run for arm in self.arms for setting in arm.settings for run in setting.runs]
+        return together([*runs, *(left.record for left in self.left_out if left.record is not None)])
+
     @property
     def minimizes(self) -> bool:
         """True if lower values of the metric are better."""
-        return metrics.direction(self.metric, self.direction) == "minimize"
+        return self.measures.better(self.metric, self.direction) == "lower"
 
     @property
     def label(self) -> str:
         """The name of the metric, without its split."""
-        return metrics.label(self.metric)
+        return self.measures.label(self.metric)
 
     @property
     def heading(self) -> str:
         """The name of the metric, with its split."""
-        return metrics.heading(self.metric)
+        return self.measures.heading(self.metric)
 
     @property
     def heading_of_choice(self) -> str:
         """The name, with its split, of the metric that settings were chosen by."""
-        return metrics.heading(self.chosen_by)
+        return self.measures.heading(self.chosen_by)
 
     @property
     def runs(self) -> list[Record]:
@@ -120,14 +126,13 @@ class Comparison:
 
 
 def default_metric(records: Iterable[Record]) -> str:
-    """The validation metric that runs are best compared by: accuracy on generated tasks, otherwise what most have.
+    """Return the metric that runs are best compared by: of those that tables show, what most finished runs have.
 
-    Of ``METRICS``, the first of several; only finished runs count.
+    Of several, it is the first: the primary one, if all runs have one kind of data.
     """
     finished = [record for record in records if record.status == "finished"]
-    if 2 * sum(record.is_task for record in finished) > len(finished):
-        return "validation/accuracy"
-    return max(METRICS, key=lambda name: sum(record.metric(name) is not None for record in finished))
+    shown = together(finished).shown
+    return max(shown, key=lambda name: sum(record.metric(name) is not None for record in finished))
 
 
 def default_arm(records: Iterable[Record]) -> Callable[[Record], str]:
@@ -181,7 +186,7 @@ def compare(
     Args:
         metric: ``<split>/<score>``, or any metric that the runs recorded; ``None``: :func:`default_metric`.
         arm: the name of a run's arm; ``None``: :func:`default_arm`.
-        direction: ``minimize`` or ``maximize``; see :func:`lmlab.runs.metrics.direction`.
+        direction: ``minimize`` or ``maximize``; see :meth:`lmlab.metrics.Measures.better`.
 
     Raises:
         UserError: there is no such metric, or it has another direction.
@@ -189,7 +194,7 @@ def compare(
     records = list(records)
     metric = metric or default_metric(records)
     check_metric(metric, records)
-    better = metrics.direction(metric, direction)
+    better = together(records).better(metric, direction)
     choice = _choice(metric, records)
     arm = arm or default_arm(records)
     arms: dict[str, dict[str, dict[int, Record]]] = {}
@@ -206,7 +211,7 @@ def compare(
                 why = f"computes the same as {first.label} ({first.run.path.name}), which counts"
         if why is not None:
             left_out.append(LeftOut(record.label, why, name, record))
-    sign = 1 if better == "minimize" else -1
+    sign = 1 if better == "lower" else -1
 
     def quality(setting: Setting) -> tuple[int, float]:
         scores = list(setting.scores(choice).values())
@@ -223,11 +228,11 @@ def compare(
         chosen = Setting([run for run in best.runs if run not in without]) if without else best
         if chosen.runs:
             made.append(Arm(name, [chosen if setting is best else setting for setting in settings], chosen))
-    return Comparison(metric, made, left_out, choice=choice, direction=better)
+    return Comparison(metric, made, left_out, choice=choice, direction=direction)
 
 
 def check_metric(metric: str, records: Sequence[Record]) -> None:
-    """Refuse a metric that is neither one of ``SCORES`` on a split of the runs' data nor recorded by any of the runs.
+    """Refuse a metric that the runs neither compute on a split of their data nor have recorded.
 
     Raises:
         UserError: it names the nearest one.
@@ -236,20 +241,20 @@ def check_metric(metric: str, records: Sequence[Record]) -> None:
     if any(record.metric(metric) is not None for record in finished):
         return
     splits = dict.fromkeys([VALIDATION, *(split for record in records for split in record.splits)])
-    split = metrics.split_of(metric)
-    if metrics.is_score(metric):
-        if not finished or split in splits or metric in METRICS:
+    split, measures = split_of(metric), together(records)
+    if measures.metric(metric) is not None:
+        if not finished or split in splits or metric in measures.shown:
             return
         raise UserError(f"metric={metric}: the data of these runs have no split {split}{nearest(split, splits)}")
-    recorded = {name for record in finished for name in record.scores} | {*METRICS}
+    recorded = {name for record in finished for name in record.scores} | {*measures.everything}
     if split in splits:
-        recorded |= {metrics.on_split(name, split) for name in METRICS}
+        recorded |= {*measures.names(split)}
     raise UserError(f"metric={metric}: unknown{nearest(metric, recorded)}")
 
 
 def _choice(metric: str, records: Iterable[Record]) -> str:
     """The metric that settings are chosen by: the same score on the validation split, where runs have it."""
-    choice = metrics.on_split(metric, VALIDATION)
+    choice = on_split(metric, VALIDATION)
     return choice if any(record.metric(choice) is not None for record in records) else metric
 
 
@@ -260,8 +265,8 @@ def why_not(record: Record, metric: str) -> str | None:
     score = record.metric(metric)
     if score is None:
         if can_be_scored(record, metric):
-            return f"has no {metric}: {evaluate_command([record], metrics.split_of(metric))} scores it"
-        others = [name for name in METRICS if record.metric(name) is not None]
+            return f"has no {metric}: {evaluate_command([record], split_of(metric))} scores it"
+        others = [name for name in record.measures.shown if record.metric(name) is not None]
         return f"has no {metric}" + (f" (it has {', '.join(others)})" if others else "")
     return None if math.isfinite(score) else f"has {metric}={score}"
 
@@ -275,5 +280,5 @@ def evaluate_command(records: Iterable[Record], split: str) -> str:
 def can_be_scored(record: Record, metric: str) -> bool:
     """Return whether ``lmlab evaluate`` would give a finished run a metric that it lacks."""
     missing = record.status == "finished" and record.metric(metric) is None
-    split = metrics.split_of(metric)
-    return missing and metrics.is_score(metric) and split != VALIDATION and split in record.splits
+    split = split_of(metric)
+    return missing and record.measures.metric(metric) is not None and split != VALIDATION and split in record.splits

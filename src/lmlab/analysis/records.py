@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from lmlab.config import Config, identity
 from lmlab.errors import UserError, nearest
+from lmlab.metrics import Measures
 from lmlab.runs.files import read_jsonl
-from lmlab.runs.metrics import SCORES
 from lmlab.runs.run import Run, Status, training_flops
+from lmlab.runs.version import measures_of
 
 if TYPE_CHECKING:  # numpy, which a table of runs does not need
     from lmlab.analysis.curves import Curves
@@ -117,8 +118,18 @@ class Record:
 
     @property
     def is_task(self) -> bool:
-        """Whether it is on a generated task, whose measure is accuracy rather than bits per byte."""
+        """Whether it is on a generated task rather than on text."""
         return bool(self.manifest.get("data", {}).get("licence") == "generated")
+
+    @cached_property
+    def measures(self) -> Measures:
+        """The metrics that it computes, recorded when it begins (see :func:`lmlab.runs.version.measures_of`)."""
+        return measures_of(self.manifest)
+
+    @property
+    def score(self) -> float | None:
+        """The final value of its primary metric; ``None`` where it has none."""
+        return self.metric(self.measures.primary)
 
     def choice(self, group: str) -> str | None:
         """The option of a group of ``conf/`` that it was composed of: ``lstm`` of ``model``."""
@@ -172,12 +183,23 @@ class Record:
             return scores
         for row in rows:
             settings = row["settings"]
-            if _is_as_validated(settings, self.config):
+            if self._is_as_validated(settings):
                 for way in ("fixed_window", "answers"):
                     for name, value in row["metrics"].get(way, {}).items():
-                        if name in SCORES and value is not None:
+                        if name in self.measures.metrics and value is not None:
                             scores[f"{settings['split']}/{name}"] = float(value)
         return scores
+
+    def _is_as_validated(self, settings: Mapping[str, Any]) -> bool:
+        """Return whether an evaluation's settings are those of a validation, on whichever split of its own data."""
+        if settings.get("checkpoint") != "final" or any(
+            value is not None for key, value in settings.items() if key not in _SETTINGS
+        ):
+            return False
+        split = (self.manifest.get("data", {}).get("splits") or {}).get(settings.get("split")) or {}
+        length = split.get("length")  # of a task's sequences; windows of text are as long as in training
+        context = self.config.get("batch", {}).get("context") if length is None else length
+        return bool(settings.get("context") == context)
 
     @property
     def scores(self) -> dict[str, float | None]:
@@ -254,6 +276,16 @@ def read(runs: Iterable[Run], cache: Path | None = None, home: Path | None = Non
     return records
 
 
+def together(records: Iterable[Record]) -> Measures:
+    """Return the metrics of several runs (see :meth:`lmlab.metrics.Measures.together`); of none, those of text.
+
+    Runs that were never begun have recorded none, and count only where there are no others.
+    """
+    records = list(records)
+    begun = [record.measures for record in records if record.status != "created"]
+    return Measures.together(begun or [record.measures for record in records] or [measures_of({})])
+
+
 def _check(manifest: Mapping[str, Any], path: Path) -> None:
     """Refuse what lacks something that every manifest has, or has something else in its place. Raises ``UserError``."""
     for name, kind in (_FIELDS | _OPTIONAL).items():
@@ -264,16 +296,6 @@ def _check(manifest: Mapping[str, Any], path: Path) -> None:
     for name, value in manifest["metrics"].items():
         if not isinstance(value, (int, float, type(None))):
             raise UserError(f"{path} is no manifest of a run: metrics.{name}={value!r}")
-
-
-def _is_as_validated(settings: Mapping[str, Any], config: Config) -> bool:
-    """Return whether an evaluation's settings are those of a validation, on whichever split of the run's own data."""
-    if settings.get("checkpoint") != "final" or any(
-        value is not None for key, value in settings.items() if key not in _SETTINGS
-    ):
-        return False
-    # Sequences of the split "longer" have their own length.
-    return settings.get("split") == "longer" or settings.get("context") == config.get("batch", {}).get("context")
 
 
 def _is_finite(value: float | None) -> bool:

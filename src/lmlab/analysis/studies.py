@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from lmlab.analysis.comparison import Arm, Comparison, LeftOut, Setting, why_not
-from lmlab.analysis.records import Record, read
-from lmlab.runs import metrics
+from lmlab.analysis.records import Record, read, together
 from lmlab.runs.run import Run
 from lmlab.sweeps.study import Study
 from lmlab.sweeps.sweep import Job, Sweep
@@ -31,13 +30,15 @@ def comparison_of(sweep: Sweep, cache: Path | None = None, home: Path | None = N
     found = {record.run.path: record for record in records.found}
     usable: dict[str, dict[str, dict[Path, Record]]] = {arm: {"trial": {}, "final": {}} for arm in study.arms}
     final = [found.get(Path(job.path)) for job in jobs if job.phase == "final" and job.path is not None]
-    metric = study.concludes_by(record.splits for record in final if record is not None)
+    measures = together(records.found)
+    choice = study.chosen_by(measures)
+    metric = study.concludes_by(measures, (record.splits for record in final if record is not None))
     left_out = []
     for job in jobs:
         assert job.arm is not None and job.phase is not None
         path = None if job.path is None else Path(job.path)
         record = found.get(path) if path is not None else None
-        why = _why_not(job, record, metric if job.phase == "final" else study.metric)
+        why = _why_not(job, record, metric if job.phase == "final" else choice)
         if record is None and path in records.unreadable:
             why = records.unreadable[path]
         if why is None:
@@ -53,8 +54,7 @@ def comparison_of(sweep: Sweep, cache: Path | None = None, home: Path | None = N
             continue
         chosen = Setting(sorted(by_phase["final"].values(), key=lambda record: record.seed))
         arms.append(Arm(name, [*(Setting([record]) for record in by_phase["trial"].values()), chosen], chosen))
-    direction = metrics.direction(study.metric, study.direction)
-    return Comparison(metric, arms, left_out, study, study.metric, direction)
+    return Comparison(metric, arms, left_out, study, choice, study.direction)
 
 
 def _why_not(job: Job, record: Record | None, metric: str) -> str | None:

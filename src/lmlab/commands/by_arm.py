@@ -9,20 +9,17 @@ from statistics import fmean
 from rich.markup import escape
 
 from lmlab.analysis.options import text_of, varied
-from lmlab.analysis.records import Record
+from lmlab.analysis.records import Record, together
 from lmlab.commands.tables import console, print_table, say
 from lmlab.errors import UserError
-from lmlab.numerals import written
-from lmlab.runs.metrics import label
-
-BY = ("validation/bits_per_byte", "validation/loss")
-"""Metrics that arms are compared by: the first that all runs have."""
+from lmlab.metrics import cost
 
 
 def show_by_arm(records: Sequence[Record], where: str) -> bool:
     """Print a row for each arm, best first, if any has several runs; return whether it was printed.
 
-    An arm with several runs has the 95 % interval of its mean.
+    Arms are compared by the first metric that tables show and all runs have. An arm with several runs has the 95 %
+    interval of its mean.
 
     Args:
         where: what the runs were scored on, for the title.
@@ -31,15 +28,18 @@ def show_by_arm(records: Sequence[Record], where: str) -> bool:
     arms: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
         arms[tuple(text_of(record, key) for key in keys)].append(record)
-    metric = next((name for name in BY if all(record.metric(name) is not None for record in records)), None)
+    measures = together(records)
+    metric = next((name for name in measures.shown if all(record.metric(name) is not None for record in records)), None)
     if metric is None or len(arms) == len(records):
         return False
     estimates = {arm: _estimate([float(one.metric(metric) or 0.0) for one in own]) for arm, own in arms.items()}
     rows = []
-    for arm, (mean, low, high, n) in sorted(estimates.items(), key=lambda item: _quality(item[1][0])):
+    better = measures.better(metric)
+    for arm, (mean, low, high, n) in sorted(estimates.items(), key=lambda item: cost(item[1][0], better)):
         options = dict(zip(keys, map(escape, arm), strict=True)) or {"arm": escape(arms[arm][0].manifest["name"])}
-        bounds = "" if math.isnan(low) else f"{low:.4f} to {high:.4f}"
-        rows.append({**options, label(metric): written(mean, "{:.4f}"), "95 % interval": bounds, "n": str(n)})
+        bounds = "" if math.isnan(low) else f"{measures.written(metric, low)} to {measures.written(metric, high)}"
+        row = {measures.label(metric): measures.written(metric, mean), "95 % interval": bounds, "n": str(n)}
+        rows.append({**options, **row})
     say("", f"Results by arm on {where}, the mean of n runs, best first")
     print_table("", rows)
     console.print()
@@ -55,8 +55,3 @@ def _estimate(values: Sequence[float]) -> tuple[float, float, float, int]:
             estimate = mean_interval(values)
             return estimate.mean, estimate.low, estimate.high, estimate.n
     return fmean(values), math.nan, math.nan, len(values)
-
-
-def _quality(mean: float) -> tuple[bool, float]:
-    """Return the sort key of an arm; one with a diverged run comes last."""
-    return (False, mean) if math.isfinite(mean) else (True, 0.0)

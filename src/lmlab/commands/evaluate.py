@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from lmlab.commands import results, tables
+from lmlab.commands import tables
 from lmlab.commands.answers import Answers, metrics_of, output_file, show_answers
 from lmlab.config import Paths, check_arguments
 from lmlab.errors import UserError
+from lmlab.metrics import score_of
 from lmlab.numerals import written
 from lmlab.runs.files import dumps, read_jsonl, write_rows, write_text
 from lmlab.runs.lookup import find
@@ -293,14 +294,17 @@ def record(run: Run, settings: dict[str, Any], scores: dict[str, Any], code: str
 
 def show(run: Run, settings: dict[str, Any], found: dict[str, dict[str, float]]) -> None:
     """Print one row per way of scoring."""
-    rows = []
+    rows, measures = [], run.measures
     for metric, values in found.items():
-        known = results.METRICS.items()
-        scores = {heading: written(values[name], form) for name, (heading, form) in known if name in values}
+        scores = {
+            one.heading: written(values[one.name], one.form) for one in measures.metrics.values() if one.name in values
+        }
         rows.append({"scored by": metric, "tokens": f"{values['tokens']:,}", **scores})
     split = settings["split"] if settings["split"].startswith("text ") else f"{settings['split']} split"
+    shown = {score_of(name) for name in measures.shown}
+    further = [one.heading for one in measures.metrics.values() if one.name not in shown]
     title = f"{run.path.name}: {split}, context {settings['context']}{_of_weights(settings['checkpoint'])}"
-    tables.print_table(title, rows, optional=["tokens", "calibration error", "accuracy"])
+    tables.print_table(title, rows, ["tokens", *further])
     if "stride" in settings:
         tables.say(f"sliding_window moves by {settings['stride']}; stateful reads {settings['streams']} streams.")
     tables.say(f"Recorded in {tables.place(run.path / 'evaluations.jsonl')}")

@@ -1,4 +1,4 @@
-"""Runs on generated tasks as a grid: a task a row, a model a column, in each cell the accuracy over the seeds."""
+"""Runs on generated tasks as a grid: a task a row, a model a column, in each cell the primary metric over the seeds."""
 
 import statistics
 from collections import defaultdict
@@ -7,45 +7,63 @@ from collections.abc import Sequence
 from rich.markup import escape
 
 from lmlab.analysis.options import assigned, varied
-from lmlab.analysis.records import Record
+from lmlab.analysis.records import Record, together
 from lmlab.commands.tables import print_table, say
+from lmlab.metrics import Measures, score_of, split_of
 from lmlab.runs.run import Run
 
 SPLITS = {"validation": "at the length of training", "longer": "on longer sequences"}
+"""Where tasks are scored, by the names of splits."""
 
 
 def show_grid(runs: Sequence[Run]) -> None:
-    """Print, for each split, mean accuracy and standard deviation over seeds of every model on every task."""
+    """Print, for each split, mean and standard deviation over seeds of every model's primary metric on every task."""
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for run in runs:
-        record = Record.of(run)
+    records = [Record.of(run) for run in runs]
+    measures = together(records)
+    for record in records:
         groups[str(record.choice("data")), record.architecture].append(record)
     keys = sorted({key for group in groups.values() for key in varied(group)})
-    cells: dict[tuple[str, str], dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    cells: dict[tuple[str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for (task, model), group in groups.items():
         for record in group:
             arm = " ".join(assigned(record, key) for key in keys)
-            cells[task, arm][model].append(record.run)
+            cells[task, arm][model].append(record)
     models = sorted({model for _, model in groups})
     counts = {len(found) for row in cells.values() for found in row.values()}
     equal = len(counts) == 1
     seeds = f"n = {max(counts)} runs in every cell" if equal else "number of runs in brackets"
-    for split, where in SPLITS.items():
-        if not any(f"{split}/accuracy" in run.manifest["metrics"] for run in runs):
+    names = [name for name in measures.shown if score_of(name) == score_of(measures.primary)]
+    for name in names:
+        if not any(name in record.manifest["metrics"] for record in records):
             continue
         rows = []
         for (task, arm), row in sorted(cells.items()):
-            shown = {model: accuracy(row.get(model, []), split, with_count=not equal) for model in models}
+            shown = {model: over_seeds(row.get(model, []), name, with_count=not equal) for model in models}
             rows.append({"task": escape(task), "options": escape(arm), **shown})
-        say(f": mean ± standard deviation over seeds, {seeds}", f"\nAccuracy in % {where}")
+        split, heading = split_of(name), measures.metrics[score_of(name)].heading
+        unit = " in %" if _is_share(measures, name) else ""
+        where = SPLITS.get(split, f"on the {split} split")
+        say(f": mean ± standard deviation over seeds, {seeds}", f"\n{heading[:1].upper()}{heading[1:]}{unit} {where}")
         print_table("", rows)
-    say(f"{len(runs)} runs; lmlab runs lists them, lmlab evaluate run=... split=longer scores one again")
+    again = f"lmlab evaluate run=... split={split_of(names[-1])}"
+    say(f"{len(runs)} runs; lmlab runs lists them, {again} scores one again")
 
 
-def accuracy(runs: Sequence[Run], split: str, with_count: bool = False) -> str:
-    """Mean and sample standard deviation of the runs' accuracy on a split, in per cent; empty without runs."""
-    found = [100 * run.manifest["metrics"].get(f"{split}/accuracy", float("nan")) for run in runs]
-    if not found:
+def over_seeds(records: Sequence[Record], name: str, with_count: bool = False) -> str:
+    """Mean and sample standard deviation of a metric of the runs; shares are in per cent. Empty without runs."""
+    values = [record.manifest["metrics"].get(name, float("nan")) for record in records]
+    if not values:
         return ""
-    spread = f" ± {statistics.stdev(found):.1f}" if len(found) > 1 else ""
-    return f"{statistics.fmean(found):.1f}{spread}" + (f" ({len(found)})" if with_count else "")
+    measures = records[0].measures
+
+    def shown(value: float) -> str:
+        return measures.written(name, value).removesuffix("%")
+
+    spread = f" ± {shown(statistics.stdev(values))}" if len(values) > 1 else ""
+    return f"{shown(statistics.fmean(values))}{spread}" + (f" ({len(values)})" if with_count else "")
+
+
+def _is_share(measures: Measures, name: str) -> bool:
+    """Return whether values of a metric are shown in per cent."""
+    return measures.written(name, 0.0).endswith("%")

@@ -1,31 +1,35 @@
 """From Hydra's sweeper and launcher to a conducted sweep, and what is shown of it."""
 
+import math
 import shlex
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 
+from lmlab.analysis.records import Record
 from lmlab.commands import results, sweep_sizes, tables
 from lmlab.commands.app import typed_words
-from lmlab.commands.composing import compose, computes_elsewhere, plain
+from lmlab.commands.composing import compose, composed, computes_elsewhere, plain
 from lmlab.commands.conditional import space_of
 from lmlab.commands.job_checks import check_jobs
 from lmlab.commands.progress_table import LinesView, TableView, say_not_started
 from lmlab.commands.train import Prepared
 from lmlab.config import check_arguments
 from lmlab.errors import RunFailed, UserError
-from lmlab.numerals import written
+from lmlab.metrics import Measures
 from lmlab.overrides import as_typed
 from lmlab.processes.signals import stopped_by_signals
+from lmlab.processes.spawn import warm_up
 from lmlab.runs import trust
 from lmlab.runs.run import Run
 from lmlab.sweeps.conduct import Conductor
 from lmlab.sweeps.engines.engine import Engine
 from lmlab.sweeps.options import SweepOptions
-from lmlab.sweeps.search import Grid, Proposal, Search, make
+from lmlab.sweeps.search import Grid, Proposal, Search, Space, make
 from lmlab.sweeps.search.search import Queue
 from lmlab.sweeps.sweep import Job, Sweep
 from lmlab.targets import resolve_target
@@ -44,9 +48,10 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
     space = space_of(words, launcher)
     folder = Path(sweeper.config.hydra.sweep.dir)
     before = folder.exists()
-    search = make(options.search or None, space, folder)
+    checked = cache(lambda: check_jobs(launcher, space))  # before anything reads data, and once
     try:
-        check_jobs(launcher, space)
+        search = make(options.search or None, space, folder, lambda: _measures(launcher, space, checked))
+        checked()
         sweep_sizes.check(launcher, space, search, not computes_elsewhere(launcher))
     except UserError:
         if not before:  # what the search keeps there
@@ -68,6 +73,20 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
     return jobs
 
 
+def _measures(launcher: Any, space: Space, check: Callable[[], None]) -> Measures:
+    """Return the metrics of a sweep's runs, before there are any: those of the data of one of its jobs.
+
+    Args:
+        check: called before data are read.
+    """
+    check()
+    config = composed(launcher, next(space.samples())[0], "")
+    warm_up()
+    from lmlab.training.preflight import open_task
+
+    return open_task(config, config["progress"]).measures()
+
+
 def _not_started(record: Sweep, jobs: list[Job]) -> int:
     """Count the jobs that were not started: recorded ones, and those that the search had not proposed yet."""
     return sum(job.status == "not started" for job in jobs) + record.to_come
@@ -86,9 +105,15 @@ def launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[Jo
     for job in jobs:
         done = JobReturn(overrides=job.overrides)
         done.status = JobStatus.COMPLETED if job.status == "finished" else JobStatus.FAILED
-        done.return_value = results.loss_of(job.run) if job.status == "finished" else UserError(job.error or job.status)
+        done.return_value = _score(job) if job.status == "finished" else UserError(job.error or job.status)
         returned.append(done)
     return returned
+
+
+def _score(job: Job) -> float:
+    """Return the final value of the primary metric of a job's run; nan if it has none."""
+    score = Record.of(job.run).score
+    return math.nan if score is None else score
 
 
 def conduct(
@@ -198,8 +223,10 @@ def _show_best(jobs: list[Job], search: Search) -> None:
     own = {job.number: job for job in jobs}
     for number in search.best():
         if number in own:
-            loss, path = results.loss_of(own[number].run), own[number].run.path
-            what = f"{own[number].name} (validation loss {written(loss, '{:.4f}')}; {path})"
+            record = Record.of(own[number].run)
+            name, measures = record.measures.primary, record.measures
+            score = f"{measures.heading(name)} {measures.written(name, record.score)}"
+            what = f"{own[number].name} ({score}; {record.run.path})"
         else:
             what = "computed by another sweep of this study"
         tables.say(what, f"Best, job {number + 1}:", "green")

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lmlab.commands import tables
+from lmlab.metrics import VALIDATION
 from lmlab.numerals import written
 from lmlab.progress import Pace
 from lmlab.runs.heartbeat import Heartbeat
@@ -192,13 +193,18 @@ def counts(jobs: list[Job], to_come: int) -> str:
 
 
 def progress_table(jobs: list[Job]) -> Table:
-    """A row for each job under way: how far it is, how fast, how long it still takes, and its newest losses."""
+    """A row for each job under way: how far it is, how fast, how long it still takes, and its newest measurements.
+
+    The column of the loss is about batches of training, that of a validation about the run's primary metric.
+    """
     table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
-    for heading in ("job", "", "step", "tokens/s", "loss", "validation", "left"):
+    under_way = [job for job in jobs if job.status in ("running", "waiting")]
+    measures = {job: job.run.measures for job in under_way if job.status == "running" and job.path and job.run.exists}
+    primary = {one.heading(one.primary) for one in measures.values()}
+    validation = primary.pop() if len(primary) == 1 else VALIDATION
+    for heading in ("job", "", "step", "tokens/s", "loss", validation, "left"):
         table.add_column(heading, justify="left" if heading in ("job", "") else "right", no_wrap=True)
-    for job in jobs:
-        if job.status not in ("running", "waiting"):
-            continue
+    for job in under_way:
         beat = Heartbeat.read(job.run) if job.path and job.status == "running" else None
         name = f"{job.number + 1} {job.name}" + (f" ({job.stage})" if job.stage is not None else "")
         if beat is None or not beat.steps:
@@ -212,7 +218,7 @@ def progress_table(jobs: list[Job]) -> Table:
             f"{beat.step:,}/{beat.steps:,}",
             tables.compact(beat.tokens_per_second),
             "" if beat.train_loss is None else written(beat.train_loss, "{:.3f}"),
-            "" if beat.validation_loss is None else written(beat.validation_loss, "{:.3f}"),
+            measures[job].written(name := measures[job].primary, beat.metrics.get(name)) if job in measures else "",
             "" if beat.seconds_left is None else _clock(beat.seconds_left),
         )
     return table

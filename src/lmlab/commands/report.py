@@ -18,8 +18,8 @@ from lmlab.analysis.studies import comparison_of
 from lmlab.commands import tables
 from lmlab.config import Paths
 from lmlab.errors import UserError
+from lmlab.metrics import split_of
 from lmlab.progress import ProgressBar
-from lmlab.runs.metrics import is_score, split_of
 from lmlab.surroundings import expanded
 from lmlab.sweeps.sweep import Sweep, find_sweep
 
@@ -54,9 +54,9 @@ def task(
     unscored = _unscored(comparison)
     if unscored and not comparison.arms:
         raise UserError(f"metric={metric}: no run has it yet; score the runs first: {unscored}")
-    if not is_score(comparison.metric):
+    if comparison.measures.metric(comparison.metric) is None:
         other = "" if direction else " (direction=maximize where more is better)"
-        tables.say(f"{comparison.direction}d{other}", f"{comparison.metric}:")
+        tables.say(f"{'minimized' if comparison.minimizes else 'maximized'}{other}", f"{comparison.metric}:")
     folder = expanded(output) if output else Path(paths["outputs"]) / "reports" / report.name_of(comparison)
     command = shlex.join(["lmlab", "report", *sys.argv[1:]])
     document = write_report(comparison, records.unreadable, folder, command, _several(formats))

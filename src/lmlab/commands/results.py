@@ -1,7 +1,6 @@
 """How results are shown: tables that fit the terminal, samples, and what to do next."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -9,30 +8,20 @@ from rich.table import Table
 
 from lmlab import overrides
 from lmlab.analysis.options import by_choice, differing, text_of
-from lmlab.analysis.records import Record
+from lmlab.analysis.records import Record, together
 from lmlab.commands.by_arm import show_by_arm
 from lmlab.commands.describe import readable
-from lmlab.commands.grid import show_grid
+from lmlab.commands.grid import SPLITS, show_grid
 from lmlab.commands.options import PARTS_OF_MODEL
 from lmlab.commands.tables import command, compact, console, place, print_table, say
 from lmlab.config import NOT_IDENTITY, Config, differences
-from lmlab.numerals import written
+from lmlab.metrics import VALIDATION, Measures, averaged, cost, is_averaged, score_of, split_of
 from lmlab.runs.files import read_jsonl
-from lmlab.runs.metrics import heading, is_score
 from lmlab.runs.provenance import code_fingerprint
 from lmlab.runs.run import Run
 from lmlab.surroundings import printable
 from lmlab.wandb.mirror import WandbRecord
 from lmlab.wandb.settings import WandbOptions
-
-METRICS = {
-    "bits_per_byte": ("bits/byte", "{:.4f}"),
-    "loss": ("loss (nats/token)", "{:.4f}"),
-    "perplexity": ("perplexity", "{:,.2f}"),
-    "accuracy": ("accuracy", "{:.1%}"),
-    "calibration_error": ("calibration error", "{:.3f}"),
-}
-"""Heading and format of each metric."""
 
 
 def say_recorded(run: Run, config: Config) -> None:
@@ -47,13 +36,26 @@ def say_recorded(run: Run, config: Config) -> None:
         say("", "The code has changed since it was computed.", "yellow")
 
 
-def loss_of(run: Run) -> float:
-    """The final validation loss in nats per token; nan if there is none."""
-    return float(run.manifest["metrics"].get("validation/loss", math.nan))
+def measured(records: Iterable[Record]) -> list[str]:
+    """Return the metrics that :func:`summary` has of runs: all of validations, and those of the averaged weights."""
+    names: dict[str, None] = {}
+    for record in records:
+        own, averages = record.measures, filter(is_averaged, record.manifest["metrics"])
+        names |= dict.fromkeys([*own.names(), *own.shown, *(name for name in averages if own.metric(name))])
+    return list(names)
 
 
-def summary(record: Record) -> dict[str, Any]:
-    """One flat row about a run: identity, choices, metrics, sizes and timings; absent values are ``None``."""
+def column(name: str) -> str:
+    """Return what a row calls a metric: ``loss`` of ``validation/loss``, ``ema_loss`` of ``ema/loss``."""
+    return name.removeprefix(f"{VALIDATION}/").replace("/", "_")
+
+
+def summary(record: Record, names: Sequence[str] | None = None) -> dict[str, Any]:
+    """One flat row about a run: identity, choices, metrics, sizes and timings; absent values are ``None``.
+
+    Args:
+        names: of its metrics; ``None``: see :func:`measured`.
+    """
     manifest = record.manifest
     metrics, timings, start = manifest["metrics"], manifest.get("timings", {}), manifest.get("start") or {}
     return {
@@ -61,9 +63,7 @@ def summary(record: Record) -> dict[str, Any]:
         "name": manifest["name"],
         "status": record.status,
         "seed": record.seed,
-        **{name: metrics.get(f"validation/{name}") for name in METRICS},
-        "longer_accuracy": metrics.get("longer/accuracy"),
-        **{f"ema_{name}": metrics.get(f"ema/{name}") for name in ("bits_per_byte", "loss", "accuracy")},
+        **{column(name): metrics.get(name) for name in (measured([record]) if names is None else names)},
         "parameters": manifest.get("sizes", {}).get("parameters", {}).get("total"),
         **{name: timings.get(name) for name in ("tokens", "tokens_per_second", "seconds", "utilisation")},
         "stage": manifest.get("stage"),
@@ -75,20 +75,29 @@ def summary(record: Record) -> dict[str, Any]:
     }
 
 
-def cells(row: Mapping[str, Any]) -> dict[str, str]:
-    """A run's measurements as table cells, by heading."""
-    shown = {
-        heading: "" if row[name] is None else written(row[name], form)
-        for name, (heading, form) in METRICS.items()
-        if name in ("bits_per_byte", "loss")
-    }
-    shown["bits/byte (EMA)"] = "" if row["ema_bits_per_byte"] is None else f"{row['ema_bits_per_byte']:.4f}"
-    if row["bits_per_byte"] is None:  # a generated task
-        for name, heading in (("accuracy", "accuracy"), ("longer_accuracy", "accuracy (longer)")):
-            shown[heading] = "" if row[name] is None else f"{row[name]:.1%}"
-    else:
-        shown |= {"accuracy": "", "accuracy (longer)": ""}
-    return shown | {
+def headings(measures: Measures) -> dict[str, str]:
+    """Return the headings of the metrics that a table of runs shows, by their names."""
+    return measures.headings() | {(name := averaged(measures.primary)): measures.label(name)}
+
+
+def optional(several: Sequence[Measures]) -> list[str]:
+    """Return the headings that a table of runs with these metrics can do without: those of no primary metric."""
+    primary = {score_of(measures.primary) for measures in several}
+    return [heading for name, heading in headings(Measures.together(several)).items() if score_of(name) not in primary]
+
+
+def cells(record: Record, measures: Measures) -> dict[str, str]:
+    """A run's measurements as table cells, by heading.
+
+    Args:
+        measures: of all runs in the table.
+    """
+    row, own, metrics = summary(record), record.measures, record.manifest["metrics"]
+    return {
+        **{
+            heading: own.written(name, metrics.get(name)) if name in own.shown or is_averaged(name) else ""
+            for name, heading in headings(measures).items()
+        },
         "parameters": compact(row["parameters"]),
         "tokens": compact(row["tokens"]),
         "utilisation": "" if row["utilisation"] is None else f"{row['utilisation']:.1%}",
@@ -103,9 +112,11 @@ def show_side_by_side(runs: Sequence[Run]) -> None:
     Where arms have several runs, a table of the arms stands before it. Several runs that are all on generated tasks
     become a grid of accuracies.
     """
-    records = sorted((Record.of(run) for run in dict.fromkeys(runs)), key=_quality)
+    records = [Record.of(run) for run in dict.fromkeys(runs)]
     if not records:
         return
+    measures = together(records)
+    records.sort(key=lambda record: [cost(record.metric(name), measures.better(name)) for name in measures.shown])
     if len(records) > 1 and all(record.is_task for record in records):
         show_grid([record.run for record in records])
         return
@@ -121,7 +132,7 @@ def show_side_by_side(runs: Sequence[Run]) -> None:
     rows = []
     for record in records:
         arms = {key: escape(text_of(record, key)) for key in shown}
-        rows.append({"run": escape(record.label), **arms, **cells(summary(record))})
+        rows.append({"run": escape(record.label), **arms, **cells(record, measures)})
     console.print()
     limits = {config["validation"]["tokens"] for config in configs}
     part = (
@@ -134,7 +145,7 @@ def show_side_by_side(runs: Sequence[Run]) -> None:
     where = f"{part}the validation split"
     by_arm = show_by_arm(records, where)
     title = "Single runs, best first" if by_arm else f"Results on {where}, best first"
-    print_table(title, rows, optional=["loss (nats/token)", "seconds", "tokens"])
+    print_table(title, rows, [*optional([record.measures for record in records]), "seconds", "tokens"])
     if len(records) <= 4:
         for record in records:
             show_sample(record)
@@ -143,22 +154,14 @@ def show_side_by_side(runs: Sequence[Run]) -> None:
         say(f"Run directory: {place(record.run.path)}")
 
 
-def show(run: Run) -> float:
-    """Print one run's result, its newest sample and the next commands; return its final validation loss."""
+def show(run: Run) -> None:
+    """Print one run's result, its newest sample and the next commands."""
     record = Record.of(run)
-    row = summary(record)
-    lines = {
-        f"validation {heading}": written(row[name], form)
-        for name, (heading, form) in METRICS.items()
-        if row[name] is not None
-    }
-    if row["longer_accuracy"] is not None:
-        lines["accuracy on longer sequences"] = f"{row['longer_accuracy']:.1%}"
-    for name in ("bits_per_byte", "loss", "accuracy"):
-        if row[f"ema_{name}"] is not None:
-            lines[f"EMA {METRICS[name][0]}"] = written(row[f"ema_{name}"], METRICS[name][1])
-    own = {name: value for name, value in run.manifest["metrics"].items() if not is_score(name) and value is not None}
-    lines |= {heading(name): f"{value:.4g}" for name, value in own.items()}  # of the user's callbacks
+    row, measures, metrics = summary(record), record.measures, record.manifest["metrics"]
+    lines = {_line(name, measures): measures.written(name, metrics.get(name)) for name in measured([record])}
+    lines = {heading: value for heading, value in lines.items() if value}
+    own = {name: value for name, value in metrics.items() if measures.metric(name) is None and value is not None}
+    lines |= {measures.heading(name): f"{value:.4g}" for name, value in own.items()}  # of the user's callbacks
     lines["parameters"] = f"{row['parameters']:,}"
     lines["tokens trained on"] = f"{row['tokens']:,}"
     if (parent := run.manifest.get("start")) is not None:
@@ -181,7 +184,16 @@ def show(run: Run) -> float:
     say_wandb([run])
     generate = command("generate", this) + ' prompt="..."'
     say(f"Next: {generate}   {command('evaluate', this)}   {command('runs')}")
-    return loss_of(run)
+
+
+def _line(name: str, measures: Measures) -> str:
+    """Return the heading of a metric in the result of one run."""
+    if is_averaged(name):
+        return f"EMA {measures.metrics[score_of(name)].heading}"
+    split = split_of(name)
+    return (
+        f"{measures.label(name)} {SPLITS[split]}" if split != VALIDATION and split in SPLITS else measures.heading(name)
+    )
 
 
 def say_wandb(runs: Sequence[Run]) -> None:
@@ -222,9 +234,3 @@ def show_sample(record: Record) -> None:
         name = escape(record.manifest["name"])
         console.print(f"\n[bold]A sample of {name}[/] (after {rows[-1]['tokens']:,} tokens):")
         console.print(escape(printable(rows[-1]["text"]).strip("\n")), style="dim", soft_wrap=True)
-
-
-def _quality(record: Record) -> tuple[float, ...]:
-    """What runs are sorted by, best first; one that diverged, or has no such metric, comes last."""
-    values = (record.metric("validation/bits_per_byte"), record.metric("validation/loss"))
-    return tuple(value if value is not None and math.isfinite(value) else math.inf for value in values)

@@ -15,11 +15,11 @@ from lmlab.commands.progress_table import say_not_started
 from lmlab.commands.train import task
 from lmlab.config import Paths
 from lmlab.errors import RunFailed, UserError
+from lmlab.metrics import score_of, split_of
 from lmlab.numerals import counted
 from lmlab.overrides import option_of
 from lmlab.processes.signals import stopped_by_signals
 from lmlab.processes.spawn import warm_up
-from lmlab.runs.metrics import heading, is_score, label, score_of, split_of
 from lmlab.surroundings import expanded
 from lmlab.sweeps.search.study import PILOT_STEPS, StudySearch
 from lmlab.sweeps.study import BUDGETS, Study
@@ -56,7 +56,8 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
         with read_write(config):
             config.hydra.sweep.dir = str(expanded(config.paths.outputs) / "sweeps" / name)
     check_same(Sweep(Path(config.hydra.sweep.dir)), plan.digest)
-    search = StudySearch(study, plan.candidates, plan.pilots)
+    study = plan.study
+    search = StudySearch(study, plan.candidates, plan.pilots, plan.choice, study.better(plan.measures))
     say_plan(plan, search)
     record, jobs = launching.conduct(
         launcher, search, {"digest": plan.digest}, plan.words, sweeper.retry, study.section
@@ -108,7 +109,8 @@ def score_final_runs(comparison: Comparison, paths: Paths) -> int:
                 refused += 1
             else:
                 value = next(iter(scores.values()))[score_of(metric)]
-                tables.say(f"{value:.4f} {label(metric)}", record.run.path.name)
+                measures = record.measures
+                tables.say(f"{measures.written(metric, value)} {measures.label(metric)}", record.run.path.name)
     return refused
 
 
@@ -128,10 +130,10 @@ def say_plan(plan: Any, search: StudySearch) -> None:
         tables.say(study.question, "Study:")
     tables.say(", ".join(study.arms), "Arms:")
     tables.say(", ".join(study.equal) or "nothing", "Held equal:")
-    chosen, concluded = f"{heading(study.metric)}{_direction(study)}", heading(plan.metric)
+    chosen, concluded = f"{plan.measures.heading(plan.choice)}{_direction(plan)}", plan.measures.heading(plan.metric)
     if counts["trial"]:
         tables.say(chosen, "Settings are chosen by:")
-    if plan.metric != study.metric:
+    if plan.metric != plan.choice:
         concluded += ", scored once for each final run"
     elif not counts["trial"]:
         concluded = chosen
@@ -165,12 +167,12 @@ def _conditional(plan: Any) -> dict[str, list[str]]:
     return {option: arms for option, arms in having.items() if len(arms) < len(plan.candidates)}
 
 
-def _direction(study: Study) -> str:
+def _direction(plan: Any) -> str:
     """The direction of a metric of the user's own, which nobody else knows."""
-    if is_score(study.metric):
+    if plan.measures.metric(plan.choice) is not None:
         return ""
-    said = study.direction or "minimize"
-    other = "" if study.direction else " (study.direction=maximize where more is better)"
+    said = plan.study.direction or "minimize"
+    other = "" if plan.study.direction else " (study.direction=maximize where more is better)"
     return f", {said}d{other}"
 
 

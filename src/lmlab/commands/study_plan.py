@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -12,12 +12,12 @@ from lmlab.commands.hints import hint_among
 from lmlab.config import Config, build, has, identity
 from lmlab.data.tasks import Task
 from lmlab.errors import UserError, nearest, within
+from lmlab.metrics import VALIDATION, Measures, split_of
 from lmlab.models.parameters import parameter_counts, tolerance
 from lmlab.models.sizes import flops_per_token
 from lmlab.models.without_memory import without_memory
 from lmlab.overrides import option_of
 from lmlab.runs.average import check_averaged
-from lmlab.runs.metrics import SCORES, is_score, score_of, split_of
 from lmlab.runs.run import training_flops
 from lmlab.sweeps.search.space import Lacking
 from lmlab.sweeps.search.study import Pilot
@@ -81,7 +81,8 @@ class Plan:
         candidates: the overrides of what is tried, without the seed, by arm.
         pilots: where its budget is in seconds.
         digest: follows from all that can change a result.
-        metric: that the conclusion is about.
+        measures: the metrics of its runs.
+        splits: of the data of each arm.
     """
 
     study: Study
@@ -89,7 +90,18 @@ class Plan:
     candidates: Mapping[str, list[list[str]]]
     pilots: Mapping[str, Pilot]
     digest: str
-    metric: str
+    measures: Measures
+    splits: list[list[str]]
+
+    @property
+    def choice(self) -> str:
+        """The metric that settings are chosen by."""
+        return self.study.chosen_by(self.measures)
+
+    @property
+    def metric(self) -> str:
+        """The metric that the conclusion is about."""
+        return self.study.concludes_by(self.measures, self.splits)
 
     @classmethod
     def of(
@@ -130,12 +142,16 @@ class Plan:
         arms: dict[str, Candidate] = {}
         tried: dict[str, list[Candidate]] = {}
         splits: list[list[str]] = []
+        several: list[Measures] = []
         for arm, config in configs.items():
             where, untuned = f"study.arms.{arm}", study.untuned(arm, words_of[arm])
             with _named(where):
                 task = check(config, here)
                 arms[arm] = Candidate.of(untuned, config, task.tokenizer.size)
-            check_metric(study.metric, task, config, where)
+            if study.metric is None:  # as if the study said so
+                study = replace(study, metric=task.measures().primary)
+            check_metric(study, task, config, where)
+            several.append(task.measures())
             splits.append([*task.describe()["splits"]])
             check_alike(study, arms, arms[arm], where)
             tried[arm] = []
@@ -152,7 +168,7 @@ class Plan:
         ids = {arm: [identity(one.config) for one in candidates] for arm, candidates in tried.items()}
         asked = json.dumps([ids, {**study.section, "question": None}], sort_keys=True)
         digest = hashlib.sha256(asked.encode()).hexdigest()[:8]
-        return cls(study, words, made, pilots, digest, study.concludes_by(splits))
+        return cls(study, words, made, pilots, digest, Measures.together(several), splits)
 
 
 def check_had(words: Sequence[str], study: Study, configs: Mapping[str, Config]) -> None:
@@ -175,21 +191,26 @@ def options_of(config: Config, prefix: str = "") -> Iterator[str]:
             yield from options_of(value, f"{prefix}{key}.")
 
 
-def check_metric(metric: str, task: Task, config: Config, where: str) -> None:
-    """Refuse a metric that runs of this configuration do not have. Raises ``UserError``.
+def check_metric(study: Study, task: Task, config: Config, where: str) -> None:
+    """Refuse a metric that runs of this configuration do not have, and a direction that is not that of the metric.
 
     Whether callbacks of the user's own log it turns out with the first run.
+
+    Raises:
+        UserError: it names the nearest metric.
     """
-    check_averaged(f"study.metric={metric}", metric, config["callbacks"])
-    split, name = split_of(metric), score_of(metric)
-    if split not in task.scored_splits:
-        raise UserError(f"study.metric={metric}: {where} has no split {split}")
-    if not is_score(metric) and all(target.startswith("lmlab.") for target, _, _ in targets(config["callbacks"])):
-        metrics = [f"{own}/{score}" for own in task.scored_splits for score in SCORES]
-        raise UserError(f"study.metric={metric}: no validation has such a metric{nearest(metric, metrics)}")
-    measures = task.measures()
-    if is_score(metric) and name not in measures.metrics:
-        raise UserError(f"study.metric={metric}: {where} has no such metric ({measures.primary} is its primary one)")
+    measures, callbacks = task.measures(), config["callbacks"]
+    metric, _ = study.chosen_by(measures), study.better(measures)
+    option, split = f"study.metric={metric}", split_of(metric)
+    check_averaged(option, metric, callbacks)
+    names = [name for split in task.scored_splits for name in measures.names(split)]
+    if measures.metric(metric) is not None:
+        if split not in task.scored_splits:
+            raise UserError(f"{option}: {where} has no split {split}{nearest(metric, names)}")
+        return
+    logs = metric.startswith(f"{VALIDATION}/") and metric != f"{VALIDATION}/"
+    if not logs or all(target.startswith("lmlab.") for target, _, _ in targets(callbacks)):
+        raise UserError(f"{option}: {where} has no such metric{nearest(metric, names) or f' (it has {names[0]})'}")
 
 
 def check_alike(study: Study, arms: Mapping[str, Candidate], other: Candidate, where: str) -> None:

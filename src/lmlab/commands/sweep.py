@@ -3,16 +3,17 @@
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from rich.markup import escape
 
-from lmlab.commands import tables
+from lmlab.commands import results, tables
 from lmlab.commands.progress_table import STYLE, counts, say_not_started
 from lmlab.config import Paths
 from lmlab.errors import UserError
-from lmlab.numerals import written
+from lmlab.metrics import Measures
 from lmlab.runs.heartbeat import Heartbeat
 from lmlab.sweeps.sweep import Job, Sweep, find_sweep
 
@@ -38,7 +39,11 @@ def show(sweep: Sweep) -> None:
             found = job.run.status if job.path and job.run.exists else "interrupted"
             job.status = "interrupted" if found == "created" else found
     if jobs:
-        tables.print_table(f"{sweep.path.name}: {status}", [_row(job) for job in jobs], optional=["tokens/s", "left"])
+        begun = [job.run for job in jobs if job.path is not None and job.run.exists and job.status != "waiting"]
+        several = [run.measures for run in begun]
+        rows = [_row(job, results.headings(Measures.together(several)) if several else {}) for job in jobs]
+        optional = ["tokens/s", "left", *(results.optional(several) if several else [])]
+        tables.print_table(f"{sweep.path.name}: {status}", rows, optional)
     for job in jobs:
         if job.error and job.status != "not started":
             tables.say(f"{job.error}", f"job {job.number + 1} {job.status}:", STYLE.get(job.status, ""))
@@ -54,13 +59,17 @@ def show(sweep: Sweep) -> None:
         tables.say(f"Next: {tables.command('sweep', 'resume', name)}")
 
 
-def _row(job: Job) -> dict[str, str]:
+def _row(job: Job, headings: Mapping[str, str]) -> dict[str, str]:
+    """A job's row.
+
+    Args:
+        headings: of the metrics that any job's run shows, by their names.
+    """
     status = job.status
     run = job.run if job.path is not None and job.run.exists else None
     beat = Heartbeat.read(run) if run is not None and status == "running" else None
-    loss = beat.validation_loss if beat else None
-    if run is not None and status == "finished":
-        loss = run.manifest["metrics"].get("validation/loss")
+    metrics = run.manifest["metrics"] if run is not None and status == "finished" else beat.metrics if beat else {}
+    measured = {} if run is None else {name: run.measures.written(name, metrics.get(name)) for name in headings}
     return {
         "job": str(job.number + 1),
         "options": escape(job.name),
@@ -69,7 +78,7 @@ def _row(job: Job) -> dict[str, str]:
         "step": f"{beat.step:,} of {beat.steps:,}" if beat else "",
         "left": f"{beat.seconds_left:,.0f} s" if beat and beat.seconds_left is not None else "",
         "tokens/s": f"{beat.tokens_per_second:,.0f}" if beat and beat.tokens_per_second else "",
-        "loss (nats/token)": "" if loss is None else written(loss, "{:.4f}"),
+        **{heading: measured.get(name, "") for name, heading in headings.items()},
         "run": job.run.path.name if job.path else "",
         "where": escape(job.where or ""),
     }

@@ -7,17 +7,14 @@ from typing import Any
 
 from lmlab.commands import tables
 from lmlab.errors import RunFailed, UserError, nearest
+from lmlab.metrics import TRAINING_LOSS, Measures
 from lmlab.runs.files import read_json, write_json
-from lmlab.runs.metrics import METRICS, heading
 from lmlab.runs.run import Run
 from lmlab.sweeps.sweep import Sweep
 from lmlab.wandb.mirror import WandbRecord, logged_in
 
 GROUP = "group"
 """The arm that is no option: the group that W&B has a run in."""
-
-CHARTS = {name: heading(name) for name in (*METRICS, "train/loss")}
-"""What is drawn against tokens, and what its axis says; of those that only a validation gives, what the runs have."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Shown:
         entity, project: where its runs are at W&B.
         runs: their ids there.
         arm: the option by which curves are averaged, or ``group``.
-        metrics: keys of ``CHARTS``.
+        metrics: what is drawn against tokens, and what its axis says.
     """
 
     name: str
@@ -37,7 +34,7 @@ class Shown:
     project: str
     runs: Sequence[str]
     arm: str
-    metrics: Sequence[str]
+    metrics: Mapping[str, str]
 
 
 def make(sweep: Sweep, arm: str) -> None:
@@ -106,7 +103,9 @@ def of(sweep: Sweep, arm: str) -> tuple[Shown, list[str]]:
     if arm != GROUP:
         _check_option(arm, [run.config for run in runs.values()])
     known = {name for run in runs.values() for name in run.manifest["metrics"]}
-    metrics = [name for name in CHARTS if name == "train/loss" or name in known or not known]
+    measures = Measures.together(run.measures for run in runs.values())
+    drawn = [*(name for name in measures.everything if name in known or not known), TRAINING_LOSS]
+    metrics = {name: measures.heading(name) for name in drawn}
     ((entity, project),) = places
     return Shown(sweep.path.name, entity, project, sorted(runs), arm, metrics), lacking
 
@@ -163,14 +162,14 @@ def _panels(shown: Shown) -> list[Any]:
             x="tokens",
             y=[name],
             title_x="tokens",
-            title_y=CHARTS[name],
+            title_y=heading,
             groupby=arm,
             groupby_aggfunc="mean",
             groupby_rangefunc="minmax",
             max_runs_to_show=100,
             layout=wr.Layout(x=number % 2 * width, y=number // 2 * height, w=width, h=height),
         )
-        for number, name in enumerate(shown.metrics)
+        for number, (name, heading) in enumerate(shown.metrics.items())
     ]
 
 

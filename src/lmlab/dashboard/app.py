@@ -21,7 +21,6 @@ from lmlab.dashboard.index import Index
 from lmlab.dashboard.rows import details_of
 from lmlab.errors import RunFailed, UserError
 from lmlab.runs.files import dumps
-from lmlab.runs.metrics import METRICS
 
 PAGE = Path(__file__).parent / "page"
 FILES = {path.name: path for path in PAGE.iterdir() if path.suffix in (".js", ".css")}
@@ -69,10 +68,24 @@ def build(index: Index, names: tuple[str, ...] = (), token: str | None = None, c
         same = query.get("session") == index.session
         answer = index.changes(_number(query.get("since")) if same else 0)
         answer["outputs"] = str(index.outputs)
-        answer["axes"], answer["compared"] = AXES, list(METRICS)
+        measures = index.measures()
+        answer["axes"] = AXES
+        answer["measures"] = {
+            "primary": measures.primary,
+            "shown": [
+                {"name": name, "heading": heading, "better": measures.better(name)}
+                for name, heading in measures.headings().items()
+            ],
+            "compared": measures.everything,
+        }
         since = _number(query.get("curves_since")) if same else 0
-        metric, axis = query.get("metric", "validation/loss"), query.get("axis", "tokens")
+        metric, axis = query.get("metric", measures.primary), query.get("axis", "tokens")
         answer["drawn"] = index.curves(query.getlist("run")[:AT_ONCE], metric, axis, POINTS, since)
+        known = measures.metric(metric)
+        answer["drawn"] |= {
+            "heading": measures.heading(metric),
+            "falls": known is not None and known.better == "lower",
+        }
         return Answer(answer)
 
     def run(request: Request) -> Response:

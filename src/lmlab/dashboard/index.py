@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lmlab.analysis.records import Record
+from lmlab.analysis.records import Record, together
 from lmlab.dashboard import rows
 from lmlab.dashboard.growing import Growing
 from lmlab.errors import UserError
+from lmlab.metrics import Measures
 from lmlab.runs.heartbeat import Heartbeat
 from lmlab.runs.run import Run
 from lmlab.sweeps.sweep import Sweep, all_sweeps
@@ -85,6 +86,8 @@ class Index:
         """Of the newest study that a run belongs to, by the run's key."""
         self._sweeps_changed = 0
         self._number = 0
+        self._measures = 0, together([])
+        """With the number that they are of."""
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopped = False
@@ -125,6 +128,14 @@ class Index:
                 "removed": [key for key, number in self._removed.items() if number > since] if since else [],
                 "sweeps": [sweep.row for sweep in self._sweeps.values()] if self._sweeps_changed > since else None,
             }
+
+    def measures(self) -> Measures:
+        """The metrics of all runs that could be read."""
+        with self._lock:
+            number, records = self._number, [entry.record for entry in self._entries.values() if entry.record]
+        if self._measures[0] != number:
+            self._measures = number, together(records)
+        return self._measures[1]
 
     def curves(self, keys: list[str], metric: str, axis: str, points: int, since: int) -> dict[str, Any]:
         """The curves of runs that have grown after number ``since``, and whether some are still to be read."""

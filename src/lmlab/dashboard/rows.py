@@ -2,11 +2,13 @@
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lmlab.analysis.records import Record
 from lmlab.errors import UserError
+from lmlab.metrics import Measures
 from lmlab.runs.files import dumps, read_json, read_jsonl
 from lmlab.runs.heartbeat import Heartbeat
 from lmlab.runs.run import Run
@@ -50,8 +52,7 @@ def row_of(record: Record, beat: Heartbeat | None, arm: str | None = None) -> di
         "tokens_per_second": _finite(
             alive.tokens_per_second if alive else record.metric("timings/tokens_per_second") if not beat else None
         ),
-        "loss": _finite(beat.validation_loss if beat else record.metric("validation/loss")),
-        "bits_per_byte": _finite(beat.validation_bits_per_byte if beat else record.metric("validation/bits_per_byte")),
+        "metrics": _metrics(record.measures, beat.metrics if beat else manifest["metrics"]),
         "error": record.error,
         "sweep": manifest.get("sweep"),
         "stage": manifest.get("stage"),
@@ -121,6 +122,12 @@ def sweep_row(sweep: Sweep) -> tuple[dict[str, Any], dict[str, str]]:
     except (UserError, ValueError, KeyError, TypeError) as error:
         nothing = {"counts": {}, "to_come": 0, "command": "", "created": ""}
         return {"name": sweep.path.name, "status": "unreadable", "errors": [str(error)], **nothing}, {}
+
+
+def _metrics(measures: Measures, values: Mapping[str, float | None]) -> dict[str, Any]:
+    """Return the finite values of the metrics that tables show, as numbers and as text."""
+    finite = {name: value for name in measures.shown if (value := _finite(values.get(name))) is not None}
+    return {name: {"value": value, "text": measures.written(name, value)} for name, value in finite.items()}
 
 
 def _finite(value: float | None) -> float | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmlab.errors import UserError
-from lmlab.runs.metrics import is_averaged
+from lmlab.metrics import is_averaged
 
 CALLBACK = "lmlab.training.callbacks.EMA"
 

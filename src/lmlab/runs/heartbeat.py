@@ -1,11 +1,13 @@
 """How far a run is at this moment, for whoever watches many of them: ``progress.json``."""
 
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from lmlab.runs.files import dumps, numbers, read_json
 from lmlab.runs.run import Run, now
+from lmlab.runs.version import read_heartbeat
 
 Phase = Literal["starting", "training", "validating", "finishing"]
 
@@ -17,8 +19,8 @@ class Heartbeat:
     Args:
         step, steps: optimizer steps done, and in the whole run; both 0 while it starts.
         tokens_per_second: since this attempt began to train; all ranks together.
-        train_loss, validation_loss: newest values in nats per token.
-        validation_bits_per_byte: newest value.
+        train_loss: newest value in nats per token.
+        metrics: newest values of the metrics that tables with little room show, by name.
         seconds_left: estimated from the whole attempt so far.
         time: when it was written, as ISO 8601 in UTC.
         pid: process of rank 0.
@@ -29,8 +31,7 @@ class Heartbeat:
     steps: int = 0
     tokens_per_second: float | None = None
     train_loss: float | None = None
-    validation_loss: float | None = None
-    validation_bits_per_byte: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
     seconds_left: float | None = None
     time: str = ""
     pid: int = 0
@@ -47,8 +48,8 @@ class Heartbeat:
     def read(cls, run: Run) -> "Heartbeat | None":
         """The newest heartbeat of ``run``; ``None`` if there is none, or none that can be read."""
         try:
-            return cls(**numbers(read_json(run.path / "progress.json")))
-        except (OSError, ValueError, TypeError):
+            return cls(**read_heartbeat(numbers(read_json(run.path / "progress.json"))))
+        except (OSError, ValueError, TypeError, AttributeError):
             return None
 
     @staticmethod

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 from lmlab.config import Config, identity
 from lmlab.errors import UserError
+from lmlab.metrics import Measures
 from lmlab.runs import checkpoints, config_file, content, lock, trust, version
 from lmlab.runs.disposal import discard
 from lmlab.runs.files import numbers, read_json, remove, write_json, write_text
@@ -105,6 +106,11 @@ class Run:
     @property
     def id(self) -> str:
         return str(self.manifest["id"])
+
+    @property
+    def measures(self) -> Measures:
+        """The metrics that it computes."""
+        return version.measures_of(self.manifest)
 
     @property
     def status(self) -> Status:

@@ -6,6 +6,7 @@ from typing import Any
 
 from lmlab.config import Config
 from lmlab.errors import UserError
+from lmlab.metrics import DIRECTIONS, Measures, Metric
 
 VERSION = 1
 """The version of what a run directory holds; it grows when an older lmlab would misread what this one writes."""
@@ -23,6 +24,24 @@ _ADDED: Mapping[str, Any] = {
 An option that a constructor has a default for needs no entry, unless the code reads it from the configuration itself.
 """
 
+_BITS_PER_BYTE = Metric("bits_per_byte", "bits/byte", "lower", "{:.4f}", "bits")
+_LOSS = Metric("loss", "loss (nats/token)", "lower", "{:.4f}", "nats")
+_PERPLEXITY = Metric("perplexity", "perplexity", "lower", "{:,.2f}")
+_ACCURACY = Metric("accuracy", "accuracy", "higher", "{:.1%}")
+_CALIBRATION_ERROR = Metric("calibration_error", "calibration error", "lower", "{:.3f}")
+_TEXT = Measures(
+    "validation/bits_per_byte",
+    ("validation/bits_per_byte", "validation/loss"),
+    {one.name: one for one in (_BITS_PER_BYTE, _LOSS, _PERPLEXITY, _ACCURACY, _CALIBRATION_ERROR)},
+)
+"""What runs on text measured before they recorded it."""
+_GENERATED = Measures(
+    "validation/accuracy",
+    ("validation/accuracy", "validation/loss", "longer/accuracy"),
+    {one.name: one for one in (_ACCURACY, _LOSS, _PERPLEXITY, _CALIBRATION_ERROR)},
+)
+"""The same of generated tasks."""
+
 
 def read_config(config: Config) -> Config:
     """The saved configuration of a run of any version, with the options that it was too old to have."""
@@ -36,10 +55,10 @@ def read_config(config: Config) -> Config:
 
 
 def read_manifest(manifest: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The manifest of the run at ``path``, with the version where it has none.
+    """The manifest of the run at ``path``, with the version and the metrics of its data where it has none.
 
     Raises:
-        UserError: it is of a newer version.
+        UserError: it is of a newer version, or does not say which metrics it has in a way that can be read.
     """
     manifest = {"version": 0, **manifest}
     if manifest["version"] > VERSION:
@@ -48,4 +67,33 @@ def read_manifest(manifest: dict[str, Any], path: Path) -> dict[str, Any]:
             f"{path}: written in version {manifest['version']} of the run directory by lmlab {writer}; "
             f"this lmlab reads versions up to {VERSION}"
         )
+    if isinstance(manifest.get("data"), dict) and manifest["data"] and "measures" not in manifest:
+        manifest["measures"] = measures_of(manifest).to_record()
+    if "measures" in manifest and not _are_measures(manifest["measures"]):
+        raise UserError(f"{path}/run.json is no manifest of a run: measures={manifest['measures']!r}")
     return manifest
+
+
+def read_heartbeat(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of ``progress.json`` of any version, with the measurements by their names."""
+    earlier = {"validation/bits_per_byte": "validation_bits_per_byte", "validation/loss": "validation_loss"}
+    measured = {name: value for name, key in earlier.items() if (value := fields.pop(key, None)) is not None}
+    return {"metrics": measured, **fields}
+
+
+def measures_of(manifest: Mapping[str, Any]) -> Measures:
+    """Return the metrics of a run from a manifest that :func:`read_manifest` has read; without data, those of text."""
+    if "measures" in manifest:
+        return Measures.of(manifest["measures"])
+    return _GENERATED if manifest.get("data", {}).get("licence") == "generated" else _TEXT
+
+
+def _are_measures(record: Any) -> bool:
+    """Return whether :class:`lmlab.metrics.Measures` can be read from ``record``, and shows metrics that it has."""
+    try:
+        measures = Measures.of(record)
+        for metric in measures.metrics.values():
+            _ = metric.form.format(0.0), DIRECTIONS[metric.better]
+        return all(measures.metric(name) is not None for name in (measures.primary, *measures.shown))
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError):
+        return False

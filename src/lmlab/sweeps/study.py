@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from lmlab.config import Config, at, check_arguments, differences, has
 from lmlab.errors import UserError, nearest
+from lmlab.metrics import TEST, VALIDATION, Better, Measures, check_direction, is_averaged, on_split, split_of
 from lmlab.overrides import option_of, written
-from lmlab.runs import metrics
-from lmlab.runs.metrics import METRICS, TEST, VALIDATION
 from lmlab.sweeps.search.space import Lacking, Space
 from lmlab.sweeps.search.varied import Interval
 
@@ -44,8 +43,8 @@ class Study:
         tune: options with the values to try, in the syntax of the command line (``tag(log, interval(1e-3, 3e-2))``).
         trials: how many are drawn at random for each arm; ``None``: every combination.
         equal: of ``EQUAL``, what no arm and no trial may change.
-        metric: that settings are chosen by: one of ``METRICS``, ``ema/<score>`` of averaged weights, or
-            ``validation/<name>`` of a callback's own.
+        metric: that settings are chosen by: one that validations of the data compute, ``ema/<score>`` of averaged
+            weights, or ``validation/<name>`` of a callback's own; ``None``: the primary metric of the data.
         direction: ``minimize`` or ``maximize``; ``None``: the one that is known of the metric, or else ``minimize``.
         budget: ``{"flops": n}`` or ``{"seconds": n}`` of training for every run, which become tokens for each arm;
             ``None``: ``budget.tokens``, whatever that takes.
@@ -57,7 +56,7 @@ class Study:
     tune: Mapping[str, str] = field(default_factory=dict)
     trials: int | None = None
     equal: Sequence[str] = tuple(EQUAL)
-    metric: str = "validation/bits_per_byte"
+    metric: str | None = None
     budget: Mapping[str, Any] | None = None
     question: str | None = None
     direction: str | None = None
@@ -105,7 +104,12 @@ class Study:
         for name in self.equal:
             if name not in EQUAL:
                 raise UserError(f"study.equal: {name} is unknown{nearest(name, EQUAL)}")
-        self._check_metric()
+        check_direction(self.direction, "study.direction")
+        if self.metric is not None and split_of(self.metric) == TEST:
+            raise UserError(
+                f"study.metric={self.metric}: settings are chosen on the validation split, and the conclusion is about "
+                f"the test split without being told (did you mean {on_split(self.metric, VALIDATION)!r}?)"
+            )
         if self.budget is not None:
             for kind, amount in self.budget.items():
                 if kind not in BUDGETS:
@@ -116,19 +120,6 @@ class Study:
             if len(self.budget) != 1:
                 raise UserError(f"study.budget: expected one of {', '.join(BUDGETS)}, or null")
 
-    def _check_metric(self) -> None:
-        split, _, score = self.metric.partition("/")
-        if split == TEST:
-            other = metrics.on_split(self.metric, VALIDATION)
-            raise UserError(
-                f"study.metric={self.metric}: settings are chosen on the validation split, and the conclusion is about "
-                f"the test split without being told (did you mean {other!r}?)"
-            )
-        averaged = metrics.is_averaged(self.metric)
-        if self.metric not in METRICS and not averaged and (split != VALIDATION or not score):
-            raise UserError(f"study.metric={self.metric}: unknown{nearest(self.metric, METRICS)}")
-        metrics.direction(self.metric, self.direction, "study.direction")
-
     @property
     def section(self) -> dict[str, Any]:
         """The study as plain values; :meth:`read` takes them."""
@@ -137,35 +128,32 @@ class Study:
             del section["direction"]
         return section
 
-    def concludes_by(self, splits: Iterable[Collection[str]]) -> str:
+    def chosen_by(self, measures: Measures) -> str:
+        """Return the metric that settings are chosen by, where runs have the metrics ``measures``."""
+        return self.metric or measures.primary
+
+    def better(self, measures: Measures) -> Better:
+        """Return the direction in which that metric is better. Raises ``UserError`` if another one is declared."""
+        return measures.better(self.chosen_by(measures), self.direction, "study.direction")
+
+    def concludes_by(self, measures: Measures, splits: Iterable[Collection[str]]) -> str:
         """Return the metric that the conclusion is about: that of the test split, where all data have one.
 
         Averaged weights are scored on the validation split only.
 
-
         Args:
+            measures: the metrics of the runs.
             splits: of the data of each run.
         """
-        has_test = [TEST in own for own in splits]
-        of_validation = metrics.split_of(self.metric) == VALIDATION and not metrics.is_averaged(self.metric)
-        same = metrics.is_score(self.metric) and of_validation
-        return metrics.on_split(self.metric, TEST) if same and has_test and all(has_test) else self.metric
-
-    @property
-    def minimizes(self) -> bool:
-        """True if lower values of the metric are better."""
-        return metrics.direction(self.metric, self.direction, "study.direction") == "minimize"
+        metric, has_test = self.chosen_by(measures), [TEST in own for own in splits]
+        of_validation = split_of(metric) == VALIDATION and not is_averaged(metric)
+        same = measures.metric(metric) is not None and of_validation
+        return on_split(metric, TEST) if same and has_test and all(has_test) else metric
 
     @property
     def tuning_seed(self) -> int:
         """The seed of all trials: the smallest that no final run has."""
         return next(seed for seed in range(len(self.seeds) + 1) if seed not in self.seeds)
-
-    def badness(self, score: float | None) -> float:
-        """A score turned so that less is better; infinite where there is none, or none that is a number."""
-        if score is None or not abs(score) < float("inf"):
-            return float("inf")
-        return score if self.minimizes else -score
 
     def own_words(self, words: Sequence[str]) -> list[str]:
         """Of the words of a command line, those that every run has.

@@ -215,7 +215,7 @@ def build_callbacks(run: Run, config: Config, task: Task) -> list[Any]:
             if not isinstance(built[-1], Callback):
                 target = node["_target_"]
                 raise UserError(f"callbacks.{key}._target_={target}: expected a subclass of pytorch_lightning.Callback")
-    return [*built, callbacks.Progress(run.path.name)] if config["progress"] else built
+    return [*built, callbacks.Progress(run.path.name, run.measures)] if config["progress"] else built
 
 
 def make_trainer(run: Run, config: Config, settings: Settings, watching: list[Any], loggers: list[Any]) -> Trainer:

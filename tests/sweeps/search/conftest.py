@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+from synthetic_runs import BY_LOSS
 
+from lmlab.runs.files import write_json
 from lmlab.sweeps.search import Proposal, Search
 
 
@@ -34,7 +37,15 @@ class Record:
 
 
 @pytest.fixture
-def simulate() -> Callable[..., Record]:
+def recorded(tmp_path_factory) -> Path:
+    """The directory of a run whose primary metric is the loss."""
+    folder = tmp_path_factory.mktemp("run")
+    write_json(folder / "run.json", {"measures": BY_LOSS.to_record()})
+    return folder
+
+
+@pytest.fixture
+def simulate(recorded) -> Callable[..., Record]:
     """Launch what a search proposes, ``parallel`` jobs at once, one validation of each in turn.
 
     ``limit``: stop asking, as if killed, once so many jobs have ended.
@@ -71,7 +82,7 @@ def simulate() -> Callable[..., Record]:
                     search.tell(proposal, "failed", {})
                     record.outcomes[proposal.number] = "failed"
                 else:
-                    search.tell(proposal, "finished", job.metrics)
+                    search.tell(proposal, "finished", job.metrics, recorded)
                     record.outcomes[proposal.number] = "finished"
                 under_way.remove(entry)
         assert search.ask() is None and search.to_come(record.proposals) == 0

@@ -65,15 +65,15 @@ def test_what_fails_in_a_rung_leaves_less_for_those_above(simulate, job):
     assert max(record.totals) == 31 and min(record.totals) == search.total
 
 
-def test_a_rung_waits_for_the_one_below():
+def test_a_rung_waits_for_the_one_below(recorded):
     search = Halving(Space(SPACE), tokens=10, trials=4, factor=2)
     first = [search.ask() for _ in range(4)]
     assert search.ask() is None and not search.done
     for proposal, loss in zip(first[:3], (3.0, 2.0, 1.0), strict=True):
-        search.tell(proposal, "finished", {"validation/loss": loss})
+        search.tell(proposal, "finished", {"validation/loss": loss}, recorded)
     search.tell(first[3], "interrupted", {})
     assert search.ask() == first[3] and search.ask() is None and not search.done
-    search.tell(first[3], "finished", {"validation/loss": 4.0})
+    search.tell(first[3], "finished", {"validation/loss": 4.0}, recorded)
     second = [search.ask(), search.ask()]
     assert [p.overrides[:-1] for p in second] == [first[2].overrides[:-1], first[1].overrides[:-1]]
     assert [p.number for p in second] == [4, 5] and search.ask() is None

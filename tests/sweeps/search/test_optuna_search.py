@@ -6,16 +6,19 @@ import subprocess
 import sys
 import textwrap
 import time
+from functools import partial
 
 import pytest
+from synthetic_runs import BY_LOSS
 
 pytest.importorskip("optuna")
 
 from lmlab.errors import UserError
 from lmlab.sweeps.search import Random, Space
-from lmlab.sweeps.search.optuna import Optuna
+from lmlab.sweeps.search import optuna as optuna_search
 from lmlab.sweeps.search.optuna_study import JOURNAL
 
+Optuna = partial(optuna_search.Optuna, measures=lambda: BY_LOSS)
 SPACE = ["model=lstm", "lr=tag(log,interval(1e-5,1))", "depth=range(2,9)", "mixer=a,b,c"]
 
 
@@ -113,7 +116,13 @@ WORKER = """
     from pathlib import Path
     from lmlab.sweeps.search import Space
     from lmlab.sweeps.search.optuna import Optuna
-    search = Optuna(Space(["x=interval(0,1)", "c=a,b"]), Path(sys.argv[1]), trials=12)
+    search = Optuna(
+        Space(["x=interval(0,1)", "c=a,b"]),
+        Path(sys.argv[1]),
+        trials=12,
+        objectives={"validation/loss": "minimize"},
+        measures=lambda: None,
+    )
     while not search.done:
         proposal = search.ask()
         if proposal is None:
@@ -409,3 +418,14 @@ def test_a_trial_left_behind_is_taken_up_where_the_sweep_was_moved_to(tmp_path):
     (tmp_path / "before").rename(tmp_path / "after")
     moved = Optuna(Space(["x=interval(0,1)"]), tmp_path / "after" / "sweep", trials=1)
     assert moved.ask() == proposal
+
+
+def test_a_study_that_goes_on_keeps_its_objectives(tmp_path):
+    search = Optuna(Space(SPACE), tmp_path / "sweep", trials=2)
+    assert search.objectives == {"validation/loss": "minimize"}
+    die(search)
+    never = partial(pytest.fail, "the data are not needed again")
+    again = optuna_search.Optuna(Space(SPACE), tmp_path / "sweep", trials=2, measures=never)
+    assert again.objectives == search.objectives
+    with pytest.raises(UserError, match="searches something else"):
+        Optuna(Space(SPACE), tmp_path / "sweep", trials=2, objectives={"validation/accuracy": "maximize"})

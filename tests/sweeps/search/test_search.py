@@ -9,6 +9,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
+from synthetic_runs import BY_LOSS
 
 from lmlab.config import CONF
 from lmlab.errors import UserError
@@ -35,14 +36,14 @@ def section(*overrides):
 def test_every_option_composes_and_builds(option, tmp_path):
     if option == "optuna":
         pytest.importorskip("optuna")
-    search = make(section(f"sweep={option}"), Space(["seed=1,2,3", f"sweep={option}"]), tmp_path)
+    search = make(section(f"sweep={option}"), Space(["seed=1,2,3", f"sweep={option}"]), tmp_path, lambda: BY_LOSS)
     assert isinstance(search, Search)
     first = search.ask()
     assert first.number == 0 and first.overrides[0] in ("seed=1", "seed=2", "seed=3")
 
 
 def test_without_one_every_combination_is_computed(tmp_path):
-    search = make(section(), Space(["seed=1,2", "a=x,y"]), tmp_path)
+    search = make(section(), Space(["seed=1,2", "a=x,y"]), tmp_path, lambda: BY_LOSS)
     assert [search.ask().overrides for _ in range(4)] == [
         ["seed=1", "a=x"],
         ["seed=1", "a=y"],
@@ -61,7 +62,7 @@ def test_options_that_are_sections_can_be_given_on_the_command_line(tmp_path):
     words.append("sweep.objectives={validation/loss:minimize,timings/seconds:minimize}")
     found = section(*words)
     assert found["sampler_options"] == {"multivariate": True, "n_startup_trials": 3}
-    search = make(found, Space(["seed=1,2"]), tmp_path)
+    search = make(found, Space(["seed=1,2"]), tmp_path, lambda: BY_LOSS)
     assert search.objectives == {"validation/loss": "minimize", "timings/seconds": "minimize"}
 
 
@@ -75,7 +76,7 @@ def test_options_that_are_sections_can_be_given_on_the_command_line(tmp_path):
 )
 def test_options_are_held_against_the_signature(change, message, tmp_path):
     with pytest.raises(UserError, match=message):
-        make(section("sweep=random") | change, Space(["seed=1,2"]), tmp_path)
+        make(section("sweep=random") | change, Space(["seed=1,2"]), tmp_path, lambda: BY_LOSS)
 
 
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
@@ -101,4 +102,4 @@ def test_a_search_whose_library_is_missing_says_how_to_get_it(tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "lmlab.sweeps.search.optuna", raising=False)
     with pytest.raises(UserError, match=r"Optuna is not installed: pip install 'lmlab\[optuna\]'"):
-        make({"_target_": "lmlab.sweeps.search.optuna.Optuna"}, Space(["seed=1,2"]), tmp_path)
+        make({"_target_": "lmlab.sweeps.search.optuna.Optuna"}, Space(["seed=1,2"]), tmp_path, lambda: BY_LOSS)

@@ -19,7 +19,7 @@ def make(arms=2, trials=4, seeds=(1, 2, 3), metric=LOSS, seconds=None):
     study = Study.read(section | {"budget": None if seconds is None else {"seconds": seconds}})
     candidates = {arm: study.candidates(arm, []) for arm in names}
     pilots = {arm: Pilot(study.untuned(arm, []), 100) for arm in names} if seconds is not None else None
-    return study, StudySearch(study, candidates, pilots)
+    return study, StudySearch(study, candidates, pilots, metric, "lower" if metric == LOSS else "higher")
 
 
 def loss_of(proposal):
@@ -159,7 +159,7 @@ def test_without_a_pilot_there_is_no_budget(tmp_path):
 def test_an_arm_with_fewer_combinations_has_fewer_trials():
     study, _ = make(trials=None)
     candidates = {"arm0": [["model=arm0"]], "arm1": [["model=arm1", f"x={x}"] for x in (0.1, 0.7, 0.9)]}
-    search = StudySearch(study, candidates)
+    search = StudySearch(study, candidates, None, LOSS, "lower")
     assert search.counts == {"pilot": 0, "trial": 3, "final": 6} and search.total == 9
     proposals = compute(search, {("model=arm1", f"x={x}", "seed=0"): x for x in (0.1, 0.7, 0.9)})
     trials = [proposal for proposal in proposals.values() if proposal.phase == "trial"]
@@ -174,9 +174,3 @@ def test_a_metric_that_the_first_run_does_not_have_is_refused():
     _, search = make(metric="validation/mine")
     with pytest.raises(UserError, match="study.metric=validation/mine: a finished run has no .*'validation/min'"):
         search.tell(search.ask(), "finished", {"validation/min": 1.0})
-
-
-def test_more_is_better_where_the_study_says_so():
-    study = Study.read({"arms": {"a": [], "b": []}, "seeds": [1], "metric": "validation/mine", "direction": "maximize"})
-    assert study.badness(2.0) < study.badness(1.0) < study.badness(math.nan)
-    assert Study.read(study.section | {"direction": None}).badness(2.0) == 2.0

@@ -16,7 +16,8 @@ def clock(monkeypatch):
 
 
 def test_written_at_most_once_a_second_with_the_rate_of_this_attempt(tmp_path, clock):
-    run, written = Run(tmp_path), []
+    run, written = Run(tmp_path / "run"), []
+    run.create({"name": "run", "seed": 1, "tags": [], "data": {}}, "id")
     callback = heartbeats.Heartbeats(run)
     trainer = SimpleNamespace(is_global_zero=True, global_step=100)
     module = SimpleNamespace(total_steps=400, tokens_per_step=64, latest={"train/loss": 2.0})
@@ -33,7 +34,7 @@ def test_written_at_most_once_a_second_with_the_rate_of_this_attempt(tmp_path, c
     callback.on_validation_start(trainer, module)
     found = Heartbeat.read(run)
     assert (found.phase, found.step, found.steps, found.train_loss) == ("validating", 200, 400, 2.0)
-    assert (found.validation_loss, found.validation_bits_per_byte) == (1.5, 2.5)
+    assert found.metrics == {"validation/bits_per_byte": 2.5, "validation/loss": 1.5}
     assert found.tokens_per_second == pytest.approx(100 * 64 / 14.5, abs=0.1)
     assert found.seconds_left == pytest.approx(200 * 14.5 / 100)
     callback.on_train_end(trainer, module)

@@ -8,9 +8,9 @@ from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.arms import all_equal, by_arm, differ, told
 from lmlab.analysis.doubts.doubt import Finding
 from lmlab.analysis.records import Record
+from lmlab.metrics import VALIDATION, score_of, split_of
 from lmlab.overrides import written
 from lmlab.runs.files import read_json, read_jsonl
-from lmlab.runs.metrics import VALIDATION, is_score, score_of, split_of
 
 PER_BYTE = "bits_per_byte"
 """The one score that does not depend on how text is cut into tokens."""
@@ -132,13 +132,15 @@ def metrics_across_tokenizers(comparison: Comparison) -> Iterator[Finding]:
     vocabularies = by_arm(comparison, lambda run: data_of(run, "vocabulary"))
     split = split_of(comparison.metric)
     if score_of(comparison.metric) != PER_BYTE:
-        unit = "is per token" if is_score(comparison.metric) else "may be per token"
+        is_text, is_score = PER_BYTE in comparison.measures.metrics, comparison.measures.metric(comparison.metric)
+        per_token = is_text and is_score is not None
         yield Finding(
-            "refuse" if is_score(comparison.metric) else "doubt",
-            f"{comparison.label} {unit}, and the tokens are not the same: vocabularies of {told(vocabularies)} types. "
-            f"Compare by {PER_BYTE}, or train all arms with one tokenizer.",
+            "refuse" if per_token else "doubt",
+            f"{comparison.label} {'is' if per_token else 'may be'} per token, and the tokens are not the same: "
+            f"vocabularies of {told(vocabularies)} types. {f'Compare by {PER_BYTE}, or train' if is_text else 'Train'} "
+            "all arms with one tokenizer.",
             comparison.runs,
-            [report_with(comparison, f"metric={split}/{PER_BYTE}")],
+            [report_with(comparison, f"metric={split}/{PER_BYTE}")] if is_text else [],
         )
         return
     shares = {arm.name: max(_unknown(run, split) for run in arm.chosen.runs) for arm in comparison.arms}

@@ -6,7 +6,7 @@ from lmlab.analysis.commands import report_with, score_with, train_with
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.arms import SIZES, told, tried, varied
 from lmlab.analysis.doubts.doubt import Finding
-from lmlab.runs.metrics import TEST, is_averaged, is_score, on_split, split_of
+from lmlab.metrics import TEST, is_averaged, on_split, split_of
 
 
 def tuned_on_the_same_split(comparison: Comparison) -> Iterator[Finding]:
@@ -37,8 +37,8 @@ def _remedy(comparison: Comparison) -> tuple[str, list[str]]:
     metric, runs = comparison.metric, comparison.runs
     if is_averaged(metric):
         return "Averaged weights are scored on this split only.", []
-    if not is_score(metric):
-        metric = "validation/loss"  # what a callback measures is there of the validation split only
+    if comparison.measures.metric(metric) is None:
+        metric = comparison.measures.primary  # what a callback measures is there of the validation split only
     for split in (TEST, "longer"):
         if split != split_of(metric) and all(split in run.splits for run in runs):
             other = on_split(metric, split)

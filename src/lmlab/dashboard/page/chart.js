@@ -2,7 +2,6 @@
 
 const GRID = 200; // points of an arm's mean
 const NAMED = 16; // runs that have a name each in the legend; of more, only arms have
-const FALLS = /\/(loss|bits_per_byte|perplexity|calibration_error)$/; // metrics that fall unless training diverges
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
 
 export function draw(place, lines, colours, settings) {
@@ -12,7 +11,7 @@ export function draw(place, lines, colours, settings) {
   const bands = settings.lines === "runs" ? [] : ofArms(lines, colours, settings);
   const traces = settings.lines === "arms" ? bands : [...bands.filter((trace) => trace.line.width === 0), ...ofRuns(lines, colours, settings)];
   const wide = place.clientWidth >= 600;
-  const top = settings.log ? null : robustTop(lines.map(({ curve }) => curve.y), FALLS.test(settings.metric));
+  const top = settings.log ? null : robustTop(lines.map(({ curve }) => curve.y), settings.falls);
   const least = Math.min(...lines.map(({ curve }) => curve.y.reduce((a, b) => (Number.isFinite(b) ? Math.min(a, b) : a), Infinity)));
   const range = top === null ? {} : { range: [least - 0.05 * (top - least), top], autorange: false };
   const axis = { gridcolor: rule, linecolor: rule, zeroline: false, automargin: true };
@@ -25,7 +24,7 @@ export function draw(place, lines, colours, settings) {
       plot_bgcolor: "transparent",
       font: { color: ink, family: "system-ui, sans-serif", size: 12 },
       xaxis: { ...axis, title: { text: settings.axisName }, type: settings.log ? "log" : "linear" },
-      yaxis: { ...axis, ...range, title: { text: top === null ? settings.metric : `${settings.metric} (up to ${top.toPrecision(3)}; higher values are cut off)` }, type: settings.log ? "log" : "linear" },
+      yaxis: { ...axis, ...range, title: { text: top === null ? settings.heading : `${settings.heading} (up to ${top.toPrecision(3)}; higher values are cut off)` }, type: settings.log ? "log" : "linear" },
       showlegend: traces.length > 1,
       legend: wide ? { tracegroupgap: 0 } : { orientation: "h", y: -0.4 },
       modebar: { bgcolor: "transparent", color: ink, activecolor: ink },

@@ -67,14 +67,18 @@ function take(answer) {
   }
   if (answer.sweeps) state.sweeps = answer.sweeps;
   state.axes = answer.axes;
-  state.compared = answer.compared;
+  state.measures = answer.measures;
+  table.measure(answer.measures.shown);
   at("outputs").textContent = answer.outputs;
   colours.learn(new Set([...state.runs.values()].map((row) => row.arm)));
   if (state.curvesNumber === 0) state.curves.clear();
   state.curvesNumber = answer.drawn.number;
   for (const [key, curve] of Object.entries(answer.drawn.curves)) state.curves.set(key, curve);
-  state.metrics = [...new Set([...(state.metrics ?? answer.compared.slice(0, 2)), ...answer.drawn.metrics])].sort();
-  options(at("metric"), state.metrics.map((name) => [name, name]), at("metric").value || "validation/loss");
+  state.heading = answer.drawn.heading;
+  state.falls = answer.drawn.falls;
+  state.logged = new Set([...(state.logged ?? []), ...answer.drawn.metrics]);
+  const names = [...new Set([answer.measures.primary, ...state.logged])].sort();
+  options(at("metric"), names.map((name) => [name, name]), state.metric ?? answer.measures.primary);
   options(at("axis"), Object.entries(state.axes), at("axis").value || "tokens");
   const changed = Object.keys(answer.runs).length || answer.removed.length;
   if (changed) showRuns();
@@ -151,7 +155,7 @@ function drawCurves() {
   const lines = keys.map((key) => ({ row: state.runs.get(key), curve: state.curves.get(key) })).filter(({ row, curve }) => row && curve && curve.x.length);
   lines.sort((a, b) => (a.row.arm < b.row.arm ? -1 : a.row.arm > b.row.arm ? 1 : a.row.seed - b.row.seed));
   const metric = at("metric").value;
-  const settings = { metric, axis: at("axis").value, axisName: state.axes[at("axis").value], lines: at("lines").value, log: at("log").checked };
+  const settings = { metric, heading: state.heading, falls: state.falls, axis: at("axis").value, axisName: state.axes[at("axis").value], lines: at("lines").value, log: at("log").checked };
   draw(at("chart"), lines, colours, settings);
   const others = table.chosen.size || fitting().length;
   const how = table.chosen.size ? "chosen runs" : "runs, the newest (choose others in the table)";
@@ -190,7 +194,7 @@ async function compare() {
   at("compare").disabled = true;
   say("The report is being written");
   try {
-    const metric = state.compared.includes(at("metric").value) ? at("metric").value : null;
+    const metric = state.measures.compared.includes(at("metric").value) ? at("metric").value : null;
     const { report } = await send("compare", { runs: [...table.chosen], metric });
     say("The report is written: ", element("a", { href: `reports/${report}`, target: "_blank" }, "open it"));
     window.open(`reports/${report}`, "_blank");
@@ -215,7 +219,11 @@ function live(text, kind) {
   at("live").className = kind;
 }
 
-for (const id of ["metric", "axis"]) at(id).addEventListener("change", update);
+at("metric").addEventListener("change", () => {
+  state.metric = at("metric").value;
+  update();
+});
+at("axis").addEventListener("change", update);
 for (const id of ["lines", "log"]) at(id).addEventListener("change", drawCurves);
 at("filter").addEventListener("input", filtered);
 at("status").addEventListener("change", filtered);

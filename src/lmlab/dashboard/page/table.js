@@ -1,6 +1,6 @@
 // The table of runs: only rows that have changed are built anew.
 
-import { compact, duration, element, number } from "./words.js";
+import { compact, duration, element } from "./words.js";
 
 const SHOWN = 200; // rows, until more are asked for
 
@@ -12,8 +12,6 @@ const COLUMNS = [
   { key: "done", text: "progress" },
   { key: "left", text: "left", number: true },
   { key: "tokens_per_second", text: "tokens/s", number: true, optional: true },
-  { key: "bits_per_byte", text: "bits/byte", number: true, optional: true },
-  { key: "loss", text: "loss", number: true },
   { key: "created", text: "created", optional: true },
 ];
 
@@ -25,6 +23,7 @@ export class Table {
     this.choose = choose;
     this.open = open;
     this.chosen = new Set();
+    this.columns = COLUMNS;
     this.sort = { key: "created", descending: true };
     this.limit = SHOWN;
     this.built = new Map(); // key -> { row, element }
@@ -36,9 +35,21 @@ export class Table {
     this.buildHead();
   }
 
+  // Shows these metrics before the last column: [{ name, heading, better }], of which the first has to be there.
+  measure(metrics) {
+    const now = JSON.stringify(metrics);
+    if (now === this.measured) return;
+    this.measured = now;
+    const own = metrics.map(({ name, heading, better }, i) => ({ key: name, text: heading, number: true, optional: i > 0, better }));
+    this.columns = [...COLUMNS.slice(0, -1), ...own, COLUMNS.at(-1)];
+    this.buildHead();
+    for (const known of this.built.values()) known.row = null; // every row is to be built anew
+    if (this.shown) this.show(this.shown);
+  }
+
   buildHead() {
-    const cells = COLUMNS.map((column) => {
-      const button = element("button", { type: "button", onclick: () => this.sortBy(column.key) }, column.text);
+    const cells = this.columns.map((column) => {
+      const button = element("button", { type: "button", onclick: () => this.sortBy(column.key) }, column.text.replaceAll("/", "/\u200b")); // may break there
       return element("th", { class: classes(column), scope: "col", "data-key": column.key }, button);
     });
     this.head.replaceChildren(element("th", { scope: "col" }, element("span", { class: "skip" }, "chosen")), ...cells);
@@ -46,7 +57,8 @@ export class Table {
   }
 
   sortBy(key) {
-    this.sort = { key, descending: this.sort.key === key ? !this.sort.descending : key === "created" };
+    const bestLast = this.columns.find((column) => column.key === key).better === "higher";
+    this.sort = { key, descending: this.sort.key === key ? !this.sort.descending : key === "created" || bestLast };
     this.markSort();
     this.show(this.shown);
   }
@@ -96,7 +108,7 @@ export class Table {
     const sign = descending ? -1 : 1;
     const missing = (value) => value == null || value === "";
     return [...entries].sort(([first, a], [second, b]) => {
-      const [x, y] = [a[key], b[key]];
+      const [x, y] = [a, b].map((row) => row.metrics?.[key]?.value ?? row[key]);
       if (missing(x) || missing(y)) return missing(x) - missing(y) || (first < second ? -1 : 1); // without a value: last
       return x < y ? -sign : x > y ? sign : first < second ? -1 : 1;
     });
@@ -121,11 +133,10 @@ export class Table {
       done: [bar],
       left: [row.status === "running" ? duration(row.left) || row.phase || "" : ""],
       tokens_per_second: [compact(row.tokens_per_second)],
-      bits_per_byte: [number(row.bits_per_byte)],
-      loss: [number(row.loss)],
       created: [row.created.slice(0, 16).replace("T", " ")],
     };
-    const cells = COLUMNS.map((column) => element("td", { class: classes(column) }, ...content[column.key]));
+    const texts = (key) => content[key] ?? [row.metrics?.[key]?.text ?? ""];
+    const cells = this.columns.map((column) => element("td", { class: classes(column) }, ...texts(column.key)));
     return element("tr", { class: this.chosen.has(key) ? "chosen" : "", "data-run": key }, element("td", {}, box), ...cells);
   }
 

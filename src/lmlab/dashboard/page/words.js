@@ -1,4 +1,4 @@
-// Numbers and times for people, and elements whose content is always text, never markup.
+// Counts and times for people, and elements whose content is always text, never markup.
 
 export function element(kind, attributes = {}, ...children) {
   const made = document.createElement(kind);
@@ -9,12 +9,6 @@ export function element(kind, attributes = {}, ...children) {
   }
   made.append(...children.filter((child) => child != null));
   return made;
-}
-
-export function number(value, digits = 4) {
-  if (value == null) return "";
-  const text = value.toFixed(digits);
-  return text.length > 12 ? value.toExponential(2) : text;
 }
 
 export function compact(value) {

@@ -1,10 +1,11 @@
 """Which jobs a sweep computes next."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lmlab.config import build, validate
+from lmlab.metrics import Measures
 from lmlab.sweeps.search.grid import Grid
 from lmlab.sweeps.search.halving import Halving
 from lmlab.sweeps.search.random import Random
@@ -15,11 +16,12 @@ from lmlab.targets import accepted
 __all__ = ["Grid", "Halving", "Outcome", "Proposal", "Random", "Search", "Space", "make"]
 
 
-def make(section: Mapping[str, Any] | None, space: Space, folder: Path) -> Search:
+def make(section: Mapping[str, Any] | None, space: Space, folder: Path, measures: Callable[[], Measures]) -> Search:
     """Build the search that the section ``sweep`` of a configuration describes; without one, every combination.
 
     Args:
         folder: the sweep's own directory.
+        measures: returns the metrics of the sweep's runs; may have to read their data for that.
 
     Raises:
         UserError: an option that the search does not have, or a space that it cannot search.
@@ -27,6 +29,6 @@ def make(section: Mapping[str, Any] | None, space: Space, folder: Path) -> Searc
     if section is None:
         return Grid(space)
     validate({"sweep": section})
-    search = build(section, **accepted(section, {"space": space, "folder": folder}))
+    search = build(section, **accepted(section, {"space": space, "folder": folder, "measures": measures}))
     assert isinstance(search, Search)
     return search

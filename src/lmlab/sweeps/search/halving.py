@@ -63,7 +63,7 @@ class Halving(Queue):
     @property
     def total(self) -> int:
         """A rung has no more jobs than are left of the one below; those that have not ended yet may be."""
-        failed = sum(number >= self._first and math.isinf(loss) for number, loss in self.losses.items())
+        failed = sum(number >= self._first and math.isinf(cost) for number, cost in self.costs.items())
         left = self._in_rung - failed
         return super().total + sum(min(size, left) for size in self._sizes[self._rung + 1 :])
 
@@ -76,15 +76,15 @@ class Halving(Queue):
             self._start([self._jobs[number] for number in best[: self._sizes[self._rung]]])
 
     def best(self) -> list[int]:
-        """The best of the highest rung that has any; losses on fewer tokens are no measure for it."""
+        """The best of the highest rung that has any; results on fewer tokens are no measure for it."""
         highest = self._ranked_here()
         if not highest and self._rung:
             first = self._first - self._sizes[self._rung - 1]
-            highest = self.ranked(number for number in self.losses if first <= number < self._first)
+            highest = self.ranked(number for number in self.costs if first <= number < self._first)
         return highest[:1]
 
     def _ranked_here(self) -> list[int]:
-        return self.ranked(number for number in self.losses if number >= self._first)
+        return self.ranked(number for number in self.costs if number >= self._first)
 
     def _start(self, jobs: list[list[str]]) -> None:
         """Put the jobs of the present rung in line. A job keeps its number, however many failed on the way."""

@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +15,11 @@ except ImportError as missing:
 from optuna.trial import TrialState
 
 from lmlab.errors import UserError, nearest
+from lmlab.metrics import DIRECTIONS, VALIDATION, Measures, split_of
 from lmlab.numerals import written
-from lmlab.runs.metrics import VALIDATION, split_of
 from lmlab.sweeps.search import optuna_study
 from lmlab.sweeps.search.optuna_study import SharedStudy, job_of
-from lmlab.sweeps.search.search import LOSS, Outcome, Proposal, Search, check_trials
+from lmlab.sweeps.search.search import Outcome, Proposal, Search, check_trials
 from lmlab.sweeps.search.space import Space
 
 
@@ -31,7 +32,8 @@ class Optuna(Search):
 
     Args:
         trials: how many jobs, over all processes and attempts; those that failed or were pruned count.
-        objectives: metrics of a finished run, each with ``minimize`` or ``maximize``; ``None``: the validation loss.
+        objectives: metrics of a finished run, each with ``minimize`` or ``maximize``; ``None``: the primary metric of
+            the runs; a study that goes on keeps those that it has.
         sampler: the name of any of ``optuna.samplers``: ``tpe``, ``random``, ``cma_es``, ``gp``, ``nsgaii``, ``qmc``...
         sampler_options: its own.
         seed: of the sampler.
@@ -42,6 +44,7 @@ class Optuna(Search):
         study: the study's name; a database, which may hold several, needs one.
         space: what is varied; supplied by the sweep.
         folder: the sweep's own directory; supplied by the sweep.
+        measures: returns the metrics of the runs, called for a new study without objectives; supplied by the sweep.
 
     Raises:
         UserError: an option that Optuna does not have or refuses, or a study that searches something else.
@@ -61,9 +64,10 @@ class Optuna(Search):
         pruning_steps: Literal["validations", "tokens"] = "validations",
         storage: str | None = None,
         study: str | None = None,
+        *,
+        measures: Callable[[], Measures],
     ) -> None:
         optuna.logging.set_verbosity(logging.WARNING)
-        self.objectives = objectives or {LOSS: "minimize"}
         check_trials(trials)
         if not 0 <= seed < 2**32:
             raise UserError(f"sweep.seed={seed}: expected 0 to {2**32 - 1}")
@@ -73,7 +77,8 @@ class Optuna(Search):
             raise UserError(
                 "sweep.zip: sweep=optuna chooses every option by itself; sweep=grid, random and halving pair values"
             )
-        _check_objectives(self.objectives, pruner)
+        if objectives:
+            _check_objectives(objectives, pruner)
         found = optuna_study.sampler(sampler, sampler_options or {}, space, seed)
         if optuna_study.is_exhaustive(sampler):
             trials = min(trials, optuna_study.number_of_combinations(sampler, space))
@@ -83,12 +88,13 @@ class Optuna(Search):
             folder,
             storage=storage,
             name=study or "sweep",
-            objectives=self.objectives,
+            objectives=objectives or partial(_primary, measures),
             distributions=self._distributions,
             draw=self._draw,
             sampler=found,
             pruner=optuna_study.pruner(pruner, pruner_options or {}),
         )
+        self.objectives = self.shared.objectives
         self.warning = optuna_study.cannot_prune(pruner, pruner_options or {}, trials)
         self._running: dict[int, optuna.Trial] = {}
         self._validated: dict[int, list[int]] = {}
@@ -170,6 +176,12 @@ class Optuna(Search):
         best = self.shared.study.best_trials if len(self.objectives) > 1 else [self.shared.study.best_trial]
         finite = [trial for trial in best if all(map(math.isfinite, trial.values))]
         return sorted({job_of(trial, trials) for trial in finite})
+
+
+def _primary(measures: Callable[[], Measures]) -> dict[str, str]:
+    """Return the primary metric with its direction, as objectives."""
+    found = measures()
+    return {found.primary: DIRECTIONS[found.better(found.primary)]}
 
 
 def _check_objectives(objectives: dict[str, str], pruner: str) -> None:

@@ -9,8 +9,8 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,7 +55,8 @@ class SharedStudy:
         folder: the sweep's own directory.
         storage: a database URL; ``None``: a file in ``folder``.
         name: of the study.
-        objectives: metrics with their directions.
+        objectives: metrics with their directions; or a function that returns those of a new study, where one that is
+            there keeps its own.
         distributions: of the options that it varies.
         draw: draws a trial's options, of which it may not have all.
 
@@ -69,7 +70,7 @@ class SharedStudy:
         *,
         storage: str | None,
         name: str,
-        objectives: Mapping[str, str],
+        objectives: Mapping[str, str] | Callable[[], Mapping[str, str]],
         distributions: dict[str, BaseDistribution],
         draw: Callable[[optuna.Trial], object],
         sampler: optuna.samplers.BaseSampler,
@@ -84,19 +85,21 @@ class SharedStudy:
         self._alone = FileLock(lock)
         """Keeps the other processes of this study from counting and asking at the same time."""
         with self._alone:
-            try:
+            place = str(self.folder / JOURNAL) if storage is None else f"sweep.storage={storage}"
+            with _opening(place):
+                opened = optuna.storages.get_storage(_journal(self.folder / JOURNAL) if storage is None else storage)
+                recorded = _recorded(opened, name)
+            self.objectives = objectives if isinstance(objectives, Mapping) else recorded or objectives()
+            with _opening(place):
                 self.study = optuna.create_study(
-                    storage=_journal(self.folder / JOURNAL) if storage is None else storage,
+                    storage=opened,
                     study_name=name,
-                    directions=[StudyDirection[direction.upper()] for direction in objectives.values()],
+                    directions=[StudyDirection[direction.upper()] for direction in self.objectives.values()],
                     sampler=sampler,
                     pruner=pruner,
                     load_if_exists=True,
                 )
-            except Exception as error:
-                place = self.folder / JOURNAL if storage is None else f"sweep.storage={storage}"
-                raise UserError(f"{place}: cannot be opened ({str(error).splitlines()[0]})") from error
-            self._check_same(objectives)
+            self._check_same(self.objectives)
             for path in self.folder.glob("*.alive"):
                 if not _is_held(path):
                     path.unlink(missing_ok=True)
@@ -160,6 +163,23 @@ class SharedStudy:
             )
         if SEARCH not in self.study.user_attrs:
             self.study.set_user_attr(SEARCH, wanted)
+
+
+@contextmanager
+def _opening(place: str) -> Iterator[None]:
+    """Raise ``UserError`` that names ``place`` if a storage cannot be opened."""
+    try:
+        yield
+    except Exception as error:
+        raise UserError(f"{place}: cannot be opened ({str(error).splitlines()[0]})") from error
+
+
+def _recorded(storage: optuna.storages.BaseStorage, name: str) -> Mapping[str, str] | None:
+    """Return the objectives of the study of that name; ``None``: there is none."""
+    summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
+    studies = {study.study_name: study for study in summaries}
+    search = studies[name].user_attrs.get(SEARCH) if name in studies else None
+    return None if search is None else dict(search["objectives"])
 
 
 def job_of(trial: FrozenTrial | optuna.Trial, trials: Iterable[FrozenTrial]) -> int:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lmlab.errors import UserError
-
-LOSS = "validation/loss"
-"""What a job is judged by where a search has no objectives of its own: nats per token, less is better."""
+from lmlab.metrics import Measures, cost
+from lmlab.runs.run import Run
 
 Outcome = Literal["finished", "failed", "pruned", "interrupted"]
 Phase = Literal["pilot", "trial", "final"]
@@ -88,7 +87,7 @@ class Search(ABC):
 
         Args:
             metrics: of the finished run, by name.
-            run: its directory, where it has one.
+            run: its directory, which a finished run has.
         """
 
     @abstractmethod
@@ -97,13 +96,17 @@ class Search(ABC):
 
 
 class Queue(Search):
-    """A search whose jobs wait in a line; it remembers nothing beyond this process, because the runs do."""
+    """A search whose jobs wait in a line; it remembers nothing beyond this process, because the runs do.
+
+    Jobs are compared by the primary metric of the first run that finishes, which as a rule is that of all.
+    """
 
     def __init__(self, proposals: Iterable[Proposal]) -> None:
         self.waiting = deque(proposals)
         self.running: dict[int, Proposal] = {}
-        self.losses: dict[int, float] = {}
-        """The loss of every job that ended, by number; infinite if it failed or diverged."""
+        self.costs: dict[int, float] = {}
+        """The metric of every job that ended, turned so that less is better; infinite if it failed or diverged."""
+        self._measures: Measures | None = None
 
     def ask(self) -> Proposal | None:
         if not self.waiting:
@@ -121,22 +124,24 @@ class Queue(Search):
 
     @property
     def total(self) -> int:
-        return len(self.waiting) + len(self.running) + len(self.losses)
+        return len(self.waiting) + len(self.running) + len(self.costs)
 
     def tell(self, proposal: Proposal, outcome: Outcome, metrics: dict[str, float], run: Path | None = None) -> None:
         del self.running[proposal.number]
         if outcome == "interrupted":
             self.waiting.appendleft(proposal)
             return
-        loss = metrics.get(LOSS, math.inf) if outcome == "finished" else math.inf
-        self.losses[proposal.number] = loss if math.isfinite(loss) else math.inf
+        self.costs[proposal.number] = math.inf
+        if outcome == "finished" and run is not None:
+            measures = self._measures = self._measures or Run(run).measures
+            self.costs[proposal.number] = cost(metrics.get(measures.primary), measures.better(measures.primary))
 
     def best(self) -> list[int]:
-        return self.ranked(self.losses)[:1]
+        return self.ranked(self.costs)[:1]
 
     def ranked(self, numbers: Iterable[int]) -> list[int]:
-        """Those of the jobs that have a loss, best first; of equal ones the earlier."""
+        """Those of the jobs that have a finite metric, best first; of equal ones the earlier."""
         return sorted(
-            (number for number in numbers if math.isfinite(self.losses[number])),
-            key=lambda number: (self.losses[number], number),
+            (number for number in numbers if math.isfinite(self.costs[number])),
+            key=lambda number: (self.costs[number], number),
         )

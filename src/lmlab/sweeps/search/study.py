@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmlab.errors import UserError, nearest
+from lmlab.metrics import Better, cost
 from lmlab.sweeps.search.search import Outcome, Phase, Proposal, Search
 
 if TYPE_CHECKING:
@@ -36,14 +37,22 @@ class StudySearch(Search):
     candidate or seed, and those of the same one by arm.
 
     Args:
-        study: seeds, metric and budget.
+        study: seeds and budget.
         candidates: by arm, the overrides of everything that is tried, without the seed.
         pilots: by arm, where the budget is in seconds.
+        metric: that settings are chosen by.
+        better: the direction in which it is.
     """
 
     def __init__(
-        self, study: "Study", candidates: Mapping[str, Sequence[list[str]]], pilots: Mapping[str, Pilot] | None = None
+        self,
+        study: "Study",
+        candidates: Mapping[str, Sequence[list[str]]],
+        pilots: Mapping[str, Pilot] | None,
+        metric: str,
+        better: Better,
     ) -> None:
+        self.metric, self.better = metric, better
         self.study, self.candidates, self.pilots = study, candidates, pilots or {}
         self.trials = {arm: len(own) if len(own) > 1 else 0 for arm, own in candidates.items()}
         """Return how many trials each arm has; none where it has a single candidate."""
@@ -56,7 +65,7 @@ class StudySearch(Search):
         self._trial_of = dict(enumerate(tried, self._first_trial))
         """Candidate and arm of every trial, by its number."""
         self._tokens: dict[str, int] = {}
-        self._badness: dict[str, dict[int, float]] = {arm: {} for arm in self._arms}
+        self._costs: dict[str, dict[int, float]] = {arm: {} for arm in self._arms}
         self._waiting: dict[int, Proposal] = {}
         self._running: dict[int, Proposal] = {}
         for arm, pilot in self.pilots.items():
@@ -82,9 +91,7 @@ class StudySearch(Search):
     @property
     def total(self) -> int:
         given_up = [
-            arm
-            for arm, trials in self.trials.items()
-            if len(self._badness[arm]) == trials > 0 and arm not in self.chosen
+            arm for arm, trials in self.trials.items() if len(self._costs[arm]) == trials > 0 and arm not in self.chosen
         ]
         return sum(self.counts.values()) - len(given_up) * len(self.study.seeds)
 
@@ -105,19 +112,18 @@ class StudySearch(Search):
             if len(self._tokens) == len(self._arms):
                 self._begin_trials()
             return
-        if outcome == "finished" and self.study.metric not in metrics:
+        if outcome == "finished" and self.metric not in metrics:
             where = f" ({run})" if run is not None else ""
             measured = [name for name in metrics if not name.startswith("timings/")]
-            hint = nearest(self.study.metric, measured)
-            raise UserError(f"study.metric={self.study.metric}: a finished run has no such metric{hint}{where}")
+            hint = nearest(self.metric, measured)
+            raise UserError(f"study.metric={self.metric}: a finished run has no such metric{hint}{where}")
         if proposal.phase == "trial":
             candidate, _ = self._trial_of[proposal.number]
-            score = metrics.get(self.study.metric) if outcome == "finished" else None
-            badness = self._badness[arm]
-            badness[candidate] = self.study.badness(score)
-            if len(badness) == self.trials[arm]:
-                best = min(badness, key=lambda number: (badness[number], number))
-                if badness[best] < float("inf"):
+            costs = self._costs[arm]
+            costs[candidate] = cost(metrics.get(self.metric) if outcome == "finished" else None, self.better)
+            if len(costs) == self.trials[arm]:
+                best = min(costs, key=lambda number: (costs[number], number))
+                if costs[best] < float("inf"):
                     self._choose(arm, best)
 
     def best(self) -> list[int]:

@@ -1,10 +1,12 @@
 """Signs of life for whoever watches a run from outside."""
 
 import time
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytorch_lightning as pl
 
+from lmlab.metrics import TRAINING_LOSS
 from lmlab.progress import Pace
 from lmlab.runs.heartbeat import Heartbeat, Phase
 from lmlab.runs.run import Run
@@ -20,9 +22,12 @@ class Heartbeats(pl.Callback):
         self.run = run
         self._written = -SECONDS_BETWEEN_BEATS
         self._pace = Pace()
+        self._shown: Sequence[str] = ()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._pace = Pace(trainer.global_step)
+        if trainer.is_global_zero:
+            self._shown = self.run.measures.shown
         self.write(trainer, pl_module, "training")
 
     def on_train_batch_end(
@@ -62,8 +67,7 @@ class Heartbeats(pl.Callback):
             step=trainer.global_step,
             steps=module.total_steps,
             tokens_per_second=round(steps_per_second * module.tokens_per_step, 1) if steps_per_second else None,
-            train_loss=module.latest.get("train/loss"),
-            validation_loss=module.latest.get("validation/loss"),
-            validation_bits_per_byte=module.latest.get("validation/bits_per_byte"),
+            train_loss=module.latest.get(TRAINING_LOSS),
+            metrics={name: module.latest[name] for name in self._shown if name in module.latest},
             seconds_left=None if seconds_left is None else round(seconds_left, 1),
         ).write(self.run)

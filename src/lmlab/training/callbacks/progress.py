@@ -1,6 +1,6 @@
 """Progress of one run: a bar with rate and time left on a terminal, a line now and then elsewhere.
 
-After each validation a line shows its loss and the beginning of the sample that was written then.
+After each validation a line shows its primary metric and the beginning of the sample that was written then.
 """
 
 import time
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from lmlab.metrics import TRAINING_LOSS, Measures, score_of
 from lmlab.numerals import written
 from lmlab.progress import Pace
 from lmlab.training.callbacks.samples import Samples
@@ -20,15 +21,17 @@ SECONDS_BETWEEN_LINES = 30
 
 
 class Progress(pl.Callback):
-    """Shows steps, tokens per second, time left, and the newest training and validation loss; on rank 0 only.
+    """Shows steps, tokens per second, time left, and the newest values of the loss and the metrics; on rank 0 only.
 
     Args:
         name: the run's name, shown in front.
+        measures: the metrics of the run, of which the primary one is shown for every split that has it.
         console: where to show it.
     """
 
-    def __init__(self, name: str, console: Console | None = None) -> None:
+    def __init__(self, name: str, measures: Measures, console: Console | None = None) -> None:
         self.name = name
+        self.measures = measures
         self.console = console or Console(stderr=True)
         self._bars: Bars | None = None
         self._shown_at = 0.0
@@ -78,18 +81,17 @@ class Progress(pl.Callback):
         )
 
     def describe(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> str:
-        """Rate since this attempt began, in tokens per second, and the newest losses."""
+        """Rate since this attempt began, in tokens per second, and the newest loss and metrics."""
         module = cast(LanguageModeling, pl_module)
         rate = self._pace.rate(trainer.global_step) * module.tokens_per_step
         parts = [f"{rate:,.0f} tokens/s"]
-        shown = {"train/loss": ("loss {}", "{:.3f}"), "validation/bits_per_byte": ("validation {} bits/byte", "{:.3f}")}
-        if "validation/loss" in module.latest and "validation/bits_per_byte" not in module.latest:
-            shown = {"train/loss": ("loss {}", "{:.3f}"), "validation/accuracy": ("accuracy {}", "{:.1%}")}
-            shown["longer/accuracy"] = ("longer {}", "{:.1%}")
+        if TRAINING_LOSS in module.latest:
+            parts.append(f"loss {written(module.latest[TRAINING_LOSS], '{:.3f}')}")
+        measures, score = self.measures, score_of(self.measures.primary)
         parts += [
-            text.format(written(module.latest[name], form))
-            for name, (text, form) in shown.items()
-            if name in module.latest
+            f"{measures.heading(name)} {measures.written(name, module.latest[name])}"
+            for name in measures.shown
+            if score_of(name) == score and name in module.latest
         ]
         return ", ".join(parts)
 

@@ -12,8 +12,8 @@ from lmlab.analysis.report.content.captions import of_runs
 from lmlab.analysis.report.content.results import NOTE, interval, pairs, results, statistics
 from lmlab.analysis.report.document import Cell, Column, Interval, Section, Table
 from lmlab.analysis.statistics.intervals import mean_interval
+from lmlab.metrics import score_of
 from lmlab.runs.files import numbers, read_jsonl
-from lmlab.runs.metrics import heading
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _metrics(comparison: Comparison) -> Table | None:
     if not names:
         return None
     rows = [[arm.name, *(_mean(arm.chosen.runs, partial(_metric, name)) for name in names)] for arm in comparison.arms]
-    columns = [Column("arm"), *(Column(heading(name), form="{:.4f}") for name in names)]
+    columns = [Column("arm"), *(Column(comparison.measures.heading(name), form="{:.4f}") for name in names)]
     return Table("metrics", f"Other final metrics on {of_runs(comparison)}", columns, rows, NOTE)
 
 
@@ -95,9 +95,10 @@ def _evaluations(comparison: Comparison) -> Table | None:
             # Of one run scored by several versions of the code, the newest counts.
             for settings, row in {_described(row["settings"]): row for row in evaluations}.items():
                 for way, found in row["metrics"].items():
-                    value = found.get("bits_per_byte", found.get("accuracy"))
-                    unit = "bits/byte" if "bits_per_byte" in found else "accuracy"
-                    scores[f"{way.replace('_', ' ')}, {unit}", settings][arm.name].append(float(value))
+                    metrics, first = run.measures.metrics, score_of(run.measures.primary)
+                    if (name := next((name for name in (first, *metrics) if name in found), None)) is not None:
+                        way_and_metric = f"{way.replace('_', ' ')}, {metrics[name].heading}"
+                        scores[way_and_metric, settings][arm.name].append(float(found[name]))
     if not scores:
         return None
     columns = [Column("scored by"), Column("settings"), *(Column(arm.name, form="{:.4f}") for arm in comparison.arms)]

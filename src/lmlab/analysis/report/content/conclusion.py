@@ -12,8 +12,8 @@ from lmlab.analysis.report.content.contrasts import Contrast, contrasts, correct
 from lmlab.analysis.report.content.power import seeds_for
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, ranked
 from lmlab.analysis.statistics.intervals import mean_interval
+from lmlab.metrics import split_of
 from lmlab.numerals import counted, written
-from lmlab.runs.metrics import split_of
 
 
 def conclusion(comparison: Comparison, doubts: Sequence[Doubt]) -> str:

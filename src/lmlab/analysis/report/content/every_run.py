@@ -5,7 +5,6 @@ from lmlab.analysis.options import text_of, varied
 from lmlab.analysis.report.content.arms import COSTS
 from lmlab.analysis.report.content.captions import data_of
 from lmlab.analysis.report.document import Cell, Column, Section, Table
-from lmlab.runs.metrics import METRICS, heading
 
 _COSTS = [cost for cost in COSTS if cost.column.heading in ("tokens", "training", "time", "peak memory")]
 
@@ -20,7 +19,7 @@ def every_run(comparison: Comparison) -> Section | None:
     )
     recorded = {name for _, setting in settings for run in setting.runs for name in run.scores}
     first = (comparison.metric, comparison.chosen_by)
-    metrics = list(dict.fromkeys([*first, *(name for name in METRICS if name in recorded)]))
+    metrics = list(dict.fromkeys([*first, *(name for name in comparison.measures.everything if name in recorded)]))
     rows: list[list[Cell]] = []
     for arm, setting in settings:
         chosen = "yes" if setting is arm.chosen else "no"
@@ -34,7 +33,7 @@ def every_run(comparison: Comparison) -> Section | None:
         Column("seed"),
         Column("in the conclusion"),
         *map(Column, options),
-        *(Column(heading(metric), form="{:.4f}") for metric in metrics),
+        *(Column(comparison.measures.heading(metric), form="{:.4f}") for metric in metrics),
         *(cost.column for cost in _COSTS),
     ]
     kept = [i for i, _ in enumerate(columns) if any(row[i] is not None for row in rows)]

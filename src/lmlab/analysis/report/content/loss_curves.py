@@ -13,8 +13,8 @@ from lmlab.analysis.records import Record
 from lmlab.analysis.report.content.captions import caption, listed, of_runs, short
 from lmlab.analysis.report.content.ranking import of_those_shown, shown
 from lmlab.analysis.report.document import Axis, Chart, Section, Series
+from lmlab.metrics import TRAINING_LOSS
 from lmlab.numerals import counted
-from lmlab.runs import metrics
 
 POINTS = 200
 """Points of a series: what a figure of a page's width can show."""
@@ -31,7 +31,7 @@ _GRID = 4000
 
 def loss_curves(comparison: Comparison) -> Section | None:
     """A metric of validations and the loss of training batches against tokens, steps, FLOPs, seconds and energy."""
-    labels = {"train/loss": "training loss (nats/token)"}
+    labels = {TRAINING_LOSS: "training loss (nats/token)"}
     if comparison.chosen_by not in labels:
         labels = {comparison.chosen_by: comparison.heading_of_choice} | labels
     charts = [chart for metric, label in labels.items() if (chart := _chart(comparison, metric, label))]
@@ -62,7 +62,8 @@ def _chart(comparison: Comparison, metric: str, label: str) -> Chart | None:
         ends.append(f"{arm.name} ends at {short(mean[-1])} ({counted(len(runs), 'seed')})")
     if not series:
         return None
-    falls = metrics.is_score(metric) and metrics.direction(metric) == "minimize"
+    known = comparison.measures.metric(metric)
+    falls = known is not None and known.better == "lower"
     top = robust_top([one.y for one in series], [bound for one in series for bound in one.high or one.y], falls)
     return Chart(
         f"curve-{metric.replace('/', '-').replace('_', '-')}",

@@ -13,7 +13,6 @@ from lmlab.analysis.report.content.ranking import of_those_shown, shown
 from lmlab.analysis.report.document import Axis, Cell, Chart, Column, Interval, Part, Section, Series, Table
 from lmlab.analysis.statistics.scaling import PowerLaw, ScalingFit, fit, power_law
 from lmlab.errors import UserError
-from lmlab.runs.metrics import heading
 
 BUDGETS = 30
 """Points of a law's curve."""
@@ -38,11 +37,16 @@ class _Fitted:
 
 def scaling(comparison: Comparison) -> Section | None:
     """A scaling law of every arm whose runs determine one: in parameters and tokens, or else in operations alone."""
-    metric = comparison.chosen_by if comparison.minimizes else "validation/loss"
+    measures = comparison.measures
+    falling = [name for name in measures.shown if measures.better(name) == "lower"]
+    metric = comparison.chosen_by if comparison.minimizes else next(iter(falling), None)
+    if metric is None:
+        return None
+    heading = measures.heading(metric)
     found = [fitted for arm in shown(comparison) if (fitted := _fitted(arm, metric))]
     if not found:
         return None
-    parts: list[Part] = [_chart(comparison, found, heading(metric))]
+    parts: list[Part] = [_chart(comparison, found, heading)]
     if both := [(one, one.law) for one in found if isinstance(one.law, ScalingFit)]:
         rows: list[list[Cell | Interval]] = []
         for one, law in both:
@@ -59,7 +63,7 @@ def scaling(comparison: Comparison) -> Section | None:
         parts.append(
             Table(
                 "scaling",
-                f"Scaling with parameters and tokens: {heading(metric)} on {data_of(comparison)}",
+                f"Scaling with parameters and tokens: {heading} on {data_of(comparison)}",
                 columns,
                 rows,
                 note,
@@ -70,9 +74,7 @@ def scaling(comparison: Comparison) -> Section | None:
         columns = [*map(Column, ("arm", "points")), *_terms("c", "a", "b"), Column("error of the fit", form="{:.2%}")]
         note = "Loss = c + a / FLOPs^b, with 95 % bootstrap intervals."
         parts.append(
-            Table(
-                "power-law", f"Scaling with operations: {heading(metric)} on {data_of(comparison)}", columns, rows, note
-            )
+            Table("power-law", f"Scaling with operations: {heading} on {data_of(comparison)}", columns, rows, note)
         )
     return Section("Scaling", parts)
 
