@@ -10,7 +10,7 @@ from lmlab.analysis.report.content.tuning import tuning
 
 
 def test_an_option_that_a_run_does_not_have_is_not_one_without_a_value():
-    run = SimpleNamespace(config={"a": {"x": None, "y": 0.5}, "seed": 1}, choice=lambda group: "lstm")
+    run = SimpleNamespace(setting={"a": {"x": None, "y": 0.5}, "seed": 1}, choice=lambda group: "lstm")
     keys = ("a.x", "a.y", "a.z", "b.x", "a.y.z", "seed", "model")
     assert [has(run, key) for key in keys] == [True, True, False, False, False, True, True]
     assert [text_of(run, key) for key in keys] == ["null", "0.5", ABSENT, ABSENT, ABSENT, "1", "lstm"]
@@ -19,13 +19,13 @@ def test_an_option_that_a_run_does_not_have_is_not_one_without_a_value():
 def test_one_text_in_two_places_is_no_difference():
     def run(place, text):
         config = {"data": {"paths": place, "test": 0.1}, "content": {"data": text} if text else {}, "seed": 1}
-        return SimpleNamespace(config=config)
+        return SimpleNamespace(setting=config)
 
     assert differing([run("a", "1f"), run("b", "1f")]) == set()
     assert differing([run("a", "1f"), run("b", "2e")]) == {"content.data", "data.paths"}
     assert differing([run("a", None), run("b", None)]) == {"data.paths"}
-    assert dict(options(run("a", "1f").config)) == {"data.test": 0.1, "content.data": "1f"}
-    assert dict(options(run("a", None).config)) == {"data.paths": "a", "data.test": 0.1, "content": {}}
+    assert dict(options(run("a", "1f").setting)) == {"data.test": 0.1, "content.data": "1f"}
+    assert dict(options(run("a", None).setting)) == {"data.paths": "a", "data.test": 0.1, "content": {}}
 
 
 def test_what_one_arm_alone_was_tuned_in_is_shown_as_absent_in_the_other(tmp_path):

@@ -38,7 +38,7 @@ def hints(function: Any) -> dict[str, Any]:
 
 def options() -> Iterator[tuple[str, Any]]:
     """Every option that some signature has, with its type: of commands, of targets in ``conf/``, of plain sections."""
-    for command in COMMANDS:
+    for command in set(COMMANDS) - {"options"}:  # which has words, no options
         yield from hints(importlib.import_module(f"lmlab.commands.{command}").task).items()
     for section, function in (("execution", Execution), ("study", Study)):
         yield from ((f"{section}.{name}", hint) for name, hint in hints(function).items())

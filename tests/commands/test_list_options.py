@@ -12,11 +12,11 @@ GROUPS = options.groups()
 @pytest.fixture(autouse=True)
 def no_folder(monkeypatch):
     monkeypatch.setattr(options, "_folder", None)
+    monkeypatch.setattr(tables.console, "_width", 160)
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_every_option_is_listed_with_a_line_and_its_place(group, capsys, monkeypatch):
-    monkeypatch.setattr(tables.console, "_width", 160)
+def test_every_option_is_listed_with_a_line_and_its_place(group, capsys):
     list_options.run([group])
     printed = capsys.readouterr().out
     for option in options.options_of(group):

@@ -178,7 +178,7 @@ def test_options_of_a_stage_come_behind_its_list():
     words = words_of({"first": ["seed=2"], "tune": ["optimizer.lr=1"], "_changed_": changes})
     assert words == {
         "first": ["seed=2"],
-        "tune": ["optimizer.lr=1", "optimizer=sgd", "optimizer.lr=0.1", "model/mixer=gru"],
+        "tune": ["optimizer.lr=1", "optimizer=sgd", "optimizer.lr=0.1", "mixer=gru"],
     }
     with pytest.raises(UserError, match="several values"):
         words_of({"a": ["seed=1,2"]})

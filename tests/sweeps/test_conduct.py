@@ -326,7 +326,7 @@ def test_a_stage_that_jobs_have_in_common_is_computed_once(sweep, queue, pretend
     assert engine.submitted == [0, 0, 1, 2], "the base for the first job, then the jobs' own runs"
     assert statuses(jobs) == ["finished"] * 3 and [job.stage for job in jobs] == [None] * 3
     assert [job.run.path.name for job in jobs] == ["run-a", "run-b", "run-c"]
-    assert search.losses == {0: 9.0, 1: 8.0, 2: 7.0} and not seen.same_jobs
+    assert search.costs == {0: 9.0, 1: 8.0, 2: 7.0} and not seen.same_jobs
     assert seen.ended_jobs == [(0, "finished"), (1, "finished"), (2, "finished")]
 
 

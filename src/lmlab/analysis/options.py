@@ -83,7 +83,7 @@ ABSENT = "—"
 
 def has(record: "Record", key: str) -> bool:
     """Return whether a run has a group or a dotted key, whatever its value."""
-    return key in _GROUPS or config.has(record.config, key)
+    return key in _GROUPS or config.has(record.setting, key)
 
 
 def text_of(record: "Record", key: str) -> str:
