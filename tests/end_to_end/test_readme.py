@@ -43,8 +43,9 @@ def test_every_command_of_the_readme_runs(lmlab, tmp_path):
         assert done.stdout.strip(), command
 
 
-def test_every_option_of_the_readme_exists_and_every_option_is_there():
-    (table,) = re.findall(r"\| group \| options \|\n\| --- \| --- \|\n(.*?)\n\n", README, flags=re.DOTALL)
+def test_every_option_is_in_the_table_of_options():
+    page = (ROOT / "docs" / "runs.md").read_text()
+    (table,) = re.findall(r"\| group \| options \|\n\| --- \| --- \|\n(.*?)\n\n", page, flags=re.DOTALL)
     shown = set(re.findall(r"[\w]+", table))
     for group in groups():
         if group not in ("budget", "hydra/sweeper"):
@@ -52,7 +53,19 @@ def test_every_option_of_the_readme_exists_and_every_option_is_there():
             assert not missing, group
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
-def test_every_place_that_is_named_exists(name):
-    for path in re.findall(r"\]\(([\w./-]+)\)", (ROOT / name).read_text()):
-        assert (ROOT / path).exists(), path
+PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_place_that_is_linked_exists(name):
+    for path, anchor in re.findall(r"\]\(([\w./-]+)(?:#([\w-]+))?\)", (ROOT / name).read_text()):
+        target = (ROOT / name).parent / path
+        assert target.exists(), path
+        headings = re.findall(r"^#+ (.*)$", target.read_text(), flags=re.MULTILINE) if anchor else []
+        assert not anchor or anchor in {re.sub(r"[^\w -]", "", line).lower().replace(" ", "-") for line in headings}, (
+            anchor
+        )
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 130
