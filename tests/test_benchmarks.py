@@ -82,5 +82,5 @@ def test_reading_runs_is_timed():
     command = [sys.executable, SCRIPTS / "reading.py", "--runs=4", "--points=300", "--grown=2"]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"})
     assert done.returncode == 0, done.stderr
-    assert re.search(r"│ curves, by the next process +│ +\d+\.\d+ │", done.stdout)
+    assert re.search(r"│ curves of finished runs +│ +\d+\.\d+ │", done.stdout)
     assert "303 rows of a run are kept; 2 runs had grown." in done.stdout
