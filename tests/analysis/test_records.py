@@ -106,9 +106,9 @@ def test_what_does_not_prevent_use_is_marked(run):
     record = change(run, metrics={"validation/loss": math.nan})
     assert [problem.split(" (")[0] for problem in record.problems] == [
         "validation/loss is nan",
-        "metrics.jsonl: 1 lines are no rows and left out",
-        "metrics.jsonl: the last line is cut short and left out",
-        "metrics.jsonl: 5 rows are of steps that it had before",
+        "metrics.jsonl: skipped 1 invalid lines",
+        "metrics.jsonl: skipped the last line, which is cut short",
+        "metrics.jsonl: skipped 5 rows that repeat earlier steps",
     ]
     tokens, loss = record.curves.curve("train/loss")
     assert (tokens[1:] > tokens[:-1]).all() and not any(map(math.isnan, loss))

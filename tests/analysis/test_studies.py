@@ -94,7 +94,7 @@ def test_a_sweep_of_no_study_has_no_arms(tmp_path):
     sweep = Sweep(tmp_path / "other")
     sweep.begin(["-m"], {}, {})
     sweep.end("finished")
-    with pytest.raises(UserError, match="the sweep of no study"):
+    with pytest.raises(UserError, match="not the sweep of a study"):
         comparison_of(sweep)
 
 

@@ -52,7 +52,7 @@ def test_a_search_by_averaged_weights_is_refused_before_any_job_that_keeps_none(
     words = [*small, "model=lstm", "logger=[]", "sweep=optuna", "sweep.trials=2", "optimizer.lr=1e-3,2e-3"]
     words.append("sweep.objectives={ema/loss: minimize}")
     done = lmlab("train", *words, check=False)
-    message = "sweep.objectives.ema/loss: a metric of averaged weights, which only callbacks=ema keeps"
+    message = "sweep.objectives.ema/loss: metrics of averaged weights need callbacks=ema"
     assert done.returncode == 1 and message in done.stderr
     assert not (tmp_path / "outputs" / "runs").exists()
     assert "Best, job" in lmlab("train", *words, "callbacks=ema").stdout

@@ -58,7 +58,7 @@ def test_a_budget_in_seconds_has_an_untuned_pilot_for_each_arm(plan):
 
 def test_averaged_weights_are_there_with_their_callback_only(plan):
     assert plan("callbacks=ema", metric="ema/bits_per_byte").metric == "ema/bits_per_byte"
-    message = "study.metric=ema/loss: a metric of averaged weights, which only callbacks=ema keeps"
+    message = "study.metric=ema/loss: metrics of averaged weights need callbacks=ema"
     with pytest.raises(UserError, match=message):
         plan(metric="ema/loss")
 

@@ -115,12 +115,12 @@ def test_sweeps_say_what_has_become_of_their_jobs(client, outputs):
     assert row["status"] == "running" and row["counts"] == {"finished": 1, "failed": 1, "running": 1}
     assert row["errors"] == ["job 2: broken"] and row["to_come"] == 4 and row["command"] == "lmlab train -m seed=1,2"
     said = client.post("/api/retry_sweep", json={"sweep": "2026-01-01"}, headers=POST)
-    assert (said.status_code, said.json()["error"]) == (400, "2026-01-01: is running")
+    assert (said.status_code, said.json()["error"]) == (400, "2026-01-01: already running")
     sweep.end("interrupted")
     row = ask(client, lambda answer: answer["sweeps"][0]["status"] != "running")["sweeps"][0]
     assert row["status"] == "interrupted"
     said = client.post("/api/stop_sweep", json={"sweep": "2026-01-01"}, headers=POST)
-    assert said.json()["error"] == "2026-01-01: nobody is at it, it is interrupted"
+    assert said.json()["error"] == "2026-01-01: not running (status: interrupted)"
     definition = sweep.path / "sweep.json"
     definition.write_text(json.dumps(json.loads(definition.read_text()) | {"command": ["-m", "seed=1,3"]}))
     said = client.post("/api/retry_sweep", json={"sweep": "2026-01-01"}, headers=POST)
@@ -242,7 +242,7 @@ def test_scripts_come_from_what_is_installed(client):
 
 def test_what_cannot_be_done_says_why(client, outputs):
     finished = next(run for run in all_runs(outputs / "runs") if run.status == "finished").path.name
-    for action, why in (("stop", "nobody is computing it, it is finished"), ("retry", "is finished; only a failed")):
+    for action, why in (("stop", "not running (status: finished)"), ("retry", "is finished; only failed")):
         answer = client.post(f"/api/{action}", json={"run": finished}, headers=POST)
         assert answer.status_code == 400 and why in answer.json()["error"]
 
@@ -257,7 +257,7 @@ def test_chosen_runs_are_compared_in_a_report(client, outputs):
     assert "allow-same-origin" not in report.headers["content-security-policy"]
     failed = [run for run in runs if run.startswith("gru")]
     answer = client.post("/api/compare", json={"runs": failed}, headers=POST)
-    assert answer.json()["error"] == "none of the chosen runs is finished and has validation/bits_per_byte"
+    assert answer.json()["error"] == "none of the selected runs is finished and has validation/bits_per_byte"
     answer = client.post("/api/compare", json={"runs": runs, "metric": "validation/los"}, headers=POST)
     assert answer.json()["error"] == "metric=validation/los: unknown (did you mean 'validation/loss'?)"
 

@@ -137,7 +137,7 @@ def test_names_are_text_wherever_they_are_shown(outputs, serve, visit):
     page = visit(serve(outputs))
     page.wait_for_selector("#sweep-list li")
     lines_until(page, "chart.data.length == 5")
-    page.get_by_role("button", name="Its runs").click()
+    page.get_by_role("button", name="Show runs").click()
     page.fill("#filter", "")
     page.get_by_role("button", name=HOSTILE, exact=True).first.click()
     page.wait_for_selector("#details-parts pre.bad")
@@ -173,7 +173,7 @@ def test_what_was_asked_for_is_answered_where_it_can_be_seen(outputs, growing, s
     page.fill("#filter", "rnn")
     page.locator("td.name button").first.click()
     page.click("#stop")
-    until(page, "document.getElementById('said').innerText.includes('is only starting; try again')")
+    until(page, "document.getElementById('said').innerText.includes('still starting; try again')")
     box = page.locator("#said").bounding_box()
     assert page.evaluate("([x, y]) => document.elementFromPoint(x, y).id", [box["x"] + 9, box["y"] + 9]) == "said"
 
@@ -189,7 +189,7 @@ def test_rows_are_sorted_and_chosen(outputs, serve, visit):
     lines_until(page, "chart.data.length == 1")
     assert page.inner_text("#compare") == "Compare 1"
     page.fill("#filter", "lstm")
-    page.get_by_role("button", name="Choose those shown").click()
+    page.get_by_role("button", name="Select all shown").click()
     lines_until(page, "chart.data.length >= 2")
 
 

@@ -65,16 +65,16 @@ def test_runs_and_sweeps_are_stopped_and_gone_on_with(small_task, tmp_path):
         wait_until(lambda: all((row["step"] or 0) >= 2 for row in rows().values()), "both runs make steps")
         before = rows()
         assert 0 < before[1]["done"] < 1 and before[1]["left"] > 0
-        assert "is being stopped" in act("stop", run=before[1]["key"])
+        assert "is stopping" in act("stop", run=before[1]["key"])
         wait_until(lambda: status(1) == "interrupted", "the run is stopped")
         assert status(2) == "running", "and no other"
         assert "its state is saved" in rows()[1]["error"]
         (name,) = [folder.name for folder in (outputs / "sweeps").iterdir()]
-        assert "is being stopped" in act("stop_sweep", sweep=name)
+        assert "is stopping" in act("stop_sweep", sweep=name)
         assert sweep.wait(180) != 0
         wait_until(lambda: status(2) == "interrupted", "the sweep is stopped")
         (tmp_path / "hurry").touch()
-        assert "is tried again" in act("retry", run=before[1]["key"])
+        assert "is restarting" in act("retry", run=before[1]["key"])
         wait_until(lambda: status(1) == "finished", "the run is gone on with")
         assert status(2) == "interrupted"
         assert "goes on" in act("retry_sweep", sweep=name)

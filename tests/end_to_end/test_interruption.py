@@ -103,7 +103,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_two_are_one_clear_line(lmlab, s
 
     (tmp_path / "aside").rename(before / checkpoints.CHECKSUMS)
     done = lmlab("train", *arguments)
-    warning = f"{newest.name} is damaged: the content of state has changed; going on from {before.name} instead"
+    warning = f"{newest.name} is damaged: the content of state has changed; resuming from {before.name} instead"
     assert warning in done.stderr and warning in run.log.read_text()
     first = only_run(undisturbed)
     assert first.weights.read_bytes() == run.weights.read_bytes()

@@ -176,7 +176,7 @@ def test_a_sweep_is_cancelled_killed_and_stopped_and_gone_on_with(ranks, begin, 
     assert_none_left(mark)
     sweep = newest(tmp_path)
     assert sweep.status == "interrupted" and statuses(sweep) == ["interrupted"] * 2
-    assert "nobody is at it, it is interrupted" in lmlab("sweep", "cancel", check=False).stderr
+    assert "not running (status: interrupted)" in lmlab("sweep", "cancel", check=False).stderr
     for run in all_runs(tmp_path / "outputs" / "runs"):
         assert run.manifest["status"] == "interrupted" and "SIGTERM" in run.manifest["attempts"][0]["error"]
         assert list(run.checkpoints.glob("step-*")), "it has written its state"

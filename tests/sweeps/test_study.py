@@ -73,14 +73,14 @@ def test_without_a_number_of_trials_every_combination_is_tried():
         ({"arms": {"lstm": []}}, "study.arms: expected at least 2 to compare, got 1"),
         ({"arms": {"a": "model=lstm", "b": []}}, r"study.arms.a=model=lstm: expected a list of overrides"),
         ({"seeds": []}, r"study.seeds=\[\]: expected at least one"),
-        ({"seeds": [1, 2, 1]}, "study.seeds: 1 is there twice"),
-        ({"seeds": [-1]}, "study.seeds: -1 is not at least 0"),
+        ({"seeds": [1, 2, 1]}, "study.seeds: 1 occurs twice"),
+        ({"seeds": [-1]}, "study.seeds: -1 is negative"),
         ({"seeds": ["one"]}, "study.seeds=.*expected a list of whole numbers"),
         ({"trials": 0}, "study.trials=0: expected at least 1, or null"),
         ({"trails": 3}, "study.trails: a study has no such option .*trials"),
         ({"tune": {"optimizer.lr": 1e-3}}, "study.tune.optimizer.lr=0.001: expected values to try, like"),
         ({"equal": ["parameter"]}, "study.equal: parameter is unknown .*parameters"),
-        ({"metric": "test/loss"}, "study.metric=test/loss: settings are chosen on the validation .*'validation/loss'"),
+        ({"metric": "test/loss"}, "study.metric=test/loss: settings are selected on the .*'validation/loss'"),
         ({"metric": "validation/mine", "direction": "up"}, "study.direction=up: expected minimize or maximize"),
         ({"budget": {"tokens": 5}}, r"study.budget.tokens: unknown \(tokens are given as budget.tokens\)"),
         ({"budget": {"flops": -1}}, "study.budget.flops=-1: expected a number above 0"),
@@ -159,7 +159,7 @@ def test_a_sweep_says_which_study_it_is_of(tmp_path):
     other.begin(["-m", "seed=1,2"], {}, {})
     other.end("finished")
     assert other.command == "lmlab train -m seed=1,2"
-    with pytest.raises(UserError, match="the sweep of no study"):
+    with pytest.raises(UserError, match="not the sweep of a study"):
         Study.of(other)
 
 

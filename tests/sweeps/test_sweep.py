@@ -34,7 +34,7 @@ def elsewhere(tmp_path):
 def test_who_is_at_a_sweep_holds_it_until_it_ends_or_dies(tmp_path, elsewhere):
     sweep = Sweep(tmp_path / "theirs")
     assert sweep.status == "running"
-    with pytest.raises(UserError, match=rf"pid {elsewhere.pid} on .* is at this sweep now"):
+    with pytest.raises(UserError, match=rf"sweep is already running \(pid {elsewhere.pid} on "):
         Sweep(sweep.path).begin(["-m"], {}, {})
     elsewhere.kill()
     elsewhere.join()

@@ -143,7 +143,7 @@ def test_a_parent_that_is_gone_is_missed_only_by_a_child_that_has_yet_to_begin(t
         done = lmlab("train", *options, f"start.run={start}", "scheduler=cooldown")
         assert child.path.name in done.stdout and "recorded result" in done.stdout
     refused = train(f"start.run={parent[:6]}", "scheduler=cooldown", "seed=2", refused=True)
-    assert refused == f"start.run={parent}: {first.path} is gone, and this run, which has yet to begin, needs it"
+    assert refused == f"start.run={parent}: {first.path} is gone, and this run needs it to begin"
     assert train("start.run=nothere", refused=True).startswith("start.run=nothere: neither a directory nor ")
 
 

@@ -124,7 +124,7 @@ def test_a_server_that_is_away_at_the_start_is_waited_for_by_nobody(how, server,
     assert time.monotonic() - started < 10.0
     training.end()
     announced = capfd.readouterr().err.splitlines()
-    assert len(announced) == 1 and announced[0].startswith("W&B cannot be reached, this run is logged offline (")
+    assert len(announced) == 1 and announced[0].startswith("W&B cannot be reached, logging this run offline (")
     assert announced[0].endswith("lmlab wandb sync sends what is missing.")
     assert not WandbRecord(run).complete
     if behaviour is None:

@@ -38,11 +38,11 @@ def test_a_folder_for_wandb_has_its_settings_too(write_settings, monkeypatch, tm
 @pytest.mark.parametrize(
     ("variables", "settings", "message"),
     [
-        ({"WANDB_BASE_URL": "wandb"}, {}, "WANDB_BASE_URL=wandb: W&B does not take this (Input should be a valid URL"),
-        ({"WANDB_INIT_TIMEOUT": "long"}, {}, "WANDB_INIT_TIMEOUT=long: W&B does not take this (Input should be a"),
-        ({"WANDB_SWEEP_ID": " a"}, {}, "WANDB_SWEEP_ID= a: W&B does not take this (Sweep ID cannot start"),
-        ({}, {"base_url": "wandb"}, "wandb/settings: base_url=wandb: W&B does not take this (Input should be a valid"),
-        ({}, {"bse_url": "http://a.b"}, "wandb/settings: bse_url=http://a.b: W&B does not take this (Extra inputs"),
+        ({"WANDB_BASE_URL": "wandb"}, {}, "WANDB_BASE_URL=wandb: W&B refuses this value (Input should be a valid URL"),
+        ({"WANDB_INIT_TIMEOUT": "long"}, {}, "WANDB_INIT_TIMEOUT=long: W&B refuses this value (Input should be a"),
+        ({"WANDB_SWEEP_ID": " a"}, {}, "WANDB_SWEEP_ID= a: W&B refuses this value (Sweep ID cannot start"),
+        ({}, {"base_url": "wandb"}, "wandb/settings: base_url=wandb: W&B refuses this value (Input should be a valid"),
+        ({}, {"bse_url": "http://a.b"}, "wandb/settings: bse_url=http://a.b: W&B refuses this value (Extra inputs"),
     ],
 )
 def test_settings_that_wandb_fails_on_are_refused(variables, settings, message, write_settings, monkeypatch, tmp_path):

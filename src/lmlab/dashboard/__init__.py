@@ -1,1 +1,1 @@
-"""What ``lmlab report`` shows, live in a browser while runs and sweeps are under way."""
+"""A live browser view of runs and sweeps, with the content of ``lmlab report``."""

@@ -1,4 +1,4 @@
-"""What the page can have done: stop and retry runs and sweeps, and a report of chosen runs."""
+"""Actions of the dashboard: stop and retry runs and sweeps, and write a report of selected runs."""
 
 import hashlib
 import json
@@ -15,51 +15,51 @@ from lmlab.processes.control import detached, start_again, tell_to_stop
 
 
 class Actions:
-    """Carries out what is asked for, on runs and sweeps that the index has found.
+    """Executes actions on the runs and sweeps of an index.
 
-    Each raises ``UserError`` where it cannot.
+    Each action raises ``UserError`` if it cannot be carried out.
     """
 
     def __init__(self, index: Index) -> None:
         self.index = index
         self.reports: dict[str, Path] = {}
-        """Reports that were made, by the name in their address."""
+        """Reports written so far, by the name in their address."""
 
     def stop(self, run: str) -> str:
         tell_to_stop(self.index.run(run))
-        return "is being stopped; it writes its state first"
+        return "is stopping; it writes its state first"
 
     def retry(self, run: str) -> str:
         start_again(self.index.run(run))
-        return "is tried again, from its last checkpoint if there is one"
+        return "is restarting, from its last checkpoint if it has one"
 
     def stop_sweep(self, sweep: str) -> str:
         self.index.sweep(sweep).tell_to_stop()
-        return "is being stopped; its runs write their state first"
+        return "is stopping; its runs write their state first"
 
     def retry_sweep(self, sweep: str) -> str:
-        found = self.index.sweep(sweep)
-        if found.status == "running":
-            raise UserError(f"{sweep}: is running")
-        found.check_signed()
+        entry = self.index.sweep(sweep)
+        if entry.status == "running":
+            raise UserError(f"{sweep}: already running")
+        entry.check_signed()
         quoted = sweep.replace("'", r"\'")
         command = [sys.executable, "-P", "-m", "lmlab", "sweep", "retry", f"name='{quoted}'"]
         outputs = str(self.index.outputs.absolute())
-        detached(command, Path.cwd(), found.path / "retry.log", LMLAB_OUTPUTS=outputs, COLUMNS="160")
-        return "goes on, also with what failed"
+        detached(command, Path.cwd(), entry.path / "retry.log", LMLAB_OUTPUTS=outputs, COLUMNS="160")
+        return "is restarting, failed jobs included"
 
     def compare(self, runs: list[str], metric: str | None) -> str:
-        """Write a report of runs and return the name in its address.
+        """Write a report of runs and return its name in the address.
 
         Args:
             metric: see :func:`lmlab.analysis.comparison.compare`.
         """
         if not runs:
-            raise UserError("choose the runs to compare first")
+            raise UserError("select the runs to compare first")
         records = read((self.index.run(key) for key in dict.fromkeys(runs)), self.index.cache)
         comparison = compare(records.found, metric)
         if not comparison.arms:
-            raise UserError(f"none of the chosen runs is finished and has {comparison.metric}")
+            raise UserError(f"none of the selected runs is finished and has {comparison.metric}")
         command = f"lmlab report 'runs=[{','.join(sorted(runs))}]' metric={comparison.metric}"
         name = hashlib.sha256(json.dumps([sorted(runs), comparison.metric]).encode()).hexdigest()[:12]
         folder = self.index.outputs / "reports" / f"dashboard-{name}"
@@ -68,10 +68,10 @@ class Actions:
         return name
 
     def carry_out(self, action: str, asked: dict[str, Any]) -> dict[str, str]:
-        """Do what a request of the page asks for.
+        """Execute the action that the page requests.
 
         Raises:
-            UserError: it cannot be done, or nothing of that kind can be asked for.
+            UserError: the action fails or does not exist.
         """
         subject = asked.get("run") or asked.get("sweep")
         if action == "compare":
@@ -79,7 +79,12 @@ class Actions:
             if not isinstance(runs, list) or not all(isinstance(run, str) for run in [*runs, metric or ""]):
                 raise UserError("runs: expected a list of names")
             return {"report": self.compare(runs, metric)}
-        known = {"stop": self.stop, "retry": self.retry, "stop_sweep": self.stop_sweep, "retry_sweep": self.retry_sweep}
-        if action not in known or not isinstance(subject, str):
+        actions = {
+            "stop": self.stop,
+            "retry": self.retry,
+            "stop_sweep": self.stop_sweep,
+            "retry_sweep": self.retry_sweep,
+        }
+        if action not in actions or not isinstance(subject, str):
             raise UserError(f"{action}: unknown")
-        return {"said": f"{subject} {known[action](subject)}"}
+        return {"said": f"{subject} {actions[action](subject)}"}

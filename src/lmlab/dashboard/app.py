@@ -1,4 +1,4 @@
-"""The web application: the page, what has changed since it last asked, and what it asks to have done."""
+"""The web application: serves the page, the changes since its last request, and its actions."""
 
 import json
 from collections.abc import AsyncIterator
@@ -26,32 +26,32 @@ PAGE = Path(__file__).parent / "page"
 FILES = {path.name: path for path in PAGE.iterdir() if path.suffix in (".js", ".css")}
 
 AT_ONCE = 60
-"""Runs whose curves are drawn together."""
+"""Maximum number of runs whose curves are drawn together."""
 POINTS = 400
-"""Of a curve: more than a screen tells apart."""
+"""Maximum number of points of a curve: more than a screen can resolve."""
 LARGEST = 1_000_000
-"""Bytes of a request's body."""
+"""Maximum size of a request body in bytes."""
 
 REPORT = "sandbox allow-scripts allow-popups allow-downloads"
-"""A report runs scripts of its own, so it is kept from asking the dashboard for anything."""
+"""Content security policy of a report: it runs its own scripts and must not send requests to the dashboard."""
 
 
 class Answer(JSONResponse):
-    """JSON as lmlab writes it: a number that is not finite is no reason to answer nothing."""
+    """JSON response in lmlab's format, in which numbers that are not finite are strings."""
 
     def render(self, content: Any) -> bytes:
         return dumps(content).encode()
 
 
 def plotly() -> Path:
-    """The script of the installed plotly package, found without importing it."""
-    found = find_spec("plotly")
-    assert found is not None and found.origin is not None
-    return Path(found.origin).parent / "package_data" / "plotly.min.js"
+    """Return the path of the script in the installed plotly package, without importing it."""
+    spec = find_spec("plotly")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent / "package_data" / "plotly.min.js"
 
 
 def build(index: Index, names: tuple[str, ...] = (), token: str | None = None, cookie: str = "lmlab") -> Starlette:
-    """The application over ``index``, which it starts and stops; see :class:`lmlab.dashboard.guard.Guard`."""
+    """Build the application over ``index``, which it starts and stops; see :class:`lmlab.dashboard.guard.Guard`."""
     actions = Actions(index)
 
     def page(request: Request) -> Response:
@@ -81,10 +81,10 @@ def build(index: Index, names: tuple[str, ...] = (), token: str | None = None, c
         since = _number(query.get("curves_since")) if same else 0
         metric, axis = query.get("metric", measures.primary), query.get("axis", "tokens")
         answer["drawn"] = index.curves(query.getlist("run")[:AT_ONCE], metric, axis, POINTS, since)
-        known = measures.metric(metric)
+        definition = measures.metric(metric)
         answer["drawn"] |= {
             "heading": measures.heading(metric),
-            "falls": known is not None and known.better == "lower",
+            "falls": definition is not None and definition.better == "lower",
         }
         return Answer(answer)
 
@@ -98,12 +98,12 @@ def build(index: Index, names: tuple[str, ...] = (), token: str | None = None, c
             if len(body) > LARGEST:
                 return PlainTextResponse("too long", 413)
         try:
-            asked = json.loads(body)
+            request_body = json.loads(body)
         except ValueError:
-            asked = None
-        if not isinstance(asked, dict):
+            request_body = None
+        if not isinstance(request_body, dict):
             raise UserError("expected a JSON object")
-        return Answer(await run_in_threadpool(actions.carry_out, request.path_params["action"], asked))
+        return Answer(await run_in_threadpool(actions.carry_out, request.path_params["action"], request_body))
 
     def report(request: Request) -> Response:
         path = actions.reports.get(request.path_params["name"])

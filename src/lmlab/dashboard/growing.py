@@ -1,4 +1,4 @@
-"""The curves of a run while it grows: every row is read once, and what was drawn of them is drawn once."""
+"""Curves of a run that is still being logged: each row is read once, and drawn curves are cached."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ Drawn = dict[str, list[float]] | None
 
 
 class Growing:
-    """What a run has logged so far.
+    """Curves of the rows that a run has logged so far.
 
     Args:
         path: ``metrics.jsonl``.
@@ -25,17 +25,17 @@ class Growing:
         self.curves = Curves(self._log.logged.columns, flops_per_token)
 
     def read(self) -> bool:
-        """Take in the rows that have come since; return whether anything is different."""
+        """Read the rows added since the last call; return whether anything has changed."""
         changed = self._log.read()
         if changed:
-            # A new object each time: whoever draws the old one meanwhile is not disturbed.
+            # A new object each time, because another thread may still be drawing the old one.
             self.curves = Curves(self._log.logged.columns, self.curves.flops_per_token)
         return changed
 
     def drawn(self, metric: str, axis: str, points: int) -> Drawn:
-        """A metric against an axis, with at most ``points`` points; what is no finite number is left out.
+        """Return a metric against an axis with at most ``points`` points, without values that are not finite.
 
-        ``None`` where it was not logged, or the axis is not known.
+        ``None`` if the metric was not logged or the axis is unknown.
         """
         key, curves = (metric, axis, points), self.curves
         drawn = self._drawn.get(key)

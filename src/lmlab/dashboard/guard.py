@@ -1,10 +1,10 @@
-"""Who may ask the dashboard for what: the address they used, their token, and the page that makes them ask.
+"""Access control of the dashboard: the host name, the token, and the origin of requests that change something.
 
-- *DNS rebinding*: a stranger's page may have its own name point to this machine and then read what is served here. Only
-  names of this machine, and addresses, which cannot be made to point elsewhere, are answered.
-- *Cross-site requests*: a stranger's page may send forms here. What changes something has to come from the page itself,
-  which browsers say in ``Origin``.
-- *Token*: given once in the link, then kept in a cookie that scripts cannot read and that no other site has sent.
+- *DNS rebinding*: a foreign page can point its own host name to this machine and read what is served here. Only
+    names and addresses of this machine are accepted.
+- *Cross-site requests*: a foreign page can send forms here. Requests that change something must come from the
+    dashboard's own page, which browsers state in ``Origin``.
+- *Token*: part of the link, then kept in a cookie that scripts cannot read and that other sites do not send.
 """
 
 import hmac
@@ -29,7 +29,7 @@ POLICY = "; ".join(
         "form-action 'none'",
     ]
 )
-"""The page loads nothing from elsewhere, runs no script that is not a file of its own, and is shown in no frame."""
+"""The page loads nothing from other sites, runs only its own script files, and cannot be framed."""
 
 HEADERS = {
     "content-security-policy": POLICY,
@@ -42,12 +42,12 @@ HEADERS = {
 
 
 class Guard:
-    """Refuses what it must and hands on the rest.
+    """Refuses requests that fail a check and passes on the rest.
 
     Args:
-        names: names of this machine, besides any address and ``localhost``.
-        token: what has to be known; ``None``: nothing.
-        cookie: the cookie's name; cookies do not tell ports apart, so it has the port in it.
+        names: names of this machine that are accepted, besides any address and ``localhost``.
+        token: the token that requests need; ``None``: no token.
+        cookie: name of the cookie; it includes the port, because cookies are shared between ports.
     """
 
     def __init__(self, app: ASGIApp, names: tuple[str, ...], token: str | None, cookie: str) -> None:
@@ -75,19 +75,19 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._is_here(host):
-            return PlainTextResponse("this name is none of this machine: use the address that was printed", 403)
+            return PlainTextResponse("unknown host name: use the printed address", 403)
         query = QueryParams(scope["query_string"])
         if self.token is not None:
-            given = query.get("token")
-            if given is not None and scope["method"] == "GET" and self._fits(given):
-                answer = RedirectResponse(scope["path"], 303)  # out of the address bar and the history
-                answer.set_cookie(self.cookie, given, httponly=True, samesite="strict", path="/")
+            token = query.get("token")
+            if token is not None and scope["method"] == "GET" and self._fits(token):
+                answer = RedirectResponse(scope["path"], 303)  # removes the token from the address bar and the history
+                answer.set_cookie(self.cookie, token, httponly=True, samesite="strict", path="/")
                 return answer
             if not self._fits(cookie_parser(headers.get("cookie", "")).get(self.cookie, "")):
-                return PlainTextResponse("the token is missing or wrong: use the whole link that was printed", 401)
+                return PlainTextResponse("the token is missing or wrong: use the whole printed link", 401)
         if scope["method"] not in ("GET", "HEAD"):
             if headers.get("origin") != f"{scope['scheme']}://{host}":
-                return PlainTextResponse("only the dashboard's own page may ask for this", 403)
+                return PlainTextResponse("only the dashboard's own page may send this request", 403)
             if headers.get("content-type", "").partition(";")[0] != "application/json":
                 return PlainTextResponse("expected JSON", 415)
         return None
@@ -110,12 +110,12 @@ class Guard:
 
 
 def own_names(host: str) -> tuple[str, ...]:
-    """Names that this machine goes by, and the one that it was told to listen at."""
+    """Return the host names of this machine, including the one that the server listens on."""
     return host, socket.gethostname(), socket.getfqdn()
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches ``host``."""
+    """Return whether only this machine can reach ``host``."""
     if host == "localhost":
         return True
     try:

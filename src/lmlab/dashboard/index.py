@@ -1,7 +1,7 @@
-"""What lies in the outputs folder, kept up to date by a thread, so that every answer is at hand.
+"""An index of the outputs folder, updated by a thread so that requests are answered from memory.
 
-Each pass looks at every run directory and reads again what has changed. Curves are read only of runs that somebody
-looks at. Everything that changes gets the next number, and a page asks for what has changed since the number it knows.
+Each pass checks every run directory and rereads those that changed. Curves are read only for runs that a page
+displays. Every change gets the next number, and a page requests the changes after the number of its last update.
 """
 
 import os
@@ -23,22 +23,22 @@ from lmlab.runs.run import Run
 from lmlab.sweeps.sweep import Sweep, all_sweeps
 
 BETWEEN_PASSES = 0.5
-"""Seconds."""
+"""Seconds between two passes."""
 KEPT = 60.0
-"""Seconds for which the curves of a run stay in memory after somebody has asked for them."""
+"""Seconds for which the curves of a run stay in memory after a page has requested them."""
 
 Stamp = tuple[int, int, int] | None
 
 
 @dataclass(eq=False)
 class Entry:
-    """What is known of one run directory.
+    """The indexed state of one run directory.
 
     Attributes:
-        seen: the manifest that its row was made of, as it was.
-        changed: the number of its row's last change.
-        grown: the number of its curves' last change.
-        wanted: until when its curves are to be kept up to date, by the clock that only grows.
+        seen: stamp of the manifest from which the row was built.
+        changed: number of the row's last change.
+        grown: number of the curves' last change.
+        needed_until: monotonic time until which the curves are kept up to date.
     """
 
     run: Run
@@ -47,16 +47,16 @@ class Entry:
     seen: Stamp = None
     changed: int = 0
     grown: int = 0
-    wanted: float = 0.0
+    needed_until: float = 0.0
     growing: Growing | None = None
 
 
 class SweepEntry(NamedTuple):
-    """What is known of one sweep's directory.
+    """The indexed state of one sweep directory.
 
     Attributes:
-        seen: its two files that the rest was made of, as they were.
-        arms: of a study's runs, by their keys.
+        seen: stamps of the two files from which the rest was built.
+        arms: arms of a study's runs, by run key.
     """
 
     seen: tuple[Stamp, Stamp]
@@ -76,49 +76,49 @@ class Index:
         self.outputs = outputs
         self.cache = cache
         self.session = secrets.token_hex(8)
-        """Numbers of another session mean nothing in this one."""
+        """Identifies this process; numbers are comparable within one session only."""
         self.complete = False
-        """Whether every run has been looked at once."""
+        """``True`` once every run has been read."""
         self._entries: dict[str, Entry] = {}
         self._removed: dict[str, int] = {}
         self._sweeps: dict[str, SweepEntry] = {}
         self._arms: dict[str, str] = {}
-        """Of the newest study that a run belongs to, by the run's key."""
+        """Arm in the newest study that a run belongs to, by run key."""
         self._sweeps_changed = 0
         self._number = 0
         self._measures = 0, together([])
-        """With the number that they are of."""
+        """The metrics of all runs, with the number at which they were collected."""
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopped = False
         self._thread = threading.Thread(target=self._keep, daemon=True, name="dashboard-index")
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the watcher thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop the watcher thread."""
         self._stopped = True
         self._wake.set()
         self._thread.join()
 
     def run(self, key: str) -> Run:
-        """The run in the directory of that name. Raises ``UserError`` if none was found."""
+        """Return the run in the directory ``key``. Raises ``UserError`` if there is none."""
         with self._lock:
             if key not in self._entries:
-                raise UserError("there is no such run in the outputs folder")
+                raise UserError("no such run in the outputs folder")
             return self._entries[key].run
 
     def sweep(self, name: str) -> Sweep:
-        """The sweep in the directory of that name. Raises ``UserError`` if none was found."""
+        """Return the sweep in the directory ``name``. Raises ``UserError`` if there is none."""
         with self._lock:
             if name not in self._sweeps:
-                raise UserError("there is no such sweep in the outputs folder")
+                raise UserError("no such sweep in the outputs folder")
         return Sweep(self.outputs / "sweeps" / name)
 
     def changes(self, since: int) -> dict[str, Any]:
-        """What has changed after number ``since``: rows by key, runs that are gone, and all sweeps if any has."""
+        """Return the changes after number ``since``: rows by key, removed runs, and all sweeps if any has changed."""
         with self._lock:
             return {
                 "session": self.session,
@@ -130,7 +130,7 @@ class Index:
             }
 
     def measures(self) -> Measures:
-        """The metrics of all runs that could be read."""
+        """Return the metrics of all runs that could be read."""
         with self._lock:
             number, records = self._number, [entry.record for entry in self._entries.values() if entry.record]
         if self._measures[0] != number:
@@ -138,39 +138,41 @@ class Index:
         return self._measures[1]
 
     def curves(self, keys: list[str], metric: str, axis: str, points: int, since: int) -> dict[str, Any]:
-        """The curves of runs that have grown after number ``since``, and whether some are still to be read."""
+        """Return the curves of runs that have grown after number ``since``, and whether some are not read yet."""
         until = time.monotonic() + KEPT
         with self._lock:
-            chosen = {key: self._entries[key] for key in keys if key in self._entries}
-            for entry in chosen.values():
-                entry.wanted = until
+            entries = {key: self._entries[key] for key in keys if key in self._entries}
+            for entry in entries.values():
+                entry.needed_until = until
             number = self._number
-        pending = [entry for entry in chosen.values() if entry.growing is None]
+        pending = [entry for entry in entries.values() if entry.growing is None]
         if pending:
             self._wake.set()
-        read = {key: entry.growing for key, entry in chosen.items() if entry.growing is not None}
+        read = {key: entry.growing for key, entry in entries.items() if entry.growing is not None}
         metrics = dict.fromkeys(name for growing in read.values() for name in growing.curves.metrics)
-        grown = {key: growing.drawn(metric, axis, points) for key, growing in read.items() if chosen[key].grown > since}
+        grown = {
+            key: growing.drawn(metric, axis, points) for key, growing in read.items() if entries[key].grown > since
+        }
         return {"number": number, "curves": grown, "metrics": sorted(metrics), "pending": bool(pending)}
 
     def _keep(self) -> None:
         while not self._stopped:
             self._wake.clear()
-            with suppress(OSError):  # the folder may be gone for a moment
+            with suppress(OSError):  # the folder may be unavailable for a moment
                 self.look()
             self._wake.wait(BETWEEN_PASSES)
 
     def look(self) -> None:
-        """Make one pass."""
-        self._look_at_sweeps()  # which say what arm a run belongs to
-        found = _directories(self.outputs / "runs")
-        for key, path in found.items():
+        """Scan the outputs folder once."""
+        self._look_at_sweeps()  # first, because they give the arms of runs
+        directories = _directories(self.outputs / "runs")
+        for key, path in directories.items():
             self._look_at(key, path)
-            if self._wake.is_set():  # somebody waits for curves
+            if self._wake.is_set():  # a request waits for curves
                 self._wake.clear()
                 self._grow()
         with self._lock:
-            for key in self._entries.keys() - found.keys():
+            for key in self._entries.keys() - directories.keys():
                 del self._entries[key]
                 self._number += 1
                 self._removed[key] = self._number
@@ -179,7 +181,7 @@ class Index:
 
     def _look_at(self, key: str, path: str) -> None:
         entry, seen = self._entries.get(key), _stamp(f"{path}/run.json")
-        if seen is None and entry is None:  # being laid out
+        if seen is None and entry is None:  # being created
             return
         entry = entry or Entry(Run(Path(path)))
         if seen == entry.seen and entry.row["status"] != "running":
@@ -190,7 +192,7 @@ class Index:
             status = manifest["status"]
             if status == "running" and not entry.run.is_locked():
                 status = "interrupted"
-            # Without the configuration, which takes longer to read than all the rest and is not shown.
+            # Without the configuration, which is slow to read and not displayed.
             record = Record(entry.run, manifest, {}, status)
             row = rows.row_of(record, Heartbeat.read(entry.run), self._arms.get(key))
         except (UserError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -207,15 +209,15 @@ class Index:
         sweeps = {}
         for sweep in all_sweeps(self.outputs / "sweeps"):
             stamps = (_stamp(str(sweep.path / "sweep.json")), _stamp(str(sweep.path / "jobs.json")))
-            known = self._sweeps.get(sweep.path.name)
-            if known is not None and known.seen == stamps and known.row["status"] != "running":
-                sweeps[sweep.path.name] = known
+            earlier = self._sweeps.get(sweep.path.name)
+            if earlier is not None and earlier.seen == stamps and earlier.row["status"] != "running":
+                sweeps[sweep.path.name] = earlier
             else:
                 sweeps[sweep.path.name] = SweepEntry(stamps, *rows.sweep_row(sweep))
-        by_age = sorted(sweeps.values(), key=lambda known: str(known.row["created"]))
-        arms = {key: arm for known in by_age for key, arm in known.arms.items()}
+        by_age = sorted(sweeps.values(), key=lambda entry: str(entry.row["created"]))
+        arms = {key: arm for entry in by_age for key, arm in entry.arms.items()}
         with self._lock:
-            if [known.row for known in sweeps.values()] != [known.row for known in self._sweeps.values()]:
+            if [entry.row for entry in sweeps.values()] != [entry.row for entry in self._sweeps.values()]:
                 self._number += 1
                 self._sweeps_changed = self._number
             self._sweeps = sweeps
@@ -227,7 +229,7 @@ class Index:
     def _grow(self) -> None:
         now = time.monotonic()
         for entry in list(self._entries.values()):
-            if entry.wanted < now:
+            if entry.needed_until < now:
                 entry.growing = None
                 continue
             first = entry.growing is None
@@ -250,9 +252,9 @@ def _directories(folder: Path) -> dict[str, str]:
 
 
 def _stamp(path: str) -> Stamp:
-    """What tells one state of a file from the next: files are replaced whole."""
+    """Return the inode, time and size of a file, which change when it is replaced; ``None`` if it is missing."""
     try:
-        found = Path(path).stat()
+        state = Path(path).stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return state.st_ino, state.st_mtime_ns, state.st_size

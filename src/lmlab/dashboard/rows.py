@@ -1,4 +1,4 @@
-"""What the page shows of a run and of a sweep, in plain containers that JSON can carry."""
+"""Rows and details of runs and sweeps as the page shows them, in plain containers that JSON can represent."""
 
 import math
 import re
@@ -16,23 +16,23 @@ from lmlab.runs.start import chain_of
 from lmlab.sweeps.sweep import Sweep
 
 LOG_BYTES = 32_768
-"""How much of the end of a log is shown."""
+"""Maximum size of the displayed end of a log."""
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-"""What a terminal obeys: colours and movements, and other characters that are none."""
+"""Terminal control sequences (colours, cursor movements) and other unprintable characters."""
 
 
 def arm_of(record: Record) -> str:
-    """What a run is compared as: its architecture."""
+    """Return the label that a run is grouped by in comparisons: its architecture."""
     return record.architecture
 
 
 def row_of(record: Record, beat: Heartbeat | None, arm: str | None = None) -> dict[str, Any]:
-    """A run's row in the table.
+    """Return a run's row in the table.
 
     Args:
-        arm: of a study that the run belongs to; ``None``: it is compared as what it is.
-        beat: its newest sign of life; it stays behind where a run ends without being finished.
+        arm: of a study that the run belongs to; ``None``: the run is grouped by its architecture.
+        beat: its newest heartbeat, which remains if a run ends without finishing.
     """
     manifest, status = record.manifest, record.status
     beat = None if status in ("finished", "created") else beat
@@ -63,12 +63,12 @@ def row_of(record: Record, beat: Heartbeat | None, arm: str | None = None) -> di
 
 
 def unreadable(run: Run, why: str) -> dict[str, Any]:
-    """The row of a directory that cannot be read."""
+    """Return the row of a directory that cannot be read."""
     return {"id": "", "name": run.path.name, "arm": "", "status": "unreadable", "error": why, "created": "", "tags": []}
 
 
 def details_of(run: Run) -> dict[str, Any]:
-    """What is shown of a run that somebody looks at. Raises ``UserError`` where it cannot be read."""
+    """Return the details of a run for the page. Raises ``UserError`` if the run cannot be read."""
     from lmlab.analysis.commands import asked_by
 
     record = Record.of(run)
@@ -89,7 +89,7 @@ def details_of(run: Run) -> dict[str, Any]:
 
 
 def log_end(path: Path, limit: int = LOG_BYTES) -> str:
-    """The last whole lines of a text file, of at most ``limit`` bytes, without what only a terminal understands."""
+    """Return the last complete lines of a text file, at most ``limit`` bytes, without terminal control sequences."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
@@ -103,7 +103,7 @@ def log_end(path: Path, limit: int = LOG_BYTES) -> str:
 
 
 def sweep_row(sweep: Sweep) -> tuple[dict[str, Any], dict[str, str]]:
-    """What is shown of a sweep and, where it is that of a study, the arms of its runs by their directories' names."""
+    """Return the row of a sweep and, for the sweep of a study, the arms of its runs by directory name."""
     try:
         jobs = sweep.jobs
         counts: dict[str, int] = {}

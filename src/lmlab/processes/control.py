@@ -1,4 +1,4 @@
-"""Stop and resume a run from outside of the process that supervises it."""
+"""Stop and resume a run from outside the process that supervises it."""
 
 import os
 import signal
@@ -16,65 +16,65 @@ from lmlab.surroundings import tolerate_encodings
 
 
 def tell_to_stop(run: Run) -> None:
-    """Tell the processes of ``run`` to write its state and end, as Ctrl-C would; returns at once.
+    """Signal the processes of ``run`` to write its state and end, as Ctrl-C would; return at once.
 
-    Whoever sees it through takes note: ``lmlab train`` ends, a sweep goes on with its other runs.
+    The supervising process notices: ``lmlab train`` ends, a sweep continues with its other runs.
 
     Raises:
-        UserError: nobody is computing it, or on another machine, or it has only just begun.
+        UserError: the run is not running, runs on another machine, or has only just started.
     """
     owner, manifest = lock.owner(run.path), run.manifest
     if run.status != "running":
-        raise UserError(f"{run.path.name}: nobody is computing it, it is {run.status}")
+        raise UserError(f"{run.path.name}: not running (status: {run.status})")
     if owner is None or not owner.is_here:
-        raise UserError(f"{run.path.name}: is computed by {owner or 'another machine'}; stop it there")
+        raise UserError(f"{run.path.name}: running elsewhere ({owner or 'another machine'}); stop it there")
     beat = Heartbeat.read(run)
-    # The sign of life of an earlier attempt names a process that may be anybody's by now.
+    # The heartbeat of an earlier attempt has a process number that may belong to another process by now.
     if beat is None or beat.time < manifest["attempts"][-1]["started"]:
-        raise UserError(f"{run.path.name}: is only starting; try again in a moment")
+        raise UserError(f"{run.path.name}: still starting; try again in a moment")
     try:
-        os.killpg(os.getpgid(beat.pid), signal.SIGTERM)  # all of its processes are of one group
+        os.killpg(os.getpgid(beat.pid), signal.SIGTERM)  # all of its processes share one process group
     except ProcessLookupError:
-        raise UserError(f"{run.path.name}: is ending already") from None
+        raise UserError(f"{run.path.name}: already ending") from None
 
 
 def start_again(run: Run) -> None:
-    """Start a process that goes on with ``run`` from its last checkpoint and outlives this one; returns at once.
+    """Resume ``run`` from its last checkpoint in a process that outlives this one; return at once.
 
     Raises:
-        UserError: it is finished or being computed, or the folder that it was asked for in is gone.
+        UserError: the run is finished or running, or the folder in which it was launched is gone.
     """
     if run.status not in ("failed", "interrupted", "pruned"):
-        raise UserError(f"{run.path.name}: is {run.status}; only a failed, interrupted or pruned run is tried again")
-    folder = directory_here(run)  # its relative paths mean files below it
+        raise UserError(f"{run.path.name}: is {run.status}; only failed, interrupted or pruned runs can be retried")
+    folder = directory_here(run)  # relative paths in the configuration refer to it
     detached([sys.executable, "-P", "-m", "lmlab.processes.control", str(run.path.absolute())], folder, run.log)
 
 
 def detached(command: list[str], folder: Path, log: Path, **environment: str) -> None:
-    """Start a command in ``folder`` that no terminal and no end of this process disturbs; what it says goes to ``log``.
+    """Start a command in ``folder``, independent of this process and its terminal, with its output in ``log``.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: ``folder`` does not exist.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: is gone; what is to be tried again was asked for there")
-    # What a command sets for itself is not for the next.
+        raise UserError(f"{folder}: the folder in which this was launched is gone")
+    # A variable that a command sets for itself must not be inherited.
     surroundings = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
-    with log.open("ab") as said:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             command,
             cwd=folder,
             env=surroundings | environment,
             stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
         )
-    threading.Thread(target=process.wait, daemon=True, name="detached").start()  # or it stays in the list of processes
+    threading.Thread(target=process.wait, daemon=True, name="detached").start()  # leaves no zombie
 
 
 def main(path: str) -> None:
-    """Be that process."""
+    """Run the detached process: resume the run at ``path``."""
     from lmlab.processes.signals import INTERRUPTED, stopped_by_signals
     from lmlab.processes.supervisor import execute
 

@@ -1,6 +1,6 @@
-"""The number of a run's processes, where they meet, and how they are supervised.
+"""Number of a run's processes, their rendezvous, and options of their supervision.
 
-PyTorch's elastic launcher, the one inside ``torchrun``, starts, watches and connects several of them.
+PyTorch's elastic launcher, which ``torchrun`` uses, starts, monitors and connects several processes.
 """
 
 import logging
@@ -23,7 +23,7 @@ from lmlab.runs.run import Run
 
 
 class Ranks(NamedTuple):
-    """How many processes a run has, and where they meet."""
+    """Number of processes of a run, and their rendezvous."""
 
     here: int
     """processes on this node"""
@@ -32,11 +32,11 @@ class Ranks(NamedTuple):
     rendezvous: str | None = None
     """``host:port`` of the first of several nodes"""
     attempt: int = 1
-    """counts the times that the run was started: those of different ones never meet"""
+    """number of the attempt, part of the rendezvous id: processes of different attempts never connect"""
 
 
 def get_rank() -> int:
-    """This process's number among those of the run: 0 for the one that writes what all of them need only once."""
+    """Return the rank of this process; rank 0 writes the files that are needed only once."""
     return int(os.environ.get("RANK", 0))
 
 
@@ -46,20 +46,20 @@ def _end_without_ranks(number: int, frame: Any) -> None:
 
 
 def start_ranks(run: Run, ranks: Ranks, be_rank: Callable[[Path], None]) -> None:
-    """Start this node's ranks of ``run``, watch them, and return when all have ended well; otherwise end this process.
+    """Start this node's ranks of ``run``, monitor them, return if all exit with 0, and end this process otherwise.
 
     Args:
-        be_rank: what each of them does, with the run's path.
+        be_rank: the function that each rank calls with the run's path.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous.api import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, launch_agent
 
-    # Signals are for the ranks, which decide together when to stop; before there are any, they end the meeting.
+    # Ranks handle signals, because they decide together when to stop. Before they exist, a signal ends the rendezvous.
     signal.signal(signal.SIGTERM, _end_without_ranks)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
-    logging.disable(logging.CRITICAL)  # the run itself says what failed
+    logging.disable(logging.CRITICAL)  # the run reports failures itself
     try:
         config = LaunchConfig(
             min_nodes=ranks.nodes,
@@ -85,12 +85,12 @@ def start_ranks(run: Run, ranks: Ranks, be_rank: Callable[[Path], None]) -> None
         os._exit(1)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        if failure.exitcode not in (1, INTERRUPTED):  # what the others complain of is what it left them with
+        if failure.exitcode not in (1, INTERRUPTED):  # errors of other ranks follow from this one
             code = failure.exitcode
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"died (exit code {code})"
             write_json(run.error, {"kind": "Fault", "message": f"rank {rank} {how}", "traceback": ""})
         os._exit(INTERRUPTED if failure.exitcode == INTERRUPTED else 1)
-    except OSError as error:  # before there is a rank: what watches them needs semaphores, which are files there
+    except OSError as error:  # before any rank exists: semaphores are files in /dev/shm
         message = f"{ranks.here} processes cannot be started: {error.strerror} (is there room in /dev/shm?)"
         write_json(run.error, {"kind": "RunFailed", "message": message, "traceback": traceback.format_exc()})
         os._exit(1)
@@ -103,12 +103,12 @@ def _rank(be_rank: Callable[[Path], None], path: Path) -> None:
 
 @dataclass(frozen=True)
 class Execution:
-    """Section ``execution`` of a training configuration: how a run's processes are looked after.
+    """Section ``execution`` of a training configuration: supervision of a run's processes.
 
     Args:
-        restarts: times that a run goes on by itself after one of its processes died, hung or differed from the others.
-        grace: seconds that a run has to write its state after it was told to stop, before its processes are killed.
-        requeue: under SLURM, ask for the job to be queued again after it was told to stop.
+        restarts: number of automatic restarts after a process died, hung or diverged from the other ranks.
+        grace: seconds that a run has to write its state after a stop request, before its processes are killed.
+        requeue: under SLURM, requeue the job after a stop request.
         rendezvous: ``host:port`` of the first of several nodes; ``None``: from SLURM's environment.
         node: the number of this node.
     """
@@ -136,10 +136,10 @@ class Execution:
 
 
 def ranks_of(trainer: Config, settings: Execution) -> Ranks:
-    """The processes that a section ``trainer`` asks for on this node; the tasks of a SLURM job are nodes.
+    """Return the layout that a section ``trainer`` asks for on this node; the tasks of a SLURM job are nodes.
 
     Raises:
-        UserError: several nodes cannot meet.
+        UserError: several nodes have no rendezvous, or the numbers of nodes and tasks do not match.
     """
     nodes, node, rendezvous = trainer.get("nodes", 1), settings.node, settings.rendezvous
     tasks = int(os.environ.get("SLURM_NTASKS", 1))
@@ -150,7 +150,7 @@ def ranks_of(trainer: Config, settings: Execution) -> Ranks:
         rendezvous = f"{os.uname().nodename}:{_free_port()}" if node == 0 else None
     elif nodes > 1 and rendezvous is None:
         raise UserError(
-            f"trainer.nodes={nodes}: the nodes need a place to meet; start the same command on each of them with "
+            f"trainer.nodes={nodes}: the nodes need a rendezvous; start the same command on each of them with "
             "execution.rendezvous=<host of the first>:29500 and execution.node=0, 1, ... (or use hydra/launcher=slurm)"
         )
     if node >= max(nodes, 1):

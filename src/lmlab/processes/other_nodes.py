@@ -1,7 +1,7 @@
-"""Being a node of a run other than the first, which alone holds the run's lock, starts it again and writes its record.
+"""Run nodes other than the first, which alone holds the run's lock, restarts the run and writes its record.
 
-The nodes share nothing but the run directory. The manifest says that an attempt is under way and where it meets; a node
-joins each attempt once, and ends when the first node has let go of the lock.
+The nodes share only the run directory. The manifest states that an attempt is in progress and its rendezvous. A node
+joins each attempt once, and ends when the first node has released the lock.
 """
 
 import signal
@@ -18,20 +18,20 @@ from lmlab.runs.run import Run
 
 _BETWEEN_LOOKS = 0.5
 _TO_END = 20.0
-"""Seconds that the processes of an attempt have to end after those of the first node have."""
+"""Seconds that the processes of an attempt have to end after those of the first node have ended."""
 
 
 def follow(run: Run, ranks: Ranks, grace: float) -> None:
     """Start this node's processes of ``run`` whenever the first node starts its own, until the run has ended.
 
     Args:
-        ranks: those of this node; without a ``rendezvous`` they meet where the first node says.
-        grace: seconds that they have to write the run's state after this process was told to stop.
+        ranks: those of this node; without a ``rendezvous``, the one in the manifest is used.
+        grace: seconds that they have to write the run's state after a stop request to this process.
 
     Raises:
-        RunFailed: the run failed; its own directory and the first node say why.
-        Interrupted: it was told to stop, there or here.
-        KeyboardInterrupt: this process was.
+        RunFailed: the run failed; its directory and the first node report the reason.
+        Interrupted: the run was stopped, on the first node or here.
+        KeyboardInterrupt: this process was stopped.
     """
     trust.check(run, "run it on the first node")
     follower = _Follower(run, ranks)
@@ -41,9 +41,9 @@ def follow(run: Run, ranks: Ranks, grace: float) -> None:
             if follower.ended(joining=stopped is None):
                 break
             time.sleep(_BETWEEN_LOOKS)
-        except KeyboardInterrupt as told:
+        except KeyboardInterrupt as interrupt:
             follower.stop(0.0 if stopped else grace)
-            stopped = stopped or told
+            stopped = stopped or interrupt
     if stopped is not None:
         raise stopped
     status, error = follower.outcome
@@ -61,13 +61,13 @@ class _Follower:
         self.outcome = ("failed", "the first node ended the run")
 
     def stop(self, grace: float) -> None:
-        """Tell the processes to stop, all together; they are killed after ``grace`` seconds."""
+        """Signal all processes to stop; they are killed after ``grace`` seconds."""
         if self.processes is not None:
             self.processes.send(signal.SIGTERM)
         self.deadline = time.monotonic() + grace
 
     def ended(self, joining: bool) -> bool:
-        """Do what is to be done next; return whether the run, or this node's part in it, is over."""
+        """Take the next step; return whether the run, or this node's part in it, is over."""
         attempt, last = self._under_way()
         self._end_processes(attempt)
         if self.processes is not None:
@@ -82,11 +82,11 @@ class _Follower:
         return attempt == 0 and (self.joined > 0 or self.outcome[0] == "finished")
 
     def _under_way(self) -> tuple[int, dict[str, Any]]:
-        """The number of the newest attempt, with its record, while the first node is at it; 0 otherwise."""
+        """Return the number and record of the newest attempt while the first node runs; 0 and ``{}`` otherwise."""
         try:
             manifest = self.run.manifest
         except UserError:
-            if self.joined:  # the first node has removed what cannot be trained
+            if self.joined:  # the first node has removed a run that cannot be trained
                 return 0, {}
             raise
         attempts = manifest["attempts"]
@@ -100,7 +100,7 @@ class _Follower:
             return
         code = self.processes.exitcode
         if code is None:
-            if attempt != self.joined:  # it has ended elsewhere
+            if attempt != self.joined:  # the attempt has ended on the first node
                 self.deadline = self.deadline or time.monotonic() + (0.0 if attempt else _TO_END)
             if self.deadline is not None and time.monotonic() > self.deadline:
                 self.processes.send(signal.SIGKILL)

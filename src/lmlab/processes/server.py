@@ -1,10 +1,10 @@
-"""Imported by the server process that runs are forked from: gives it the libraries, and lets it start and end at once.
+"""Preloaded by the server process from which runs are forked: import libraries, and start and end quickly.
 
-While libraries are imported there is no garbage to look for, and what is there afterwards stays: neither the server nor
-what is forked from it looks at it again.
+Garbage collection is off during imports, and the imported objects are frozen: neither the server nor the processes
+forked from it scan them again.
 
-The server ends when the command that started it does, even while it imports. Python would first take down all libraries
-one by one, for seconds in which a processor is busy with nothing.
+The server ends with the command that started it, even during imports. It skips Python's own finalization, which
+would take seconds of processor time for these libraries.
 """
 
 import atexit
@@ -22,7 +22,7 @@ _imported = threading.Event()
 
 
 def _end_with_command() -> None:
-    """End the server if the command ends while libraries are imported; later, the closing of their pipe tells it."""
+    """End the server if the command ends during imports; later, their pipe closes instead."""
     while not _imported.wait(0.05):
         if os.getppid() != _command:
             os._exit(0)
@@ -37,7 +37,7 @@ for _name in (ENTRY, "torch.distributed.launcher.api"):
 gc.freeze()
 gc.enable()
 _imported.set()
-_watcher.join()  # what is forked from here is to have no thread
+_watcher.join()  # forked processes must not inherit a thread
 
 
 @atexit.register

@@ -1,7 +1,7 @@
-"""Signals that ask a process to stop, and the end of the process that asked for a run.
+"""Signal handling: remember stop signals and act at the next safe point; end with the process that launched a run.
 
-In the processes of a run a signal is noted when it comes, and obeyed where they can end without losing anything. In the
-process that supervises runs it does what the keyboard does.
+The processes of a run remember a signal and obey it at a point where nothing is lost. In the process that supervises
+runs a signal acts like Ctrl-C.
 """
 
 import os
@@ -16,21 +16,21 @@ from typing import Any
 from lmlab.errors import Interrupted
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-"""From a keyboard, ``kill``, and the schedulers of clusters before they take a machine away."""
+"""Stop signals: from a keyboard, ``kill``, and cluster schedulers before they take a machine away."""
 _OUTSIDE = (*STOPPING, signal.SIGHUP)
-"""What tells the process that sees runs through: also a terminal that is closed."""
+"""Stop signals of the supervising process: also a closed terminal."""
 
 INTERRUPTED = 75
-"""Exit code of a process that was told to stop and has left its state behind (EX_TEMPFAIL of sysexits.h)."""
+"""Exit code of a process that was stopped and has saved its state (EX_TEMPFAIL of sysexits.h)."""
 
 _received: signal.Signals | None = None
 
 
 def listen() -> None:
-    """Note the signals of ``STOPPING`` from now on, rather than die of them; called in the main thread."""
+    """Record the signals in ``STOPPING`` from now on instead of dying of them; called in the main thread."""
     for number in STOPPING:
         signal.signal(number, _note)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # what came since the process was forked comes now
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # delivers signals that arrived since the fork
 
 
 def _note(number: int, _: FrameType | None) -> None:
@@ -39,23 +39,23 @@ def _note(number: int, _: FrameType | None) -> None:
 
 
 def received() -> signal.Signals | None:
-    """The first signal that told this process to stop; ``None`` if none has."""
+    """Return the first stop signal that this process received; ``None`` if there was none."""
     return _received
 
 
 def check() -> None:
-    """End what has nothing to save yet. Raises ``Interrupted`` after a signal."""
+    """Raise ``Interrupted`` after a stop signal; called while there is nothing to save yet."""
     if _received is not None:
         raise Interrupted(f"told to stop by {_received.name} before training began")
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let signals that tell this process to stop wait for the end of what is begun here.
+    """Defer stop signals until the block has ended.
 
-    A process that was started must not be lost sight of because a signal came before its handle was kept.
+    Otherwise a signal could end this process between starting another process and keeping its handle.
     """
-    if threading.current_thread() is not threading.main_thread():  # where no signal is handled
+    if threading.current_thread() is not threading.main_thread():  # signals are handled in the main thread only
         yield
         return
     waiting: list[int] = []
@@ -71,7 +71,7 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Let signals that tell this process to stop do what the keyboard does: runs write their state first."""
+    """Let stop signals raise ``KeyboardInterrupt`` as the keyboard does, so that runs write their state first."""
 
     def tell(number: int, frame: Any) -> None:
         raise KeyboardInterrupt(f"told to stop by {signal.Signals(number).name}")
@@ -85,13 +85,13 @@ def stopped_by_signals() -> Iterator[None]:
 
 
 PARENT = "LMLAB_PARENT"
-"""The environment variable that holds its number."""
+"""Name of the environment variable with the process number of the launching process."""
 
 
 def end_with_parent() -> None:
-    """End this process soon after the one that asked for the run, or the one that started this one, is gone.
+    """End this process soon after the launching process or its own parent process has ended.
 
-    Otherwise an orphan would go on writing into a directory that a repeated command wants to resume.
+    Otherwise an orphan would continue to write into a directory that a repeated command resumes.
     """
     parent = int(os.environ.get(PARENT, 0))
     if not parent:

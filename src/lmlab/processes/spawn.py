@@ -1,8 +1,8 @@
-"""Starting the processes of a run, each from a process that has imported the libraries already.
+"""Start the processes of a run, forked from a server process that has already imported the libraries.
 
-Importing them takes seconds. One server process does it, once, and every process of every run is forked from it before
-it has done anything else: with its own memory, environment, generators and nothing that another run left behind. The
-server is ``multiprocessing``'s.
+Importing them takes seconds. One server process does it once, and every process of every run is forked from it, with
+its own memory, environment and random generators, and without state of another run. The server is
+``multiprocessing``'s.
 """
 
 import hashlib
@@ -31,33 +31,33 @@ _ENVIRONMENT = {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONUNBUFFERED": "1", "PYTHON
 
 
 class Share(NamedTuple):
-    """What of this machine the processes of a run may use; ``None``: all of it."""
+    """Share of this machine that the processes of a run may use; ``None``: all of it."""
 
     cores: tuple[int, ...] | None = None
     gpus: tuple[str, ...] | None = None
     memory: int | None = None
-    """bytes that each process may hold"""
+    """maximum memory of each process in bytes"""
     quiet: bool = False
-    """what they print goes to the run's log: the terminal belongs to whoever shows several runs"""
+    """write output to the run's log, because the terminal shows several runs"""
 
 
 EVERYTHING = Share()
 
 
 def warm_up() -> None:
-    """Begin importing the libraries in the server process, which costs this one nothing; does so once.
+    """Start the import of libraries in the server process, without blocking this one; repeated calls do nothing.
 
-    A cluster sends its signals to every process of a job. The server lives through them, and a process that it has
-    just forked gets them as soon as it listens (see :mod:`lmlab.processes.signals`).
+    A cluster sends its signals to every process of a job. The server blocks them, and a process forked from it receives
+    them as soon as it listens (see :mod:`lmlab.processes.signals`).
     """
     from multiprocessing import forkserver, resource_tracker
 
     _CONTEXT.set_forkserver_preload(["lmlab.processes.server"])
-    resource_tracker.ensure_running()  # would let signals through again
+    resource_tracker.ensure_running()  # first, because starting it unblocks signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
     surroundings, folder = dict(os.environ), tempfile.tempdir
     try:
-        # For the server alone: what else is started from here is not its kind.
+        # For the server alone, not for other processes that are started from here.
         os.environ.update(_ENVIRONMENT | {PARENT: str(os.getpid())})
         tempfile.tempdir = socket_folder()
         forkserver.ensure_running()
@@ -72,13 +72,13 @@ class Processes:
     """The process or processes of a run on this machine, in a process group and with a temporary folder of their own.
 
     Args:
-        lock: the file descriptor of the run's lock, which they hold as long as one of them lives; ``None`` on all nodes
+        lock: file descriptor of the run's lock, which they hold as long as one of them lives; ``None`` on all nodes
             but the first.
     """
 
     def __init__(self, run: Run, ranks: Ranks, lock: int | None, share: Share = EVERYTHING) -> None:
         warm_up()
-        # What is killed cannot tidy up: its temporary files go with this folder. Compiled kernels are for all runs.
+        # Temporary files of killed processes are removed with this folder. Compiled kernels are shared by all runs.
         self._temporary = TemporaryFolder()
         kernels = str(Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}")
         environment = {"TORCHINDUCTOR_CACHE_DIR": kernels, **os.environ, **_ENVIRONMENT}
@@ -94,21 +94,21 @@ class Processes:
 
     @property
     def sentinel(self) -> int:
-        """Becomes ready when the first of them has ended."""
+        """File descriptor that becomes ready when the first process has ended."""
         return self._first.sentinel
 
     @property
     def exitcode(self) -> int | None:
-        """How the first of them, which is the last to end by itself, ended; ``None``: it has not."""
+        """Exit code of the first process, which by itself ends last; ``None`` while it runs."""
         return self._first.exitcode
 
     def send(self, sent: signal.Signals) -> None:
-        """Send a signal to all of them."""
+        """Send a signal to all processes."""
         assert self._first.pid is not None
         try:
             os.killpg(self._first.pid, sent)
-        except ProcessLookupError:  # they have ended, or the first has not yet made its group
-            if self._first.exitcode is not None:  # its number may be another process's by now
+        except ProcessLookupError:  # they have ended, or the group does not exist yet
+            if self._first.exitcode is not None:  # the number may belong to another process now
                 return
             try:
                 os.kill(self._first.pid, sent)
@@ -116,14 +116,14 @@ class Processes:
                 return
 
     def close(self) -> None:
-        """Once the first has ended: end what is left of the others, and let nothing of them stay behind."""
+        """Clean up after the first process has ended: kill the others and remove the temporary folder."""
         self.send(signal.SIGKILL)
         self._first.close()
         self._temporary.remove()
 
 
 class _Inherited:
-    """A file descriptor that a started process has as well, until it ends."""
+    """A file descriptor that a started process inherits and keeps open until it ends."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -139,18 +139,18 @@ def _keep(descriptor: Any) -> "_Inherited":
 def _begin(
     path: Path,
     ranks: Ranks,
-    lock: _Inherited | None,  # open as long as this function runs
+    lock: _Inherited | None,  # kept open while this function runs
     share: Share,
     environment: dict[str, str],
     folder: str,
     places: list[str],
 ) -> None:
-    """What the first process does: be the run, or start its ranks."""
+    """Run the first process: train, or start the ranks."""
     os.setpgid(0, 0)
     _keep_to(share, Run(path).log)
     os.environ.clear()
     os.environ.update(environment)
-    tempfile.tempdir = None  # the server's; to be looked up again
+    tempfile.tempdir = None  # the value is the server's; look it up again
     os.chdir(folder)
     sys.path[:] = places
     if ranks.here * ranks.nodes == 1:
@@ -176,19 +176,19 @@ def _be_rank(path: Path) -> None:
 
 
 _PREFIX = f"lmlab-run-{hashlib.sha256(Owner.here().machine.encode()).hexdigest()[:8]}-"
-"""Of this machine alone: locks may not reach others that share the folder."""
+"""Prefix for this machine: locks may not work across machines that share the folder."""
 _HELD = ".held-by-lmlab"
-"""In each of them: whoever made it holds this file locked. A folder without it is not ours to remove."""
+"""File that the creator of such a folder holds locked. Folders without it are never removed."""
 
 _SOCKET = 107 - len("/pymp-12345678/listener-12345678")
-"""Bytes of a folder's path below which the ``multiprocessing`` library can place a socket."""
+"""Maximum length in bytes of a folder's path in which ``multiprocessing`` can create a socket."""
 
 
 def socket_folder() -> str:
-    """Return the folder for temporary files or, where its path is too long for a socket, another one.
+    """Return the folder for temporary files, or another one if its path is too long for a socket.
 
     Raises:
-        UserError: there is none.
+        UserError: no such folder is writable.
     """
     usual = tempfile.gettempdir()
     for folder in (usual, os.environ.get("XDG_RUNTIME_DIR"), "/tmp", "/var/tmp", "/dev/shm", str(Path.cwd())):
@@ -203,10 +203,10 @@ def socket_folder() -> str:
 
 
 class TemporaryFolder:
-    """A new folder in the system's folder for temporary files, until :meth:`remove`.
+    """A new folder in the system's temporary folder, deleted by :meth:`remove`.
 
-    A process that is killed cannot tidy up. Its lock goes when it ends, and whoever makes the next folder removes those
-    that nobody holds. On file systems without locks they stay.
+    A killed process leaves its folder behind, but its lock is released. The next creation of a folder removes those
+    that are not locked. On file systems without locks they remain.
     """
 
     def __init__(self) -> None:
@@ -219,11 +219,11 @@ class TemporaryFolder:
             self._held = FileLock(self.path / _HELD, thread_local=False, fallback_to_soft=False)
             with suppress(OSError):
                 self._held.acquire()
-            if self.path.exists():  # else it was taken for abandoned before it was locked
+            if self.path.exists():  # otherwise it was removed as abandoned before it was locked
                 break
 
     def remove(self) -> None:
-        """Delete it, with all that is in it."""
+        """Delete the folder with its content."""
         shutil.rmtree(self.path, ignore_errors=True)
         self._held.release()
 
@@ -231,7 +231,7 @@ class TemporaryFolder:
 def _remove_abandoned(held: Path) -> None:
     from filelock import FileLock
 
-    with suppress(OSError):  # another user's, or gone, or its owner lives
+    with suppress(OSError):  # owned by another user, deleted, or in use
         if held.lstat().st_uid == os.getuid() and not held.parent.is_symlink():
             with FileLock(held, fallback_to_soft=False).acquire(timeout=0):
                 shutil.rmtree(held.parent, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Where the ranks of a run were when they hung: ``stacks/rank-<rank>.txt``, written by the watchdog."""
+"""Stack traces of a run's ranks when they hung: ``stacks/rank-<rank>.txt``, written by the watchdog."""
 
 import os
 import re
@@ -12,12 +12,12 @@ _FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<function
 
 
 def clear(run: Run) -> None:
-    """Remove what an earlier attempt left; called before the processes of a new one start."""
+    """Remove the files of an earlier attempt; called before the processes of a new one start."""
     shutil.rmtree(_folder(run), ignore_errors=True)
 
 
 def open_for(run: Run, rank: int) -> IO[str]:
-    """An empty file for the stacks of ``rank``."""
+    """Create an empty file for the stack traces of ``rank``."""
     _folder(run).mkdir(exist_ok=True)
     path = _folder(run) / f"rank-{rank}.txt"
     path.unlink(missing_ok=True)
@@ -25,7 +25,7 @@ def open_for(run: Run, rank: int) -> IO[str]:
 
 
 def drop(file: IO[str]) -> None:
-    """Forget stacks that were written although the rank went on in the end."""
+    """Discard stack traces that were written although the rank resumed in the end."""
     if os.fstat(file.fileno()).st_size:
         os.ftruncate(file.fileno(), 0)
 
@@ -37,9 +37,9 @@ def close(file: IO[str]) -> None:
 
 
 def hung(run: Run) -> str | None:
-    """Say which ranks made no progress and where each of them was; ``None`` if no rank's watchdog has fired.
+    """Describe which ranks made no progress and the position of each; ``None`` if no watchdog has fired.
 
-    A rank inside torch, where it waits for the others, is not blamed as long as another one is elsewhere.
+    A rank inside torch waits for the others and is not blamed as long as another rank is elsewhere.
     """
     places, waiting, timeout = {}, set(), ""
     for path in sorted(_folder(run).glob("rank-*.txt"), key=lambda path: int(path.stem.removeprefix("rank-"))):
@@ -48,7 +48,7 @@ def hung(run: Run) -> str | None:
             continue
         rank = int(path.stem.removeprefix("rank-"))
         timeout = timeout or text.partition("(")[2].partition(")")[0]
-        innermost = _FRAME.search(text.rpartition("(most recent call first)")[2])  # the main thread comes last
+        innermost = _FRAME.search(text.rpartition("(most recent call first)")[2])  # the main thread is last
         places[rank] = "" if innermost is None else _place(innermost)
         if innermost is not None and "/torch/" in innermost["file"]:
             waiting.add(rank)

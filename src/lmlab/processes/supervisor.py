@@ -1,6 +1,6 @@
-"""Seeing a run through: in processes of its own, which read nothing but the run directory.
+"""Supervise a run in processes of its own, which read only the run directory.
 
-No process ever recomposes a configuration, so none can see another job's overrides, environment or leftovers.
+No process recomposes a configuration, so overrides, environment and state of other jobs cannot affect it.
 """
 
 import math
@@ -26,47 +26,47 @@ from lmlab.runs.run import Run, now
 
 
 class Supervisor:
-    """Sees a run through: starts its processes, goes on after a fault, passes on that it is to stop, records the end.
+    """Supervises a run: starts its processes, restarts them after a fault, forwards stop requests, records the end.
 
     Args:
         lock: the held lock of the run.
-        share: what of this machine it may use.
+        share: share of this machine that it may use.
     """
 
     def __init__(self, run: Run, lock: RunLock, share: Share = EVERYTHING) -> None:
-        trust.check(run, f"lmlab reproduce run={run.id} trust=true computes it afresh")
+        trust.check(run, f"lmlab reproduce run={run.id} trust=true recomputes it")
         self.run = run
         self.lock = lock
         self.share = share
         self.settings = Execution.of(run.config)
         self.faults = 0
         self.error: Exception | None = None
-        """Why the run ended without being finished."""
+        """The error with which the run ended; ``None`` if it finished."""
         self._told: str | None = None
         self._deadline = math.inf
         self._processes = self._start()
 
     @property
     def sentinel(self) -> int:
-        """Becomes ready when the processes have ended; to be waited for before :meth:`poll`."""
+        """File descriptor that becomes ready when the processes have ended; wait for it before :meth:`poll`."""
         return self._processes.sentinel
 
     @undisturbed()
     def poll(self) -> bool:
-        """Return whether the run is over; start it again if it ended by a fault, kill it if it does not stop."""
+        """Return whether the run is over; restart it after a fault, kill it if it does not stop in time."""
         code = self._processes.exitcode
         if code is None:
             if time.monotonic() > self._deadline or self.lock.lost:
                 self._processes.send(signal.SIGKILL)
             return False
         self._processes.close()
-        if self.lock.lost:  # the directory is another machine's now
-            self.error = RunFailed(f"{self.run.path}: another machine took this run over while this one was cut off")
+        if self.lock.lost:  # another machine owns the directory now
+            self.error = RunFailed(f"{self.run.path}: taken over by another machine while this one was disconnected")
             return True
         for folder in (self.run.path, self.run.checkpoints):
             clear_leftovers(folder)
         self.error = None
-        if self.run.manifest["status"] == "finished":  # nothing is missing, however its processes ended after that
+        if self.run.manifest["status"] == "finished":  # complete, even if a process failed after that
             self._end_attempt("finished", None)
             return True
         self.error, restart = self._why(code)
@@ -76,14 +76,14 @@ class Supervisor:
         return True
 
     def stop(self, why: str) -> None:
-        """Tell the run to write its state and end; it is killed if it has not within its grace period."""
+        """Ask the run to write its state and end; it is killed after its grace period."""
         if self._told is None:
             self._told = why
             self._deadline = time.monotonic() + self.settings.grace
             self._processes.send(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the run at once; what it wrote last stays."""
+        """Kill the run at once; its last checkpoint remains."""
         self._deadline = -math.inf
 
     def _start(self) -> Processes:
@@ -104,7 +104,7 @@ class Supervisor:
         return Processes(run, ranks, self.lock.fileno(), self.share)
 
     def _why(self, code: int) -> tuple[Exception, bool]:
-        """Record why the attempt ended; return the error to raise, and whether to go on from the last checkpoint."""
+        """Record why the attempt ended; return the error to raise, and whether to resume from the last checkpoint."""
         run = self.run
         if run.error.exists():
             reason = read_json(run.error)
@@ -122,11 +122,11 @@ class Supervisor:
             return Interrupted(message), False
         if kind == "UserError":
             if len(run.manifest["attempts"]) == 1 and not run.checkpoints.exists():
-                run.remove()  # nothing is left behind of what cannot be trained
+                run.remove()  # a run that cannot be trained leaves no directory
             return UserError(message), False
         self.faults += kind == "Fault"
         restart = kind == "Restart" or (kind == "Fault" and self.faults <= self.settings.restarts)
-        if restart and kind == "Fault":  # of a restart that it wants the run itself has told
+        if restart and kind == "Fault":  # the run reports restarts that it requests itself
             print(f"{run.path.name}: {message}; it goes on from its last checkpoint", file=sys.stderr, flush=True)
         return RunFailed(f"{message} (details: {run.log})"), restart
 
@@ -139,18 +139,18 @@ class Supervisor:
 
 
 def execute(run: Run, waiting: Callable[[str], None]) -> None:
-    """Train ``run`` to its end in its own process or processes, if nobody else has by the time its lock is free.
+    """Train ``run`` to its end in its own processes, unless it is finished by the time its lock is free.
 
-    In a SLURM job's task other than the first, be that node of the run.
+    In tasks of a SLURM job other than the first, run as another node of the run.
 
     Args:
-        waiting: called once, with who holds the lock, if somebody does.
+        waiting: called once with a description of the lock's holder, if the lock is held.
 
     Raises:
-        UserError: the run was refused because of what its configuration asks for.
-        RunFailed: a process failed or was killed, more often than the run may be started again.
-        Interrupted: something outside told it to stop; what was trained so far stays resumable.
-        KeyboardInterrupt: the user, or a signal to this process, did.
+        UserError: the configuration of the run was refused.
+        RunFailed: a process failed or was killed, and no restarts are left.
+        Interrupted: the run was stopped from outside; it can be resumed from its saved state.
+        KeyboardInterrupt: the user, or a signal to this process, stopped it.
     """
     settings = Execution.of(run.config)
     ranks = ranks_of(run.config["trainer"], settings)
@@ -160,7 +160,7 @@ def execute(run: Run, waiting: Callable[[str], None]) -> None:
     try:
         with run.lock(waiting) as lock:
             ended = _see_through(run, lock) if run.status_recorded != "finished" else None
-    except (OSError, UserError) as error:  # the run's folder cannot be read or written
+    except (OSError, UserError) as error:  # the run directory cannot be read or written
         if (line := disk.reason(error, run)) is None:
             raise
         raise RunFailed(line) from error
@@ -169,7 +169,7 @@ def execute(run: Run, waiting: Callable[[str], None]) -> None:
 
 
 def _see_through(run: Run, lock: RunLock) -> BaseException | None:
-    """Return why the run ended without being finished, if it did."""
+    """Supervise the run; return the error with which it ended, or ``None``."""
     stopped: KeyboardInterrupt | None = None
     supervisor: Supervisor | None = None
     while True:

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class _Callable(ModuleType):
-    """A package that can be called: the table of runs has the name of the package about them."""
+    """A callable package: ``lmlab.runs()`` returns the table of runs."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Return the runs in the outputs folder as a table (see :func:`lmlab.api.runs`)."""

@@ -1,4 +1,4 @@
-"""The moving average of the weights that ``callbacks=ema`` keeps: which configurations have one."""
+"""Configurations that keep a moving average of the weights (``callbacks=ema``)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +16,6 @@ def keeps_average(callbacks: Mapping[str, Any]) -> bool:
 
 
 def check_averaged(option: str, metric: str, callbacks: Mapping[str, Any]) -> None:
-    """Refuse a metric of averaged weights where there are none. Raises ``UserError`` that names ``option``."""
+    """Refuse a metric of averaged weights if none are kept. Raises ``UserError`` that names ``option``."""
     if is_averaged(metric) and not keeps_average(callbacks):
-        raise UserError(f"{option}: a metric of averaged weights, which only callbacks=ema keeps")
+        raise UserError(f"{option}: metrics of averaged weights need callbacks=ema")

@@ -1,4 +1,4 @@
-"""Read and write ``config.yaml``, and ``config.json``: the same for programs, which read it fifty times as fast."""
+"""Read and write ``config.yaml``, and ``config.json``, a copy that is read fifty times as fast."""
 
 import json
 from hashlib import sha256
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def dump(config: Any) -> str:
-    """Return a plain configuration as OmegaConf writes it, in which ``${`` is text."""
+    """Return a plain configuration as YAML in OmegaConf's format, with ``${`` as literal text."""
     import yaml
     from omegaconf._utils import get_omega_conf_dumper
 
@@ -18,7 +18,7 @@ def dump(config: Any) -> str:
 def dump_copy(config: Any, text: str) -> str:
     """Return the content of ``config.json`` for a configuration whose ``config.yaml`` holds ``text``.
 
-    It is empty where JSON cannot hold the configuration: an infinity, a key that is a number.
+    It is an empty object if JSON cannot represent the configuration: an infinity, a key that is a number.
     """
     try:
         copy = json.dumps({"of": sha256(text.encode()).hexdigest(), "config": config}, allow_nan=False)
@@ -28,14 +28,14 @@ def dump_copy(config: Any, text: str) -> str:
 
 
 def load(content: bytes, copy: Path | None = None) -> Any:
-    """Return what ``config.yaml`` holds.
+    """Return the configuration in ``config.yaml``.
 
     Args:
-        content: of the file.
-        copy: ``config.json``, which is read instead if it was written of the same content.
+        content: content of the file.
+        copy: path of ``config.json``, which is read instead if it was written for the same content.
 
     Raises:
-        yaml.YAMLError: it is no YAML.
+        yaml.YAMLError: the content is not YAML.
     """
     try:
         saved = json.loads(copy.read_bytes()) if copy is not None else {}
@@ -47,7 +47,7 @@ def load(content: bytes, copy: Path | None = None) -> Any:
     from omegaconf._utils import get_yaml_loader
 
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-        """Read what OmegaConf writes, numbers and all, ten times as fast."""
+        """Load OmegaConf's format, including its numbers, ten times as fast."""
 
         yaml_implicit_resolvers = get_yaml_loader().yaml_implicit_resolvers
 

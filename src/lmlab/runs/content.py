@@ -1,4 +1,4 @@
-"""Identify what a configuration names but does not contain: the user's local data and source files."""
+"""Checksums of files that a configuration names but does not contain: the user's local data and source files."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,17 +11,16 @@ from lmlab.targets import check_own, own_targets
 
 
 def with_content(config: Config, data: str | None = None) -> Config:
-    """Return ``config`` with the section ``content``: checksums of the local files that it names.
+    """Return ``config`` with a section ``content`` of checksums of the local files that it names.
 
-    The section has ``data`` where the configuration names local data, and ``code`` where its targets name the user's
-    own modules; it is absent where neither does. It is part of a run's identity.
+    The section has ``data`` if the configuration names local data, and ``code`` if its targets name the user's own
+    modules; it is absent if neither applies. It is part of a run's identity.
 
     Args:
-        data: the checksum of the local data, where they are gone and cannot be read for it.
+        data: the checksum of the local data, if they are gone and cannot be read.
 
     Raises:
-        UserError: a target names a module of the user's that is missing or may not be used, or a file is missing or no
-            text.
+        UserError: a target names a missing or forbidden module of the user's, or a file is missing or not text.
     """
     checksums: dict[str, str] = {}
     if (code := code_checksum(config)) is not None:
@@ -41,7 +40,7 @@ def own_sources(config: Config) -> dict[str, bytes]:
     The files that they name and may read from their own folder are among them (see :mod:`lmlab.sources`).
 
     Raises:
-        UserError: one is missing, may not be used, is no Python source, or is too large to be copied.
+        UserError: a file is missing, not allowed, not Python source, or too large to be copied.
     """
     targets = own_targets(config)
     for target, option in targets.items():
@@ -52,12 +51,14 @@ def own_sources(config: Config) -> dict[str, bytes]:
             for name, path in {source.name: source.path, **files_beside(source)}.items():
                 if path.suffix != ".py" and (size := path.stat().st_size) > MOST_BYTES:
                     raise UserError(
-                        f"{source.path} names {path} ({size:,} bytes): a run keeps a copy of such files, of at most "
-                        f"{MOST_BYTES:,} bytes each; give the path of this one as an option of yours"
+                        f"{source.path} names {path} ({size:,} bytes): a run keeps a copy of such files, limited to "
+                        f"{MOST_BYTES:,} bytes each; give the path of this one as an option of your own"
                     )
                 content = path.read_bytes()
                 if files.setdefault(name, content) != content:
-                    raise UserError(f"{path}: the folders of your modules have another file {name}; rename one of them")
+                    raise UserError(
+                        f"{path}: another folder of your modules also has a file {name}; rename one of them"
+                    )
     except UserError as error:
         raise UserError(f"{next(iter(targets.values()))}: {error}") from error
     except OSError as error:
@@ -66,13 +67,13 @@ def own_sources(config: Config) -> dict[str, bytes]:
 
 
 def code_checksum(config: Config) -> str | None:
-    """SHA-256 of the user's source files that can change the result of ``config``; ``None`` where there are none."""
+    """Return the SHA-256 of the user's source files that can change the result of ``config``; ``None`` without any."""
     files = own_sources(result_config(config))
     return checksum_of(files) if files else None
 
 
 def checksum_of(files: Mapping[str, bytes]) -> str:
-    """SHA-256 over the names and contents of files."""
+    """Return the SHA-256 over the names and contents of files."""
     digest = hashlib.sha256()
     for name, content in sorted(files.items()):
         digest.update(f"{len(name.encode())} {name} {len(content)}\n".encode() + content)
@@ -80,10 +81,10 @@ def checksum_of(files: Mapping[str, bytes]) -> str:
 
 
 def data_checksum(config: Config) -> str | None:
-    """Return the checksum of the files that ``data.paths`` names, wherever they lie; ``None`` where there are none.
+    """Return the checksum of the files that ``data.paths`` names, independent of their folder; ``None`` without any.
 
     Raises:
-        UserError: a file is missing or no text.
+        UserError: a file is missing or not text.
     """
     if "paths" not in config["data"]:
         return None

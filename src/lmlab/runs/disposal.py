@@ -1,4 +1,4 @@
-"""Deleting files and folders such that nothing half deleted looks whole, and what that frees."""
+"""Delete files and folders so that partial deletions are never mistaken for complete files, and measure freed space."""
 
 import os
 import shutil
@@ -8,17 +8,17 @@ from contextlib import suppress
 from pathlib import Path
 
 DISCARDED = ".removed.tmp"
-"""End of the name of a hidden folder whose content was being deleted when the process was killed."""
+"""Suffix of a hidden folder whose content was being deleted when the process was killed."""
 
 
 def discard(path: Path) -> None:
-    """Delete a file, a link or a folder at once: a process that is killed meanwhile leaves nothing of that name.
+    """Delete a file, a link or a folder atomically: a process killed in between leaves nothing under that name.
 
-    It may leave a hidden folder beside ``path``, whose name ends with ``DISCARDED``. What is hidden itself, a temporary
-    file, is deleted as it is. What is not there is left out.
+    A hidden folder beside ``path`` whose name ends with ``DISCARDED`` may remain. Hidden paths, which are temporary,
+    are deleted directly. Missing paths are ignored.
 
     Raises:
-        OSError: it cannot be deleted; ``path`` is where it was, or in such a folder.
+        OSError: the deletion failed; the content is still at ``path`` or in such a hidden folder.
     """
     if path.name.startswith("."):
         _delete(path)
@@ -46,23 +46,23 @@ def _delete(path: Path) -> None:
 
 
 def size_of(paths: Iterable[Path]) -> int:
-    """Return how many bytes deleting files and folders frees: links are not followed, shared files count at the end.
+    """Return the number of bytes that deleting files and folders frees, without following links.
 
-    A file with several names counts when all of them are below ``paths``.
+    A file with several names counts only if all of them are below ``paths``.
     """
     names: dict[tuple[int, int], int] = {}
     total = 0
     for path in paths:
-        for found in _states(path):
-            key = found.st_dev, found.st_ino
+        for state in _states(path):
+            key = state.st_dev, state.st_ino
             names[key] = names.get(key, 0) + 1
-            if names[key] == found.st_nlink:
-                total += found.st_size
+            if names[key] == state.st_nlink:
+                total += state.st_size
     return total
 
 
 def _states(path: Path) -> Iterator[os.stat_result]:
-    """Yield the state of a file or link, or of all of them below a folder. What is gone meanwhile is left out."""
+    """Yield the state of a file or link, or of all of them below a folder; skip those deleted in the meantime."""
     with suppress(FileNotFoundError):
         if not path.is_dir() or path.is_symlink():
             yield path.lstat()

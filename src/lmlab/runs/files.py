@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written beside their place, flushed to disk, then renamed. And JSON."""
+"""Files that are either complete or absent: written beside their place, flushed to disk, then renamed. Also JSON."""
 
 import errno
 import json
@@ -13,9 +13,9 @@ from typing import Any
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Call ``write`` with a temporary path beside ``path``, then move the flushed file or folder into place.
+    """Call ``write`` with a temporary path beside ``path``, then rename the flushed file or folder to ``path``.
 
-    A folder must not be there yet. An ``OSError`` names ``path``.
+    A folder must not exist yet. An ``OSError`` names ``path``.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with errors_name(path):
@@ -30,12 +30,11 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def place_again(source: Path, path: Path) -> None:
-    """Let ``path`` be the same file as ``source``, as it is now; a copy where the file system has no links.
+    """Make ``path`` a hard link to ``source``, or a copy on file systems without links.
 
-    Files of runs are replaced as a whole, never changed, so that each of the two keeps its content.
+    Files of runs are replaced as a whole and never modified, so each of the two keeps its content.
     """
-
-    if path.exists() and path.samefile(source):  # to rename one name of a file to another of its names does nothing
+    if path.exists() and path.samefile(source):  # renaming a hard link to another link of the same file does nothing
         return
 
     def link(temporary: Path) -> None:
@@ -49,7 +48,7 @@ def place_again(source: Path, path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 so that a reader sees either the old content or all of the new."""
+    """Write ``text`` as UTF-8 atomically: readers see either the old or the new content."""
 
     def write(temporary: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
@@ -58,17 +57,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-"""The strings that stand for the numbers that JSON does not have."""
+"""Strings that represent the numbers that JSON does not have."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def dumps(value: Any, indent: int | None = None) -> str:
-    """Return ``value`` as JSON that every parser reads: NaN and infinities as strings (see :func:`numbers`)."""
+    """Return ``value`` as standard JSON, with NaN and infinities as strings (see :func:`numbers`)."""
     try:
         text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     except ValueError:
         text = json.dumps(_representable(value), indent=indent, ensure_ascii=False, allow_nan=False)
-    # Half a pair has no UTF-8: a name of a file that is none may hold one.
+    # A lone surrogate has no UTF-8; file names that are not valid UTF-8 may contain one.
     return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
@@ -81,7 +80,7 @@ def _representable(value: Any) -> Any:
 
 
 def numbers(value: Any) -> Any:
-    """Return measurements as they were before :func:`dumps`: ``"NaN"`` and the like are floats again, at any depth."""
+    """Return measurements as they were before :func:`dumps`: strings like ``"NaN"`` become floats, at any depth."""
     if isinstance(value, str):
         return NOT_FINITE.get(value, value)
     if isinstance(value, dict):
@@ -90,21 +89,21 @@ def numbers(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, whole."""
+    """Write ``value`` as indented JSON, atomically."""
     write_text(path, dumps(value, indent=2) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read a file of JSON. Earlier versions wrote NaN and infinities as numbers, which are read as such.
+    """Read a JSON file. NaN and infinities that earlier versions wrote as numbers are accepted.
 
     Raises:
-        OSError, ValueError: it cannot be read.
+        OSError, ValueError: the file cannot be read.
     """
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write ``rows`` as lines of JSON, whole."""
+    """Write ``rows`` as lines of JSON, atomically."""
     write_text(path, "".join(dumps(row) + "\n" for row in rows))
 
 
@@ -115,15 +114,15 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read JSON lines; a last line that was cut short (the writer was killed) is left out."""
+    """Read JSON lines; an incomplete last line (the writer was killed) is skipped."""
     if not path.exists():
         return []
-    # As bytes: a text may hold other ends of lines, and the cut may lie within a character.
+    # As bytes, because text may contain other line separators, and the cut may lie within a character.
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
 
 
 def flush(path: Path, below: bool = True) -> None:
-    """Wait until a file, or a folder and (``below``) all that is in it, is on disk. An ``OSError`` names it."""
+    """Flush a file, or a folder and (``below``) its whole content, to disk. An ``OSError`` names the path."""
     for part in [*(path.rglob("*") if below and path.is_dir() else ()), path]:
         with errors_name(part):
             descriptor = os.open(part, os.O_RDONLY)
@@ -137,20 +136,20 @@ def flush(path: Path, below: bool = True) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder, if it is there and can be deleted."""
+    """Delete a file or a folder if possible; errors are ignored."""
     with suppress(OSError):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove what writers that were killed have left in ``folder``; nobody may be writing there now."""
+    """Remove the temporary files of killed writers in ``folder``; no process may be writing there."""
     for leftover in folder.glob(".*.tmp"):
         remove(leftover)
 
 
 @contextmanager
 def errors_name(path: Path) -> Iterator[None]:
-    """Let what the system refuses below be an ``OSError`` that names ``path``, whichever library was told of it."""
+    """Convert errors of the operating system, from any library, to an ``OSError`` that names ``path``."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
@@ -163,40 +162,40 @@ def errors_name(path: Path) -> Iterator[None]:
 
 
 def system_error(error: BaseException | None) -> OSError | None:
-    """The refusal of the system that ``error`` stems from, if any."""
-    seen: list[BaseException] = []  # an error that was raised anew may stand behind what it stems from
+    """Return the operating system error that caused ``error``; ``None`` if there is none."""
+    seen: list[BaseException] = []  # re-raised errors can form a cycle of causes
     while error is not None and not any(error is one for one in seen):
         seen.append(error)
         if isinstance(error, OSError) and error.errno:
             return error
-        number = re.search(r"\(os error (\d+)\)", str(error))  # how libraries written in Rust tell of it
+        number = re.search(r"\(os error (\d+)\)", str(error))  # the format of libraries written in Rust
         if number:
             return OSError(int(number[1]), os.strerror(int(number[1])))
         for failure, _ in getattr(error, "failures", {}).values():  # of a distributed checkpoint, by rank
-            if (found := system_error(failure)) is not None:
-                return found
+            if (cause := system_error(failure)) is not None:
+                return cause
         error = error.__cause__ or error.__context__
     return None
 
 
 class Tail:
-    """The rows of steps in a file of JSON lines as they come, each once, also when a resumed run replaces the file."""
+    """The rows of a growing file of JSON lines, each returned once, even if a resumed run replaces the file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._steps: dict[frozenset[str], int] = {}
-        """The last step of each kind of row: one of training and one of validation may have the same step."""
+        """Last step of each kind of row: a row of training and one of validation may have the same step."""
         self._offset = 0
         self._file: int | None = None
 
     def new_rows(self) -> list[dict[str, Any]]:
-        """Return the rows that have been completed since the last call."""
+        """Return the rows that were completed since the last call."""
         try:
             with self.path.open("rb") as file:
-                found = os.fstat(file.fileno())
-                if found.st_ino != self._file or found.st_size < self._offset:
+                state = os.fstat(file.fileno())
+                if state.st_ino != self._file or state.st_size < self._offset:
                     self._offset = 0
-                self._file = found.st_ino
+                self._file = state.st_ino
                 file.seek(self._offset)
                 whole, newline, _ = file.read().rpartition(b"\n")
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""How far a run is at this moment, for whoever watches many of them: ``progress.json``."""
+"""Progress of a run, for programs that monitor many runs: ``progress.json``."""
 
 import os
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ Phase = Literal["starting", "training", "validating", "finishing"]
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """One sign of life of a run. It stays behind when the run ends without being finished.
+    """A progress report of a run. It remains if the run ends without finishing.
 
     Args:
-        step, steps: optimizer steps done, and in the whole run; both 0 while it starts.
-        tokens_per_second: since this attempt began to train; all ranks together.
+        step, steps: optimizer steps done, and of the whole run; both 0 during the start.
+        tokens_per_second: since this attempt began to train; summed over ranks.
         train_loss: newest value in nats per token.
-        metrics: newest values of the metrics that tables with little room show, by name.
+        metrics: newest values of the metrics shown in narrow tables, by name.
         seconds_left: estimated from the whole attempt so far.
         time: when it was written, as ISO 8601 in UTC.
         pid: process of rank 0.
@@ -37,16 +37,16 @@ class Heartbeat:
     pid: int = 0
 
     def write(self, run: Run) -> None:
-        """Replace the run's heartbeat by this one, whole, with the time and process filled in."""
+        """Replace the run's heartbeat by this one atomically, with the time and process number filled in."""
         path = run.path / "progress.json"
         temporary = path.with_name(".progress.json.tmp")  # only rank 0 writes
-        # Not flushed to disk: a heartbeat that a power failure takes is worth nothing afterwards.
+        # Not flushed to disk: after a power failure it would be outdated anyway.
         temporary.write_text(dumps(asdict(self) | {"time": now(), "pid": os.getpid()}), encoding="utf-8")
         temporary.replace(path)
 
     @classmethod
     def read(cls, run: Run) -> "Heartbeat | None":
-        """The newest heartbeat of ``run``; ``None`` if there is none, or none that can be read."""
+        """Return the newest heartbeat of ``run``; ``None`` if it is missing or unreadable."""
         try:
             return cls(**read_heartbeat(numbers(read_json(run.path / "progress.json"))))
         except (OSError, ValueError, TypeError, AttributeError):
@@ -54,5 +54,5 @@ class Heartbeat:
 
     @staticmethod
     def remove(run: Run) -> None:
-        """Leave none behind."""
+        """Delete the heartbeat of ``run``."""
         (run.path / "progress.json").unlink(missing_ok=True)

@@ -1,14 +1,14 @@
-"""The lock of a run directory: one computes it, everyone else waits, on one machine and through a shared folder.
+"""The lock of a run directory: one process computes it, others wait, on one machine and through a shared folder.
 
-Two things together say who holds it:
+Two mechanisms together determine the holder:
 
-- ``flock`` on ``run.lock``, inherited by the processes of the run: exact, and free at once when all of them are gone.
-  It is the kernel's, so on many shared file systems it does not reach other machines, and on some there is none.
-- the newest ``owner.<number>.json``: who took the lock, kept young by touching it every few seconds. On the machine of
-  its owner the processes decide; on any other its age does.
+- ``flock`` on ``run.lock``, inherited by the processes of the run: exact, and released when all of them have ended.
+    It belongs to the kernel: on many shared file systems it does not reach other machines, and some have none.
+- the newest ``owner.<number>.json``: its author took the lock and touches the file every few seconds. On the owner's
+    machine its process decides whether the lock is held; on other machines the age of the file does.
 
-Numbers only ever grow. To take a free lock is to create the file with the next number, which a file system lets one
-process do; whoever finds a higher number than its own afterwards came too late. To release it is to write ``{}``.
+Numbers only grow. A process takes a free lock by creating the file with the next number, which the file system lets
+only one process do; a process that then sees a higher number has lost. It releases the lock by writing ``{}``.
 """
 
 import errno
@@ -30,12 +30,12 @@ from lmlab.runs.files import dumps
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a lock.
+    """The holder of a lock.
 
     Args:
         host: the machine's name.
-        machine: tells apart machines, their starts, and containers in which a process number means another process.
-        pid, began: the process and when it began, in clock ticks of the kernel.
+        machine: identifies a machine, its boot, and a container with process numbers of its own.
+        pid, began: the process and its start time, in clock ticks of the kernel.
         user: the account's name.
         time: when the lock was taken, as ISO 8601 in UTC.
     """
@@ -49,7 +49,7 @@ class Owner:
 
     @classmethod
     def here(cls) -> "Owner":
-        """This process."""
+        """Return this process as an owner."""
         pid = os.getpid()
         time = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(platform.node(), _machine(), pid, _began(pid) or "", _user(), time)
@@ -59,17 +59,17 @@ class Owner:
 
     @property
     def is_here(self) -> bool:
-        """Whether its process number means something in this process."""
+        """Return whether the process number is valid on this machine."""
         return self.machine == _machine()
 
     @property
     def lives(self) -> bool:
-        """Whether its process still runs; only where :attr:`is_here`."""
+        """Return whether the process still runs; valid only if :attr:`is_here`."""
         return _began(self.pid) == self.began
 
     @classmethod
     def read(cls, content: bytes) -> "Owner | None":
-        """The owner that a record names; ``None`` if it was released, or is just being written."""
+        """Return the owner in a record; ``None`` if the lock was released or the record is being written."""
         try:
             return cls(**json.loads(content))
         except (ValueError, TypeError):
@@ -85,15 +85,15 @@ def _machine() -> str:
 
 
 def _began(pid: int) -> str | None:
-    """When process ``pid`` began (empty where that cannot be read); ``None``: it is gone."""
+    """Return the start time of process ``pid`` ("" if it cannot be read); ``None`` if the process has ended."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return None
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's process
         pass
     try:
-        # The second field, the name, may hold spaces and brackets; the state is the third, the start the 22nd.
+        # The second field, the name, may contain spaces and brackets; the state is the third, the start time the 22nd.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
@@ -110,16 +110,16 @@ def _user() -> str:
 BEAT = 5.0
 """Seconds between two touches of the owner's record."""
 LIMIT = 60.0
-"""Seconds after which another machine takes a record that nobody touched for abandoned, by the file system's clock."""
+"""Seconds without a touch, by the file system's clock, after which other machines consider a record abandoned."""
 
 _NO_FLOCK = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _FREE = b"{}"
 
 
 class RunLock:
-    """A lock that is held, until it is released or every process that inherited it is gone.
+    """A held lock; it is free when it is released or all processes that inherited it have ended.
 
-    Made by :func:`take`. A thread keeps the owner's record young; it ends with the lock.
+    Created by :func:`take`. A thread touches the owner's record until the lock is released.
     """
 
     def __init__(self, folder: Path, number: int, record: int, file: IO[str], beat: float) -> None:
@@ -129,16 +129,16 @@ class RunLock:
         self._file = file
         self._released = threading.Event()
         self.lost = False
-        """Whether another machine took the lock for abandoned, because this one was suspended or cut off."""
+        """``True`` if another machine took the lock, because this one was suspended or disconnected."""
         self._beats = threading.Thread(target=self._keep_young, args=(beat,), daemon=True, name="run-lock")
         self._beats.start()
 
     def fileno(self) -> int:
-        """The descriptor that a child process has to inherit to hold the lock as well."""
+        """Return the file descriptor that a child process must inherit to hold the lock too."""
         return self._file.fileno()
 
     def release(self) -> None:
-        """Give it up; a child that inherited it goes on holding it."""
+        """Release the lock; a child process that inherited it continues to hold it."""
         if self._released.is_set():
             return
         self._released.set()
@@ -146,7 +146,7 @@ class RunLock:
         try:
             os.pwrite(self._record, _FREE, 0)
             os.ftruncate(self._record, len(_FREE))
-        except OSError:  # the directory is gone from under an open file, on a shared file system
+        except OSError:  # the directory was deleted on a shared file system
             pass
         finally:
             os.close(self._record)
@@ -155,31 +155,31 @@ class RunLock:
     def _keep_young(self, beat: float) -> None:
         while not self._released.wait(beat):
             try:
-                os.utime(self._record)  # by descriptor: never the record of somebody else
+                os.utime(self._record)  # by descriptor, so that it is never another process's record
                 self.lost = max(_numbers(self._folder), default=0) != self._number
-            except OSError:  # a shared file system may be away for a moment
+            except OSError:  # a shared file system may be unavailable for a moment
                 continue
 
 
 def take(folder: Path, *, flock: bool = True, beat: float = BEAT, limit: float = LIMIT) -> RunLock | None:
-    """Take the lock of ``folder``, which is created where it is missing; ``None`` if it is held.
+    """Take the lock of ``folder``, which is created if missing; return ``None`` if it is held.
 
     Args:
-        flock: use the file system's locks where it has them.
+        flock: use the file system's locks if it has any.
         beat: seconds between two touches of the record.
-        limit: seconds until the record of another machine counts as abandoned.
+        limit: seconds without a touch after which a record of another machine counts as abandoned.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "run.lock"
     file = path.open("a")
     try:
         exact = flock and _flock(file, fcntl.LOCK_EX)
-        # Whoever removed the directory and laid it out anew holds the lock of another file of that name.
+        # After the directory was removed and recreated, this file is not the one that the new holder has locked.
         if exact is not None and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            found = _create_record(folder, exact, limit)
-            if found is not None:
-                return RunLock(folder, *found, file, beat)
-    except FileNotFoundError:  # the directory was removed meanwhile
+            record = _create_record(folder, exact, limit)
+            if record is not None:
+                return RunLock(folder, *record, file, beat)
+    except FileNotFoundError:  # the directory was removed in the meantime
         pass
     except BaseException:
         file.close()
@@ -189,17 +189,17 @@ def take(folder: Path, *, flock: bool = True, beat: float = BEAT, limit: float =
 
 
 def is_held(folder: Path, *, flock: bool = True, limit: float = LIMIT) -> bool:
-    """Whether some process holds the lock of ``folder`` now, here or on another machine."""
+    """Return whether any process, here or on another machine, holds the lock of ``folder``."""
     try:
         with (folder / "run.lock").open("a") as file:
             exact = flock and _flock(file, fcntl.LOCK_SH)
             return exact is None or _alive(folder, max(_numbers(folder), default=0), exact, limit)
-    except OSError:  # nothing there, or nothing to be written there
+    except OSError:  # missing or not writable
         return False
 
 
 def owner(folder: Path) -> Owner | None:
-    """Who holds the lock of ``folder``, or held it last and did not release it."""
+    """Return the owner that holds the lock of ``folder``, or held it last without releasing it."""
     try:
         return Owner.read(_path(folder, max(_numbers(folder), default=0)).read_bytes())
     except OSError:
@@ -207,7 +207,7 @@ def owner(folder: Path) -> Owner | None:
 
 
 def _flock(file: IO[str], kind: int) -> bool | None:
-    """Lock the file and say whether the file system can; ``None`` if it is locked by another process."""
+    """Lock the file; return whether the file system supports it, ``None`` if another process has locked it."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -220,7 +220,7 @@ def _flock(file: IO[str], kind: int) -> bool | None:
 
 
 def _create_record(folder: Path, exact: bool, limit: float) -> tuple[int, int] | None:
-    """Create the next record and return its number and descriptor; ``None``: it is held, or another was first."""
+    """Create the next record; return its number and descriptor, ``None`` if the lock is held or another process won."""
     newest = max(_numbers(folder), default=0)
     if _alive(folder, newest, exact, limit):
         return None
@@ -248,21 +248,21 @@ def _create_record(folder: Path, exact: bool, limit: float) -> tuple[int, int] |
 
 
 def _alive(folder: Path, number: int, exact: bool, limit: float) -> bool:
-    """Whether record ``number`` is that of a living owner.
+    """Return whether record ``number`` has a living owner.
 
     Args:
-        exact: this process holds the flock, so whoever may have held it on this machine is gone.
+        exact: this process holds the flock, so an owner on this machine has ended.
     """
     try:
-        with _path(folder, number).open("rb") as file:  # opened, so that a shared file system asks for its newest state
+        with _path(folder, number).open("rb") as file:  # opening refreshes the state on a shared file system
             content, touched = file.read(), os.fstat(file.fileno()).st_mtime
     except FileNotFoundError:
         return False
     if content == _FREE:
         return False
-    found = Owner.read(content)
-    if found is not None and found.is_here:
-        return not exact and found.lives
+    recorded = Owner.read(content)
+    if recorded is not None and recorded.is_here:
+        return not exact and recorded.lives
     with tempfile.TemporaryFile(dir=folder) as file:
         return os.fstat(file.fileno()).st_mtime - touched < limit
 
@@ -272,5 +272,5 @@ def _path(folder: Path, number: int) -> Path:
 
 
 def _numbers(folder: Path) -> list[int]:
-    found = (re.fullmatch(r"owner\.(\d+)\.json", path.name) for path in folder.iterdir())
-    return [int(match[1]) for match in found if match]
+    matches = (re.fullmatch(r"owner\.(\d+)\.json", path.name) for path in folder.iterdir())
+    return [int(match[1]) for match in matches if match]

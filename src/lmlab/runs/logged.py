@@ -1,13 +1,12 @@
-"""Read ``metrics.jsonl``: columns that keep every extreme and never grow beyond a size.
+"""Read ``metrics.jsonl`` into columns that keep all extremes and have a bounded size.
 
-A stretch is ``2 ** k`` lines of ``metrics.jsonl``, counted from its start. Each metric has the smallest ``k`` at which
-no more than so many stretches hold a value of it; in each, the first row with its least and the first with its greatest
-value are kept, and those with its first and its last value of all. Stretches of a larger ``k`` consist of whole ones of
-a smaller, so what is kept is the same whether the file was read at once or as it grew, and how much that is does not
-depend on how much was logged. A metric with fewer values than stretches keeps all of them.
-
-A run that finishes writes these columns to ``curves.npz`` beside its log. They are read in its place as long as the log
-is as it was then.
+A stretch is ``2 ** k`` consecutive lines of ``metrics.jsonl``, counted from its start. Each metric has the smallest
+``k`` for which at most a fixed number of stretches hold a value of it. From each stretch the first row with the least
+and the first row with the greatest value are kept, as are the first and last value of the metric. Stretches of a
+larger ``k`` consist of whole stretches of a smaller one, so the kept rows are the same whether the file was read at
+once or as it grew. Their number does not depend on the length of the log. A metric with fewer values than stretches
+keeps all of them. A finished run writes these columns to ``curves.npz`` beside its log, which is read instead of the
+log as long as the log is unchanged.
 """
 
 import json
@@ -23,32 +22,32 @@ from lmlab.runs.files import write_whole
 from lmlab.runs.rows import PLACES, Array, Numbers, Rows, parse
 
 CURVES = "curves.npz"
-"""Name of the file, beside a finished run's log, that holds what is kept of the log."""
+"""Name of the file beside a finished run's log with the kept rows."""
 FORMAT = 1
-"""Grows whenever something else is kept of the same log."""
+"""Version of the file; increases when the selection of rows changes."""
 ROWS = 4000
-"""Rows that are kept, about; each metric has an equal share, of which half are least and half greatest values."""
+"""Approximate number of kept rows; each metric has an equal share, half for least and half for greatest values."""
 FEWEST = 16
-"""Stretches that a metric has, however many metrics there are."""
+"""Minimum number of stretches of a metric, independent of the number of metrics."""
 MEASURED = ("time/seconds", "time/joules")
-"""Columns that are axes rather than metrics: a row of validation repeats those of training at the same step."""
+"""Columns that are axes, not metrics: a validation row repeats those of the training row at the same step."""
 
 MISSING = "is missing"
 
 _END = 256
-"""Bytes before the place where reading stopped, by which a file that goes on is told from another one."""
+"""Number of bytes before the end of the read part; they distinguish a file that grew from a replaced one."""
 _BLOCK = 1 << 25
-"""Bytes that are read at once."""
+"""Number of bytes read at once."""
 
 
 @dataclass(frozen=True)
 class Marks:
-    """What was wrong with rows, so far.
+    """Problems of the rows read so far.
 
     Attributes:
-        broken, first_broken: lines that are no rows, and the number of the first, from 1.
-        repeated, first_repeated: rows that were left out because a metric was there for that step or a later one, and
-            the step of the first.
+        broken, first_broken: number of invalid lines, and the number of the first, from 1.
+        repeated, first_repeated: number of rows dropped because a metric already had a value for that or a later step,
+            and the step of the first.
         not_finite: see :class:`lmlab.runs.rows.Rows`.
     """
 
@@ -61,12 +60,12 @@ class Marks:
 
 @dataclass(frozen=True)
 class Logged:
-    """What is kept of the lines before a place in the file.
+    """Content kept of the log up to a position in the file.
 
     Attributes:
         numbers, columns: see :class:`lmlab.runs.rows.Rows`.
-        lines, size: how many lines and bytes have been read.
-        end: the last bytes before that place.
+        lines, size: number of lines and bytes read.
+        end: the last bytes before that position.
     """
 
     numbers: Numbers = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -77,7 +76,7 @@ class Logged:
     marks: Marks = field(default_factory=Marks)
 
     def extended(self, content: bytes) -> "Logged":
-        """With the lines that follow, whole ones."""
+        """Return this content extended by the complete lines ``content`` that follow."""
         rows = parse(content)
         numbers = np.concatenate([self.numbers, rows.numbers + self.lines])
         nothing = [np.full(len(part), np.nan) for part in (self.numbers, rows.numbers)]
@@ -98,7 +97,7 @@ class Logged:
         )
 
     def write(self, path: Path) -> None:
-        """Write all of it to ``path``, whole: an archive that numpy reads."""
+        """Write the content to ``path`` atomically, as an archive in numpy's format."""
         about = {
             "format": FORMAT,
             "names": list(self.columns),
@@ -119,13 +118,13 @@ class Logged:
 
     @classmethod
     def read(cls, path: Path) -> "Logged | None":
-        """Return what :meth:`write` wrote to ``path``; ``None``: it is missing, damaged or of another format."""
+        """Return the content that :meth:`write` wrote to ``path``; ``None``: missing, damaged or of another format."""
         try:
             with ZipFile(path) as archive:
                 about, array = json.loads(archive.read("about.json")), archive.read("values.npy")
             if about["format"] != FORMAT:
                 return None
-            # The header of the array says what is known: numpy takes longer to read it than all the rest.
+            # The header of the array is redundant, and numpy takes longer to parse it than to read all the rest.
             header = 10 + int.from_bytes(array[8:10], "little")
             values = np.frombuffer(array, offset=header).reshape(1 + len(about["names"]), -1)
             not_finite = {name: (count, step) for name, (count, step) in about["marks"]["not_finite"].items()}
@@ -137,7 +136,7 @@ class Logged:
                 bytes.fromhex(about["end"]),
                 Marks(**about["marks"] | {"not_finite": not_finite}),
             )
-        except Exception:  # whatever is wrong with it: the log holds all of it and more
+        except Exception:  # any defect: the log has the same content and more
             return None
 
     def _marks(self, rows: Rows, repeated: Array) -> Marks:
@@ -146,21 +145,21 @@ class Logged:
             first = marks.first_broken or self.lines + rows.broken[0] + 1
             marks = replace(marks, broken=marks.broken + len(rows.broken), first_broken=first)
         if len(repeated):
-            first = marks.first_repeated if marks.repeated else int(repeated[0])  # a step, maybe 0
+            first = marks.first_repeated if marks.repeated else int(repeated[0])  # a step, which may be 0
             marks = replace(marks, repeated=marks.repeated + len(repeated), first_repeated=first)
         if rows.not_finite:
-            found = dict(marks.not_finite)
+            counts = dict(marks.not_finite)
             for name, (count, step) in rows.not_finite.items():
-                before, first = found.get(name, (0, step))
-                found[name] = (before + count, min(first, step))
-            marks = replace(marks, not_finite=found)
+                before, first = counts.get(name, (0, step))
+                counts[name] = (before + count, min(first, step))
+            marks = replace(marks, not_finite=counts)
         return marks
 
 
 def _without_repetitions(columns: dict[str, Array]) -> tuple[np.ndarray, Array]:
-    """Remove values of steps that are not beyond the last one of their metric, in place.
+    """Remove, in place, the values of steps that are not beyond the last step of their metric.
 
-    Returns which rows are left, as a mask (those that lost nothing, or not all), and the steps of those that lost some.
+    Return a mask of the remaining rows (those that kept a value or lost none), and the steps of rows that lost one.
     """
     steps = columns["step"]
     lost = np.zeros(len(steps), dtype=bool)
@@ -168,9 +167,9 @@ def _without_repetitions(columns: dict[str, Array]) -> tuple[np.ndarray, Array]:
     for name, values in columns.items():
         if name in PLACES or name in MEASURED:
             continue
-        known = np.flatnonzero(~np.isnan(values))
-        furthest = np.maximum.accumulate(steps[known])
-        again = known[1:][steps[known][1:] <= furthest[:-1]]
+        present = np.flatnonzero(~np.isnan(values))
+        furthest = np.maximum.accumulate(steps[present])
+        again = present[1:][steps[present][1:] <= furthest[:-1]]
         if len(again):
             values[again] = np.nan
             lost[again] = True
@@ -179,55 +178,55 @@ def _without_repetitions(columns: dict[str, Array]) -> tuple[np.ndarray, Array]:
 
 
 def _kept(numbers: Numbers, columns: dict[str, Array]) -> np.ndarray:
-    """Which rows are kept, as a mask."""
+    """Return a mask of the rows to keep."""
     kept = np.zeros(len(numbers), dtype=bool)
     metrics = [name for name in columns if name not in PLACES]
     most = max(FEWEST, ROWS // (2 * max(1, len(metrics))))
     kept[[0, -1] if len(kept) else []] = True
     for name in metrics:
-        known = np.flatnonzero(~np.isnan(columns[name]))
-        if not len(known):
+        present = np.flatnonzero(~np.isnan(columns[name]))
+        if not len(present):
             continue
-        values, lines = columns[name][known], numbers[known]
+        values, lines = columns[name][present], numbers[present]
         length = 0
         while len(starts := _starts(lines >> length)) > most:
             length += 1
-        stretch = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(known)))
+        stretch = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(present)))
         for extreme in (np.minimum, np.maximum):
             at = np.flatnonzero(values == extreme.reduceat(values, starts)[stretch])
-            kept[known[at[_starts(stretch[at])]]] = True
-        kept[known[[0, -1]]] = True
+            kept[present[at[_starts(stretch[at])]]] = True
+        kept[present[[0, -1]]] = True
     return kept
 
 
 def _starts(ascending: np.ndarray) -> np.ndarray:
-    """Where a new value begins in values that ascend."""
+    """Return the indices at which a new value begins in an ascending array."""
     begins = np.ones(len(ascending), dtype=bool)
     np.not_equal(ascending[1:], ascending[:-1], out=begins[1:])
     return begins.nonzero()[0]
 
 
 class Log:
-    """``metrics.jsonl`` of a run, read from where the last reading stopped; a file in its place is read from its start.
+    """``metrics.jsonl`` of a run, read incrementally; a replaced file is read from its start.
 
     Args:
-        path: the file. Beside that of a finished run lies ``curves.npz``.
+        path: the file. A finished run has ``curves.npz`` beside it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.logged = Logged()
         self.cut_short = False
-        """The last line has no end: it is being written, or its writer was killed."""
+        """The last line is incomplete: it is being written, or its writer was killed."""
         self.trouble: str | None = None
-        """Reason why there is nothing to read."""
+        """Reason why the file cannot be read."""
         self._state: tuple[int, int, int] | None = None
-        """Inode, size and time of the file when it was read."""
+        """Inode, size and time of the file when it was last read."""
 
     def read(self) -> bool:
-        """Take in what has been logged since the last call; return whether anything is different now.
+        """Read the lines added since the last call; return whether anything has changed.
 
-        A file that is missing or cannot be read is an empty one; :attr:`trouble` says so.
+        A missing or unreadable file counts as empty; :attr:`trouble` has the reason.
         """
         before = self.logged, self.cut_short, self.trouble
         try:
@@ -240,30 +239,29 @@ class Log:
         return self.logged is not before[0] or (self.cut_short, self.trouble) != before[1:]
 
     def write_curves(self) -> None:
-        """Read the log and write what is kept of it to ``curves.npz``: nothing is logged from now on."""
+        """Read the complete log and write its kept rows to ``curves.npz``; nothing may be logged afterwards."""
         if self.path.exists():
             self.read()
             self.logged.write(self.path.with_name(CURVES))
 
     def problems(self, growing: bool = False) -> list[str]:
-        """Return what is wrong with the log, a line each.
+        """Return the problems of the log, one line each.
 
         Args:
-            growing: rows are still to come, so that it may be missing, and its last line may have no end yet.
+            growing: rows are still being written, so the file may be missing and its last line incomplete.
         """
         marks, name = self.logged.marks, self.path.name
         lines = [f"{name} {self.trouble}"] if self.trouble and not (growing and self.trouble == MISSING) else []
         if marks.broken:
-            lines.append(f"{name}: {marks.broken} lines are no rows and left out (first: line {marks.first_broken})")
+            lines.append(f"{name}: skipped {marks.broken} invalid lines (first: line {marks.first_broken})")
         if self.cut_short and not growing:
-            lines.append(f"{name}: the last line is cut short and left out")
+            lines.append(f"{name}: skipped the last line, which is cut short")
         if marks.repeated:
             lines.append(
-                f"{name}: {marks.repeated} rows are of steps that it had before (the first is step "
-                f"{marks.first_repeated}); the earlier ones count"
+                f"{name}: skipped {marks.repeated} rows that repeat earlier steps (first: step {marks.first_repeated})"
             )
         for metric, (count, step) in marks.not_finite.items():
-            lines.append(f"{metric} is not finite in {count} rows (the first is step {step})")
+            lines.append(f"{metric} is not finite in {count} rows (first: step {step})")
         return lines
 
     def _read(self) -> None:
@@ -278,7 +276,7 @@ class Log:
         self.trouble = None
 
     def _curves(self, state: tuple[int, int, int]) -> Logged | None:
-        """Return what a finished run kept of its log, unless the log has been written to since."""
+        """Return the kept rows that a finished run wrote, unless the log was modified afterwards."""
         path = self.path.with_name(CURVES)
         try:
             if path.stat().st_mtime_ns < state[2]:

@@ -1,4 +1,4 @@
-"""Find what a run names by its place after the folder that holds both was moved."""
+"""Locate the paths that a run recorded, after the folder that contains both was moved."""
 
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,9 @@ from lmlab.runs.run import Run
 
 
 def config_here(run: Run) -> Config:
-    """Return the saved configuration of ``run`` with its absolute places as they are now: ``paths`` and ``data.paths``.
+    """Return the saved configuration of ``run`` with the current locations of ``paths`` and ``data.paths``.
 
-    A place that is still there stays as it is.
+    Paths that still exist stay the same.
     """
     config = run.config
     roots = _roots(run, config)
@@ -21,12 +21,12 @@ def config_here(run: Run) -> Config:
 
 
 def directory_here(run: Run) -> Path:
-    """Return the folder that ``run`` was asked for in, where it is now."""
+    """Return the current location of the folder in which ``run`` was launched."""
     return Path(_moved(run.manifest["provenance"]["directory"], _roots(run, run.config)))
 
 
 def _moved(place: Any, roots: tuple[Path, Path] | None) -> Any:
-    """Return where an absolute path is now, if it is gone and lay below the first root; in lists and sections, each."""
+    """Return the current location of a missing absolute path below the first root; recurse into containers."""
     if isinstance(place, dict):
         return {key: _moved(value, roots) for key, value in place.items()}
     if isinstance(place, list):
@@ -40,9 +40,9 @@ def _moved(place: Any, roots: tuple[Path, Path] | None) -> Any:
 
 
 def _roots(run: Run, config: Config) -> tuple[Path, Path] | None:
-    """Return the folder that was moved, as it was named and as it is named now; ``None``: the run has not moved.
+    """Return the old and new path of the moved folder; ``None`` if the run was not moved.
 
-    It is the outermost one that the two places of the run have in common, from their end.
+    It is the outermost folder that the old and new path of the run have in common, counted from their ends.
     """
     directory = run.manifest.get("provenance", {}).get("directory")
     if directory is None:

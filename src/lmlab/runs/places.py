@@ -1,4 +1,4 @@
-"""Folders that libraries write to on their own account, on machines where the usual ones cannot be written."""
+"""Cache and temporary folders for libraries, on machines where the usual ones are not writable."""
 
 import os
 import tempfile
@@ -17,12 +17,12 @@ _CACHES = {
 
 
 def settle(folder: Path) -> None:
-    """Give this process and all that it starts a home and a temporary folder that can be written, if they have none.
+    """Set a writable home and temporary folder for this process and its children, if they have none.
 
-    Variables that the user has set to a folder for caches stay.
+    Variables with which the user has set cache folders stay the same.
 
     Args:
-        folder: where they are made: the cache of the outputs. If it cannot be written either, nothing changes.
+        folder: parent of the new folders: the cache of the outputs. If it is not writable either, nothing changes.
     """
     with suppress(OSError):
         _settle_temporary(folder.absolute() / "tmp")
@@ -32,9 +32,9 @@ def settle(folder: Path) -> None:
 
 def _settle_home(instead: Path) -> None:
     try:
-        home = Path.home()  # the system knows it where the variable is missing
+        home = Path.home()  # the system provides it if the variable is missing
         readable, writable = (home.is_dir() and os.access(home, mode | os.X_OK) for mode in (os.R_OK, os.W_OK))
-    except (RuntimeError, OSError):  # neither knows it, or it lies where nothing can be seen
+    except (RuntimeError, OSError):  # unknown, or below a folder that cannot be read
         readable = writable = False
     if writable:
         os.environ["HOME"] = str(home)
@@ -48,7 +48,7 @@ def _settle_home(instead: Path) -> None:
 
 
 def _settle_temporary(instead: Path) -> None:
-    """Python looks for one that has room, in the working directory at last, where nobody expects such files."""
+    """Set a temporary folder if Python would otherwise use the working directory, where users expect no such files."""
     try:
         folder = tempfile.gettempdir()
     except FileNotFoundError:
@@ -57,4 +57,4 @@ def _settle_temporary(instead: Path) -> None:
         instead.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = tempfile.tempdir = str(instead)
     if "TMPDIR" in os.environ:
-        os.environ["TMPDIR"] = folder  # other libraries do not try whether they can write there
+        os.environ["TMPDIR"] = folder  # other libraries do not check whether it is writable

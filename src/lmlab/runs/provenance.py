@@ -1,4 +1,4 @@
-"""Where a result comes from: code, packages, interpreter and hardware."""
+"""Origin of a result: code, packages, interpreter and hardware."""
 
 import hashlib
 import os
@@ -30,7 +30,7 @@ PACKAGES = (
 
 
 def provenance(config: Config) -> dict[str, Any]:
-    """What a reader needs to judge whether another environment could give another result (a plain container)."""
+    """Return the information needed to judge whether another environment could give another result, as plain values."""
     return {
         "code": code_fingerprint(config),
         "git": git_state()[0],
@@ -45,7 +45,7 @@ def provenance(config: Config) -> dict[str, Any]:
 
 @cache
 def package_hash() -> str:
-    """SHA-256 of those of lmlab's sources that can change a number."""
+    """Return the SHA-256 of those of lmlab's sources that can change a number."""
     digest = hashlib.sha256()
     for path in sorted(path for part in _NUMBERS for path in (PACKAGE / part).rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
@@ -55,7 +55,7 @@ def package_hash() -> str:
 
 
 def code_fingerprint(config: Config) -> str:
-    """SHA-256 over lmlab's own source and the checksum of the user's source files that ``config`` holds."""
+    """Return the SHA-256 over lmlab's own sources and the checksum of the user's source files in ``config``."""
     own = (config.get("content") or {}).get("code", "")
     return hashlib.sha256(package_hash().encode() + own.encode()).hexdigest()[:16]
 
@@ -64,17 +64,17 @@ def code_fingerprint(config: Config) -> str:
 def git_state() -> tuple[dict[str, Any] | None, str]:
     """Return ({commit, branch, dirty}, uncommitted diff) of the checkout lmlab runs from; (None, "") outside one.
 
-    As it was when this process first asked: all its runs are forked from one that imported the code then.
+    The state is that of the first call in this process: all its runs use the code imported then.
     """
 
     def git(*arguments: str, fine: tuple[int, ...] = (0,)) -> str | None:
         try:
-            done = subprocess.run(
+            process = subprocess.run(
                 ["git", "-C", str(CONF), *arguments], capture_output=True, text=True, timeout=20, errors="replace"
             )
         except (OSError, subprocess.TimeoutExpired):
             return None
-        return done.stdout if done.returncode in fine else None
+        return process.stdout if process.returncode in fine else None
 
     tracked = git("ls-files", "--error-unmatch", "train.yaml")
     commit = git("rev-parse", "HEAD")
@@ -93,8 +93,8 @@ def git_state() -> tuple[dict[str, Any] | None, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores, memory in bytes, and the names of GPUs where torch has been imported and sees some."""
-    found: dict[str, Any] = {
+    """Return processor, cores, memory in bytes, and the names of GPUs if torch has been imported and sees any."""
+    description: dict[str, Any] = {
         "host": platform.node(),
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -102,8 +102,8 @@ def hardware() -> dict[str, Any]:
     }
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
-        found["gpus"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return found
+        description["gpus"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return description
 
 
 @cache
@@ -124,9 +124,9 @@ def _version(package: str) -> str | None:
 
 
 def environment_differences(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return the parts of two :func:`provenance` records that differ and could explain a different result."""
+    """Return the parts of two :func:`provenance` records that differ and could explain different results."""
     from lmlab.config import differences
 
     ignored = ("command", "directory", "hardware.host", "git.branch", "git.dirty")
-    found = differences(first, second)
-    return {key: pair for key, pair in found.items() if not key.startswith(ignored)}
+    changes = differences(first, second)
+    return {key: pair for key, pair in changes.items() if not key.startswith(ignored)}

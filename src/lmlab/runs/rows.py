@@ -1,4 +1,4 @@
-"""Rows of ``metrics.jsonl`` as columns of numbers, many at once, and what is wrong with some of them."""
+"""Parse rows of ``metrics.jsonl``, many at once, into columns of numbers, and collect invalid rows."""
 
 import json
 from array import array
@@ -16,7 +16,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 PLACES = ("step", "tokens")
-"""What every row has."""
+"""Columns that every row has."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Rows:
     """Rows as columns.
 
     Attributes:
-        numbers: which line each row is, from 0, ascending; [N].
-        columns: by name, [N]; nan where a row does not have it.
-        broken: the lines that are no rows: no JSON, not only numbers, or without a step or tokens.
-        not_finite: of each metric that was logged as nan or infinite: how often, and the least step.
+        numbers: line number of each row, from 0, ascending; [N].
+        columns: by name, [N]; nan in rows without that column.
+        broken: numbers of invalid lines: not JSON, not only numbers, or without a step or tokens.
+        not_finite: for each metric with values that are nan or infinite: their number and the least step.
     """
 
     numbers: Numbers
@@ -38,7 +38,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class _Kind:
-    """Rows of the same names in the same order: ``values`` is [R, N], a row each."""
+    """Rows with the same names in the same order: ``values`` is [R, N], one row each."""
 
     names: tuple[str, ...]
     numbers: list[int]
@@ -46,7 +46,7 @@ class _Kind:
 
 
 def parse(content: bytes) -> Rows:
-    """Read whole lines."""
+    """Parse complete lines."""
     rows = _decoded(content)
     kinds = _kinds(rows)
     good = np.array(sorted(number for kind in kinds for number in kind.numbers), dtype=np.int64)
@@ -67,7 +67,7 @@ def parse(content: bytes) -> Rows:
 
 
 def _decoded(content: bytes) -> list[Any]:
-    """What each line holds; ``None`` where it is no JSON."""
+    """Return the content of each line; ``None`` for lines that are not JSON."""
     try:
         rows = orjson.loads(b"[" + content[:-1].replace(b"\n", b",") + b"]")
         if len(rows) == content.count(b"\n"):
@@ -83,13 +83,13 @@ def _one(line: bytes) -> Any:
     except ValueError:
         pass
     try:
-        return json.loads(line)  # in which NaN and Infinity are numbers, as earlier versions wrote them
+        return json.loads(line)  # accepts NaN and Infinity as numbers, which earlier versions wrote
     except (ValueError, RecursionError):
         return None
 
 
 def _kinds(rows: Sequence[Any]) -> list[_Kind]:
-    """Rows sorted by their names, without those that are none."""
+    """Group valid rows by their names."""
     by_names: dict[tuple[str, ...], list[int]] = {}
     for number, row in enumerate(rows):
         if isinstance(row, dict):
@@ -113,7 +113,7 @@ def _kinds(rows: Sequence[Any]) -> list[_Kind]:
 
 
 def _is_of_numbers(row: dict[str, Any]) -> bool:
-    """Whether every value is a number that fits, or none at all."""
+    """Return whether every value is null or a number in the range of floats."""
     return all(
         v is None or isinstance(v, float) or (isinstance(v, int) and abs(v) < 2**1023) or _is_not_finite(v)
         for v in row.values()

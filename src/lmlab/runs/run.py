@@ -1,4 +1,4 @@
-"""A run is a directory, and a directory is a program: everything a command needs to know lies in it."""
+"""A run is a directory, and a directory is a program: it contains everything that a command needs."""
 
 import re
 import time
@@ -19,25 +19,25 @@ from lmlab.targets import own_targets
 
 _SECONDS_BETWEEN_TRIES = 0.2
 _LAID_OUT = ("start", "code", "config.yaml", "config.json", "git.diff", "run.json", "run.lock")
-"""Files of a run directory before it is computed, beside the records of the lock's holder."""
+"""Files of a run directory before training starts, besides the records of the lock's holders."""
 _WRITTEN = re.compile(
     r"config\.yaml|run\.json|run\.lock|owner\.\d+\.json|git\.diff|code|checkpoints|tokenizer|(model|ema)\.safetensors"
     r"|(metrics|samples|events|evaluations)\.jsonl|(config|breakdown|error|progress|pruned|wandb|slurm)\.json|curves\.npz|(run|retry)\.log"
     r"|stacks|start|\.?wandb|tensorboard|\..*\.tmp"
 )
-"""Names in a run directory that lmlab, and what it logs with, writes."""
+"""Pattern of the names in a run directory that lmlab and its loggers write."""
 _MEASURED = ("metrics", "timings", "generation", "checks")
-"""Sections of a manifest whose numbers may be no finite ones."""
+"""Sections of a manifest with numbers that may not be finite."""
 
 Status = Literal["created", "running", "finished", "failed", "interrupted", "pruned"]
-"""``pruned``: a search has stopped the run because it went badly. Asking for it again goes on with it."""
+"""``pruned``: a search has stopped the run because of poor results. The same command resumes it."""
 
 
 class Run:
-    """A handle on one run directory; it keeps nothing in memory that the directory does not hold.
+    """A handle on one run directory; it caches no content of the directory.
 
     The directory holds ``config.yaml`` (resolved, complete; ``config.json`` is a copy of it that is read faster),
-    ``run.json`` (the manifest), ``metrics.jsonl`` (and, of a finished run, ``curves.npz``: what figures show of it),
+    ``run.json`` (the manifest), ``metrics.jsonl`` (and, of a finished run, ``curves.npz``: the points of its figures),
     ``samples.jsonl``, ``events.jsonl`` (where something went wrong), ``run.log``, ``checkpoints/``, ``tokenizer/``,
     ``model.safetensors``, ``ema.safetensors`` (with ``callbacks=ema``), ``breakdown.json`` (where the loss of the final
     weights comes from) and, where the code had uncommitted changes, ``git.diff``; where its configuration names the
@@ -109,19 +109,19 @@ class Run:
 
     @property
     def measures(self) -> Measures:
-        """The metrics that it computes."""
+        """The metrics that the run computes."""
         return version.measures_of(self.manifest)
 
     @property
     def status(self) -> Status:
-        """The recorded status; ``interrupted`` if it says running but no process holds the run's lock."""
+        """The recorded status; ``interrupted`` if it is ``running`` but no process holds the run's lock."""
         return self.manifest_and_status()[1]
 
     def manifest_and_status(self) -> tuple[dict[str, Any], Status]:
-        """The manifest and what it comes to (see :attr:`status`), of one moment. Raises ``UserError`` like it."""
+        """Return the manifest with the status derived from it (see :attr:`status`). Raises ``UserError`` like both."""
         manifest = self.manifest
         if manifest.get("status") == "running" and not self.is_locked():
-            # Whoever ends a run writes how before letting go of the lock.
+            # A process that ends a run writes the status before releasing the lock, so the manifest is read again.
             manifest = self.manifest
             if manifest.get("status") == "running":
                 return manifest, "interrupted"
@@ -129,13 +129,13 @@ class Run:
 
     @property
     def status_recorded(self) -> Status:
-        """The status as the manifest has it, whether or not its process still lives."""
+        """The status in the manifest, regardless of whether its process is alive."""
         return cast(Status, self.manifest["status"])
 
     def create(self, config: Config, run_id: str, diff: str | None = None, **fields: Any) -> None:
-        """Write a new run directory: its saved configuration, ``git.diff`` and the manifest, each of them whole.
+        """Write a new run directory: its saved configuration, ``git.diff`` and the manifest, each atomically.
 
-        If that fails or is interrupted, nothing of it stays, the lock that this process holds included.
+        If that fails or is interrupted, nothing remains, including the lock that this process holds.
         """
         try:
             self._lay_out(config, run_id, diff, **fields)
@@ -163,17 +163,17 @@ class Run:
         write_json(self.path / "run.json", manifest | fields)
 
     def _discard(self) -> None:
-        """Remove what laying out writes, and the directory unless it holds anything else."""
+        """Remove the files written by :meth:`create`, and the directory unless it contains other files."""
         for path in [*self.path.glob("owner.*.json"), *(self.path / name for name in _LAID_OUT)]:
             remove(path)
         with suppress(OSError):
             self.path.rmdir()
 
     def refresh(self, config: Config) -> None:
-        """Save another configuration that asks for the same: with other devices or places. Not while it is computed.
+        """Save an equivalent configuration, with other devices or paths, unless the run is being computed.
 
-        The user's sources that it names are saved again with it: those of a logger, say, may have changed. So is the
-        folder that it is asked for in now: places are relative to that.
+        The user's sources that it names are saved again, because those of a logger, for example, may have changed. So
+        is the folder in which the command was given, because paths are relative to it.
         """
         if (config != self.config or own_targets(config)) and (lock := self.try_lock()) is not None:
             try:
@@ -184,7 +184,7 @@ class Run:
                 lock.release()
 
     def _save(self, config: Config) -> dict[str, Any]:
-        """Write the configuration and the sources that it names, and return what of it the manifest has to hold."""
+        """Write the configuration and the sources that it names; return the fields that the manifest needs for them."""
         files = content.own_sources(config)
         recorded = (config.get("content") or {}).get("code")
         if recorded is not None and recorded != content.code_checksum(config):
@@ -196,7 +196,7 @@ class Run:
         return {"signature": trust.sign(self)} if files else {}
 
     def update(self, change: Callable[[dict[str, Any]], None] | None = None, **fields: Any) -> None:
-        """Merge ``fields`` into the manifest, or let ``change`` edit it, and write it whole."""
+        """Merge ``fields`` into the manifest, or let ``change`` edit it, and write it atomically."""
         manifest = self.manifest
         manifest |= {"version": version.VERSION, **fields}
         if change is not None:
@@ -204,11 +204,11 @@ class Run:
         write_json(self.path / "run.json", manifest)
 
     def announce_pruning(self, why: str) -> None:
-        """Tell the processes of the run that the signal that follows comes from a search."""
+        """Tell the processes of the run that the next stop signal comes from a search."""
         write_json(self.pruned, {"why": why})
 
     def mark_pruned(self, why: str) -> None:
-        """Record that it was a search that stopped the run, unless another process is computing it by now."""
+        """Record that a search stopped the run, unless another process is computing it by now."""
 
         def change(manifest: dict[str, Any]) -> None:
             manifest["status"] = "pruned"
@@ -224,18 +224,18 @@ class Run:
                 lock.release()
 
     def remove(self) -> None:
-        """Delete the directory with all that is in it; a process that is killed meanwhile leaves no half of a run."""
+        """Delete the directory atomically; a killed process leaves no partial run."""
         discard(self.path)
 
     def foreign(self) -> list[str]:
-        """The names of what lies in the directory and is none of lmlab's files."""
+        """Return the names of entries in the directory that lmlab did not write."""
         return sorted(path.name for path in self.path.iterdir() if not _WRITTEN.fullmatch(path.name))
 
     @contextmanager
     def lock(self, waiting: Callable[[str], None]) -> Iterator[RunLock]:
-        """Hold the run's lock, calling ``waiting`` once with a description of who holds it now, if somebody does.
+        """Hold the run's lock; if it is not free, call ``waiting`` once with a description of its holder and wait.
 
-        A child process that inherits its descriptor holds it as well (see :mod:`lmlab.runs.lock`).
+        A child process that inherits its descriptor holds it too (see :mod:`lmlab.runs.lock`).
         """
         held = self.try_lock()
         if held is None:
@@ -250,19 +250,19 @@ class Run:
             held.release()
 
     def try_lock(self) -> RunLock | None:
-        """Take the run's lock and return it, to be released; ``None`` if another process holds it."""
+        """Take the run's lock and return it; the caller releases it. Return ``None`` if another process holds it."""
         return lock.take(self.path)
 
     def is_locked(self) -> bool:
-        """Whether some process is computing this run now, on this machine or on another one that shares the folder."""
+        """Return whether any process computes this run now, on this machine or another one that shares the folder."""
         return lock.is_held(self.path)
 
 
 def training_flops(forward: float, tokens: float = 1) -> float:
-    """Return the operations of training on some tokens: the backward pass takes twice the ``forward`` pass of each."""
+    """Return the operations of training on some tokens: the backward pass costs twice the ``forward`` pass."""
     return 3 * forward * tokens
 
 
 def now() -> str:
-    """The time as ISO 8601 in UTC, to the second."""
+    """Return the time as ISO 8601 in UTC, to the second."""
     return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")

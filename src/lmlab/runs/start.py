@@ -1,7 +1,7 @@
-"""The section ``start``: a finished run whose weights, and optimizer state, another one begins with.
+"""The section ``start``: a finished run with whose weights, and optimizer state, another run begins.
 
-The configuration names the parent by its identity, so the child's identity does not depend on where the parent lies.
-The child keeps what it begins with in its own directory and needs the parent no more once it exists.
+The configuration names the parent by its identity, so the child's identity does not depend on the parent's location.
+The child copies its initial state to its own directory and does not need the parent after that.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from lmlab.runs.run import Run
 from lmlab.surroundings import expanded
 
 CHECKPOINTS = ("final", "best", "ema")
-"""Weights of a run that are files of their own."""
+"""Weights of a run that are separate files."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Start:
     """Section ``start`` of a training configuration.
 
     Args:
-        run: the parent: a directory, or the start of an id; in a saved configuration its identity. ``None``: there is
-            none, the weights are drawn.
+        run: the parent: a directory, or the start of an id; in a saved configuration its identity. ``None``: no parent;
+            weights are drawn at random.
         checkpoint: ``final``, ``best``, ``ema``, or the step of a checkpoint.
         optimizer: also begin with the state of the parent's optimizer.
-        embeddings: ``overlap``: where the parent has another tokenizer, begin with its embeddings of the tokens that
-            both have; ``None``: its tokenizer has to be the same.
-        directory: where the parent lay; filled in.
+        embeddings: ``overlap``: if the parent has another tokenizer, begin with its embeddings of the tokens that both
+            have; ``None``: both must have the same tokenizer.
+        directory: location of the parent; filled in.
     """
 
     run: str | None = None
@@ -63,7 +63,7 @@ class Start:
         return start
 
     def of_parent(self, run: str, directory: Path | str) -> dict[str, Any]:
-        """Return the section of a configuration with the parent's identity and place filled in."""
+        """Return the section of a configuration with the parent's identity and location filled in."""
         return {
             "run": run,
             "checkpoint": self.checkpoint,
@@ -73,19 +73,19 @@ class Start:
         }
 
     def step(self, parent: Run) -> int | None:
-        """Return the step of the checkpoint that is begun with; ``None``: it is a file of weights."""
+        """Return the step of the checkpoint to begin with; ``None`` if ``checkpoint`` is a file of weights."""
         if self.checkpoint.isdecimal():
             return int(self.checkpoint)
         return max(checkpoints.saved(parent.checkpoints), default=0) if self.optimizer else None
 
 
 def identified(config: Config) -> Config:
-    """Return ``config`` with the parent that its section ``start`` names by its identity, and where that lies.
+    """Return ``config`` with the identity and location of the parent in its section ``start``.
 
-    A parent that is gone is the one that a run in ``paths.runs`` recorded (see :func:`check_parent`).
+    For a parent that is gone, those recorded by a run in ``paths.runs`` are used (see :func:`check_parent`).
 
     Raises:
-        UserError: there is no such run, or it is not finished.
+        UserError: the parent does not exist, or is not finished.
     """
     start = Start.of(config)
     if start.run is None:
@@ -104,7 +104,7 @@ def identified(config: Config) -> Config:
 
 
 def started_from(config: Config, parent: Config) -> Config:
-    """Return ``config`` with the run of the configuration ``parent``, which need not be finished, as its parent.
+    """Return ``config`` with the run of configuration ``parent``, which may be unfinished, as its parent.
 
     Args:
         parent: as :func:`lmlab.commands.located.located` returns it.
@@ -114,18 +114,18 @@ def started_from(config: Config, parent: Config) -> Config:
 
 
 def setting_of(config: Config, manifest: Mapping[str, Any]) -> str:
-    """Return the identity of a run without its seed, which is that of the same run with another seed."""
+    """Return the identity of a run without its seed, which runs that differ only in the seed share."""
     parent = (manifest.get("start") or {}).get("setting")
     section = {} if parent is None else {"start": {**config["start"], "run": parent}}
     return identity({**config, "seed": 0, **section})
 
 
 def ancestors(run: Run) -> list[Run]:
-    """Return the runs that ``run`` began from, as far as they are there, the first one first."""
+    """Return the existing runs from which ``run`` began, directly or indirectly, oldest first."""
     chain: list[Run] = []
     while (recorded := run.manifest.get("start")) is not None and recorded.get("directory"):
         place = Path(recorded["directory"])
-        beside = run.path.absolute().parent / place.name  # they may have been moved together
+        beside = run.path.absolute().parent / place.name  # both may have been moved together
         run = next((Run(path) for path in (beside, place) if Run(path).exists), Run(place))
         if not run.exists or run in chain:
             break
@@ -134,7 +134,7 @@ def ancestors(run: Run) -> list[Run]:
 
 
 def chain_of(run: Run) -> list[str]:
-    """Return stage, where it is one, and id of the runs that ``run`` began from, the first one first, and its own."""
+    """Return stage (if any) and id of the runs from which ``run`` began, oldest first, and its own."""
     runs = [*ancestors(run), run]
     names = [" ".join(filter(None, (one.manifest.get("stage"), one.id))) for one in runs]
     gone = runs[0].manifest.get("start")
@@ -142,10 +142,10 @@ def chain_of(run: Run) -> list[str]:
 
 
 def check_parent(config: Config) -> None:
-    """Refuse a run that has yet to begin and whose parent is gone; one that exists keeps what it began with.
+    """Refuse a new run whose parent is gone; an existing run has a copy of its initial state.
 
     Args:
-        config: of :func:`identified`, and with the checksums of what it names.
+        config: as :func:`identified` returns it, with the checksums of its content.
 
     Raises:
         UserError: the parent is gone.
@@ -153,14 +153,14 @@ def check_parent(config: Config) -> None:
     start = Start.of(config)
     if start.directory is None or Run(Path(start.directory)).exists or existing(config).exists:
         return
-    raise UserError(f"start.run={start.run}: {start.directory} is gone, and this run, which has yet to begin, needs it")
+    raise UserError(f"start.run={start.run}: {start.directory} is gone, and this run needs it to begin")
 
 
 def _recorded(start: Start, folder: Path) -> list[dict[str, str]]:
-    """The parents that runs in ``folder`` recorded and that ``start.run`` may mean: their identities and places."""
+    """Return identity and location of the parents recorded by runs in ``folder`` that match ``start.run``."""
     parents: dict[str, dict[str, str]] = {}
     for run in all_runs(folder):
-        with suppress(UserError):  # one that cannot be read
+        with suppress(UserError):  # unreadable
             saved = Start.of(run.config)
             if saved.run is not None and saved.directory is not None and _means(cast(str, start.run), saved):
                 parents[saved.run] = {"run": saved.run, "directory": saved.directory}
@@ -168,6 +168,6 @@ def _recorded(start: Start, folder: Path) -> list[dict[str, str]]:
 
 
 def _means(word: str, saved: Start) -> bool:
-    """Return whether ``start.run`` may mean the parent of a saved configuration."""
+    """Return whether ``start.run`` matches the parent of a saved configuration."""
     place = Path(cast(str, saved.directory))
     return cast(str, saved.run).startswith(word) or word == place.name or expanded(word).absolute() == place

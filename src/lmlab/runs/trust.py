@@ -1,8 +1,8 @@
-"""The user's own code in a run directory, and whether it may be run; and whether a sweep's command is the user's.
+"""Signatures of the user's own code in run directories and of sweeps' commands, which decide if they may be executed.
 
-A run keeps a copy of the user's sources that its configuration names. Whoever writes it signs it together with
-``config.yaml``, with a key that only this user has. Code in a directory that came from elsewhere, or was changed since,
-runs only where the user says ``trust=true``. Deciding reads files and imports nothing.
+A run keeps a copy of the user's sources that its configuration names. The writer signs it together with
+``config.yaml``, with a key of this user. Code in a directory from elsewhere, or changed since, runs only with
+``trust=true``. The check reads files and imports nothing.
 """
 
 import hmac
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 _KEY_BYTES = 32
 _vouched: set[str] = set()
-"""Checksums of what this process has written or the user has trusted: it needs no key."""
+"""Checksums that this process has written or the user has trusted; they need no key."""
 
 
 def write_code(folder: Path, files: dict[str, bytes]) -> None:
-    """Let ``folder`` hold exactly ``files``; it is absent where there are none."""
+    """Write exactly ``files`` to ``folder``; without files it is removed."""
     if folder.is_dir() and files and read_code(folder) == files:
         return
     if folder.is_symlink():
@@ -49,24 +49,24 @@ def write_code(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def read_code(folder: Path) -> dict[str, bytes]:
-    """The files of a run's copy, by path below it; what Python keeps of them (``__pycache__``) is never used."""
+    """Return the files of a run's copy by relative path, without ``__pycache__``, which is never used."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def sign(run: "Run") -> str | None:
-    """Return the signature of a run's configuration and code; ``None``, after a line that says so: there is no key."""
+    """Return the signature of a run's configuration and code; without a key, print a message and return ``None``."""
     checksum = _checksum(run)
     _vouched.add(checksum)
     return signature(checksum, run.path.name, "evaluate and generate")
 
 
 def signature(checksum: str, name: str, commands: str) -> str | None:
-    """Return this user's signature of what has that checksum; ``None``, after a line that says so: there is no key.
+    """Return this user's signature of a checksum; without a key, print a message and return ``None``.
 
     Args:
-        name: of what is signed, for the line.
-        commands: those that will refuse it.
+        name: name of the signed object, for the message.
+        commands: commands that will refuse an unsigned object, for the message.
     """
     key = _key()
     if isinstance(key, str):
@@ -76,7 +76,7 @@ def signature(checksum: str, name: str, commands: str) -> str | None:
 
 
 def is_signature(signature: object, checksum: str) -> bool:
-    """Return whether this user has signed what has that checksum so."""
+    """Return whether ``signature`` is this user's signature of the checksum."""
     key = _key(create=False)
     if not isinstance(signature, str) or isinstance(key, str):
         return False
@@ -84,7 +84,7 @@ def is_signature(signature: object, checksum: str) -> bool:
 
 
 def is_trusted(run: "Run") -> bool:
-    """Return whether a run has no code of a user's, or it is as this user or this process wrote it."""
+    """Return whether a run has no code of the user's, or code that this user or this process wrote."""
     if not own_targets(run.config):
         return True
     checksum = _checksum(run)
@@ -94,29 +94,29 @@ def is_trusted(run: "Run") -> bool:
 
 
 def vouch(run: "Run") -> None:
-    """Take a run's code as it is now for the user's own, in this process."""
+    """Trust the current code of a run in this process."""
     _vouched.add(_checksum(run))
 
 
 def voucher(run: "Run") -> str | None:
-    """Return what lets a process on another machine, perhaps without this user's key, trust ``run``; see accept."""
+    """Return a token with which processes on other machines trust ``run``, even without this user's key; see accept."""
     return _checksum(run) if own_targets(run.config) and is_trusted(run) else None
 
 
 def accept(voucher: str | None) -> None:
-    """Trust, in this process, the run that a :func:`voucher` was made for, as long as it is as it was then."""
+    """Trust, in this process, the run for which :func:`voucher` returned the token, as long as it is unchanged."""
     if voucher is not None:
         _vouched.add(voucher)
 
 
 def check(run: "Run", remedy: str) -> None:
-    """Refuse a run whose code may not be run.
+    """Refuse a run whose code is not trusted.
 
     Args:
-        remedy: what the user can do, for the message.
+        remedy: advice to the user, for the message.
 
     Raises:
-        UserError: it is neither signed by this user nor written by this process, or a module is missing.
+        UserError: the code is neither signed by this user nor written by this process, or a module is missing.
     """
     own = own_targets(run.config)
     with _modules_of(run):
@@ -136,14 +136,14 @@ def check(run: "Run", remedy: str) -> None:
 
 
 def adopt(run: "Run", trust: bool = False) -> None:
-    """Take the user's modules of a saved run from its copy from now on, if they may be run.
+    """Import the user's modules of a saved run from its copy from now on, if they are trusted.
 
     Args:
-        trust: the user says so. A run without a copy, as earlier versions wrote it, then takes them from the working
-            folder.
+        trust: the user trusts the code. A run without a copy, as earlier versions wrote it, then uses the working
+            folder's modules.
 
     Raises:
-        UserError: they may not, or one is missing.
+        UserError: the code is not trusted, or a module is missing.
     """
     own = own_targets(run.config)
     if not own:
@@ -157,16 +157,16 @@ def adopt(run: "Run", trust: bool = False) -> None:
 
 @contextmanager
 def same_code(begun: "Run | None") -> Iterator[None]:
-    """Let what is composed and prepared meanwhile have the user's modules of a run that has begun earlier.
+    """Use the modules of an existing run while a configuration is composed and prepared.
 
-    Of the working folder, where there is no such run, or it has no copy that may be run.
+    Without such a run, or without a trusted copy, those in the working folder are used.
     """
     with _modules_of(begun if begun is not None and begun.code.is_dir() and is_trusted(begun) else None):
         yield
 
 
 def has_other_code(run: "Run") -> bool:
-    """Return whether the user's modules in the working folder are no longer those of a run's copy, or gone."""
+    """Return whether the user's modules in the working folder differ from those of a run's copy, or are gone."""
     if not run.code.is_dir():
         return False
     try:
@@ -182,7 +182,7 @@ def _use(run: "Run | None") -> None:
 
 @contextmanager
 def _modules_of(run: "Run | None") -> Iterator[None]:
-    """Find modules where :func:`adopt` would, for a while."""
+    """Use the modules of a run's copy, as :func:`adopt` does, within a ``with`` block."""
     before = sources.copy_in_use()
     _use(run)
     try:
@@ -192,7 +192,7 @@ def _modules_of(run: "Run | None") -> Iterator[None]:
 
 
 def _check_there(run: "Run", target: str, option: str) -> None:
-    """Raise ``UserError`` if a target is missing, with where the run was started, or can be none of the user's."""
+    """Raise ``UserError`` if a target is missing, with the folder where the run was started, or is not allowed."""
     try:
         check_own(target, option)
     except UserError as error:
@@ -203,31 +203,31 @@ def _check_there(run: "Run", target: str, option: str) -> None:
 
 def _checksum(run: "Run") -> str:
     files = {f"code/{name}": content for name, content in read_code(run.code).items()}
-    places = [run.path / name for name in ("config.yaml", "config.json")]  # earlier versions wrote the first alone
+    places = [run.path / name for name in ("config.yaml", "config.json")]  # earlier versions wrote only the first
     return checksum_of(files | {path.name: path.read_bytes() for path in places if path.exists()})
 
 
 def _key(create: bool = True) -> bytes | str:
-    """This user's key, made when it is first needed; a text: why there is none."""
+    """Return this user's key, created on first use, or the reason (a string) why there is none."""
     base = os.environ.get("XDG_CONFIG_HOME")
     try:
         folder = Path(base) if base and Path(base).is_absolute() else Path.home() / ".config"
         if not base and not folder.parent.is_dir():
-            return f"{folder.parent}, your home folder, is not there"
+            return f"{folder.parent}, your home folder, does not exist"
         path = folder / "lmlab" / "key"
         if create and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             _create(path)
         if path.stat().st_mode & 0o077:
-            return f"{path} can be read by others; chmod 600 makes it yours alone, deleting it has another made"
+            return f"{path} can be read by others; chmod 600 restricts it to you, deleting it creates a new one"
         key = path.read_bytes()
     except (OSError, RuntimeError) as error:
         return f"no key in your configuration folder ({error})"
-    return key if len(key) >= _KEY_BYTES else f"{path} is cut short; delete it to have another made"
+    return key if len(key) >= _KEY_BYTES else f"{path} is cut short; delete it to create a new one"
 
 
 def _create(path: Path) -> None:
-    """Write a new key such that whoever reads it finds all of it, and two who write one at once agree."""
+    """Write a new key atomically; if two processes write one at once, both use the same."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,4 +1,4 @@
-"""Run directories of other versions of lmlab: older ones are read as if written today, newer ones are refused."""
+"""Run directories of other versions of lmlab: older ones are converted when read, newer ones are refused."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from lmlab.errors import UserError
 from lmlab.metrics import DIRECTIONS, Measures, Metric
 
 VERSION = 1
-"""The version of what a run directory holds; it grows when an older lmlab would misread what this one writes."""
+"""Version of the run directory's format; it increases when older versions of lmlab would misread it."""
 
 _ADDED: Mapping[str, Any] = {
     "execution": {},
@@ -19,9 +19,9 @@ _ADDED: Mapping[str, Any] = {
     "trainer.activation_checkpointing": False,
     "trainer.out_of_memory": "halve",
 }
-"""Options that are younger than version 0, the one without a number, and what earlier runs amount to.
+"""Options added after version 0 (which has no number), with the values that earlier runs used.
 
-An option that a constructor has a default for needs no entry, unless the code reads it from the configuration itself.
+Options with a default in a constructor need no entry, unless the code reads them from the configuration itself.
 """
 
 _BITS_PER_BYTE = Metric("bits_per_byte", "bits/byte", "lower", "{:.4f}", "bits")
@@ -34,17 +34,17 @@ _TEXT = Measures(
     ("validation/bits_per_byte", "validation/loss"),
     {one.name: one for one in (_BITS_PER_BYTE, _LOSS, _PERPLEXITY, _ACCURACY, _CALIBRATION_ERROR)},
 )
-"""What runs on text measured before they recorded it."""
+"""Metrics of runs on text that did not record them."""
 _GENERATED = Measures(
     "validation/accuracy",
     ("validation/accuracy", "validation/loss", "longer/accuracy"),
     {one.name: one for one in (_ACCURACY, _LOSS, _PERPLEXITY, _CALIBRATION_ERROR)},
 )
-"""The same of generated tasks."""
+"""Metrics of runs on generated tasks that did not record them."""
 
 
 def read_config(config: Config) -> Config:
-    """The saved configuration of a run of any version, with the options that it was too old to have."""
+    """Return the saved configuration of a run of any version, completed by options added later."""
     for key, value in _ADDED.items():
         *parents, last = key.split(".")
         section: Any = config
@@ -55,10 +55,10 @@ def read_config(config: Config) -> Config:
 
 
 def read_manifest(manifest: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The manifest of the run at ``path``, with the version and the metrics of its data where it has none.
+    """Return the manifest of the run at ``path``, completed by the version and the metrics of its data.
 
     Raises:
-        UserError: it is of a newer version, or does not say which metrics it has in a way that can be read.
+        UserError: the version is newer, or the record of metrics is invalid.
     """
     manifest = {"version": 0, **manifest}
     if manifest["version"] > VERSION:
@@ -75,21 +75,21 @@ def read_manifest(manifest: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def read_heartbeat(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of ``progress.json`` of any version, with the measurements by their names."""
+    """Return the fields of ``progress.json`` of any version, with metrics by name."""
     earlier = {"validation/bits_per_byte": "validation_bits_per_byte", "validation/loss": "validation_loss"}
     measured = {name: value for name, key in earlier.items() if (value := fields.pop(key, None)) is not None}
     return {"metrics": measured, **fields}
 
 
 def measures_of(manifest: Mapping[str, Any]) -> Measures:
-    """Return the metrics of a run from a manifest that :func:`read_manifest` has read; without data, those of text."""
+    """Return the metrics of a run from a manifest that :func:`read_manifest` returned; without data, those of text."""
     if "measures" in manifest:
         return Measures.of(manifest["measures"])
     return _GENERATED if manifest.get("data", {}).get("licence") == "generated" else _TEXT
 
 
 def _are_measures(record: Any) -> bool:
-    """Return whether :class:`lmlab.metrics.Measures` can be read from ``record``, and shows metrics that it has."""
+    """Return whether ``record`` is a valid record of :class:`lmlab.metrics.Measures` that shows only metrics it has."""
     try:
         measures = Measures.of(record)
         for metric in measures.metrics.values():

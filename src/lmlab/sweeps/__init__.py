@@ -1,1 +1,1 @@
-"""Sweeps: what to compute next (searches), where (engines), and a directory that holds both."""
+"""Sweeps: searches propose jobs, engines execute them, and a directory records both."""

@@ -1,4 +1,4 @@
-"""The one loop that every sweep is: ask the search what to compute, have the engine compute it, tell the search."""
+"""The main loop of every sweep: get jobs from the search, have the engine compute them, report the results."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,37 +14,37 @@ from lmlab.sweeps.sweep import ENDED, Job, Sweep
 
 
 class View(Protocol):
-    """What is shown of a sweep while it is under way."""
+    """Display of a sweep in progress."""
 
     def prepared(self, job: Job, total: int, same: Job | None) -> None:
-        """A job's run is ready to be executed, or finished already, or its configuration was refused.
+        """Show that a job's run is ready to be executed, already finished, or that its configuration was refused.
 
         Args:
-            total: how many jobs there will have been in the end, as far as is known.
-            same: an earlier job that asked for the same run, which is computed once.
+            total: number of jobs in the whole sweep, as far as is known.
+            same: an earlier job with the same run, which is computed only once.
         """
 
     def ended(self, job: Job) -> None:
-        """A job that was executed has ended."""
+        """Show that a job has ended."""
 
     def halted(self, why: str, under_way: int) -> None:
-        """No further job starts, but ``under_way`` jobs go on to their end."""
+        """Show that no further job starts; ``under_way`` running jobs continue to their end."""
 
     def going_on(self, jobs: list[Job], to_come: int) -> None:
-        """Called a few times a second, with the jobs so far and how many more there will be."""
+        """Update the display; called a few times a second with the jobs so far and the number of jobs to come."""
 
 
 class Conductor:
-    """Conducts one sweep.
+    """Runs the main loop of one sweep.
 
     Args:
-        prepare: makes the run directory of a job ready, which has the path of its run where it began earlier; raises
-            ``UserError`` for what cannot be trained. Where the job's own run starts from a stage that is not finished,
-            it is that one's run, and it sets ``job.stage``.
-        name: what a job is called; ``None``: all its overrides.
-        retry: compute jobs again that failed when the sweep was conducted before.
-        stop_after: failed jobs after which no further job starts; ``None``: all start. Those that failed when the
-            sweep was conducted before do not count.
+        prepare: prepares the run directory of a job, whose ``path`` is set if its run began earlier; raises
+            ``UserError`` for a run that cannot be trained. If the job's own run starts from an unfinished stage,
+            prepares the stage's run and sets ``job.stage``.
+        name: returns the name of a job; by default all its overrides.
+        retry: recompute jobs that failed when the sweep was last conducted.
+        stop_after: number of failed jobs after which no further job starts; ``None``: all start. Failures of earlier
+            attempts of the sweep do not count.
     """
 
     def __init__(
@@ -70,35 +70,35 @@ class Conductor:
         self._pruned: dict[int, str] = {}
         self._aside: set[int] = set()
         self._same_stage: dict[int, Job] = {}
-        """By number, jobs that wait for the run of a stage that another job computes, and that other job."""
+        """Jobs waiting for the run of a stage that another job computes, by number, with that other job."""
         self._failed_stages: dict[str, str] = {}
-        """By the run's directory, why stages failed."""
+        """Errors of failed stages, by run directory."""
         self._name, self._stop_after, self._failures = name, stop_after, 0
         self._halted: str | None = None
-        """Why no further job starts, if none does."""
+        """Reason why no further job starts; ``None`` if jobs may start."""
         self._tails: dict[int, Tail] = {}
         self._to_come = search.to_come(self.jobs)
-        """As the search said when it was last asked or told something: what a search keeps elsewhere may be gone."""
+        """Value of the search's last answer; what a search stores elsewhere may be gone."""
         self._written: tuple[int, list[tuple[int, str, str | None]]] | None = None
 
     def conduct(self) -> list[Job]:
-        """Compute all that the search asks for and return the jobs, whatever has become of each.
+        """Compute all jobs of the search and return them, in any final status.
 
-        A job that somebody stops meanwhile is left alone until the sweep is asked for again.
+        A job that the user stops individually is left out until the sweep is started again.
 
         Raises:
-            KeyboardInterrupt: the user, or a signal, stopped it.
+            KeyboardInterrupt: the user or a signal stopped the sweep.
             UserError: the search cannot go on.
             OSError: the sweep's directory cannot be written.
 
-        Whichever it is, runs that were under way have written their state.
+        In each case, runs in progress have written their state.
         """
         try:
             self._go_through()
         except BaseException as error:
-            told = isinstance(error, KeyboardInterrupt)
-            self._stop_all(str(error) or "stopped from the keyboard" if told else f"the sweep cannot go on: {error}")
-            with suppress(OSError):  # the reason itself may be that nothing can be written
+            stopped = isinstance(error, KeyboardInterrupt)
+            self._stop_all(str(error) or "stopped from the keyboard" if stopped else f"the sweep cannot go on: {error}")
+            with suppress(OSError):  # writing may be what failed
                 self._write()
                 self.sweep.end("interrupted")
             raise
@@ -116,7 +116,7 @@ class Conductor:
                     self._end(job)
                 else:
                     self._end_stage(job)
-            if self._written != self._state():  # an engine of a cluster learns later what its jobs are doing
+            if self._written != self._state():  # the engine of a cluster learns the status of jobs later
                 self._write()
             self._watch()
             self.view.going_on(self._in_order(), self._to_come)
@@ -129,7 +129,7 @@ class Conductor:
         return not self._halted and self.engine.free > len(self._same_stage)
 
     def _next(self) -> Proposal | None:
-        """What the search asks for, less what somebody has stopped, which it proposes again."""
+        """Return the next proposal of the search, skipping jobs that the user has stopped, which it proposes again."""
         while (proposal := self.search.ask()) is not None and proposal.number in self._aside:
             pass
         return proposal
@@ -151,14 +151,14 @@ class Conductor:
         self._begin(job)
 
     def _begin(self, job: Job) -> None:
-        """Prepare the run of a job, or of its next stage, and have it computed."""
+        """Prepare the run of a job, or of its next stage, and submit it."""
         try:
             run = self.prepare(job)
         except UserError as error:
             job.path = None
             job.end("failed", str(error))
         except BaseException:
-            del self._proposals[job.number]  # no engine has it
+            del self._proposals[job.number]  # it was not submitted
             raise
         else:
             job.path = str(run.path.absolute())
@@ -179,7 +179,7 @@ class Conductor:
         self._write()
 
     def _end_stage(self, job: Job) -> None:
-        """Go on with a job whose stage has ended, and with the jobs that waited for the same run."""
+        """Continue a job whose stage has ended, and the jobs that waited for the same run."""
         waiting = [self.jobs[number] for number, other in self._same_stage.items() if other is job]
         for other in waiting:
             del self._same_stage[other.number]
@@ -210,7 +210,7 @@ class Conductor:
             if job.status == "interrupted":
                 job.status = "pruned"
             if job.path is not None:
-                with suppress(OSError, UserError):  # the sweep's own record says it too
+                with suppress(OSError, UserError):  # also recorded by the sweep
                     job.run.mark_pruned(self._pruned[job.number])
         if job.status == "interrupted" and job.error == self._halted and not _has_begun(job):
             job.status = "not started"
@@ -226,7 +226,7 @@ class Conductor:
             self._halt()
 
     def _halt(self) -> None:
-        """Start no further job: take back what waits for a place to run, and record what would have come next."""
+        """Start no further job: withdraw waiting jobs, and record those that would have come next."""
         failed = "1 job failed" if self._failures == 1 else f"{self._failures} jobs failed"
         self._halted = f"{failed} (sweep.stop_after={self._stop_after})"
         for proposal in self.search.upcoming():
@@ -245,19 +245,19 @@ class Conductor:
         self._to_come = self.search.to_come(self.jobs)
 
     def _watch(self) -> None:
-        """Show the search the new rows of what is under way, and stop what it has seen enough of."""
+        """Pass new rows of running jobs to the search, and stop jobs that it prunes."""
         for number, proposal in self._proposals.items():
             job = self.jobs[number]
             if job.status != "running" or job.stage is not None or number in self._pruned:
                 continue
             if (why := self._show_rows(proposal, job)) is not None:
                 self._pruned[number] = why
-                with suppress(OSError):  # what it logs to would call it interrupted
+                with suppress(OSError):  # otherwise loggers would report the run as interrupted
                     job.run.announce_pruning(why)
                 self.engine.stop(job, why)
 
     def _show_rows(self, proposal: Proposal, job: Job) -> str | None:
-        """Show the search what a job has measured since the last time; return why it is to be stopped, if it is."""
+        """Pass the new rows of a job to the search; return the reason to stop the job, or ``None``."""
         if job.path is None or job.stage is not None:
             return None
         rows = self._tails.setdefault(job.number, Tail(job.run.metrics)).new_rows()
@@ -274,7 +274,7 @@ class Conductor:
         while under_way:
             try:
                 for job in self.engine.poll(0.25):
-                    if job.stage is not None and job.status == "finished":  # the stages after it are not
+                    if job.stage is not None and job.status == "finished":  # later stages are not finished
                         job.end("interrupted", why)
                     self._proposals.pop(job.number, None)
                 under_way = [job for job in under_way if job.status in ("waiting", "running")]
@@ -287,7 +287,7 @@ class Conductor:
         self._written = self._state()
 
     def _state(self) -> tuple[int, list[tuple[int, str, str | None]]]:
-        """What of all that is written down may change."""
+        """Return the mutable parts of the sweep's record, to detect changes."""
         return self._to_come, [(job.number, job.status, job.where) for job in self._in_order()]
 
     def _in_order(self) -> list[Job]:
@@ -299,12 +299,12 @@ def _has_begun(job: Job) -> bool:
 
 
 def _without_paths(overrides: list[str]) -> list[str]:
-    """Overrides without where outputs are, which changes when a sweep is moved."""
+    """Return overrides without paths of outputs, which change when a sweep is moved."""
     return [word for word in overrides if not word.startswith("paths.")]
 
 
 def _metrics(job: Job) -> dict[str, Any]:
-    """What a job's run measured, flat: its metrics, sizes and timings."""
+    """Return a flat dictionary of the metrics, sizes and timings of a job's run."""
     if job.status != "finished":
         return {}
     manifest = Run(Path(job.path or "")).manifest

@@ -1,4 +1,4 @@
-"""Options of every sweep, whatever its search: which values are paired, and after how many failures to stop."""
+"""Options common to all sweeps: paired values, and the number of failures after which to stop."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ class SweepOptions:
 
     Attributes:
         zipped: groups of options whose values are paired instead of combined.
-        stop_after: failed jobs after which no further job starts; ``None``: all jobs start.
-        search: the options of the search; empty: every combination.
+        stop_after: number of failed jobs after which no further job starts; ``None``: all jobs start.
+        search: options of the search; empty: every combination.
     """
 
     zipped: list[list[str]]
@@ -24,7 +24,7 @@ class SweepOptions:
 
     @classmethod
     def read(cls, section: Mapping[str, Any] | None) -> "SweepOptions":
-        """Read the section. Raises ``UserError`` for a value that cannot be meant."""
+        """Read the section. Raises ``UserError`` for invalid values."""
         search = dict(section or {})
         zipped, stop_after = _groups(search.pop("zip", None)), search.pop("stop_after", None)
         whole = isinstance(stop_after, int) and not isinstance(stop_after, bool)
@@ -36,7 +36,7 @@ class SweepOptions:
 
     @property
     def section(self) -> dict[str, Any]:
-        """The section as it is recorded: without options at their default."""
+        """The section as recorded: without options at their default."""
         own: dict[str, Any] = {}
         if self.zipped:
             own["zip"] = self.zipped if len(self.zipped) > 1 else self.zipped[0]
@@ -46,7 +46,7 @@ class SweepOptions:
 
 
 def _groups(value: Any) -> list[list[str]]:
-    """``sweep.zip`` as groups of options. Raises ``UserError``."""
+    """Return ``sweep.zip`` as groups of options. Raises ``UserError``."""
     if value is None or value == []:
         return []
     word = f"sweep.zip={written(value)}"
@@ -62,5 +62,5 @@ def _groups(value: Any) -> list[list[str]]:
     names = [name for group in groups for name in group]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"{word}: {name} is there twice")
+            raise UserError(f"{word}: {name} occurs twice")
     return groups

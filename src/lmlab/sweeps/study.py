@@ -1,4 +1,4 @@
-"""What a study compares, as an experiment's section ``study`` declares it."""
+"""The declaration of a study: the section ``study`` of an experiment."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,37 +18,37 @@ EQUAL: Mapping[str, Sequence[str]] = {
     "data": ["data"],
     "tokenizer": ["tokenizer"],
     "budget": ["budget"],
-    "parameters": ["model.parameters_of"],  # and their number
+    "parameters": ["model.parameters_of"],  # and the number of parameters
     "context": ["batch.context", "batch.carry_state"],
 }
-"""What a study can hold equal, and the parts of a configuration that must then be the same in all its runs."""
+"""Quantities that a study can hold equal, with the sections of a configuration that must then agree in all runs."""
 
 BUDGETS = {"flops": "FLOPs of training", "seconds": "seconds of training"}
-"""What a run's budget can be counted in instead of tokens."""
+"""Units of a run's budget other than tokens."""
 
 SEED_OF_DRAWS = 1
 
 
 @dataclass(frozen=True)
 class Study:
-    """Arms, what is held equal between them, what is tuned in each, and the seeds of the runs that conclude.
+    """Arms, quantities held equal between them, options tuned in each, and the seeds of the final runs.
 
     Tuning takes the same number of trials, with the same draws, for every arm, all of them with ``tuning_seed``. The
-    best of each arm is then computed with every seed of ``seeds``: the score that a setting was chosen for is no
-    estimate of how good it is. For the same reason the conclusion is about the test split, where the data have one.
+    best of each arm is then computed with every seed of ``seeds``, because the score by which a setting was selected is
+    a biased estimate. For the same reason the conclusion is about the test split, if the data have one.
 
     Attributes:
-        arms: what each changes, as on the command line, by its name.
+        arms: overrides of each arm, by its name.
         seeds: of the final runs.
         tune: options with the values to try, in the syntax of the command line (``tag(log, interval(1e-3, 3e-2))``).
-        trials: how many are drawn at random for each arm; ``None``: every combination.
-        equal: of ``EQUAL``, what no arm and no trial may change.
-        metric: that settings are chosen by: one that validations of the data compute, ``ema/<score>`` of averaged
+        trials: number of random draws for each arm; ``None``: every combination.
+        equal: quantities in ``EQUAL`` that no arm and no trial may change.
+        metric: metric by which settings are selected: one of the data's validations, ``ema/<score>`` of averaged
             weights, or ``validation/<name>`` of a callback's own; ``None``: the primary metric of the data.
-        direction: ``minimize`` or ``maximize``; ``None``: the one that is known of the metric, or else ``minimize``.
-        budget: ``{"flops": n}`` or ``{"seconds": n}`` of training for every run, which become tokens for each arm;
-            ``None``: ``budget.tokens``, whatever that takes.
-        question: what is to be found out, in a sentence.
+        direction: ``minimize`` or ``maximize``; ``None``: the metric's own, or else ``minimize``.
+        budget: ``{"flops": n}`` or ``{"seconds": n}`` of training for every run, converted to tokens for each arm;
+            ``None``: ``budget.tokens``, at any cost.
+        question: the question that the study answers, in a sentence.
     """
 
     arms: Mapping[str, Sequence[str]]
@@ -63,7 +63,7 @@ class Study:
 
     @classmethod
     def read(cls, section: Mapping[str, Any]) -> "Study":
-        """Read the section ``study`` of a configuration. Raises ``UserError`` for whatever is wrong with it."""
+        """Read the section ``study`` of a configuration. Raises ``UserError`` for any error in it."""
         options = dict(section)
         if isinstance(options.get("tune"), dict):  # values may stand in a list
             options["tune"] = {
@@ -77,10 +77,10 @@ class Study:
 
     @classmethod
     def of(cls, sweep: "Sweep") -> "Study":
-        """Read back the study that a sweep's directory belongs to. Raises ``UserError`` if it belongs to none."""
+        """Read the study that a sweep's directory belongs to. Raises ``UserError`` if it belongs to none."""
         section = sweep.definition.get("study")
         if section is None:
-            raise UserError(f"{sweep.path}: the sweep of no study (lmlab study makes one)")
+            raise UserError(f"{sweep.path}: not the sweep of a study (lmlab study makes one)")
         return cls.read(section)
 
     def _check(self) -> None:
@@ -93,9 +93,9 @@ class Study:
             raise UserError("study.seeds=[]: expected at least one")
         for seed in self.seeds:
             if seed < 0:
-                raise UserError(f"study.seeds: {seed} is not at least 0")
+                raise UserError(f"study.seeds: {seed} is negative")
             if list(self.seeds).count(seed) > 1:
-                raise UserError(f"study.seeds: {seed} is there twice, and is the same run both times")
+                raise UserError(f"study.seeds: {seed} occurs twice, which would be the same run")
         if self.trials is not None and self.trials < 1:
             raise UserError(f"study.trials={self.trials}: expected at least 1, or null for every combination")
         for option, values in self.tune.items():
@@ -107,8 +107,8 @@ class Study:
         check_direction(self.direction, "study.direction")
         if self.metric is not None and split_of(self.metric) == TEST:
             raise UserError(
-                f"study.metric={self.metric}: settings are chosen on the validation split, and the conclusion is about "
-                f"the test split without being told (did you mean {on_split(self.metric, VALIDATION)!r}?)"
+                f"study.metric={self.metric}: settings are selected on the validation split, the conclusion is always "
+                f"about the test split (did you mean {on_split(self.metric, VALIDATION)!r}?)"
             )
         if self.budget is not None:
             for kind, amount in self.budget.items():
@@ -122,14 +122,14 @@ class Study:
 
     @property
     def section(self) -> dict[str, Any]:
-        """The study as plain values; :meth:`read` takes them."""
+        """The study as plain values that :meth:`read` accepts."""
         section = asdict(self) | {"equal": list(self.equal)}
         if self.direction is None:  # as earlier versions wrote it
             del section["direction"]
         return section
 
     def chosen_by(self, measures: Measures) -> str:
-        """Return the metric that settings are chosen by, where runs have the metrics ``measures``."""
+        """Return the metric by which settings are selected, for runs with the metrics ``measures``."""
         return self.metric or measures.primary
 
     def better(self, measures: Measures) -> Better:
@@ -137,7 +137,7 @@ class Study:
         return measures.better(self.chosen_by(measures), self.direction, "study.direction")
 
     def concludes_by(self, measures: Measures, splits: Iterable[Collection[str]]) -> str:
-        """Return the metric that the conclusion is about: that of the test split, where all data have one.
+        """Return the metric of the conclusion: that of the test split, if all data have one.
 
         Averaged weights are scored on the validation split only.
 
@@ -152,14 +152,14 @@ class Study:
 
     @property
     def tuning_seed(self) -> int:
-        """The seed of all trials: the smallest that no final run has."""
+        """Seed of all trials: the smallest that no final run has."""
         return next(seed for seed in range(len(self.seeds) + 1) if seed not in self.seeds)
 
     def own_words(self, words: Sequence[str]) -> list[str]:
-        """Of the words of a command line, those that every run has.
+        """Return those words of a command line that apply to every run.
 
         Raises:
-            UserError: one has several values, or sets what the study decides.
+            UserError: a word has several values, or sets an option that the study decides.
         """
         for word in words:
             if option_of(word).startswith("study.") and Space([word]).varied:
@@ -180,21 +180,21 @@ class Study:
                 raise UserError(f"{word}: decided by {by}" if by.startswith("study.") else f"{word}: {by}")
         space = Space(words)
         for option in space.varied:
-            raise UserError(f"{option.key}: several values; what a study compares and tunes, its section study says")
+            raise UserError(f"{option.key}: several values; a study compares and tunes the values in its section study")
         return space.fixed
 
     def words_of(self, arm: str, words: Sequence[str], lacking: Lacking) -> list[str]:
-        """Of words for all arms, those about options that an arm's configuration has.
+        """Return those words for all arms whose options exist in an arm's configuration.
 
         Args:
-            lacking: says which options a configuration lacks.
+            lacking: returns the options that a configuration lacks.
         """
         groups = [word for word in (*words, *self.arms[arm]) if word[0] in "+~" or "." not in option_of(word)]
         missing = lacking(groups, [option_of(word) for word in words if word not in groups])
         return [word for word in words if option_of(word) not in missing]
 
     def untuned(self, arm: str, words: Sequence[str]) -> list[str]:
-        """The overrides of an arm before anything is tuned. Raises ``UserError`` for what an arm may not change."""
+        """Return the overrides of an arm before tuning. Raises ``UserError`` for options that an arm may not change."""
         for word in self.arms[arm]:
             if option_of(word) in ("seed", "sweep", "study"):
                 raise UserError(f"study.arms.{arm}: {word} cannot be part of an arm")
@@ -206,16 +206,16 @@ class Study:
         return space.fixed
 
     def candidates(self, arm: str, words: Sequence[str], config: Config | None = None) -> list[list[str]]:
-        """The overrides of everything that is tried in an arm, in order; of the arm itself where nothing is tuned.
+        """Return the overrides of all candidates of an arm, in order; those of the arm itself if nothing is tuned.
 
-        A draw follows from its number and its option alone, so the same values are tried in every arm. An arm without
+        A draw depends on its number and its option alone, so the same values are tried in every arm. An arm without
         one of the options tries fewer combinations, but has as many draws.
 
         Args:
-            config: the arm's untuned configuration, which says what options it has; ``None``: all.
+            config: the arm's untuned configuration, which determines its options; ``None``: all options.
 
         Raises:
-            UserError: what is tuned is decided elsewhere, or cannot be drawn from.
+            UserError: a tuned option is decided elsewhere, or cannot be drawn from.
         """
         own = {option_of(word) for word in self.arms[arm]}
         for option in self.tune:
@@ -239,23 +239,23 @@ class Study:
         return [space.draw(SEED_OF_DRAWS, number) for number in range(self.trials)]
 
     def check_equal(self, first: Config, other: Config, where: str, reference: str) -> None:
-        """Refuse a configuration that differs from the first in what is held equal. Raises ``UserError``.
+        """Refuse a configuration that differs from the first in a quantity held equal. Raises ``UserError``.
 
         Args:
-            where: what messages call the place that makes it differ.
+            where: source of the difference, for messages.
             reference: the arm of the first configuration.
         """
         for name in self.equal:
             for key in EQUAL[name]:
-                found = differences({key: at(first, key)}, {key: at(other, key)})
-                for option, (before, after) in found.items():
+                changes = differences({key: at(first, key)}, {key: at(other, key)})
+                for option, (before, after) in changes.items():
                     raise UserError(
                         f"{where}: {option}={after}, but {before} in {reference}, and study.equal has {name}"
                     )
 
 
 def lacks(config: Config) -> Lacking:
-    """Return the function that says which options ``config`` lacks, as a search's space takes it."""
+    """Return a function that returns the options that ``config`` lacks, as a search space expects."""
 
     def lacking(groups: Sequence[str], options: Sequence[str]) -> set[str]:
         return {option for option in options if not has(config, option)}

@@ -1,4 +1,4 @@
-"""A sweep's own directory: what it was asked for, its jobs, and what has become of each."""
+"""A sweep's directory: its definition, its jobs, and their status."""
 
 import json
 import os
@@ -21,9 +21,9 @@ from lmlab.sweeps.search.search import Outcome, Phase
 
 JobStatus = Literal["waiting", "running", "not started"] | Outcome
 _SECONDS_OF_TRYING = 1.0
-"""Whoever only asks whether a sweep is being conducted keeps others from its lock for that moment."""
+"""Time to retry taking a lock, because processes that check whether a sweep is running hold it for a moment."""
 ENDED: tuple[Outcome, ...] = ("finished", "failed", "pruned")
-"""What a job does not go on from when its sweep is resumed; a failed one does when it is retried."""
+"""Statuses of jobs that a resumed sweep does not run again; failed ones run again with retry."""
 
 
 @dataclass(eq=False)
@@ -31,16 +31,16 @@ class Job:
     """One run of a sweep.
 
     Attributes:
-        number: counts the sweep's jobs from 0.
-        overrides: what the job changes, as on the command line.
-        name: what it is told apart by: those of them that not all jobs have.
-        path: its run's directory, once it is prepared.
-        error: why it is not finished.
-        where: what the engine knows it by: a job id of a cluster, say.
-        arm: of a study, which side of it the job belongs to.
-        phase: of a study, what the job is for.
-        stage: of an experiment with stages, the earlier stage whose run is computed now; ``None``: it is the job's own
-            run, that of the last stage.
+        number: index of the job in the sweep, from 0.
+        overrides: overrides of the job, as on the command line.
+        name: label of the job: the overrides that not all jobs share.
+        path: its run directory, once it is prepared.
+        error: reason why it is not finished.
+        where: the engine's identifier, for example the job id of a cluster.
+        arm: arm of a study that the job belongs to.
+        phase: purpose of the job in a study.
+        stage: in an experiment with stages, the earlier stage being computed; ``None``: the job's own run, which is
+            that of the last stage.
     """
 
     number: int
@@ -64,7 +64,7 @@ class Job:
 
     @property
     def outcome(self) -> Outcome:
-        """The status of a job that has ended; one that was not started is yet to be computed, as if interrupted."""
+        """The status of an ended job; one that was not started counts as interrupted."""
         assert self.status != "waiting" and self.status != "running"
         return "interrupted" if self.status == "not started" else self.status
 
@@ -76,11 +76,11 @@ class Job:
         return self.error if self.error.startswith(f"{self.name}:") else f"{self.name}: {self.error}"
 
     def end(self, status: Outcome | Literal["not started"], error: str | None = None) -> None:
-        """Set what has become of the job."""
+        """Set the final status of the job."""
         self.status, self.error, self.ended = status, error, now()
 
     def end_with(self, error: Exception | None) -> None:
-        """Set what has become of the job from the error that its run ended with."""
+        """Set the final status of the job from the error with which its run ended."""
         if error is None:
             self.end("finished")
         else:
@@ -90,12 +90,12 @@ class Job:
 class Sweep:
     """A handle on a sweep's directory.
 
-    ``sweep.json`` holds its definition: the command, where it was given, by which process, and whether that is still at
-    it, and how many jobs are to come. ``jobs.json`` holds those that it has begun. Both are replaced whole. Whoever is
-    at it holds the lock of the directory, as one holds a run's.
+    ``sweep.json`` holds its definition: the command, where and by which process it was started, whether that is still
+    running, and the number of jobs to come. ``jobs.json`` holds the jobs begun so far. Both are replaced atomically.
+    The process that conducts the sweep holds the lock of the directory, which works like that of a run.
 
-    The sweep may be moved along with its runs: the definition names the directory that it was written in, so paths of
-    that time are found again by where they lie from there (see :meth:`located`).
+    The sweep may be moved along with its runs: the definition records the directory in which it was written, and
+    earlier paths are resolved relative to it (see :meth:`located`).
     """
 
     def __init__(self, path: Path) -> None:
@@ -119,26 +119,26 @@ class Sweep:
         engine: dict[str, Any],
         study: dict[str, Any] | None = None,
     ) -> None:
-        """Record what is asked for and who is at it; a sweep that goes on keeps when it was created.
+        """Record the definition and the process that conducts the sweep; a resumed sweep keeps its creation time.
 
         Args:
-            command: the words behind ``lmlab train``, or ``lmlab study`` where there is a study.
-            study: the section that declares it.
+            command: the words after ``lmlab train``, or ``lmlab study`` if there is a study.
+            study: the section that declares the study.
 
         Raises:
-            UserError: another process is at it.
+            UserError: another process is conducting the sweep.
         """
         deadline = time.monotonic() + _SECONDS_OF_TRYING
         while (held := lock.take(self.path)) is None and time.monotonic() < deadline:
             time.sleep(0.05)
         self._lock = held
         if self._lock is None:
-            raise UserError(f"{self.path}: {lock.owner(self.path) or 'another process'} is at this sweep now")
+            raise UserError(f"{self.path}: sweep is already running ({lock.owner(self.path) or 'another process'})")
         before = self.definition if (self.path / "sweep.json").exists() else {}
         if before and (jobs := self.jobs):
-            self._write_jobs(jobs)  # with the paths that they have by now
+            self._write_jobs(jobs)  # with current paths
         directory = str(self.located(before["directory"])) if before else str(Path.cwd())
-        # A command that somebody else gave stays unsigned until this user gives it in the same folder.
+        # Another user's command stays unsigned until this user gives it in the same folder.
         own = not before or self.is_signed or (before["command"], directory) == (command, str(Path.cwd()))
         asked_for = {
             "path": str(self.path.absolute()),
@@ -163,7 +163,7 @@ class Sweep:
         )
 
     def end(self, status: Literal["finished", "interrupted"]) -> None:
-        """Record that nobody is at it any more."""
+        """Record that no process conducts the sweep any more."""
         none = {"to_come": 0} if status == "finished" else {}
         write_json(self.path / "sweep.json", self.definition | none | {"status": status, "ended": now()})
         if self._lock is not None:
@@ -171,7 +171,7 @@ class Sweep:
 
     @property
     def status(self) -> str:
-        """``running``, ``finished`` (every job has ended), or ``interrupted``: also when its process has vanished."""
+        """``running``, ``finished`` (all jobs have ended), or ``interrupted``, also if its process has vanished."""
         status = str(self.definition["status"])
         return "interrupted" if status == "running" and not lock.is_held(self.path) else status
 
@@ -189,7 +189,7 @@ class Sweep:
 
     @property
     def _path_before(self) -> Path | None:
-        """The sweep's directory when it was last begun, which is another one if it has been moved since."""
+        """The sweep's directory when it was last begun, which differs from the current one after a move."""
         try:
             path = self.definition.get("path")
         except UserError:
@@ -197,7 +197,7 @@ class Sweep:
         return None if path is None else Path(path)
 
     def located(self, path: str, before: Path | None = None) -> Path:
-        """Return where a file or folder of the sweep's definition or jobs lies now, if it was moved with the sweep.
+        """Return the current location of a path in the sweep's definition or jobs, which may have moved with the sweep.
 
         Args:
             before: the directory of the sweep when ``path`` was written; ``None``: as the definition says.
@@ -212,11 +212,11 @@ class Sweep:
 
     @property
     def to_come(self) -> int:
-        """How many jobs the sweep has not begun yet, as far as its search knew."""
+        """Number of jobs that the sweep has not begun yet, as far as its search knows."""
         return int(self.definition.get("to_come", 0))
 
     def write(self, jobs: list[Job], to_come: int = 0) -> None:
-        """Replace the record of the jobs, and of how many are to come."""
+        """Replace the record of the jobs and the number of jobs to come."""
         self._write_jobs(jobs)
         if (definition := self.definition).get("to_come") != to_come:
             write_json(self.path / "sweep.json", definition | {"to_come": to_come})
@@ -225,16 +225,16 @@ class Sweep:
         write_json(self.path / "jobs.json", [asdict(job) for job in sorted(jobs, key=lambda job: job.number)])
 
     def tell_to_stop(self) -> None:
-        """Tell the process that is at the sweep to have its runs write their state, and to end; returns at once.
+        """Ask the process that conducts the sweep to end after its runs have written their state; return at once.
 
         Raises:
-            UserError: nobody is at it, or on another machine.
+            UserError: the sweep is not running, or runs on another machine.
         """
         definition = self.definition
         if self.status != "running":
-            raise UserError(f"{self.path.name}: nobody is at it, it is {self.status}")
+            raise UserError(f"{self.path.name}: not running (status: {self.status})")
         if definition["host"] != os.uname().nodename:
-            raise UserError(f"{self.path.name}: its process is on {definition['host']}; cancel it there")
+            raise UserError(f"{self.path.name}: running on {definition['host']}; stop it there")
         os.kill(definition["pid"], signal.SIGTERM)
 
     @property
@@ -244,7 +244,7 @@ class Sweep:
         return trust.is_signature(definition.get("signature"), _checksum(definition))
 
     def check_signed(self) -> None:
-        """Refuse to give a command again that may be somebody else's: it can name folders and code of theirs.
+        """Refuse to repeat a command that may be another user's: it can name foreign folders and code.
 
         Raises:
             UserError: this user has not signed it.
@@ -252,22 +252,22 @@ class Sweep:
         if not self.is_signed:
             raise UserError(
                 f"{self.path.name}: its command is not signed by you: this sweep comes from elsewhere, or was changed, "
-                f"or an earlier version wrote it; with trust=true, lmlab sweep gives it: {self.command}"
+                f"or an earlier version wrote it; with trust=true, lmlab sweep executes it: {self.command}"
             )
 
     @property
     def program(self) -> str:
-        """Which of lmlab's commands asked for the sweep."""
+        """The lmlab command that started the sweep: ``train`` or ``study``."""
         return "train" if self.definition.get("study") is None else "study"
 
     @property
     def command(self) -> str:
-        """The command that asked for the sweep, as it would be typed."""
+        """The command that started the sweep, ready to paste."""
         return shlex.join(["lmlab", self.program, *self.definition["command"]])
 
 
 def _checksum(definition: dict[str, Any]) -> str:
-    """Of what decides which command is given again, and where."""
+    """Return a checksum of the parts that determine the repeated command and its folder."""
     parts = {key: definition.get(key) for key in ("path", "command", "directory", "study")}
     return checksum_of({"sweep.json": json.dumps(parts, sort_keys=True).encode()})
 
@@ -284,13 +284,13 @@ def find_sweep(name: str | None, folder: Path) -> Sweep:
     Raises:
         UserError: nothing fits, or several do.
     """
-    known = {sweep.path.name: sweep for sweep in all_sweeps(folder)}
+    sweeps = {sweep.path.name: sweep for sweep in all_sweeps(folder)}
     if name is None:
-        if not known:
+        if not sweeps:
             raise UserError(f"{folder}: no sweeps (lmlab train -m ... makes one)")
-        return known[max(known, key=lambda key: (known[key].definition["created"], key))]
+        return sweeps[max(sweeps, key=lambda key: (sweeps[key].definition["created"], key))]
     if (expanded(name) / "sweep.json").exists():
         return Sweep(expanded(name).resolve())
-    if (full := by_start("name", name, known)) is not None:
-        return known[full]
-    raise UserError(f"name={name}: neither a sweep's directory nor the start of its name{nearest(name, known)}")
+    if (full := by_start("name", name, sweeps)) is not None:
+        return sweeps[full]
+    raise UserError(f"name={name}: neither a sweep's directory nor the start of its name{nearest(name, sweeps)}")

@@ -1,1 +1,1 @@
-"""Weights & Biases, where a run has a copy of its rows: it can be cut short anywhere and completed later."""
+"""Mirror a run's metrics to Weights & Biases; interruptible and resumable."""

@@ -1,4 +1,4 @@
-"""What a W&B run carries besides its rows when it is asked to: the code, the weights, the samples, each an artifact."""
+"""Optional artifacts of a W&B run: the code, the weights, the samples."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ Kind = Literal["weights", "samples"]
 
 @dataclass(frozen=True)
 class Extras:
-    """What is said and sent of a run besides its rows: see :func:`lmlab.training.loggers.wandb_logger`."""
+    """Optional content of a W&B run besides its rows: see :func:`lmlab.training.loggers.wandb_logger`."""
 
     name: str | None = None
     group: str | None = None
@@ -25,21 +25,21 @@ class Extras:
 
     @classmethod
     def of(cls, config: Config) -> "Extras":
-        """What a run's saved configuration asks for."""
-        asked: Mapping[str, Any] = (config.get("logger") or {}).get("wandb") or {}
-        return cls(**{name: asked[name] for name in cls.__dataclass_fields__ if name in asked})
+        """Return the optional content that a run's saved configuration asks for."""
+        section: Mapping[str, Any] = (config.get("logger") or {}).get("wandb") or {}
+        return cls(**{name: section[name] for name in cls.__dataclass_fields__ if name in section})
 
     @property
     def kinds(self) -> list[str]:
-        """The artifacts that are asked for."""
+        """Names of the artifacts to send."""
         return [*(["code"] if self.code else []), *self.artifacts]
 
 
 def code(run: Run, folder: Path) -> Any | None:
-    """An artifact of lmlab's sources and configurations and of the user's modules in use, copied to ``folder``.
+    """Return an artifact of lmlab's sources and configurations and of the user's modules, copied to ``folder``.
 
-    Its name is the same for all runs: W&B stores the same content once, and shows which runs have it. ``None`` when the
-    code here is not the code that the run's newest attempt was computed with.
+    Its name is the same for all runs: W&B stores equal content once, and shows which runs have it. Return ``None`` if
+    the code here is not the code of the run's newest attempt.
     """
     import wandb
 
@@ -63,7 +63,7 @@ def code(run: Run, folder: Path) -> Any | None:
 
 
 def of_finished(run: Run, kind: Kind, wandb_id: str) -> Any | None:
-    """The artifact of ``kind`` of a finished run; ``None`` when the run directory has it no more."""
+    """Return the artifact ``kind`` of a finished run; ``None`` if its files are no longer in the run directory."""
     import wandb
 
     type_, paths = {
@@ -80,7 +80,7 @@ def of_finished(run: Run, kind: Kind, wandb_id: str) -> Any | None:
 
 
 def _add(artifact: Any, root: Path, paths: Sequence[Path]) -> None:
-    """Add files, and those in folders, under their paths below ``root``, without copies on this machine."""
+    """Add files, and those in folders, under their paths relative to ``root``, without copying them."""
     for path in paths:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file():

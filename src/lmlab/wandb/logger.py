@@ -1,4 +1,4 @@
-"""Weights & Biases: online when the user is logged in, offline otherwise; one W&B run per run, kept across attempts."""
+"""W&B logger: online if the user is logged in, offline otherwise; all attempts of a run share one W&B run."""
 
 import queue
 import sys
@@ -36,9 +36,9 @@ SYNC = "lmlab wandb sync sends what is missing"
 class WandbRunLogger(Logger):
     """Sends metrics, samples, config and summary to one W&B run, from a thread of its own.
 
-    Whatever wandb waits for or raises there, training neither waits nor fails: the rows are in the run directory, and
-    ``wandb.json`` says whether the server has them all. Rows that a resumed attempt computes again are not sent again;
-    they are, step for step, the ones already sent.
+    Delays and errors of wandb in that thread affect training in no way: the rows are in the run directory, and
+    ``wandb.json`` states whether the server has them all. Rows that a resumed attempt recomputes are not sent again,
+    because they equal those already sent.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class WandbRunLogger(Logger):
         self.record.begin(run, options)
         remove_earlier_attempts(run, self.version)
         self.module: LanguageModeling | None = None
-        """The module in training, as for :class:`JsonlLogger`: the rows are to be the same."""
+        """The module in training, as in :class:`JsonlLogger`, so that the rows are the same."""
         self._row: Row = {}
         self._rows: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
         self._end: tuple[dict[str, Any], int] = ({}, 1)
-        self._before = recorded_rows(run)  # up to the checkpoint that this attempt goes on from, and so whole
+        self._before = recorded_rows(run)  # up to the checkpoint of this attempt, so complete
         self._said = False
         self._thread = threading.Thread(target=self._work, daemon=True, name="wandb")
         self._thread.start()
@@ -76,7 +76,7 @@ class WandbRunLogger(Logger):
         return str(self.record.fields["id"])
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing to do: the whole configuration is given to ``wandb.init``."""
+        """Do nothing: ``wandb.init`` receives the whole configuration."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -85,11 +85,11 @@ class WandbRunLogger(Logger):
 
     @rank_zero_only
     def log_sample(self, row: Row) -> None:
-        """Show a sample, with all before it."""
+        """Log a table of this sample and all earlier ones."""
         self._at(row["step"]).update(tokens=row["tokens"], samples=read_jsonl(self.run.samples))
 
     def _at(self, step: int) -> Row:
-        """The row of ``step``; the one before it is whole now."""
+        """Return the row of ``step``; queue the previous row, which is now complete."""
         if self._row and self._row["step"] != step:
             self._rows.put(self._row)
             self._row = {}
@@ -97,14 +97,14 @@ class WandbRunLogger(Logger):
         return self._row
 
     def finish(self, summary: dict[str, Any], exit_code: int) -> None:
-        """Close the W&B run with the final metrics, as finished (0) or failed, in a bounded time."""
-        if self._row and exit_code == 0 and summary.get("status") != "pruned":  # which may go on at this step
+        """Close the W&B run with the final metrics, as finished (0) or failed, in bounded time."""
+        if self._row and exit_code == 0 and summary.get("status") != "pruned":  # a pruned run may resume at this step
             self._rows.put(self._row)
         self._end = (summary, exit_code)
         self._rows.put(None)
         self._thread.join(sum(self.timeouts.values()))
         if self._thread.is_alive():
-            self._say("W&B does not take what it is sent", "no answer in time")
+            self._say("W&B does not accept the data", "no answer in time")
 
     def _work(self) -> None:
         try:
@@ -115,9 +115,9 @@ class WandbRunLogger(Logger):
                 opened.send(next_row)
             opened.close(*self._end)
             for kind in opened.left_out:
-                print(f"W&B was not given {kind}: not here as the run had it.", file=sys.stderr)
+                print(f"W&B did not receive {kind}: it is missing here, or differs from the run's.", file=sys.stderr)
         except Exception as error:
-            self._say("W&B did not take everything", error)
+            self._say("W&B did not receive everything", error)
 
     def _open(self) -> WandbRun:
         import wandb
@@ -130,13 +130,13 @@ class WandbRunLogger(Logger):
             try:
                 return start("online")
             except Exception as error:
-                self._say("W&B cannot be reached, this run is logged offline", error)
+                self._say("W&B cannot be reached, logging this run offline", error)
                 wandb.teardown()
                 set_up()
         return start("offline")
 
     def _say(self, what: str, why: Any) -> None:
-        """Announce that W&B lacks something: once, whatever else goes wrong."""
+        """Report the first failure to send something to W&B; later ones are silent."""
         if not self._said:
             self._said = True
             reason = (str(why).splitlines() or [type(why).__name__])[0]
@@ -158,21 +158,21 @@ def wandb_logger(
 ) -> Logger | None:
     """Start (or continue) the W&B run of ``run`` and return its logger; ``None`` on all ranks but the first.
 
-    What is ``None`` here is as W&B's own variables and settings files say (:mod:`lmlab.wandb.settings`).
+    An option that is ``None`` is read from W&B's own variables and settings files (:mod:`lmlab.wandb.settings`).
 
     Args:
-        project: ``None``: as W&B is set up, or ``lmlab``.
-        name: ``None``: as W&B is set up, or the name of the run's directory.
+        project: ``None``: from W&B's settings, or ``lmlab``.
+        name: ``None``: from W&B's settings, or the name of the run's directory.
         group: groups runs in the W&B pages; ``None``: the sweep that the run is part of.
-        notes: what a reader of the W&B page should know; ``None`` leaves what is written there.
-        code: send lmlab's sources, its configurations and the user's own modules that the run names.
-        artifacts: what to send of a run that has finished: ``weights`` (with the configuration and the tokenizer),
+        notes: text for readers of the W&B page; ``None`` leaves the existing text.
+        code: send lmlab's sources, its configurations and the user's modules of the run.
+        artifacts: artifacts of a finished run to send: ``weights`` (with the configuration and the tokenizer),
             ``samples``.
-        mode: ``auto`` is as W&B is set up (``WANDB_MODE``, which goes before the other values, too, or ``wandb
-            offline``), or else online if credentials are found (``WANDB_API_KEY`` or ``wandb login``). Where W&B is
-            disabled, nothing is logged, whatever this says.
-        init_timeout: seconds to wait for the server before going on offline; training goes on meanwhile.
-        finish_timeout: seconds that a run whose training has ended waits for what is not delivered yet.
+        mode: ``auto``: from W&B's settings (``WANDB_MODE``, which also overrides the other values, or ``wandb
+            offline``), or else online if credentials are found (``WANDB_API_KEY`` or ``wandb login``). If W&B is
+            disabled, nothing is logged with any value.
+        init_timeout: seconds to wait for the server before logging offline; training continues in the meantime.
+        finish_timeout: seconds to wait at the end of a run for data that are not delivered yet.
     """
     if get_rank() != 0:
         return None

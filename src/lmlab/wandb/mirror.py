@@ -1,8 +1,8 @@
-"""The W&B run of a run: a copy of its rows, which can be cut short anywhere and completed later.
+"""Mirror a run's metrics to W&B; interruptible and resumable.
 
-``metrics.jsonl`` and ``samples.jsonl`` hold everything that was logged. W&B is sent one row a step, in the order of
-steps and only once the row is whole, so that what its server holds is always a beginning of what the run directory
-holds, and the last step that the server knows says all about what it lacks.
+``metrics.jsonl`` and ``samples.jsonl`` hold everything that was logged. W&B receives one row per step, in the order
+of steps and only when the row is complete. So its server always holds a prefix of the rows in the run directory, and
+the last step on the server determines the missing rows.
 """
 
 import os
@@ -26,11 +26,11 @@ from lmlab.wandb.settings import (
 )
 
 Row = dict[str, Any]
-"""What was logged at one step: its scalars and, under ``samples``, the rows of a table of all texts so far."""
+"""Scalars logged at one step and, under ``samples``, the rows of a table of all texts so far."""
 
 
 def recorded_rows(run: Run) -> list[Row]:
-    """Everything that the run directory holds, one row a step."""
+    """Return everything that the run directory holds, one row per step."""
     rows: dict[int, Row] = {}
     for row in read_jsonl(run.metrics):
         rows.setdefault(row["step"], {}).update(numbers(row))
@@ -42,9 +42,9 @@ def recorded_rows(run: Run) -> list[Row]:
 
 
 class WandbRecord:
-    """``wandb.json`` of a run directory: which W&B run it has, and whether that one holds everything.
+    """``wandb.json`` of a run directory: identifies its W&B run, and states whether that has everything.
 
-    A run started by ``wandb agent`` is the one that the agent has announced to its sweep, whichever it was before.
+    A run started by ``wandb agent`` uses the W&B run that the agent has announced to its sweep.
     """
 
     def __init__(self, run: Run) -> None:
@@ -57,15 +57,15 @@ class WandbRecord:
 
     @property
     def complete(self) -> bool:
-        """Whether the server has told that it holds everything that was logged so far."""
+        """Return whether the server has confirmed that it holds everything logged so far."""
         return bool(self.fields.get("complete"))
 
     def holds(self, extras: Extras) -> bool:
-        """Whether the server holds, besides, the artifacts that are asked for."""
+        """Return whether the server also holds the requested artifacts."""
         return self.complete and set(extras.kinds) <= set(self.fields.get("artifacts", []))
 
     def begin(self, run: Run, options: WandbOptions) -> None:
-        """Name the W&B run, if it has no name yet, before anything is sent to it."""
+        """Identify the W&B run, unless that was done earlier, before anything is sent to it."""
         place: dict[str, Any] = {"project": options.project, "entity": options.entity}
         if under_agent():
             agent = {key: os.environ.get(f"WANDB_{key.upper()}") for key in place}
@@ -88,16 +88,16 @@ class WandbRun:
     """An open W&B run.
 
     Args:
-        run, record: what it is of, and which one it is.
-        mode: ``online`` continues what the server has under that id; ``offline`` writes a file that holds everything
+        run, record: the run and the record that identifies its W&B run.
+        mode: ``online`` continues the run of that id on the server; ``offline`` writes a file that holds everything
             from the first row on.
         folder: the parent of W&B's own folder.
-        extras: what else it is given.
+        extras: optional content.
         init_timeout: seconds to wait for the server's first answers.
-        finish_timeout: seconds that :meth:`close` waits until everything is delivered.
+        finish_timeout: seconds that :meth:`close` waits for the delivery of everything.
 
     Raises:
-        Exception: whatever wandb raises, also for a server that does not answer in time.
+        Exception: any error of wandb, also for a server that does not answer in time.
     """
 
     def __init__(
@@ -139,11 +139,11 @@ class WandbRun:
             ),
         )
         self.first_step: int = self.run_at_wandb.starting_step
-        """Rows of earlier steps are at the server already."""
+        """Rows of earlier steps are already on the server."""
         self.last_step = self.first_step - 1
         self.sent = 0
         if self.online:
-            # The server knows better what the entity is called if none was asked for.
+            # The server knows the name of the default entity.
             record.save(url=self.run_at_wandb.url, entity=self.run_at_wandb.entity, project=self.run_at_wandb.project)
         self.run_at_wandb.define_metric("tokens")
         self.run_at_wandb.define_metric("step")
@@ -151,16 +151,16 @@ class WandbRun:
             self.run_at_wandb.define_metric(names, step_metric="tokens")
         self.finish_timeout = finish_timeout
         self.left_out: list[str] = []
-        """Artifacts that were asked for but are not here as the run had them."""
+        """Requested artifacts that are missing here or differ from the run's."""
         self._artifacts: dict[str, Any] = {}
         if extras.code:
             try:
                 self._log("code", code(run, folder / "wandb" / f"code-{fields['id']}"))
-            except OSError:  # no disk for the copy, say: the rows matter more
+            except OSError:  # for example a full disk: the rows matter more
                 self.left_out.append("code")
 
     def send(self, row: Row) -> None:
-        """Send a row that is whole, unless the server has it."""
+        """Send a complete row, unless the server has it."""
         step = row["step"]
         if step <= self.last_step:
             return
@@ -169,7 +169,7 @@ class WandbRun:
             shown = {"samples": _table(row["samples"])} if "samples" in row else {}
             self.run_at_wandb.log({**scalars, **shown}, step=step, commit=True)
         except Exception:
-            # A table, other than a number, waits for the server; the next one holds this one's rows too.
+            # A table, unlike a number, waits for the server; the next table contains these rows too.
             self.run_at_wandb.log(scalars, step=step, commit=True)
         self.last_step = step
         self.sent += 1
@@ -177,11 +177,11 @@ class WandbRun:
     def close(self, summary: dict[str, Any], exit_code: int) -> None:
         """Deliver everything, with the final metrics and all samples, and record whether it has arrived.
 
-        Artifacts are those of a run that has finished, not of one whose summary says that it was pruned.
+        Artifacts are sent for a finished run, not for one whose summary has the status pruned.
 
         Raises:
-            TimeoutError: it could not be delivered in time.
-            ConnectionError: the server does not have it.
+            TimeoutError: the delivery took too long.
+            ConnectionError: the server does not have everything.
         """
         samples = read_jsonl(self.run.samples)
         try:
@@ -197,7 +197,7 @@ class WandbRun:
             self.run_at_wandb.finish(exit_code=exit_code)
         if self.online:
             self._check_arrival("failed" if exit_code else "finished")
-            # Weights that are gone stay gone; the code can be checked out again.
+            # Missing weights do not come back, but the code can be checked out again.
             settled = [kind for kind in self.extras.kinds if kind != "code" or "code" in self._artifacts]
             self.record.save(complete=True, artifacts=settled)
 
@@ -208,7 +208,7 @@ class WandbRun:
             self._artifacts[kind] = self.run_at_wandb.log_artifact(artifact)
 
     def _check_arrival(self, state: str) -> None:
-        """Ask the server: wandb gives up silently on what is refused for good, and what was accepted may take a while.
+        """Ask the server whether everything arrived: wandb drops refused data silently, and accepted data may be late.
 
         Raises ``ConnectionError``.
         """
@@ -217,41 +217,41 @@ class WandbRun:
         path = f"{self.run_at_wandb.entity}/{self.run_at_wandb.project}/{self.run_at_wandb.id}"
         for seconds in (0, 1, 2):
             time.sleep(seconds)
-            found = wandb.Api(timeout=10).run(path)
-            if found.lastHistoryStep >= self.last_step and found.state == state:
+            copy = wandb.Api(timeout=10).run(path)
+            if copy.lastHistoryStep >= self.last_step and copy.state == state:
                 return
         raise ConnectionError(
-            f"the server knows steps up to {found.lastHistoryStep} of {self.last_step} and the state '{found.state}'"
+            f"the server knows steps up to {copy.lastHistoryStep} of {self.last_step} and the state '{copy.state}'"
         )
 
 
 def under_agent() -> bool:
-    """Whether ``wandb agent`` has started this process, for a run that it has announced to its sweep."""
+    """Return whether ``wandb agent`` has started this process for a run that it has announced to its sweep."""
     return bool(os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID"))
 
 
 def set_up() -> None:
-    """Set wandb up to print nothing, and online: each run that is opened has a mode of its own.
+    """Configure wandb to print nothing and to be online; each opened run sets its own mode.
 
-    Where its files say offline or disabled, ``wandb.login`` would find no credentials.
+    With a settings file that says offline or disabled, ``wandb.login`` would find no credentials.
 
     Raises:
-        UserError: wandb would not take its own settings: see :func:`check_settings`.
+        UserError: wandb would refuse its own settings: see :func:`check_settings`.
     """
     import wandb
 
     forget_empty_variables()
     check_settings()
-    # Of every value, wandb asks whether it is a table of pandas. It would import pandas to answer that; the name of the
-    # value's type says it as well.
+    # For every value, wandb checks for a pandas table, which would import pandas. The name of the value's type is
+    # enough for that.
     wandb.util.pd_available = False
     settings = wandb.Settings(silent=True, mode="online")
-    wandb.termsetup(settings, None)  # reading its settings files is the first thing that it would announce
+    wandb.termsetup(settings, None)  # otherwise it prints that it reads settings files
     wandb.setup(settings)
 
 
 def logged_in() -> bool:
-    """Whether credentials exist, without asking the user or the network anything."""
+    """Return whether credentials exist, without prompting or network access."""
     import wandb
 
     set_up()
@@ -259,12 +259,12 @@ def logged_in() -> bool:
 
 
 def parent_folder(run: Run) -> Path:
-    """Return where W&B's own folder of a run that trains goes: as ``WANDB_DIR`` says, or into the run's directory."""
+    """Return the parent of W&B's own folder of a run in training: ``WANDB_DIR``, or the run directory."""
     return wandb_dir() or run.path
 
 
 def remove_earlier_attempts(run: Run, wandb_id: str) -> None:
-    """Delete W&B's own folders of earlier attempts: a new one's holds what theirs hold, or the server does."""
+    """Delete W&B's own folders of earlier attempts; the new attempt or the server holds their content."""
     shutil.rmtree(run.path / "wandb", ignore_errors=True)
     for pattern in (f"*run-????????_??????-{escape(wandb_id)}", f"code-{escape(wandb_id)}"):
         for folder in own_folder(parent_folder(run)).glob(pattern):
@@ -272,7 +272,7 @@ def remove_earlier_attempts(run: Run, wandb_id: str) -> None:
 
 
 def _table(samples: list[Row]) -> Any:
-    """A W&B table cannot grow: each holds all samples so far."""
+    """Return a W&B table of all samples so far; tables on W&B cannot grow."""
     import wandb
 
     names = ["step", "tokens", "text"]

@@ -1,6 +1,6 @@
-"""Settings of a run at W&B: from its configuration, else from W&B's own environment variables and settings files.
+"""W&B settings of a run: from its configuration, else from W&B's own environment variables and settings files.
 
-The variables go before the files. The settings file of the working folder goes before that of the user. A variable
+Variables take precedence over files, and the settings file of the working folder over the user's. A variable
 without a value counts as unset. Only :func:`check_settings` imports wandb.
 """
 
@@ -28,23 +28,23 @@ VARIABLES = {
     "run_notes": ("WANDB_NOTES", "WANDB_RUN_NOTES"),
     "run_id": ("WANDB_RUN_ID",),
 }
-"""Settings that options are read from, as W&B's files call them, with the variables that set them."""
+"""Settings read for options, by their names in W&B's files, with the variables that set them."""
 
 _ANY_TEXT = {
     *("WANDB_API_KEY", "WANDB_DISABLED", "WANDB_DIR", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"),
     *(variable for variables in VARIABLES.values() for variable in variables),
 }
-"""Variables that wandb takes any text for, or that are checked elsewhere."""
+"""Variables for which wandb accepts any text, or that are checked elsewhere."""
 
 _NOT_READ_FROM_FILES = ("anonymous", "settings_system", "root_dir")
-"""Keys that wandb leaves out of a file, whatever their value."""
+"""Keys in a file that wandb ignores, with any value."""
 
 
 def read_settings() -> dict[str, tuple[str, str]]:
-    """Return W&B's settings by name, each with its value and the source that messages name.
+    """Return W&B's settings by name, each with its value and its source for messages.
 
     Raises:
-        UserError: a settings file cannot be read; W&B may be switched off there.
+        UserError: a settings file cannot be read, so whether it disables W&B is unknown.
     """
     rows = _read_files()
     settings = {key: (value, f"{path}: {key}") for key, (value, path) in rows.items() if key in VARIABLES and value}
@@ -57,12 +57,12 @@ def read_settings() -> dict[str, tuple[str, str]]:
 
 
 def check_settings() -> None:
-    """Refuse variables that wandb fails on, and values for which it ignores a whole settings file.
+    """Refuse variables that make wandb fail, and values for which it ignores a whole settings file.
 
-    Imports wandb where there are any to check.
+    Import wandb if there are any to check.
 
     Raises:
-        UserError: with the variable, or the file and its key.
+        UserError: names the variable, or the file and its key.
     """
     variables = {name: value for name, value in os.environ.items() if name.startswith("WANDB_") and value}
     rows = {key: row for key, row in _read_files().items() if key not in _NOT_READ_FROM_FILES}
@@ -78,29 +78,29 @@ def check_settings() -> None:
 
 
 def forget_empty_variables() -> None:
-    """Remove W&B's variables without a value from the environment: wandb takes them for values, and refuses some."""
+    """Remove W&B's variables without a value from the environment: wandb uses and sometimes refuses empty values."""
     for name in [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value]:
         del os.environ[name]
 
 
 def wandb_dir() -> Path | None:
-    """Return the folder of ``WANDB_DIR``, where W&B is to keep its files of runs, if it is set."""
+    """Return the folder in ``WANDB_DIR``, the place of W&B's own files of runs; ``None`` if unset."""
     folder = os.environ.get("WANDB_DIR")
     return expanded(folder) if folder else None
 
 
 def _read_files() -> dict[str, tuple[str, Path]]:
-    """Return the rows of W&B's settings files by key, each with its value and its file. Raises ``UserError``."""
+    """Return the entries of W&B's settings files by key, each with its value and its file. Raises ``UserError``."""
     rows: dict[str, tuple[str, Path]] = {}
     user = expanded(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb")
-    # wandb disabled writes below WANDB_DIR where that is set.
+    # wandb disabled writes below WANDB_DIR if that is set.
     folders = [user, *(own_folder(parent) for parent in (Path(), wandb_dir()) if parent is not None)]
     for path in (folder / "settings" for folder in folders):
         parser = configparser.ConfigParser()
         try:
             parser.read(path)
             rows |= {key: (value, path) for key, value in parser.items("default")}
-        except (configparser.NoSectionError, OSError):  # wandb, too, goes on without
+        except (configparser.NoSectionError, OSError):  # wandb ignores these too
             continue
         except (configparser.Error, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())
@@ -109,7 +109,7 @@ def _read_files() -> dict[str, tuple[str, Path]]:
 
 
 def own_folder(parent: Path) -> Path:
-    """Return the folder in ``parent`` that W&B's own files go into."""
+    """Return the folder in ``parent`` for W&B's own files."""
     return parent / (".wandb" if (parent / ".wandb").exists() else "wandb")
 
 
@@ -120,7 +120,7 @@ def _check(read: Callable[[], Any], shown: str) -> None:
         read()
     except (ValueError, wandb.Error) as error:
         details: list[dict[str, Any]] = getattr(error, "errors", list)()  # of pydantic
-        raise UserError(f"{shown}: W&B does not take this ({details[0]['msg'] if details else error})") from error
+        raise UserError(f"{shown}: W&B refuses this value ({details[0]['msg'] if details else error})") from error
 
 
 Mode = Literal["online", "offline", "disabled"]
@@ -133,7 +133,7 @@ MODES: Mapping[str, Mode] = {
     "dryrun": "offline",
     "disabled": "disabled",
 }
-"""W&B's modes, with those that run directories know."""
+"""W&B's modes, mapped to those used in run directories."""
 
 DAY = 86_400
 
@@ -143,7 +143,7 @@ NOT_IN_PROJECT, NOT_IN_ID = "/\\#?%:", ":;,#?/'"
 
 @dataclass(frozen=True)
 class WandbOptions:
-    """Names of a run at W&B; ``None`` for those that nothing sets.
+    """W&B options of a run; ``None`` for unset names.
 
     Attributes:
         mode: ``None``: online if credentials are found.
@@ -163,7 +163,7 @@ class WandbOptions:
         """Read the options of a run's configuration; ``None`` where nothing is logged to W&B.
 
         Raises:
-            UserError: W&B would refuse a value; the message names the option, the variable or the file that has it.
+            UserError: W&B would refuse a value; the message names the option, the variable or the file that sets it.
         """
         section = (config.get("logger") or {}).get("wandb")
         return None if section is None else cls.read(section, config.get("tags") or ())
@@ -186,7 +186,7 @@ class WandbOptions:
                 "notes": "run_notes",
             }.items()
         }
-        # What the configuration says otherwise is refused, too, as wandb does.
+        # Values that the configuration overrides are refused too, as wandb does.
         for sourced in (named["project"], settings.get("project", (None, ""))):
             _check_project(*sourced)
         for option in ("name", "group", "entity"):
@@ -204,7 +204,7 @@ class WandbOptions:
 
 
 def check_timeouts(section: Mapping[str, Any], prefix: str = "") -> None:
-    """Refuse times to wait for W&B that are none. Raises ``UserError``."""
+    """Refuse invalid W&B timeouts. Raises ``UserError``."""
     for option in ("init_timeout", "finish_timeout"):
         seconds = section.get(option, 1.0)
         if not 0 < seconds <= DAY:
@@ -212,7 +212,7 @@ def check_timeouts(section: Mapping[str, Any], prefix: str = "") -> None:
 
 
 def _mode(configured: str, settings: Mapping[str, tuple[str, str]]) -> Mode | None:
-    """Return the mode: disabled if anything disables W&B, else the variable, the configuration, the files."""
+    """Return the mode: disabled if anything disables W&B, else that of the variable, the configuration, the files."""
     if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "t", "yes", "y", "on"):
         return "disabled"
     value, source = settings.get("mode", (None, ""))
@@ -231,7 +231,7 @@ def _mode(configured: str, settings: Mapping[str, tuple[str, str]]) -> Mode | No
 
 
 def _mode_of_process() -> Mode | None:
-    """The mode that ``wandb.setup`` was given in this process, if that is not to send everything at once."""
+    """Return the mode that ``wandb.setup`` was called with in this process; ``None`` for online."""
     if "wandb" not in sys.modules:
         return None
     from wandb.sdk import wandb_setup
@@ -259,7 +259,7 @@ def _check_project(value: Any, source: str) -> None:
 
 def _check_length(value: Any, source: str, longest: int = LONGEST_NAME) -> None:
     if value is not None and len(str(value)) > longest:
-        raise UserError(f"{source}={_cut(value)}: W&B takes at most {longest} characters, this has {len(str(value))}")
+        raise UserError(f"{source}={_cut(value)}: W&B accepts at most {longest} characters, this has {len(str(value))}")
 
 
 def _check_id(value: str | None, source: str) -> None:
@@ -277,8 +277,8 @@ def _check_tags(tags: Sequence[Any], source: str) -> None:
         if not 0 < len(str(tag)) <= LONGEST_TAG:
             shown = f"{source}={','.join(map(str, tags))}" if len(str(tag)) == 0 else f"{source}: {_cut(tag)}"
             raise UserError(
-                f"{shown}: W&B takes tags of 1 to {LONGEST_TAG} characters, this one has {len(str(tag))}"
-                " (logger=[] leaves W&B out)"
+                f"{shown}: W&B accepts tags of 1 to {LONGEST_TAG} characters, this one has {len(str(tag))}"
+                " (logger=[] omits W&B)"
             )
 
 

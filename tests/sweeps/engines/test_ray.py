@@ -28,7 +28,7 @@ def test_without_ray_one_line_says_how_to_get_it(monkeypatch):
     [
         ({"cpus": 0}, "hydra.launcher.cpus=0: expected at least 1"),
         ({"workers": 0}, "hydra.launcher.workers=0: expected at least 1"),
-        ({"gpus": 1.5}, "hydra.launcher.gpus=1.5: expected a whole number, or a share of one GPU"),
+        ({"gpus": 1.5}, "hydra.launcher.gpus=1.5: expected a whole number, or a fraction of one GPU"),
         ({"gpus": -1}, "hydra.launcher.gpus=-1: expected a whole number"),
         ({"memory": 0}, "hydra.launcher.memory=0: expected gigabytes above 0"),
     ],
@@ -132,7 +132,7 @@ def test_a_stopped_run_and_one_that_lost_its_worker_go_on_bit_identical(cluster,
     wait_for(engine, stopped)
     assert (stopped.status, stopped.error) == ("interrupted", "seen enough")
     assert stopped.run.status_recorded == "interrupted"
-    assert [attempt["error"] for attempt in stopped.run.manifest["attempts"]] == ["the sweep told it to stop"]
+    assert [attempt["error"] for attempt in stopped.run.manifest["attempts"]] == ["stopped by the sweep"]
 
     wait_for_rows(engine, killed, 20)
     os.kill(killed.run.manifest["attempts"][-1]["pid"], signal.SIGKILL)

@@ -78,7 +78,7 @@ def test_what_a_cluster_refuses_for_now_is_offered_again_and_leaves_nothing_behi
     engine.poll(0)
     assert offered(cluster) == [4, 2, 1]
     said = capsys.readouterr().err
-    assert said.startswith("SLURM takes none of 4 jobs now (Batch job submission failed: Job violates")
+    assert said.startswith("SLURM accepts none of 4 jobs now (Batch job submission failed: Job violates")
     first, *others = (cluster / "queue").read_text().splitlines()
     (cluster / "queue").write_text("".join(f"{line}\n" for line in others))
     job = engine._submitted[0].job

@@ -50,8 +50,7 @@ def test_a_job_whose_time_is_shorter_than_its_start_is_not_queued_again_for_ever
     first, second, last = job(0, 0, 0)
     assert first == second == "queued again"
     assert last == (
-        "told to stop by SIGUSR2; 3 jobs in a row were, without a new checkpoint: give them more time "
-        "(hydra.launcher.time)"
+        "told to stop by SIGUSR2; 3 jobs in a row made no new checkpoint: give them more time (hydra.launcher.time)"
     )
 
 

@@ -104,8 +104,8 @@ def test_every_combination_may_be_the_first_rung(simulate, job):
 @pytest.mark.parametrize(
     ("words", "options", "message"),
     [
-        (["budget.tokens=1,2"], {}, "budget.tokens: sweep=halving chooses it itself"),
-        (["budget.tokens=5"], {}, "budget.tokens: sweep=halving chooses it itself"),
+        (["budget.tokens=1,2"], {}, "budget.tokens: set by sweep=halving itself"),
+        (["budget.tokens=5"], {}, "budget.tokens: set by sweep=halving itself"),
         (SPACE, {"factor": 1}, "sweep.factor=1: expected at least 2"),
         (SPACE, {"trials": 0}, "sweep.trials=0: expected at least 1"),
         (SPACE, {"trials": None}, "x: an interval has no list of values"),

@@ -349,7 +349,7 @@ def test_a_study_of_something_else_is_not_gone_on_with(tmp_path):
         (["y=interval(0,1)"], {}),
         (["x=interval(0,1)"], {"objectives": {"validation/loss": "maximize"}}),
     ):
-        with pytest.raises(UserError, match="searches something else: x for validation/loss"):
+        with pytest.raises(UserError, match="is another search: x for validation/loss"):
             Optuna(Space(words), tmp_path, **options)
 
 
@@ -427,5 +427,5 @@ def test_a_study_that_goes_on_keeps_its_objectives(tmp_path):
     never = partial(pytest.fail, "the data are not needed again")
     again = optuna_search.Optuna(Space(SPACE), tmp_path / "sweep", trials=2, measures=never)
     assert again.objectives == search.objectives
-    with pytest.raises(UserError, match="searches something else"):
+    with pytest.raises(UserError, match="is another search"):
         Optuna(Space(SPACE), tmp_path / "sweep", trials=2, objectives={"validation/accuracy": "maximize"})

@@ -15,7 +15,7 @@ from lmlab.sweeps.search import Halving, Random, Space
         (["a=tag(log,interval(0,1))"], "a logarithmic interval begins above 0"),
         (["a=tag(lin,interval(0,1))"], "unknown tag; expected log"),
         (["a=tag(log,choice(1,2))"], "only an interval can have a tag"),
-        (["a=range(5,5)"], "holds no value"),
+        (["a=range(5,5)"], "has no values"),
         (["sweep=grid,random"], "one search at a time"),
         (["sweep.trials=1,2"], "one search at a time"),
         (["sweep.zip=a,b"], "expected a list, as sweep.zip=[a,b]"),
@@ -178,7 +178,7 @@ def test_what_an_arm_lacks_of_a_pair_leaves_the_rest_of_the_pair():
         (["w=1,2", "lr=1,2,3"], ["w", "lr"], "expected as many values for each, but w has 2, lr has 3"),
         (["w=1,2", "lr=1"], ["w", "lr"], "w has 2, lr has 1"),
         (["model.width=1,2", "lr=1,2"], ["model.widht", "lr"], "model.widht is not varied in this sweep (did you mean"),
-        (["w=1,2", "lr=interval(1,2)"], ["w", "lr"], "lr varies in an interval, which has no list of values to pair"),
+        (["w=1,2", "lr=interval(1,2)"], ["w", "lr"], "lr varies in an interval, which has no values to pair"),
     ],
 )
 def test_what_cannot_be_paired_is_refused(words, zipped, message):

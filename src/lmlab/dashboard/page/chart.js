@@ -1,7 +1,7 @@
-// Curves that grow: a line a run, the mean of an arm's runs with their range, or both.
+// Chart of curves: one line per run, the mean and range of each arm's runs, or both.
 
 const GRID = 200; // points of an arm's mean
-const NAMED = 16; // runs that have a name each in the legend; of more, only arms have
+const NAMED = 16; // maximum number of runs named in the legend; beyond it, only arms are named
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
 
 export function draw(place, lines, colours, settings) {
@@ -29,13 +29,13 @@ export function draw(place, lines, colours, settings) {
       legend: wide ? { tracegroupgap: 0 } : { orientation: "h", y: -0.4 },
       modebar: { bgcolor: "transparent", color: ink, activecolor: ink },
       hovermode: "closest",
-      uirevision: `${settings.metric} ${settings.axis} ${settings.log}`, // who has zoomed in stays there
+      uirevision: `${settings.metric} ${settings.axis} ${settings.log}`, // keeps the user's zoom
     },
     { responsive: true, displaylogo: false, displayModeBar: wide },
   );
 }
 
-// Where an axis ends that runs which diverged would make useless, as in a report (robust_top of loss_curves.py); null: nowhere.
+// Upper end of an axis that ignores diverged runs, as in reports (robust_top of loss_curves.py); null: no limit.
 export function robustTop(curves, falls) {
   const lines = curves.map((curve) => curve.filter(Number.isFinite)).filter((line) => line.length);
   if (!lines.length) return null;
@@ -48,12 +48,12 @@ export function robustTop(curves, falls) {
   return lines.reduce((top, line) => line.reduce((a, b) => (b <= reference + usual ? Math.max(a, b) : a), top), reference) + 0.15 * usual;
 }
 
-// Plotly reads some tags in its texts, and these are names that somebody else has chosen.
+// Escape text for Plotly, which interprets some tags; names of runs may come from other users.
 function plain(text) {
   return String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll("%", "&#37;");
 }
 
-// Runs of an arm share its colour; each has a dash of its own where the arm's does not tell it from another arm.
+// Runs of an arm share its colour, with different dashes unless the arm itself has a dash.
 function ofRuns(lines, colours, settings) {
   const runs = new Map();
   const each = lines.length <= NAMED;
@@ -99,13 +99,13 @@ function ofArms(lines, colours, settings) {
   return traces;
 }
 
-// Mean and range where all runs have been, at equally distant places of the axis.
+// Mean and range over the part of the axis that all runs cover, at equidistant points.
 export function summary(curves) {
   if (curves.length === 0) return { x: [], low: [], mean: [], high: [] };
   const from = Math.max(...curves.map((curve) => curve.x[0]));
   const to = Math.min(...curves.map((curve) => curve.x.at(-1)));
-  const found = { x: [], low: [], mean: [], high: [] };
-  if (to < from) return found;
+  const band = { x: [], low: [], mean: [], high: [] };
+  if (to < from) return band;
   const count = to === from ? 1 : GRID;
   const places = curves.map(() => 0);
   for (let i = 0; i < count; i++) {
@@ -114,12 +114,12 @@ export function summary(curves) {
       while (places[c] < curve.x.length - 2 && curve.x[places[c] + 1] < x) places[c]++;
       return between(curve, places[c], x);
     });
-    found.x.push(x);
-    found.low.push(Math.min(...values));
-    found.high.push(Math.max(...values));
-    found.mean.push(values.reduce((a, b) => a + b, 0) / values.length);
+    band.x.push(x);
+    band.low.push(Math.min(...values));
+    band.high.push(Math.max(...values));
+    band.mean.push(values.reduce((a, b) => a + b, 0) / values.length);
   }
-  return found;
+  return band;
 }
 
 function between({ x, y }, i, at) {

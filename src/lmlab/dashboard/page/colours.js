@@ -1,4 +1,4 @@
-// An arm has one colour everywhere: Okabe and Ito's, in the order of the arms' names; dashes tell further ones apart.
+// Each arm has one colour everywhere (Okabe and Ito's palette, by arm name); dashes distinguish arms beyond it.
 
 const LIGHT = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#3d9bd1", "#4d4d4d"];
 const DARK = ["#56b4e9", "#ff8c42", "#2fc89b", "#e39ac4", "#f0e442", "#8fd0ff", "#bdbdbd"];
@@ -11,7 +11,7 @@ export class Colours {
     this.places = new Map();
   }
 
-  // An arm that comes later takes the next place: those that are shown already keep theirs.
+  // New arms take the next places; arms that are already displayed keep theirs.
   learn(arms) {
     for (const arm of [...arms].sort()) if (!this.places.has(arm)) this.places.set(arm, this.places.size);
   }

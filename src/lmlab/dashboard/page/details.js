@@ -1,4 +1,4 @@
-// One run: what became of its attempts, its error, the end of its log, what it wrote.
+// Details of one run: its attempts, error, end of the log, events and newest sample.
 
 import { ask } from "./server.js";
 import { element } from "./words.js";
@@ -38,41 +38,41 @@ export class Details {
     const key = this.key;
     if (key === null) return;
     if (row) this.head(row);
-    let found;
+    let answer;
     try {
-      found = await ask(`api/run?run=${encodeURIComponent(key)}`);
+      answer = await ask(`api/run?run=${encodeURIComponent(key)}`);
     } catch (error) {
-      found = { error: error.message };
+      answer = { error: error.message };
     }
-    if (this.key !== key) return; // another one has been opened meanwhile
-    const text = JSON.stringify([found, this.row.error]);
+    if (this.key !== key) return; // another run has been opened in the meantime
+    const text = JSON.stringify([answer, this.row.error]);
     if (text === this.text && this.parts.dataset.run === key) return;
     this.text = text;
     this.parts.dataset.run = key;
     const log = this.parts.querySelector("pre.log");
     const follows = !log || log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
     const place = log?.scrollTop;
-    this.parts.replaceChildren(...this.build(found));
+    this.parts.replaceChildren(...this.build(answer));
     const now = this.parts.querySelector("pre.log");
     if (now) now.scrollTop = follows ? now.scrollHeight : place;
   }
 
-  build(found) {
-    const made = [];
+  build(answer) {
+    const elements = [];
     const part = (title, text, kind = "") => {
-      if (text) made.push(element("h3", {}, title), element("pre", { class: kind, tabindex: "0" }, text));
+      if (text) elements.push(element("h3", {}, title), element("pre", { class: kind, tabindex: "0" }, text));
     };
     const pruned = this.row.status === "pruned";
-    part(pruned ? "Why it was pruned" : "Error", [this.row.error, found.error].filter(Boolean).join("\n"), pruned ? "" : "bad");
-    part("Where it failed", this.row.status === "failed" ? found.traceback : "", "bad");
-    part("The end of its log", found.log, "log");
-    part("What went wrong on the way", (found.events ?? []).join("\n"));
-    part("Its newest sample", found.sample);
-    const attempts = (found.attempts ?? []).map((a) => `${a.started} to ${a.ended ?? "now"} on ${a.host}: ${a.status ?? "running"}${a.error ? `, ${a.error}` : ""}`);
-    part("Began from", found.chain?.length > 1 ? found.chain.join(" > ") : "");
+    part(pruned ? "Reason for pruning" : "Error", [this.row.error, answer.error].filter(Boolean).join("\n"), pruned ? "" : "bad");
+    part("Traceback", this.row.status === "failed" ? answer.traceback : "", "bad");
+    part("End of the log", answer.log, "log");
+    part("Events", (answer.events ?? []).join("\n"));
+    part("Newest sample", answer.sample);
+    const attempts = (answer.attempts ?? []).map((a) => `${a.started} to ${a.ended ?? "now"} on ${a.host}: ${a.status ?? "running"}${a.error ? `, ${a.error}` : ""}`);
+    part("Started from", answer.chain?.length > 1 ? answer.chain.join(" > ") : "");
     part("Attempts", attempts.join("\n"));
-    part("Command", found.command);
-    part("Directory", found.path);
-    return made;
+    part("Command", answer.command);
+    part("Directory", answer.path);
+    return elements;
   }
 }

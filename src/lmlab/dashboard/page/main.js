@@ -1,4 +1,4 @@
-// Keeps what the server has told, asks for what has changed, and shows it.
+// Keep the state from the server, poll for changes, and display them.
 
 import { draw } from "./chart.js";
 import { Colours, onThemeChange } from "./colours.js";
@@ -7,9 +7,9 @@ import { ask, send } from "./server.js";
 import { Table } from "./table.js";
 import { element, options } from "./words.js";
 
-const BETWEEN = 1000; // milliseconds between two questions
-const DRAWN = 12; // runs that are drawn where none are chosen
-const AT_ONCE = 60; // runs that are drawn at most
+const BETWEEN = 1000; // milliseconds between two requests
+const DRAWN = 12; // runs drawn if none are selected
+const AT_ONCE = 60; // maximum number of drawn runs
 
 const at = (id) => document.getElementById(id);
 const state = { session: "", number: 0, curvesNumber: 0, runs: new Map(), sweeps: [], curves: new Map(), axes: {}, asked: "" };
@@ -50,7 +50,7 @@ function question() {
   return `api/update?${words}`;
 }
 
-// Takes an answer in and returns the milliseconds until the next question.
+// Process an answer and return the milliseconds until the next request.
 function take(answer) {
   if (answer.session !== state.session) {
     state.runs.clear();
@@ -98,7 +98,7 @@ function fitting() {
   );
 }
 
-// Those that were chosen; otherwise the newest of those that fit, running ones first.
+// The selected runs, or else the newest that match the filter, running ones first.
 function drawnKeys() {
   if (table.chosen.size) return [...table.chosen].sort().slice(0, AT_ONCE);
   const rank = ([, row]) => (row.status === "running" ? "1" : "0") + row.created;
@@ -112,7 +112,7 @@ function showRuns() {
   for (const row of state.runs.values()) counts.set(row.status, (counts.get(row.status) ?? 0) + 1);
   options(at("status"), [["", "any"], ...[...counts.keys()].sort().map((status) => [status, status])], at("status").value);
   const parts = [...counts].sort().map(([status, count]) => `${count} ${status}`);
-  const fit = entries.length === state.runs.size ? "" : `; ${entries.length} fit`;
+  const fit = entries.length === state.runs.size ? "" : `; ${entries.length} match`;
   const empty = "No runs yet. A first one: lmlab train model=lstm budget.tokens=200_000";
   at("counts").textContent = state.runs.size ? `${state.runs.size} runs: ${parts.join(", ")}${fit}` : empty;
   table.show(entries);
@@ -135,8 +135,8 @@ function sweepItem(sweep) {
   const running = sweep.status === "running";
   const button = running
     ? element("button", { type: "button", onclick: () => act("stop_sweep", { sweep: sweep.name }, `Stop the sweep ${sweep.name}? Its runs write their state first.`) }, "Stop")
-    : element("button", { type: "button", disabled: sweep.status === "unreadable" || (sweep.status === "finished" && !sweep.counts.failed && !sweep.counts.interrupted), onclick: () => act("retry_sweep", { sweep: sweep.name }) }, "Go on");
-  const only = element("button", { type: "button", onclick: () => ((at("filter").value = sweep.name), filtered()) }, "Its runs");
+    : element("button", { type: "button", disabled: sweep.status === "unreadable" || (sweep.status === "finished" && !sweep.counts.failed && !sweep.counts.interrupted), onclick: () => act("retry_sweep", { sweep: sweep.name }) }, "Resume");
+  const only = element("button", { type: "button", onclick: () => ((at("filter").value = sweep.name), filtered()) }, "Show runs");
   return element(
     "li",
     { title: sweep.command },
@@ -158,7 +158,7 @@ function drawCurves() {
   const settings = { metric, heading: state.heading, falls: state.falls, axis: at("axis").value, axisName: state.axes[at("axis").value], lines: at("lines").value, log: at("log").checked };
   draw(at("chart"), lines, colours, settings);
   const others = table.chosen.size || fitting().length;
-  const how = table.chosen.size ? "chosen runs" : "runs, the newest (choose others in the table)";
+  const how = table.chosen.size ? "selected runs" : "runs, the newest (select others in the table)";
   at("drawn").textContent = `${metric} of ${lines.length} of ${others} ${how}`;
   at("chart").setAttribute("aria-label", `${metric} against ${settings.axisName}, ${lines.length} runs`);
 }
@@ -192,11 +192,11 @@ async function act(action, content, sure) {
 
 async function compare() {
   at("compare").disabled = true;
-  say("The report is being written");
+  say("Writing the report");
   try {
     const metric = state.measures.compared.includes(at("metric").value) ? at("metric").value : null;
     const { report } = await send("compare", { runs: [...table.chosen], metric });
-    say("The report is written: ", element("a", { href: `reports/${report}`, target: "_blank" }, "open it"));
+    say("Report written: ", element("a", { href: `reports/${report}`, target: "_blank" }, "open it"));
     window.open(`reports/${report}`, "_blank");
   } catch (error) {
     say(error.message);
@@ -207,7 +207,7 @@ async function compare() {
 let silence = null;
 function say(...parts) {
   at("said").replaceChildren(...parts);
-  const inFront = details.dialog.open ? details.dialog : document.body; // a dialog covers everything else
+  const inFront = details.dialog.open ? details.dialog : document.body; // a modal dialog covers everything else
   inFront.append(at("said"));
   at("said").hidden = false;
   clearTimeout(silence);

@@ -1,4 +1,4 @@
-// Asking the server, and having it do something.
+// Requests to the server: queries and actions.
 
 export async function ask(address) {
   return answer(await fetch(address, { credentials: "same-origin" }));

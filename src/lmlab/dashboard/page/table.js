@@ -1,8 +1,8 @@
-// The table of runs: only rows that have changed are built anew.
+// The table of runs: only changed rows are rebuilt.
 
 import { compact, duration, element } from "./words.js";
 
-const SHOWN = 200; // rows, until more are asked for
+const SHOWN = 200; // rows, until the user asks for more
 
 const COLUMNS = [
   { key: "name", text: "run" },
@@ -35,7 +35,7 @@ export class Table {
     this.buildHead();
   }
 
-  // Shows these metrics before the last column: [{ name, heading, better }], of which the first has to be there.
+  // Show these metrics before the last column: [{ name, heading, better }], the first of them is never hidden.
   measure(metrics) {
     const now = JSON.stringify(metrics);
     if (now === this.measured) return;
@@ -43,16 +43,16 @@ export class Table {
     const own = metrics.map(({ name, heading, better }, i) => ({ key: name, text: heading, number: true, optional: i > 0, better }));
     this.columns = [...COLUMNS.slice(0, -1), ...own, COLUMNS.at(-1)];
     this.buildHead();
-    for (const known of this.built.values()) known.row = null; // every row is to be built anew
+    for (const entry of this.built.values()) entry.row = null; // rebuild every row
     if (this.shown) this.show(this.shown);
   }
 
   buildHead() {
     const cells = this.columns.map((column) => {
-      const button = element("button", { type: "button", onclick: () => this.sortBy(column.key) }, column.text.replaceAll("/", "/\u200b")); // may break there
+      const button = element("button", { type: "button", onclick: () => this.sortBy(column.key) }, column.text.replaceAll("/", "/\u200b")); // allows a line break
       return element("th", { class: classes(column), scope: "col", "data-key": column.key }, button);
     });
-    this.head.replaceChildren(element("th", { scope: "col" }, element("span", { class: "skip" }, "chosen")), ...cells);
+    this.head.replaceChildren(element("th", { scope: "col" }, element("span", { class: "skip" }, "selected")), ...cells);
     this.markSort();
   }
 
@@ -71,7 +71,7 @@ export class Table {
     }
   }
 
-  // Entries are [key, row] of the runs that fit the filter.
+  // Show runs that match the filter, as entries [key, row].
   show(entries) {
     this.shown = this.ordered(entries);
     const visible = this.shown.slice(0, this.limit);
@@ -84,20 +84,20 @@ export class Table {
     }
     let before = this.body.firstElementChild;
     for (const [key, row] of visible) {
-      let known = this.built.get(key);
-      if (!known || known.row !== row) {
-        const made = this.build(key, row);
+      let entry = this.built.get(key);
+      if (!entry || entry.row !== row) {
+        const node = this.build(key, row);
         const active = document.activeElement;
-        const focused = known?.element.contains(active) ? active.dataset.part : null;
-        if (known) {
-          if (before === known.element) before = made;
-          known.element.replaceWith(made);
+        const focused = entry?.element.contains(active) ? active.dataset.part : null;
+        if (entry) {
+          if (before === entry.element) before = node;
+          entry.element.replaceWith(node);
         }
-        this.built.set(key, (known = { row, element: made }));
-        if (focused) made.querySelector(`[data-part="${focused}"]`)?.focus();
+        this.built.set(key, (entry = { row, element: node }));
+        if (focused) node.querySelector(`[data-part="${focused}"]`)?.focus();
       }
-      if (known.element === before) before = before.nextElementSibling;
-      else this.body.insertBefore(known.element, before);
+      if (entry.element === before) before = before.nextElementSibling;
+      else this.body.insertBefore(entry.element, before);
     }
     this.more.hidden = this.shown.length <= this.limit;
     this.more.textContent = `Show all ${this.shown.length}`;
@@ -109,13 +109,13 @@ export class Table {
     const missing = (value) => value == null || value === "";
     return [...entries].sort(([first, a], [second, b]) => {
       const [x, y] = [a, b].map((row) => row.metrics?.[key]?.value ?? row[key]);
-      if (missing(x) || missing(y)) return missing(x) - missing(y) || (first < second ? -1 : 1); // without a value: last
+      if (missing(x) || missing(y)) return missing(x) - missing(y) || (first < second ? -1 : 1); // missing values last
       return x < y ? -sign : x > y ? sign : first < second ? -1 : 1;
     });
   }
 
   build(key, row) {
-    const box = element("input", { type: "checkbox", "data-part": "box", "aria-label": `choose ${row.name} ${row.id}` });
+    const box = element("input", { type: "checkbox", "data-part": "box", "aria-label": `select ${row.name} ${row.id}` });
     box.checked = this.chosen.has(key);
     box.addEventListener("change", () => this.choose(key, box.checked));
     const swatch = element("span", { class: "swatch", "aria-hidden": "true" });
@@ -143,10 +143,10 @@ export class Table {
   mark(key, chosen) {
     if (chosen) this.chosen.add(key);
     else this.chosen.delete(key);
-    const known = this.built.get(key);
-    if (known) {
-      known.element.classList.toggle("chosen", chosen);
-      known.element.querySelector("input").checked = chosen;
+    const entry = this.built.get(key);
+    if (entry) {
+      entry.element.classList.toggle("chosen", chosen);
+      entry.element.querySelector("input").checked = chosen;
     }
   }
 }

@@ -1,14 +1,14 @@
-// Counts and times for people, and elements whose content is always text, never markup.
+// Formatting of counts and times, and DOM elements whose content is always text, never markup.
 
 export function element(kind, attributes = {}, ...children) {
-  const made = document.createElement(kind);
+  const node = document.createElement(kind);
   for (const [name, value] of Object.entries(attributes)) {
-    if (name === "class") made.className = value;
-    else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value !== false && value != null) made.setAttribute(name, value === true ? "" : value);
+    if (name === "class") node.className = value;
+    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value !== false && value != null) node.setAttribute(name, value === true ? "" : value);
   }
-  made.append(...children.filter((child) => child != null));
-  return made;
+  node.append(...children.filter((child) => child != null));
+  return node;
 }
 
 export function compact(value) {
@@ -23,7 +23,7 @@ export function duration(seconds) {
   return `${(seconds / 86400).toFixed(1)} d`;
 }
 
-// A select's options, kept as they are where they have not changed, so that an open one stays open.
+// Set a select's options; unchanged options are left alone, so that an open select stays open.
 export function options(select, values, chosen) {
   const now = JSON.stringify(values);
   if (select.dataset.values !== now) {

@@ -1,1 +1,1 @@
-"""Where the runs of a sweep are executed: this machine, a SLURM cluster, a Ray cluster."""
+"""Engines that execute the runs of a sweep: this machine, a SLURM cluster, a Ray cluster."""

@@ -1,4 +1,4 @@
-"""This machine: one run after another, or several at a time, each with its share of cores, memory and GPUs."""
+"""Execution on this machine: one run at a time, or several with equal shares of cores, memory and GPUs."""
 
 import os
 from multiprocessing import connection
@@ -15,17 +15,17 @@ from lmlab.sweeps.sweep import Job
 class Local(Engine):
     """Executes runs on this machine, at most ``workers`` at a time.
 
-    A run that another process is computing takes no worker: it is looked at again until that process is done with it.
+    A run that another process is computing occupies no worker and is checked again until that process has ended.
 
     Args:
-        workers: runs at a time; ``None``: as many as the shares below leave room for.
+        workers: simultaneous runs; ``None``: as many as fit with the shares below.
         cores: CPU cores for each run; ``None``: all for one run at a time, else an equal share. Threads of several runs
-            that want the same cores wait for each other: on two cores, two small runs then took over 40 times as long.
-        memory: gigabytes that each process of a run may hold; ``None``: no limit.
+            on the same cores block each other: on two cores, two small runs took over 40 times as long.
+        memory: gigabytes for each process of a run; ``None``: no limit.
         gpus: GPUs for each run; ``None``: all GPUs for all runs.
 
     Raises:
-        UserError: the machine has less than is asked for.
+        UserError: the machine has less than requested.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Local(Engine):
 
     @undisturbed()
     def _start(self) -> list[Job]:
-        """Start what waits, as far as there is room; return jobs whose run somebody else has finished meanwhile."""
+        """Start waiting jobs while there is room; return jobs whose run another process has finished."""
         done = []
         for job in list(self._waiting):
             if not self._free and not _is_finished(job):
@@ -72,7 +72,7 @@ class Local(Engine):
                     supervisor = Supervisor(job.run, lock, self._free[0])
                     self._running[job.number] = job, supervisor, self._free.pop(0)
                     job.status = "running"
-            except (OSError, UserError) as error:  # its directory is gone, or cannot be written to
+            except (OSError, UserError) as error:  # its directory is missing or not writable
                 job.end_with(_failure(error, job))
             self._waiting.remove(job)
             if job.status != "running":
@@ -93,7 +93,7 @@ class Local(Engine):
                 if not supervisor.poll():
                     continue
                 error = supervisor.error
-            except (OSError, UserError) as failure:  # what it came to cannot be written down
+            except (OSError, UserError) as failure:  # the outcome cannot be recorded
                 error = _failure(failure, job)
             del self._running[number]
             self._free.append(share)
@@ -124,7 +124,7 @@ def _failure(error: Exception, job: Job) -> Exception:
 
 
 def _shares(workers: int | None, cores: int | None, memory: float | None, gpus: int | None) -> list[Share]:
-    """Cut this machine into shares, one for each run at a time."""
+    """Divide this machine into shares, one for each simultaneous run."""
     own_cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     own_gpus = _gpus() if gpus is not None else []
     room = []
@@ -138,7 +138,7 @@ def _shares(workers: int | None, cores: int | None, memory: float | None, gpus: 
     for fitting, option, there in room:
         if fitting < (workers or 1):
             raise UserError(
-                f"hydra.launcher.{option}: this machine has {there}, enough for {fitting} runs at a time and not "
+                f"hydra.launcher.{option}: this machine has {there}, enough for {fitting} runs at a time but not "
                 f"for {workers or 1} (hydra.launcher.workers)"
             )
     count = workers or min(MOST, min((fitting for fitting, _, _ in room), default=2))
@@ -156,7 +156,7 @@ def _shares(workers: int | None, cores: int | None, memory: float | None, gpus: 
 
 
 def _gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES would name them."""
+    """Return the GPUs that this process may use, as in CUDA_VISIBLE_DEVICES."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name for name in visible.split(",") if name]

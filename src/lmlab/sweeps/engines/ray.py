@@ -1,6 +1,6 @@
-"""A Ray cluster: each run is a task, and Ray finds the machine that has room for it.
+"""Execution on a Ray cluster: each run is a task, and Ray selects a machine with room for it.
 
-The machines share the folder of outputs. A task says only that it is over; what has become of its run is in the run's
+The machines share the folder of outputs. A task returns nothing; the outcome of its run is in the run
 directory.
 """
 
@@ -24,22 +24,22 @@ from lmlab.sweeps.engines.engine import Engine, check_memory
 from lmlab.sweeps.sweep import Job
 
 CARRIED = ("WANDB_", "HF_", "LMLAB_")
-"""Environment variables whose names begin so are, on the machine of a run, as they are here."""
+"""Prefixes of environment variables that are passed on to the machine of a run."""
 
 
 class Ray(Engine):
     """Executes runs as tasks of a Ray cluster.
 
-    A task that is lost with its process or its machine is submitted again, at most ``execution.restarts`` times, and
-    its run goes on from its last checkpoint. A run that another process is computing is submitted once that is done.
+    A task that is lost with its process or machine is resubmitted, at most ``execution.restarts`` times, and its run
+    resumes from its last checkpoint. A run that another process is computing is submitted when that has ended.
 
     Args:
         address: ``None``: a cluster of this machine alone, which ends with this process; ``auto``: the cluster that
-            this machine is part of; or one elsewhere, as ``ray://host:10001``.
-        cpus: CPU cores that each run is given room for.
-        gpus: GPUs for each run, which sees no others; below 1: a share of one.
-        memory: gigabytes that each run is given room for; ``None``: any machine will do.
-        workers: runs at a time, at most; ``None``: as many as the cluster has room for.
+            includes this machine; or a remote one, as ``ray://host:10001``.
+        cpus: CPU cores reserved for each run.
+        gpus: GPUs for each run, which sees no others; below 1: a fraction of one.
+        memory: gigabytes reserved for each run; ``None``: no reservation.
+        workers: maximum number of simultaneous runs; ``None``: as many as the cluster has room for.
 
     Raises:
         UserError: Ray is missing or cannot be reached, or no machine has room for a run.
@@ -59,14 +59,14 @@ class Ray(Engine):
             if value is not None and value < 1:
                 raise UserError(f"hydra.launcher.{option}={value}: expected at least 1")
         if not (gpus == 0 or 1e-4 <= gpus <= 1 or (gpus > 1 and float(gpus).is_integer())):  # Ray counts in 1e-4
-            raise UserError(f"hydra.launcher.gpus={gpus}: expected a whole number, or a share of one GPU")
+            raise UserError(f"hydra.launcher.gpus={gpus}: expected a whole number, or a fraction of one GPU")
         check_memory(memory)
         self._ray = connect(address)
         self._needs = {"CPU": float(cpus), "GPU": float(gpus), "memory": (memory or 0) * 1e9}
         self._workers = workers
-        if self._room() < 1 and (workers is None or address is None):  # others may grow as tasks wait for room
-            asked = f"cpus={cpus}, gpus={gpus}, memory={memory}"
-            raise UserError(f"hydra.launcher: no machine of the cluster has room for one run of {asked}")
+        if self._room() < 1 and (workers is None or address is None):  # other clusters may grow while tasks wait
+            request = f"cpus={cpus}, gpus={gpus}, memory={memory}"
+            raise UserError(f"hydra.launcher: no machine of the cluster has room for one run of {request}")
         task = {"num_cpus": cpus, "num_gpus": gpus, "memory": int(self._needs["memory"]) or None, "max_retries": 0}
         self._work = self._ray.remote(**task)(work)
         self._environment = {name: value for name, value in os.environ.items() if name.startswith(CARRIED)}
@@ -79,7 +79,7 @@ class Ray(Engine):
         self._lost: Counter[int] = Counter()
 
     def _room(self) -> int:
-        """How many runs the machines have room for if they do nothing else."""
+        """Return the number of runs for which the machines have room if they do nothing else."""
         there = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         needs = {kind: amount for kind, amount in self._needs.items() if amount}
         return sum(min(int(has.get(kind, 0) / amount) for kind, amount in needs.items()) for has in there)
@@ -94,7 +94,7 @@ class Ray(Engine):
         self._start()
 
     def _start(self) -> list[Job]:
-        """Submit what waits and nobody computes; return jobs whose run somebody else has finished meanwhile."""
+        """Submit waiting jobs that are not being computed; return jobs whose run another process has finished."""
         done = []
         for job in list(self._waiting):
             if job.run.exists and job.run.status_recorded == "finished":
@@ -111,7 +111,7 @@ class Ray(Engine):
     def poll(self, seconds: float) -> list[Job]:
         deadline = time.monotonic() + seconds
         while not (over := self._over()) and not self._withdrawn and time.monotonic() < deadline:
-            time.sleep(0.05)  # not in Ray's own waiting, which forgets what signal has ended it
+            time.sleep(0.05)  # Ray's own wait loses the signal that interrupted it
         ended, self._withdrawn = self._withdrawn, []
         for number, (job, task) in list(self._running.items()):
             if task not in over:
@@ -130,29 +130,29 @@ class Ray(Engine):
         return list(self._ray.wait(tasks, num_returns=len(tasks), timeout=0)[0]) if tasks else []
 
     def _watch(self, job: Job) -> None:
-        """Note that a job has found its machine."""
+        """Update the status and machine of a job that has started."""
         if job.status == "waiting" and job.run.exists and job.run.status == "running":
             job.status, job.where = "running", job.run.manifest["attempts"][-1]["host"]
 
     def _end(self, job: Job, task: Any) -> bool:
-        """Set what has become of a job whose task is over; return whether it is not to be submitted again."""
+        """Set the status of a job whose task is over; return ``False`` if it has to be resubmitted."""
         from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
-        told = self._told.pop(job.number, None)
-        if job.run.exists and job.run.status_recorded == "finished":  # whatever its task met afterwards
+        stop_reason = self._told.pop(job.number, None)
+        if job.run.exists and job.run.status_recorded == "finished":  # regardless of later errors of the task
             job.end("finished")
             return True
-        if told is not None:  # however its task has taken it
-            job.end("interrupted", told)
+        if stop_reason is not None:  # regardless of how the task ended
+            job.end("interrupted", stop_reason)
             return True
         try:
             self._ray.get(task)
-        except TaskCancelledError:  # its machine was taken away
+        except TaskCancelledError:  # preempted
             return False
         except RayTaskError as error:
             cause = error.cause
             job.end_with(cause if isinstance(cause, (Interrupted, RunFailed, UserError)) else RunFailed(_line(cause)))
-        except RayError as error:  # whoever executed it is gone
+        except RayError as error:  # the worker is gone
             self._lost[job.number] += 1
             if self._lost[job.number] <= Execution.of(job.run.config).restarts:
                 print(f"{job.run.path.name}: {_line(error)}; it goes on from its last checkpoint", file=sys.stderr)
@@ -177,7 +177,7 @@ class Ray(Engine):
 
 
 def connect(address: str | None) -> Any:
-    """Return the module ``ray``, connected to a cluster; it disconnects, and ends its own cluster, with this process.
+    """Return the module ``ray``, connected to a cluster; it disconnects, and ends a local cluster, with this process.
 
     Raises:
         UserError: Ray is missing, or there is no cluster at ``address``.
@@ -187,7 +187,7 @@ def connect(address: str | None) -> Any:
     except ImportError as error:
         raise UserError("hydra/launcher=ray: Ray is missing (pip install 'lmlab[ray]')") from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if ray.is_initialized():  # by an earlier launch of another sweeper than lmlab's
+    if ray.is_initialized():  # by an earlier launch with another sweeper
         return ray
     own: dict[str, Any] = (
         {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False} if address is None else {}
@@ -195,14 +195,14 @@ def connect(address: str | None) -> Any:
     try:
         ray.init(address or "local", logging_level=logging.ERROR, log_to_driver=False, **own)
     except Exception as error:
-        raise UserError(f"hydra.launcher.address={address}: there is no Ray cluster ({_line(error)})") from error
+        raise UserError(f"hydra.launcher.address={address}: no Ray cluster there ({_line(error)})") from error
     return ray
 
 
 def work(path: str, folder: str, environment: dict[str, str], voucher: str | None = None) -> None:
-    """What a task does: see the run of the directory ``path`` through, as if it had been asked for in ``folder``.
+    """Run a task: supervise the run of the directory ``path``, with working folder ``folder``.
 
-    Ray cancels a task by what the keyboard does, in the main thread.
+    Ray cancels a task with SIGINT, in the main thread.
 
     Args:
         voucher: see :func:`lmlab.runs.trust.voucher`.
@@ -214,13 +214,13 @@ def work(path: str, folder: str, environment: dict[str, str], voucher: str | Non
     if not run.exists:
         raise RunFailed(f"{path}: not there on {os.uname().nodename}; the cluster's machines must share paths.outputs")
     os.chdir(folder)
-    vars(sys.modules["__main__"]).pop("__file__", None)  # or the run's process would begin with Ray's own script
+    vars(sys.modules["__main__"]).pop("__file__", None)  # otherwise the run's process would start with Ray's own script
     before = signal.signal(signal.SIGINT, _stop)
     try:
         with stopped_by_signals():
             execute(run, lambda _: None)
     except KeyboardInterrupt:
-        if run.is_locked():  # told while it was starting the run's process, which ends with this one
+        if run.is_locked():  # stopped while the run's process was starting; it ends with this one
             os._exit(1)
         raise
     finally:
@@ -228,9 +228,9 @@ def work(path: str, folder: str, environment: dict[str, str], voucher: str | Non
 
 
 def _stop(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt("the sweep told it to stop")
+    raise KeyboardInterrupt("stopped by the sweep")
 
 
 def _line(error: BaseException) -> str:
-    """The first line of an error, with its kind."""
+    """Return the first line of an error, with its type."""
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -1,4 +1,4 @@
-"""A SLURM cluster: every run is a job, which survives being pushed out, queued again, and its own time limit."""
+"""Execution on a SLURM cluster: every run is a job, which survives preemption, requeueing and its own time limit."""
 
 import shutil
 import sys
@@ -14,35 +14,35 @@ from lmlab.sweeps.engines.slurm_job import Submitted
 from lmlab.sweeps.sweep import Job
 
 _AT_ONCE = 1000
-"""Jobs that are taken: what clusters allow in one array, unless they are told otherwise."""
+"""Maximum number of jobs at a time: the usual limit of clusters for one array."""
 _BETWEEN_LOOKS = 3.0
-"""Seconds between two looks at the queue and the runs."""
+"""Seconds between two checks of the queue and the runs."""
 _PATIENCE = 6.0
-"""Seconds that a job has to be gone before it is believed: one that is queued again may look gone for a moment."""
+"""Seconds after which a missing job counts as gone: one that is requeued may be missing for a moment."""
 _REFUSED = 60.0
-"""Seconds after which what SLURM refused is offered again: until then some of a user's other jobs may have ended."""
+"""Seconds until refused jobs are offered again: until then some of the user's other jobs may have ended."""
 _MARGIN = 30.0
-"""Seconds beyond the grace period of a run that its notice comes before its time is over."""
+"""Seconds added to a run's grace period for the notice before its time limit."""
 
 
 class Slurm(Engine):
-    """Executes runs as jobs of a SLURM cluster; those that are submitted together are one array.
+    """Executes runs as jobs of a SLURM cluster; jobs that are submitted together are one array.
 
-    Clusters limit how many jobs an array and a user may have. Of what SLURM refuses, half is offered, and half of that;
-    the rest is offered again later, as long as something is under way.
+    Clusters limit the number of jobs of an array and of a user. If SLURM refuses jobs, half of them are offered, then
+    half of that; the rest is offered again later while other jobs are in progress.
 
-    A run that somebody computes already, or an earlier sweep's job is still going to, is waited for. SLURM's nodes are
-    machines; ``trainer.nodes`` counts a run's tasks, of which one machine may have several.
+    A run that another process is computing, or that has a pending job of an earlier sweep, is waited for. SLURM's nodes
+    are machines; ``trainer.nodes`` counts a run's tasks, and one machine may have several.
 
     Args:
         partition, account, qos, constraint: as ``sbatch`` takes them; ``None``: the cluster's default.
-        time: minutes that a job may run before it is queued again; ``None``: the partition's limit.
+        time: time limit of a job in minutes, after which it is requeued; ``None``: the partition's limit.
         cpus: CPU cores for each task.
         memory: gigabytes on each machine.
         gpus: GPUs for each task.
         tasks_per_node: tasks of a run on one machine.
-        array: runs at a time; ``None``: as many as the cluster lets. A search that learns from results needs it.
-        notice: seconds before its time is over that a run is told to write its state; ``None``: its grace period
+        array: simultaneous runs; ``None``: as many as the cluster allows. A search that learns from results needs it.
+        notice: seconds before the time limit at which a run is asked to write its state; ``None``: its grace period
             (``execution.grace``) and half a minute.
         extra: further options of ``sbatch`` by their long names; ``true`` for those without a value.
 
@@ -77,7 +77,7 @@ class Slurm(Engine):
         except ImportError:
             raise UserError("hydra/launcher=slurm: submitit is missing (pip install 'lmlab[slurm]')") from None
         if shutil.which("sbatch") is None or shutil.which("srun") is None:
-            raise UserError("hydra/launcher=slurm: there is no sbatch here (choose a machine of the cluster)")
+            raise UserError("hydra/launcher=slurm: sbatch is missing here (use a machine of the cluster)")
         self.at_once = array or _AT_ONCE
         self.tasks_per_node, self.notice, self.extra = tasks_per_node, notice, extra or {}
         self.parameters: dict[str, Any] = {
@@ -103,7 +103,7 @@ class Slurm(Engine):
         return self.at_once - len(self._new) - len(self._submitted)
 
     def submit(self, job: Job) -> None:
-        self._shape(job.run)  # refuses what cannot be one
+        self._shape(job.run)  # refuses invalid layouts
         self._new.append(job)
 
     def poll(self, seconds: float) -> list[Job]:
@@ -116,7 +116,7 @@ class Slurm(Engine):
             return []
         self._looked = clock.monotonic()
         states = slurm_job.states()
-        if states is None:  # the controller is away: nothing is known to have changed
+        if states is None:  # the controller does not answer: keep the last states
             return []
         self._states = states
         return self._end() + self._take_up()
@@ -131,9 +131,9 @@ class Slurm(Engine):
                 job.end("interrupted", why)
                 self._withdrawn.append(job)
         for submitted in self._submitted:
-            if submitted.job is job and submitted.told is None:
-                submitted.told = why
-                # So that it does not ask to be queued again, nor begin if it is.
+            if submitted.job is job and submitted.stop_reason is None:
+                submitted.stop_reason = why
+                # So that the job does not requeue itself, nor start if it is requeued.
                 slurm_job.write_record(job.run, slurm_job.record(job.run) | {"stop": why})
 
     def kill(self) -> None:
@@ -142,8 +142,10 @@ class Slurm(Engine):
             slurm_job.scancel(*ids)
 
     def _cancel(self) -> None:
-        """Cancel what was told to stop: by a signal where it runs, which leaves it its whole grace period."""
-        new = [submitted for submitted in self._submitted if submitted.told is not None and not submitted.cancelled]
+        """Cancel jobs that were asked to stop: running ones by a signal, which leaves them their whole grace period."""
+        new = [
+            submitted for submitted in self._submitted if submitted.stop_reason is not None and not submitted.cancelled
+        ]
         if new:
             ids = [submitted.id for submitted in new]
             slurm_job.scancel("--state=PENDING", *ids)
@@ -152,7 +154,7 @@ class Slurm(Engine):
             submitted.cancelled = True
 
     def _take_up(self) -> list[Job]:
-        """Submit what nobody computes yet; return jobs whose run somebody else has finished."""
+        """Submit jobs that are not being computed yet; return jobs whose run another process has finished."""
         groups: dict[tuple[Any, ...], list[Job]] = {}
         finished = []
         for job in list(self._new):
@@ -171,16 +173,16 @@ class Slurm(Engine):
         return finished
 
     def _queued(self, run: Run) -> dict[str, Any] | None:
-        """The record of an earlier job of a run that SLURM still has, if there is one."""
+        """Return the record of an earlier job of a run that SLURM still has; ``None`` if there is none."""
         record = slurm_job.record(run)
         state, name = self._states.get(record["job"], ("gone", ""))
         return record if state != "gone" and state not in slurm_job.GONE and name == record["name"] else None
 
     def _shape(self, run: Run) -> tuple[int, int, int, bool]:
-        """What a run's job asks for that not all do; those that ask for the same are one array.
+        """Return the resources of a run's job that differ between jobs; jobs with equal ones form one array.
 
         Returns:
-            Machines, tasks on each, seconds of notice, and whether it may be queued again.
+            Machines, tasks on each, seconds of notice, and whether it may be requeued.
         """
         config = run.config
         tasks, settings = config["trainer"].get("nodes", 1), Execution.of(config)
@@ -190,10 +192,10 @@ class Slurm(Engine):
         return tasks // here, here, self.notice or round(settings.grace + _MARGIN), settings.requeue
 
     def _submit(self, shape: tuple[int, int, int, bool], jobs: list[Job]) -> None:
-        """Submit jobs as one array, or as many of them as SLURM takes.
+        """Submit jobs as one array, or as many of them as SLURM accepts.
 
         Raises:
-            UserError: it takes none, and nothing is under way that may be why.
+            UserError: it accepts none, and no job is in progress that could be the reason.
         """
         machines, here, notice, requeue = shape
         all_of_them, name = len(jobs), jobs[0].run.path.name
@@ -212,15 +214,13 @@ class Slurm(Engine):
             if not self._submitted:
                 raise UserError(f"hydra/launcher=slurm: SLURM refuses the job: {ids}")
             if ids != self._why:
-                said = (
-                    f"SLURM takes none of {all_of_them} jobs now ({ids}); they are offered again every {_REFUSED:.0f} s"
-                )
-                print(said, file=sys.stderr, flush=True)
+                message = f"SLURM accepts none of {all_of_them} jobs now ({ids}); retrying every {_REFUSED:.0f} s"
+                print(message, file=sys.stderr, flush=True)
             self._why = ids
             return
-        for job, known in zip(jobs, ids, strict=True):
-            slurm_job.write_record(job.run, {"job": known, "name": name, "stop": None})
-            self._keep(job, known, len(job.run.manifest["attempts"]))
+        for job, job_id in zip(jobs, ids, strict=True):
+            slurm_job.write_record(job.run, {"job": job_id, "name": name, "stop": None})
+            self._keep(job, job_id, len(job.run.manifest["attempts"]))
 
     def _keep(self, job: Job, known: str, attempts: int) -> None:
         self._new.remove(job)
@@ -228,7 +228,7 @@ class Slurm(Engine):
         self._submitted.append(Submitted(job, known, attempts))
 
     def _end(self) -> list[Job]:
-        """Return the jobs that have ended, and set what the others are doing."""
+        """Return the jobs that have ended, and update the status of the others."""
         ended = []
         for submitted in list(self._submitted):
             job = submitted.job
@@ -242,7 +242,12 @@ class Slurm(Engine):
             if not finished and clock.monotonic() < submitted.gone + _PATIENCE:
                 continue
             self._submitted.remove(submitted)
-            if state in slurm_job.TAKEN_AWAY and submitted.told is None and not finished and self._shape(job.run)[3]:
+            if (
+                state in slurm_job.TAKEN_AWAY
+                and submitted.stop_reason is None
+                and not finished
+                and self._shape(job.run)[3]
+            ):
                 job.status, job.where = "waiting", None
                 self._new.append(job)
                 continue

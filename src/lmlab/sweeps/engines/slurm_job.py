@@ -1,9 +1,9 @@
-"""A run as a job of a SLURM cluster: what SLURM says of it, and what it does there.
+"""A run as a job of a SLURM cluster: its state in SLURM, and its execution there.
 
-A job gets SIGTERM when it is cancelled, pushed out, queued again by someone, or over its time, and SIGUSR2 before its
-time is over. Whatever it was, its run has written its state by the time :func:`work` learns of it. What SLURM does with
-the job next is in its state: RUNNING means that nothing is decided, so the job asks to be queued again itself, because
-one that ends by itself within its grace period counts as complete. Any other state means that SLURM has decided.
+A job gets SIGTERM when it is cancelled, preempted, requeued by someone, or over its time limit, and SIGUSR2 before
+the limit. In all cases its run has written its state by the time :func:`work` learns of it. The job's state tells
+SLURM's next action: RUNNING means that nothing is decided, so the job requeues itself, because a job that ends by
+itself within its grace period counts as complete. Any other state means that SLURM has decided.
 """
 
 import os
@@ -28,17 +28,17 @@ from lmlab.sweeps.sweep import Job
 
 GONE = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"}
 GONE |= {"REVOKED", "TIMEOUT"}
-"""States of a job that does not go on by itself."""
+"""States of a job that does not continue by itself."""
 
 TAKEN_AWAY = {"BOOT_FAIL", "NODE_FAIL", "PREEMPTED", "REVOKED"}
-"""States of one whose machine is not its own any more, which is submitted again where it may be queued again."""
+"""States of a job that has lost its machine; it is submitted again if it may be requeued."""
 
 IN_VAIN = 3
-"""Jobs in a row without a new checkpoint, after which none is queued again: they have less time than a start takes."""
+"""Consecutive jobs without a new checkpoint after which none is requeued: their time limit is shorter than a start."""
 
 
 def folder(run: Run) -> Path:
-    """Where the jobs' scripts and output go: beside the runs, which the machines of the cluster share."""
+    """Return the folder of the jobs' scripts and output: beside the runs, which the machines of the cluster share."""
     return run.path.parents[1] / "slurm"
 
 
@@ -52,7 +52,7 @@ def write_record(run: Run, content: dict[str, Any]) -> None:
 
 
 def record(run: Run) -> dict[str, Any]:
-    """The newest job of a run: its id and name, and why it is to stop, if it is."""
+    """Return the newest job of a run: its id and name, and the reason to stop it, if any."""
     try:
         return dict(read_json(_file(run)))
     except FileNotFoundError:
@@ -66,7 +66,7 @@ def offer(runs: list[Run], parameters: dict[str, Any]) -> list[str] | str:
         parameters: of ``submitit.SlurmExecutor``.
 
     Returns:
-        Their ids, or why SLURM takes none of them.
+        Their ids, or SLURM's message if it accepts none of them.
     """
     import submitit
 
@@ -74,11 +74,11 @@ def offer(runs: list[Run], parameters: dict[str, Any]) -> list[str] | str:
     executor.update_parameters(**parameters, srun_args=["--kill-on-bad-exit=1"])
     before = set(place.iterdir()) if place.exists() else set()
     try:
-        with redirect_stderr(StringIO()), executor.batch():  # it would repeat what sbatch says
+        with redirect_stderr(StringIO()), executor.batch():  # submitit repeats the output of sbatch
             submitted = [executor.submit(work, str(run.path), trust.voucher(run)) for run in runs]
     except submitit.core.utils.FailedJobError as error:
         own = [str(run.path).encode() for run in runs] + [f"--job-name={parameters['job_name']}\n".encode()]
-        for path in set(place.iterdir()) - before:  # other sweeps may be writing theirs here
+        for path in set(place.iterdir()) - before:  # other sweeps may write here too
             if path.suffix in (".pkl", ".sh") and any(word in path.read_bytes() for word in own):
                 path.unlink()
         return str(error).strip().splitlines()[-1].removeprefix("sbatch: error: ")
@@ -86,12 +86,12 @@ def offer(runs: list[Run], parameters: dict[str, Any]) -> list[str] | str:
 
 
 def scancel(*words: str) -> None:
-    """Run that command."""
-    subprocess.run(["scancel", *words], capture_output=True, timeout=120, check=False)  # what is gone is no error
+    """Run the command ``scancel``."""
+    subprocess.run(["scancel", *words], capture_output=True, timeout=120, check=False)  # a missing job is no error
 
 
 def states() -> dict[str, tuple[str, str]] | None:
-    """State and name of every job of this user that SLURM still knows, by id; needs no accounts of the cluster."""
+    """Return state and name of this user's jobs that SLURM still has, by id, without the cluster's accounting."""
     command = ["squeue", "--me", "--all", "--array", "--noheader", "--states=all", "--format=%i %T %j"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
@@ -103,29 +103,29 @@ def states() -> dict[str, tuple[str, str]] | None:
 
 @dataclass
 class Submitted:
-    """A job that SLURM knows.
+    """A job submitted to SLURM.
 
     Attributes:
-        id: SLURM's, of one element of an array: ``12_3``.
-        attempts: of its run, before it was submitted.
-        gone: when it was first seen to be, by the clock that only grows.
-        told: why it is to stop.
-        cancelled: whether SLURM was asked to tell it.
+        id: SLURM's id of one element of an array: ``12_3``.
+        attempts: number of attempts of its run before it was submitted.
+        gone: monotonic time at which it was first missing.
+        stop_reason: reason of a stop request.
+        cancelled: whether SLURM was asked to cancel it.
     """
 
     job: Job
     id: str
     attempts: int
     gone: float | None = None
-    told: str | None = None
+    stop_reason: str | None = None
     cancelled: bool = False
 
     def outcome(self, state: str) -> tuple[Outcome, str]:
-        """What has become of a job that is gone and whose run is not finished."""
+        """Return status and error of a job that is gone and whose run is not finished."""
         run = self.job.run
         manifest = run.manifest if run.exists else {"attempts": []}
-        if self.told is not None:
-            return "interrupted", self.told
+        if self.stop_reason is not None:
+            return "interrupted", self.stop_reason
         if len(manifest["attempts"]) <= self.attempts:
             log = folder(run) / f"{self.id}_0_log.err"
             return "failed", f"{self.job.where} ended before its run began: {state} (details: {log})"
@@ -151,19 +151,19 @@ def work(path: str, voucher: str | None = None) -> None:
         before = _newest_step(run)
         with stopped_by_signals():  # instead of submitit's own handlers, which were set before this function is called
             execute(run, lambda _: None)
-    except (Interrupted, KeyboardInterrupt) as told:
-        if not first:  # what is next is the first's to say
+    except (Interrupted, KeyboardInterrupt) as interrupt:
+        if not first:  # the first task decides
             return
         in_vain = 0 if _newest_step(run) > before else record(run).get("in_vain", 0) + 1
         write_record(run, record(run) | {"in_vain": in_vain})
         if in_vain == IN_VAIN:
             raise RunFailed(
-                f"{told}; {IN_VAIN} jobs in a row were, without a new checkpoint: give them more time "
+                f"{interrupt}; {IN_VAIN} jobs in a row made no new checkpoint: give them more time "
                 "(hydra.launcher.time)"
             ) from None
         if _told(run) or not Execution.of(run.config).requeue or not queue_again(os.environ["SLURM_JOB_ID"]):
-            raise RunFailed(str(told)) from None
-        while True:  # SLURM ends this process; one that ended by itself first might count as failed
+            raise RunFailed(str(interrupt)) from None
+        while True:  # SLURM ends this process; ending first might count as a failure
             time.sleep(1)
 
 
@@ -172,7 +172,7 @@ def _newest_step(run: Run) -> int:
 
 
 def _told(run: Run) -> bool:
-    """Whether this job is to stop, rather than to begin or to be queued again."""
+    """Return whether this job was asked to stop, so that it must not start or be requeued."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     own = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
     newest = record(run)
@@ -180,7 +180,7 @@ def _told(run: Run) -> bool:
 
 
 def queue_again(job: str) -> bool:
-    """Have a job that SLURM has decided nothing about queued again; return whether SLURM will do that."""
+    """Requeue a job about which SLURM has decided nothing; return whether SLURM accepts that."""
     shown = subprocess.run(["scontrol", "show", "job", "-o", job], capture_output=True, text=True, timeout=60).stdout
     if "JobState=RUNNING" not in shown.split():
         return False

@@ -1,4 +1,4 @@
-"""Which jobs a sweep computes next."""
+"""Searches, which select the jobs of a sweep."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,14 +17,14 @@ __all__ = ["Grid", "Halving", "Outcome", "Proposal", "Random", "Search", "Space"
 
 
 def make(section: Mapping[str, Any] | None, space: Space, folder: Path, measures: Callable[[], Measures]) -> Search:
-    """Build the search that the section ``sweep`` of a configuration describes; without one, every combination.
+    """Build the search that the section ``sweep`` of a configuration describes; without a section, every combination.
 
     Args:
         folder: the sweep's own directory.
-        measures: returns the metrics of the sweep's runs; may have to read their data for that.
+        measures: returns the metrics of the sweep's runs, which may require reading their data.
 
     Raises:
-        UserError: an option that the search does not have, or a space that it cannot search.
+        UserError: an unknown option, or a space that the search does not support.
     """
     if section is None:
         return Grid(space)

@@ -5,10 +5,10 @@ from lmlab.sweeps.search.space import Space
 
 
 class Grid(Queue):
-    """Every combination of the values; the option that was named last varies fastest.
+    """Every combination of the values; the option named last varies fastest.
 
     Args:
-        space: what is varied; supplied by the sweep.
+        space: the search space; supplied by the sweep.
     """
 
     def __init__(self, space: Space) -> None:

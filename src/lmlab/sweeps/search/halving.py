@@ -14,16 +14,16 @@ class Halving(Queue):
     """Successive halving (Jamieson & Talwalkar 2016): many jobs on few tokens, then the best on more.
 
     Of the *n* jobs at the start, rung *r* computes the best ``n // factor**r`` on ``tokens * factor**r`` tokens. Every
-    job is a complete run whose learning rate falls to its end at that rung's budget: losses in the middle of a
-    schedule say little about which is better at its end. A rung starts when all jobs of the one below have ended.
+    job is a complete run with a learning-rate schedule for that rung's budget: losses in the middle of a schedule say
+    little about those at its end. A rung starts when all jobs of the rung below have ended.
 
     Args:
         tokens: training tokens of a run of the first rung.
         trials: jobs of the first rung, drawn at random; ``None``: every combination.
         seed: of the draws.
-        factor: how many times more tokens, and fewer jobs, each rung has.
-        rungs: how many at most; ``None``: until fewer than ``factor`` jobs are left.
-        space: what is varied; supplied by the sweep.
+        factor: ratio of tokens, and inverse ratio of jobs, between successive rungs.
+        rungs: maximum number of rungs; ``None``: until fewer than ``factor`` jobs are left.
+        space: the search space; supplied by the sweep.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Halving(Queue):
         if any(word.lstrip("+").startswith(f"{BUDGET}=") for word in space.fixed) or any(
             option.key.lstrip("+") == BUDGET for option in space.varied
         ):
-            raise UserError(f"{BUDGET}: sweep=halving chooses it itself; give sweep.tokens, that of the first rung")
+            raise UserError(f"{BUDGET}: set by sweep=halving itself; give sweep.tokens, the tokens of the first rung")
         if trials is None:
             self._jobs = dict(enumerate(space.combinations()))
         else:
@@ -62,7 +62,7 @@ class Halving(Queue):
 
     @property
     def total(self) -> int:
-        """A rung has no more jobs than are left of the one below; those that have not ended yet may be."""
+        """Number of jobs, assuming that unfinished jobs succeed: failed jobs do not reach the next rung."""
         failed = sum(number >= self._first and math.isinf(cost) for number, cost in self.costs.items())
         left = self._in_rung - failed
         return super().total + sum(min(size, left) for size in self._sizes[self._rung + 1 :])
@@ -76,7 +76,7 @@ class Halving(Queue):
             self._start([self._jobs[number] for number in best[: self._sizes[self._rung]]])
 
     def best(self) -> list[int]:
-        """The best of the highest rung that has any; results on fewer tokens are no measure for it."""
+        """Return the best job of the highest rung with results; results on fewer tokens are not comparable."""
         highest = self._ranked_here()
         if not highest and self._rung:
             first = self._first - self._sizes[self._rung - 1]
@@ -87,7 +87,7 @@ class Halving(Queue):
         return self.ranked(number for number in self.costs if number >= self._first)
 
     def _start(self, jobs: list[list[str]]) -> None:
-        """Put the jobs of the present rung in line. A job keeps its number, however many failed on the way."""
+        """Queue the jobs of the current rung. A job's number does not depend on failures in lower rungs."""
         self._in_rung = len(jobs)
         budget = f"{BUDGET}={self._tokens * self._factor**self._rung}"
         for number, job in enumerate(jobs, self._first):

@@ -1,4 +1,4 @@
-"""A search by Optuna: samplers that learn from the results so far, and pruning of jobs that go badly."""
+"""Search with Optuna: samplers that learn from earlier results, and pruning of jobs with poor results."""
 
 import logging
 import math
@@ -24,30 +24,30 @@ from lmlab.sweeps.search.space import Space
 
 
 class Optuna(Search):
-    """An Optuna study (Akiba et al. 2019), whose trials are complete runs unless a pruner stops them.
+    """An Optuna study (Akiba et al. 2019) with complete runs as trials, unless a pruner stops them.
 
-    The study outlives this process: asked for again, a sweep goes on with the trials that are left, and first with
-    those that were under way when their process died. With a ``storage``, any number of sweeps may work on it at once,
-    whose directories lie in one folder.
+    The study outlives this process: a sweep started again continues with the remaining trials, beginning with those
+    that were running when their process died. With a ``storage``, several sweeps may work on it at once if their
+    directories are in one folder.
 
     Args:
-        trials: how many jobs, over all processes and attempts; those that failed or were pruned count.
+        trials: number of jobs, over all processes and attempts; failed and pruned ones count.
         objectives: metrics of a finished run, each with ``minimize`` or ``maximize``; ``None``: the primary metric of
-            the runs; a study that goes on keeps those that it has.
+            the runs; an existing study keeps its objectives.
         sampler: the name of any of ``optuna.samplers``: ``tpe``, ``random``, ``cma_es``, ``gp``, ``nsgaii``, ``qmc``...
-        sampler_options: its own.
+        sampler_options: options of the sampler.
         seed: of the sampler.
         pruner: ``none``, or the name of any of ``optuna.pruners``: ``median``, ``hyperband``, ``successive_halving``...
-        pruner_options: its own; steps are counted as ``pruning_steps`` says.
-        pruning_steps: what jobs are compared at on their way: the same number of validations, or of training tokens.
+        pruner_options: options of the pruner; steps are counted as ``pruning_steps`` says.
+        pruning_steps: unit in which jobs are compared before their end: number of validations, or training tokens.
         storage: a database URL; ``None``: a file in the sweep's directory.
         study: the study's name; a database, which may hold several, needs one.
-        space: what is varied; supplied by the sweep.
+        space: the search space; supplied by the sweep.
         folder: the sweep's own directory; supplied by the sweep.
         measures: returns the metrics of the runs, called for a new study without objectives; supplied by the sweep.
 
     Raises:
-        UserError: an option that Optuna does not have or refuses, or a study that searches something else.
+        UserError: an option that Optuna does not have or refuses, or an existing study of another search.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class Optuna(Search):
             raise UserError("sweep.study has no value: a database may hold several studies, so give this one's name")
         if space.zipped:
             raise UserError(
-                "sweep.zip: sweep=optuna chooses every option by itself; sweep=grid, random and halving pair values"
+                "sweep.zip: sweep=optuna draws every option separately; sweep=grid, random and halving pair values"
             )
         if objectives:
             _check_objectives(objectives, pruner)
-        found = optuna_study.sampler(sampler, sampler_options or {}, space, seed)
+        built_sampler = optuna_study.sampler(sampler, sampler_options or {}, space, seed)
         if optuna_study.is_exhaustive(sampler):
             trials = min(trials, optuna_study.number_of_combinations(sampler, space))
         self.trials, self.space, self.pruner, self.pruning_steps = trials, space, pruner, pruning_steps
@@ -91,27 +91,27 @@ class Optuna(Search):
             objectives=objectives or partial(_primary, measures),
             distributions=self._distributions,
             draw=self._draw,
-            sampler=found,
+            sampler=built_sampler,
             pruner=optuna_study.pruner(pruner, pruner_options or {}),
         )
         self.objectives = self.shared.objectives
         self.warning = optuna_study.cannot_prune(pruner, pruner_options or {}, trials)
         self._running: dict[int, optuna.Trial] = {}
         self._validated: dict[int, list[int]] = {}
-        """The tokens at every validation of a job that is under way, by its number."""
+        """Tokens at every validation of a running job, by its number."""
 
     def ask(self) -> Proposal | None:
-        asked = self.shared.ask(self.trials)
-        if asked is None:
+        job = self.shared.ask(self.trials)
+        if job is None:
             return None
-        number, trial = asked
+        number, trial = job
         self._running[number], self._validated[number] = trial, []
         return Proposal(number, self.space.job(self._draw(trial)))
 
     def _draw(self, trial: optuna.Trial) -> dict[str, str]:
-        """Draw the options that a trial's configuration has, or read them where they are drawn; return their values.
+        """Draw the options of a trial's configuration, or read those already drawn; return their values.
 
-        The options that every configuration has come first: those of groups decide which others there are.
+        Options of every configuration come first, because group options decide which others exist.
         """
         values: dict[str, str] = {}
         for option in sorted(self.space.varied, key=lambda option: option.key in self.space.conditional):
@@ -121,7 +121,7 @@ class Optuna(Search):
 
     @property
     def done(self) -> bool:
-        """Whether every trial of the study has ended, whichever process computes it."""
+        """Return whether every trial of the study has ended, in any process."""
         jobs = self.shared.jobs()
         return len(jobs) >= self.trials and all(trial.state.is_finished() for trial in jobs.values())
 
@@ -130,7 +130,7 @@ class Optuna(Search):
         return self.trials
 
     def to_come(self, begun: Collection[int]) -> int:
-        """Less those that other processes have begun, too."""
+        """Return the number of trials that no process has begun."""
         return max(0, self.trials - len(self.shared.jobs()))
 
     def watch(self, proposal: Proposal, rows: list[dict[str, Any]]) -> str | None:
@@ -161,7 +161,7 @@ class Optuna(Search):
         self.shared.study.tell(trial, values, states[outcome])
 
     def _value(self, name: str, metrics: dict[str, float]) -> float:
-        """An objective of a finished run; one that diverged has the worst there is, so that samplers keep away."""
+        """Return an objective of a finished run; a diverged run gets an infinite value, so that samplers avoid it."""
         if name not in metrics:
             raise UserError(f"sweep.objectives.{name}: a finished run has no such metric{nearest(name, metrics)}")
         value = float(metrics[name])
@@ -180,8 +180,8 @@ class Optuna(Search):
 
 def _primary(measures: Callable[[], Measures]) -> dict[str, str]:
     """Return the primary metric with its direction, as objectives."""
-    found = measures()
-    return {found.primary: DIRECTIONS[found.better(found.primary)]}
+    primary_of = measures()
+    return {primary_of.primary: DIRECTIONS[primary_of.better(primary_of.primary)]}
 
 
 def _check_objectives(objectives: dict[str, str], pruner: str) -> None:

@@ -1,6 +1,6 @@
-"""An Optuna study that several processes work on at once, and that none of them can leave half done.
+"""An Optuna study on which several processes can work at once and which survives the end of any of them.
 
-And what it is made of: samplers and pruners by name, and distributions.
+Also builds samplers and pruners by name, and distributions.
 """
 
 import hashlib
@@ -36,32 +36,32 @@ from lmlab.sweeps.search.varied import Interval, Range, Varied
 from lmlab.targets import named_parameters
 
 JOURNAL = "study.jsonl"
-"""In a sweep's directory: every change of its study, one a line."""
+"""File in a sweep's directory with every change of its study, one per line."""
 REPLACES = "replaces"
-"""A trial's attribute: the job that it computes in the place of a trial whose run did not end."""
+"""Attribute of a trial: the job that it computes in place of a trial whose run did not end."""
 WORKER = "worker"
-"""A trial's attribute: a file that the process which computes it holds locked, ``<sweep>/<file>``.
+"""Attribute of a trial: a file that the process computing it holds locked, ``<sweep>/<file>``.
 
-Directories of sweeps that share a study lie side by side, wherever they may have been moved to.
+Directories of sweeps that share a study are siblings, also after a move.
 """
 SEARCH = "search"
-"""The study's attribute: the options that it varies, and how."""
+"""Attribute of a study: its varied options and their distributions."""
 
 
 class SharedStudy:
-    """A study in which every job is one trial, or several of which all but the last were interrupted.
+    """A study in which every job is one trial, or several if its earlier trials were interrupted.
 
     Args:
         folder: the sweep's own directory.
         storage: a database URL; ``None``: a file in ``folder``.
         name: of the study.
-        objectives: metrics with their directions; or a function that returns those of a new study, where one that is
-            there keeps its own.
-        distributions: of the options that it varies.
-        draw: draws a trial's options, of which it may not have all.
+        objectives: metrics with their directions; or a function that returns those of a new study, while an existing
+            study keeps its own.
+        distributions: of the varied options.
+        draw: draws the options of a trial's configuration.
 
     Raises:
-        UserError: the storage cannot be opened, or holds a study of that name that searches something else.
+        UserError: the storage cannot be opened, or has a study of that name for another search.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class SharedStudy:
         self.folder = folder.absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.distributions, self._draw = distributions, draw
-        # A study in a database is shared by sweeps whose directories lie side by side.
+        # Sweeps that share a study in a database have directories in one folder.
         which = hashlib.sha256(f"{storage} {name}".encode()).hexdigest()[:10]
         lock = self.folder / "study.lock" if storage is None else self.folder.parent / f"study-{which}.lock"
         self._alone = FileLock(lock)
-        """Keeps the other processes of this study from counting and asking at the same time."""
+        """Excludes other processes of this study while jobs are counted and a trial is begun."""
         with self._alone:
             place = str(self.folder / JOURNAL) if storage is None else f"sweep.storage={storage}"
             with _opening(place):
@@ -103,13 +103,13 @@ class SharedStudy:
             for path in self.folder.glob("*.alive"):
                 if not _is_held(path):
                     path.unlink(missing_ok=True)
-            # Held as long as this process lives, however it ends.
+            # Held until this process ends in any way.
             name = f"{os.uname().nodename}-{os.getpid()}-{uuid4().hex[:8]}.alive"
             self._alive = FileLock(self.folder / name, thread_local=False)
             self._alive.acquire()
 
     def ask(self, jobs: int) -> tuple[int, optuna.Trial] | None:
-        """Begin a trial of one of ``jobs`` jobs: one that was interrupted, or else a new one; ``None`` if none is left.
+        """Begin a trial of one of ``jobs`` jobs, interrupted ones first; return ``None`` if none is left.
 
         Returns:
             The job's number and its trial, with all parameters drawn.
@@ -121,7 +121,7 @@ class SharedStudy:
             if not any(trial.state == TrialState.WAITING for trial in trials) and len(self.jobs()) >= jobs:
                 return None
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what samplers find experimental
+                warnings.simplefilter("ignore")  # warnings about experimental samplers
                 new_trial = self.study.ask()
                 self._draw(new_trial)
             new_trial.set_user_attr(WORKER, f"{self.folder.name}/{Path(self._alive.lock_file).name}")
@@ -130,39 +130,39 @@ class SharedStudy:
         return job, new_trial
 
     def propose_again(self, trial_number: int) -> None:
-        """Put the parameters of a trial whose run has not ended first in line, and end the trial."""
+        """Queue the parameters of a trial whose run has not ended as the next trial, and end the trial."""
         trials = self.study.get_trials(deepcopy=False)
         trial = trials[trial_number]
-        # In this order: at no moment does it look as if the job had ended.
+        # In this order, so that the job never looks as if it had ended.
         self.study.enqueue_trial(trial.params, user_attrs={REPLACES: job_of(trial, trials)})
         self.study.tell(trial_number, state=TrialState.FAIL, skip_if_finished=True)
 
     def jobs(self) -> dict[int, FrozenTrial]:
-        """The newest trial of every job that was begun, by the job's number."""
+        """Return the newest trial of every job that was begun, by the job's number."""
         jobs: dict[int, FrozenTrial] = {}
         for trial in self.study.get_trials(deepcopy=False):
             jobs[trial.user_attrs.get(REPLACES, len(jobs))] = trial
         return jobs
 
     def _left_behind(self) -> list[FrozenTrial]:
-        """The running trials whose process is gone."""
+        """Return the running trials whose process has ended."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [trial for trial in running if not _is_alive(trial, self.folder.parent)]
 
     def _check_same(self, objectives: Mapping[str, str]) -> None:
-        wanted = {
+        search = {
             "varied": {key: distribution_to_json(value) for key, value in sorted(self.distributions.items())},
             "objectives": dict(objectives),
         }
-        before: dict[str, Any] = self.study.user_attrs.get(SEARCH, wanted)
-        if before != wanted:
+        before: dict[str, Any] = self.study.user_attrs.get(SEARCH, search)
+        if before != search:
             raise UserError(
-                f"the study '{self.study.study_name}' in {self.folder} searches something else: "
-                f"{', '.join(before['varied'])} for {', '.join(before['objectives'])}, over the values given then; "
-                "give another sweep.study or another directory"
+                f"the study '{self.study.study_name}' in {self.folder} is another search: "
+                f"{', '.join(before['varied'])} for {', '.join(before['objectives'])}, over other values; "
+                "use another sweep.study or another directory"
             )
         if SEARCH not in self.study.user_attrs:
-            self.study.set_user_attr(SEARCH, wanted)
+            self.study.set_user_attr(SEARCH, search)
 
 
 @contextmanager
@@ -175,7 +175,7 @@ def _opening(place: str) -> Iterator[None]:
 
 
 def _recorded(storage: optuna.storages.BaseStorage, name: str) -> Mapping[str, str] | None:
-    """Return the objectives of the study of that name; ``None``: there is none."""
+    """Return the objectives of the study of that name; ``None`` if it does not exist."""
     summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
     studies = {study.study_name: study for study in summaries}
     search = studies[name].user_attrs.get(SEARCH) if name in studies else None
@@ -183,27 +183,27 @@ def _recorded(storage: optuna.storages.BaseStorage, name: str) -> Mapping[str, s
 
 
 def job_of(trial: FrozenTrial | optuna.Trial, trials: Iterable[FrozenTrial]) -> int:
-    """The number of the job that a trial computes: that of the trial whose place it took, or else the next one."""
+    """Return the number of the job that a trial computes: that of the trial that it replaces, or else the next one."""
     if REPLACES in trial.user_attrs:
         return int(trial.user_attrs[REPLACES])
     return sum(1 for other in trials if other.number < trial.number and REPLACES not in other.user_attrs)
 
 
 def _is_alive(trial: FrozenTrial, sweeps: Path) -> bool:
-    """Return whether the process that began a running trial still lives; where that cannot be seen from here, it does.
+    """Return whether the process of a running trial is alive; ``True`` if that cannot be determined here.
 
     Args:
         sweeps: the folder of the directories of all sweeps that share the study.
     """
     worker = trial.user_attrs.get(WORKER)
-    if worker is None:  # it may be about to write down which it is
+    if worker is None:  # the process may be about to record the file
         return trial.datetime_start is None or datetime.now() - trial.datetime_start < timedelta(minutes=1)
     path = sweeps.joinpath(*Path(worker).parts[-2:])
     return _is_held(path) if path.exists() else not path.parent.exists()
 
 
 def _is_held(path: Path) -> bool:
-    """Return whether some process holds a file locked."""
+    """Return whether any process holds a file locked."""
     try:
         with FileLock(path).acquire(timeout=0):
             return False
@@ -212,7 +212,7 @@ def _is_held(path: Path) -> bool:
 
 
 def _journal(path: Path) -> JournalStorage:
-    """Open a journal, without the end of a last line that was cut short: nobody could write behind it."""
+    """Open a journal, and remove an incomplete last line, after which no process could append."""
     lock = JournalFileSymlinkLock(str(path))
     if path.exists():
         lock.acquire()
@@ -233,56 +233,56 @@ _NEEDS_ANOTHER = (
     "PatientPruner",
     "WilcoxonPruner",
 )
-"""Classes that are no choice of their own: abstract, around another sampler or pruner, or for repeated measurements."""
+"""Classes that cannot be named: abstract, wrappers of another sampler or pruner, or for repeated measurements."""
 
 
 def sampler(name: str, options: Mapping[str, Any], space: Space, seed: int) -> optuna.samplers.BaseSampler:
-    """Build the sampler that ``sweep.sampler`` names, which begins afresh at every job. Raises ``UserError``."""
-    found = _named("sampler", optuna.samplers, "Sampler", name)
-    if found is optuna.samplers.CmaEsSampler and find_spec("cmaes") is None:  # Optuna notices in the middle of a sweep
+    """Build the sampler that ``sweep.sampler`` names, which is built again for every job. Raises ``UserError``."""
+    sampler_class = _named("sampler", optuna.samplers, "Sampler", name)
+    if sampler_class is optuna.samplers.CmaEsSampler and find_spec("cmaes") is None:  # Optuna fails only later
         raise UserError(f"sweep.sampler={name}: needs the package cmaes; pip install cmaes")
-    known = named_parameters(found)
+    parameters = named_parameters(sampler_class)
     supplied: dict[str, Any] = {}
-    if "constant_liar" in known:  # what is under way elsewhere counts as bad, so that not all try the same
+    if "constant_liar" in parameters:  # running trials count as bad, so that processes try different values
         supplied["constant_liar"] = True
-    if "search_space" in known:
-        space.combinations()  # refuses intervals
+    if "search_space" in parameters:
+        space.combinations()  # raises for intervals
         supplied["search_space"] = {option.key: _every(option) for option in space.varied}
 
     def make(job: int) -> optuna.samplers.BaseSampler:
         seeded = {}
-        if "seed" in known:
-            one_plan = found in (optuna.samplers.GridSampler, optuna.samplers.QMCSampler)  # for all jobs
+        if "seed" in parameters:
+            one_plan = sampler_class in (optuna.samplers.GridSampler, optuna.samplers.QMCSampler)  # a common plan
             seeded["seed"] = seed if one_plan else _job_seed(seed, job)
-        return _build("sampler", name, found, seeded | supplied | dict(options))
+        return _build("sampler", name, sampler_class, seeded | supplied | dict(options))
 
-    make(0)  # says now what is wrong
+    make(0)  # raises early for invalid options
     return SeededByJob(make)
 
 
 def is_exhaustive(sampler_name: str) -> bool:
-    """Whether a sampler tries every combination once, and so has no more jobs than there are."""
-    found = _named("sampler", optuna.samplers, "Sampler", sampler_name)
-    return found in (optuna.samplers.GridSampler, optuna.samplers.BruteForceSampler)
+    """Return whether a sampler tries every combination once, so that there are no more jobs than combinations."""
+    sampler_class = _named("sampler", optuna.samplers, "Sampler", sampler_name)
+    return sampler_class in (optuna.samplers.GridSampler, optuna.samplers.BruteForceSampler)
 
 
 def number_of_combinations(sampler_name: str, space: Space) -> int:
-    """Return how many jobs an exhaustive sampler has. Raises ``UserError`` for an option that varies in an interval."""
+    """Return the number of jobs of an exhaustive sampler. Raises ``UserError`` for options that vary in an interval."""
     if _named("sampler", optuna.samplers, "Sampler", sampler_name) is optuna.samplers.BruteForceSampler:
         return sum(1 for _ in space.combinations())
-    # Those that differ only in options which their configuration lacks are the same job, but several of its trials.
+    # Combinations that differ only in options missing from their configuration are one job, but several trials.
     space.combinations()
     return math.prod(len(_every(option)) for option in space.varied)
 
 
 def pruner(name: str, options: Mapping[str, Any]) -> optuna.pruners.BasePruner:
     """Build the pruner that ``sweep.pruner`` names; ``none`` stops no job. Raises ``UserError``."""
-    found = optuna.pruners.NopPruner if name == "none" else _named("pruner", optuna.pruners, "Pruner", name)
-    return _build("pruner", name, found, options)
+    pruner_class = optuna.pruners.NopPruner if name == "none" else _named("pruner", optuna.pruners, "Pruner", name)
+    return _build("pruner", name, pruner_class, options)
 
 
 def cannot_prune(name: str, options: Mapping[str, Any], trials: int) -> str | None:
-    """Say that a pruner cannot stop any of so many jobs, where that is known beforehand; ``None``: it may."""
+    """Return a message if a pruner cannot stop any of so many jobs; ``None`` if it may."""
     if name == "none":
         return None
     pruner_class = _named("pruner", optuna.pruners, "Pruner", name)
@@ -309,25 +309,25 @@ def cannot_prune(name: str, options: Mapping[str, Any], trials: int) -> str | No
 
 
 def _named(option: str, module: Any, ending: str, name: str) -> Callable[..., Any]:
-    """The class that is named, by its own name or a short one: ``tpe``, ``TPESampler``, ``cma_es``, ``cmaes``."""
+    """Return the class with that name, or a short form of it: ``tpe``, ``TPESampler``, ``cma_es``, ``cmaes``."""
     classes = {
         key: value
         for key, value in vars(module).items()
         if inspect.isclass(value) and key.endswith(ending) and key not in _NEEDS_ANOTHER
     }
     short = {re.sub("(?<=[a-z])(?=[A-Z])", "_", key.removesuffix(ending)).lower(): key for key in classes}
-    wanted = re.sub(f"{ending}$|_", "", name).lower()
+    plain = re.sub(f"{ending}$|_", "", name).lower()
     for key, class_name in short.items():
-        if key.replace("_", "") == wanted:
+        if key.replace("_", "") == plain:
             return classes[class_name]
     raise UserError(f"sweep.{option}={name}: Optuna has no such {option}{nearest(name, short)}")
 
 
 def _build(option: str, name: str, found: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    known = named_parameters(found)
+    parameters = named_parameters(found)
     for key in options:
-        if key not in known:
-            raise UserError(f"sweep.{option}_options.{key}: {name} has no such option{nearest(key, known)}")
+        if key not in parameters:
+            raise UserError(f"sweep.{option}_options.{key}: {name} has no such option{nearest(key, parameters)}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -337,7 +337,7 @@ def _build(option: str, name: str, found: Callable[..., Any], options: Mapping[s
 
 
 def distribution(option: Varied) -> BaseDistribution:
-    """What Optuna draws a varied option from; see :func:`value_of`."""
+    """Return the Optuna distribution of a varied option; see :func:`value_of`."""
     if isinstance(option, Interval):
         if option.whole:
             return IntDistribution(int(option.low), int(option.high), log=option.log)
@@ -352,7 +352,7 @@ def distribution(option: Varied) -> BaseDistribution:
 
 
 def suggest(trial: optuna.Trial, option: Varied) -> Any:
-    """Draw the value of a varied option, or return the one that was drawn."""
+    """Return the value of a varied option in a trial, drawing it if necessary."""
     drawn_from = distribution(option)
     if isinstance(drawn_from, CategoricalDistribution):
         return trial.suggest_categorical(option.key, drawn_from.choices)
@@ -363,7 +363,7 @@ def suggest(trial: optuna.Trial, option: Varied) -> Any:
 
 
 def value_of(option: Varied, drawn: Any) -> str:
-    """A drawn value as an override says it; that of a range is exactly one of its numbers."""
+    """Return a drawn value as written in an override; that of a range is exactly one of its numbers."""
     if isinstance(option, Range):
         return str(min(option.numbers, key=lambda number: abs(number - drawn)))
     return str(drawn)
@@ -379,10 +379,10 @@ def _job_seed(seed: int, job: int) -> int:
 
 
 class SeededByJob(optuna.samplers.BaseSampler):
-    """A sampler that begins afresh at every job, with a seed of that job.
+    """A sampler that is built again for every job, with a seed of that job.
 
-    What it draws then follows from the job's number and the results so far. A study that goes on in another process
-    draws what it would have drawn in the first, and several processes do not draw the same.
+    Its draws depend only on the job's number and the results so far. A study continued in another process draws what
+    it would have drawn in the first, and several processes draw different values.
 
     Args:
         make: returns the sampler of a job.
@@ -406,8 +406,8 @@ class SeededByJob(optuna.samplers.BaseSampler):
         return self._present.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Any, trial: optuna.trial.FrozenTrial, state: Any, values: Any) -> None:
-        if REPLACES in trial.user_attrs:  # the sampler had no part in its values
+        if REPLACES in trial.user_attrs:  # the sampler did not draw its values
             return
-        # An exhaustive sampler stops Optuna's own loop after the last combination, and there is none here.
+        # An exhaustive sampler stops Optuna's own loop after the last combination; here it raises, without a loop.
         with suppress(RuntimeError):
             self._present.after_trial(study, trial, state, values)

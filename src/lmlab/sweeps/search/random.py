@@ -5,15 +5,15 @@ from lmlab.sweeps.search.space import Space
 
 
 class Random(Queue):
-    """Random search (Bergstra & Bengio 2012): each option drawn by itself from its list, range or interval.
+    """Random search (Bergstra & Bengio 2012): each option drawn independently from its list, range or interval.
 
-    Job *n* follows from (seed, n) alone: more trials go on where fewer ended. However many there are, they are spread
-    over intervals and fall equally often on the values of lists.
+    Job *n* depends on (seed, n) alone, so more trials continue the sequence. For any number of jobs, the values are
+    spread over intervals and fall equally often on the values of lists.
 
     Args:
-        trials: how many jobs.
+        trials: number of jobs.
         seed: of the draws.
-        space: what is varied; supplied by the sweep.
+        space: the search space; supplied by the sweep.
     """
 
     def __init__(self, space: Space, trials: int = 20, seed: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""Read the options of a sweep, fixed or varied, from overrides in Hydra's own syntax."""
+"""Parse the options of a sweep, fixed or varied, from overrides in Hydra's syntax."""
 
 import math
 import random
@@ -12,13 +12,13 @@ from lmlab.sweeps.search.varied import Choices, Interval, Range, Varied
 
 
 def read_options(overrides: Iterable[str], config_loader: Any = None) -> tuple[dict[str, Varied | str], set[str]]:
-    """Return the options by key, those that are fixed as overrides, and the keys of groups, additions and deletions.
+    """Return the options by key, fixed ones as overrides, and the keys of groups, additions and deletions.
 
     Args:
         overrides, config_loader: see :class:`lmlab.sweeps.search.space.Space`.
 
     Raises:
-        UserError: a word cannot be read, nothing can be drawn from it, or a group has no such option.
+        UserError: an override cannot be parsed, has no values to draw from, or names an unknown option of a group.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import OverrideParseException
@@ -37,7 +37,7 @@ def read_options(overrides: Iterable[str], config_loader: Any = None) -> tuple[d
                 raise UserError(f"{word}: expected a list, as sweep.zip=[{word.partition('=')[2]}]")
             if override.is_sweep_override():
                 raise UserError(f"{word}: one search at a time; give a single value")
-            continue  # what the search is told is no part of what it launches
+            continue  # options of the search are not part of its jobs
         key = override.get_key_element()
         if is_addition(word):
             option = _option(override, f"{key}+")
@@ -51,7 +51,7 @@ def read_options(overrides: Iterable[str], config_loader: Any = None) -> tuple[d
         options[place] = option
         if isinstance(option, Choices) and config_loader is not None:
             _check_choices(override.key_or_group, option.values, config_loader)
-        if is_of_stage(key):  # no group, and of every job
+        if is_of_stage(key):  # no group, and part of every job
             continue
         if key[0] in "+~" or (config_loader is not None and _options_of(override.key_or_group, config_loader)):
             groups.add(place)
@@ -59,7 +59,7 @@ def read_options(overrides: Iterable[str], config_loader: Any = None) -> tuple[d
 
 
 def paired_keys(names: Sequence[str], options: Mapping[str, Varied | str]) -> list[str]:
-    """The keys of options whose values are paired; none where each has one value. Raises ``UserError``."""
+    """Return the keys of options with paired values; empty if each has one value. Raises ``UserError``."""
     names = [short_name(name) for name in names]
     word = f"sweep.zip=[{','.join(names)}]"
     by_name = {option_of(key): key for key in options}
@@ -73,7 +73,7 @@ def paired_keys(names: Sequence[str], options: Mapping[str, Varied | str]) -> li
     for name, key in zip(names, keys, strict=True):
         option = options[key]
         if isinstance(option, Interval):
-            raise UserError(f"{word}: {name} varies in an interval, which has no list of values to pair; give a list")
+            raise UserError(f"{word}: {name} varies in an interval, which has no values to pair; give a list")
         counts[name] = 1 if isinstance(option, str) else len(option.values)
     if len(set(counts.values())) > 1:
         each = ", ".join(f"{name} has {count}" for name, count in counts.items())
@@ -82,7 +82,7 @@ def paired_keys(names: Sequence[str], options: Mapping[str, Varied | str]) -> li
 
 
 def _option(override: Any, key: str) -> Varied | str:
-    """One option: the override itself if it is fixed. Raises ``UserError``."""
+    """Return one option; a fixed one as its override. Raises ``UserError``."""
     from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 
     word = override.input_line
@@ -109,10 +109,10 @@ def _option(override: Any, key: str) -> Varied | str:
         sweep.shuffle = False
     values = list(override.sweep_string_iterator())
     if not values:
-        raise UserError(f"{word}: holds no value")
+        raise UserError(f"{word}: has no values")
     if len(values) == 1:
         return f"{key}={values[0]}"
-    if shuffled:  # in the same order whenever the sweep is asked for again
+    if shuffled:  # the same order in every attempt of the sweep
         random.Random(key).shuffle(values)
     if isinstance(sweep, RangeSweep):
         return Range(key, tuple(sorted(override.sweep_iterator())), tuple(values))
@@ -120,7 +120,7 @@ def _option(override: Any, key: str) -> Varied | str:
 
 
 def _check_choices(group: str, values: Iterable[str], config_loader: Any) -> None:
-    """Refuse what a group of ``conf/`` has not. Raises ``UserError``."""
+    """Refuse unknown options of a group of ``conf/``. Raises ``UserError``."""
     options = _options_of(group, config_loader)
     for value in values if options else ():
         if value.replace("_", "").isalnum() and value not in options:
@@ -128,7 +128,7 @@ def _check_choices(group: str, values: Iterable[str], config_loader: Any) -> Non
 
 
 def _options_of(group: str, config_loader: Any) -> list[str]:
-    """The options of a group of ``conf/``; none where there is no such group."""
+    """Return the options of a group of ``conf/``; empty if there is no such group."""
     from hydra.core.object_type import ObjectType
 
     return list(config_loader.get_group_options(group, ObjectType.CONFIG))

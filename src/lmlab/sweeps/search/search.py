@@ -1,4 +1,4 @@
-"""The contract between a search and the loop that launches its jobs."""
+"""The interface between a search and the loop that launches its jobs."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,26 +14,26 @@ from lmlab.runs.run import Run
 
 Outcome = Literal["finished", "failed", "pruned", "interrupted"]
 Phase = Literal["pilot", "trial", "final"]
-"""What a job of a study is for: measuring speed, tuning, or the conclusion."""
+"""Purpose of a job in a study: measuring speed, tuning, or the conclusion."""
 
 
 MOST = 1_000_000
-"""Jobs of a sweep, which are all drawn before the first begins."""
+"""Maximum number of jobs of a sweep; all are drawn before the first begins."""
 
 
 def check_trials(trials: int) -> None:
-    """Refuse a number of jobs that no sweep has. Raises ``UserError``."""
+    """Refuse an invalid number of jobs. Raises ``UserError``."""
     if not 1 <= trials <= MOST:
         raise UserError(f"sweep.trials={trials}: expected at least 1 and at most {MOST}")
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A job to launch: its number in the sweep, from 0, and what it changes in the configuration.
+    """A job to launch: its number in the sweep, from 0, and its overrides.
 
     Attributes:
-        arm: of a study, which side of it the job belongs to.
-        phase: of a study, what the job is for.
+        arm: arm of a study that the job belongs to.
+        phase: purpose of the job in a study.
     """
 
     number: int
@@ -43,69 +43,68 @@ class Proposal:
 
 
 class Search(ABC):
-    """Decides which jobs a sweep computes: asked for the next one, told how each goes and how it ended.
+    """Selects the jobs of a sweep: proposes the next one, and learns its progress and outcome.
 
-    A sweep that is asked for again proposes the same jobs; those that are finished are told at once, from their record.
+    A repeated sweep proposes the same jobs; outcomes of finished ones are reported at once, from their records.
     """
 
     warning: str | None = None
-    """An option that can have no effect in this search, in one line; to be shown before it begins."""
+    """A message about an option without effect in this search, shown before the sweep begins."""
 
     @abstractmethod
     def ask(self) -> Proposal | None:
-        """The next job to launch; ``None`` if there is none right now."""
+        """Return the next job to launch; ``None`` if there is none right now."""
 
     @property
     @abstractmethod
     def done(self) -> bool:
-        """Whether nothing is under way and nothing will come any more."""
+        """Return whether no job is running and none will follow."""
 
     @property
     @abstractmethod
     def total(self) -> int:
-        """How many jobs there will have been in the end, as far as is known."""
+        """Number of jobs in the whole sweep, as far as is known."""
 
     def to_come(self, begun: Collection[int]) -> int:
-        """How many jobs it will still ask for beyond those of the numbers ``begun``, as far as is known."""
+        """Return how many jobs it will still propose besides those with the numbers ``begun``, as far as is known."""
         return max(0, self.total - len(begun))
 
     def upcoming(self) -> list[Proposal]:
-        """The jobs that it would propose next, as far as they follow from what has ended so far."""
+        """Return the jobs that it would propose next, as far as they follow from the outcomes so far."""
         return []
 
     def watch(self, proposal: Proposal, rows: list[dict[str, Any]]) -> str | None:
-        """Take note of new rows of a job's ``metrics.jsonl``, from its first row on; return why to stop it, if so.
+        """Receive new rows of a job's ``metrics.jsonl``, from the first on; return a reason to stop the job, if any.
 
-        The rows of a job whose run is finished already are shown as well, for others to be compared with; it has
-        nothing to stop.
+        The rows of finished jobs are passed too, for comparison with others; the return value is then ignored.
         """
         return None
 
     @abstractmethod
     def tell(self, proposal: Proposal, outcome: Outcome, metrics: dict[str, float], run: Path | None = None) -> None:
-        """Take note of how a job ended; one that was interrupted is proposed again.
+        """Receive the outcome of a job; an interrupted one is proposed again.
 
         Args:
-            metrics: of the finished run, by name.
-            run: its directory, which a finished run has.
+            metrics: metrics of the finished run, by name.
+            run: run directory, which a finished run has.
         """
 
     @abstractmethod
     def best(self) -> list[int]:
-        """The numbers of the best finished jobs so far: one, or several of which none is better in all objectives."""
+        """Return the numbers of the best finished jobs so far: one, or the Pareto front of several objectives."""
 
 
 class Queue(Search):
-    """A search whose jobs wait in a line; it remembers nothing beyond this process, because the runs do.
+    """A search with a queue of jobs; it stores nothing between processes, because the run directories do.
 
-    Jobs are compared by the primary metric of the first run that finishes, which as a rule is that of all.
+    Jobs are compared by the primary metric of the first run that finishes, normally that of all runs.
     """
 
     def __init__(self, proposals: Iterable[Proposal]) -> None:
         self.waiting = deque(proposals)
         self.running: dict[int, Proposal] = {}
         self.costs: dict[int, float] = {}
-        """The metric of every job that ended, turned so that less is better; infinite if it failed or diverged."""
+        """Cost of every ended job: its metric, negated if higher is better; infinite if it failed or diverged."""
         self._measures: Measures | None = None
 
     def ask(self) -> Proposal | None:
@@ -140,7 +139,7 @@ class Queue(Search):
         return self.ranked(self.costs)[:1]
 
     def ranked(self, numbers: Iterable[int]) -> list[int]:
-        """Those of the jobs that have a finite metric, best first; of equal ones the earlier."""
+        """Return the jobs with a finite metric, best first; ties in order of number."""
         return sorted(
             (number for number in numbers if math.isfinite(self.costs[number])),
             key=lambda number: (self.costs[number], number),

@@ -1,4 +1,4 @@
-"""What a sweep searches: options with fixed values and options to vary, from overrides in Hydra's own syntax."""
+"""The search space of a sweep: fixed and varied options, from overrides in Hydra's syntax."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,24 +19,24 @@ from lmlab.sweeps.search.varied import (
 )
 
 Lacking = Callable[[Sequence[str], Sequence[str]], AbstractSet[str]]
-"""Says which options, of those of the second argument, a configuration lacks that the words of the first compose."""
+"""Function that returns those options of the second argument that a configuration composed of the first lacks."""
 
 
 class Space:
-    """The options that a sweep fixes and those that it varies, in the order in which they were named.
+    """The fixed and varied options of a sweep, in the order of the overrides.
 
-    An option may exist in some configurations only, depending on the groups' options: ``model.mixer.heads`` in those
-    with attention. A job does not have the options that its configuration lacks.
+    An option may exist in some configurations only, depending on options of groups: ``model.mixer.heads`` in those
+    with attention. A job has no options that its configuration lacks.
 
     Args:
-        overrides: words in Hydra's override syntax; a later one for the same option takes the place of an earlier one.
+        overrides: overrides in Hydra's syntax; a later one for the same option replaces an earlier one.
         config_loader: Hydra's, which knows the options of every group.
-        lacking: says which options a configuration lacks; ``None``: every configuration has all.
+        lacking: returns the options that a configuration lacks; ``None``: every configuration has all.
         zipped: groups of options whose values are paired instead of combined: the first with the first, and so on.
 
     Raises:
-        UserError: a word cannot be read, nothing can be drawn from it, or a group has no such option: the first job to
-            have it may be hours away. Options that are to be paired are not varied, or have unequal numbers of values.
+        UserError: an override cannot be parsed, has no values to draw from, or names an unknown option of a group
+            (otherwise found only when its first job starts). Paired options are not varied, or differ in length.
     """
 
     def __init__(
@@ -47,28 +47,28 @@ class Space:
         zipped: Sequence[Sequence[str]] = (),
     ) -> None:
         self._options, self._groups = read_options(overrides, config_loader)
-        """By key; and the keys of those that choose an option of a group, or add or delete options."""
+        """Options by key; and the keys of options that select from a group, or add or delete options."""
         self._lacking, self._lacking_of = lacking, dict[tuple[str, ...], AbstractSet[str]]()
         self.zipped = list(filter(None, (paired_keys(names, self._options) for names in zipped)))
-        """Keys of the options that are paired, group by group."""
+        """Keys of the paired options, group by group."""
 
     @property
     def varied(self) -> list[Varied]:
-        """The options to vary."""
+        """The varied options."""
         return [option for option in self._options.values() if not isinstance(option, str)]
 
     @property
     def varied_groups(self) -> list[Varied]:
-        """Those of the options to vary that choose an option of a group."""
+        """The varied options that select from a group."""
         return [option for option in self.varied if option.key in self._groups]
 
     @property
     def fixed(self) -> list[str]:
-        """The overrides that every job has."""
+        """The overrides common to all jobs."""
         return [option for option in self._options.values() if isinstance(option, str)]
 
     def job(self, values: Mapping[str, str]) -> list[str]:
-        """The overrides of the job in which the varied options have these values, by key.
+        """Return the overrides of the job with these values of the varied options, by key.
 
         Options that the job's configuration lacks need no value.
         """
@@ -76,7 +76,7 @@ class Space:
         return [_word(key, option, values) for key, option in self._options.items() if key not in lacking]
 
     def lacking(self, values: Mapping[str, str]) -> AbstractSet[str]:
-        """The keys of the options that the configuration of a job lacks, given the values of its groups."""
+        """Return the keys of the options that a job's configuration lacks, given the values of its groups."""
         if self._lacking is None:
             return frozenset()
         groups = tuple(_word(key, self._options[key], values) for key in self._options if key in self._groups)
@@ -89,7 +89,7 @@ class Space:
 
     @cached_property
     def dimensions(self) -> list[Dimension]:
-        """The options to vary, those that are paired in one; in the order of the first option of each."""
+        """The varied options, paired ones together, in the order of the first option of each."""
         together = {key: keys for keys in self.zipped for key in keys}
         keys = dict.fromkeys(tuple(together.get(option.key, [option.key])) for option in self.varied)
         varied = {option.key: option for option in self.varied}
@@ -97,13 +97,13 @@ class Space:
 
     @cached_property
     def choices(self) -> list[dict[str, str]]:
-        """Every combination of options of the varied groups. Raises ``UserError``: a group varies in an interval."""
+        """All combinations of the varied groups' options. Raises ``UserError`` if a group varies in an interval."""
         groups = [[option for option in dimension if option.key in self._groups] for dimension in self.dimensions]
         return [merged(rows) for rows in itertools.product(*(unique(rows_of(own)) for own in groups if own))]
 
     @cached_property
     def conditional(self) -> dict[str, list[dict[str, str]]]:
-        """The options that some configurations lack, each with the values of the varied groups of those that have it.
+        """The options that some configurations lack, each with the values of varied groups for which it exists.
 
         Raises:
             UserError: a group varies in an interval.
@@ -116,9 +116,9 @@ class Space:
         }
 
     def combinations(self) -> Iterator[list[str]]:
-        """Every combination as a job's overrides; the option that was named last varies fastest.
+        """Yield every combination as a job's overrides; the option named last varies fastest.
 
-        Combinations that differ in options which their configuration lacks are one.
+        Combinations that differ only in options missing from their configuration count as one.
 
         Raises:
             UserError: an option varies in an interval.
@@ -127,7 +127,7 @@ class Space:
         for rows in itertools.product(*(list(enumerate(rows_of(dimension))) for dimension in self.dimensions)):
             values = merged(row for _, row in rows)
             lacking = self.lacking(values)
-            # Of a row in which the configuration lacks an option, what is left of it counts.
+            # A row with missing options counts by its other values.
             what = (
                 index if lacking.isdisjoint(row) else tuple(value for key, value in row.items() if key not in lacking)
                 for index, row in rows
@@ -136,9 +136,9 @@ class Space:
         return iter(jobs.values())
 
     def samples(self) -> Iterator[list[list[str]]]:
-        """A few jobs' overrides in which each value of an option stands with each combination of the groups' options.
+        """Yield overrides of a few jobs that cover each value of an option with each combination of group options.
 
-        They come combination by combination. Of an interval, of real numbers and of seeds, they have both ends.
+        They are grouped by combination. Intervals, real numbers and seeds are represented by both ends.
         """
         groups = [own for own in self.dimensions if any(option.key in self._groups for option in own)]
         others = [sampled(own) for own in self.dimensions if own not in groups]
@@ -152,10 +152,10 @@ class Space:
             ]
 
     def draw(self, seed: int, number: int) -> list[str]:
-        """The overrides of random job ``number``: every option drawn by itself, evenly from its values.
+        """Return the overrides of random job ``number``: every option drawn independently, uniformly from its values.
 
-        An option's value follows from (seed, number, option) alone, whatever else is varied. The first draws of an
-        option, however many, are spread over its interval, or fall equally often on its values (``spread.py``).
+        An option's value depends on (seed, number, option) alone, not on other varied options. The first draws of an
+        option, in any number, are spread over its interval, or fall equally often on its values.
         """
         return self.job(merged(drawn(own, seed, number) for own in self.dimensions))
 

@@ -1,4 +1,4 @@
-"""The jobs of a study: pilots where budgets are in seconds, the same trials for every arm, the best over all seeds."""
+"""The jobs of a study: pilots if budgets are in seconds, the same trials for every arm, the best with all seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lmlab.sweeps.study import Study
 
 PILOT_STEPS = 50
-"""Optimizer steps of a pilot: enough for the slow first ones not to decide its speed."""
+"""Optimizer steps of a pilot: enough that the slow first steps do not dominate its speed."""
 
 
 @dataclass(frozen=True)
@@ -27,21 +27,21 @@ class Pilot:
 class StudySearch(Search):
     """A study's jobs, in three phases.
 
-    *Pilots*, where the budget is in seconds: a run of ``PILOT_STEPS`` of each arm, untuned; the tokens that it trained
-    on in a second, times the seconds, are the tokens of the arm's other runs. *Trials*: candidate *k* of every arm,
-    all with the tuning seed; left out where there is one candidate. *Final* runs: the candidate of each arm with the
+    *Pilots*, if the budget is in seconds: an untuned run of ``PILOT_STEPS`` steps of each arm; its tokens per second
+    times the seconds are the token budget of the arm's other runs. *Trials*: candidate *k* of every arm,
+    all with the tuning seed; skipped if there is one candidate. *Final* runs: the candidate of each arm with the
     best score, with every seed; they begin when all trials of the arm have ended. A trial that failed or diverged is
-    worse than any other; of equal ones the earlier is the best. An arm of which all trials failed has no final runs.
+    worse than any other; among equals the earlier one wins. An arm without successful trials has no final runs.
 
-    A job's number follows from its phase, candidate or seed, and arm alone: the jobs of a phase are numbered by
-    candidate or seed, and those of the same one by arm.
+    A job's number depends on its phase, candidate or seed, and arm alone: the jobs of a phase are numbered by
+    candidate or seed, and within it by arm.
 
     Args:
         study: seeds and budget.
-        candidates: by arm, the overrides of everything that is tried, without the seed.
-        pilots: by arm, where the budget is in seconds.
-        metric: that settings are chosen by.
-        better: the direction in which it is.
+        candidates: by arm, the overrides of all candidates, without the seed.
+        pilots: by arm, if the budget is in seconds.
+        metric: metric by which candidates are selected.
+        better: direction in which the metric is better.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class StudySearch(Search):
         self.metric, self.better = metric, better
         self.study, self.candidates, self.pilots = study, candidates, pilots or {}
         self.trials = {arm: len(own) if len(own) > 1 else 0 for arm, own in candidates.items()}
-        """Return how many trials each arm has; none where it has a single candidate."""
+        """Number of trials of each arm; 0 if it has a single candidate."""
         self.chosen: dict[str, int] = {}
-        """Which candidate is the best, by arm, once it is known."""
+        """The best candidate by arm, once it is determined."""
         self._arms = list(candidates)
         self._first_trial = len(self.pilots)
         self._first_final = self._first_trial + sum(self.trials.values())
@@ -96,10 +96,10 @@ class StudySearch(Search):
         return sum(self.counts.values()) - len(given_up) * len(self.study.seeds)
 
     def tell(self, proposal: Proposal, outcome: Outcome, metrics: dict[str, float], run: Path | None = None) -> None:
-        """Take note of how a job ended.
+        """Receive the outcome of a job.
 
         Raises:
-            UserError: a pilot failed, so that its arm has no budget; or a finished run does not have the metric.
+            UserError: a pilot failed, so its arm has no budget; or a finished run lacks the metric.
         """
         del self._running[proposal.number]
         if outcome == "interrupted":
@@ -127,7 +127,7 @@ class StudySearch(Search):
                     self._choose(arm, best)
 
     def best(self) -> list[int]:
-        """The trial of each arm that was chosen, or its first final run where there were no trials."""
+        """Return the selected trial of each arm, or its first final run if there were no trials."""
         numbers = {trial: number for number, trial in self._trial_of.items()}
         return [
             numbers.get((best, arm), self._first_final + self._arms.index(arm)) for arm, best in self.chosen.items()
@@ -135,7 +135,7 @@ class StudySearch(Search):
 
     @property
     def counts(self) -> dict[Phase, int]:
-        """Return how many jobs each phase has."""
+        """Number of jobs of each phase."""
         arms, trials = len(self._arms), sum(self.trials.values())
         return {"pilot": len(self.pilots), "trial": trials, "final": arms * len(self.study.seeds)}
 
@@ -145,7 +145,7 @@ class StudySearch(Search):
         speed = metrics.get("timings/tokens_per_second")
         if not speed:
             raise UserError(
-                f"study.budget.seconds={seconds}: the pilot run of {arm}, which says how many tokens that is, failed"
+                f"study.budget.seconds={seconds}: the pilot run of {arm}, which determines the number of tokens, failed"
                 + (f" ({run})" if run is not None else "")
             )
         self._tokens[arm] = max(1, int(seconds * speed / per_step)) * per_step

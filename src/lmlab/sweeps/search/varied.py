@@ -1,4 +1,4 @@
-"""Options to vary, and the values that they have together."""
+"""Varied options and their joint values."""
 
 import hashlib
 import math
@@ -11,42 +11,42 @@ from lmlab.errors import UserError
 
 @dataclass(frozen=True)
 class Choices:
-    """An option to vary among values without an order: ``a,b,c``, ``choice(a,b,c)`` or ``glob(*)``.
+    """An option that varies among unordered values: ``a,b,c``, ``choice(a,b,c)`` or ``glob(*)``.
 
     Args:
-        key: what stands before the ``=``.
-        values: what may stand behind it, as an override says it.
+        key: text before the ``=``.
+        values: texts after it, as in overrides.
     """
 
     key: str
     values: tuple[str, ...]
 
     def at(self, share: float) -> str:
-        """Return the value that a share of the whole in [0, 1) falls on."""
+        """Return the value at a position in [0, 1), with equal parts for all values."""
         return self.values[int(share * len(self.values))]
 
 
 @dataclass(frozen=True)
 class Range:
-    """An option to vary among numbers equally far apart: ``range(start,stop,step)``, in rising order."""
+    """An option that varies among equally spaced numbers: ``range(start,stop,step)``, in ascending order."""
 
     key: str
     numbers: tuple[int | float, ...]
     values: tuple[str, ...]
-    """The numbers as overrides say them, in the order in which they were asked for."""
+    """The numbers as in overrides, in their original order."""
 
     def at(self, share: float) -> str:
-        """Return the value that a share of the whole in [0, 1) falls on."""
+        """Return the value at a position in [0, 1), with equal parts for all numbers."""
         return str(self.numbers[int(share * len(self.numbers))])
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An option to vary between two numbers: ``interval(low,high)``, also in ``int(...)`` or ``tag(log,...)``.
+    """An option that varies between two numbers: ``interval(low,high)``, also in ``int(...)`` or ``tag(log,...)``.
 
     Args:
-        log: equally probable are equal ratios rather than equal differences.
-        whole: whole numbers, both ends included.
+        log: uniform on a logarithmic scale.
+        whole: integers, both ends included.
     """
 
     key: str
@@ -56,8 +56,8 @@ class Interval:
     whole: bool
 
     def at(self, share: float) -> str:
-        """Return the value that a share of the whole in [0, 1) falls on."""
-        margin = 0.5 if self.whole else 0.0  # half a number on either side, so that the ends are as probable
+        """Return the value at a position in [0, 1)."""
+        margin = 0.5 if self.whole else 0.0  # half a step on either side, so that the ends are equally probable
         low, high = self.low - margin, self.high + margin
         value = math.exp(_between(math.log(low), math.log(high), share)) if self.log else _between(low, high, share)
         value = min(max(value, self.low), self.high)
@@ -66,11 +66,11 @@ class Interval:
 
 Varied = Choices | Range | Interval
 Dimension = tuple[Varied, ...]
-"""Options that vary together: one, or those that ``sweep.zip`` pairs."""
+"""Options that vary together: one, or those paired by ``sweep.zip``."""
 
 
 def rows_of(dimension: Sequence[Varied]) -> list[dict[str, str]]:
-    """The values that options have together, one row after another. Raises ``UserError`` for an interval."""
+    """Return the joint values of options, one row each. Raises ``UserError`` for an interval."""
     for option in dimension:
         if isinstance(option, Interval):
             raise UserError(
@@ -82,7 +82,7 @@ def rows_of(dimension: Sequence[Varied]) -> list[dict[str, str]]:
 
 
 def merged(rows: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Join rows of different options."""
+    """Merge rows of different options."""
     return {key: value for row in rows for key, value in row.items()}
 
 
@@ -92,7 +92,7 @@ def unique(rows: Iterable[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def drawn(dimension: Dimension, seed: int, number: int) -> dict[str, str]:
-    """The values of draw ``number``, which depend on the seed and the first option alone."""
+    """Return the values of draw ``number``, which depend on the seed and the first option alone."""
     share = _share(seed, number, dimension[0])
     if len(dimension) == 1:
         return {dimension[0].key: dimension[0].at(share)}
@@ -101,7 +101,7 @@ def drawn(dimension: Dimension, seed: int, number: int) -> dict[str, str]:
 
 
 def sampled(dimension: Dimension) -> list[dict[str, str]]:
-    """Rows that stand for all: of one option, the ends where whatever lies between two good numbers is good too."""
+    """Return representative rows; of one numeric option the ends, if values between valid ends are valid too."""
     if len(dimension) > 1:
         return rows_of(dimension)
     return [{dimension[0].key: value} for value in _sampled_values(dimension[0])]
@@ -116,7 +116,7 @@ def _sampled_values(option: Varied) -> Sequence[str]:
         return option.values
     whole, finite = (all(map(test, numbers.values())) for test in (float.is_integer, math.isfinite))
     if not finite or whole != (option.key == "seed"):
-        return option.values  # heads=2,3,4: 3 may not divide the width
+        return option.values  # for heads=2,3,4, 3 may not divide the width
     return tuple(dict.fromkeys((min(numbers, key=numbers.__getitem__), max(numbers, key=numbers.__getitem__))))
 
 
@@ -125,7 +125,7 @@ def _between(low: float, high: float, share: float) -> float:
 
 
 def _share(seed: int, number: int, option: Varied) -> float:
-    """A number in [0, 1), unrelated for two seeds and for two options."""
+    """Return a number in [0, 1), independent for different seeds and options."""
     stream = f"{seed},{option.key}"
     if not isinstance(option, Interval):
         return balanced(stream, number, len(option.values))
@@ -136,22 +136,22 @@ def _share(seed: int, number: int, option: Varied) -> float:
 
 _ORDERS = tuple(permutations(range(3)))
 _LEVELS = 12
-"""Of so many nested thirds each is hit before any other is hit twice: half a million numbers."""
+"""Number of nested levels of thirds; enough for half a million numbers without a repeated stratum."""
 
 _MANY = 1000
-"""A list of more values than this is longer than any search: its values need not be drawn equally often."""
+"""Lists with more values than this are longer than any search, so values need not be drawn equally often."""
 
 
 def spread(stream: str, number: int) -> float:
-    """Return number ``number`` of a sequence in [0, 1), of which every 3^k from a multiple of 3^k on fill 3^k strata.
+    """Return number ``number`` of a sequence in [0, 1) whose aligned blocks of 3^k numbers fill 3^k equal strata.
 
     Args:
-        stream: names the sequence; those of two names are unrelated.
+        stream: name of the sequence; sequences with different names are independent.
     """
     share, width, path = 0.0, 1.0, ""
     for level in range(_LEVELS):
         block, place = divmod(number // 3**level, 3)
-        # The three parts of a block of 3^(level + 1) numbers take the thirds of any one stratum in some order.
+        # The three parts of a block of 3^(level + 1) numbers take the thirds of any stratum in a pseudorandom order.
         digit = _ORDERS[_hash(f"{stream},{level},{block},{path}") % 6][place]
         width /= 3
         share += digit * width
@@ -162,7 +162,7 @@ def spread(stream: str, number: int) -> float:
 def balanced(stream: str, number: int, values: int) -> float:
     """Return number ``number`` of a sequence in (0, 1) that falls on each of ``values`` equal parts equally often.
 
-    Every ``values`` numbers fall on each part once, in an order that is spread as well as can be.
+    Every ``values`` numbers fall on each part once, in an order that is as evenly spread as possible.
     """
     if values > _MANY:
         return spread(stream, number)

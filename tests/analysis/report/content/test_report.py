@@ -61,8 +61,8 @@ def test_runs_whose_files_are_damaged_are_marked(arm, compared, losses):
     document = report(compared(), [], {})
     (marked,) = document.doubts
     assert marked.text.startswith("damaged files: lstm-stdlib ")
-    assert "the last line is cut short and left out" in marked.text
-    assert "1 lines are no rows and left out" in marked.text
+    assert "skipped the last line, which is cut short" in marked.text
+    assert "skipped 1 invalid lines" in marked.text
 
 
 def test_every_score_diverged(arm, with_diverged):
