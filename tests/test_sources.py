@@ -84,7 +84,7 @@ def test_files_that_a_module_names_and_may_read_from_its_folder_are_found(here):
     sources.use_copy(here / "code")
     with pytest.raises(FileNotFoundError) as error:
         (here / "code" / "vocabulary.json").read_text()
-    assert "names stand in quotes" in own_errors.about(error.value)
+    assert "name stands in quotes" in own_errors.about(error.value)
     assert not own_errors.about(FileNotFoundError(2, "No such file", "/elsewhere")) and not own_errors.about(OSError())
 
 
