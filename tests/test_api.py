@@ -258,7 +258,7 @@ def test_a_plain_script_trains_and_its_progress_is_lines_wherever_it_goes(small,
     assert once == "once"
     (path,) = (tmp_path / "outputs" / "runs").iterdir()
     assert result.split()[0] == Run(path).id and Run(path).status == "finished"
-    assert "this is its recorded result" in command("train", *words).stdout
+    assert "showing the recorded result" in command("train", *words).stdout
 
 
 @pytest.mark.slow

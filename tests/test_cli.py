@@ -133,7 +133,7 @@ def test_what_a_user_did_wrong_is_one_clear_line(arguments, message, lmlab, tmp_
     ("arguments", "message"),
     [
         (["hydra/launcher=paralel"], "hydra/launcher=paralel: no such option (did you mean 'parallel'?)"),
-        (["hydra/launcher=basic"], "hydra/launcher: this one cannot execute lmlab's runs"),
+        (["hydra/launcher=basic"], "hydra/launcher: this launcher cannot execute lmlab's runs"),
         (["hydra.launcher.workers=0"], "hydra.launcher.workers=0: expected at least 1"),
         (["hydra/launcher=parallel", "hydra.launcher.cores=999"], "hydra.launcher.cores=999: this machine has"),
         (
@@ -284,9 +284,9 @@ def test_a_run_from_asking_to_reproducing(lmlab, small, tmp_path):
         cwd=tmp_path,
         env=os.environ | {"LMLAB_OUTPUTS": str(tmp_path / "outputs")},
     )
-    assert "this is its recorded result" in again.stdout
+    assert "showing the recorded result" in again.stdout
     assert "The code has changed" not in again.stdout
-    assert "Computed with trainer.threads=1, which gives the same result but for rounding." in again.stdout
+    assert "Computed with trainer.threads=1, which gives the same result except for rounding." in again.stdout
     assert not [line for line in again.stderr.splitlines() if line.split("|")[-1].strip() == "torch"]
 
     listed = json.loads(lmlab("runs", "format=json", "status=finished", "+where.model=lstm").stdout)
@@ -302,7 +302,7 @@ def test_a_run_from_asking_to_reproducing(lmlab, small, tmp_path):
     done = lmlab("reproduce", f"run={run.path}")
     assert "identical" in done.stdout and "different" not in done.stdout
     assert "The environments do not differ." in done.stdout
-    assert "The final weights are the same, bit by bit." in done.stdout
+    assert "The final weights are identical bit for bit." in done.stdout
     assert len(list(all_runs(tmp_path / "outputs" / "runs"))) == 2
 
     text = (run.path / "run.json").read_text()

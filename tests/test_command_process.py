@@ -59,7 +59,7 @@ def test_an_error_is_raised_again_with_its_text(kind):
 
 def test_a_process_that_says_nothing_has_failed(program):
     program("os.kill(os.getpid(), signal.SIGKILL)")
-    with pytest.raises(RunFailed, match=r"^the process of lmlab train ended: killed by SIGKILL; asking again goes on"):
+    with pytest.raises(RunFailed, match=r"^the process of lmlab train ended: killed by SIGKILL; repeat it to resume"):
         run_command("train", [])
     program("sys.exit(3)")
     with pytest.raises(RunFailed, match=r"^the process of lmlab train ended: exit code 3;"):

@@ -55,7 +55,7 @@ def test_a_name_in_quotes_is_followed_and_a_computed_one_is_refused_with_what_to
         (here / "computed.ran").unlink(missing_ok=True)
         with pytest.raises(
             UserError,
-            match=rf"No module named '{name}' in computed.py, line 2; a module of your own is found where its import",
+            match=rf"No module named '{name}' in computed.py, line 2; import your own modules by statements",
         ):
             resolve_target("computed.Model", "model")
 
@@ -84,7 +84,7 @@ def test_files_that_a_module_names_and_may_read_from_its_folder_are_found(here):
     sources.use_copy(here / "code")
     with pytest.raises(FileNotFoundError) as error:
         (here / "code" / "vocabulary.json").read_text()
-    assert "names stand in quotes" in own_errors.about(error.value)
+    assert "name stands in quotes" in own_errors.about(error.value)
     assert not own_errors.about(FileNotFoundError(2, "No such file", "/elsewhere")) and not own_errors.about(OSError())
 
 
@@ -129,7 +129,7 @@ def test_nothing_below_an_outputs_folder_is_the_user_s_own(here, monkeypatch):
             sources.follow([target]) if target != "linked.evil" else resolve_target("linked.evil.Model", "model")
         assert "\n" not in str(refused.value)
     monkeypatch.chdir(elsewhere)
-    with pytest.raises(UserError, match=r"model\._target_=evil\.Model: .*lies in an outputs folder"):
+    with pytest.raises(UserError, match=r"model\._target_=evil\.Model: .*is in an outputs folder"):
         resolve_target("evil.Model", "model")
     assert not list(here.rglob("*.ran"))
 

@@ -1,6 +1,7 @@
-"""Hydra plugins: lmlab's sweeper and launcher, in the only package that Hydra looks for them. Imports nothing heavy.
+"""Hydra plugins: lmlab's sweepers, launcher and folders of options. This module imports nothing heavy.
 
-Hydra imports it before it composes anything, so the functions that configurations call are registered here too.
+Hydra looks for plugins only in the package ``hydra_plugins``. It imports them before it composes anything, so the
+functions that configurations call are registered here too.
 """
 
 import os
@@ -37,7 +38,7 @@ OmegaConf.register_new_resolver("lmlab.folder_of", lambda name, default: os.envi
 
 
 class LmlabLauncher(Launcher):
-    """Has an engine execute the runs of a sweep; also for sweepers that are not lmlab's own.
+    """Launcher that passes the runs of a sweep to an engine; other sweepers than lmlab's can use it too.
 
     Args:
         engine: the class in ``lmlab.sweeps.engines``.
@@ -57,11 +58,11 @@ class LmlabLauncher(Launcher):
 
 
 class LmlabSweeper(Sweeper):
-    """Has the search in the section ``sweep`` decide what to compute, and the launcher's engine compute it.
+    """Sweeper whose jobs come from the search in the section ``sweep`` and are computed by the launcher's engine.
 
     Args:
-        params: what is searched, beside the command line: override to values.
-        retry: compute jobs again that failed when this sweep was conducted before.
+        params: varied options in addition to the command line: values by override.
+        retry: compute failed jobs of an earlier attempt again.
     """
 
     def __init__(self, params: Any = None, retry: bool = True) -> None:
@@ -82,7 +83,7 @@ class LmlabSweeper(Sweeper):
 
 
 class CombinationsSweeper(LmlabSweeper):
-    """Has the launcher, Hydra's own, call a command with every combination of what is varied."""
+    """Sweeper that has Hydra's own launcher call a command with every combination of the varied options."""
 
     def sweep(self, arguments: list[str]) -> Any:
         from lmlab.commands.conditional import space_of
@@ -94,7 +95,7 @@ class CombinationsSweeper(LmlabSweeper):
 
 
 class StudySweeper(LmlabSweeper):
-    """Has the section ``study`` decide what to compute, for ``lmlab study``."""
+    """Sweeper of ``lmlab study``: the section ``study`` determines the jobs."""
 
     def sweep(self, arguments: list[str]) -> Any:
         from lmlab.commands.study import conduct
@@ -103,7 +104,7 @@ class StudySweeper(LmlabSweeper):
 
 
 class OptionsFolders(SearchPathPlugin):
-    """Has lmlab's own folder read as :class:`OptionsFolder`, and the folder of ``--config-dir`` before it."""
+    """Search path with lmlab's folder as an :class:`OptionsFolder`, and the folder of ``--config-dir`` before it."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         from lmlab.commands.options import users_folder
@@ -117,11 +118,11 @@ class OptionsFolders(SearchPathPlugin):
 
 
 class OptionsFolder(FileConfigSource):
-    """A folder of options, lmlab's own or a user's.
+    """Folder of options, lmlab's own or a user's.
 
     ``override /tokenizer: byte`` in a defaults list chooses the tokenizer of the run; Hydra itself would read it in a
-    file of the group ``data`` as a section ``data.tokenizer``. A user's file need not say what follows from its group.
-    The commands' own configurations are not looked for in a user's folder.
+    file of the group ``data`` as a section ``data.tokenizer``. A user's file need not state the package that follows
+    from its group. A user's folder cannot replace the configurations of the commands.
     """
 
     @staticmethod

@@ -1,8 +1,8 @@
-"""lmlab: a config-driven laboratory for language models. docs/api.md shows its use from Python."""
+"""lmlab: a config-driven experiment framework for language models. docs/api.md shows its use from Python."""
 
-TYPE_CHECKING = (
-    False  # as typing has it; nothing is imported here before the command line has left the working folder out
-)
+# A copy of typing.TYPE_CHECKING: nothing may be imported here before the command line has removed the working folder
+# from sys.path.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lmlab.api import RunFailed, TrainedRun, UserError, load, train
 
@@ -10,7 +10,7 @@ __all__ = ["RunFailed", "TrainedRun", "UserError", "load", "runs", "train"]
 
 
 def __getattr__(name: str) -> object:
-    if name == "runs":  # the package, which can be called
+    if name == "runs":  # the package lmlab.runs, which is callable
         import lmlab.runs
 
         return lmlab.runs

@@ -1,7 +1,8 @@
 import os
 import sys
 
-# Python has put the working folder first, where anything may lie. The two modules above are loaded before it does.
+# Python puts the working folder first in sys.path, where a user's file could hide an installed module. The two modules
+# above are loaded before that.
 sys.path[:] = [place for place in sys.path if place not in ("", os.getcwd())]  # noqa: PTH109
 
 from lmlab.cli import main  # noqa: E402

@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 __all__ = ["RunFailed", "TrainedRun", "UserError", "load", "runs", "train"]
 
 _GENERATED_TOGETHER, _SCORED_TOGETHER = 64, 16
-"""Texts, and windows of one, that are computed together; change speed and memory only."""
+"""Numbers of texts, and of windows of a text, that are computed together; they change only speed and memory."""
 
 
 def train(overrides: Sequence[str] = (), *, outputs: str | Path | None = None) -> "TrainedRun":
     """Train a model as ``lmlab train`` does, in processes of its own, and return it.
 
-    A finished run is returned as it was recorded, an unfinished one goes on from its last checkpoint. Progress is
-    printed. An interrupt (Ctrl-C, or the stop button of a notebook) has the run write its state and end; the same call
-    goes on with it.
+    A finished run is returned as recorded; an unfinished one is resumed from its last checkpoint. Progress is printed.
+    On an interrupt (Ctrl-C, or the stop button of a notebook) the run writes its state and ends; the same call resumes
+    it.
 
     Args:
         overrides: the words of the command line, such as ``["model=lstm", "data=stdlib", "seed=2"]``.
         outputs: the outputs folder; ``None``: ``LMLAB_OUTPUTS``, or ``outputs`` in the working folder.
 
     Raises:
-        UserError: the configuration cannot be trained; nothing is left behind.
-        RunFailed: the training failed; the message says why and where the log is.
+        UserError: the configuration cannot be trained; no files are left behind.
+        RunFailed: the training failed; the message gives the reason and the path of the log.
     """
     from lmlab.cli import asks_for_several, only_shows
     from lmlab.command_process import run_command
@@ -48,7 +48,7 @@ def train(overrides: Sequence[str] = (), *, outputs: str | Path | None = None) -
         if asks_for_several(word):
             raise UserError(f"{word}: asks for several runs; lmlab.train computes one, so call it for each")
         if only_shows(word):
-            raise UserError(f"{word}: trains nothing; give it to lmlab train in a shell")
+            raise UserError(f"{word}: trains nothing; use it with lmlab train in a shell")
     places = [] if outputs is None else [f"paths.outputs={written(str(expanded(str(outputs))))}"]
     return load(run_command("train", [*overrides, *places]))
 
@@ -64,15 +64,15 @@ def load(
     """Load a run's model with its weights.
 
     Args:
-        run: a run directory, its name, or any unambiguous start of its id; or a run that is loaded already.
+        run: a run directory, its name, or any unambiguous start of its id; or a loaded run.
         checkpoint: which weights: ``final``, ``best``, ``ema`` or the step of a checkpoint.
         outputs: the outputs folder in which ids and names are looked up; ``None``: ``LMLAB_OUTPUTS``, or ``outputs`` in
             the working folder.
-        device: where the model computes, such as ``cuda``.
+        device: the device of the model, such as ``cuda``.
         trust: also run model code in a run directory that you have not signed.
 
     Raises:
-        UserError: there is no such run, or it has no such weights.
+        UserError: the run or its weights do not exist.
     """
     import torch
 
@@ -105,27 +105,27 @@ def runs(
 
     Args:
         outputs: the outputs folder; ``None``: ``LMLAB_OUTPUTS``, or ``outputs`` in the working folder.
-        runs: only these: directories of runs, starts of ids, sweeps, folders of runs.
+        runs: only these runs: directories, starts of ids, sweeps, folders of runs.
         name: only runs whose name contains this.
         status: only ``created``, ``running``, ``finished``, ``failed``, ``interrupted`` or ``pruned`` runs.
         tag: only runs with this tag.
         where: only runs with these options, such as ``{"model": "lstm", "optimizer.lr": 1e-3}``.
         sort: a column, a metric or a dotted configuration key.
         descending: sort from the greatest.
-        limit: at most so many rows.
+        limit: the largest number of rows.
 
     Returns:
         A pandas frame, or a list of dictionaries where pandas is not installed. The columns ``metrics`` and ``config``
         hold dictionaries: all final metrics by name, and the complete configuration.
 
     Raises:
-        UserError: an option is wrong, or nothing fits one of ``runs``.
+        UserError: an option is wrong, or one of ``runs`` matches no run.
     """
     from lmlab.commands.runs import listed
 
     rows, unreadable = listed(_paths(outputs), runs, name, status, tag, where or {}, sort, descending, limit)
     for error in unreadable:
-        warnings.warn(f"left out: {error}", stacklevel=3)  # through the package that is called
+        warnings.warn(f"left out: {error}", stacklevel=3)  # the line that calls lmlab.runs
     return _table(rows)
 
 
@@ -158,15 +158,15 @@ class TrainedRun:
 
     @cached_property
     def metrics(self) -> Any:
-        """What was logged in training, a row at a time: ``step``, ``tokens``, ``train/loss``, ``validation/loss``, ...
+        """Rows logged in training, with the columns ``step``, ``tokens``, ``train/loss``, ``validation/loss``, ...
 
-        A pandas frame, nan where a row does not have a metric, or a list of dictionaries where pandas is not installed.
+        A pandas frame, with nan where a row lacks a metric; a list of dictionaries if pandas is not installed.
         """
         from lmlab.runs.rows import PLACES, parse
 
         path = self._trained.run.metrics
         content = path.read_bytes() if path.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1]  # a last line without an end is being written
+        whole = content[: content.rfind(b"\n") + 1]  # a last line without a line end is still being written
         columns = dict(parse(whole).columns)
         columns |= {name: columns[name].astype(int) for name in PLACES}
         return _table(columns)
@@ -185,14 +185,14 @@ class TrainedRun:
     def loss(self, text: list[str]) -> list[float]: ...
 
     def loss(self, text: str | list[str]) -> float | list[float]:
-        """Return the mean loss of a text in nats per token; of a list of texts one number each.
+        """Return the mean loss of a text in nats per token, or a list of losses for a list of texts.
 
-        Scored as ``lmlab evaluate`` does by ``fixed_window``: the text stands behind the separator that begins a
-        document and is cut into windows as long as sequences in training, each read from an empty state. Every token is
-        scored once, also where the run was trained on answers alone.
+        The text is scored as by ``lmlab evaluate`` with ``fixed_window``: it follows the separator that begins a
+        document and is cut into windows of the training context, each read from an empty state. Every token is scored
+        once, even if the run was trained on answers only.
 
         Raises:
-            UserError: a text is empty, or no text that the tokenizer reads.
+            UserError: a text is empty, or the tokenizer cannot encode it.
         """
         return self._loss(text) if isinstance(text, str) else [self._loss(one) for one in text]
 
@@ -212,7 +212,7 @@ class TrainedRun:
         except UnicodeError:
             raise UserError("text: is not valid Unicode") from None
         if not len(ids_N):
-            raise UserError("text: is empty, so it has no loss; expected at least one token")
+            raise UserError("text: is empty; expected at least one token")
         _warn([unknown_parts(tokenizer, text, "text")])
         stream = np.concatenate([[tokenizer.separator], ids_N])
         windows = fixed_windows(stream, trained.context, _SCORED_TOGETHER)
@@ -235,19 +235,19 @@ class TrainedRun:
         """Return the prompt and its continuation, the text that ``lmlab generate`` prints with the same settings.
 
         Args:
-            prompt: empty: the start of a document.
-            tokens: how many to generate, at most.
-            temperature: below 1: more certain; above 1: more varied.
-            top_k: sample among the k most probable tokens only.
-            top_p: sample among the fewest tokens whose probabilities add up to p.
-            greedy: always the most probable token.
-            stop: the text ends before this string, or before the first of several.
-            end_of_document: it ends where the model ends a document, if the tokenizer has a token for that.
-            seed: of the first text; the second one is that of ``seed + 1``, and so on.
-            samples: how many texts to return, as a list; ``None``: one, as a string.
+            prompt: the text to continue; empty: the start of a document.
+            tokens: the largest number of tokens to generate.
+            temperature: below 1: less random; above 1: more random.
+            top_k: sample only from the k most probable tokens.
+            top_p: sample only from the smallest set of tokens whose probabilities add up to p.
+            greedy: always take the most probable token.
+            stop: end the text before this string, or before the first of several.
+            end_of_document: end the text at the end-of-document token, if the tokenizer has one.
+            seed: the seed of the first text; the second text has ``seed + 1``, and so on.
+            samples: the number of texts, returned as a list; ``None``: one text, returned as a string.
 
         Raises:
-            UserError: a setting is out of its range, or the prompt is no text that the tokenizer reads.
+            UserError: a setting is out of its range, or the tokenizer cannot encode the prompt.
         """
         from lmlab.commands.generate import Ending, Sample, compute, encoded, unknown_to, unseen_by
         from lmlab.commands.prompts import Prompt
@@ -273,13 +273,13 @@ class TrainedRun:
 
 
 def _paths(outputs: str | Path | None) -> dict[str, Any]:
-    """The section ``paths`` of a command's configuration, as ``conf/app.yaml`` composes it."""
+    """Return the section ``paths`` of a command's configuration, as ``conf/app.yaml`` composes it."""
     folder = expanded(str(outputs or os.environ.get("LMLAB_OUTPUTS") or "outputs"))
     return {"outputs": str(folder), "runs": str(folder / "runs"), "cache": str(folder / "cache"), "corpora": None}
 
 
 def _table(content: list[dict[str, Any]] | dict[str, Any]) -> Any:
-    """Return a pandas frame of rows, or of columns by name; a list of rows where pandas is not installed."""
+    """Return a pandas frame of rows or of columns by name; a list of rows if pandas is not installed."""
     try:
         import pandas
     except ImportError:
@@ -291,7 +291,7 @@ def _table(content: list[dict[str, Any]] | dict[str, Any]) -> Any:
 
 
 def _warn(notes: Sequence[str]) -> None:
-    """Warn, where the caller called, of what a user should know about a text."""
+    """Issue notes about a text as warnings at the line of the caller."""
     for note in notes:
         if note:
             warnings.warn(note, stacklevel=3)

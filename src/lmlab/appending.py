@@ -1,8 +1,9 @@
-"""``option+=value``: add to a list of the configuration, or an option to a group of which a run may have several.
+"""``option+=value``: add a value to a list of the configuration, or an option to a group that allows several.
 
-Hydra 1.3 has no such override. Its loader is wrapped: what is added is taken from the words, the rest is composed, and
-then it is added to what that came to. So a list of an experiment, of a data set or of a study's arm is added to
-whichever words chose it, and every job of a sweep adds to its own. As with ``=``, words count from left to right.
+Hydra 1.3 has no such override. Its loader is wrapped: additions are removed from the words, the other words are
+composed, and the additions are applied to the composed configuration. A value is therefore added to the list of the
+experiment, data set or study arm that the other words choose, and every job of a sweep adds to its own list. As with
+``=``, words apply from left to right.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from lmlab.text_options import ONCE, kinds_of
 
 
 def install() -> None:
-    """Have Hydra's loader read additions."""
+    """Wrap Hydra's loader so that it reads additions."""
     if not hasattr(ConfigLoaderImpl.load_configuration, "__wrapped__"):
         ConfigLoaderImpl.load_configuration = _with_additions(ConfigLoaderImpl.load_configuration)  # type: ignore[method-assign]
 
@@ -49,7 +50,7 @@ def _with_additions(load: Callable[..., DictConfig]) -> Callable[..., DictConfig
         own = composed.hydra.overrides
         own.hydra = [word for word in overrides if option_of(word).startswith(("hydra.", "hydra/"))]
         own.task = [word for word in overrides if word not in own.hydra]
-        with open_dict(composed.hydra):  # where Hydra notes single options only
+        with open_dict(composed.hydra):  # Hydra records only single options there
             composed.hydra.runtime.choices.update(
                 {key: written(names) for key, names in choices.items() if names[1:] and key != LIST}
             )
@@ -83,9 +84,13 @@ def _read(words: Sequence[str], run_mode: RunMode) -> dict[str, list[Any]]:
 def _choice(
     loader: ConfigLoaderImpl, config_name: str | None, words: list[str], run_mode: RunMode, group: str, names: list[Any]
 ) -> list[str]:
-    """The options of a group with those that are added. Raises ``UserError``: none such, or a run has one of the group.
+    """Return the options of a group together with the added ones.
 
-    One that extends others, as early_stopping does default, comes before the present ones, and leaves them as they are.
+    An option that extends others, as early_stopping extends default, comes before the present ones, which keep their
+    settings.
+
+    Raises:
+        UserError: there is no such option, or a run can have only one option of the group.
     """
     if group not in SEVERAL:
         value = written(names)[1:-1]
@@ -97,8 +102,8 @@ def _choice(
         if str(default.config_path).startswith(f"{group}/") and not str(default.parent).startswith(f"{group}/")
     ]
     for name in map(str, names):
-        if name not in (there := options.options_of(group)):
-            raise UserError(f"{group}+={name}: no such option{nearest(name, there)}")
+        if name not in (available := options.options_of(group)):
+            raise UserError(f"{group}+={name}: no such option{nearest(name, available)}")
         extended = options.extended_by(group, name)
         if any(name in (other, *options.extended_by(group, other)) for other in present):
             continue
@@ -116,7 +121,7 @@ def _extend(config: DictConfig, key: str, values: list[Any], run_mode: RunMode) 
     """
     parent, _, last = key.rpartition(".")
     section = OmegaConf.select(config, parent) if parent else config
-    if not OmegaConf.is_dict(section) or last not in list(section.keys()):  # those without a value, too
+    if not OmegaConf.is_dict(section) or last not in list(section.keys()):  # keys() includes missing values
         if run_mode == RunMode.MULTIRUN:  # some jobs may have it
             return
         raise ConfigCompositionException(f"Could not override '{key}'.")

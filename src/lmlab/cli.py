@@ -1,4 +1,4 @@
-"""``lmlab <command>``: finds the command and hands over to its Hydra app. Imports nothing heavy."""
+"""``lmlab <command>``: find the command and run its Hydra app. This module imports nothing heavy."""
 
 import gc
 import os
@@ -19,20 +19,20 @@ COMMANDS = {
     "study": "tune and compare the arms of an experiment's study over several seeds, and report",
     "evaluate": "score a run's model on a split, every token once",
     "generate": "continue a prompt with a run's model",
-    "reproduce": "compute a run afresh from what it left behind and compare",
+    "reproduce": "compute a run again from its saved configuration and compare the results",
     "runs": "list the runs in the outputs folder",
     "clean": "free disk: old checkpoints, W&B files, caches, failed runs or any runs",
-    "report": "from runs to a conclusion, with its interval, its doubts and everything that it rests on",
-    "sweep": "what has become of a sweep's jobs; go on with it, retry what failed, cancel it",
-    "dashboard": "runs and sweeps, live in a browser; stop, retry and compare them",
-    "wandb": "sync: send to Weights & Biases what it lacks; workspace: pages there of a sweep's runs",
+    "report": "draw a conclusion from runs, with its interval, its doubts and the data behind it",
+    "sweep": "show the status of a sweep's jobs; resume it, retry failed jobs, cancel it",
+    "dashboard": "show runs and sweeps live in a browser; stop, retry and compare them",
+    "wandb": "sync: send missing data to Weights & Biases; workspace: make pages of a sweep's runs there",
     "describe": "show a model's blocks, parameters, state, operations and memory, without training it",
-    "plan": "say what a run takes on other devices: memory, time and cost, without training",
-    "options": "list what can be chosen, in a line each, and where it is defined",
+    "plan": "estimate memory, time and cost of a run on other devices, without training",
+    "options": "list all options, one per line, and where they are defined",
 }
 
 _WITH_ACTION = ("sweep", "wandb")
-"""Commands whose first word says what to do."""
+"""Commands whose first word is an action."""
 
 _TRAINING = ("train", "study")
 """Commands that usually start a run."""
@@ -72,43 +72,43 @@ def main() -> None:
         from lmlab.overrides import as_typed
 
         sys.exit(f"lmlab {command}: {as_typed(str(error))}")
-    except BrokenPipeError:  # whoever read the output has seen enough, as head does
+    except BrokenPipeError:  # the reader of the output has closed it, like head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except Interrupted as error:
-        print(f"lmlab {command}: {error}; the same command goes on", file=sys.stderr)
+        print(f"lmlab {command}: {error}; repeat the command to resume", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except KeyboardInterrupt as error:
         if not str(error):
             sys.exit(130)
-        print(f"lmlab {command}: {error}; the same command goes on", file=sys.stderr)
+        print(f"lmlab {command}: {error}; repeat the command to resume", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as error:
         if trace:
             raise
         sys.exit(f"lmlab {command}: {unforeseen(error)}")
     finally:
-        # The interpreter looks for garbage several times while it ends; with torch, that takes a fifth of a second.
+        # The interpreter collects garbage several times while it exits; with torch, that takes a fifth of a second.
         gc.freeze()
 
 
 def perform(command: str, words: list[str]) -> Any:
-    """Run a command in this process, which does nothing else, and return the value of its last task."""
+    """Run a command in this process and return the value of its last task. The process must do nothing else."""
     if command == "options":
         from lmlab.commands import list_options
 
         return list_options.run(words)
-    # A user's own modules are found by lmlab.sources; nothing else is imported from where they work, here or in what
-    # is started from here: multiprocessing's own processes import Python's modules by name.
+    # lmlab.sources imports a user's own modules. Nothing else is imported from the working folder, in this process or
+    # in its children: the helper processes of multiprocessing import standard modules by name.
     sys.path[:] = [place for place in sys.path if place not in ("", str(Path.cwd()))]
     os.environ["PYTHONSAFEPATH"] = "1"
-    # Importing torch and composing a configuration make many objects that stay; looking for garbage among them as often
-    # as Python does by itself takes a tenth of a short command's time.
+    # Importing torch and composing a configuration create many objects that stay alive. With Python's default
+    # thresholds, collecting garbage among them takes a tenth of the time of a short command.
     gc.set_threshold(50_000, 20, 20)
     if command in _TRAINING and not any(map(only_shows, words)):
         from lmlab.processes.spawn import warm_up
 
-        warm_up()  # on another core, while the configuration is composed
+        warm_up()  # runs on another core while the configuration is composed
     from lmlab.commands.app import run_app
 
     postpone()
@@ -117,7 +117,7 @@ def perform(command: str, words: list[str]) -> Any:
 
 
 def unforeseen(error: Exception) -> str:
-    """Describe an error that no code expected in one line, and keep its traceback in a file that the line names."""
+    """Describe an unexpected error in one line, and write its traceback to a file that the line names."""
     import tempfile
     import traceback
 
@@ -140,15 +140,15 @@ def unforeseen(error: Exception) -> str:
 
 
 _OF_A_STUDY = re.compile(r"study\.(arms|budget|direction|equal|metric|question|trials|tune)=")
-"""Options of a study that an experiment's section ``study`` may leave out; Hydra knows only those that it has."""
+"""Options that an experiment's section ``study`` may leave out. Hydra only accepts options that the section has."""
 
 
 _TUNED = re.compile(r"\+{0,2}study\.tune\.([\w.@/]+)=(.*)", re.DOTALL)
-"""A tuned option of a study and its values, which are one text of the section."""
+"""A tuned option of a study and its values. The section holds all values as one text."""
 
 
 def _of_a_study(word: str) -> str:
-    """A word of ``lmlab study`` as Hydra reads it."""
+    """Return a word of ``lmlab study`` in Hydra's grammar."""
     if tuned := _TUNED.fullmatch(word):
         values = tuned[2] if tuned[2][:1] in ("'", '"') else "'" + tuned[2].replace("'", r"\'") + "'"
         return f"++study.tune={{{tuned[1]}: {values}}}"
@@ -156,10 +156,10 @@ def _of_a_study(word: str) -> str:
 
 
 def _read(command: str, words: list[str]) -> list[str]:
-    """Words of a command line as Hydra reads them: flags first, then overrides in its grammar.
+    """Return the words of a command line for Hydra: flags first, then overrides in its grammar.
 
     Raises:
-        UserError: a word is no text, or cannot be read.
+        UserError: a word is not valid UTF-8, or cannot be parsed.
     """
     from lmlab.overrides import read
 
@@ -169,10 +169,10 @@ def _read(command: str, words: list[str]) -> list[str]:
             shown = word.encode("utf-8", "backslashreplace").decode()
             raise UserError(f"{shown}: is not valid UTF-8")
     flags = [word for word in words if not _is_override(word)]
-    # What lmlab study varies is in its section study.
+    # lmlab study varies the options in its section study, so a comma on its command line separates no values.
     several = command != "study" and any(map(asks_for_several, words))
     overrides = [read(word, several) for word in words if _is_override(word)]
-    if command in ("runs", "report", "clean"):  # any option of a run
+    if command in ("runs", "report", "clean"):  # where.<option> may name any option of a run
         overrides = [f"++{word}" if word.startswith("where.") else word for word in overrides]
     if command == "study" and any(word.startswith("experiment=") for word in overrides):
         overrides = [_of_a_study(word) for word in overrides]
@@ -180,17 +180,17 @@ def _read(command: str, words: list[str]) -> list[str]:
 
 
 def only_shows(word: str) -> bool:
-    """Return whether a word of a command line has something shown instead of the command run."""
+    """Return whether a word of a command line makes Hydra show something instead of running the command."""
     return word.partition("=")[0] in _SHOWS
 
 
 def asks_for_several(word: str) -> bool:
-    """Return whether a word of a command line makes a sweep of it."""
+    """Return whether a word of a command line asks for a sweep."""
     return bool(re.fullmatch(r"-m|--multirun|sweep=(?!null).+|hydra\.mode=MULTIRUN", word))
 
 
 def _with_folders(words: list[str]) -> list[str]:
-    """Join flags that take a folder with it, and expand ``~`` there."""
+    """Join flags that take a folder with their folders, and expand ``~`` in these."""
     joined: list[str] = []
     for word in words:
         flag, equals, folder = word.partition("=")
@@ -202,7 +202,7 @@ def _with_folders(words: list[str]) -> list[str]:
 
 
 def _with_action(command: str, words: list[str]) -> list[str]:
-    """A bare word right after the command, as in ``lmlab wandb sync``, says what to do: it is ``action=sync``."""
+    """Return the words with a bare first word as an action: ``lmlab wandb sync`` means ``action=sync``."""
     if command in _WITH_ACTION and words and re.fullmatch(r"[a-z]\w*", words[0]):
         return [f"action={words[0]}", *words[1:]]
     return words
@@ -223,7 +223,7 @@ def _overview() -> None:
 
 
 def _complete() -> None:
-    """Answer a completion query: Hydra knows one app, so take the command out of the line and ask that command's."""
+    """Answer a completion query. Hydra completes a single app, so the command is removed from the line first."""
     words = os.environ.get("COMP_LINE", "").split(" ")
     if len(words) < 3 or words[1] not in COMMANDS:
         print(" ".join(COMMANDS))

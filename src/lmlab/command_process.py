@@ -1,7 +1,7 @@
-"""Run a command in a process of its own, for callers that have a process, modules and threads of their own.
+"""Run a command in a separate process, so that a caller's modules and threads do not affect it.
 
-The process composes, computes and prints as the command line does. It says how it ended in one JSON object through a
-pipe: ``{"run": <directory>}``, or ``{"error": <kind>, "message": <text>}``.
+The process composes, computes and prints like the command line. It sends its result through a pipe as one JSON object:
+``{"run": <directory>}``, or ``{"error": <kind>, "message": <text>}``.
 """
 
 import json
@@ -21,23 +21,23 @@ from lmlab.surroundings import drop_empty_variables, read_names_as_utf8, tolerat
 _PROGRAM = "from lmlab.command_process import main; main()"
 _KINDS: dict[str, type[BaseException]] = {kind.__name__: kind for kind in (UserError, RunFailed, KeyboardInterrupt)}
 _DRAWS = ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
-"""Variables that make programs draw as on a terminal where there is none; notebooks set some of them."""
+"""Variables that make programs draw as on a terminal when there is none; notebooks set some of them."""
 
 
 def run_command(command: str, words: Sequence[str]) -> Path:
-    """Run ``lmlab <command> <words>``, print what it prints, and return the directory of the run that it computed.
+    """Run ``lmlab <command> <words>``, print its output, and return the directory of the run that it computed.
 
-    An interrupt is passed on: the run writes its state and ends; a second interrupt ends it at once. If this process
-    dies, the run ends too.
+    Interrupts are forwarded: on the first, the run writes its state and ends; a second one ends it at once. If this
+    process dies, the run ends too.
 
     Raises:
-        UserError, KeyboardInterrupt: as the command ended.
-        RunFailed: the run failed, or something else than this process told it to stop.
+        UserError, KeyboardInterrupt: the command ended with it.
+        RunFailed: the run failed, or was stopped by something other than this process.
     """
     receiving, sending = os.pipe()
     environment = {name: value for name, value in os.environ.items() if name not in _DRAWS}
     try:
-        # In a session of its own: an interrupt of all processes of a terminal or a notebook reaches it once, from here.
+        # A session of its own: when a terminal or a notebook interrupts all processes, only this process forwards it.
         process = subprocess.Popen(
             [sys.executable, "-u", "-P", "-c", _PROGRAM, str(sending), command, *words],
             stdin=subprocess.DEVNULL,
@@ -60,7 +60,7 @@ def run_command(command: str, words: Sequence[str]) -> Path:
 
 
 def _print_until_end(process: "subprocess.Popen[str]") -> None:
-    """Print what a process prints, and pass interrupts on to it, until it has ended."""
+    """Print the output of a process and forward interrupts to it until it has ended."""
     assert process.stdout is not None
     try:
         while process.returncode is None:
@@ -70,7 +70,7 @@ def _print_until_end(process: "subprocess.Popen[str]") -> None:
                 process.wait()
             except KeyboardInterrupt:
                 process.send_signal(signal.SIGINT)
-    except BaseException:  # nothing can be printed any more
+    except BaseException:  # printing is impossible, for example because standard output is closed
         process.terminate()
         process.communicate()
         raise
@@ -79,19 +79,19 @@ def _print_until_end(process: "subprocess.Popen[str]") -> None:
 def _result(outcome: str, code: int, command: str) -> Path:
     if not outcome:
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        raise RunFailed(f"the process of lmlab {command} ended: {how}; asking again goes on from the last checkpoint")
-    said = json.loads(outcome)
-    if "error" in said:
-        raise _KINDS[said["error"]](said["message"])
-    return Path(said["run"])
+        raise RunFailed(f"the process of lmlab {command} ended: {how}; repeat it to resume from the last checkpoint")
+    fields = json.loads(outcome)
+    if "error" in fields:
+        raise _KINDS[fields["error"]](fields["message"])
+    return Path(fields["run"])
 
 
 def main() -> None:
-    """Be the process of a command: ``sys.argv`` has the number of the pipe, the command and its words."""
+    """Run the command in ``sys.argv``, which holds the file descriptor of the pipe, the command and its words."""
     read_names_as_utf8()
     tolerate_encodings()
     drop_empty_variables()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore SIGINT by default
     _, sending, command, *words = sys.argv
     os.set_inheritable(int(sending), False)
     end_with_parent()
@@ -103,7 +103,7 @@ def main() -> None:
         kind = next(name for name, kind in _KINDS.items() if isinstance(error, kind))
         outcome = {"error": kind, "message": str(error)}
     except Interrupted as error:
-        outcome = {"error": RunFailed.__name__, "message": f"{error}; asking again goes on"}
+        outcome = {"error": RunFailed.__name__, "message": f"{error}; repeat it to resume"}
     except Exception as error:
         outcome = {"error": RunFailed.__name__, "message": unforeseen(error)}
     with os.fdopen(int(sending), "w", encoding="utf-8") as pipe:

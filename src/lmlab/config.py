@@ -1,8 +1,8 @@
-"""From a composed configuration to a canonical one, its identity, and the objects it describes.
+"""Canonical configurations, their identity, and the objects that they describe.
 
-The signatures of constructors are the schema: every part of a configuration that has a ``_target_`` is held against
-the parameters of what it names before anything is built. This module is the only place that calls what a ``_target_``
-names. It imports no torch by itself; resolving a ``_target_`` imports that target's module.
+The signatures of constructors are the schema: every section with a ``_target_`` is checked against the parameters of
+its target before anything is built. Only this module calls targets. It does not import torch itself; resolving a
+``_target_`` imports the module of the target.
 """
 
 import functools
@@ -29,10 +29,10 @@ from lmlab.targets import named_parameters, resolve_target, targets
 
 Config = dict[str, Any]
 Paths = dict[str, Any]
-"""The section ``paths``, which every command has: outputs, runs, cache, corpora."""
+"""The section ``paths`` of every command: outputs, runs, cache, corpora."""
 
 CONF = next(path for path in (Path(__file__).parent / "conf", Path(__file__).parents[2] / "conf") if path.is_dir())
-"""The folder of everything that can be composed: inside the package when installed, at the top level in a checkout."""
+"""The folder of Hydra configurations: inside the package when installed, at the top level in a checkout."""
 
 NOT_IDENTITY = (
     "name",
@@ -50,21 +50,21 @@ NOT_IDENTITY = (
     *(f"trainer.{key}" for key in ("devices", "nodes", "strategy", "accumulate", "threads", "out_of_memory")),
     *(f"trainer.{key}" for key in ("tensor_parallel", "activation_checkpointing")),
 )
-"""Keys that ask for no other result, and so are no part of a run's identity.
+"""Keys that do not define the result, and so are no part of a run's identity.
 
-How a batch is shared among devices and micro-batches changes a result by rounding and by which dropout masks are drawn,
-as another machine would: a run goes on with whatever devices there are.
+The distribution of a batch over devices and micro-batches changes a result only by rounding and by the dropout masks,
+as another machine would. A run can therefore be resumed with other devices.
 """
 
 _LATER = ("validation.share", "model.ngrams", "model.block.token_shift", "start.embeddings")
-"""Options that were added when there were runs without them, to which null means what those did."""
+"""Options that earlier versions lacked. A null value means the behaviour of these versions."""
 
 
 def canonical(composed: Any) -> Config:
     """Return the plain, fully resolved form of a composed config.
 
     Raises:
-        UserError: a mandatory value (``???``) was not given, or an interpolation leads nowhere.
+        UserError: a mandatory value (``???``) is missing, or an interpolation cannot be resolved.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -90,16 +90,18 @@ def canonical(composed: Any) -> Config:
 
 
 def identity(config: Config) -> str:
-    """Return the ten-character id of the result that ``config`` asks for: a hash of all keys that can change it."""
+    """Return the ten-character id of a result: a hash of all keys of ``config`` that can change it."""
     relevant = result_config(config)
     model = relevant.get("model") or {}
-    if model.get("parameters") is None or model.get("parameters_within") is None:  # as before there was this option
+    if (
+        model.get("parameters") is None or model.get("parameters_within") is None
+    ):  # keep the ids of versions without this option
         model.pop("parameters_within", None)
     if model.get("parameters") is not None:
-        # What follows from the size that is asked for has no part in it.
+        # Values that are solved from the requested size are no part of the identity.
         relevant["model"].pop("width", None)
-        for key, asked in (relevant["model"].pop("solved_from", None) or {}).items():
-            set_at(relevant["model"], key, asked)
+        for key, requested in (relevant["model"].pop("solved_from", None) or {}).items():
+            set_at(relevant["model"], key, requested)
     for key in _LATER:
         *sections, option = key.split(".")
         node: Any = relevant
@@ -112,7 +114,7 @@ def identity(config: Config) -> str:
 
 
 def without_effect(config: Config) -> tuple[str, ...]:
-    """Return the keys of ``config`` that cannot change a result: not where a text lies whose checksum is known."""
+    """Return the keys of ``config`` that cannot change a result; the path of a text with a checksum is one of them."""
     return (*NOT_IDENTITY, "data.paths") if "data" in (config.get("content") or {}) else NOT_IDENTITY
 
 
@@ -125,7 +127,7 @@ def result_config(config: Config) -> Config:
         for parent in parents:
             node = node.get(parent) or {}
         node.pop(last, None)
-    if (relevant.get("start") or {}).get("run") is None:  # as before there was this option
+    if (relevant.get("start") or {}).get("run") is None:  # keep the ids of versions without this option
         relevant.pop("start", None)
     return relevant
 
@@ -139,40 +141,40 @@ def set_at(section: Config, key: str, value: Any) -> None:
 
 
 def at(section: Any, key: str) -> Any:
-    """Return the value of the option with the dotted ``key`` below ``section``; ``None`` where there is none."""
+    """Return the value of the option with the dotted ``key`` below ``section``; ``None`` if there is none."""
     for part in key.split("."):
         section = section.get(part) if isinstance(section, dict) else None
     return section
 
 
 def has(section: Config, key: str) -> bool:
-    """Return whether there is an option with the dotted ``key`` below ``section``, whatever its value."""
+    """Return whether ``section`` has an option with the dotted ``key``, with any value."""
     parent, _, last = key.rpartition(".")
     section = at(section, parent) if parent else section
     return isinstance(section, dict) and last in section
 
 
 def _without_none(section: Config) -> Config:
-    """The word None, which ``wandb agent`` writes, asks for the same as null."""
+    """Replace the word None, which ``wandb agent`` writes, by null."""
     return {key: None if value == "None" else value for key, value in section.items()}
 
 
 def _whole(number: str) -> int | float:
-    """1e6 and 1_000_000 ask for the same."""
+    """Parse a number; whole numbers become ``int``, so that 1e6 and 1_000_000 have the same identity."""
     value = float(number)
     return int(value) if value.is_integer() else value
 
 
 def differences(first: Config, second: Config, prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Return the dotted keys whose values differ, with both values; a key that is absent counts as ``None``."""
-    found: dict[str, tuple[Any, Any]] = {}
+    """Return the dotted keys whose values differ, with both values; an absent key has the value ``None``."""
+    changed: dict[str, tuple[Any, Any]] = {}
     for key in sorted({*first, *second}):
         one, other = first.get(key), second.get(key)
         if isinstance(one, dict) and isinstance(other, dict):
-            found |= differences(one, other, f"{prefix}{key}.")
+            changed |= differences(one, other, f"{prefix}{key}.")
         elif one != other:
-            found[f"{prefix}{key}"] = (one, other)
-    return found
+            changed[f"{prefix}{key}"] = (one, other)
+    return changed
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -195,13 +197,13 @@ def build(node: Mapping[str, Any] | None, **supplied: Any) -> Any:
     """
     if node is None:
         return None
-    for target, _, where in targets(node):  # nothing is called before all of them are allowed
+    for target, _, where in targets(node):  # no target is called before all are checked
         resolve_target(target, where)
     return _built(node, supplied)
 
 
 def _built(node: Any, supplied: Mapping[str, Any]) -> Any:
-    """Build what a plain node describes. Hydra's ``instantiate`` would take ``${`` in a text for a reference."""
+    """Build the object of a plain node. Hydra's ``instantiate`` would read ``${`` in a text as a reference."""
     if isinstance(node, list):
         return [_built(value, {}) for value in node]
     if not isinstance(node, Mapping):
@@ -214,12 +216,12 @@ def _built(node: Any, supplied: Mapping[str, Any]) -> Any:
 
 
 def _is_special(key: str) -> bool:
-    """Return whether a key of a node says how to call the target, like ``_partial_``, and is no argument."""
+    """Return whether a key of a node is an instruction for the call, like ``_partial_``, and not an argument."""
     return key.startswith("_") and key.endswith("_")
 
 
 def validate(config: Mapping[str, Any], path: str = "") -> None:
-    """Hold every ``_target_`` node below ``config`` against the signature of what it names.
+    """Check every ``_target_`` node below ``config`` against the signature of its target.
 
     Raises:
         UserError: a target that cannot be imported or may not be called, an unknown or missing parameter, or a value
@@ -241,15 +243,15 @@ def check_arguments(
     supplied: AbstractSet[str] | None = frozenset(),
     name: str | None = None,
 ) -> None:
-    """Hold options against the parameters of what they are for: names, types, and that none is missing.
+    """Check options against the parameters of ``function``: names, types, and that none is missing.
 
-    A value that is only written otherwise is replaced, as ``wandb agent`` writes it: 16.0 by 16 where a whole number is
-    expected, the word None by null where that is allowed, and a number by its digits where a text is.
+    Values in the notation of ``wandb agent`` are converted in place: 16.0 to 16 if a whole number is expected, the word
+    None to null if null is allowed, and a number to its digits if a text is expected.
 
     Args:
-        prefix: what stands before an option's name in messages.
+        prefix: text before an option's name in messages.
         supplied: parameters that need not be given; ``None``: any of them.
-        name: what messages call ``function``, if not by its own name.
+        name: the name of ``function`` in messages; ``None``: its own.
 
     Raises:
         UserError: naming the option, its value and what was expected.
@@ -272,7 +274,7 @@ def check_arguments(
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """The types of parameters; ``{}`` where they are named by what exists for type checkers alone."""
+    """Return the types of parameters; ``{}`` if annotations name something that only type checkers import."""
     try:
         return typing.get_type_hints(function)
     except (NameError, AttributeError, TypeError):
@@ -280,7 +282,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _fitted(value: Any, hint: Any, path: str) -> Any:
-    """Return ``value`` as a parameter of type ``hint`` takes it. Raises ``UserError`` if it cannot."""
+    """Return ``value`` converted to the type ``hint``. Raises ``UserError`` if it does not fit."""
     for form in _forms(value, hint):
         if _fits(form, hint):
             return form
@@ -294,7 +296,7 @@ def _fitted(value: Any, hint: Any, path: str) -> Any:
 
 
 def _forms(value: Any, hint: Any) -> Iterator[Any]:
-    """Yield what ``value`` may mean, the likeliest first."""
+    """Yield possible readings of ``value``, the likeliest first."""
     alternatives = [part for one in typing.get_args(hint) or [hint] for part in typing.get_args(one) or [one]]
     if value == "None" and not {None, type(None)}.isdisjoint(alternatives):
         yield None
@@ -330,7 +332,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, hint)
     if hint is Path:
         return isinstance(value, str)
-    # What else an annotation may say is not known here.
+    # Other annotations are not checked.
     return hint is Any or (not isinstance(hint, type) and origin is not Callable)
 
 

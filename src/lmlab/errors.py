@@ -1,4 +1,4 @@
-"""The errors a user meets: one clear line each."""
+"""Errors whose messages users read: one clear line each."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -7,35 +7,35 @@ from lmlab.other_words import VALUES
 
 
 class UserError(ValueError):
-    """What was asked for cannot be done; the message names the option, its value and what would have been right."""
+    """Invalid request by the user; the message names the option, its value and the values that are expected."""
 
 
 class RunFailed(Exception):
-    """A run's own processes ended without finishing it; the message says why in one line and where the log is."""
+    """Failure of a run's own processes; the message gives the reason in one line and the path of the log."""
 
 
 class Interrupted(Exception):
-    """A run was told to stop and has left its state behind, to go on from; the message says by what."""
+    """Stop of a run on request, after it has written its state; the message names the cause."""
 
 
 class Fault(Exception):
-    """Something that going on from the last checkpoint may cure: a rank that hangs, or differs from the others."""
+    """Fault that resuming from the last checkpoint may remove: a rank hangs, or differs from the others."""
 
 
 class Restart(Exception):
-    """A run is to go on from its last checkpoint in new processes; what they do differently is recorded with it."""
+    """Request to resume a run from its last checkpoint in new processes; the run records what these change."""
 
 
 class SkipStep(Exception):
-    """The update of the optimizer step under way is not to be applied."""
+    """Request to discard the update of the current optimizer step."""
 
 
 class CannotGoOn(Exception):
-    """A run's training went wrong in a way that trying again does not cure; the message says how, at which step."""
+    """Failure of training that a retry would not remove; the message gives the reason and the step."""
 
 
 def within(where: str, error: object) -> str:
-    """Return a message that begins with the option where ``error`` comes from, once."""
+    """Return the message of ``error`` with the option ``where`` in front, unless it begins with it already."""
     text = str(error)
     return text if not where or text.startswith((f"{where}:", f"{where}.", f"{where}=")) else f"{where}: {text}"
 
@@ -43,12 +43,11 @@ def within(where: str, error: object) -> str:
 def nearest(value: object, choices: Iterable[str], listed: int = 12) -> str:
     """Return `` (did you mean 'x'?)`` for the choice nearest to ``value``, or all choices if none is near.
 
-    Case, dashes and underscores do not count; ``value`` itself is never offered.
-
-    The text starts with a space, so that it can be appended to any message; it is empty when there are no choices.
+    Case, dashes and underscores are ignored; ``value`` itself is never suggested. The text starts with a space, so that
+    it can be appended to any message; it is empty if there are no choices.
 
     Args:
-        listed: more choices than so many are not listed.
+        listed: the largest number of choices that are listed.
     """
     alternatives = sorted({str(choice) for choice in choices} - {str(value)})
     plain = {_plain(choice): choice for choice in alternatives}

@@ -1,6 +1,7 @@
-"""The kinds of things that a configuration chooses: their base classes, and what the program gives to a constructor.
+"""Kinds of components that a configuration selects: base classes, and parameters that the program supplies.
 
-``docs/extend.md`` has a worked example of each. This module imports nothing heavy: base classes are named.
+``docs/extend.md`` has a worked example of each. Base classes are named, not imported, so this module imports nothing
+heavy.
 """
 
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ class Kind:
     """A group of ``conf/`` whose options name a class or function as ``_target_``.
 
     Attributes:
-        group: as on a command line.
-        base: base class of what an option builds; in words where any function serves.
+        group: its name on a command line.
+        base: base class of the objects that its options build; a description if any function is allowed.
         purpose: one line.
         given: parameters that the program supplies to a constructor that has them.
     """
@@ -44,7 +45,7 @@ KINDS = (
         "from hidden vectors to probabilities",
         ("width", "vocabulary", "embedding"),
     ),
-    Kind("data", "lmlab.data.dataset.Dataset", "what is learned, and how it is judged"),
+    Kind("data", "lmlab.data.dataset.Dataset", "training data, and the metrics of a task"),
     Kind("tokenizer", "lmlab.data.tokenizers.Tokenizer", "between text and tokens"),
     Kind("objective", "lmlab.training.objectives.Objective", "the loss of a batch"),
     Kind("optimizer", "torch.optim.Optimizer", "called with the network", ("model",)),
@@ -56,7 +57,7 @@ KINDS = (
         ("run", "folder", "tokenizer", "context"),
     ),
     Kind("logger", "pytorch_lightning.loggers.Logger", "where metrics go, besides the run's directory", ("run",)),
-    Kind("trainer", "pytorch_lightning.Trainer", "devices, precision, and how the work is shared", ("supplied",)),
+    Kind("trainer", "pytorch_lightning.Trainer", "devices, precision and distribution of the work", ("supplied",)),
     Kind(
         "sweep",
         "lmlab.sweeps.search.search.Search",
@@ -73,8 +74,8 @@ def kind_of(group: str) -> Kind | None:
 
 
 def given_at(path: str) -> frozenset[str]:
-    """Return the parameters that the program supplies to what stands at a dotted path of a configuration."""
+    """Return the parameters that the program supplies to the target at a dotted path of a configuration."""
     top, _, rest = path.partition(".")
-    part = rest.partition(".")[0].removesuffix("s")  # mixers: those of a pattern
+    part = rest.partition(".")[0].removesuffix("s")  # model.mixers holds the mixers of a pattern
     kind = (kind_of(part) if top == "model" and part else None) or kind_of(top)
     return frozenset(() if kind is None else kind.given)

@@ -1,9 +1,9 @@
-"""Postpone what other libraries import without using it: it is loaded when something of it is used.
+"""Lazy imports of packages that other libraries import without using them; they are loaded on first use.
 
-Importing torchmetrics imports matplotlib, scipy and transformers where they are installed, and Lightning and every
-optimizer of torch's import the compiler of torch. Together that takes longer than importing torch. torch itself imports
-its export, and on the meta device a library of symbolic algebra for sizes that are plain numbers. Every run that wandb
-opens imports its client of the server, which it needs for other things.
+Importing torchmetrics imports matplotlib, scipy and transformers if they are installed. Lightning and every optimizer
+of torch import torch's compiler. Together that takes longer than importing torch. torch itself imports torch.export,
+and on the meta device sympy, even for sizes that are plain numbers. wandb imports its client of the server's API for
+every run, although a run does not use it.
 """
 
 import functools
@@ -28,15 +28,13 @@ EXTRAS = ("matplotlib", "scipy", "transformers")
 
 _forgetting = threading.Lock()
 _used: set[str] = set()
-"""Packages that were used: their real modules are imported from then on."""
+"""Packages that have been used; their real modules are imported from then on."""
 
 
 def postpone() -> None:
     """Postpone ``PARTS`` until they are used, and ``EXTRAS`` while ``METRICS`` is imported.
 
-    Call it before torch is imported.
-
-    Whatever has been imported already stays as it is.
+    Call it before torch is imported. Modules that are imported already are not replaced.
     """
     for finder in (_PartsFinder(), _MetricsFinder()):
         if not any(type(finder) is type(other) for other in sys.meta_path):
@@ -44,7 +42,7 @@ def postpone() -> None:
 
 
 class _PartsFinder:
-    """Finds stand-ins for ``PARTS``, each until something of it is used."""
+    """Finder of stand-ins for ``PARTS``; it finds the real module once a part is used."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
         part = _part_of(name)
@@ -62,7 +60,7 @@ class _PartsFinder:
 
 
 class _Part(ModuleType):
-    """A part of which nothing has been used. Any attribute loads the real one."""
+    """Stand-in for an unused part. Access to any attribute loads the real module."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -71,16 +69,16 @@ class _Part(ModuleType):
 
 
 class _Compiler(_Part):
-    """The compiler of torch as far as it concerns code that is not compiled. All else loads the real one."""
+    """Stand-in for torch's compiler with the functions that uncompiled code calls. All else loads the real module."""
 
     @staticmethod
     def disable(function: Any = None, *_: Any, **__: Any) -> Any:
-        """Keep the compiler from ``function``: nothing to do while nothing is compiled."""
+        """Return ``function`` unchanged: it need not be excluded while nothing is compiled."""
         return (lambda decorated: decorated) if function is None else function
 
     @staticmethod
     def graph_break(*_: Any, **__: Any) -> None:
-        """Split the compiled graph: there is none."""
+        """Do nothing: there is no compiled graph to split."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -88,7 +86,7 @@ class _Compiler(_Part):
 
 
 class _Sizes(_Part):
-    """Questions about sizes, answered where these are plain numbers. All else loads the real module."""
+    """Stand-in for the functions on symbolic sizes, for plain numbers. All else loads the real module."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -105,7 +103,7 @@ _ANSWERS: dict[str, Callable[..., Any]] = {
     "sym_or": lambda *values: any(values),
     "sym_eq": lambda one, other: list(one) == list(other) if isinstance(one, (list, tuple)) else one == other,
 }
-"""By the name of a question, its answer for numbers and conditions that are known."""
+"""Functions of the real module by name, for arguments that are plain numbers or conditions."""
 
 
 def _ask(question: str, answer: Callable[..., Any], *values: Any) -> Any:
@@ -120,7 +118,7 @@ def _are_numbers(values: Any) -> bool:
 
 
 class _Algebra(_Part):
-    """The library of symbolic algebra, of which torch asks whether a number is an expression."""
+    """Stand-in for sympy; torch tests whether a number is an instance of ``sympy.Basic``."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -134,16 +132,16 @@ PARTS: dict[str, type[_Part]] = {
     ALGEBRA: _Algebra,
     SERVER_API: _Part,
 }
-"""Parts of torch and wandb, and what they use, with what stands in for them."""
+"""Modules of torch and wandb, and packages that these use, with the classes of their stand-ins."""
 
 
 def _part_of(name: str) -> str | None:
-    """Return which of ``PARTS`` a module is or belongs to."""
+    """Return the one of ``PARTS`` that a module is or belongs to; ``None`` for other modules."""
     return next((part for part in PARTS if f"{name}.".startswith(f"{part}.")), None)
 
 
 class _MetricsFinder:
-    """Finds ``METRICS``, and stand-ins for ``EXTRAS`` while it is imported."""
+    """Finder of ``METRICS``, and of stand-ins for ``EXTRAS`` while ``METRICS`` is imported."""
 
     importing = False
 
@@ -158,7 +156,7 @@ class _MetricsFinder:
 
 
 class _MetricsLoader:
-    """Loads ``METRICS`` with stand-ins for ``EXTRAS``, of which nothing else gets hold."""
+    """Loader of ``METRICS`` with stand-ins for ``EXTRAS``, which are removed from ``sys.modules`` afterwards."""
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
@@ -179,7 +177,7 @@ class _MetricsLoader:
 
 
 class _Package(ModuleType):
-    """A package of which nothing has been used, or a module of one."""
+    """Stand-in for an unused package, or a module of one."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -188,13 +186,13 @@ class _Package(ModuleType):
 
 
 class Later:
-    """An attribute of a module that is loaded when the attribute is called, subscripted or derived from.
+    """Attribute of a module that is loaded when the attribute is called, subscripted or derived from.
 
-    A call while ``METRICS`` is imported is itself postponed: it makes a decorator. Nothing is an instance or a subclass
-    of an attribute whose module is not loaded.
+    Calls during the import of ``METRICS`` are postponed too: they create decorators. No object is an instance, and no
+    class a subclass, of an attribute whose module is not loaded.
 
     Args:
-        steps: lead from the module to the attribute.
+        steps: functions that lead from the module to the attribute.
     """
 
     def __init__(self, module: str, *steps: Callable[[Any], Any]) -> None:
@@ -236,7 +234,7 @@ class Later:
 
 
 class _StandInLoader:
-    """Loads a stand-in: an empty module of a class of its own."""
+    """Loader of a stand-in: an empty module of the class ``kind``."""
 
     def __init__(self, kind: type[ModuleType]) -> None:
         self.kind = kind
@@ -249,7 +247,7 @@ class _StandInLoader:
 
 
 def _spec(name: str, loader: Any, real: ModuleSpec | None = None) -> ModuleSpec:
-    """Return what has ``loader`` load a package, otherwise as its ``real`` specification says."""
+    """Return the specification of a package that ``loader`` loads; other fields come from ``real``."""
     spec = real or ModuleSpec(name, None, is_package=True)
     spec.loader = loader
     return spec
@@ -260,7 +258,7 @@ def _is_loaded(name: str) -> bool:
 
 
 def _load(name: str) -> ModuleType:
-    """Return the real module of a stand-in. Several threads may ask for it at once."""
+    """Import and return the real module of a stand-in. Several threads may call it at once."""
     package = _part_of(name) or name.partition(".")[0]
     _used.add(package)
     _forget(package)

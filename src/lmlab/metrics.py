@@ -1,9 +1,9 @@
-"""Metrics: their headings and directions, and the ones that a run measures.
+"""Metrics: their headings and directions, and the metrics that a run measures.
 
 The full name of a metric is ``<split>/<score>``, for example ``validation/loss``. ``ema/<score>`` is the same score of
-the averaged weights, which only validations measure, on the validation split.
+the averaged weights; only validations measure it, on the validation split.
 
-This module imports nothing heavy and little of lmlab: whatever trains, reads or shows a run uses it.
+All code that trains, reads or shows a run uses this module, so it imports nothing heavy and little of lmlab.
 """
 
 import math
@@ -18,19 +18,19 @@ from lmlab.numerals import written
 Better = Literal["lower", "higher"]
 
 DIRECTIONS: Mapping[Better, Literal["minimize", "maximize"]] = {"lower": "minimize", "higher": "maximize"}
-"""The values of options that say in which direction a metric is better."""
+"""Values of options for the direction in which a metric is better."""
 
 TRAINING_LOSS = "train/loss"
-"""The loss of the batches of training, which every run logs; no validation measures it."""
+"""The loss of training batches, which every run logs; no validation measures it."""
 
 VALIDATION = "validation"
-"""The split that settings are chosen on."""
+"""The split for choosing settings."""
 
 TEST = "test"
-"""The split that is kept for conclusions."""
+"""The split that is held out for conclusions."""
 
 _AVERAGED = "ema"
-"""Stands in the place of the split in the names of scores of the averaged weights."""
+"""The prefix, in place of a split, in the names of scores of the averaged weights."""
 
 
 class Metric(NamedTuple):
@@ -56,8 +56,8 @@ class Measures:
     """The metrics of a run, as its directory records them.
 
     Attributes:
-        primary: full name of the metric that decides on best weights, early stopping, pruning, order and comparisons.
-        shown: full names of the metrics that a table with little room shows, the primary one first.
+        primary: full name of the metric for best weights, early stopping, pruning, sorting and comparisons.
+        shown: full names of the metrics that a compact table shows, the primary one first.
         metrics: by name, without a split.
     """
 
@@ -78,7 +78,7 @@ class Measures:
 
     @classmethod
     def together(cls, several: Iterable["Measures"]) -> "Measures":
-        """Return the metrics of several runs; the primary one is that of most of them.
+        """Return the metrics of several runs; the primary metric is the most common one.
 
         Raises:
             ValueError: there are none.
@@ -111,7 +111,7 @@ class Measures:
         return f"{split} {self.label(name)}"
 
     def headings(self) -> dict[str, str]:
-        """Return the headings of the metrics in a table with little room, by their names."""
+        """Return the headings of the metrics of a compact table, by name."""
         split = {name: "" if split_of(name) == VALIDATION else f" ({split_of(name)})" for name in self.shown}
         return {name: f"{self.label(name)}{split[name]}" for name in self.shown}
 
@@ -133,7 +133,7 @@ class Measures:
         return metric.better
 
     def written(self, name: str, value: float | None) -> str:
-        """Return a value as tables show it; four decimals of a metric that a callback logs, nothing of ``None``."""
+        """Return a value as tables show it: four decimals for a metric that a callback logs, empty for ``None``."""
         metric = self.metric(name)
         return "" if value is None else written(value, "{:.4f}" if metric is None else metric.form)
 
@@ -143,7 +143,7 @@ class Measures:
 
     @property
     def everything(self) -> list[str]:
-        """Full names of what a validation measures: those that tables show, then the others."""
+        """Full names of the metrics that a validation measures: those that tables show, then the others."""
         return list(dict.fromkeys([*self.shown, *self.names()]))
 
 
@@ -154,7 +154,7 @@ def check_direction(requested: str | None, option: str) -> None:
 
 
 def cost(value: float | None, better: Better) -> float:
-    """Return a value of a metric turned so that less is better; infinite where there is none, or no finite one."""
+    """Return a value with its sign set so that less is better; infinity for ``None`` and values that are not finite."""
     if value is None or not math.isfinite(value):
         return math.inf
     return value if better == "lower" else -value
@@ -181,5 +181,5 @@ def score_of(name: str) -> str:
 
 
 def on_split(name: str, split: str) -> str:
-    """Return the same score on another split; scores of averaged weights, which only validations measure, lose that."""
+    """Return the same score on another split; a score of averaged weights becomes that of the final weights."""
     return name if split == split_of(name) else f"{split}/{score_of(name)}"

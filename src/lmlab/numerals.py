@@ -5,7 +5,7 @@ import re
 from lmlab.errors import UserError
 
 WIDEST = 12
-"""Characters of a number with decimals; one that takes more is shown in scientific notation."""
+"""The most characters of a number with decimals; longer ones are shown in scientific notation."""
 
 
 def written(value: float, form: str) -> str:
@@ -25,7 +25,7 @@ _UNITS = {"": 1, "k": 1e3, "m": 1e6, "b": 1e9}
 
 
 def amount(text: str) -> int | None:
-    """Return the number that a text such as 10M, 1.5B, 300k or 300_000 writes; ``None``: it writes none."""
+    """Return the number in a text such as 10M, 1.5B, 300k or 300_000; ``None`` if the text is no number."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmb]?)", text.replace("_", "").lower())
     return round(float(match[1]) * _UNITS[match[2]]) if match else None
 
@@ -35,7 +35,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def seconds(option: str, text: str) -> float:
-    """Return the seconds that an option such as ``7d`` or ``1.5h`` means. Raises ``UserError`` where it is neither."""
+    """Return the seconds in a text such as ``7d`` or ``1.5h``. Raises ``UserError`` if it is no duration."""
     match = re.fullmatch(r"(\d+\.?\d*) ?([smhdw])", text)
     if match is None:
         raise UserError(f"{option}={text}: expected a number with a unit, as in 30m, 12h, 7d or 2w")

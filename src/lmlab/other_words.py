@@ -1,4 +1,4 @@
-"""The words of Lightning, Hugging Face and other trainers for what lmlab calls by other names."""
+"""Names of options in Lightning, Hugging Face and other trainers, with lmlab's names for them."""
 
 from collections.abc import Collection
 
@@ -89,7 +89,7 @@ _BY_OPTION: dict[tuple[str, str], str] = {
     ("logger", "[wandb], [tensorboard], or [] for none"): "report_to log_with loggers use_wandb wandb tensorboard",
     ("logger.wandb.project", ""): "wandb_project project project_name",
     ("paths.outputs", ""): "output_dir default_root_dir save_dir out_dir outdir output log_dir logging_dir output_path",
-    ("rerun", "computes a finished run afresh, beside it"): "overwrite_output_dir force overwrite",
+    ("rerun", "computes a finished run again, beside it"): "overwrite_output_dir force overwrite",
     ("name", ""): "run_name experiment_name exp_name job_name",
     ("progress", "true or false"): "enable_progress_bar disable_tqdm progress_bar progress_bar_refresh_rate verbose",
     ("data", "lmlab train --help lists the options"): "dataset dataset_name datamodule dataset_config_name corpus",
@@ -105,7 +105,7 @@ _BY_OPTION: dict[tuple[str, str], str] = {
     ("prompts", "a file that ends in .txt or .jsonl"): "prompt_file prompts_file input_file",
     ("greedy", "true or false"): "do_sample",
 }
-"""An option of lmlab and its unit: the names that other trainers have for it."""
+"""Names of other trainers, by the option of lmlab and its unit."""
 
 _WITHOUT: dict[str, str] = {
     _GOES_ON: "ckpt_path resume_from_checkpoint resume resume_from checkpoint_path load_checkpoint resume_path",
@@ -115,7 +115,7 @@ _WITHOUT: dict[str, str] = {
     "the last checkpoint and the best weights are kept": "load_best_model_at_end metric_for_best_model save_last",
     "lmlab train, evaluate and generate are commands of their own": "do_train do_eval do_predict do_test eval_only",
 }
-"""Options of other trainers without a counterpart here, and the reason."""
+"""Options of other trainers that lmlab does not need, by the reason."""
 
 _OPTIONS = {word: entry for entry, words in _BY_OPTION.items() for word in words.split()}
 _REASONS = {word: reason for reason, words in _WITHOUT.items() for word in words.split()}
@@ -136,18 +136,18 @@ VALUES: dict[str, str] = {
     "wikitext": "wikitext2",
     "mamba": "mamba2",
 }
-"""Values of others, to lmlab's."""
+"""Values of options in other trainers, with lmlab's values."""
 
 
 def in_our_words(option: str, known: Collection[str] | None = None) -> str:
-    """Say what lmlab calls an option that it does not have, to be appended to a message; empty: nobody knows.
+    """Return lmlab's name for an option of another trainer, as text to be appended to a message; empty if unknown.
 
     Args:
-        option: its dotted name; the last part counts.
-        known: the options that there are; ``None``: any.
+        option: its dotted name; only the last part matters.
+        known: the options that exist here; ``None``: any.
     """
     word = option.rpartition(".")[2].lower().replace("-", "_")
-    ours, what = _OPTIONS.get(word, ("", ""))
+    ours, unit = _OPTIONS.get(word, ("", ""))
     if ours and ours != option and (known is None or ours in known or ours.partition(".")[0] in known):
-        return f"; lmlab has {ours}{f' ({what})' if what else ''}"
+        return f"; lmlab has {ours}{f' ({unit})' if unit else ''}"
     return f"; {_REASONS[word]}" if word in _REASONS else ""

@@ -1,7 +1,7 @@
-"""Overrides as people type them, ``option=value``, turned into Hydra's grammar; and values turned into text again.
+"""Conversion of typed overrides, ``option=value``, to Hydra's grammar, and of values to text.
 
-Hydra's grammar cannot read ``~``, ``#``, ``é`` or a second ``=``, reads 12e5 as a number, and ``a, b`` as two values.
-An option whose type is a text takes whatever is typed. Reading an override that has been read changes nothing.
+Hydra's grammar rejects ``~``, ``#``, ``é`` and a second ``=``, and reads 12e5 as a number and ``a, b`` as two values.
+An option of type text accepts any value as typed. The conversion is idempotent.
 """
 
 import re
@@ -17,10 +17,10 @@ from lmlab.text_options import TEXTS, kinds_in, kinds_of
 _WORD = re.compile(r"(?P<key>\+{0,2}[^=\s]*?)(?P<addition>\+?) ?=(?P<value>.*)", re.DOTALL)
 _NO_TEXT = r"[+-]?(?:[\d_]*\.?[\d_]*(?:e[+-]?[\d_]+)?|inf|nan)|true|false|null"
 _SAFE = re.compile(rf"(?!(?:{_NO_TEXT})\Z)[\w./-]+", re.IGNORECASE | re.ASCII)
-"""A text that is the same in Hydra's grammar."""
+"""A text that needs no quotes in Hydra's grammar."""
 _OF_STAGE = re.compile(r"\+{0,2}stages\.(?P<stage>\w+)\.(?P<option>[a-zA-Z][\w./]*)")
 STAGE_OPTIONS, STAGE_VALUE = "_changed_", "_value_"
-"""Keys below ``stages``: of the options that were changed stage by stage, and of the value of each of these."""
+"""Keys below ``stages``: of the options that were set for single stages, and of their values."""
 _OF_HYDRA = re.compile(r"(choice|shuffle|sort|glob|range|interval|tag|str|int|float|bool)\(.*\)", re.DOTALL)
 _QUOTED = re.compile(r"""\s*(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\s*""", re.DOTALL)
 
@@ -32,7 +32,7 @@ def read(word: str, several: bool = False) -> str:
         several: unquoted commas separate the values of a sweep.
 
     Raises:
-        UserError: it cannot be read, or in more than one way; the message shows forms that can.
+        UserError: it cannot be read or is ambiguous; the message shows valid forms.
     """
     word = shortened(word)
     if word.startswith("~"):
@@ -71,7 +71,7 @@ def read(word: str, several: bool = False) -> str:
         return f"{key}={one(value)}"
     if hint is None and body[:1] in ("[", "{"):
         raise UserError(f"{word}: cannot be read; expected a list like {key}=[a,b], or a text as {_typed(key, value)}")
-    if option in ("runs", "what", "formats"):  # a list, as one would say it
+    if option in ("runs", "what", "formats"):  # lists that need no brackets
         return f"{key}=[{','.join(one(part.strip()) for part in parts)}]" if not several else _sweep(key, parts, one)
     if several and any(re.search(r"\s", part) for part in parts if not _QUOTED.fullmatch(part)):
         choices = ",".join(_quoted(part.strip(), literal) for part in parts)
@@ -90,8 +90,8 @@ def read(word: str, several: bool = False) -> str:
 def _read_of_stage(word: str, stage: str, option: str, addition: bool, value: str, several: bool) -> str:
     """Return ``stages.<stage>.<option>=value`` in Hydra's grammar. Raises ``UserError`` like :func:`read`.
 
-    The overrides of a stage are a list, in which Hydra can set no option. It is kept beside that list, and so can have
-    several values in a sweep like any other option.
+    The overrides of a stage are a list, and Hydra cannot set an option in a list. The option is stored beside the list,
+    and can have several values in a sweep like any other option.
     """
     if addition:
         listed = shlex.quote(f"stages.{stage}+=['{option}+={value}']")
@@ -101,7 +101,7 @@ def _read_of_stage(word: str, stage: str, option: str, addition: bool, value: st
 
 
 def as_typed(text: str) -> str:
-    """Return a text with options of a stage as they are typed, ``stages.tune.seed``, not as they are read."""
+    """Return a text with options of a stage in their typed form, ``stages.tune.seed``."""
     if STAGE_OPTIONS not in text:
         return text
     pattern = rf"\+*stages\.{STAGE_OPTIONS}\.(\w+)\.([\w.$]+?)\.{STAGE_VALUE}"
@@ -109,17 +109,17 @@ def as_typed(text: str) -> str:
 
 
 def option_of_run(option: str) -> str:
-    """Return the option of a run that one of a command is about: ``optimizer.lr`` of ``stages.tune.optimizer.lr``."""
+    """Return the option of a run for an option of a command: ``optimizer.lr`` for ``stages.tune.optimizer.lr``."""
     return match["option"] if (match := _OF_STAGE.fullmatch(option)) else option
 
 
 def is_of_stage(key: str) -> bool:
-    """Return whether the key of an override that was read is an option of a single stage."""
+    """Return whether the key of a converted override is an option of a single stage."""
     return key.strip("+").startswith(f"stages.{STAGE_OPTIONS}.")
 
 
 def is_several(word: str) -> bool:
-    """Return whether a word that was read has several values, for the jobs of a sweep."""
+    """Return whether a converted word has several values, for the jobs of a sweep."""
     return bool(_parser().parse_overrides([plain_word(word)])[0].is_sweep_override())
 
 
@@ -136,23 +136,23 @@ def _read_addition(word: str, key: str, value: str, several: bool) -> str:
 
 
 def is_addition(word: str) -> bool:
-    """Return whether a word that was read adds to a list or a group: ``tags+=x``."""
+    """Return whether a converted word adds to a list or a group: ``tags+=x``."""
     return word.partition("=")[0].endswith("+")
 
 
 def plain_word(word: str) -> str:
-    """``tags=x`` of ``tags+=x``; other words as they are."""
+    """Return ``tags=x`` for ``tags+=x``; other words unchanged."""
     key, equals, value = word.partition("=")
     return f"{key.rstrip('+')}{equals}{value}"
 
 
 def option_of(word: str) -> str:
-    """The option that a word is about, without marks: ``a.b`` of ``+a.b=2`` and of ``a.b+=2``."""
+    """Return the option of a word without marks: ``a.b`` for ``+a.b=2`` and for ``a.b+=2``."""
     return as_typed(word.partition("=")[0]).strip("+~").partition("@")[0]
 
 
 def written(value: Any) -> str:
-    """A value as it is typed on a command line, all of its digits included; of a section, the name of its target."""
+    """Return a value in the form of a command line, with all digits; for a section, the name of its target."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -170,7 +170,7 @@ def written(value: Any) -> str:
 
 
 def _one(text: str, literal: bool, optional: bool, anything: bool) -> str:
-    """A single value, or a part of one."""
+    """Return a single value in Hydra's grammar."""
     if text.strip().lower() == "null" and optional:
         return "null"
     if _QUOTED.fullmatch(text) and _is_readable(f"x={text}"):
@@ -181,40 +181,40 @@ def _one(text: str, literal: bool, optional: bool, anything: bool) -> str:
 
 
 def _quoted(text: str, literal: bool = True) -> str:
-    """A text in Hydra's quotes; where it is not ``literal``, references to other options in it stay."""
+    """Return a text in Hydra's quotes; unless it is ``literal``, references to other options are kept."""
     if literal or not refers(text):
         text = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + "\\${", text)
     quote = "'" if '"' in text and "'" not in text else '"'
-    pattern = rf"(\\*)({quote}|\Z)"  # a backslash stands for itself but before a quote
+    pattern = rf"(\\*)({quote}|\Z)"  # a backslash is literal except before a quote
     return quote + re.sub(pattern, lambda match: match[1] * 2 + ("\\" + quote if match[2] else ""), text) + quote
 
 
 def _typed(key: str, text: str) -> str:
-    """A text option with a value in quotes, for a shell."""
+    """Return a text option and its value, quoted for Hydra and for a shell."""
     return shlex.quote(f"{key}={_quoted(text)}")
 
 
 def _element(value: Any) -> str:
-    """A value within a list."""
+    """Return an element of a list in Hydra's grammar."""
     if isinstance(value, str) and not _SAFE.fullmatch(value):
         return _quoted(value)
     return written(value)
 
 
 def _sweep(key: str, parts: list[str], one: Any) -> str:
-    """Several values of an option, some of which may be lists."""
+    """Return an option with several values, for a sweep; values may be lists."""
     return f"{key}=" + ",".join(
         read(f"{key}={part}").partition("=")[2] if part.startswith("[") else one(part) for part in parts
     )
 
 
 def _of_lists(body: str) -> bool:
-    """Return whether a text in brackets is several lists: ``[a],[b]``."""
+    """Return whether a text in brackets consists of several lists: ``[a],[b]``."""
     return len(_split(body, brackets=True)) > 1
 
 
 def _split(text: str, brackets: bool = False) -> list[str]:
-    """The parts between commas that stand neither in quotes nor, where ``brackets`` count, in brackets."""
+    """Split a text at commas outside quotes and, with ``brackets``, outside brackets."""
     parts, start, depth, quote, index = [], 0, 0, "", 0
     while index < len(text):
         sign = text[index]
@@ -226,7 +226,7 @@ def _split(text: str, brackets: bool = False) -> list[str]:
         elif sign in "'\"" and not text[start:index].strip():
             end = _QUOTED.match(text, index)
             if end is not None and text[end.end() : end.end() + 1] in ("", ",", "]"):
-                quote = sign  # an apostrophe within a word is none
+                quote = sign  # an apostrophe within a word is not a quote
         elif brackets and sign in "[]":
             depth = max(0, depth + (1 if sign == "[" else -1))
         elif sign == "," and depth == 0:

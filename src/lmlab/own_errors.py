@@ -1,4 +1,4 @@
-"""Messages for errors that a user's own modules raise: the line, and advice."""
+"""Messages for errors raised in a user's own modules: the line of code, and advice."""
 
 import os
 import traceback
@@ -8,15 +8,15 @@ from lmlab import sources
 
 
 def about(error: Exception) -> str:
-    """Return text to be appended to the message of an error: the user's line that it comes from, and what to do.
+    """Return text to be appended to an error's message: the line of the user's code, and advice.
 
-    Empty for an error that has nothing to do with the user's own modules.
+    It is empty for errors that do not involve the user's own modules.
     """
     return _place(error) + _advice(error)
 
 
 def _place(error: Exception) -> str:
-    """Return `` in my_data.py, line 18``: the innermost line of the user's that the error came through."""
+    """Return `` in my_data.py, line 18``: the innermost line of the user's code in the traceback."""
     lines = [
         f" in {Path(frame.f_code.co_filename).name}, line {line}"
         for frame, line in traceback.walk_tb(error.__traceback__)
@@ -26,7 +26,7 @@ def _place(error: Exception) -> str:
 
 
 def _advice(error: Exception) -> str:
-    """Return what to do when a run's copy lacks a module or a file of the user's; empty for other errors."""
+    """Return advice if a run's copy lacks a module or a file of the user's; empty for other errors."""
     copy = sources.copy_in_use()
     if isinstance(error, ModuleNotFoundError):
         sources.use_copy(None)
@@ -35,12 +35,12 @@ def _advice(error: Exception) -> str:
         finally:
             sources.use_copy(copy)
         if source is not None and source.path.suffix == ".py":
-            return "; a module of your own is found where its import is a statement, or has its name in quotes"
+            return "; import your own modules by statements, or by a name in quotes, so that a run can copy them"
         return ""
     name = getattr(error, "filename", None) if isinstance(error, FileNotFoundError) else None
     if name is None or copy is None or not Path(os.fsdecode(name)).absolute().is_relative_to(copy.absolute()):
         return ""
     return (
-        "; a run has a copy of the files beside your modules whose names stand in quotes there; name it so, or give "
-        "its path as an option of yours"
+        "; a run copies a file beside your modules only if its name stands in quotes there; name it so, or pass its "
+        "path as an option of yours"
     )

@@ -1,4 +1,4 @@
-"""How fast work is done, and a progress bar where it turns out to take long."""
+"""Rate of work, and a progress bar for work that takes long."""
 
 import time
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ _INTERVAL = 0.1  # seconds between two changes of it
 
 
 class Pace:
-    """Rate of work since this was made.
+    """Rate of work since this object was created.
 
     Args:
-        done: what had been done before.
+        done: the amount of work done before.
     """
 
     def __init__(self, done: float = 0.0) -> None:
@@ -22,23 +22,23 @@ class Pace:
         self._began = time.monotonic()
 
     def rate(self, done: float) -> float:
-        """Return how much has been done in a second."""
+        """Return the work done per second."""
         return (done - self._first) / max(time.monotonic() - self._began, 1e-9)
 
     def seconds_left(self, done: float, left: float) -> float | None:
-        """Return how long the rest takes at this rate; ``None`` where nothing has been done yet."""
+        """Return the time for the rest at this rate; ``None`` if nothing has been done yet."""
         rate = self.rate(done)
         return left / rate if rate > 0 else None
 
 
 class ProgressBar:
-    """A bar on standard error that appears once the work has taken two seconds; a context manager.
+    """Progress bar on standard error that appears once the work has taken two seconds; a context manager.
 
     Args:
-        description: what is being done.
-        total: how much there is to do; ``None`` if unknown.
-        shown: false: never show it.
-        unit: in what that is counted; of anything but bytes, the rate is shown too, and the bar leaves nothing behind.
+        description: the work, in a word or two.
+        total: the amount of work; ``None`` if unknown.
+        shown: false: never show the bar.
+        unit: the unit of the amounts. Unless it is bytes, the rate is shown too and the bar is erased at the end.
     """
 
     def __init__(self, description: str, total: int | None, shown: bool, unit: str = "bytes") -> None:
@@ -66,13 +66,13 @@ class ProgressBar:
             self._bar.update(self._task, completed=self._done, total=self._total, rate=self._pace.rate(self._done))
 
     def shorten(self, amount: int) -> None:
-        """Count ``amount`` less as to be done."""
+        """Reduce the total by ``amount``."""
         assert self._total is not None
         self._total -= amount
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
-        """Take the bar from the screen while something else is written there."""
+        """Remove the bar from the screen while other output is written."""
         if self._bar is not None:
             self._bar.stop()
         yield
@@ -90,7 +90,7 @@ class ProgressBar:
                 TextColumn(f"{{task.fields[rate]:,.0f}} {self._unit}/s"),
             )
         columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
-        # What is written to standard output meanwhile is to go there.
+        # Output to standard output is not redirected.
         bar = Progress(*columns, console=Console(stderr=True), transient=self._unit != "bytes", redirect_stdout=False)
         self._task = bar.add_task(
             self._description, completed=self._done, total=self._total, rate=self._pace.rate(self._done)

@@ -1,4 +1,4 @@
-"""References to other options, ``${...}``: where they are text instead, and what is wrong with one."""
+"""References to other options, ``${...}``: options in which they are plain text, and messages for wrong ones."""
 
 import os
 import re
@@ -19,7 +19,7 @@ def escaped(text: str) -> str:
 
 
 def with_literal_texts(section: Any, path: str = "") -> Any:
-    """Return part of a configuration file with ``${`` as text, for OmegaConf, in options where it is text.
+    """Return part of a configuration file with ``${`` escaped for OmegaConf in options where it is plain text.
 
     Args:
         path: the dotted option of ``section``.
@@ -48,7 +48,7 @@ def refers(text: str) -> bool:
 
 
 def explained(error: Any) -> str:
-    """Describe in one line what OmegaConf raised about an option, with the remedy where it is a reference."""
+    """Describe an error of OmegaConf in one line, with a remedy if a reference is wrong."""
     from omegaconf.errors import GrammarParseError, InterpolationKeyError, UnsupportedInterpolationType
 
     line = next(iter(str(error).splitlines()), "").partition("while resolving interpolation: ")

@@ -1,7 +1,7 @@
 """Short names of nested groups: ``mixer=gru`` is Hydra's ``model/mixer=gru``.
 
-Command lines, a study's arms, sweeps, patterns and the records of runs use the short name. Hydra's loader, which is
-wrapped here, alone sees the long one: the folder of the group's files. Nothing of Hydra is imported before that.
+Command lines, a study's arms, sweeps, patterns and the records of runs use the short name. Only Hydra's loader, which
+is wrapped here, uses the long one: the folder of the group's files. Hydra is imported only in ``install``.
 """
 
 import re
@@ -13,19 +13,19 @@ NESTED = {part: f"model/{part}" for part in ("mixer", "channel", "block", "head"
 """Groups below another one, by their short names."""
 
 BASE = ("model", "base")
-"""A group and the file of it that its options extend, which is no option itself."""
+"""A group and its file that the options extend. The file itself is no option."""
 
 _SHORT = {long: name for name, long in NESTED.items()}
 _LONG_KEY = re.compile(rf"\A([~+]*)({'|'.join(_SHORT)})(?=[=+@]|$)")
 
 
 def long_name(group: str) -> str:
-    """The name of a group in Hydra, which is its folder in ``conf/``."""
+    """Return the name of a group in Hydra, which is its folder in ``conf/``."""
     return NESTED.get(group, group)
 
 
 def short_name(group: str) -> str:
-    """The name of a group on a command line."""
+    """Return the name of a group on a command line."""
     return _SHORT.get(group, group)
 
 
@@ -35,7 +35,7 @@ def shortened(word: str) -> str:
 
 
 def install() -> None:
-    """Have Hydra's loader read and return short names."""
+    """Wrap Hydra's loader so that it accepts and returns short names."""
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
     loader: Any = ConfigLoaderImpl
@@ -46,7 +46,7 @@ def install() -> None:
 
 
 def _reading(parse: Callable[..., Any]) -> Callable[..., Any]:
-    """Read overrides of nested groups; their text, which is recorded, stays as it is."""
+    """Wrap the parser of overrides to accept short names; the recorded text of an override is not changed."""
 
     @wraps(parse)
     def parsed(self: Any, config_name: str | None, overrides: list[str]) -> Any:
@@ -59,7 +59,7 @@ def _reading(parse: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _recording(load: Callable[..., Any]) -> Callable[..., Any]:
-    """Record choices by short names."""
+    """Wrap the loader to record choices by short names."""
 
     @wraps(load)
     def loaded(self: Any, *arguments: Any, **options: Any) -> Any:
@@ -76,7 +76,7 @@ def _recording(load: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _listing(list_options: Callable[..., list[str]]) -> Callable[..., list[str]]:
-    """List nested groups at the top, by their short names, and ``BASE`` not at all."""
+    """Wrap the listing of options: nested groups appear at the top level by short name, and ``BASE`` is omitted."""
     from hydra.core.object_type import ObjectType
 
     @wraps(list_options)

@@ -1,8 +1,8 @@
-"""The user's own modules: the folders that they come from, the files that they consist of, and importing them.
+"""The user's own modules: finding their folders and files, and importing them.
 
-On a command line they come from the working folder or the folder of ``--config-dir``, never from an outputs folder:
-what lies there may be somebody else's. For a saved run they come from the copy in its directory. Imports are followed
-by reading the sources; finding a module and deciding about it imports nothing.
+On a command line they come from the working folder or the folder of ``--config-dir``, never from an outputs folder,
+because its files may come from another user. For a saved run they come from the copy in its directory. Imports are
+followed by parsing the sources; nothing is imported to find or check a module.
 """
 
 import ast
@@ -23,7 +23,7 @@ from lmlab.surroundings import expanded
 
 
 def imports(module: str, path: Path) -> Iterator[str]:
-    """Yield the modules that a source file may import; of ``from a import b`` both ``a`` and ``a.b``.
+    """Yield the modules that a source file may import; for ``from a import b`` both ``a`` and ``a.b``.
 
     Raises:
         UserError: the file cannot be read or parsed.
@@ -49,10 +49,10 @@ def imports(module: str, path: Path) -> Iterator[str]:
 
 
 def paths_beside(path: Path) -> Iterator[str]:
-    """Yield the relative paths in quotes by which a source file may read what lies beside it.
+    """Yield the relative paths in quotes by which a source file may read files beside it.
 
-    There are none unless it asks where it lies, with ``__file__``, ``importlib.resources`` or ``pkgutil``. Of
-    ``here / "a" / "b.json"`` and ``join(here, "a", "b.json")`` it is ``a/b.json``.
+    A file that does not use ``__file__``, ``importlib.resources`` or ``pkgutil`` has none. The path of
+    ``here / "a" / "b.json"`` and of ``join(here, "a", "b.json")`` is ``a/b.json``.
 
     Raises:
         UserError: the file cannot be read or parsed.
@@ -79,7 +79,7 @@ def _parsed(path: Path) -> ast.Module:
 
 
 def _text_of_import(call: ast.Call) -> str | None:
-    """The name in quotes that a call of ``import_module`` or ``__import__`` imports; ``None`` for any other call."""
+    """Return the name in quotes that ``import_module`` or ``__import__`` imports; ``None`` for any other call."""
     function = getattr(call.func, "id", getattr(call.func, "attr", None))
     names = [*call.args[:1], *(word.value for word in call.keywords if word.arg == "name")]
     if function in ("import_module", "__import__") and names and isinstance(names[0], ast.Constant):
@@ -101,7 +101,7 @@ def _asks_where_it_lies(node: ast.AST) -> bool:
 
 
 def _operands(node: ast.AST) -> list[ast.expr]:
-    """The parts that a path may be joined of: a text by itself, operands of ``/``, or the arguments of a call."""
+    """Return the parts of a path: a single text, the operands of ``/``, or the arguments of a call."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
         return [*(_operands(node.left) or [node.left]), node.right]
     if isinstance(node, ast.Call):
@@ -117,7 +117,7 @@ _OTHERS = frozenset({"lmlab", "torch", "hydra_plugins", *sys.stdlib_module_names
 
 
 class Source(NamedTuple):
-    """A module of the user's: its file, or the folder of a package without ``__init__.py``, below one of the roots."""
+    """Module of the user's: its file, or the folder of a package without ``__init__.py``, below one of the roots."""
 
     path: Path
     root: Path
@@ -130,28 +130,28 @@ class Source(NamedTuple):
 
 _copy: Path | None = None
 _reached: dict[str, tuple[Path, ...]] = {}
-"""Modules and packages that may be imported, with the roots: those of targets, and those that their sources import."""
+"""Modules and packages of targets and those that their sources import, with the roots; only they may be imported."""
 _imported: dict[str, tuple[Path, ...]] = {}
-"""Modules that were imported by this file, with the roots at that time."""
+"""Modules that this module has imported, with the roots at that time."""
 
 
 def use_copy(folder: Path | None) -> None:
-    """Take the user's modules from a run's copy in this process from now on; ``None``: from the working folder."""
+    """Import the user's modules from a run's copy from now on; ``None``: from the working folder."""
     global _copy
     _copy = folder
 
 
 def copy_in_use() -> Path | None:
-    """The run's copy that the user's modules come from; ``None``: they come from the working folder."""
+    """Return the run's copy that the user's modules come from; ``None`` if they come from the working folder."""
     return _copy
 
 
 def roots() -> tuple[Path, ...]:
-    """The folders that the user's modules come from, in the order in which they are searched."""
+    """Return the folders that the user's modules come from, in the order in which they are searched."""
     if _copy is not None:
         return (_copy,)
     here = Path.cwd()
-    below = [Path(place) for place in sys.path if place and _is_own_place(Path(place), here)]  # PYTHONPATH=src, say
+    below = [Path(place) for place in sys.path if place and _is_own_place(Path(place), here)]  # such as PYTHONPATH=src
     return tuple(dict.fromkeys([here, *_config_folders(), *below]))
 
 
@@ -164,7 +164,7 @@ def _is_of_interpreter(place: Path) -> bool:
 
 
 def _config_folders() -> list[Path]:
-    """The folder of ``--config-dir``, if this process is a command that has it."""
+    """Return the folder of ``--config-dir``; empty if this process has no such option."""
     hydra = sys.modules.get("hydra.core.global_hydra")
     if hydra is None or not hydra.GlobalHydra.instance().is_initialized():
         return []
@@ -173,12 +173,12 @@ def _config_folders() -> list[Path]:
 
 
 def describe_roots() -> str:
-    """The folders that are searched, for messages."""
+    """Return the searched folders as text for messages."""
     return " or ".join(map(str, roots()))
 
 
 def taken_by(module: str) -> str | None:
-    """Who has the top-level name of ``module`` already, so that no file of the user's can have it; ``None``: nobody."""
+    """Return the owner of the top-level name of ``module`` other than the user; ``None`` if the name is free."""
     top = module.partition(".")[0]
     if top in sys.stdlib_module_names:
         return "Python's standard library"
@@ -198,7 +198,7 @@ def _folders_of(spec: ModuleSpec) -> list[str]:
 
 
 def find(module: str) -> Source | None:
-    """Return where the user's module of that name lies; ``None`` where there is none."""
+    """Return the source of the user's module with this name; ``None`` if there is none."""
     if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", module):
         return None
     folder_alone = None
@@ -214,7 +214,7 @@ def find(module: str) -> Source | None:
 
 
 def _below(place: Path | None, part: str) -> Path | None:
-    """The file or folder that Python would take for the module ``part`` in a package or folder at ``place``."""
+    """Return the file or folder that Python would import as ``part`` from a package or folder at ``place``."""
     if place is None:
         return None
     folder = place.parent if place.name == "__init__.py" else place
@@ -225,12 +225,12 @@ def _below(place: Path | None, part: str) -> Path | None:
 
 
 def follow(modules: Iterable[str]) -> dict[str, Source]:
-    """Return the files of the user's that ``modules`` consist of, with all that they import from the same folders.
+    """Return the user's files of ``modules`` and of all modules that they import from the same folders.
 
-    Imports within functions count, and those by a name in quotes (``import_module("helper")``); computed names do not.
+    Imports within functions count, and so do names in quotes (``import_module("helper")``); computed names do not.
 
     Raises:
-        UserError: a file cannot be read or parsed, or lies where the user's modules do not come from.
+        UserError: a file cannot be read or parsed, or is in a place that is not allowed.
     """
     sources: dict[str, Source] = {}
     queue, seen = list(modules), set[str]()
@@ -250,9 +250,9 @@ def follow(modules: Iterable[str]) -> dict[str, Source]:
 
 
 def files_beside(source: Source) -> dict[str, Path]:
-    """Return the files that a source file names in quotes and may read from its folder, by path below the root.
+    """Return the files that a source file names in quotes and may read, by path below the root.
 
-    Those in the folders above it, up to the root, count as well.
+    They are in its folder or in the folders above it, up to the root.
     """
     folders = [folder for folder in source.path.parents if folder.is_relative_to(source.root)]
     files: dict[str, Path] = {}
@@ -264,19 +264,19 @@ def files_beside(source: Source) -> dict[str, Path]:
 
 
 def _check_place(module: str, source: Source) -> None:
-    """Refuse a file that is reached through a link out of its folder, or that lies in an outputs folder."""
+    """Refuse a file behind a link that leaves its folder, or in an outputs folder."""
     place = source.path.resolve()
     if not place.is_relative_to(source.root.resolve()):
         raise UserError(f"{module}: {source.path} is a link to {place}, outside of {source.root}; copy it there")
     if _copy is None and (folder := outputs_above(place)) is not None:
         raise UserError(
-            f"{module}: {place} lies in an outputs folder ({folder}), whose files may be somebody else's; your own "
+            f"{module}: {place} is in an outputs folder ({folder}), whose files may come from another user; your own "
             "modules come from the working folder or --config-dir"
         )
 
 
 def outputs_above(place: Path) -> Path | None:
-    """The outputs folder or the directory of a run or sweep that ``place`` lies in; ``None``: it lies in none."""
+    """Return the outputs folder, or the directory of a run or sweep, that contains ``place``; ``None`` if none does."""
     for folder in place.parents:
         if (folder / "sweep.json").is_file() or all((folder / name).is_file() for name in ("run.json", "config.yaml")):
             return folder
@@ -299,7 +299,7 @@ def is_own(module: str) -> bool:
 
 
 def load(module: str) -> ModuleType:
-    """Import a module of the user's from where :func:`find` finds it, and nothing of that name from anywhere else.
+    """Import a module of the user's from the place that :func:`find` returns, and from no other place.
 
     Raises:
         UserError: see :func:`follow`.
@@ -310,7 +310,7 @@ def load(module: str) -> ModuleType:
         del _imported[name]
     for name in [name for name, place in _reached.items() if place != here]:
         del _reached[name]
-    for name, source in sources.items():  # of that name, imported by somebody else from somewhere else
+    for name, source in sources.items():  # remove modules of the same name that were imported from other places
         loaded = sys.modules.get(name)
         if loaded is not None and name not in _imported and getattr(loaded, "__file__", None) != str(source.path):
             del sys.modules[name]
@@ -322,21 +322,21 @@ def load(module: str) -> ModuleType:
 
 
 class _Loader(SourceFileLoader):
-    """Compiles the source itself, whatever lies in ``__pycache__``."""
+    """Loader that always compiles the source and ignores ``__pycache__``."""
 
     def path_stats(self, path: Any) -> Any:
         raise OSError
 
 
 class _Finder:
-    """Lets Python find the modules that were reached from targets."""
+    """Finder of the modules that targets and their sources import."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if name.partition(".")[0] not in _reached or (source := find(name)) is None:
             return None
-        if name not in _reached:  # a run's copy would lack it
+        if name not in _reached:  # the copy in a run's directory would not contain it
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         _imported[name] = roots()
         if source.path.suffix != ".py":

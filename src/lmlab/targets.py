@@ -1,8 +1,8 @@
-"""What a ``_target_`` may name, and which parameters it has.
+"""Resolution of ``_target_``: permitted classes and functions, and their parameters.
 
-A run directory may come from a stranger, so what its configuration names is called only if lmlab offers it as an
-option, if it is a module or optimizer of torch, or if it is defined in the user's own source files (see
-:mod:`lmlab.sources`). For a saved configuration, :mod:`lmlab.runs.trust` decides whether those are run at all.
+A run directory may come from another user. A target is therefore called only if it is an option of lmlab, a module or
+optimizer of torch, or defined in the user's own source files (see :mod:`lmlab.sources`). For a saved configuration,
+:mod:`lmlab.runs.trust` decides whether the latter are run at all.
 """
 
 import importlib
@@ -31,7 +31,7 @@ OPTIONS = (
     "lmlab.training.trainer",
     "lmlab.wandb.logger",
 )
-"""Where lmlab defines what a configuration may name."""
+"""Prefixes of lmlab's classes and functions that a configuration may name."""
 TORCH = ("torch.nn.", "torch.optim.")
 """Packages of torch with the modules and optimizers that a configuration may name."""
 
@@ -39,22 +39,22 @@ _TORCH_BASES = frozenset({"torch.nn.modules.module.Module", "torch.optim.optimiz
 
 
 def named_parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The parameters of ``function`` that can be given by name, but for ``**kwargs``."""
+    """Return the parameters of ``function`` that can be passed by name, without ``**kwargs``."""
     parameters = inspect.signature(function).parameters
     return {name: p for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
 def accepted(node: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is ``offered`` and the target of ``node`` has a parameter for."""
-    wanted = named_parameters(resolve_target(node["_target_"], node["_target_"]))
-    return {name: value for name, value in offered.items() if name in wanted}
+    """Return the entries of ``offered`` for which the target of ``node`` has a parameter."""
+    parameters = named_parameters(resolve_target(node["_target_"], node["_target_"]))
+    return {name: value for name, value in offered.items() if name in parameters}
 
 
 def targets(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any], str]]:
     """Yield (target, node, dotted path) for every node that has a ``_target_``, outermost first.
 
     Raises:
-        UserError: a node gives arguments by position, which no signature names.
+        UserError: a node passes arguments by position.
     """
     if isinstance(node, Mapping):
         if "_args_" in node:
@@ -69,7 +69,7 @@ def targets(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any],
 
 
 def own_targets(config: Any) -> dict[str, str]:
-    """The targets of a configuration that are neither lmlab's nor torch's, each with the option that names it first."""
+    """Return the targets that are neither lmlab's nor torch's, each with the first option that names it."""
     own: dict[str, str] = {}
     for target, _, where in targets(config):
         if target.partition(".")[0] not in ("lmlab", "torch"):
@@ -78,10 +78,10 @@ def own_targets(config: Any) -> dict[str, str]:
 
 
 def check_own(target: str, option: str) -> None:
-    """Refuse a target that is in none of the user's own source files, without importing anything.
+    """Refuse a target outside the user's own source files, without importing anything.
 
     Raises:
-        UserError: it is part of the standard library or of an installed package, or there is no such file.
+        UserError: the target belongs to the standard library or an installed package, or there is no such file.
     """
     module = target.rpartition(".")[0]
     if not module:
@@ -98,14 +98,14 @@ def check_own(target: str, option: str) -> None:
 
 
 def resolve_target(target: str, path: str) -> Callable[..., Any]:
-    """Import what a ``_target_`` names, if it may be called.
+    """Import and return the class or function of a ``_target_``, if it is allowed.
 
-    Allowed are what lmlab offers as options (``OPTIONS``), torch's modules, optimizers and schedules, and what is
-    defined in the user's own source files. A run directory from a stranger can therefore not name a function of the
-    standard library or of another package, and importing what may not be called is not even tried.
+    Allowed are lmlab's options (``OPTIONS``), torch's modules, optimizers and schedules, and definitions in the user's
+    own source files. A run directory from another user can therefore not name a function of the standard library or of
+    another package. A module that is not allowed is not imported.
 
     Raises:
-        UserError: it cannot be found or imported, is not callable, or is not allowed.
+        UserError: the target cannot be found or imported, is not callable, or is not allowed.
     """
     option = f"{path}._target_"
     module, _, name = target.rpartition(".")
@@ -117,27 +117,27 @@ def resolve_target(target: str, path: str) -> Callable[..., Any]:
     elif "__" in target or not target.startswith((*OPTIONS, *TORCH)):
         raise _not_allowed(target, option)
     try:
-        found = getattr(load(module), name)
+        target_object = getattr(load(module), name)
     except UserError as error:
         raise UserError(f"{option}={target}: {error}") from error
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0] + about(error)
         raise UserError(f"{option}={target}: cannot be imported ({reason})") from error
-    if not callable(found):
+    if not callable(target_object):
         raise UserError(f"{option}={target}: expected a class or a function")
-    # Where it is defined counts, not through which module it was reached.
-    defined = str(getattr(found, "__module__", None) or "")
+    # The defining module counts, not the module through which the object was imported.
+    defined = str(getattr(target_object, "__module__", None) or "")
     package = defined.partition(".")[0]
     if package == "lmlab":
         allowed = defined.startswith(OPTIONS)
     elif package == "torch":
-        bases = {f"{base.__module__}.{base.__name__}" for base in getattr(found, "__mro__", ())}
+        bases = {f"{base.__module__}.{base.__name__}" for base in getattr(target_object, "__mro__", ())}
         allowed = not bases.isdisjoint(_TORCH_BASES)
     else:
         allowed = sources.taken_by(defined) is None and sources.find(defined) is not None
     if not allowed:
         raise _not_allowed(target, option)
-    return typing.cast(Callable[..., Any], found)
+    return typing.cast(Callable[..., Any], target_object)
 
 
 def _not_allowed(target: str, option: str) -> UserError:

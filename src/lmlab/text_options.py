@@ -1,4 +1,4 @@
-"""Options whose values are texts: whatever is typed is taken as it is."""
+"""Options whose values are texts, which are read exactly as typed."""
 
 from typing import Any
 
@@ -68,7 +68,7 @@ TEXTS: dict[str, Hint] = {
     **dict.fromkeys(("runs", "what"), str | list[str] | None),
     "formats": str | list[str],
 }
-"""Options whose values are texts, with their types; reading a command line imports none of their signatures."""
+"""Types of options whose values are texts. Listed here so that a command line is read without importing signatures."""
 
 ONCE = frozenset(
     (
@@ -76,15 +76,15 @@ ONCE = frozenset(
         *(f"data.paths{split}" for split in ("", ".train", ".validation", ".test")),
     )
 )
-"""Lists that are sets: adding what is there already changes nothing."""
+"""Lists with the semantics of sets: adding an element that is present changes nothing."""
 
 
 def kinds_of(option: str) -> tuple[Any, ...]:
-    """The types that an option of ``TEXTS`` may have; none for others."""
+    """Return the allowed types of an option of ``TEXTS``; empty for other options."""
     return kinds_in(TEXTS[option]) if option in TEXTS else ()
 
 
 def kinds_in(hint: Hint) -> tuple[Any, ...]:
-    """The types that a hint allows, without what is in lists."""
+    """Return the types that a hint allows, without the types of list elements."""
     members = (hint,) if isinstance(hint, type) or hasattr(hint, "__origin__") else hint.__args__
     return tuple(getattr(member, "__origin__", member) for member in members)

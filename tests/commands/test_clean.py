@@ -289,7 +289,7 @@ def test_what_lmlab_did_not_write_stays(outputs, lmlab_clean):
     (run.path / "notes.txt").touch()
     said = lmlab_clean(what="failed")
     assert (folder / "notes.txt").exists() and (run.path / "notes.txt").exists() and run.exists
-    assert "mine: not a run directory" in said and "holds what is not lmlab's (notes.txt)" in said
+    assert "mine: not a run directory" in said and "contains files that are not lmlab's (notes.txt)" in said
 
 
 def test_a_kill_between_renaming_and_deleting_leaves_nothing_that_looks_like_a_run(outputs, lmlab_clean, monkeypatch):
@@ -371,7 +371,7 @@ def test_without_a_terminal_or_a_yes_nothing_is_removed(outputs, lmlab_clean, mo
     [
         ({"what": "checkpoint"}, r"what=checkpoint: expected .* \(did you mean 'checkpoints'\?\)"),
         ({"what": "runs"}, "what=runs: would remove every run; choose some by"),
-        ({"what": "caches", "tag": "old"}, "what=caches: are not of single runs; leave out tag="),
+        ({"what": "caches", "tag": "old"}, "what=caches: do not belong to single runs; leave out tag="),
         ({"status": "done"}, "status=done: unknown"),
     ],
 )
@@ -394,7 +394,7 @@ def test_every_file_of_a_run_is_known(lmlab, small, tmp_path):
     recorded = run.manifest
     said = lmlab("clean", "what=[checkpoints,caches]", "yes=true").stdout
     assert "checkpoints" in said and tree(run.checkpoints) == {run.best.name}
-    assert "is finished: this is its recorded result" in lmlab("train", *small).stdout
+    assert "already finished; showing the recorded result" in lmlab("train", *small).stdout
     assert run.manifest == recorded
     scores = lmlab("evaluate", f"run={run.id}", "checkpoint=best", "accelerator=cpu", "metrics=[fixed_window]").stdout
     assert "fixed_window" in scores

@@ -21,11 +21,11 @@ def test_a_port_that_is_taken_is_one_clear_line(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=rf"port={port}: is taken by another program \(port=0 takes any"):
+        with pytest.raises(UserError, match=rf"port={port}: is in use by another program \(port=0 takes any"):
             listen("127.0.0.1", port)
-    with pytest.raises(UserError, match="host=nowhere.invalid: no address of this machine"):
+    with pytest.raises(UserError, match="host=nowhere.invalid: is no address of this machine"):
         listen("nowhere.invalid", 0)
-    with pytest.raises(UserError, match="host=192.0.2.1: cannot be listened at"):
+    with pytest.raises(UserError, match="host=192.0.2.1: cannot listen there"):
         listen("192.0.2.1", 0)
 
 

@@ -126,7 +126,7 @@ def test_the_mean_log_probability_is_of_the_tokens_that_were_drawn(written):
     row = json.loads(line)
     assert row["text"] == "ab" and row["token_ids"] == Byte().encode("abc").tolist()
     assert row["log_probabilities"] == pytest.approx([-0.28768207] * 3)
-    with pytest.raises(UserError, match=r"log_probabilities=true: not with format=text; choose format=jsonl"):
+    with pytest.raises(UserError, match=r"=true: cannot be combined with format=text; choose format=jsonl"):
         written("abc", "log_probabilities=true")
 
 
@@ -153,7 +153,7 @@ def test_texts_can_be_told_apart(written, tmp_path):
 
 
 def test_prompt_and_prompts_are_two_ways_of_one_thing(written):
-    with pytest.raises(UserError, match=r"prompt=a: not together with prompts=p\.txt; leave one of them out"):
+    with pytest.raises(UserError, match=r"prompt=a: cannot be combined with prompts=p\.txt; leave one of them out"):
         written("0", "prompt=a", "prompts=p.txt")
 
 

@@ -208,9 +208,9 @@ def test_every_model_of_lmlabs_is_called_by_its_name(compose, model):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("override optimizer: sgd\n", "choices stand in the list defaults, as - override /optimizer: sgd"),
-        ("mixer: gru\n", "choices stand in the list defaults, as - override /mixer: gru"),
-        ("model: lstm\n", "choices stand in the list defaults, as - override /model: lstm"),
+        ("override optimizer: sgd\n", "choices belong in the list defaults, as - override /optimizer: sgd"),
+        ("mixer: gru\n", "choices belong in the list defaults, as - override /mixer: gru"),
+        ("model: lstm\n", "choices belong in the list defaults, as - override /model: lstm"),
         ("optimizer.lr: 1e-3\n", "optimizer.lr: expected a section, as optimizer: {lr: ...}"),
         ("defaults: {optimizer: sgd}\n", "defaults: expected a list"),
         ("- a\n", "expected options as key: value, got list"),

@@ -22,7 +22,7 @@ def test_a_report_from_the_command_line(lmlab, folder, tmp_path):
     (broken / "run.json").write_text("{")
     done = lmlab("report", "baseline=lstm", "formats=[html,latex,markdown]")
     assert "transformer reaches" in done.stdout and "] lower over 3 paired seeds (p = 0.0" in done.stdout
-    assert "left out: 1 without a part in this; the report says why" in done.stdout
+    assert "left out: 1 not part of the comparison; the report gives the reasons" in done.stdout
     (report,) = (tmp_path / "outputs" / "reports").iterdir()
     assert str(report / "report.html") in done.stdout and "Next: lmlab " in done.stdout
     assert report.name.startswith("lstm-transformer-stdlib-")
@@ -72,7 +72,7 @@ def test_what_does_not_compare_is_written_all_the_same_and_the_exit_code_says_so
         (["metric=test/loss"], "no run has it yet; score the runs first: lmlab evaluate run="),
         (["metric=tset/loss"], "metric=tset/loss: the data of these runs have no split tset (did you mean 'test'?)"),
         (["formats=html,latx"], "formats=latx: expected html, markdown, latex, svg, pdf, png (did you mean 'latex'?)"),
-        (["formats=latex", "open=true"], "open=true: shows the page, which formats= leaves out (add html)"),
+        (["formats=latex", "open=true"], "open=true: opens the page, which formats= leaves out (add html)"),
         (["direction=up"], "direction=up: expected minimize or maximize"),
         (["metric=validation/los"], "metric=validation/los: unknown (did you mean 'validation/loss'?)"),
         (["arm=modle"], "arm=modle: none of these runs has such an option (did you mean 'model'?)"),

@@ -99,12 +99,12 @@ def test_reproduce_follows_the_chain(train, outputs, lmlab):
     train("seed=1")
     runs = by_stage(outputs)
     said = lmlab("reproduce", f"run={runs['tune'].id}", "progress=false").stdout
-    assert said.count("The final weights are the same, bit by bit.") == 2
+    assert said.count("The final weights are identical bit for bit.") == 2
     again = {run.path.name: run for run in all_runs(outputs / "runs")}
     child = again[f"{runs['tune'].path.name}-2"]
     assert child.manifest["start"]["run"] == f"{runs['pretrain'].id}-2" and child.manifest["stage"] == "tune"
     alone = lmlab("reproduce", f"run={runs['tune'].id}", "parents=false", "progress=false").stdout
-    assert alone.count("bit by bit") == 1
+    assert alone.count("bit for bit") == 1
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_reproduce_follows_the_chain(train, outputs, lmlab):
             "stages.pretrain: start.run=tune: is a later stage; expected an earlier one",
         ),
         (["stages.tune=5"], "stages.tune=5: expected a list of overrides, as [optimizer.lr=1e-4]"),
-        (["start.run=3f9a"], "start.run=3f9a: each stage says what it starts from (stages.pretrain.start.run=3f9a)"),
+        (["start.run=3f9a"], "start.run=3f9a: each stage sets its own (stages.pretrain.start.run=3f9a)"),
         (
             ["scheduler=linear"],
             "scheduler=linear: decided by stages.pretrain and stages.tune (stages.tune.scheduler=lin",

@@ -89,7 +89,7 @@ def test_killed_and_repeated_a_study_tunes_both_alike_and_computes_nothing_twice
     assert written(outputs) == after and report.read_text() == shown
     assert str(report) in said.replace("\n", "")
     changed = finish(study("budget.tokens=704", f"hydra.sweep.dir={sweep.path}"), code=1)
-    assert f"{sweep.path.name}: what its study asks for has changed since" in changed
+    assert f"{sweep.path.name}: its study has been changed since" in changed
     assert written(outputs) == after
 
 

@@ -87,7 +87,7 @@ def test_sync_sends_what_a_run_without_a_server_has_logged_and_repeats_nothing(l
     done = lmlab("train", *small, "model=lstm", "logger.wandb.init_timeout=1", **server.environment)
     assert done.stderr.count("W&B") == 1, done.stderr
     run = only_run(tmp_path)
-    assert f"W&B: offline so far   lmlab wandb sync run={run.id[:6]} sends what it lacks" in done.stdout.replace(
+    assert f"W&B: offline so far   lmlab wandb sync run={run.id[:6]} sends the missing data" in done.stdout.replace(
         "\n", " "
     )
     failed = lmlab("wandb", "sync", "init_timeout=1", check=False, **server.environment)

@@ -190,7 +190,7 @@ def test_a_run_of_a_size_from_asking_to_reproducing(lmlab, small, tmp_path):
     assert sizes["parameters"]["total"] == pytest.approx(20_000, rel=0.01)
     assert f"model.parameters=20k: width {width} ({sizes['parameters']['total']:,} total)" in first.stdout
     # Asked again it is the same run, whatever the width; evaluating and computing afresh take the one that was solved.
-    assert "this is its recorded result" in lmlab(*arguments, "model.width=7").stdout
+    assert "showing the recorded result" in lmlab(*arguments, "model.width=7").stdout
     assert "fixed_window" in lmlab("evaluate", f"run={run.id}", "metrics=[fixed_window]").stdout
     done = lmlab("reproduce", f"run={run.id}")
     assert "identical" in done.stdout and "different" not in done.stdout

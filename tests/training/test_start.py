@@ -85,7 +85,7 @@ def test_a_child_needs_its_parent_no_more_and_does_not_depend_on_where_it_lay(tr
     assert child.manifest["start"]["tokens"] == 4 * 64
     shutil.rmtree(first.path)
     done = lmlab("reproduce", f"run={child.id}", "progress=false")
-    assert "The final weights are the same, bit by bit." in done.stdout
+    assert "The final weights are identical bit for bit." in done.stdout
     # A child of the child counts the tokens of both.
     grandchild = train(f"start.run={child.id}", "scheduler=cooldown")
     assert grandchild.manifest["start"]["tokens"] == 4 * 64 + TOKENS

@@ -1,1 +1,1 @@
-"""Free disk in an outputs folder: what can be removed, what is left alone and why, and removing it. Needs no torch."""
+"""Freeing disk in an outputs folder: finding files that can be removed, and removing them. Needs no torch."""

@@ -34,9 +34,9 @@ DESCRIPTIONS: dict[Kind, str] = {
     "runs": "whole runs",
 }
 USUAL: tuple[Kind, ...] = ("checkpoints", "wandb", "caches", "failed")
-"""Kinds that are offered where none is chosen: finished runs can still be evaluated, continued and reproduced."""
+"""Default kinds. Without these files, finished runs can still be evaluated, continued and reproduced."""
 NOT_OF_RUNS: tuple[Kind, ...] = ("caches",)
-"""Kinds that no selection of runs applies to."""
+"""Kinds that do not belong to single runs."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,11 @@ class Item:
     """Files and folders that are removed together.
 
     Attributes:
-        paths: what is removed.
-        bytes: what that frees.
-        run, status: whose lock is held meanwhile, and the status that the run must still have then.
-        lock: a file that is locked meanwhile.
+        paths: the files and folders.
+        bytes: their size.
+        run: the run whose lock is held during the removal.
+        status: the status that the run must still have then.
+        lock: a file that is locked during the removal.
     """
 
     kind: Kind
@@ -60,7 +61,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Kept:
-    """Something that is left alone, by name, and why."""
+    """Name of something that is not removed, and the reason."""
 
     name: str
     why: str
@@ -68,30 +69,30 @@ class Kept:
 
 @dataclass
 class Plan:
-    """The items to remove, and those that are kept with the reason."""
+    """Items to remove, and things that are kept with the reason."""
 
     items: list[Item] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
 
     def add(self, entry: "Item | Kept") -> None:
-        """Add either."""
+        """Add an item, or something that is kept."""
         if isinstance(entry, Item):
             self.items.append(entry)
         else:
             self.kept.append(entry)
 
     def within(self, other: "Plan") -> "Plan":
-        """Return a plan of the items that ``other`` has as well."""
+        """Return a plan of the items that ``other`` also has."""
         paths = {path for item in other.items for path in item.paths}
         return Plan([item for item in self.items if paths.issuperset(item.paths)], self.kept)
 
 
 def references(sweeps: Path, records: Sequence[Record]) -> dict[Path, str]:
-    """Return the resolved directories of runs that something else needs, and what that is.
+    """Return the resolved directories of runs that a sweep or another run needs, with the reason.
 
     Args:
         sweeps: the folder of sweeps.
-        records: all runs; they say which run they began with, and which sweep asked for them.
+        records: all runs, with the runs that they began with and the sweeps that they belong to.
     """
     reasons: dict[Path, str] = {}
     unreadable = {}
@@ -114,7 +115,7 @@ def references(sweeps: Path, records: Sequence[Record]) -> dict[Path, str]:
 
 
 def _reason(sweep: Sweep) -> str | None:
-    """Return why the runs of a sweep are needed; ``None``: they are not."""
+    """Return the reason why the runs of a sweep are needed; ``None`` if they are not."""
     name = sweep.path.name
     remove = f"rm -r {shlex.quote(str(sweep.path))}"
     if sweep.definition.get("study") is not None:
@@ -127,17 +128,17 @@ def _reason(sweep: Sweep) -> str | None:
 
 
 ABANDONED = 3600.0
-"""Seconds after which a temporary file that nobody has written to is one of a killed process."""
+"""Seconds without changes after which a temporary file is considered left over from a killed process."""
 
 _PREPARED = re.compile(r"[^.].*-[0-9a-f]{16}")
 _CURVES = re.compile(r"[^.].*-[0-9a-f]{12}")
 
 
 def prepared(cache: Path, used: Collection[str] | None) -> Iterator[Item | Kept]:
-    """Yield tokenised corpora in ``cache`` that are not ``used``.
+    """Yield tokenised corpora in ``cache`` that no run uses.
 
     Args:
-        used: fingerprints of the data of all runs; ``None``: not all are known.
+        used: fingerprints of the data of all runs; ``None`` if some are unknown.
     """
     for path in sorted(_entries(cache)):
         if not _PREPARED.fullmatch(path.name) or path.is_symlink() or not (path / "meta.json").is_file():
@@ -148,24 +149,24 @@ def prepared(cache: Path, used: Collection[str] | None) -> Iterator[Item | Kept]
         try:
             fingerprint = read_json(path / "meta.json")["fingerprint"]
         except (OSError, ValueError, KeyError, TypeError):
-            fingerprint = None  # damaged: it is prepared again when it is needed
+            fingerprint = None  # damaged; it will be prepared again when it is needed
         if fingerprint not in used:
             yield Item("caches", (path,), size_of([path]), lock=cache / f".{path.name}.lock")
 
 
 def curves(folder: Path) -> Iterator[Item]:
-    """Yield what earlier versions kept of logs in ``folder``."""
+    """Yield caches of logs in ``folder`` that earlier versions wrote."""
     for path in _entries(folder):
         if _CURVES.fullmatch(path.name) and path.is_file() and not path.is_symlink():
             yield Item("caches", (path,), size_of([path]))
 
 
 def leftovers(runs: Path, cache: Path, outputs: Path) -> Iterator[Item]:
-    """Yield temporary files and folders of processes that were killed, except those of runs that are computed now."""
+    """Yield temporary files and folders of killed processes, except those of running runs."""
     deeper = [cache, cache / "downloads", outputs / "sweeps", outputs / "reports"]
     for folder in [runs, cache, *(inner for outer in deeper for inner in _folders(outer))]:
         for path in _entries(folder):
-            lock = path.with_suffix(".lock")  # of a corpus that is prepared
+            lock = path.with_suffix(".lock")  # the lock of a corpus that is being prepared
             if _is_temporary(path) and (lock.exists() or _is_abandoned(path)):
                 yield Item("caches", (path,), size_of([path]), lock=lock if lock.exists() else None)
     for folder in _folders(runs):
@@ -185,19 +186,19 @@ def _is_temporary(path: Path) -> bool:
 
 
 def _is_abandoned(path: Path) -> bool:
-    """Return whether nobody has written to a file, or directly in a folder, for a while."""
+    """Return whether a file, or the direct content of a folder, has not changed for ``ABANDONED`` seconds."""
     try:
         if path.name.endswith(DISCARDED):
             return True
         inside = [] if path.is_symlink() else _entries(path)
         newest = max(one.lstat().st_mtime for one in (path, *inside))
-    except FileNotFoundError:  # it was one that somebody writes
+    except FileNotFoundError:  # another process has just renamed or removed it
         return False
     return time.time() - newest > ABANDONED
 
 
 def _entries(folder: Path) -> list[Path]:
-    """Return what lies in a folder; nothing where there is none, or where it is a link."""
+    """Return the content of a folder; empty if the folder does not exist or is a link."""
     return list(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
 
 
@@ -208,18 +209,18 @@ def _folders(folder: Path) -> list[Path]:
 
 
 USUALLY_KEPT = 2
-"""Checkpoints that a run keeps to resume from. One that keeps another number is to be evaluated at them."""
+"""Default number of checkpoints to resume from. Runs that keep another number are meant to be evaluated at them."""
 
 
 def of_runs(
     records: Iterable[Record], kinds: Collection[Kind], folder: Path, needed: Mapping[Path, str], older: float
 ) -> Iterator[Item | Kept]:
-    """Yield what of some kinds can be removed of runs, and what is left alone.
+    """Yield the items of some kinds that can be removed from runs, and things that are kept.
 
     Args:
-        folder: the folder of runs; whatever lies elsewhere is left alone.
+        folder: the folder of runs; runs elsewhere are kept.
         needed: see :func:`lmlab.cleaning.find.references`.
-        older: seconds for which a run has not changed.
+        older: the least number of seconds since a run has changed.
     """
     real = folder.resolve()
     for record in records:
@@ -240,7 +241,7 @@ def _of_run(record: Record, kinds: Collection[Kind], needed: str | None) -> Iter
         if needed is None and not foreign:
             yield Item("failed" if of_failed else "runs", (run.path,), size_of([run.path]), run, status)
             return
-        yield Kept(run.path.name, needed or f"holds what is not lmlab's ({', '.join(foreign[:3])})")
+        yield Kept(run.path.name, needed or f"contains files that are not lmlab's ({', '.join(foreign[:3])})")
     states = checkpoints.to_resume_from(run.checkpoints) if _is_own_folder(run.checkpoints) else []
     keep = ((record.config.get("callbacks") or {}).get("checkpoint") or {}).get("keep", USUALLY_KEPT)
     if "checkpoints" in kinds and status == "finished" and states:
@@ -287,15 +288,15 @@ def find(
     fits: Callable[[Record], bool] | None = None,
     older: float = 0.0,
 ) -> Plan:
-    """Return what can be removed, and what is left alone.
+    """Return the items that can be removed, and things that are kept.
 
     Args:
         runs: see :func:`lmlab.analysis.selection.named`.
-        fits: of these, those that are meant; ``None``: all.
-        older: seconds for which a run or a file has not changed.
+        fits: selects among these runs; ``None``: all.
+        older: the least number of seconds since a run or a file has changed.
 
     Raises:
-        UserError: nothing fits one of ``runs``.
+        UserError: one of ``runs`` matches no run.
     """
     outputs, folder, cache = (Path(paths[name]) for name in ("outputs", "runs", "cache"))
     plan = Plan()
@@ -332,11 +333,11 @@ def _is_old(item: Item, older: float) -> bool:
 
 
 def _leads_out(folder: Path, outputs: Path) -> bool:
-    """Return whether a folder that is named below ``outputs`` lies elsewhere."""
+    """Return whether a folder below ``outputs`` is a link to a place outside."""
     below = folder.absolute().is_relative_to(outputs.absolute())
     return below and not folder.resolve().is_relative_to(outputs.resolve())
 
 
 def _without(path: Path, why: str) -> str:
-    """Return a reason without the directory that it begins with."""
+    """Return a reason without the directory at its beginning."""
     return why.removeprefix(f"{path}").lstrip(":/ ")

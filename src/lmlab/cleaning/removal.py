@@ -1,4 +1,4 @@
-"""Remove what was found: under the lock of a run, and each file or folder at once or not at all."""
+"""Removal of items: under the lock of their run, and each file or folder completely or not at all."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ from lmlab.runs.run import Run
 
 
 def remove_items(items: Iterable[Item], removed: Callable[[Item], None] = lambda item: None) -> Iterator[Kept]:
-    """Remove items and yield what is left of them, and why.
+    """Remove items and yield those that could not be removed, with the reason.
 
     Args:
-        items: those of a run in succession.
-        removed: called after each that is removed.
+        items: the items of a run must follow one another.
+        removed: called with each removed item.
     """
     for _, group in groupby(enumerate(items), key=lambda pair: pair[1].run or pair[0]):
         together = [item for _, item in group]
@@ -36,11 +36,11 @@ def remove_items(items: Iterable[Item], removed: Callable[[Item], None] = lambda
 
 @contextmanager
 def _run_lock(run: Run | None) -> Iterator[None]:
-    """Hold the lock of a run. Raises ``UserError`` if another process does, or the run is gone."""
+    """Hold the lock of a run. Raises ``UserError`` if another process holds it, or the run is gone."""
     if run is None:
         yield
         return
-    if not run.exists:  # taking the lock would make the directory
+    if not run.exists:  # acquiring the lock would create the directory
         raise UserError("is gone already")
     held = run.try_lock()
     if held is None:

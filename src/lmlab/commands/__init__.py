@@ -1,1 +1,1 @@
-"""One file per command: what it does once Hydra has composed its configuration."""
+"""Commands, one file each: their tasks, which run after Hydra has composed the configuration."""

@@ -38,7 +38,8 @@ class Answers:
         """Return the answers in a file of prompts.
 
         Raises:
-            UserError: the file is none (see :func:`read_prompts`), a record has no answer, or a key of the output's.
+            UserError: the file cannot be read (see :func:`read_prompts`), or a record has no answer or has a key that
+                the output uses.
         """
         prompts = read_prompts(name)
         check_keys(prompts, _KEYS)
@@ -54,7 +55,7 @@ class Answers:
         """Score each answer after its prompt, which begins a document.
 
         Raises:
-            UserError: a text is none of the tokenizer's, or an answer has no tokens.
+            UserError: the tokenizer cannot encode a text, or an answer has no tokens.
         """
         from lmlab.models.likelihood import score
 
@@ -68,7 +69,7 @@ class Answers:
         return score(trained.model, texts, context, [len(prompt.tokens) for prompt in prompts], batch_size)
 
     def records(self, scored: Sequence["Scored"], run: str) -> list[dict[str, Any]]:
-        """Return what is known of each answer, with what else its record says; log-probabilities are in nats."""
+        """Return a record of the scores of each answer, with the other keys of its input; log-probabilities in nats."""
         return [
             {
                 "prompt": prompt.text,
@@ -96,7 +97,7 @@ def output_file(output: str | None, prompts: str) -> Path | None:
     """Return the file that ``output`` names.
 
     Raises:
-        UserError: it does not end in .jsonl, has no folder, or is the file ``prompts``.
+        UserError: it does not end in .jsonl, its folder does not exist, or it is the file ``prompts``.
     """
     if output is None:
         return None
@@ -111,7 +112,7 @@ def output_file(output: str | None, prompts: str) -> Path | None:
 
 
 def metrics_of(scored: Sequence["Scored"]) -> dict[str, float]:
-    """Return means over the tokens of all answers, and over answers: of log-probabilities, and of those all right."""
+    """Return means over the tokens of all answers, and the mean log-probability and share of correct answers."""
     tokens = sum(len(one.log_probs) for one in scored)
     total = sum(one.log_prob for one in scored)
     return {

@@ -1,4 +1,4 @@
-"""Every command is a Hydra app with its own primary config; what a user did wrong becomes one clear line."""
+"""Commands as Hydra apps, each with its own primary config; a user's error becomes one clear line."""
 
 import errno
 import importlib
@@ -27,22 +27,22 @@ from lmlab.runs.disk import failure_of_disk
 from lmlab.runs.places import settle
 
 _typed: dict[str, str] = {}
-"""Words that were left to the jobs of a sweep, as Hydra has them and as they were typed."""
+"""Words whose evaluation is left to the jobs of a sweep: typed form by Hydra's form."""
 
 
 def typed_words() -> list[str]:
-    """The words of the command line, so that they can be given again."""
+    """Return the words of the command line as they were typed, so that the command can be repeated."""
     return [_typed.get(word, as_typed(word)) for word in sys.argv[1:]]
 
 
 def run_app(command: str) -> Any:
     """Compose ``conf/<command>.yaml`` with the overrides in ``sys.argv``, call ``task(**config)`` and return its value.
 
-    ``task`` and, where it exists, ``finish()``, called after the last job, are those of ``lmlab.commands.<command>``.
-    The signature of ``task`` is the schema of the command's options.
+    ``task`` is defined in ``lmlab.commands.<command>``; its signature is the schema of the command's options. If the
+    module has a function ``finish()``, it is called after the last job.
 
     Raises:
-        UserError: the configuration cannot be composed, or the task refused it.
+        UserError: the configuration cannot be composed, or the task refuses it.
         RunFailed: a run's own processes failed.
     """
     check_words(command, sys.argv[1:])
@@ -55,8 +55,8 @@ def run_app(command: str) -> Any:
     value: Any = None
 
     def task(composed: DictConfig) -> Any:
-        # Imported only now, so that --help and --cfg answer at once; errors are kept for afterwards, because Hydra
-        # would announce an exception with a line of its own.
+        # The command is imported only here, so that --help and --cfg are fast. Errors are stored and raised after
+        # Hydra has returned, because Hydra would print a line of its own about an exception.
         nonlocal began, value
         began = True
         options.say_notes()
@@ -71,7 +71,7 @@ def run_app(command: str) -> Any:
         except Exception as error:
             reason = _explained(error, config)
             if _is_sweep() and str(HydraConfig.get().launcher.get("_target_")).startswith("hydra_plugins.lmlab"):
-                raise reason from reason.__cause__  # the sweep records what has become of each job
+                raise reason from reason.__cause__  # the sweep records the error with the job
             failures.append(reason)
 
     app = hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(task)
@@ -87,7 +87,7 @@ def run_app(command: str) -> Any:
     except OSError as error:
         if began or isinstance(error, BrokenPipeError):
             raise
-        # Hydra makes its folder before it calls the task.
+        # Hydra creates its folder before it calls the task.
         raise UserError(f"paths.outputs: cannot be written ({error})") from error
     finish = getattr(sys.modules.get(f"lmlab.commands.{command}"), "finish", None)
     try:
@@ -104,9 +104,9 @@ def run_app(command: str) -> Any:
 
 @contextmanager
 def _mode_from_words(command: str, words: Sequence[str]) -> Iterator[None]:
-    """Keep Hydra from composing everything once more to read ``hydra.mode``, unless something may set it.
+    """Prevent Hydra from composing everything once more to read ``hydra.mode``, unless a word or file may set it.
 
-    Without it, there is a sweep exactly with ``-m``.
+    If ``hydra.mode`` is not set, ``-m`` alone decides whether there is a sweep.
     """
     is_set = "\n  mode: " in (CONF / f"{command}.yaml").read_text()
     may_set = ("hydra.mode", "experiment=", "sweep=", "--config-", "-cd", "-cn")
@@ -120,9 +120,10 @@ def _mode_from_words(command: str, words: Sequence[str]) -> Iterator[None]:
 
 
 def _call(app: Callable[[], Any]) -> None:
-    """Call a Hydra app; the jobs of a sweep or the arms of a study may have options that the default lacks.
+    """Call a Hydra app whose jobs or arms may have options that the default configuration lacks.
 
-    Hydra first composes the default, with all words that have a single value; a choice of one is left to the jobs.
+    Hydra first composes the default configuration with all words that have a single value. A word that it cannot apply
+    is therefore rewritten to a choice of one value, which Hydra leaves to the jobs.
     """
     try:
         app()
@@ -145,7 +146,7 @@ def _call(app: Callable[[], Any]) -> None:
 
 
 def _explained(error: Exception, config: Any) -> Exception:
-    """Return what a user is to read of an error: of one of the disk, the option or the path that it is about."""
+    """Return the error to show to the user; for an error of the disk, one that names the option or the path."""
     if not isinstance(error, OSError):
         return error
     if error.errno == errno.ENAMETOOLONG and (option := _option_of(config, error.filename)):
@@ -156,7 +157,7 @@ def _explained(error: Exception, config: Any) -> Exception:
 
 
 def _option_of(config: Any, path: Any) -> str | None:
-    """The option whose value is part of a path, and that value; of several the longest."""
+    """Return ``option=value`` for the option whose value is part of a path; the longest value of several."""
     options = [(key, value) for key, value in leaves(config) if isinstance(value, str) and value and value in str(path)]
     key, value = max(options, key=lambda option: len(option[1]), default=(None, None))
     return None if key is None else f"{key}={value}"

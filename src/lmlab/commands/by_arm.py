@@ -1,4 +1,4 @@
-"""A sweep's results by arm: the mean over the seeds of everything else that was varied."""
+"""A sweep's results by arm: means over the seeds for each combination of the other varied options."""
 
 import math
 from collections import defaultdict
@@ -16,10 +16,10 @@ from lmlab.metrics import cost
 
 
 def show_by_arm(records: Sequence[Record], where: str) -> bool:
-    """Print a row for each arm, best first, if any has several runs; return whether it was printed.
+    """Print a row for each arm, best first, if any arm has several runs; return whether the table was printed.
 
-    Arms are compared by the first metric that tables show and all runs have. An arm with several runs has the 95 %
-    interval of its mean.
+    Arms are compared by the first metric that tables show and all runs have. For an arm with several runs, the 95 %
+    interval of the mean is shown.
 
     Args:
         where: what the runs were scored on, for the title.
@@ -47,11 +47,14 @@ def show_by_arm(records: Sequence[Record], where: str) -> bool:
 
 
 def _estimate(values: Sequence[float]) -> tuple[float, float, float, int]:
-    """Mean, bounds of its 95 % interval, and the number of values; no bounds of one value, or without scipy."""
+    """Return the mean, the bounds of its 95 % interval, and the number of values.
+
+    The bounds are nan for a single value, or without scipy.
+    """
     if len(values) > 1:
         from lmlab.analysis.statistics.intervals import mean_interval
 
-        with suppress(UserError):  # scipy comes with an extra
+        with suppress(UserError):  # scipy is an optional dependency
             estimate = mean_interval(values)
             return estimate.mean, estimate.low, estimate.high, estimate.n
     return fmean(values), math.nan, math.nan, len(values)

@@ -18,7 +18,7 @@ from lmlab.errors import RunFailed, UserError, nearest
 from lmlab.numerals import counted, seconds
 
 SHOWN = 3
-"""Names of what is left alone for one reason that are printed."""
+"""The largest number of names that are printed for one reason."""
 
 _CHOOSING = ("runs", "name", "status", "tag", "where")
 """Options that choose runs."""
@@ -35,11 +35,11 @@ def task(
     tag: str | None,
     where: dict[str, Any],
 ) -> None:
-    """Print what would be freed and, if that is wanted, remove it.
+    """Print the items that can be removed and, if confirmed, remove them.
 
     Raises:
-        UserError: an option has no such value.
-        RunFailed: something could not be removed.
+        UserError: an option has a wrong value.
+        RunFailed: an item could not be removed.
     """
     check_status(status)
     selectors = [option for option, value in zip(_CHOOSING, (runs, name, status, tag, where), strict=True) if value]
@@ -63,7 +63,7 @@ def task(
         if not _confirmed(f"Free {readable(_bytes(plan.items))}?"):
             tables.say("Nothing was removed.")
             return
-        plan = look().within(plan)  # as it is by now
+        plan = look().within(plan)  # without items that have changed while the user was asked
     _remove(plan)
 
 
@@ -76,13 +76,13 @@ def _confirmed(question: str) -> bool:
 
 
 def _kinds(what: str | Sequence[str] | None, selectors: Sequence[str]) -> list[Kind]:
-    """Return the kinds that are meant. Raises ``UserError`` for one that there is not, or that does not fit."""
+    """Return the selected kinds. Raises ``UserError`` for one that does not exist or does not fit the selectors."""
     words = [what] if isinstance(what, str) else [str(word) for word in what or ()]
     for word in words:
         if word not in KINDS:
             raise UserError(f"what={word}: expected {', '.join(KINDS)}{nearest(word, KINDS, listed=0)}")
         if selectors and word in NOT_OF_RUNS:
-            raise UserError(f"what={word}: are not of single runs; leave out {selectors[0]}=, or what={word}")
+            raise UserError(f"what={word}: do not belong to single runs; leave out {selectors[0]}=, or what={word}")
     if "runs" in words and not selectors:
         raise UserError(
             "what=runs: would remove every run; choose some by runs=, name=, status=, tag= or +where.<option>="
@@ -92,7 +92,7 @@ def _kinds(what: str | Sequence[str] | None, selectors: Sequence[str]) -> list[K
 
 
 def show(plan: Plan, kinds: Sequence[Kind], outputs: Path) -> None:
-    """Print a row for each kind, the commands that free them, and what is left alone."""
+    """Print a row and a command for each kind, and the things that are kept."""
     rows = []
     for kind in kinds:
         items = [item for item in plan.items if item.kind == kind]
@@ -107,7 +107,7 @@ def show(plan: Plan, kinds: Sequence[Kind], outputs: Path) -> None:
             )
     if rows:
         tables.print_table(f"{readable(_bytes(plan.items))} can be freed in {outputs}", rows, optional=[""])
-        for row in rows:  # a table would cut them where the terminal is narrow
+        for row in rows:  # in a narrow terminal, a table would truncate the commands
             tables.say(_command(cast(Kind, row["what"])), f"{row['what']}:")
     else:
         tables.say(f"Nothing to free in {tables.place(outputs)} (what={','.join(kinds)}).")
@@ -115,7 +115,7 @@ def show(plan: Plan, kinds: Sequence[Kind], outputs: Path) -> None:
 
 
 def _command(*kinds: Kind) -> str:
-    """Return the command that frees some kinds, or the usual ones, of the runs that this one chooses."""
+    """Return the command that removes some kinds, or the usual ones, with the selection of runs of this command."""
     words = [word.lstrip("+") for word in typed_words()]
     choosing = [word for word in words if word.partition("=")[0].partition(".")[0] in (*_CHOOSING, "older", "paths")]
     choosing = [f"+{word}" if word.startswith("where.") else word for word in choosing]
@@ -124,7 +124,7 @@ def _command(*kinds: Kind) -> str:
 
 
 def _say_kept(kept: Sequence[Kept], head: str = "left alone:") -> None:
-    """Print a line for each reason, with the names of what it holds for."""
+    """Print a line for each reason, with the names of the things that are kept."""
     reasons: dict[str, list[str]] = {}
     for one in kept:
         names = reasons.setdefault(one.why, [])
@@ -136,7 +136,7 @@ def _say_kept(kept: Sequence[Kept], head: str = "left alone:") -> None:
 
 
 def _remove(plan: Plan) -> None:
-    """Remove what was found, and print what that has freed. Raises ``RunFailed`` if something is left."""
+    """Remove the items of a plan, and print the freed size. Raises ``RunFailed`` if an item could not be removed."""
     freed: list[Item] = []
     with tables.progress_console.status("Removing"):
         kept = list(remove_items(plan.items, freed.append))

@@ -1,4 +1,4 @@
-"""Composing the configurations of a sweep's jobs."""
+"""Composition of the configurations of a sweep's jobs."""
 
 import copy
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from lmlab.targets import resolve_target
 
 
 def compose(launcher: Any, overrides: list[str], number: int = 0) -> DictConfig:
-    """Compose the configuration of a sweep's job, and make what Hydra says of it known."""
+    """Compose the configuration of a sweep's job, and set it as Hydra's current configuration."""
     composed = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, overrides)
     with open_dict(composed), read_write(composed):
         composed.hydra.job.id = composed.hydra.job.num = number
@@ -34,7 +34,7 @@ def compose(launcher: Any, overrides: list[str], number: int = 0) -> DictConfig:
 
 
 def changed(composed: DictConfig, overrides: list[str]) -> DictConfig:
-    """Return what a composed configuration is with other values of options that no group depends on."""
+    """Return a copy of a composed configuration with other values of options; no override may choose from a group."""
     if not overrides:
         return composed
     result = copy.deepcopy(composed)
@@ -45,10 +45,10 @@ def changed(composed: DictConfig, overrides: list[str]) -> DictConfig:
 
 
 def composed(launcher: Any, words: Sequence[str], where: str) -> Config:
-    """Compose a run's configuration, that of the last stage where there are stages.
+    """Compose the configuration of a run, or of its last stage if it has stages.
 
     Raises:
-        UserError: it begins with ``where``.
+        UserError: the message begins with ``where``.
     """
     before = HydraConfig.instance().cfg
     try:
@@ -67,11 +67,11 @@ def composed(launcher: Any, words: Sequence[str], where: str) -> Config:
 
 
 def plain(node: Any) -> dict[str, Any]:
-    """A section of a composed configuration as plain values."""
+    """Return a section of a composed configuration as plain values."""
     return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(node), resolve=True))
 
 
 def computes_elsewhere(launcher: Any) -> bool:
-    """Return whether a launcher's engine executes runs on other machines than this one."""
+    """Return whether a launcher's engine executes runs on other machines."""
     engine = resolve_target(launcher.node["_target_"], "hydra.launcher")
     return isinstance(engine, type) and issubclass(engine, Engine) and engine.elsewhere

@@ -1,4 +1,4 @@
-"""Options of a sweep that only some of its jobs have, as their configurations compose."""
+"""Options of a sweep that only some of its jobs have, determined by composing their configurations."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -19,26 +19,26 @@ SHOWN = 4
 
 
 class Composed:
-    """Composes the configurations of a sweep to see which options they have.
+    """Composer of a sweep's configurations, to determine which options they have.
 
     Args:
-        launcher: Hydra's, whose command is composed.
+        launcher: Hydra's launcher of the command.
     """
 
     def __init__(self, launcher: Any) -> None:
         self._launcher = launcher
         self.keys: set[str] = set()
-        """The options of all configurations that were composed."""
+        """The options of all configurations composed so far."""
 
     def lacking(self, groups: Sequence[str], options: Sequence[str]) -> frozenset[str]:
-        """Return those of the options that the configuration of the overrides ``groups`` lacks."""
+        """Return the options that the configuration with the overrides ``groups`` lacks."""
         if not options:
             return frozenset()
         try:
             loader = self._launcher.hydra_context.config_loader
             composed = loader.load_sweep_config(self._launcher.config, [*groups])
         except (HydraException, OmegaConfBaseException):
-            return frozenset()  # the job says what is wrong with it
+            return frozenset()  # the job itself will report the error
         plain = OmegaConf.to_container(composed, resolve=False)
         assert isinstance(plain, dict)
         self.keys.update(key for key in _keys(plain) if not key.startswith("hydra."))
@@ -46,10 +46,10 @@ class Composed:
 
 
 def space_of(words: Sequence[str], launcher: Any, announced: bool = True) -> Space:
-    """Return what a sweep searches, and say in one line which options only some of its jobs have.
+    """Return the search space of a sweep, and print in one line which options only some of its jobs have.
 
     Args:
-        announced: ``False``: do not say it.
+        announced: ``False``: do not print this line.
 
     Raises:
         UserError: a word cannot be read, or no job has the option.
@@ -72,7 +72,7 @@ def space_of(words: Sequence[str], launcher: Any, announced: bool = True) -> Spa
 
 
 def _described(having: Sequence[Mapping[str, str]], space: Space) -> str:
-    """The choices that have an option: the values of one group if these decide it, else the combinations."""
+    """Return the choices that have an option: the values of one group if they determine it, else combinations."""
     for group in space.varied_groups:
         values = dict.fromkeys(choice[group.key] for choice in having)
         if len(having) == sum(choice[group.key] in values for choice in space.choices):

@@ -1,4 +1,4 @@
-"""``lmlab dashboard``: what ``lmlab report`` shows, live in a browser, with stopping, retrying and comparing."""
+"""``lmlab dashboard``: runs and sweeps live in a browser, with stopping, retrying and comparing."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from lmlab.config import Paths
 from lmlab.errors import UserError
 
 SHORTEST = 16
-"""Characters of a token that guards more than this machine."""
+"""The least number of characters of a token."""
 
 
 def task(paths: Paths, host: str, port: int, token: str | None) -> None:
@@ -30,44 +30,44 @@ def task(paths: Paths, host: str, port: int, token: str | None) -> None:
     from lmlab.dashboard.index import Index
 
     if token is None and not is_loopback(host):
-        token = secrets.token_urlsafe(32)  # whoever can reach it could stop runs otherwise
+        token = secrets.token_urlsafe(32)  # without it, anyone in the network could stop runs
     elif token is not None and len(token) < SHORTEST:
-        raise UserError(f"token: expected at least {SHORTEST} characters, or null to have one made")
+        raise UserError(f"token: expected at least {SHORTEST} characters, or null to generate one")
     listening = listen(host, port)
     port = listening.getsockname()[1]
     index = Index(Path(paths["outputs"]).absolute(), Path(paths["cache"]))
     app = build(index, own_names(host), token, cookie=f"lmlab_{port}")
     tables.say(f"{link(host, port, token)}   (Ctrl-C ends it)", "Dashboard:")
-    sys.setswitchinterval(0.001)  # the thread that reads runs lets answers pass sooner
+    sys.setswitchinterval(0.001)  # so that the thread that reads runs delays answers less
     settings = uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1)
-    with suppress(KeyboardInterrupt):  # how it is meant to end
+    with suppress(KeyboardInterrupt):  # Ctrl-C is the normal end
         uvicorn.Server(settings).run([listening])
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that waits for connections.
+    """Return a listening socket.
 
     Raises:
-        UserError: the port is taken or not allowed, or the host is no address of this machine.
+        UserError: the port is in use or not allowed, or the host is no address of this machine.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, kind, protocol)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
-        found.listen(128)
+        server = socket.socket(family, kind, protocol)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(address)
+        server.listen(128)
     except socket.gaierror as error:
-        raise UserError(f"host={host}: no address of this machine ({error.strerror})") from None
+        raise UserError(f"host={host}: is no address of this machine ({error.strerror})") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise UserError(f"port={port}: is taken by another program (port=0 takes any that is free)") from None
+            raise UserError(f"port={port}: is in use by another program (port=0 takes any free port)") from None
         option = f"port={port}" if error.errno == errno.EACCES else f"host={host}"
-        raise UserError(f"{option}: cannot be listened at ({os.strerror(error.errno or 0)})") from None
-    return found
+        raise UserError(f"{option}: cannot listen there ({os.strerror(error.errno or 0)})") from None
+    return server
 
 
 def link(host: str, port: int, token: str | None) -> str:
-    """The address to open."""
+    """Return the address to open in a browser."""
     if host in ("0.0.0.0", "::"):
         host = socket.gethostname()
     name = f"[{host}]" if ":" in host else host

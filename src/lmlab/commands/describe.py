@@ -1,4 +1,4 @@
-"""``lmlab describe``: what a model is made of and what it costs, without data or training; with -m, side by side."""
+"""``lmlab describe``: parts and costs of a model, without data or training; with -m, of several models side by side."""
 
 import shlex
 import sys
@@ -34,14 +34,14 @@ NOT_COUNTED = (
 )
 
 _ROWS: list[dict[str, Any]] = []
-"""What the jobs of a sweep found, in this process one after another."""
+"""Results of the jobs of a sweep, which run one after another in this process."""
 
 
 def task(*, vocabulary: int | None, **config: Any) -> None:
-    """Print what the model is made of and what it costs; in a sweep, keep it for the table at the end.
+    """Print the parts and costs of the model; in a sweep, store them for the table at the end.
 
-    ``config`` is a configuration of ``lmlab train``, of which the model, the optimizer, the batch, the
-    callbacks and, without ``vocabulary``, the data and the tokenizer count.
+    ``config`` is a configuration of ``lmlab train``. Only the model, the optimizer, the batch, the callbacks and,
+    without ``vocabulary``, the data and the tokenizer are used.
     """
     hydra = HydraConfig.get()
     choices: Mapping[str, Any] = hydra.runtime.choices
@@ -68,7 +68,7 @@ def task(*, vocabulary: int | None, **config: Any) -> None:
 
 
 def finish() -> None:
-    """After the last job of a sweep: all models side by side; the exit code says whether any was refused."""
+    """Print all models of a sweep side by side after its last job; exit with code 1 if any was refused."""
     described = [row for row in _ROWS if row["status"] == "described"]
     if described:
         show_side_by_side(described)
@@ -80,7 +80,7 @@ def finish() -> None:
 
 
 def built_model(node: Config, vocabulary: int, batch: dict[str, Any]) -> tuple[Any, Config]:
-    """Return the network of a section ``model`` without memory, and the section with the width that was solved for.
+    """Return the network of a section ``model`` without memory, and the section with the solved width.
 
     Raises:
         UserError: an option is wrong.
@@ -103,15 +103,15 @@ MOST_TYPES = 2**31 - 1
 
 
 def number_of_types(config: Config, vocabulary: int | None) -> int:
-    """Return how many types the tokenizer of a configuration of ``lmlab train`` has.
+    """Return the number of types of the tokenizer of a configuration of ``lmlab train``.
 
-    Its text is read, as training would read it, only where nothing else says so.
+    The text is read, as for training, only if the number does not follow from the options.
 
     Args:
-        vocabulary: so many instead.
+        vocabulary: a number to use instead.
 
     Raises:
-        UserError: there are not, or they cannot be counted.
+        UserError: the number is out of range, or the types cannot be counted.
     """
     if vocabulary is not None:
         if not 1 <= vocabulary <= MOST_TYPES:
@@ -119,7 +119,7 @@ def number_of_types(config: Config, vocabulary: int | None) -> int:
         return vocabulary
     for section in ("data", "tokenizer"):
         validate(config[section], section)
-    if isinstance(size := config["data"].get("vocabulary"), int):  # of a generated task
+    if isinstance(size := config["data"].get("vocabulary"), int):  # a generated task
         return size
     data, tokenizer = build(config["data"]), build(config["tokenizer"])
     if isinstance(size := getattr(data, "vocabulary", None), int):
@@ -132,7 +132,7 @@ def number_of_types(config: Config, vocabulary: int | None) -> int:
 
 
 def measure(model: Any, config: Config) -> dict[str, Any]:
-    """Return what a network on the meta device costs in a training configuration, as plain numbers."""
+    """Return the costs of a network on the meta device in a training configuration, as plain numbers."""
     from lmlab.models.anatomy import parameters_by_kind
     from lmlab.models.parameters import parameter_counts
     from lmlab.models.sizes import flops_per_token, state_bytes
@@ -157,7 +157,7 @@ def measure(model: Any, config: Config) -> dict[str, Any]:
 
 
 def show(model: Any, node: Config, found: dict[str, Any], title: str) -> None:
-    """Print the diagram of a model and the tables of what it costs."""
+    """Print the diagram of a model and the tables of its costs."""
     from lmlab.models.anatomy import parts_of
 
     total = found["parameters"]["total"]
@@ -190,7 +190,7 @@ def show(model: Any, node: Config, found: dict[str, Any], title: str) -> None:
 
 
 def show_side_by_side(rows: list[dict[str, Any]]) -> None:
-    """Print one row a model; what was asked of all of them stands in the title."""
+    """Print one row per model; overrides that all of them have are in the title."""
     everywhere = [word for word in rows[0]["overrides"] if all(word in row["overrides"] for row in rows)]
     everywhere = everywhere if len(rows) > 1 else []
     table = []
@@ -225,7 +225,7 @@ def diagram(part: Any, title: str, width: int) -> Tree:
 
 
 def _grow(tree: Tree, part: Any, width: int) -> None:
-    if part.kind == "ModuleList":  # its members stand in its place
+    if part.kind == "ModuleList":  # show its members instead
         for member in part.parts:
             member.name = _numbered(part.name, member.name)
             member.same_as = member.same_as and _numbered(part.name, member.same_as)
@@ -250,7 +250,7 @@ def _line(left: Text, right: str, width: int) -> Text:
 
 
 def _numbered(many: str, number: str) -> str:
-    """blocks 0 to 3, but block 4."""
+    """Return the name of members of a list: ``blocks 0 to 3``, but ``block 4``."""
     return f"{many if ' ' in number else many.removesuffix('s')} {number}"
 
 
@@ -270,7 +270,7 @@ def _print(title: str, headings: list[str], rows: Sequence[Sequence[str]]) -> No
 
 
 def readable(size: int) -> str:
-    """A number of bytes to three digits: 800 B, 1.56 KiB, 96.2 MiB."""
+    """Return a number of bytes with three digits: 800 B, 1.56 KiB, 96.2 MiB."""
     for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
         if size >= 1000 * 1024 ** (power - 1):
             return f"{size / 1024**power:.3g} {unit}"

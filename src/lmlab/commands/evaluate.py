@@ -47,20 +47,20 @@ def task(
     threads: int | None,
     trust: bool = False,
 ) -> float:
-    """Print and record the metrics; the value is the first metric of the first reading."""
+    """Print and record the metrics, and return the first metric of the first way of scoring."""
     check_threads(threads)
-    found = find(run, Path(paths["runs"]))
+    source = find(run, Path(paths["runs"]))
     if prompts is not None:
         for option, value in (("split", split), ("data.paths", data.get("paths"))):
             if value is not None:
-                raise UserError(f"{option}={value}: not together with prompts={prompts}; leave one of them out")
-        load = partial(_load, found, checkpoint, average, accelerator, threads, trust)
-        return score_answers(found, load, prompts, output, context, batch_size)
+                raise UserError(f"{option}={value}: cannot be combined with prompts={prompts}; leave one of them out")
+        load = partial(_load, source, checkpoint, average, accelerator, threads, trust)
+        return score_answers(source, load, prompts, output, context, batch_size)
     if output is not None:
         raise UserError(f"output={output}: is for the answers that prompts=... names; leave it out")
-    text = text_paths(data, split, is_task(found))
+    text = text_paths(data, split, is_task(source))
     settings, scores, about = score(
-        found,
+        source,
         paths,
         split or "validation",
         text,
@@ -75,7 +75,7 @@ def task(
         threads=threads,
         trust=trust,
     )
-    show(found, settings, scores)
+    show(source, settings, scores)
     if text is not None:
         say_text(about["text"])
     return float(next(iter(next(iter(scores.values())).values())))
@@ -88,7 +88,7 @@ def score_answers(
 
     Args:
         load: returns the model.
-        output: a file for a record about each answer, or ``None``.
+        output: a file for a record of each answer, or ``None``.
 
     Raises:
         UserError: an option or a record is wrong.
@@ -147,12 +147,12 @@ def score(
     threads: int | None = None,
     trust: bool = False,
 ) -> tuple[dict[str, Any], dict[str, dict[str, float]], dict[str, Any]]:
-    """Score a run on a split, or on a text instead, and record the result with the run.
+    """Score a run on a split or on a text, and record the result with the run.
 
-    The defaults score as a validation does.
+    The defaults are those of a validation.
 
     Returns:
-        The settings, the scores by way of scoring, and what else is recorded.
+        The settings, the scores by way of scoring, and the other recorded facts.
 
     Raises:
         UserError: the run has no such split or weights, its data have changed, or an option is wrong.
@@ -180,7 +180,7 @@ def score(
         for name, batches in task.evaluation(split, metrics, reading).items():
             bar = bars.add_task(f"{run.path.name}: {name}", total=task.scored(split))
             scores[name] = evaluate(trained.model, batches, task.judges(split), length, partial(bars.advance, bar))
-    if about:  # a split of its own, so that other text is never in one column with it
+    if about:  # a split name of its own, so that different texts never share a column
         split = f"text {about['text']['fingerprint'][:12]}"
     options = {key: getattr(reading, key) for key in task.reading_options}
     settings = {"split": split, "checkpoint": trained.checkpoint, **options}
@@ -189,10 +189,10 @@ def score(
 
 
 def text_paths(data: dict[str, Any], split: str | None, is_task: bool) -> list[str] | None:
-    """Return the files that ``data.paths`` has scored instead of a split; ``None``: there are none.
+    """Return the files in ``data.paths`` that are scored instead of a split; ``None`` if there are none.
 
     Raises:
-        UserError: another option does not go with them.
+        UserError: another option cannot be combined with them.
     """
     check_arguments(_data, data, "data.", name="lmlab evaluate")
     paths = data.get("paths")
@@ -206,14 +206,14 @@ def text_paths(data: dict[str, Any], split: str | None, is_task: bool) -> list[s
 
 
 def _data(paths: list[str] | str | None = None) -> None:
-    """The options of the section ``data``."""
+    """Declare the options of the section ``data``."""
 
 
 def open_recorded(run: Run, paths: Paths) -> "Task":
-    """Open the data of ``run``: the tokens that it prepared, or else its text, prepared again; nothing is downloaded.
+    """Open the prepared tokens of a run's data, or prepare its text again; nothing is downloaded.
 
     Raises:
-        UserError: neither is there.
+        UserError: neither exists.
     """
     from lmlab.training.preflight import open_task
 
@@ -230,17 +230,17 @@ def open_recorded(run: Run, paths: Paths) -> "Task":
 
 
 def check_same_data(run: Run, task: "Task") -> None:
-    """Refuse to score other data under the name of the run's own. Raises ``UserError``."""
+    """Refuse to score data that differ from the run's own. Raises ``UserError``."""
     recorded = run.manifest["data"]["fingerprint"]
     if task.fingerprint != recorded:
         raise UserError(
             f"run={run.id}: its data have changed (fingerprint {recorded[:12]} then, {task.fingerprint[:12]} now), "
-            "so a score would not compare"
+            "so a score would not be comparable"
         )
 
 
 def prepared_text(paths: list[str], tokenizer: "Tokenizer", places: Paths) -> "TokenizedCorpus":
-    """Return the text of files and folders as one split, ``text``, in a run's own tokens."""
+    """Return the text of files and folders as one split, ``text``, tokenised by a run's tokenizer."""
     from lmlab.data.corpora import WholeText
     from lmlab.data.shards import prepare
 
@@ -257,7 +257,7 @@ def described(corpus: "TokenizedCorpus") -> dict[str, Any]:
 
 
 def say_text(text: dict[str, Any]) -> None:
-    """Print which text was scored, and how much of it the tokenizer does not know."""
+    """Print which text was scored, and the share of tokens that are unknown to the tokenizer."""
     names = ", ".join(text["paths"])
     tables.say(f"{names}: {text['bytes']:,} bytes, {text['tokens']:,} tokens (fingerprint {text['fingerprint'][:12]})")
     if text["unknown"]:
@@ -270,18 +270,18 @@ def say_text(text: dict[str, Any]) -> None:
 
 
 def _bars() -> Progress:
-    """Progress bars that leave nothing behind; none where there is no terminal."""
+    """Return progress bars that are erased at the end; without a terminal, nothing is shown."""
     console = tables.progress_console
     return Progress(*COLUMNS, console=console, transient=True, disable=not console.is_terminal)
 
 
 def record(run: Run, settings: dict[str, Any], scores: dict[str, Any], code: str, **about: Any) -> None:
-    """Keep the result with the run, as a line of ``evaluations.jsonl``.
+    """Record a result as a line of the run's ``evaluations.jsonl``.
 
-    It replaces an older one with the same settings and the same code; what other code has scored stays beside it.
+    It replaces an earlier line with the same settings and code. Results of other code are kept.
 
     Args:
-        about: what else the line says.
+        about: other fields of the line.
     """
     path = run.path / "evaluations.jsonl"
     rows = read_jsonl(path)
@@ -311,6 +311,6 @@ def show(run: Run, settings: dict[str, Any], found: dict[str, dict[str, float]])
 
 
 def _of_weights(checkpoint: str) -> str:
-    """Return the part of a title that says which weights were scored, if they are not those at the end."""
+    """Return the part of a title that names the scored weights; empty for the final ones."""
     weights = {"final": "", "best": ", best weights", "ema": ", averaged weights (EMA)"}
     return weights.get(checkpoint, f", weights: {checkpoint}")

@@ -1,4 +1,4 @@
-"""``lmlab generate``: a run's model continues prompts, one text streamed to the terminal, several computed together."""
+"""``lmlab generate``: continue prompts with a run's model; a single text is streamed, several are computed together."""
 
 import json
 import re
@@ -30,7 +30,7 @@ STOP, END_OF_DOCUMENT, LENGTH = "stop", "end_of_document", "length"
 """Reasons for the end of a text: a stop string, the end-of-document token, the length limit."""
 
 NOTES = 5
-"""Prompts about which there is a note that are named."""
+"""The largest number of notes on prompts that are printed."""
 
 _ESCAPE = re.compile(r"\\(?:[nrt\\]|u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})*)")
 
@@ -57,13 +57,13 @@ def task(
     threads: int | None,
     trust: bool = False,
 ) -> None:
-    """Print prompts and their continuations; standard output holds nothing else."""
+    """Print prompts and their continuations, and nothing else, to standard output."""
     for option, value in (("length", length), ("samples", samples), ("batch_size", batch_size)):
         if value < 1:
             raise UserError(f"{option}={value}: expected at least 1")
     check_threads(threads)
     if log_probabilities and format != "jsonl":
-        raise UserError(f"log_probabilities=true: not with format={format}; choose format=jsonl")
+        raise UserError(f"log_probabilities=true: cannot be combined with format={format}; choose format=jsonl")
     stop_strings = read_stop(stop)
     texts = prompts_of(prompt, prompts)
     if format == "jsonl":
@@ -108,10 +108,10 @@ def task(
 
 
 def read_stop(stop: str | list[str] | None) -> list[str]:
-    r"""Return the strings that ``stop`` names, in which ``\n``, ``\t``, ``\\`` and ``\u00e9`` stand for characters.
+    r"""Return the stop strings with the escapes ``\n``, ``\t``, ``\\`` and ``\u00e9`` replaced by characters.
 
     Raises:
-        UserError: one is empty.
+        UserError: a string is empty.
     """
     strings = [stop] if isinstance(stop, str) else stop or []
     if "" in strings:
@@ -120,24 +120,24 @@ def read_stop(stop: str | list[str] | None) -> list[str]:
 
 
 def prompts_of(prompt: str, prompts: str | None) -> list[Prompt]:
-    """Return what is to be continued. Raises ``UserError`` for a faulty file, or two ways of giving prompts at once."""
+    """Return the prompts. Raises ``UserError`` for a faulty file, or if both ``prompt`` and ``prompts`` are set."""
     if prompts is None:
         return [Prompt(prompt)]
     if prompt:
-        raise UserError(f"prompt={prompt}: not together with prompts={prompts}; leave one of them out")
+        raise UserError(f"prompt={prompt}: cannot be combined with prompts={prompts}; leave one of them out")
     return read_prompts(prompts)
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A prompt and its tokens [N], after the separator that stands in front of every text."""
+    """A prompt and its tokens [N], which begin with the separator that precedes every text."""
 
     prompt: Prompt
     tokens: list[int]
 
 
 def encoded(trained: "Trained", prompt: Prompt) -> Encoded:
-    """Encode a prompt. Raises ``UserError`` if it is no text of the tokenizer's."""
+    """Encode a prompt. Raises ``UserError`` if the tokenizer cannot encode it."""
     from lmlab.data.tokenizers import encode_prompt
 
     tokens_N = encode_prompt(trained.tokenizer, prompt.text, prompt.source)
@@ -145,7 +145,7 @@ def encoded(trained: "Trained", prompt: Prompt) -> Encoded:
 
 
 def unknown_to(trained: "Trained", prompts: Sequence[Encoded]) -> list[str]:
-    """Return notes for the user about parts of texts that are outside the vocabulary."""
+    """Return notes for the user on parts of texts that are outside the vocabulary."""
     from lmlab.data.tokenizers import unknown_parts
 
     notes = (unknown_parts(trained.tokenizer, one.prompt.text, one.prompt.source) for one in prompts)
@@ -153,18 +153,18 @@ def unknown_to(trained: "Trained", prompts: Sequence[Encoded]) -> list[str]:
 
 
 def unseen_by(trained: "Trained", prompts: Sequence[Encoded], context: int) -> list[str]:
-    """Return notes for the user about tokens of prompts that the model does not see."""
+    """Return notes for the user on tokens of prompts that are left out because the context is too short."""
     from lmlab.data.tokenizers import left_out
     from lmlab.models.generation import first_tokens
 
     begins = first_tokens(trained.model, [len(one.tokens) for one in prompts], context)
-    # The separator is the first token that is left out, and no part of what was typed.
+    # The separator, which the user did not type, is the first token that is left out.
     notes = (left_out(begin - 1, context, one.prompt.source) for one, begin in zip(prompts, begins, strict=True))
     return [note for note in notes if note]
 
 
 def say_notes(notes: Sequence[str]) -> None:
-    """Print notes about prompts to standard error, the first few of many."""
+    """Print notes on prompts to standard error; of many, only the first few."""
     for note in notes[:NOTES]:
         print(note, file=sys.stderr)
     if len(notes) > NOTES:
@@ -180,14 +180,14 @@ class Ending:
 
 
 class Sample:
-    """A continuation of a prompt, as it is written.
+    """Continuation of a prompt while it is generated.
 
     Attributes:
-        row: what is continued, with ``ended`` set as soon as something other than the length ends it.
+        row: the sequence, with ``ended`` set once something other than the length ends it.
         text: the continuation so far, without the stop string that ended it.
-        tokens: that were drawn, those of a stop string or of an end of document included.
-        log_probs: of each of them in nats by the model itself: temperature and the like have no part in it.
-        ended_by: what ended it, or will if nothing else does.
+        tokens: the drawn tokens, including those of a stop string or of an end of document.
+        log_probs: the log-probability of each token in nats by the model itself, before temperature, top_k and top_p.
+        ended_by: the reason for the end; the length until there is another reason.
     """
 
     def __init__(self, prompt: Encoded, number: int, seed: int, tokenizer: "Tokenizer", ending: Ending) -> None:
@@ -206,7 +206,7 @@ class Sample:
         self._unread: list[int] = []
 
     def add(self, token: int, log_prob: float) -> None:
-        """Take in the next token."""
+        """Add the next token."""
         self.tokens.append(token)
         self.log_probs.append(log_prob)
         if token in self.row.stop:
@@ -217,12 +217,12 @@ class Sample:
             self.read()
 
     def read(self) -> None:
-        """Let the text grow by what the tokens so far make certain."""
+        """Extend the text by the characters that the tokens so far determine."""
         self._grow(self._stop.add(self._stream.add(*self._unread)))
         self._unread = []
 
     def finish(self) -> None:
-        """Let the text grow by its rest, once no more tokens follow."""
+        """Extend the text by the remaining characters after the last token."""
         self._grow(self._stop.add(self._stream.add(*self._unread) + self._stream.rest()))
         self._grow(self._stop.rest())
         self._unread = []
@@ -233,10 +233,10 @@ class Sample:
             self.row.ended, self.ended_by = True, STOP
 
     def record(self, run: str, each_token: bool = False) -> dict[str, Any]:
-        """Return what is known of the text, with what else the prompt's own record says.
+        """Return a record of the text, with the other keys of the prompt's record.
 
         Args:
-            each_token: with every token and its log-probability.
+            each_token: include every token and its log-probability.
         """
         of_tokens = {"token_ids": self.tokens, "log_probabilities": self.log_probs} if each_token else {}
         return {
@@ -260,7 +260,7 @@ KEYS = (
 
 
 def compute(samples: Sequence[Sample], trained: "Trained", length: int, sampler: "Sampler", bar: ProgressBar) -> None:
-    """Continue several prompts together, to their ends."""
+    """Continue several prompts together until all have ended."""
     for sample in drawn(samples, trained, length, sampler):
         bar.advance(1)
         if sample.row.ended:
@@ -270,7 +270,7 @@ def compute(samples: Sequence[Sample], trained: "Trained", length: int, sampler:
 
 
 def stream(sample: Sample, trained: "Trained", length: int, sampler: "Sampler") -> None:
-    """Continue one prompt, and print the text as it comes."""
+    """Continue one prompt, and print the text while it is generated."""
     sys.stdout.write(sample.prompt.text)
     printed = 0
     for _ in drawn([sample], trained, length, sampler):
@@ -279,11 +279,11 @@ def stream(sample: Sample, trained: "Trained", length: int, sampler: "Sampler") 
         sys.stdout.flush()
         printed = len(sample.text)
     sample.finish()
-    print(printable(sample.text[printed:]), flush=True)  # before what follows, also where both go to one place
+    print(printable(sample.text[printed:]), flush=True)  # before the next output to standard error
 
 
 def drawn(samples: Sequence[Sample], trained: "Trained", length: int, sampler: "Sampler") -> Iterator[Sample]:
-    """Let every sample take in its next token, and yield it, until all have ended."""
+    """Draw tokens for all samples until they have ended, and yield the sample of each token."""
     from lmlab.models.generation import generate
 
     rows = [sample.row for sample in samples]
@@ -294,12 +294,12 @@ def drawn(samples: Sequence[Sample], trained: "Trained", length: int, sampler: "
 
 @dataclass(frozen=True)
 class Output:
-    """Writes texts to standard output, in the order of their prompts.
+    """Writer of texts to standard output, in the order of their prompts.
 
     Attributes:
-        run: id of the run that wrote the texts.
-        several_prompts, several_samples: whether a text has to say which it is.
-        each_token: records have every token and its log-probability.
+        run: id of the run whose model wrote the texts.
+        several_prompts, several_samples: whether texts are labelled with the number of their prompt or sample.
+        each_token: records include every token and its log-probability.
     """
 
     run: str
@@ -309,7 +309,7 @@ class Output:
     each_token: bool
 
     def write(self, samples: Sequence[Sample]) -> None:
-        """Write texts that are complete."""
+        """Write complete texts."""
         from lmlab.commands import tables
 
         for sample in samples:

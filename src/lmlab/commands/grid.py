@@ -1,4 +1,4 @@
-"""Runs on generated tasks as a grid: a task a row, a model a column, in each cell the primary metric over the seeds."""
+"""Grid of runs on generated tasks: a row per task, a column per model, in each cell the primary metric over seeds."""
 
 import statistics
 from collections import defaultdict
@@ -13,7 +13,7 @@ from lmlab.metrics import Measures, score_of, split_of
 from lmlab.runs.run import Run
 
 SPLITS = {"validation": "at the length of training", "longer": "on longer sequences"}
-"""Where tasks are scored, by the names of splits."""
+"""Descriptions of the splits on which tasks are scored."""
 
 
 def show_grid(runs: Sequence[Run]) -> None:
@@ -30,7 +30,7 @@ def show_grid(runs: Sequence[Run]) -> None:
             arm = " ".join(assigned(record, key) for key in keys)
             cells[task, arm][model].append(record)
     models = sorted({model for _, model in groups})
-    counts = {len(found) for row in cells.values() for found in row.values()}
+    counts = {len(group) for row in cells.values() for group in row.values()}
     equal = len(counts) == 1
     seeds = f"n = {max(counts)} runs in every cell" if equal else "number of runs in brackets"
     names = [name for name in measures.shown if score_of(name) == score_of(measures.primary)]
@@ -51,7 +51,7 @@ def show_grid(runs: Sequence[Run]) -> None:
 
 
 def over_seeds(records: Sequence[Record], name: str, with_count: bool = False) -> str:
-    """Mean and sample standard deviation of a metric of the runs; shares are in per cent. Empty without runs."""
+    """Return mean and sample standard deviation of a metric as text; shares are in per cent. Empty without runs."""
     values = [record.manifest["metrics"].get(name, float("nan")) for record in records]
     if not values:
         return ""

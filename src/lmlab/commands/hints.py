@@ -1,4 +1,4 @@
-"""One line about overrides that cannot be composed, with what would have been right."""
+"""One-line messages for overrides that cannot be composed, with the nearest valid choice."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -19,10 +19,10 @@ from lmlab.references import explained
 from lmlab.short_names import BASE, long_name, short_name
 
 SHOWN = 6
-"""Options of a group that are named where an option comes with them."""
+"""The largest number of options of a group that a message names as those that have an option."""
 
 LISTED = 60
-"""Options of a group that are listed where none is near."""
+"""The largest number of options of a group that a message lists if none is near."""
 
 
 NAMED_BY = {
@@ -32,14 +32,14 @@ NAMED_BY = {
     "sweep": "name",
     "study": "experiment",
 }
-"""The option of a command that a word without ``=`` is probably the value of."""
+"""The option whose value a word without ``=`` probably is, by command."""
 
 
 def check_words(command: str, words: Sequence[str]) -> None:
-    """Refuse words of a command line that are neither a flag of Hydra's nor an override.
+    """Refuse words of a command line that are neither a flag of Hydra nor an override.
 
     Raises:
-        UserError: it names the word, and lmlab's own for it.
+        UserError: the message names the word, and lmlab's option for it.
     """
     from hydra._internal.utils import get_args_parser
 
@@ -58,12 +58,13 @@ def check_words(command: str, words: Sequence[str]) -> None:
 
 
 def checked_choices(words: Iterable[str]) -> list[str]:
-    """Return the words of a command line if those that choose an option can: of several Hydra would mix one.
+    """Return the words of a command line after checking those that choose an option.
 
-    Left out are those that choose none where none is chosen anyway: null, or ``None`` as ``wandb agent`` writes it.
+    Several options of a group are refused, because Hydra would merge them into one. Words that choose no option of a
+    group without a default are dropped: null, or ``None`` as ``wandb agent`` writes it.
 
     Raises:
-        UserError: it names the word.
+        UserError: the message names the word.
     """
     checked, groups = [], options.groups()
     for word in words:
@@ -86,7 +87,7 @@ def checked_choices(words: Iterable[str]) -> list[str]:
 
 
 def _unknown_key(error: Exception) -> str | None:
-    """The option that a configuration was found not to have."""
+    """Return the option that a configuration lacks, from an error of Hydra; ``None`` for other errors."""
     text = str(error)
     unknown = re.search(r"Could not (?:override|append)[^']*'([^']+)'", text) or re.search(
         r"Key '([^']+)' is not in struct", text
@@ -95,10 +96,10 @@ def _unknown_key(error: Exception) -> str | None:
 
 
 def explain(error: Exception, command: str, words: Sequence[str]) -> str:
-    """Say in one line what is wrong with overrides, with the nearest thing that would have been right.
+    """Return a one-line message for overrides that cannot be composed, with the nearest valid choice.
 
     Args:
-        error: what Hydra or OmegaConf raised when it composed ``conf/<command>.yaml`` with them.
+        error: the exception of Hydra or OmegaConf on composing ``conf/<command>.yaml`` with the overrides.
         words: the overrides.
     """
     if isinstance(error, MissingConfigException) and "/" in (error.missing_cfg_file or ""):
@@ -116,7 +117,7 @@ def explain(error: Exception, command: str, words: Sequence[str]) -> str:
     if several := re.match(r"Ambiguous value for argument '(.*?)'\n", text):
         if zipped := next((word for word in words if word.startswith("sweep.zip=")), None):
             return f"{zipped}: pairs the values of a sweep, which needs -m"
-        # Hydra also comes to this where sweep= would have asked for a sweep, but something else is wrong.
+        # Hydra also reports this error if sweep= asks for a sweep but another override is wrong.
         wrong = _wrong_otherwise(command, words)
         key, _, values = several[1].partition("=")
         return (
@@ -134,19 +135,19 @@ def explain(error: Exception, command: str, words: Sequence[str]) -> str:
 
 
 def hint(key: str, command: str, words: Sequence[str]) -> str:
-    """Say what ``key``, which is no option of ``command``, should have been: text to be appended to a message.
+    """Return a suggestion for ``key``, which is no option of ``command``, as text to be appended to a message.
 
-    That is the choices that have it, the option with the same last part, what lmlab calls the word of another library,
-    or the nearest option.
+    It names the choices that have the option, an option with the same last part, lmlab's option for the name in another
+    library, or the nearest option.
 
     Args:
-        words: the other overrides, which decide which options there are.
+        words: the other overrides, which determine the existing options.
     """
     keys = [option for option in _keys_with(command, words, without=key) if not _is_special(option)]
     if key in options.PARTS_OF_MODEL and "model" in keys:
         model = next((word for word in words if option_of(word) == "model"), "this model")
         return f" ({model} has none; model=custom does)"
-    trains = command in ("train", "study")  # and has all groups
+    trains = command in ("train", "study")  # these commands have all groups
     group, _, rest = key.partition(".")
     if (trains or group in keys) and (choices := only_with(key)):
         return choices
@@ -156,22 +157,22 @@ def hint(key: str, command: str, words: Sequence[str]) -> str:
 
 
 def hint_among(key: str, keys: Iterable[str]) -> str:
-    """Say which of the options ``keys`` ``key`` should have been: text to be appended to a message, or none."""
+    """Return a suggestion for ``key`` among the options ``keys``, as text to be appended to a message; may be empty."""
     keys = [option for option in keys if option != key]
-    same_end = [known for known in keys if _end(known) == _end(key)]
+    same_end = [option for option in keys if _end(option) == _end(key)]
     if same_end:
-        return f" (did you mean '{min(same_end, key=lambda known: known.count('.'))}'?)"
+        return f" (did you mean '{min(same_end, key=lambda option: option.count('.'))}'?)"
     return in_our_words(key, keys) or nearest(key, keys)
 
 
 def only_with(key: str) -> str:
-    """Return `` (only with data=text)`` for the choices that come with an option; empty: none does."""
+    """Return `` (only with data=text)`` for the choices that have an option; empty if none has it."""
     having = options.having(key)
     return f" (only with {' or '.join(_choice(group, names) for group, names in having.items())})" if having else ""
 
 
 def _choice(group: str, names: Sequence[str]) -> str:
-    """The options of a group as its choice, the first of them where there are many."""
+    """Return the options of a group in the form of an override; of many, only the first."""
     if group == LIST:
         return f"{group}=[{','.join(names)}]"
     return f"{group}={', '.join(names[:SHOWN])}" + (", ..." if len(names) > SHOWN else "")
@@ -187,7 +188,7 @@ def _end(key: str) -> str:
 
 
 def _wrong_otherwise(command: str, words: Sequence[str]) -> str | None:
-    """Return what is wrong with the overrides apart from having several values."""
+    """Return a message for an error in overrides other than having several values; ``None`` if there is none."""
     try:
         _compose(command, [word for word in _overrides(words) if "," not in word])
     except (HydraException, OmegaConfBaseException) as error:
@@ -196,7 +197,7 @@ def _wrong_otherwise(command: str, words: Sequence[str]) -> str | None:
 
 
 def _keys_with(command: str, words: Sequence[str], without: str) -> list[str]:
-    """The options that ``command`` has with the overrides that can be composed."""
+    """Return the options of ``command``, composed with as many of the overrides as possible."""
     others = [word for word in _overrides(words) if option_of(word) != without]
     first = [word if re.search(r"[\[({'\"]", word) else word.partition(",")[0] for word in others]
     choices = [word for word in first if word.partition("=")[0] in options.groups()]

@@ -1,4 +1,4 @@
-"""The options of a sweep's jobs, checked before any of them is computed."""
+"""Check of the options of a sweep's jobs before any of them is computed."""
 
 from typing import Any
 
@@ -19,13 +19,13 @@ from lmlab.sweeps.search import Space
 
 
 def check_jobs(launcher: Any, space: Space) -> None:
-    """Refuse a sweep of runs if an option of a job is wrong: the first to have it may be hours away.
+    """Refuse a sweep of runs if an option of a job is wrong, which might otherwise show only after hours.
 
-    The values are tried with every combination of the options that the varied groups have, without the data. Each
-    combination is composed once, because that takes longest.
+    The values are checked with every combination of the options of the varied groups, without the data. Each
+    combination is composed only once, because composing takes longest.
 
     Raises:
-        UserError: it names the job.
+        UserError: the message names the job.
     """
     if launcher.config.hydra.job.config_name != "train":
         return

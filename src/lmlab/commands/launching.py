@@ -1,4 +1,4 @@
-"""From Hydra's sweeper and launcher to a conducted sweep, and what is shown of it."""
+"""Execution of sweeps for Hydra's sweepers and launcher, and output of their results."""
 
 import math
 import shlex
@@ -37,24 +37,24 @@ from lmlab.wandb.mirror import under_agent
 
 
 def sweep(sweeper: Any, words: list[str]) -> list[Job]:
-    """Conduct the sweep that a sweeper's search makes of the overrides ``words``."""
+    """Conduct the sweep of a sweeper over the overrides ``words``."""
     refuse_under_agent()
     launcher = sweeper.launcher
     if not hasattr(launcher, "node"):
         raise UserError(
-            "hydra/launcher: this one cannot execute lmlab's runs (choose sequential, parallel, slurm or ray)"
+            "hydra/launcher: this launcher cannot execute lmlab's runs (choose sequential, parallel, slurm or ray)"
         )
     options = SweepOptions.read(plain(sweeper.config.get("sweep") or {}))
     space = space_of(words, launcher)
     folder = Path(sweeper.config.hydra.sweep.dir)
     before = folder.exists()
-    checked = cache(lambda: check_jobs(launcher, space))  # before anything reads data, and once
+    checked = cache(lambda: check_jobs(launcher, space))  # run once, before data are read
     try:
         search = make(options.search or None, space, folder, lambda: _measures(launcher, space, checked))
         checked()
         sweep_sizes.check(launcher, space, search, not computes_elsewhere(launcher))
     except UserError:
-        if not before:  # what the search keeps there
+        if not before:  # remove files that the search has written
             shutil.rmtree(folder, ignore_errors=True)
         raise
     if search.warning is not None:
@@ -74,7 +74,7 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
 
 
 def _measures(launcher: Any, space: Space, check: Callable[[], None]) -> Measures:
-    """Return the metrics of a sweep's runs, before there are any: those of the data of one of its jobs.
+    """Return the metrics of a sweep's future runs, which are those of the data of one of its jobs.
 
     Args:
         check: called before data are read.
@@ -88,12 +88,12 @@ def _measures(launcher: Any, space: Space, check: Callable[[], None]) -> Measure
 
 
 def _not_started(record: Sweep, jobs: list[Job]) -> int:
-    """Count the jobs that were not started: recorded ones, and those that the search had not proposed yet."""
+    """Count the jobs that were not started: recorded ones, and those that the search has not proposed yet."""
     return sum(job.status == "not started" for job in jobs) + record.to_come
 
 
 def launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[JobReturn]:
-    """Conduct a sweep over the jobs that another sweeper than lmlab's own wants to have computed now."""
+    """Conduct a sweep over the jobs that a sweeper other than lmlab's requests."""
     refuse_under_agent()
     options = SweepOptions.read(plain(launcher.config.get("sweep") or {}))
     if options.zipped:
@@ -124,13 +124,13 @@ def conduct(
     retry: bool,
     study: dict[str, Any] | None = None,
 ) -> tuple[Sweep, list[Job]]:
-    """Compute what a search asks for with a launcher's engine, and return the sweep's directory and its jobs.
+    """Compute the jobs of a search with a launcher's engine, and return the sweep and its jobs.
 
     Args:
         asked: the section that describes the search.
         fixed: overrides that all jobs have.
-        retry: compute jobs again that failed when the sweep was conducted before.
-        study: the section that declares the study that the sweep is of.
+        retry: compute failed jobs of an earlier attempt again.
+        study: the section that declares the study, if the sweep belongs to one.
     """
     setup_globals()
     stop_after = SweepOptions.read(plain(launcher.config.get("sweep") or {})).stop_after
@@ -146,12 +146,12 @@ def conduct(
         except KeyboardInterrupt:
             again = tables.command("sweep", "resume", f"name={record.path.name}")
             jobs_too = " and its jobs are cancelled" if engine.elsewhere else ""
-            tables.say(f"stopped{jobs_too}; {again} goes on with it", "The sweep is")
+            tables.say(f"stopped{jobs_too}; {again} resumes it", "The sweep is")
             raise
 
 
 def refuse_under_agent() -> None:
-    """Raise ``UserError`` if ``wandb agent`` has started this command, which waits for the run that it announced."""
+    """Raise ``UserError`` if ``wandb agent`` has started this command: it expects a single run."""
     if under_agent():
         raise UserError("wandb agent announces one run at a time: expected lmlab train without -m and sweep=")
 
@@ -161,7 +161,7 @@ def _common(job_overrides: list[list[str]]) -> list[str]:
 
 
 def _namer(fixed: set[str]) -> Callable[[Job], str]:
-    """Return what names a job: by its overrides without those in ``fixed``, which all jobs have."""
+    """Return a function that names a job by its overrides without those in ``fixed``, which all jobs have."""
 
     def name(job: Job) -> str:
         own = [as_typed(word) for word in job.overrides if word not in fixed]
@@ -171,12 +171,14 @@ def _namer(fixed: set[str]) -> Callable[[Job], str]:
 
 
 def _preparer(launcher: Any) -> Callable[[Job], Run]:
-    """Return what makes a job's run directory ready: compose its configuration, and give it to the command's task."""
+    """Return a function that prepares a job's run directory: it composes the configuration and calls the task."""
 
     def prepare(job: Job) -> Run:
         begun = job.run if job.path is not None and job.run.exists else None
         if begun is not None and trust.has_other_code(begun):
-            line = "goes on with its copy of your modules, which have changed since; to use them, train it by itself"
+            line = (
+                "resumes with its own copy of your modules, which have changed since; to use them, train it by itself"
+            )
             tables.say(line, begun.path.name)
         with trust.same_code(begun):
             prepared = cast(Prepared, launcher.task_function(compose(launcher, job.overrides, job.number)))
@@ -187,7 +189,7 @@ def _preparer(launcher: Any) -> Callable[[Job], Run]:
 
 
 def _engine(node: dict[str, Any]) -> Engine:
-    """Build an engine, with its options held against the constructor's parameters first."""
+    """Build an engine after checking its options against the parameters of its constructor."""
     target = resolve_target(node["_target_"], "hydra.launcher")
     options = {key: value for key, value in plain(node).items() if key != "_target_"}
     check_arguments(target, options, "hydra.launcher.")
@@ -195,16 +197,16 @@ def _engine(node: dict[str, Any]) -> Engine:
 
 
 def _command() -> list[str]:
-    """The words of the command line, without those that a sweep gives itself."""
+    """Return the words of the command line without those that ``lmlab sweep`` adds."""
     return [word for word in typed_words() if not word.startswith(("hydra.sweep.dir=", "hydra.sweeper.retry="))]
 
 
 def _show(record: Sweep, jobs: list[Job], search: Search) -> None:
-    """After the last job: all results side by side, and which jobs did not finish."""
+    """Print all results side by side, and the jobs that did not finish."""
     finished = [job.run for job in jobs if job.status == "finished"]
     results.show_side_by_side(finished)
     results.say_wandb(list(dict.fromkeys(finished)))
-    if not isinstance(search, Grid):  # of which the table shows all there is
+    if not isinstance(search, Grid):  # for a grid, the table is complete
         _show_best(jobs, search)
     stopped = [job for job in jobs if job.status == "pruned"]
     if stopped:

@@ -1,4 +1,4 @@
-"""``lmlab options``: what can be chosen, in a line each, and where it is defined. Reads files, imports no option."""
+"""``lmlab options``: list all options and where they are defined. Only files are read; no option is imported."""
 
 import ast
 import re
@@ -48,7 +48,7 @@ def run(words: Sequence[str]) -> None:
 
 
 def completions(word: str) -> list[str]:
-    """Return the groups, or the options of a group, that a word may become."""
+    """Return the groups, or the options of a group, that complete a word."""
     group, equals, _ = word.partition("=")
     words = [f"{group}={option}" for option in options.options_of(group)] if equals else options.groups()
     return [each for each in words if each.startswith(word)]
@@ -86,8 +86,8 @@ def _show_options(group: str) -> None:
 
     kind = kind_of(group)
     if kind is not None:
-        given = f"; it is given {', '.join(kind.given)}" if kind.given else ""
-        tables.say(f"{kind.purpose}. Base class: {kind.base}{given}", f"{group}:")
+        supplied = f"; lmlab supplies {', '.join(kind.given)}" if kind.given else ""
+        tables.say(f"{kind.purpose}. Base class: {kind.base}{supplied}", f"{group}:")
     paths = {option: path for option in options.options_of(group) if (path := options.file_of(group, option))}
     if not paths:
         raise UserError(f"{group}: has no options")
@@ -128,7 +128,7 @@ def _show_settings(group: str, option: str) -> None:
 
 
 def settings(path: Path) -> list[tuple[str, str, str]]:
-    """Return the keys that a file sets, each with its value and the comment behind it."""
+    """Return the keys that a file sets, each with its value and its comment."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines():
         match = re.match(r"( *)([\w.]+): *(.*?) *(?:# *(.*))?$", line)
@@ -138,7 +138,7 @@ def settings(path: Path) -> list[tuple[str, str, str]]:
 
 
 def summary(path: Path) -> str:
-    """Return a line about an option: the first comment of its file, or of the class that it names."""
+    """Return a line about an option: the first comment of its file, or the docstring of its class."""
     text = path.read_text(encoding="utf-8")
     comments = takewhile(lambda line: line.startswith("#"), text.splitlines())
     lines = [line.lstrip("# ") for line in comments if "@package" not in line and not line.startswith("#  ")]
@@ -159,7 +159,7 @@ def _targets(node: Any) -> Any:
 
 
 def _first_line(target: str) -> str:
-    """Return the first line of the docstring of one of lmlab's classes or functions, without importing it."""
+    """Return the first line of the docstring of a class or function of lmlab, without importing it."""
     package, *modules, name = target.split(".")
     root = Path(__file__).parents[1]
     if package != root.name:
@@ -177,14 +177,14 @@ def _first_line(target: str) -> str:
 
 
 def _class(path: Path) -> str:
-    """Return the class or function that one of lmlab's files names, or the place of a file of the user's."""
+    """Return the class or function that a file of lmlab names, or the path of a user's file."""
     if not path.is_relative_to(CONF):
         return str(path)
     return next(_targets(yaml.safe_load(path.read_text(encoding="utf-8"))), "")
 
 
 def _where(path: Path) -> str:
-    """Return the place of a file, and the class or function that it names."""
+    """Return the path of a file, and the class or function that it names."""
     target = next(_targets(yaml.safe_load(path.read_text(encoding="utf-8"))), "")
     place = f"conf/{path.relative_to(CONF)}" if path.is_relative_to(CONF) else str(path)
     return f"{place} ({target})" if target else place

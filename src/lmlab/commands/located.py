@@ -1,4 +1,4 @@
-"""Identify the local text that a command names: by absolute paths, and by what lies there or lay there for a run."""
+"""Identification of local text by absolute paths and by checksums of its content, now or at the time of a run."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -18,22 +18,22 @@ _BUILT = ("model", "data", "tokenizer", "objective", "optimizer", "scheduler", "
 
 
 def located(config: Config, parent: Config | None = None) -> Config:
-    """Return ``config`` with absolute paths to local data and with the checksums of what it names.
+    """Return ``config`` with absolute paths to local data and the checksums of the files.
 
-    Where that text is gone, it is the one that the runs of ``config`` had there.
+    If the text is gone, the checksum comes from the runs of ``config``.
 
     Args:
         parent: the configuration, located, of an earlier stage that this one starts from.
 
     Raises:
-        UserError: a section names no target; the text is missing or no text, and there is no such run, or several that
-            had different texts.
+        UserError: a section names no target; or the text is missing or no text, and there is no such run, or there are
+            several with different texts.
     """
     for section in _BUILT:
         if not config[section].get("_target_"):
             raise UserError(f"{section}._target_ has no value: expected the class that {section} describes")
     data = config["data"]
-    if "paths" in data:  # the same words mean other files elsewhere
+    if "paths" in data:  # relative paths mean other files in another folder
         config = config | {"data": data | {"paths": _absolute(data["paths"])}}
     if parent is not None:
         return _with_content(started_from(config, parent))
@@ -43,7 +43,7 @@ def located(config: Config, parent: Config | None = None) -> Config:
 
 
 def _with_content(config: Config) -> Config:
-    """Return ``config`` with the checksums of what it names, or, of text that is gone, of what runs had there."""
+    """Return ``config`` with the checksums of its files, or, if the text is gone, with those of its runs."""
     try:
         return with_content(config)
     except UserError as error:
@@ -65,10 +65,10 @@ def _is_gone(paths: Any) -> bool:
 
 
 def _runs_by_text(config: Config) -> dict[str, list[str]]:
-    """Return the names of the runs of ``config`` by the checksum of what its ``data.paths`` held for them."""
+    """Return the names of the runs of ``config`` by the checksum of their text at ``data.paths``."""
     runs: dict[str, list[str]] = {}
     for run in all_runs(Path(config["paths"]["runs"])):
-        with suppress(UserError):  # one that cannot be read
+        with suppress(UserError):  # skip runs that cannot be read
             saved = config_here(run)
             text = saved.get("content", {}).get("data")
             same_place = text is not None and saved["data"]["paths"] == config["data"]["paths"]

@@ -1,7 +1,7 @@
-"""The options of every group: lmlab's own files, and those of the user's folder, which come first.
+"""Options of every group: files of lmlab, and files in the user's folder, which take precedence.
 
-Hydra looks for files in a list of folders. The plugin in ``hydra_plugins`` puts that of ``--config-dir`` before
-lmlab's, so that a user's file takes the place of the one of the same name, but for the commands' own configurations.
+Hydra searches a list of folders. The plugin in ``hydra_plugins`` puts the folder of ``--config-dir`` before lmlab's, so
+that a user's file replaces the one of the same name. The configurations of the commands cannot be replaced.
 """
 
 import re
@@ -18,27 +18,27 @@ from lmlab.runs.names import as_name
 from lmlab.short_names import BASE, NESTED, long_name, short_name
 
 PARTS_OF_MODEL = tuple(NESTED)
-"""Groups whose options are sections of ``model``; a stack of blocks names one of each."""
+"""Groups whose options are sections of ``model``; a stack of blocks has one of each."""
 
 MAY_BE_NULL = ("sweep", "experiment")
-"""Groups of which no option need be chosen."""
+"""Groups without a default, from which no option need be chosen."""
 
 LIST = "logger"
-"""The group of which a run may have no option, so that its choice is a list."""
+"""The group whose choice is a list, because a run may have none or several of its options."""
 
 SEVERAL = ("callbacks", LIST)
-"""Groups of which a run may have several options."""
+"""Groups from which a run may have several options."""
 
 _folder: Path | None = None
 _notes: dict[str, bool] = {}
-"""Lines about files of the user's that were composed in this process, and whether they have been printed."""
+"""Notes on user's files that were composed in this process, and whether each has been printed."""
 
 
 def use_folder(words: list[str]) -> None:
-    """Take note of the folder that ``--config-dir`` names among the words of a command line.
+    """Remember the folder of ``--config-dir`` in the words of a command line.
 
     Raises:
-        UserError: there is no such folder, or options lie where Hydra does not look for them.
+        UserError: there is no such folder, or options are in a folder that Hydra does not search.
     """
     from hydra._internal.utils import get_args_parser
 
@@ -52,7 +52,7 @@ def use_folder(words: list[str]) -> None:
 
 
 def _check_layout(folder: Path) -> None:
-    """Refuse options of nested groups at the top of a user's folder. Raises ``UserError``."""
+    """Refuse options of nested groups at the top level of a user's folder. Raises ``UserError``."""
     for part in PARTS_OF_MODEL:
         if (folder / part).is_dir():
             here, there = _shown(folder / part), _shown(folder / long_name(part))
@@ -62,25 +62,25 @@ def _check_layout(folder: Path) -> None:
 
 
 def users_folder() -> Path | None:
-    """The folder that ``--config-dir`` names, if any."""
+    """Return the folder that ``--config-dir`` names, if any."""
     return _folder
 
 
 def note_use(path: Path, group: str, name: str) -> None:
-    """Note that a file is composed, for :func:`say_notes`, if it takes the place of one of lmlab's."""
+    """Store a note for :func:`say_notes` if a composed file replaces one of lmlab's."""
     if not path.is_relative_to(CONF) and (CONF / group / f"{name}.yaml").is_file():
         _notes.setdefault(f"{short_name(group)}={name} is {_shown(path)}, not the one of lmlab", False)
 
 
 def say_notes() -> None:
-    """Print on standard error, once each, which files of the user's took the place of lmlab's or lack their header."""
+    """Print to standard error, once each, which user's files replace lmlab's or lack their header."""
     for line in [line for line, printed in _notes.items() if not printed]:
         _notes[line] = True
         print(line, file=sys.stderr)
 
 
 def replaced(choices: Mapping[str, Any]) -> dict[str, str]:
-    """Return the files of the user's that were chosen in the place of lmlab's of the same name, by group."""
+    """Return the chosen user's files that replace files of lmlab with the same name, by group."""
     files = {group: file_of(group, str(name)) for group, name in choices.items()}
     return {
         group: str(path)
@@ -90,7 +90,7 @@ def replaced(choices: Mapping[str, Any]) -> dict[str, str]:
 
 
 def groups() -> list[str]:
-    """The names of all groups, with ``hydra/launcher`` and the like."""
+    """Return the names of all groups, with ``hydra/launcher`` and the like."""
     names = {"hydra/launcher", "hydra/sweeper"}
     for folder in _folders():
         names |= {path.name for path in folder.iterdir() if path.is_dir() and path.name != "hydra"}
@@ -98,7 +98,7 @@ def groups() -> list[str]:
 
 
 def options_of(group: str) -> list[str]:
-    """The options of a group: a path without its suffix below the group's folder each."""
+    """Return the options of a group: paths below the group's folder, without suffix."""
     names = set()
     for folder in (folder / long_name(group) for folder in _folders()):
         names |= {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")}
@@ -107,19 +107,19 @@ def options_of(group: str) -> list[str]:
 
 
 def file_of(group: str, option: str) -> Path | None:
-    """The file of an option; ``None`` if there is none."""
+    """Return the file of an option; ``None`` if there is none."""
     folders = (folder / long_name(group) for folder in _folders())
     return next((path for folder in folders if (path := folder / f"{option}.yaml").is_file()), None)
 
 
 def package(path: Path, group: str, header: str | None) -> str | None:
-    """Return the package of a file in a group, ``None`` for that of the group itself; a user's file need not say it.
+    """Return the package of a file in a group; ``None``: that of the group. A user's file need not declare it.
 
     Args:
-        header: what its line ``# @package`` says, if it has one.
+        header: the value of its line ``# @package``, if there is one.
 
     Raises:
-        UserError: the group's options set options of all sections, and this one is to be in one section.
+        UserError: files of the group have the global package, and this one declares another.
     """
     if group and _is_global(group.partition("/")[0]):
         line = f"# @package {_GLOBAL}"
@@ -132,7 +132,7 @@ def package(path: Path, group: str, header: str | None) -> str | None:
 
 
 def having(key: str) -> dict[str, list[str]]:
-    """Of every group, the options that come with the dotted option ``key``: ``data.paths`` only with ``data=text``."""
+    """Return the options of every group that have the dotted option ``key``: for ``data.paths`` only ``data=text``."""
     names: dict[str, list[str]] = {}
     for group in groups():
         if group == "experiment":
@@ -144,13 +144,13 @@ def having(key: str) -> dict[str, list[str]]:
             content = _content(path)
             if _has(content if place == _GLOBAL else {place: content}, key):
                 names.setdefault(group, []).append(name)
-    if len(names) > 1:  # a part of a model, which some models configure
+    if len(names) > 1:  # an option of a part of a model, which some models also set
         names.pop("model", None)
     return names
 
 
 def extended_by(group: str, option: str) -> list[str]:
-    """The options of a group that an option extends: those that its defaults list names."""
+    """Return the options of a group that an option extends, as named in its defaults list."""
     names: list[str] = []
     path = file_of(group, option)
     for entry in _defaults(path) if path is not None else ():
@@ -160,7 +160,7 @@ def extended_by(group: str, option: str) -> list[str]:
 
 
 def _has(section: Any, key: str) -> bool:
-    """Return whether a section, whose names may have dots, has a dotted option."""
+    """Return whether a section has a dotted option; keys of the section may contain dots."""
     if not isinstance(section, Mapping):
         return False
     return any(
@@ -170,10 +170,10 @@ def _has(section: Any, key: str) -> bool:
 
 
 def check_content(path: Path, content: Any) -> None:
-    """Refuse a user's file that says something in a place where it means nothing.
+    """Refuse a user's file with content that would have no effect.
 
     Raises:
-        UserError: it names the file and the form that is right.
+        UserError: the message names the file and the correct form.
     """
     if not isinstance(content, dict | None):
         raise UserError(f"{path}: expected options as key: value, got {type(content).__name__}")
@@ -184,7 +184,7 @@ def check_content(path: Path, content: Any) -> None:
                 raise UserError(f"{path}: defaults: expected a list, as - override /optimizer: sgd")
         elif isinstance(value, str) and value != "???" and (CONF / long_name(name)).is_dir():
             raise UserError(
-                f"{path}: {key}: {value}: choices stand in the list defaults, as - override /{name}: {value}"
+                f"{path}: {key}: {value}: choices belong in the list defaults, as - override /{name}: {value}"
             )
         elif "." in str(key):
             section, _, option = str(key).partition(".")
@@ -195,11 +195,11 @@ def with_overrides(path: Path, group: str, option: str, defaults: list[Any]) -> 
     """Return the defaults list of a file with its choices from other groups in Hydra's form.
 
     ``override /optimizer: adam`` means ``override /optimizer@_global_.optimizer: adam`` in every file. So do
-    ``optimizer: adam``, ``/optimizer: adam`` and ``override optimizer: adam``, because every group has its option
-    already. Nested groups may be called by their short names.
+    ``optimizer: adam``, ``/optimizer: adam`` and ``override optimizer: adam``, because every group already has an
+    option. Nested groups may have their short names.
 
     Raises:
-        UserError: the file is to extend itself.
+        UserError: the file extends itself.
     """
     if option in defaults:
         raise UserError(
@@ -207,7 +207,7 @@ def with_overrides(path: Path, group: str, option: str, defaults: list[Any]) -> 
             f"give the file another name (my_{option}.yaml, chosen as {group}=my_{option})"
         )
     composed: list[Any] = []
-    overriding: list[Any] = []  # at the end, where Hydra wants them; their place means nothing
+    overriding: list[Any] = []  # Hydra requires overrides at the end of the list; their order has no effect
     for entry in defaults:
         key = str(next(iter(entry))) if isinstance(entry, dict) and len(entry) == 1 else ""
         name = key.split(" ")[-1]
@@ -228,23 +228,23 @@ def with_overrides(path: Path, group: str, option: str, defaults: list[Any]) -> 
 
 
 def _parts_extended(defaults: list[Any]) -> set[str]:
-    """The parts of a model that come with what a defaults list extends."""
+    """Return the parts of a model that the options extended by a defaults list choose."""
     return {part for entry in defaults if isinstance(entry, str) for part in _parts_of(entry)}
 
 
 _GLOBAL = "_global_"
-"""The package of a file whose options are of all sections, and not of that of its group."""
+"""The package of a file that sets options of all sections, not only of the section of its group."""
 
 
 @cache
 def _is_global(group: str) -> bool:
-    """Return whether the options of a group set options of all sections, as those of lmlab do."""
+    """Return whether lmlab's files of a group have the global package."""
     headers = {_header(path) for path in (CONF / group).glob("*.yaml")}
     return headers == {_GLOBAL}
 
 
 def _shown(path: Path) -> Path:
-    """A path as one would type it here."""
+    """Return a path relative to the working folder if it is below it."""
     return path.relative_to(here) if path.is_relative_to(here := Path.cwd()) else path
 
 
@@ -259,13 +259,13 @@ def _header(path: Path) -> str | None:
 
 
 def architecture(choices: Mapping[str, Any], pattern: Any = None) -> str:
-    """The name of a model with the parts that were chosen in the place of its own: ``transformer-gru``.
+    """Return the name of a model with the parts that replace its own: ``transformer-gru``.
 
-    What a mixer is all there is to, ``model=custom`` or one that is called as its own mixer, is called by the mixer.
+    The name of the mixer replaces that of ``model=custom`` and of a model with the same name as its own mixer.
 
     Args:
         choices: the option of every group.
-        pattern: ``model.pattern``; the mixers that it names take the place of any that is chosen.
+        pattern: ``model.pattern``; its mixers replace the chosen one.
     """
     model = str(choices["model"])
     own = _parts_of(model)
@@ -277,20 +277,20 @@ def architecture(choices: Mapping[str, Any], pattern: Any = None) -> str:
 
 
 def choices_of(pattern: Any) -> dict[str, str]:
-    """The option chosen of every group in the configuration that is being composed, and what they make the model be.
+    """Return the chosen option of every group in the configuration being composed, and the name of the architecture.
 
     Args:
-        pattern: ``model.pattern``, which names mixers in the place of the one that is chosen.
+        pattern: ``model.pattern``; its mixers replace the chosen one.
     """
     from hydra.core.hydra_config import HydraConfig
 
-    chosen = HydraConfig.get().runtime.choices
-    options = {group: str(option) for group, option in chosen.items() if not str(group).startswith("hydra/")}
+    choices = HydraConfig.get().runtime.choices
+    options = {group: str(option) for group, option in choices.items() if not str(group).startswith("hydra/")}
     return options | {"architecture": architecture(options, pattern)}
 
 
 def default_name(*, _root_: Any) -> str:
-    """The name of a run that is given none: what its model and its data are called."""
+    """Return the default name of a run: the names of its model and its data."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
@@ -299,7 +299,7 @@ def default_name(*, _root_: Any) -> str:
 
 
 def _parts_of(model: str, within: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The options of ``PARTS_OF_MODEL`` that an option of ``model`` chooses, itself or by what it extends."""
+    """Return the options of ``PARTS_OF_MODEL`` that an option of ``model``, or one that it extends, chooses."""
     path = file_of("model", model)
     entries = _defaults(path) if path is not None and model not in within else []
     parts: dict[str, Any] = {}
@@ -315,7 +315,7 @@ def _parts_of(model: str, within: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def chosen_by(group: str, option: str) -> Path | None:
-    """A file of the user's whose defaults list chooses an option of a group; ``None``: none does."""
+    """Return a user's file whose defaults list chooses an option of a group; ``None`` if none does."""
     paths = sorted(_folder.rglob("*.yaml")) if _folder is not None else []
     entries = ((path, entry) for path in paths for entry in _defaults(path) if isinstance(entry, dict))
     choices = ((path, _group_of(key), name) for path, entry in entries for key, name in entry.items())
@@ -323,7 +323,7 @@ def chosen_by(group: str, option: str) -> Path | None:
 
 
 def _group_of(key: str) -> str:
-    """The group that an entry of a defaults list chooses from: ``mixer`` of ``override /model/mixer``."""
+    """Return the group of an entry of a defaults list: ``mixer`` for ``override /model/mixer``."""
     return short_name(key.split(" ")[-1].removeprefix("/").partition("@")[0])
 
 
@@ -333,7 +333,7 @@ def _defaults(path: Path) -> list[Any]:
 
 @cache
 def _content(path: Path) -> dict[str, Any]:
-    """The options in a file, none where it holds no section."""
+    """Return the options in a file; empty if it holds no section."""
     import yaml
 
     content = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""``lmlab plan``: what a training run takes on other devices: memory, time and cost, without data or training."""
+"""``lmlab plan``: estimate memory, time and cost of a training run on other devices, without data or training."""
 
 import shlex
 import sys
@@ -34,7 +34,7 @@ def task(
     format: Literal["table", "json"],
     **config: Any,
 ) -> None:
-    """Print what the run that ``config``, a configuration of ``lmlab train``, describes takes on such devices."""
+    """Print memory, time and cost on such devices for the run of ``config``, a configuration of ``lmlab train``."""
     from lmlab.training.threads import use_threads
 
     stages = config.pop("stages")
@@ -57,7 +57,7 @@ def task(
 
 
 def configs_of(stages: Any) -> dict[str, Config]:
-    """The configurations of an experiment's stages by name. Raises ``UserError``."""
+    """Return the configurations of an experiment's stages by name. Raises ``UserError``."""
     from lmlab.commands.stages import compose
 
     return {stage.name: stage.config for stage in compose(stages, HydraConfig.get().overrides.task, trains=False)}
@@ -72,7 +72,7 @@ def cluster_of(
     efficiency: float | None,
     price: float | None,
 ) -> Any:
-    """Return the devices that a training configuration is planned for. Raises ``UserError``."""
+    """Return the devices for which a training configuration is planned. Raises ``UserError``."""
     from lmlab.planning.plan import EAGER
     from lmlab.planning.workload import Cluster
     from lmlab.training.devices import check_efficiency
@@ -86,7 +86,7 @@ def cluster_of(
 
 
 def as_json(load: Any, cluster: Any) -> dict[str, Any]:
-    """Everything that is planned, as plain values."""
+    """Return the complete plan as plain values."""
     from lmlab.planning.plan import plans, recommended
 
     best = recommended(load, cluster)
@@ -98,7 +98,7 @@ def as_json(load: Any, cluster: Any) -> dict[str, Any]:
 
 
 def show_stages(planned: dict[str, Any]) -> None:
-    """Print the recommended plan of each stage in a row, and the sum of those that fit."""
+    """Print a row with the recommended plan of each stage, and the sum over the stages that fit."""
     from lmlab.planning.plan import recommended
 
     rows: list[dict[str, str]] = []
@@ -107,9 +107,9 @@ def show_stages(planned: dict[str, Any]) -> None:
         if (best := recommended(load, cluster)) is None:
             tables.say(f"does not fit on {cluster.devices} x {cluster.device.name}", f"stage {name}:", "red")
             continue
-        found = as_row(best, load, cluster)
+        row = as_row(best, load, cluster)
         own = {"tokens": load.tokens, "flops": training_flops(load.flops, load.tokens)}
-        own |= {key: found[key] or 0.0 for key in ("seconds", "device_hours", "dollars")}
+        own |= {key: row[key] or 0.0 for key in ("seconds", "device_hours", "dollars")}
         sums = {key: value + own[key] for key, value in sums.items()}
         how = {"strategy": name_of(best), "accumulate": str(best.accumulate), "memory": readable(best.total)}
         rows.append({"stage": name, **how, **_amounts(own)})
@@ -171,7 +171,7 @@ def show(load: Any, cluster: Any) -> None:
 
 
 def show_plans(load: Any, cluster: Any, every: list[Any]) -> None:
-    """Print the tables of memory and time, and what they rest on."""
+    """Print the tables of memory and time, and their assumptions."""
     from lmlab.planning.plan import ALLOWANCE
     from lmlab.planning.workload import LINK_SHARE
 
@@ -214,24 +214,24 @@ def show_plans(load: Any, cluster: Any, every: list[Any]) -> None:
 
 
 def print_plans(load: Any, cluster: Any, every: list[Any]) -> None:
-    """Print one row a plan: its memory, then its time."""
+    """Print one row per plan: a table of memory, then a table of time."""
     memory, time = [], []
     for plan in every:
         row = {"strategy": name_of(plan), "micro-batch": f"{plan.rows:,} x {load.settings.batch.context:,}"}
         row |= {kind: readable(size) for kind, size in plan.memory.items()}
         memory.append(row | {"total": readable(plan.total), "fits": "yes" if plan.fits else "[red]no[/red]"})
-        found = as_row(plan, load, cluster)
-        cost = {"cost": f"{found['dollars']:,.0f} $" if cluster.price else ""}
+        numbers = as_row(plan, load, cluster)
+        cost = {"cost": f"{numbers['dollars']:,.0f} $" if cluster.price else ""}
         time.append(
             {
                 "strategy": name_of(plan),
                 "step": duration(plan.step),
                 "waiting": f"{plan.seconds['waiting'] / plan.step:.1%}",
                 "sent (a step)": readable(round(plan.volume)),
-                "tokens/s": tables.compact(found["tokens_per_second"]),
-                "MFU": f"{found['utilisation']:.0%}",
-                "run": duration(found["seconds"]),
-                "device hours": f"{found['device_hours']:,.3g}",
+                "tokens/s": tables.compact(numbers["tokens_per_second"]),
+                "MFU": f"{numbers['utilisation']:.0%}",
+                "run": duration(numbers["seconds"]),
+                "device hours": f"{numbers['device_hours']:,.3g}",
             }
             | cost
         )
@@ -243,7 +243,7 @@ def print_plans(load: Any, cluster: Any, every: list[Any]) -> None:
 
 
 def recommend(load: Any, cluster: Any, every: list[Any], best: Any, more: Any) -> None:
-    """Print which way to take, and how to start it."""
+    """Print the recommended plan and the command that starts it."""
     needed = min((plan.total for plan in every), default=None)
     if best is None:
         what = f"needs {readable(needed)} at least" if needed else "cannot be shared"
@@ -255,11 +255,11 @@ def recommend(load: Any, cluster: Any, every: list[Any], best: Any, more: Any) -
                 f"devices={more.devices}, {described(more)}, {readable(more.total)} each.", "Would fit:", "green"
             )
         return
-    found = as_row(best, load, cluster)
-    cost = f", {found['dollars']:,.2f} $" if cluster.price else ""
+    row = as_row(best, load, cluster)
+    cost = f", {row['dollars']:,.2f} $" if cluster.price else ""
     tables.say(
         f"{described(best)}: {readable(best.total)} of {cluster.device.memory:.4g} GiB, "
-        f"{duration(found['seconds'])}{cost}.",
+        f"{duration(row['seconds'])}{cost}.",
         "Recommended:",
         "green",
     )
@@ -271,7 +271,7 @@ def recommend(load: Any, cluster: Any, every: list[Any], best: Any, more: Any) -
 
 
 def as_row(plan: Any, load: Any, cluster: Any) -> dict[str, Any]:
-    """Return a plan as plain numbers, with what follows from it for the whole run."""
+    """Return a plan as plain numbers, with the time and cost of the whole run."""
     seconds = plan.step * load.settings.steps
     peak = cluster.device.peak(load.precision) * cluster.devices
     hours = seconds / 3600 * cluster.devices
@@ -290,11 +290,11 @@ OWN = ("device", "devices", "devices_per_node", "network", "efficiency", "price"
 """Options that ``lmlab train`` does not have."""
 
 SHARED = ("trainer.devices", "trainer.nodes", "trainer.strategy", "trainer.accumulate", "trainer.accelerator")
-"""Options that a plan decides."""
+"""Options that a plan determines."""
 
 
 def name_of(plan: Any) -> str:
-    """A strategy in a column: fsdp 4 x tp 2, checkpointed."""
+    """Return the name of a plan's strategy for a table: fsdp 4 x tp 2, checkpointed."""
     size = {
         "ddp": "ddp",
         "fsdp": "fsdp",
@@ -308,12 +308,12 @@ def name_of(plan: Any) -> str:
 
 
 def described(plan: Any) -> str:
-    """A plan in words."""
+    """Return a plan in words."""
     return f"{name_of(plan)}, trainer.accumulate={plan.accumulate} (micro-batches of {plan.rows:,})"
 
 
 def words_of(plan: Any, cluster: Any) -> list[str]:
-    """Return the options of ``lmlab train`` for how a plan shares a run."""
+    """Return the options of ``lmlab train`` that distribute a run as planned."""
     inside = min(plan.devices, cluster.per_node)
     words = [f"trainer.devices={inside}"] if plan.devices > 1 else []
     words += [f"trainer.nodes={plan.devices // inside}"] if plan.devices > inside else []
@@ -324,12 +324,12 @@ def words_of(plan: Any, cluster: Any) -> list[str]:
 
 
 def command(plan: Any, cluster: Any) -> str:
-    """Return the line that starts the run as planned."""
+    """Return the command that starts the run as planned."""
     decided = SHARED if plan.strategy == "ddp" else (*SHARED, "trainer.compile")  # shards are not compiled
-    asked = [word for word in HydraConfig.get().overrides.task if not _is(word, OWN) and not _is(word, decided)]
+    words = [word for word in HydraConfig.get().overrides.task if not _is(word, OWN) and not _is(word, decided)]
     accelerator = [] if cluster.device.name.startswith("this CPU") else ["trainer.accelerator=cuda"]
     flags = [word for word in sys.argv[1:] if word.startswith("--config-dir")]
-    return shlex.join(["lmlab", "train", *flags, *asked, *accelerator, *words_of(plan, cluster)])
+    return shlex.join(["lmlab", "train", *flags, *words, *accelerator, *words_of(plan, cluster)])
 
 
 def _is(word: str, options: tuple[str, ...]) -> bool:
@@ -338,7 +338,7 @@ def _is(word: str, options: tuple[str, ...]) -> bool:
 
 
 def duration(seconds: float) -> str:
-    """A time to three digits: 1.2 ms, 35 s, 4.1 h, 3.2 days."""
+    """Return a time with three digits: 1.2 ms, 35 s, 4.1 h, 3.2 days."""
     for size, unit in ((86400 * 2, "days"), (3600, "h"), (60, "min"), (1, "s")):
         if seconds >= size:
             return f"{seconds / (86400 if unit == 'days' else size):.3g} {unit}"

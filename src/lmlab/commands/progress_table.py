@@ -1,4 +1,4 @@
-"""What is shown of a sweep while it is under way: a line for each job, or a table of all that are being computed."""
+"""Progress of a running sweep: a line for each job, or a table of all running jobs."""
 
 import time
 from collections import Counter
@@ -30,31 +30,31 @@ STYLE = {
 
 
 class SweepPace:
-    """How fast the jobs of a sweep are computed, and from that how long the rest takes.
+    """Estimate of the time left in a sweep, from the progress of its jobs.
 
-    What a job had done when its first step was seen is not counted: it may go on from a checkpoint.
+    The progress of a job before its first observed step is not counted, because it may resume from a checkpoint.
     """
 
     def __init__(self) -> None:
         self._pace: Pace | None = None
         self._seen: set[Job] = set()
-        """All that were under way."""
+        """All jobs that have been running or waiting."""
         self._first: dict[Job, float] = {}
         self._last: dict[Job, float] = {}
         self.seconds_left: float | None = None
 
     def look(self, jobs: list[Job], to_come: int) -> None:
-        """Take note of how far the jobs are now."""
+        """Update the estimate with the current progress of the jobs."""
         left = float(to_come)
         for job in jobs:
             if job.status in ("running", "waiting"):
                 self._seen.add(job)
                 part = _part(job)
                 left += 1 - (part or 0.0)
-            elif job not in self._seen:  # of an earlier attempt: if it was stopped, it is yet to be gone on with
+            elif job not in self._seen:  # from an earlier attempt; if it was interrupted, it will be resumed
                 left += job.status in ("interrupted", "not started")
                 continue
-            else:  # one that failed or was stopped has done no more than was seen
+            else:  # a failed or stopped job keeps its last observed progress
                 part = 1.0 if job.status in ("finished", "pruned") else None
             if part is not None:
                 self._first[job] = min(self._first.get(job, 0.0 if part == 1.0 else part), part)
@@ -70,7 +70,7 @@ class SweepPace:
 
 
 def _part(job: Job) -> float | None:
-    """How much of a job under way is done, from 0 to 1; ``None`` before its first step."""
+    """Return the completed part of a running job, from 0 to 1; ``None`` before its first step."""
     beat = Heartbeat.read(job.run) if job.path and job.status == "running" else None
     return beat.step / beat.steps if beat is not None and beat.steps else None
 
@@ -80,7 +80,7 @@ def _clock(seconds: float) -> str:
 
 
 class LinesView:
-    """A line before each job; the job's run shows its own progress."""
+    """View that prints a line before each job; the job's run shows its own progress."""
 
     def __init__(self) -> None:
         self._pace = SweepPace()
@@ -89,7 +89,7 @@ class LinesView:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Nothing to clear away."""
+        """Do nothing: there is nothing to clean up."""
 
     def prepared(self, job: Job, total: int, same: Job | None) -> None:
         left = f" ({self._pace})" if str(self._pace) else ""
@@ -107,11 +107,11 @@ class LinesView:
         _say_halted(why, under_way)
 
     def going_on(self, jobs: list[Job], to_come: int) -> None:
-        self._pace.look(jobs, to_come)  # the run that is being computed shows how it goes
+        self._pace.look(jobs, to_come)  # the running job shows its own progress
 
 
 class TableView:
-    """A table of the runs that are being computed, kept up to date; without a terminal, a line now and then."""
+    """View with a live table of the running jobs; without a terminal, a line at intervals."""
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep = sweep
@@ -151,30 +151,31 @@ class TableView:
 
 
 def say_same(job: Job, same: Job | None) -> None:
-    """Say that a job asks for the same run as an earlier one, which nothing else would show."""
+    """Print that a job has the same run as an earlier one, because the results do not show it."""
     if same is not None:
         tables.say(
-            f"asks for the same run as job {same.number + 1} ({same.name}): what they differ in changes no result, so "
-            "it is computed once and both have its result (rerun=true computes it for each)",
+            f"asks for the same run as job {same.number + 1} ({same.name}): the options that differ change "
+            "no result, so the run is computed once for both (rerun=true computes it for each)",
             f"job {job.number + 1} ({job.name})",
             "yellow",
         )
 
 
 def _say_halted(why: str, under_way: int) -> None:
-    going_on = "" if not under_way else f"; {under_way} under way {'goes' if under_way == 1 else 'go'} on"
+    continues = "job continues" if under_way == 1 else "jobs continue"
+    going_on = f"; {under_way} running {continues}" if under_way else ""
     tables.say(f"{why}{going_on}", "No further job starts:", "yellow")
 
 
 NAMED = 8
-"""Jobs that were not started which a line names."""
+"""The largest number of jobs that a line names as not started."""
 
 
 def say_not_started(jobs: list[Job], to_come: int = 0) -> None:
-    """Say in a line which jobs were not started, and why; nothing where all were.
+    """Print which jobs were not started, and why; print nothing if all were.
 
     Args:
-        to_come: further ones that the search had not named yet.
+        to_come: the number of further jobs that the search has not proposed yet.
     """
     left = [job for job in jobs if job.status == "not started"]
     if (number := len(left) + to_come) == 0:
@@ -186,16 +187,16 @@ def say_not_started(jobs: list[Job], to_come: int = 0) -> None:
 
 
 def counts(jobs: list[Job], to_come: int) -> str:
-    """How many jobs have come to what so far: ``6 jobs: 1 finished, 2 running, 3 to come``."""
-    found: dict[str, int] = dict(Counter(job.status for job in jobs)) | ({"to come": to_come} if to_come else {})
+    """Count jobs by status: ``6 jobs: 1 finished, 2 running, 3 to come``."""
+    numbers: dict[str, int] = dict(Counter(job.status for job in jobs)) | ({"to come": to_come} if to_come else {})
     total = len(jobs) + to_come
-    return f"{total} {'job' if total == 1 else 'jobs'}: " + ", ".join(f"{n} {status}" for status, n in found.items())
+    return f"{total} {'job' if total == 1 else 'jobs'}: " + ", ".join(f"{n} {status}" for status, n in numbers.items())
 
 
 def progress_table(jobs: list[Job]) -> Table:
-    """A row for each job under way: how far it is, how fast, how long it still takes, and its newest measurements.
+    """Return a table of the running and waiting jobs: progress, speed, time left and the newest measurements.
 
-    The column of the loss is about batches of training, that of a validation about the run's primary metric.
+    The loss is that of training batches; the column of the validation shows the run's primary metric.
     """
     table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
     under_way = [job for job in jobs if job.status in ("running", "waiting")]

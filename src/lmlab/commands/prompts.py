@@ -1,4 +1,4 @@
-"""The texts that ``lmlab generate`` continues: one from the command line, or those of a file."""
+"""Prompts of ``lmlab generate``: one from the command line, or those of a file."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -21,8 +21,8 @@ class Prompt:
 
     Attributes:
         number: its place in its file, from 1 on.
-        source: the option that it is from, with the line of a file, in messages.
-        others: what else its record says.
+        source: its option, with the line of a file, for messages.
+        others: the other keys of its record.
     """
 
     text: str
@@ -32,10 +32,10 @@ class Prompt:
 
 
 def read_prompts(name: str) -> list[Prompt]:
-    """Return the prompts in a file: of ``.txt`` each line, of ``.jsonl`` each record's; empty lines do not count.
+    """Return the prompts in a file: one per line of ``.txt``, or one per record of ``.jsonl``; empty lines are skipped.
 
     Raises:
-        UserError: there is no such file, it is of another kind or has no prompt, or a line is wrong.
+        UserError: the file does not exist, has another suffix or no prompt, or a line is wrong.
     """
     path = expanded(name)
     kinds: dict[str, Callable[..., Prompt]] = {".txt": Prompt, ".jsonl": _of_record}
@@ -58,7 +58,7 @@ def read_prompts(name: str) -> list[Prompt]:
 
 
 def _lines(path: Path, name: str) -> Iterator[tuple[str, str]]:
-    """Yield the lines of a file without their ends, each with what it is called in messages."""
+    """Yield the lines of a file without line ends, each with its name in messages."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -92,10 +92,10 @@ def _of_record(line: str, number: int, source: str) -> Prompt:
 
 
 def check_keys(prompts: Sequence[Prompt], own: Sequence[str], otherwise: str = "") -> None:
-    """Refuse records of prompts with keys that the output has of its own.
+    """Refuse records of prompts with keys that the output uses itself.
 
     Args:
-        otherwise: what else than renaming it would do, for the message.
+        otherwise: an alternative to renaming the key, for the message.
 
     Raises:
         UserError: a record has such a key.

@@ -1,4 +1,4 @@
-"""``lmlab report``: from runs to a conclusion, with everything that it rests on, in one folder."""
+"""``lmlab report``: draw a conclusion from runs, and write it with the data behind it to one folder."""
 
 import shlex
 import sys
@@ -37,17 +37,17 @@ def task(
     formats: str | list[str],
     open: bool,
 ) -> None:
-    """Write the report and print its conclusion; exit code 1 if the runs do not compare."""
+    """Write the report and print its conclusion; exit with code 1 if the runs cannot be compared."""
     report.check_formats(_several(formats))
     if open and "html" not in _several(formats):
-        raise UserError("open=true: shows the page, which formats= leaves out (add html)")
+        raise UserError("open=true: opens the page, which formats= leaves out (add html)")
     if output and expanded(output).exists() and not expanded(output).is_dir():
         raise UserError(f"output={output}: is a file, expected a folder")
     from lmlab.analysis.arms import compare_by
 
     records = select(paths, runs, tag, where)
     sweep = None if tag or where or arm or metric or baseline or direction else _study_sweep(paths, runs)
-    if sweep is not None:  # concludes as the study itself does
+    if sweep is not None:  # the same comparison as by lmlab study
         comparison = comparison_of(sweep, Path(paths["cache"]), Path(paths["runs"]))
     else:
         comparison = compare_by(records.found, _several(arm), metric, baseline, direction)
@@ -69,7 +69,7 @@ def task(
 
 
 def _study_sweep(paths: Paths, runs: str | list[str] | None) -> Sweep | None:
-    """The sweep of a study, if that is all that ``runs`` names."""
+    """Return the sweep of a study if ``runs`` names nothing else; otherwise ``None``."""
     names = _several(runs)
     if len(names) != 1:
         return None
@@ -90,7 +90,7 @@ def write_report(
     """Write a report as :func:`lmlab.analysis.report.folder.write` does, and print its conclusion.
 
     Args:
-        command: as typed; ``None``: the folder has the name of the sweep that it is about.
+        command: the command as typed; ``None``: ``lmlab report`` of the sweep with the name of the folder.
     """
     again = command or tables.command("report", f"runs={folder.name}")
     comparison = replace(comparison, command=shlex.split(again))
@@ -107,7 +107,7 @@ def write_report(
             tables.say(f"  {one}")
     missing = len(comparison.left_out) + len(unreadable)
     if missing:
-        tables.say(f"{missing} without a part in this; the report says why", "left out:", "yellow")
+        tables.say(f"{missing} not part of the comparison; the report gives the reasons", "left out:", "yellow")
     files = ", ".join(dict.fromkeys(report.FORMATS[name] for name in formats if name != "html"))
     if "html" in formats:
         others = f"{files} beside it" if files else f"others: {again} formats=html,markdown,latex,png"
@@ -119,7 +119,7 @@ def write_report(
 
 
 def _unscored(comparison: Comparison) -> str | None:
-    """The command that scores the runs that were left out for want of a score; ``None``: there are none."""
+    """Return the command that scores the runs that were left out because they lack a score; ``None`` if none were."""
     lacking = [left.record for left in comparison.left_out if left.record]
     lacking = [record for record in lacking if can_be_scored(record, comparison.metric)]
     return evaluate_command(lacking, split_of(comparison.metric)) if lacking else None

@@ -1,4 +1,4 @@
-"""How results are shown: tables that fit the terminal, samples, and what to do next."""
+"""Output of results: tables that fit the terminal, samples, and the next commands."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -25,19 +25,19 @@ from lmlab.wandb.settings import WandbOptions
 
 
 def say_recorded(run: Run, config: Config) -> None:
-    """Say that a finished run's result is returned as recorded, and what was otherwise when it was computed."""
-    say("is finished: this is its recorded result (rerun=true computes it afresh)", run.path.name)
+    """Print that a recorded result is shown, and the differences in options and code since it was computed."""
+    say("already finished; showing the recorded result (rerun=true to recompute)", f"{run.path.name}:")
     sharing = [key.removeprefix("trainer.") for key in NOT_IDENTITY if key.startswith("trainer.")]
     then, now = ({key: c["trainer"].get(key) for key in sharing} for c in (run.config, config))
     words = [f"trainer.{key}={overrides.written(value)}" for key, (value, _) in differences(then, now).items()]
     if words:
-        say("", f"Computed with {' '.join(words)}, which gives the same result but for rounding.")
+        say("", f"Computed with {' '.join(words)}, which gives the same result except for rounding.")
     if run.manifest["provenance"]["code"] != code_fingerprint(config):
         say("", "The code has changed since it was computed.", "yellow")
 
 
 def measured(records: Iterable[Record]) -> list[str]:
-    """Return the metrics that :func:`summary` has of runs: all of validations, and those of the averaged weights."""
+    """Return the metrics of runs in :func:`summary`: all validation metrics, and those of the averaged weights."""
     names: dict[str, None] = {}
     for record in records:
         own, averages = record.measures, filter(is_averaged, record.manifest["metrics"])
@@ -46,15 +46,15 @@ def measured(records: Iterable[Record]) -> list[str]:
 
 
 def column(name: str) -> str:
-    """Return what a row calls a metric: ``loss`` of ``validation/loss``, ``ema_loss`` of ``ema/loss``."""
+    """Return the column of a metric in a row: ``loss`` for ``validation/loss``, ``ema_loss`` for ``ema/loss``."""
     return name.removeprefix(f"{VALIDATION}/").replace("/", "_")
 
 
 def summary(record: Record, names: Sequence[str] | None = None) -> dict[str, Any]:
-    """One flat row about a run: identity, choices, metrics, sizes and timings; absent values are ``None``.
+    """Return one flat row about a run: identity, choices, metrics, sizes and timings; absent values are ``None``.
 
     Args:
-        names: of its metrics; ``None``: see :func:`measured`.
+        names: the metrics to include; ``None``: see :func:`measured`.
     """
     manifest = record.manifest
     metrics, timings, start = manifest["metrics"], manifest.get("timings", {}), manifest.get("start") or {}
@@ -76,21 +76,21 @@ def summary(record: Record, names: Sequence[str] | None = None) -> dict[str, Any
 
 
 def headings(measures: Measures) -> dict[str, str]:
-    """Return the headings of the metrics that a table of runs shows, by their names."""
+    """Return the headings of the metrics that a table of runs shows, by name."""
     return measures.headings() | {(name := averaged(measures.primary)): measures.label(name)}
 
 
 def optional(several: Sequence[Measures]) -> list[str]:
-    """Return the headings that a table of runs with these metrics can do without: those of no primary metric."""
+    """Return the headings that a table of runs may omit: those of metrics that are no run's primary one."""
     primary = {score_of(measures.primary) for measures in several}
     return [heading for name, heading in headings(Measures.together(several)).items() if score_of(name) not in primary]
 
 
 def cells(record: Record, measures: Measures) -> dict[str, str]:
-    """A run's measurements as table cells, by heading.
+    """Return a run's measurements as table cells, by heading.
 
     Args:
-        measures: of all runs in the table.
+        measures: the metrics of all runs in the table.
     """
     row, own, metrics = summary(record), record.measures, record.manifest["metrics"]
     return {
@@ -107,10 +107,10 @@ def cells(record: Record, measures: Measures) -> dict[str, str]:
 
 
 def show_side_by_side(runs: Sequence[Run]) -> None:
-    """Print runs as a table, best first, with what differs between their configurations, samples and paths.
+    """Print runs as a table, best first, with the differences between their configurations, samples and paths.
 
-    Where arms have several runs, a table of the arms stands before it. Several runs that are all on generated tasks
-    become a grid of accuracies.
+    If arms have several runs, a table of the arms comes first. Several runs that are all on generated tasks are shown
+    as a grid instead.
     """
     records = [Record.of(run) for run in dict.fromkeys(runs)]
     if not records:
@@ -125,7 +125,7 @@ def show_side_by_side(runs: Sequence[Run]) -> None:
     shown = by_choice(
         records, (key for key in differing(records) if key.split(".")[0] not in hidden and key != "start.directory")
     )
-    # What a run's name says needs no column.
+    # Options that the run's name contains need no column.
     shown = [key for key in shown if not all((record.choice(key) or "?") in record.label for record in records)]
     if all(record.architecture in record.label for record in records):
         shown = [key for key in shown if key not in ("model", *PARTS_OF_MODEL)]
@@ -161,7 +161,7 @@ def show(run: Run) -> None:
     lines = {_line(name, measures): measures.written(name, metrics.get(name)) for name in measured([record])}
     lines = {heading: value for heading, value in lines.items() if value}
     own = {name: value for name, value in metrics.items() if measures.metric(name) is None and value is not None}
-    lines |= {measures.heading(name): f"{value:.4g}" for name, value in own.items()}  # of the user's callbacks
+    lines |= {measures.heading(name): f"{value:.4g}" for name, value in own.items()}  # logged by user's callbacks
     lines["parameters"] = f"{row['parameters']:,}"
     lines["tokens trained on"] = f"{row['tokens']:,}"
     if (parent := run.manifest.get("start")) is not None:
@@ -197,24 +197,24 @@ def _line(name: str, measures: Measures) -> str:
 
 
 def say_wandb(runs: Sequence[Run]) -> None:
-    """Say in one line where runs are at W&B, and how it gets what it lacks of them; nothing where it has no part."""
+    """Print the addresses of runs at W&B, and the command that sends missing data; nothing for runs without W&B."""
     records = {run: WandbRecord(run) for run in runs}
     logged = [run for run, record in records.items() if record.exists and WandbOptions.of(run.config) is not None]
     if not logged:
         return
     urls = list(dict.fromkeys(url for run in logged if (url := records[run].fields.get("url"))))
-    if len(urls) > 1:  # the pages of their projects
+    if len(urls) > 1:  # show the pages of the projects instead
         urls = list(dict.fromkeys(url.partition("/runs/")[0] for url in urls))
     lacking = [run for run in logged if not records[run].complete]
     here = "" if urls else "offline so far   "
     sync = command("wandb", "sync", *([f"run={Record.of(logged[0]).short_id}"] if len(runs) == 1 else []))
     of = "" if len(runs) == 1 else f" of {len(lacking)} runs"
-    missing = [f"{here}{sync} sends what it lacks{of}"] if lacking else []
+    missing = [f"{here}{sync} sends the missing data{of}"] if lacking else []
     say("   ".join([*urls, *missing]), "W&B:")
 
 
 def costs(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """What a run took of its devices, and how fast its network generates, as far as it was measured."""
+    """Return the measured costs of a run: utilisation, memory, energy, and the speed of generation."""
     timings, lines = manifest["timings"], {}
     if "utilisation" in timings:
         lines["model FLOPs utilisation"] = f"{timings['utilisation']:.1%} of {timings['device']}"

@@ -1,4 +1,4 @@
-"""``lmlab runs``: a table of what is in the outputs folder, filtered and sorted."""
+"""``lmlab runs``: a filtered and sorted table of the runs in the outputs folder."""
 
 import csv
 import math
@@ -19,7 +19,7 @@ from lmlab.numerals import counted
 from lmlab.runs.files import dumps
 
 SECTIONS = ("metrics", "measures", "config")
-"""What a row has of a run beside the columns of the table."""
+"""Keys of a row that are no columns of the table."""
 
 STYLE = {
     "finished": "green",
@@ -43,7 +43,7 @@ def task(
     limit: int | None,
     format: Literal["table", "json", "csv", "paths"],
 ) -> None:
-    """Print the runs that fit, in the order asked for."""
+    """Print the selected runs in the requested order."""
     rows, fitting, unreadable = _fitting(paths, runs, name, status, tag, where, sort, descending, limit)
     for error in unreadable:
         tables.warn(error, "left out:")
@@ -69,12 +69,12 @@ def listed(
     descending: bool | None,
     limit: int | None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return a row for each run that fits, and what is wrong with directories that cannot be read, a line each.
+    """Return a row for each selected run, and a line for each directory that cannot be read.
 
-    A row is the columns of the table in full, with all metrics and the configuration.
+    A row has all columns of the table, all metrics and the configuration.
 
     Raises:
-        UserError: an option is wrong, or nothing fits one of ``runs``.
+        UserError: an option is wrong, or one of ``runs`` matches no run.
     """
     rows, _, unreadable = _fitting(paths, runs, name, status, tag, where, sort, descending, limit)
     return rows, unreadable
@@ -91,7 +91,7 @@ def _fitting(
     descending: bool | None,
     limit: int | None,
 ) -> tuple[list[dict[str, Any]], dict[str, Record], list[str]]:
-    """Return what :func:`listed` does, and the records of the rows by path."""
+    """Return the rows and errors of :func:`listed`, and the records of the rows by path."""
     check_status(status)
     if limit is not None and limit < 1:
         raise UserError(f"limit={limit}: expected at least 1, or null for all")
@@ -124,8 +124,8 @@ def ordered(rows: list[dict[str, Any]], key: str, descending: bool) -> list[dict
     columns |= {metric for row in rows for metric in row["metrics"]}
 
     def has_value(row: dict[str, Any]) -> bool:
-        found = value(row)
-        return found is not None and not (isinstance(found, float) and not math.isfinite(found))
+        cell = value(row)
+        return cell is not None and not (isinstance(cell, float) and not math.isfinite(cell))
 
     with_value = [row for row in rows if has_value(row)]
     if rows and not with_value and key not in columns:
@@ -138,7 +138,7 @@ def ordered(rows: list[dict[str, Any]], key: str, descending: bool) -> list[dict
 
 
 def has_best_last(rows: Sequence[Mapping[str, Any]], key: str) -> bool:
-    """Return whether ``key`` is a metric of which more is better."""
+    """Return whether ``key`` is a metric for which more is better."""
     for row in rows:
         measures = Measures.of(row["measures"])
         by_column = {results.column(name): name for name in [*measures.names(), *measures.shown, *row["metrics"]]}
@@ -148,12 +148,12 @@ def has_best_last(rows: Sequence[Mapping[str, Any]], key: str) -> bool:
 
 
 def metric_of(metrics: Mapping[str, Any], key: str) -> str | None:
-    """The metric of a run that ``key`` means: its name, or its name without ``validation/``; ``None``: it has none."""
+    """Return a run's metric with the name ``key``, with or without ``validation/``; ``None`` if it has none."""
     return next((name for name in (key, f"{VALIDATION}/{key}") if name in metrics), None)
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], file: TextIO) -> None:
-    """Write rows as CSV: the columns of the table in full, and a column for each metric that a run has."""
+    """Write rows as CSV: all columns of the table, and a column for each metric of any run."""
     metrics = sorted({name for row in rows for name in row["metrics"]})
     columns = [key for key in (rows[0] if rows else ()) if key not in (*SECTIONS, "tags")]
     writer = csv.writer(file)
@@ -164,14 +164,14 @@ def write_csv(rows: Sequence[Mapping[str, Any]], file: TextIO) -> None:
 
 
 def show(records: Sequence[Record], folder: Path, sort: str) -> None:
-    """Print the table, with the metric that it is sorted by."""
+    """Print the table, with the metric by which it is sorted."""
     if not records:
         tables.say(f"No runs fit in {tables.place(folder)}. A first one: lmlab train model=lstm budget.tokens=200_000")
         return
     measures = together(records)
     sorted_by = next((name for record in records if (name := metric_of(record.scores, sort)) is not None), None)
     if sorted_by in results.headings(measures):
-        sorted_by = None  # it is shown anyway
+        sorted_by = None  # the table has this column already
     table = [
         {
             "id": record.id,

@@ -1,7 +1,7 @@
-"""The stages of an experiment: runs one after another, each of which may start from an earlier one.
+"""Stages of an experiment: successive runs that may start from earlier ones.
 
-The section ``stages`` of a configuration has a list of overrides for each stage, in order. A stage is an ordinary run:
-its configuration is that of the command with the stage's overrides behind those of the command line, and ``start.run``
+The section ``stages`` of a configuration has a list of overrides for each stage, in order. A stage is an ordinary run.
+Its configuration is composed from the overrides of the command line followed by those of the stage, and ``start.run``
 may name an earlier stage. ``stages.<stage>.<option>=value`` changes an option of one stage (see
 :func:`lmlab.overrides.read`).
 """
@@ -36,13 +36,13 @@ NOT_OF_A_STAGE = ("experiment", "paths", "stages", "study", "sweep", "hydra", "r
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage whose configuration is composed.
+    """Stage with a composed configuration.
 
     Attributes:
-        name: of the stage.
-        config: its configuration; ``start.run`` is the identity of the run that it starts from.
-        choices: the option chosen of every group.
-        parent: the earlier stage that it starts from, if it starts from one.
+        name: the name of the stage.
+        config: its configuration; ``start.run`` is the identity of the run from which it starts.
+        choices: the chosen option of every group.
+        parent: the earlier stage from which it starts, if any.
     """
 
     name: str
@@ -64,7 +64,7 @@ def words_of(section: Any) -> dict[str, list[str]]:
     """Return the overrides of each stage that the section ``stages`` declares.
 
     Raises:
-        UserError: the section, or a stage, is not what it has to be.
+        UserError: the section or a stage has the wrong form.
     """
     if not isinstance(section, Mapping):
         raise UserError(f"stages={written(section)}: expected lists of overrides by the names of the stages")
@@ -82,7 +82,7 @@ def words_of(section: Any) -> dict[str, list[str]]:
 
 
 def _listed(name: str, words: Any) -> list[str]:
-    """The overrides that a stage lists. Raises ``UserError`` if it is no list of them."""
+    """Return the overrides of a stage. Raises ``UserError`` if ``words`` is no list of overrides."""
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise UserError(
             f"stages.{name}={written(words)}: expected a list of overrides, as [optimizer.lr=1e-4] "
@@ -92,7 +92,7 @@ def _listed(name: str, words: Any) -> list[str]:
 
 
 def _checked(name: str, words: Sequence[str]) -> list[str]:
-    """The overrides of a stage in Hydra's grammar. Raises ``UserError`` for those that no stage can have."""
+    """Return the overrides of a stage in Hydra's grammar. Raises ``UserError`` for options that a stage cannot set."""
     try:
         own = checked_choices([read(word) for word in words])
     except UserError as error:
@@ -119,8 +119,8 @@ def compose(section: Any, words: Sequence[str], trains: bool = True) -> list[Sta
     """Return the stages that the section ``stages`` declares, in order.
 
     Args:
-        words: overrides of the command, which are those of every stage.
-        trains: it is the configurations of ``lmlab train`` that are composed, and they are identified.
+        words: overrides of the command, which apply to every stage.
+        trains: the command is ``lmlab train``, whose runs are identified.
 
     Raises:
         UserError: a stage cannot be composed, starts from no earlier stage, or an option has no effect in any.
@@ -143,19 +143,19 @@ def compose(section: Any, words: Sequence[str], trains: bool = True) -> list[Sta
 
 
 def _check_effect(words: Sequence[str], own: Mapping[str, list[str]]) -> None:
-    """Refuse an option of the command that every stage decides, or that stages decide at all. Raises ``UserError``."""
+    """Refuse an option of the command that every stage overrides, and ``start.run``. Raises ``UserError``."""
     options = [{option_of(word) for word in of_stage} for of_stage in own.values()]
     for word in words:
         option, value = option_of(word), word.partition("=")[2]
         if option == "start.run" and value != "null":
-            raise UserError(f"{word}: each stage says what it starts from (stages.{next(iter(own))}.{word})")
+            raise UserError(f"{word}: each stage sets its own (stages.{next(iter(own))}.{word})")
         if all(option in of_stage for of_stage in options):
             decided = " and ".join(f"stages.{name}" for name in own)
             raise UserError(f"{word}: decided by {decided} (stages.{[*own][-1]}.{word} changes one of them)")
 
 
 def _composed(words: list[str]) -> tuple[Config, dict[str, str]]:
-    """Compose the command that is being executed with other overrides; return the choices too. Raises ``UserError``."""
+    """Compose the current command with other overrides; return configuration and choices. Raises ``UserError``."""
     before: Any = HydraConfig.instance().cfg
     try:
         composed = GlobalHydra.instance().config_loader().load_sweep_config(before, words)
@@ -171,10 +171,10 @@ def _composed(words: list[str]) -> tuple[Config, dict[str, str]]:
 
 
 def _parent(config: Config, name: str, stages: Mapping[str, Stage], own: Mapping[str, Any]) -> Stage | None:
-    """The earlier stage that ``start.run`` of the stage ``name`` means; ``None``: it means none.
+    """Return the earlier stage that ``start.run`` of the stage ``name`` names; ``None`` if it names none.
 
     Raises:
-        UserError: it means the stage itself or a later one.
+        UserError: it names the stage itself or a later one.
     """
     run = (config.get("start") or {}).get("run")
     if run in own and run not in stages:
@@ -185,13 +185,13 @@ def _parent(config: Config, name: str, stages: Mapping[str, Stage], own: Mapping
 
 
 def _identified(config: Config, parent: Stage | None, stages: Iterable[str]) -> Config:
-    """A stage's configuration as that of a run.
+    """Return a stage's configuration as the configuration of a run.
 
     Args:
-        stages: the names of those before it.
+        stages: the names of the earlier stages.
 
     Raises:
-        UserError: it is none, or starts from neither a stage nor a run.
+        UserError: it is no configuration of a run, or starts from neither a stage nor a run.
     """
     check_arguments(task, config, name="lmlab train")
     config = {key: value for key, value in config.items() if key not in NOT_OF_A_RUN}
@@ -206,9 +206,9 @@ def _identified(config: Config, parent: Stage | None, stages: Iterable[str]) -> 
 
 
 def due(stages: Sequence[Stage]) -> list[Stage]:
-    """Return the stages whose runs have to be there, in order.
+    """Return the stages whose runs are required, in order.
 
-    Those are the stages that no other starts from, and those that one which has yet to begin starts from.
+    These are the stages from which no other stage starts, and those from which a stage without a run starts.
     """
     names = set()
     for stage in reversed(stages):
@@ -219,10 +219,10 @@ def due(stages: Sequence[Stage]) -> list[Stage]:
 
 
 def check_options(stages: Sequence[Stage], here: bool = True) -> None:
-    """Refuse stages of which one cannot be trained, as far as that shows without data. Raises ``UserError``.
+    """Refuse stages if one of them cannot be trained, as far as can be checked without data. Raises ``UserError``.
 
     Args:
-        here: they will be executed on this machine.
+        here: the runs will be executed on this machine.
     """
     for stage in stages:
         try:
@@ -237,16 +237,16 @@ def check_options(stages: Sequence[Stage], here: bool = True) -> None:
 
 
 def check(stages: Sequence[Stage], here: bool = True) -> None:
-    """Refuse stages of which one cannot be trained, before the first is. Raises ``UserError``.
+    """Refuse stages if one of them cannot be trained, before the first is. Raises ``UserError``.
 
     Args:
-        here: they will be executed on this machine.
+        here: the runs will be executed on this machine.
     """
     begun = [stage for stage in stages if stage.run.exists]
     pending = [stage for stage in due(stages) if stage not in begun]
     check_options(pending, here)
     if not any(stage.parent is not None and not stage.parent.is_finished for stage in pending):
-        return  # each is checked on its own when it is prepared
+        return  # each stage is checked by itself when it is prepared
     from lmlab.training import preflight, start
 
     for stage in pending:
@@ -259,12 +259,12 @@ def check(stages: Sequence[Stage], here: bool = True) -> None:
 
 
 def compute_all(section: Any, words: Sequence[str], rerun: bool) -> list[Stage]:
-    """Compute the runs of all stages that are not there yet, one after another, and return the stages.
+    """Compute the missing runs of all stages in order, and return the stages.
 
     Args:
         section: ``stages`` of the configuration.
         words: overrides of the command.
-        rerun: compute the last one afresh if it is finished.
+        rerun: compute the last stage again if it is finished.
 
     Raises:
         As :func:`lmlab.commands.train.compute`.
@@ -287,7 +287,7 @@ def compute_all(section: Any, words: Sequence[str], rerun: bool) -> list[Stage]:
 
 
 def show(stages: Sequence[Stage]) -> None:
-    """Print what each stage began with, and what it came to."""
+    """Print the initial weights and the result of each stage."""
     rows = []
     for stage in stages:
         if not stage.run.exists:

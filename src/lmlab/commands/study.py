@@ -1,4 +1,4 @@
-"""``lmlab study``: what an experiment's section ``study`` asks, computed where it is missing, and its report."""
+"""``lmlab study``: compute the missing runs of an experiment's study, and write its report."""
 
 import re
 from pathlib import Path
@@ -25,13 +25,13 @@ from lmlab.sweeps.search.study import PILOT_STEPS, StudySearch
 from lmlab.sweeps.study import BUDGETS, Study
 from lmlab.sweeps.sweep import Job, Sweep
 
-__all__ = ["conduct", "task"]  # a study's runs are made ready as any others are
+__all__ = ["conduct", "task"]  # the runs of a study are prepared by the task of lmlab train
 
 
 def conduct(sweeper: Any, words: list[str]) -> list[Job]:
     """Conduct the study of a sweeper's configuration, in a directory of its own, and write its report.
 
-    The directory's name follows from all that can change a result, so the same command goes on with the same study.
+    The name of the directory depends on everything that can change a result. The same command continues the same study.
 
     Raises:
         UserError: there is no study, or it cannot be computed; nothing is left behind.
@@ -40,11 +40,11 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
     launching.refuse_under_agent()
     launcher, config = sweeper.launcher, sweeper.config
     if not hasattr(launcher, "node"):
-        raise UserError("hydra/launcher: this one cannot execute lmlab's runs")
+        raise UserError("hydra/launcher: this launcher cannot execute lmlab's runs")
     experiment = str(config.hydra.runtime.choices.get("experiment"))
     study = Study.read(_section(config, experiment))
     if study.budget is not None and config.stages is not None:
-        raise UserError("study.budget: not with stages, each of which has its own (stages.<stage>.budget.tokens)")
+        raise UserError("study.budget: not with stages; each stage has its own budget (stages.<stage>.budget.tokens)")
     warm_up()  # while everything is checked
     from lmlab.commands.study_plan import Plan
 
@@ -72,23 +72,23 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
         from lmlab.commands.report import write_report
 
         write_report(comparison, {}, expanded(config.paths.outputs) / "reports" / record.path.name)
-    wanted, finished = len(study.arms) * len(study.seeds), len(comparison.runs)
-    if finished < wanted:
+    expected, finished = len(study.arms) * len(study.seeds), len(comparison.runs)
+    if finished < expected:
         for left in comparison.left_out:
             tables.say(f"{left.run}: {left.why}", "left out:", "yellow")
         action = "resume" if refused else "retry"
         again = f"{tables.command('sweep', action, f'name={record.path.name}')} tries again what failed"
-        raise RunFailed(f"{wanted - finished} of {wanted} final runs are missing ({again})")
+        raise RunFailed(f"{expected - finished} of {expected} final runs are missing ({again})")
     return jobs
 
 
 def score_final_runs(comparison: Comparison, paths: Paths) -> int:
-    """Score the finished final runs on the split that the conclusion is about, those that have no score there yet.
+    """Score the finished final runs that have no score yet on the split of the conclusion.
 
-    Each score is recorded at once, as ``lmlab evaluate`` does, so nothing is scored twice. Trials are never scored.
+    Each score is recorded immediately, as by ``lmlab evaluate``; no run is scored twice. Trials are never scored.
 
     Returns:
-        The number of runs that cannot be scored; each is named, with the reason.
+        The number of runs that cannot be scored; each is printed with the reason.
     """
     metric = comparison.metric
     split = split_of(metric)
@@ -115,28 +115,28 @@ def score_final_runs(comparison: Comparison, paths: Paths) -> int:
 
 
 def check_same(sweep: Sweep, digest: str) -> None:
-    """Refuse to go on with the sweep of another study, or of one declared otherwise since. Raises ``UserError``."""
+    """Refuse to continue a sweep whose study is another one or has been changed. Raises ``UserError``."""
     if (sweep.path / "sweep.json").exists() and sweep.definition["search"].get("digest") != digest:
         raise UserError(
-            f"{sweep.path.name}: what its study asks for has changed since; its command begins another: {sweep.command}"
+            f"{sweep.path.name}: its study has been changed since; its command starts another sweep: {sweep.command}"
         )
 
 
 def say_plan(plan: Any, search: StudySearch) -> None:
-    """Print what is compared and how many runs that takes."""
+    """Print the arms that are compared and the number of runs that this takes."""
     study, counts = plan.study, search.counts
     arms, seeds = len(study.arms), len(study.seeds)
     if study.question:
         tables.say(study.question, "Study:")
     tables.say(", ".join(study.arms), "Arms:")
     tables.say(", ".join(study.equal) or "nothing", "Held equal:")
-    chosen, concluded = f"{plan.measures.heading(plan.choice)}{_direction(plan)}", plan.measures.heading(plan.metric)
+    criterion, concluded = f"{plan.measures.heading(plan.choice)}{_direction(plan)}", plan.measures.heading(plan.metric)
     if counts["trial"]:
-        tables.say(chosen, "Settings are chosen by:")
+        tables.say(criterion, "Settings are chosen by:")
     if plan.metric != plan.choice:
         concluded += ", scored once for each final run"
     elif not counts["trial"]:
-        concluded = chosen
+        concluded = criterion
     tables.say(concluded, "The conclusion is about:")
     if study.budget is not None:
         ((kind, amount),) = study.budget.items()
@@ -153,13 +153,13 @@ def say_plan(plan: Any, search: StudySearch) -> None:
         steps.append(f"{number} of {tuned} {each} with seed {study.tuning_seed}")
     many = f"{seeds} seeds" if seeds > 1 else "one seed"
     steps.append(f"{'the best of each' if counts['trial'] else 'each'} with {many}")
-    tables.say(f"{', then '.join(steps)}: {sum(counts.values())} runs, less those that are there", "Plan:")
+    tables.say(f"{', then '.join(steps)}: {sum(counts.values())} runs, less those that exist", "Plan:")
     if only := [f"{option} only in {', '.join(having)}" for option, having in _conditional(plan).items()]:
         tables.say("; ".join(only), "Not every arm has every option:")
 
 
 def _conditional(plan: Any) -> dict[str, list[str]]:
-    """The options that only some arms have, with the names of these."""
+    """Return the options that only some arms have, each with the names of these arms."""
     having = {
         option: [arm for arm, (words, *_) in plan.candidates.items() if option in map(option_of, words)]
         for option in map(option_of, (*plan.words, *plan.study.tune))
@@ -168,16 +168,16 @@ def _conditional(plan: Any) -> dict[str, list[str]]:
 
 
 def _direction(plan: Any) -> str:
-    """The direction of a metric of the user's own, which nobody else knows."""
+    """Return the direction of a metric that a user's callback logs, as text for a message; empty for other metrics."""
     if plan.measures.metric(plan.choice) is not None:
         return ""
-    said = plan.study.direction or "minimize"
+    direction = plan.study.direction or "minimize"
     other = "" if plan.study.direction else " (study.direction=maximize where more is better)"
-    return f", {said}d{other}"
+    return f", {direction}d{other}"
 
 
 def _section(config: Any, experiment: str) -> dict[str, Any]:
-    """The section ``study`` as plain values. Raises ``UserError`` if there is none."""
+    """Return the section ``study`` as plain values. Raises ``UserError`` if there is none."""
     section = config.get("study")
     if section is None:
         files = {name: options.file_of("experiment", name) for name in options.options_of("experiment")}

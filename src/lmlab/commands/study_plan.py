@@ -1,4 +1,4 @@
-"""What a study will compute, worked out and checked before any of it starts."""
+"""Plan of a study, composed and checked before any of its runs starts."""
 
 import hashlib
 import json
@@ -28,16 +28,16 @@ from lmlab.training.settings import Settings
 from lmlab.training.sizing import SizeMissed, SizeRequest, check_sizes, solve_width
 
 Compose = Callable[[Sequence[str], str], Config]
-"""Composes overrides; its second argument is what messages call the place that they come from."""
+"""Function that composes overrides; its second argument is their origin, for messages."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of the things that are tried in an arm.
+    """Candidate settings of an arm.
 
     Attributes:
-        words: its overrides, without the seed.
-        config: what they compose to.
+        words: the overrides, without the seed.
+        config: the composed configuration.
         model: the network, without memory.
     """
 
@@ -47,12 +47,12 @@ class Candidate:
 
     @classmethod
     def of(cls, words: list[str], config: Config, vocabulary: int) -> "Candidate":
-        """Build the network for so many types. Raises ``UserError`` where none has the size that is asked for."""
+        """Build the network for a vocabulary of this size. Raises ``UserError`` if none has the requested size."""
         return cls(words, config, _network(json.dumps(config["model"]), vocabulary, config["batch"]["context"]))
 
     @property
     def parameters(self) -> int:
-        """How many parameters the model has, of the kind that ``model.parameters_of`` says."""
+        """Number of parameters of the kind in ``model.parameters_of``."""
         return parameter_counts(self.model)[self.config["model"]["parameters_of"]]
 
     @property
@@ -60,10 +60,10 @@ class Candidate:
         return Settings.of(self.config).tokens_per_step
 
     def tokens_for(self, flops: float, where: str) -> int:
-        """How many tokens a number of operations trains on, in whole optimizer steps, rounded down.
+        """Return the number of training tokens for a number of operations, rounded down to whole optimizer steps.
 
         Raises:
-            UserError: not one step.
+            UserError: the operations do not suffice for one step.
         """
         step = training_flops(flops_per_token(self.model, self.config["batch"]["context"]), self.tokens_per_step)
         if flops < step:
@@ -73,16 +73,16 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study that can be computed.
+    """Plan of a study that can be computed.
 
     Attributes:
-        study: what it declares.
+        study: the declaration.
         words: overrides that all runs have.
-        candidates: the overrides of what is tried, without the seed, by arm.
-        pilots: where its budget is in seconds.
-        digest: follows from all that can change a result.
+        candidates: the overrides of the candidates, without the seed, by arm.
+        pilots: pilot runs by arm, if the budget is in seconds.
+        digest: a hash of everything that can change a result.
         measures: the metrics of its runs.
-        splits: of the data of each arm.
+        splits: the splits of the data of each arm.
     """
 
     study: Study
@@ -95,12 +95,12 @@ class Plan:
 
     @property
     def choice(self) -> str:
-        """The metric that settings are chosen by."""
+        """The metric for choosing settings."""
         return self.study.chosen_by(self.measures)
 
     @property
     def metric(self) -> str:
-        """The metric that the conclusion is about."""
+        """The metric of the conclusion."""
         return self.study.concludes_by(self.measures, self.splits)
 
     @classmethod
@@ -114,22 +114,22 @@ class Plan:
     ) -> "Plan":
         """Compose and check everything that the study would compute.
 
-        The data of every arm are found and tokenised (once: they are cached), networks are built without memory.
+        The data of every arm are opened and tokenised; networks are built without memory.
 
         Args:
-            words: the command line's overrides.
-            here: it is this machine that trains.
-            lacking: says which options the configuration of an arm lacks; words about them are not for that arm.
+            words: the overrides of the command line.
+            here: the runs are trained on this machine.
+            lacking: returns the options that the configuration of an arm lacks; words with them do not apply to it.
 
         Raises:
-            UserError: a word that is for no arm, an arm or a trial that cannot be trained or breaks what is held
-                equal, a metric that the data do not have, a budget that is too small.
+            UserError: a word applies to no arm, an arm or a trial cannot be trained or violates ``study.equal``, the
+                data lack a metric, or a budget is too small.
         """
         words = study.own_words(words)
         words_of = {arm: study.words_of(arm, words, lacking) for arm in study.arms}
         try:
             return cls._of(study, words, words_of, compose, here)
-        except SizeMissed:  # said for all arms at once
+        except SizeMissed:  # report the sizes of all arms in one message
             check_sizes(list(_size_requests(study, words_of, compose, here)))
             raise
 
@@ -148,7 +148,7 @@ class Plan:
             with _named(where):
                 task = check(config, here)
                 arms[arm] = Candidate.of(untuned, config, task.tokenizer.size)
-            if study.metric is None:  # as if the study said so
+            if study.metric is None:  # default to the primary metric of the first arm
                 study = replace(study, metric=task.measures().primary)
             check_metric(study, task, config, where)
             several.append(task.measures())
@@ -162,20 +162,20 @@ class Plan:
                 check_alike(study, arms, tried[arm][-1], "study.tune")
         check_distinct({arm: candidates[0] for arm, candidates in tried.items()})
         flops = (study.budget or {}).get("flops")
-        made = {arm: [_words(one, flops, arm) for one in candidates] for arm, candidates in tried.items()}
+        words_by_arm = {arm: [_words(one, flops, arm) for one in candidates] for arm, candidates in tried.items()}
         timed = "seconds" in (study.budget or {})
         pilots = {arm: Pilot(one.words, one.tokens_per_step) for arm, one in arms.items()} if timed else {}
         ids = {arm: [identity(one.config) for one in candidates] for arm, candidates in tried.items()}
-        asked = json.dumps([ids, {**study.section, "question": None}], sort_keys=True)
-        digest = hashlib.sha256(asked.encode()).hexdigest()[:8]
-        return cls(study, words, made, pilots, digest, Measures.together(several), splits)
+        declaration = json.dumps([ids, {**study.section, "question": None}], sort_keys=True)
+        digest = hashlib.sha256(declaration.encode()).hexdigest()[:8]
+        return cls(study, words, words_by_arm, pilots, digest, Measures.together(several), splits)
 
 
 def check_had(words: Sequence[str], study: Study, configs: Mapping[str, Config]) -> None:
-    """Refuse words that are for no arm, and to tune what no arm has. Raises ``UserError``."""
+    """Refuse words and tuned options that no arm has. Raises ``UserError``."""
     options = {option_of(word): option_of(word) for word in words}
     for option in study.tune:
-        of_stage = option.startswith("stages.")  # which says itself what it lacks
+        of_stage = option.startswith("stages.")  # composing the stage reports missing options
         if option[0] != "+" and not of_stage and not any(has(config, option) for config in configs.values()):
             options[option] = f"study.tune.{option}"
     keys = [key for config in configs.values() for key in options_of(config)]
@@ -184,7 +184,7 @@ def check_had(words: Sequence[str], study: Study, configs: Mapping[str, Config])
 
 
 def options_of(config: Config, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted options of a configuration, with the sections that they are in."""
+    """Yield the dotted options of a configuration, including its sections."""
     for key, value in config.items():
         yield f"{prefix}{key}"
         if isinstance(value, dict):
@@ -192,12 +192,12 @@ def options_of(config: Config, prefix: str = "") -> Iterator[str]:
 
 
 def check_metric(study: Study, task: Task, config: Config, where: str) -> None:
-    """Refuse a metric that runs of this configuration do not have, and a direction that is not that of the metric.
+    """Refuse a metric that runs of this configuration do not have, and a direction that contradicts the metric.
 
-    Whether callbacks of the user's own log it turns out with the first run.
+    Metrics that a user's callbacks log cannot be checked before the first run.
 
     Raises:
-        UserError: it names the nearest metric.
+        UserError: the message names the nearest metric.
     """
     measures, callbacks = task.measures(), config["callbacks"]
     metric, _ = study.chosen_by(measures), study.better(measures)
@@ -214,24 +214,24 @@ def check_metric(study: Study, task: Task, config: Config, where: str) -> None:
 
 
 def check_alike(study: Study, arms: Mapping[str, Candidate], other: Candidate, where: str) -> None:
-    """Refuse what differs from the first arm in what is held equal. Raises ``UserError``."""
+    """Refuse a candidate that differs from the first arm in an option of ``study.equal``. Raises ``UserError``."""
     reference, first = next(iter(arms.items()))
     study.check_equal(first.config, other.config, where, reference)
     if "parameters" in study.equal and other.config["model"] != first.config["model"]:
-        expected, found = first.parameters, other.parameters
+        expected, actual = first.parameters, other.parameters
         within = max(tolerance(one.config["model"].get("parameters_within")) for one in (first, other))
-        if abs(found - expected) > 2 * within * expected:  # a size that is asked for is met within that share
+        if abs(actual - expected) > 2 * within * expected:  # each model may miss the requested size by this share
             raise UserError(
-                f"{where}: {found:,} parameters ({first.config['model']['parameters_of']}), but {expected:,} in "
+                f"{where}: {actual:,} parameters ({first.config['model']['parameters_of']}), but {expected:,} in "
                 f"{reference}, and study.equal has parameters (model.parameters= sets one size for all)"
             )
 
 
 def check_distinct(arms: Mapping[str, Candidate]) -> None:
     """Refuse two arms that are the same. Raises ``UserError``."""
-    known: dict[str, str] = {}
+    arm_of: dict[str, str] = {}
     for arm, candidate in arms.items():
-        before = known.setdefault(identity(candidate.config), arm)
+        before = arm_of.setdefault(identity(candidate.config), arm)
         if before != arm:
             raise UserError(f"study.arms.{arm}: is the same as {before}")
 
@@ -246,7 +246,7 @@ def _network(section: str, vocabulary: int, context: int) -> Any:
 
 @contextmanager
 def _named(where: str) -> Iterator[None]:
-    """Say in errors where the options come from."""
+    """Add the origin of the options to errors."""
     try:
         yield
     except SizeMissed:
@@ -258,7 +258,7 @@ def _named(where: str) -> Iterator[None]:
 def _size_requests(
     study: Study, words_of: Mapping[str, list[str]], compose: Compose, here: bool
 ) -> Iterator[SizeRequest]:
-    """The models of all arms, untuned and with everything that is tried."""
+    """Yield the models of all arms, untuned and with all candidate settings."""
     for arm, words in words_of.items():
         config = compose(study.untuned(arm, words), f"study.arms.{arm}")
         vocabulary = check(config, here).tokenizer.size
@@ -270,6 +270,6 @@ def _size_requests(
 
 
 def _words(candidate: Candidate, flops: float | None, arm: str) -> list[str]:
-    """A candidate's overrides with its budget, where that is given in operations."""
+    """Return a candidate's overrides, with its budget in tokens if the study's is in operations."""
     tokens = [] if flops is None else [f"budget.tokens={candidate.tokens_for(flops, arm)}"]
     return [*candidate.words, *tokens]

@@ -1,4 +1,4 @@
-"""``lmlab sweep status|resume|retry|cancel``: what has become of a sweep's jobs, and going on with them or not."""
+"""``lmlab sweep status|resume|retry|cancel``: show the jobs of a sweep, resume, retry or cancel it."""
 
 import os
 import sys
@@ -21,23 +21,23 @@ from lmlab.sweeps.sweep import Job, Sweep, find_sweep
 def task(
     paths: Paths, action: Literal["status", "resume", "retry", "cancel"], name: str | None, trust: bool = False
 ) -> None:
-    """Show a sweep, go on with it in this process, or tell the process that is at it to stop."""
-    found = find_sweep(name, Path(paths["outputs"]) / "sweeps")
+    """Show a sweep, resume it in this process, or stop the process that computes it."""
+    sweep = find_sweep(name, Path(paths["outputs"]) / "sweeps")
     if action == "status":
-        show(found)
+        show(sweep)
     elif action == "cancel":
-        cancel(found)
+        cancel(sweep)
     else:
-        go_on(found, retry=action == "retry", trust=trust)
+        go_on(sweep, retry=action == "retry", trust=trust)
 
 
 def show(sweep: Sweep) -> None:
-    """Print the sweep's jobs and what can be done next."""
+    """Print the sweep's jobs and the next commands."""
     jobs, status = sweep.jobs, sweep.status
     for job in jobs:
-        if job.status == "running":  # or whoever launched it did not live to say what became of it
-            found = job.run.status if job.path and job.run.exists else "interrupted"
-            job.status = "interrupted" if found == "created" else found
+        if job.status == "running":  # the record is stale if the process that launched the job has died
+            status_of_run = job.run.status if job.path and job.run.exists else "interrupted"
+            job.status = "interrupted" if status_of_run == "created" else status_of_run
     if jobs:
         begun = [job.run for job in jobs if job.path is not None and job.run.exists and job.status != "waiting"]
         several = [run.measures for run in begun]
@@ -60,10 +60,10 @@ def show(sweep: Sweep) -> None:
 
 
 def _row(job: Job, headings: Mapping[str, str]) -> dict[str, str]:
-    """A job's row.
+    """Return a job's row.
 
     Args:
-        headings: of the metrics that any job's run shows, by their names.
+        headings: headings of the metrics of all jobs' runs, by name.
     """
     status = job.status
     run = job.run if job.path is not None and job.run.exists else None
@@ -85,16 +85,16 @@ def _row(job: Job, headings: Mapping[str, str]) -> dict[str, str]:
 
 
 def go_on(sweep: Sweep, retry: bool, trust: bool = False) -> None:
-    """Give the sweep's command again, in its own directory, in the place of this process.
+    """Replace this process by the sweep's command, in the directory where it was given.
 
     Args:
-        trust: also one that this user has not signed.
+        trust: also run a command that this user has not signed.
     """
     if sweep.status == "running":
         definition = sweep.definition
         raise UserError(
-            f"{sweep.path.name}: process {definition['pid']} on {definition['host']} is at it "
-            f"(lmlab sweep cancel name={sweep.path.name} stops it)"
+            f"{sweep.path.name}: already running (process {definition['pid']} on {definition['host']}; "
+            f"lmlab sweep cancel name={sweep.path.name} stops it)"
         )
     if not trust:
         sweep.check_signed()
@@ -103,19 +103,19 @@ def go_on(sweep: Sweep, retry: bool, trust: bool = False) -> None:
     if folder.is_dir():
         os.chdir(folder)
     else:
-        tables.say(f"{definition['directory']} is gone; going on in {Path.cwd()}", style="yellow")
+        tables.say(f"{definition['directory']} is gone; continuing in {Path.cwd()}", style="yellow")
     here = str(sweep.path.absolute()).replace("'", r"\'")
     words = [_located(word, sweep) for word in definition["command"]]
     words += [f"hydra.sweep.dir='{here}'", f"hydra.sweeper.retry={str(retry).lower()}"]
-    tables.say(sweep.command, "Going on with:")
+    tables.say(sweep.command, "Resuming:")
     sys.stdout.flush()
-    # What this command set for itself is not for the next.
+    # Remove the variable that this command has set for itself.
     environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
     os.execve(sys.executable, [sys.executable, "-P", "-m", "lmlab", sweep.program, *words], environment)
 
 
 def _located(word: str, sweep: Sweep) -> str:
-    """A word of the sweep's command; a path in it that is gone since the sweep was moved becomes the one of now."""
+    """Return a word of the sweep's command, with the current path of a file if the sweep was moved."""
     value = word.rpartition("=")[2]
     path = Path(value.strip("'\""))
     if not path.is_absolute() or path.exists() or not (now := sweep.located(str(path))).exists():
@@ -124,7 +124,7 @@ def _located(word: str, sweep: Sweep) -> str:
 
 
 def cancel(sweep: Sweep) -> None:
-    """Tell the process that is at the sweep to stop, and wait until its runs have written their state."""
+    """Stop the process that computes the sweep, and wait until its runs have written their state."""
     sweep.tell_to_stop()
     tables.say("is being stopped; its runs write their state first", sweep.path.name)
     while sweep.status == "running":

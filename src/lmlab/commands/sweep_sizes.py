@@ -1,4 +1,4 @@
-"""The sizes of a sweep's models, checked before any of its jobs is computed."""
+"""Check of the sizes of a sweep's models before any of its jobs is computed."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -25,16 +25,16 @@ NO_PART_IN_SIZE = {
 
 
 def check(launcher: Any, space: Space, search: Search, here: bool) -> None:
-    """Refuse a sweep in which not every model can have the size that it asks for.
+    """Refuse a sweep if a model cannot have its requested size.
 
-    A job that cannot be composed or trained for another reason does not count: it will fail by itself. What a run
-    exists of already could have its size. Nothing heavy is imported where no job asks for a size.
+    A job that cannot be composed or trained for another reason is skipped, because it will fail by itself. Jobs that
+    have a run already are not checked if all have one. Nothing heavy is imported if no job requests a size.
 
     Args:
         here: it is this machine that trains.
 
     Raises:
-        UserError: in one message for all models, with a size that all can have.
+        UserError: the message covers all models, and names a size that all can have.
     """
     jobs = _differing(search, space)
     if not any("parameters" in option_of(word) for job in jobs for word in job):
@@ -62,9 +62,9 @@ def check(launcher: Any, space: Space, search: Search, here: bool) -> None:
 
 
 def _differing(search: Search, space: Space) -> list[list[str]]:
-    """The overrides of one job of each kind: kinds differ in options that have a part in the size.
+    """Return the overrides of one job for each combination of the options that influence the size.
 
-    Of a search that does not know its jobs beforehand, every combination of the lists among those options.
+    For a search that does not know its jobs in advance, these are all combinations of the lists among these options.
     """
     jobs: Iterable[Sequence[str]]
     if isinstance(search, Queue):
@@ -85,7 +85,7 @@ def _counts(word: str) -> bool:
 
 
 def _composed(launcher: Any, jobs: Iterable[Sequence[str]]) -> list[Config]:
-    """The configurations of those jobs that have one."""
+    """Return the configurations of the jobs that can be composed."""
     configs = []
     for job in jobs:
         try:

@@ -16,14 +16,18 @@ from rich.text import Text
 
 _NUMBER = re.compile(r"-?(\d|nan$|inf$)")
 PASTED = ("id", "run", "options", "option", "defined in", "begins with")
-"""Headings of columns whose cells are values of options."""
+"""Headings of columns whose cells are values of options, which users paste."""
 _WIDE = 160
-"""Columns of output that no terminal limits: a file or another program reads it."""
+"""Width of output to a file or another program, in characters."""
 
 
 def _console(**options: Any) -> Console:
-    found = Console(highlight=False, **options)
-    return found if found.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=_WIDE, **options)
+    terminal = Console(highlight=False, **options)
+    return (
+        terminal
+        if terminal.is_terminal or "COLUMNS" in os.environ
+        else Console(highlight=False, width=_WIDE, **options)
+    )
 
 
 console = _console()
@@ -38,23 +42,23 @@ def say(text: str, head: str = "", style: str = "bold") -> None:
 
 
 def warn(text: str, head: str) -> None:
-    """Print a line about what is wrong to standard error, so that other programs can read standard output."""
+    """Print a warning to standard error, so that standard output stays readable for other programs."""
     progress_console.print(Text.assemble((head, "yellow"), " ", text), soft_wrap=True)
 
 
 def command(*words: str) -> str:
-    """A command to be typed next; it looks for runs where this one put them."""
+    """Return the text of a next command, with the ``paths`` options of this one so that it uses the same runs."""
     paths = [word for word in sys.argv[1:] if word.lstrip("+").startswith("paths.")]
     return shlex.join(["lmlab", *words, *paths])
 
 
 def place(path: Path) -> str:
-    """A path as a shell takes it."""
+    """Return a path quoted for a shell."""
     return shlex.quote(str(path))
 
 
 def compact(number: float | None) -> str:
-    """A number to three digits with k, M or G: 1,052,672 is 1.05M."""
+    """Return a number with three digits and k, M or G: 1,052,672 is 1.05M."""
     if number is None:
         return ""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -82,7 +86,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, str]], optional: Sequenc
         )
         for heading in headings:
             numeric = all(_NUMBER.match(row[heading]) for row in rows if row[heading])
-            # A unit below what it belongs to leaves room for more columns.
+            # A unit on a line of its own leaves room for more columns.
             shown = heading.replace(" (", "\n").removesuffix(")")
             table.add_column(shown, justify="right" if numeric else "left", no_wrap=True)
         for row in rows:

@@ -1,4 +1,4 @@
-"""``lmlab train``: the result of a configuration, computed if it is not there yet; with -m, of many, side by side."""
+"""``lmlab train``: compute the result of a configuration if it is missing, and show it; with -m, of several ones."""
 
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -37,7 +37,7 @@ from lmlab.training.sections import check_sections
 if TYPE_CHECKING:
     from lmlab.data.tasks import Task
 
-_said: set[str] = set()  # notes on data
+_said: set[str] = set()  # notes on data that have been printed
 
 
 def task(
@@ -67,15 +67,15 @@ def task(
     study: dict[str, Any] | None = None,
     stages: dict[str, Any] | None = None,
 ) -> "Run | Prepared":
-    """Train, or return the recorded result; in a sweep, return the directory that its launcher executes."""
+    """Train, or return the recorded result; in a sweep, prepare and return the run that the launcher executes."""
     config = dict(locals())
-    del config["sweep"], config["study"], config["stages"]  # what is searched is no part of what is found
+    del config["sweep"], config["study"], config["stages"]  # these sections are no part of a run
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN and (options := SweepOptions.read(sweep).section):
         option, value = next(iter(options.items()))
         raise UserError(f"sweep.{option}={written(value)}: there is one job; -m makes a sweep of several values")
     check_name(name)
-    if hydra.mode == RunMode.MULTIRUN:  # whatever launches the sweep executes what is prepared
+    if hydra.mode == RunMode.MULTIRUN:  # the launcher of the sweep executes the prepared run
         engine = resolve_target(hydra.launcher.engine, "hydra.launcher")
         here = not getattr(engine, "elsewhere", False)
         taken = _taken(Sweep(Path(hydra.sweep.dir)), hydra.job.num) if rerun else set()
@@ -99,10 +99,11 @@ def task(
 
 
 class Prepared(NamedTuple):
-    """The run directory that a job of a sweep needs next.
+    """The next run of a job of a sweep.
 
     Attributes:
-        stage: the stage of the job's experiment whose run it is; ``None``: the run is the job's own, the last stage.
+        run: its directory.
+        stage: the stage of the job's experiment, if it is the run of a stage.
     """
 
     run: Run
@@ -112,7 +113,7 @@ class Prepared(NamedTuple):
 def _prepare_next(
     section: dict[str, Any], arrange: Callable[..., Run], rerun: bool, taken: Collection[Path], here: bool
 ) -> Prepared:
-    """Prepare the first stage that is not finished; ``rerun`` is for the last one."""
+    """Prepare the first stage that is not finished; ``rerun`` applies to the last one."""
     from lmlab.commands.stages import check, compose, due
 
     stages = compose(section, HydraConfig.get().overrides.task)
@@ -125,14 +126,14 @@ def _prepare_next(
 
 
 def check_job(config: Config, words: Sequence[str], here: bool = True) -> None:
-    """Refuse a composed configuration of a sweep's job that cannot be trained, as far as that shows without its data.
+    """Refuse a job's composed configuration that cannot be trained, as far as can be checked without its data.
 
     Args:
-        words: the overrides that it was composed of.
-        here: it will be executed on this machine.
+        words: the overrides from which it was composed.
+        here: the run will be executed on this machine.
 
     Raises:
-        UserError: with the option that is wrong.
+        UserError: the message names the wrong option.
     """
     check_arguments(task, config, name="lmlab train")
     check_name(config["name"])
@@ -145,13 +146,13 @@ def check_job(config: Config, words: Sequence[str], here: bool = True) -> None:
 
 
 NOT_OF_A_RUN = ("sweep", "study", "stages")
-"""Sections of a command that are no part of what a run is."""
+"""Sections of a command's configuration that are no part of a run's."""
 
 
 def check_run(config: Config, here: bool = True) -> None:
-    """Refuse a run's configuration that cannot be trained, as far as that shows without its data; see check_job."""
+    """Refuse a run's configuration that cannot be trained, as far as can be checked without its data; see check_job."""
     run = existing(config)
-    if run.exists and run.status_recorded == "finished":  # it was checked then
+    if run.exists and run.status_recorded == "finished":  # it was checked before it was computed
         return
     check_sections(config)
     warm_up()  # while the rest of the configuration is checked
@@ -161,7 +162,7 @@ def check_run(config: Config, here: bool = True) -> None:
 
 
 def _taken(sweep: Sweep, number: int) -> set[Path]:
-    """The directories of a sweep's other jobs."""
+    """Return the directories of a sweep's other jobs."""
     return {job.run.path for job in sweep.jobs if job.number != number and job.path is not None}
 
 
@@ -173,18 +174,18 @@ def compute(
     stage: str | None = None,
     parent: Run | None = None,
 ) -> Run:
-    """Return the finished run of ``config``: as it is recorded, resumed, or trained from the start.
+    """Return the finished run of ``config``: recorded, resumed, or trained from the start.
 
     Args:
         rerun, choices, stage, parent: see :func:`prepare`.
 
     Raises:
-        UserError: the configuration cannot be trained; nothing is left behind.
-        RunFailed: the training failed; the directory says why, and asking again resumes it.
-        Interrupted, KeyboardInterrupt: it was told to stop; asking again resumes it.
+        UserError: the configuration cannot be trained; no files are left behind.
+        RunFailed: the training failed; the run directory has the reason, and another call resumes it.
+        Interrupted, KeyboardInterrupt: the run was stopped; another call resumes it.
     """
     settings = Execution.of(config)
-    if config["trainer"].get("nodes") != 1 or settings.node > 0:  # else a recorded result is returned without torch
+    if config["trainer"].get("nodes") != 1 or settings.node > 0:  # on one node, a recorded result needs no torch
         validate(config["trainer"], "trainer")
         ranks = ranks_of(config["trainer"], settings)
         if ranks.node > 0:
@@ -198,20 +199,23 @@ def compute(
 
 
 def accompany(config: Config, ranks: Ranks, grace: float, rerun: bool) -> Run:
-    """Be a node of the run of ``config`` other than the first, which lays it out, and return it when it is finished."""
+    """Compute the part of a node other than the first in the run of ``config``, and return the finished run.
 
-    def wanted() -> Run:
+    The first node creates the run directory.
+    """
+
+    def current() -> Run:
         run = existing(config)
         return next_copy(config) if rerun and run.exists and run.status_recorded == "finished" else run
 
-    run = wanted()
+    run = current()
     if not run.exists or run.status not in ("finished", "running"):
         tables.say(f"waiting for the first node to begin {run.path.name}", f"node {ranks.node}:")
     while not run.exists:
         time.sleep(0.5)
-        run = wanted()
+        run = current()
     if own_sources(config) == trust.read_code(run.code) and own_targets(config) == own_targets(run.config):
-        trust.vouch(run)  # without a home folder there is no key to know it by
+        trust.vouch(run)  # without a home folder there is no key that identifies the run as the user's own
     follow(run, ranks, grace)
     return run
 
@@ -227,19 +231,19 @@ def prepare(
     stage: str | None = None,
     parent: Run | None = None,
 ) -> Run:
-    """Return the directory of ``config``, ready to be executed, or finished already.
+    """Return the run of ``config``, finished or ready to be executed.
 
     Args:
-        rerun: another one beside a finished one.
-        sweep_name: the sweep that asks for it.
-        choices: the option chosen of every group, recorded to find runs by.
-        here: it will be executed on this machine.
-        taken: directories that a repetition may not have: they belong to other jobs of the sweep.
-        stage: the name of the stage of an experiment that it is.
-        parent: with ``rerun``, the run to begin with, in the place of the one that ``config`` names.
+        rerun: repeat a finished run in another directory.
+        sweep_name: the sweep of the run.
+        choices: the chosen option of every group, recorded so that runs can be selected by it.
+        here: the run will be executed on this machine.
+        taken: directories of other jobs of the sweep, which a repetition may not use.
+        stage: the name of its stage, if it belongs to an experiment with stages.
+        parent: with ``rerun``, the run to start from instead of the one in ``config``.
 
     Raises:
-        UserError: the configuration cannot be trained; nothing is left behind.
+        UserError: the configuration cannot be trained; no files are left behind.
     """
     run = earlier = existing(config)
     if run.exists and run.status_recorded == "finished":
@@ -272,11 +276,11 @@ def prepare(
     elif Start.of(config).run is not None:
         fields |= {**parent_of(config, task, earlier), "earlier": earlier}
     while not run.exists:
-        with undisturbed():  # a signal leaves it whole
+        with undisturbed():  # signals must not leave a partial directory
             lock = run.try_lock()
             if lock is not None:
                 try:
-                    if not run.exists:  # or somebody else has just laid it out
+                    if not run.exists:  # otherwise another process has just created it
                         create(run, config, **fields)
                 finally:
                     lock.release()
@@ -286,13 +290,13 @@ def prepare(
 
 
 def parent_of(config: Config, task: "Task", earlier: Run | None = None) -> dict[str, Any]:
-    """Return what a run records of the one that it begins with, and the tokens that both have; say which run it is.
+    """Return the record of the run from which ``config`` starts, and the tokens that both share; print its name.
 
     Args:
-        earlier: the directory of ``config``; where it exists, the parent is not needed any more.
+        earlier: the run of ``config``; if it exists, the parent is no longer needed.
 
     Raises:
-        UserError: it cannot begin with that run.
+        UserError: the run cannot start from that one.
     """
     from lmlab.training import start  # imports Lightning
 
@@ -301,17 +305,17 @@ def parent_of(config: Config, task: "Task", earlier: Run | None = None) -> dict[
         recorded: dict[str, Any] = earlier.manifest["start"]
     else:
         recorded, shared = start.check(config, task)
-    order = "behind those of it" if recorded["position"] else "from the start of their order"
-    what = f"begins with {recorded['run']} after {recorded['tokens']:,} tokens; its batches come {order}"
-    tables.say(what, f"{config['name']}:")
+    order = "continue after those of that run" if recorded["position"] else "begin at the start of their order"
+    line = f"starts from {recorded['run']} after {recorded['tokens']:,} tokens; its batches {order}"
+    tables.say(line, f"{config['name']}:")
     if (overlap := recorded.get("embeddings")) is not None:
-        copied = f"{overlap['shared']:,} of {overlap['of']:,} tokens have the embeddings that they have there"
-        tables.say(f"{copied}, those of the others are drawn", "start.embeddings=overlap:")
+        copied = f"the embeddings of {overlap['shared']:,} of {overlap['of']:,} tokens are copied"
+        tables.say(f"{copied}, the others are drawn at random", "start.embeddings=overlap:")
     return {"start": recorded, "shared": shared}
 
 
 def _say_notes(notes: tuple[str, ...]) -> None:
-    """Print what a user should read about the data, once however many runs of a sweep read them."""
+    """Print notes on the data, each only once in a sweep."""
     for note in notes:
         if note not in _said:
             _said.add(note)
@@ -319,13 +323,13 @@ def _say_notes(notes: tuple[str, ...]) -> None:
 
 
 def with_size(config: Config, vocabulary: int, earlier: Run) -> Config:
-    """Return ``config`` with the width that gives its model the size it asks for, if it asks for one, and say which.
+    """Return ``config`` with the width that gives its model the requested size, if there is one, and print the width.
 
     Args:
-        earlier: the directory of ``config``; where it exists, its width is kept as long as it gives that size.
+        earlier: the run of ``config``; if it exists, its width is kept as long as it gives that size.
 
     Raises:
-        UserError: no width does.
+        UserError: no width gives that size.
     """
     from lmlab.training import sizing
 
@@ -335,30 +339,30 @@ def with_size(config: Config, vocabulary: int, earlier: Run) -> Config:
     kept = earlier.config["model"] if earlier.exists else None
     solved = kept if kept and sizing.fits(kept, vocabulary, context) else sizing.solve_width(model, vocabulary, context)
     size = f"{sizing.size_of(solved, vocabulary, context):,} {model['parameters_of']}"
-    changed = [f"{key} other than {asked:.4g}" for key, asked in (solved.get("solved_from") or {}).items()]
-    chosen = ", ".join([f"width {solved['width']}", *changed])
-    tables.say(f"{chosen} ({size})", f"model.parameters={model['parameters']}:")
+    changed = [f"{key} other than {requested:.4g}" for key, requested in (solved.get("solved_from") or {}).items()]
+    solution = ", ".join([f"width {solved['width']}", *changed])
+    tables.say(f"{solution} ({size})", f"model.parameters={model['parameters']}:")
     return config | {"model": solved}
 
 
 def check_data(run: Run, fingerprint: str) -> None:
-    """Refuse to go on with a run on other data than it began with. Raises ``UserError``."""
+    """Refuse to resume a run with other data. Raises ``UserError``."""
     before = run.manifest["data"]["fingerprint"]
     if fingerprint != before:
         raise UserError(
             f"{run.path}: its data have changed since it began (fingerprint {before[:12]} then, {fingerprint[:12]} "
-            "now); restore them, or delete the directory to begin anew"
+            "now); restore them, or delete the directory to start again from the beginning"
         )
 
 
 def create(
     run: Run, config: Config, earlier: Run | None = None, shared: dict[int, int] | None = None, **fields: Any
 ) -> None:
-    """Lay out a new run directory, with where it comes from.
+    """Create a new run directory with its provenance.
 
     Args:
-        earlier: another run of ``config``, which holds what both begin with; it need not exist.
-        shared: the tokens that it has in common with its parent, where others differ.
+        earlier: another run of ``config`` with the same initial weights; it need not exist.
+        shared: the tokens in common with its parent, if the tokenizers differ.
     """
     origin = provenance(config)
     suffix = run.path.name.removeprefix(f"{config['name']}-")

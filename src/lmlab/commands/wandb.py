@@ -1,4 +1,4 @@
-"""``lmlab wandb sync|workspace``: send what W&B lacks of runs; make pages there of a sweep's runs."""
+"""``lmlab wandb sync|workspace``: send data of runs that W&B lacks; make pages of a sweep's runs there."""
 
 import os
 import tempfile
@@ -21,7 +21,7 @@ OF_ANOTHER_RUN = (
     *("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RESUME", "WANDB_MODE"),
     *(variable for name, variables in VARIABLES.items() if name.startswith("run_") for variable in variables),
 )
-"""Variables that would make of every run the one that some agent has started, name all alike, or leave them offline."""
+"""Variables that would give all runs the id of an agent's run or the same name, or keep them offline."""
 
 STYLE = {"sent": "green", "not sent": "red", "left out": "yellow"}
 
@@ -35,7 +35,7 @@ def task(
     name: str | None,
     arm: str,
 ) -> None:
-    """Send what W&B lacks, or make a workspace and a report of a sweep."""
+    """Send missing data to W&B, or make a workspace and a report of a sweep."""
     if action is None:
         raise UserError("expected what to do, as in lmlab wandb sync or lmlab wandb workspace")
     check_timeouts({"init_timeout": init_timeout, "finish_timeout": finish_timeout})
@@ -48,14 +48,14 @@ def task(
 
 
 def sync(folder: Path, run: str | None, init_timeout: float, finish_timeout: float) -> None:
-    """Send every run's missing rows and print a table of what became of each."""
-    chosen = [find(run, folder)] if run else [found for found in all_runs(folder) if WandbRecord(found).exists]
-    if run and not WandbRecord(chosen[0]).exists:
+    """Send every run's missing rows and print a table of the results."""
+    logged = [find(run, folder)] if run else [one for one in all_runs(folder) if WandbRecord(one).exists]
+    if run and not WandbRecord(logged[0]).exists:
         raise UserError(f"run={run}: was not logged to W&B (its logger was without wandb)")
-    incomplete = [found for found in chosen if not WandbRecord(found).holds(Extras.of(found.config))]
-    complete = f"{len(chosen) - len(incomplete)} of {len(chosen)} runs are complete at W&B"
+    incomplete = [one for one in logged if not WandbRecord(one).holds(Extras.of(one.config))]
+    complete = f"{len(logged) - len(incomplete)} of {len(logged)} runs are complete at W&B"
     if not incomplete:
-        tables.say(f"Nothing to send: {complete}." if chosen else f"Nothing to send: no run of {folder} has W&B.")
+        tables.say(f"Nothing to send: {complete}." if logged else f"Nothing to send: no run of {folder} has W&B.")
         return
     for name in OF_ANOTHER_RUN:
         os.environ.pop(name, None)
@@ -65,9 +65,9 @@ def sync(folder: Path, run: str | None, init_timeout: float, finish_timeout: flo
             "wandb login"
         )
     rows = []
-    for number, found in enumerate(incomplete, start=1):
-        tables.progress_console.print(f"{number}/{len(incomplete)} {found.path.name}", highlight=False, markup=False)
-        rows.append(synchronise(found, {"init_timeout": init_timeout, "finish_timeout": finish_timeout}))
+    for number, one in enumerate(incomplete, start=1):
+        tables.progress_console.print(f"{number}/{len(incomplete)} {one.path.name}", highlight=False, markup=False)
+        rows.append(synchronise(one, {"init_timeout": init_timeout, "finish_timeout": finish_timeout}))
     show(rows, folder)
     failed = [row for row in rows if row["result"] == "not sent"]
     if failed:
@@ -75,9 +75,9 @@ def sync(folder: Path, run: str | None, init_timeout: float, finish_timeout: flo
 
 
 def hand_to_agent(run: Run, config: Config) -> None:
-    """Give the agent that has started this process a finished run that it asks for anew, or it would see no metric.
+    """Send a finished run that a W&B agent requests again, because the agent would otherwise see no metric.
 
-    Does nothing in a process that no agent has started, or for a run without W&B.
+    Does nothing if no agent has started this process, or for a run without W&B.
     """
     if not under_agent() or (options := WandbOptions.of(config)) is None or options.mode == "offline":
         return
@@ -87,11 +87,11 @@ def hand_to_agent(run: Run, config: Config) -> None:
     section = config["logger"]["wandb"]
     row = synchronise(run, {key: section[key] for key in ("init_timeout", "finish_timeout")})
     if row["result"] != "sent":
-        tables.say(f"W&B's agent could not be given the recorded result ({row['why']})")
+        tables.say(f"The recorded result could not be sent to W&B's agent ({row['why']})")
 
 
 def synchronise(run: Run, timeouts: dict[str, float]) -> dict[str, Any]:
-    """Send what W&B lacks of ``run``, in a row for the table: what became of it, how many rows, where it is, or why."""
+    """Send the data of ``run`` that W&B lacks; return a row with the result, the number of rows, address and reason."""
     row: dict[str, Any] = {"run": run.path.name, "rows": 0, "where": "", "why": ""}
     lock = run.try_lock()
     if lock is None:
@@ -99,7 +99,7 @@ def synchronise(run: Run, timeouts: dict[str, float]) -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory() as folder:
             return row | {"result": "sent"} | _send(run, Path(folder), timeouts)
-    except Exception as error:  # one run that cannot be sent is no reason not to send the others
+    except Exception as error:  # an error with one run must not keep the others from being sent
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         return row | {"result": "not sent", "why": reason}
     finally:
@@ -113,7 +113,7 @@ def _send(run: Run, folder: Path, timeouts: dict[str, float]) -> dict[str, Any]:
     finished = status == "finished"
     opened = WandbRun(run, record, "online", folder, Extras.of(run.config), **timeouts)
     rows = recorded_rows(run)
-    # Once an unfinished run goes on, more may be logged at its newest step, and a row that was sent cannot be changed.
+    # When an unfinished run is resumed, more may be logged at its newest step, and a row cannot be changed once sent.
     for row in rows if finished else rows[:-1]:
         opened.send(row)
     ended = {"status": status} if status in ("finished", "pruned") else {}

@@ -14,19 +14,19 @@ from lmlab.sweeps.sweep import Sweep
 from lmlab.wandb.mirror import WandbRecord, logged_in
 
 GROUP = "group"
-"""The arm that is no option: the group that W&B has a run in."""
+"""The value of ``arm`` that is no option: the group of a run at W&B."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What the pages of a sweep show.
+    """Content of the pages of a sweep.
 
     Attributes:
-        name: the sweep's, and of the pages' parts that belong to this program: whatever else a user adds stays.
-        entity, project: where its runs are at W&B.
+        name: the name of the sweep, and of the parts of pages that lmlab owns; a user's own parts are kept.
+        entity, project: the place of the runs at W&B.
         runs: their ids there.
         arm: the option by which curves are averaged, or ``group``.
-        metrics: what is drawn against tokens, and what its axis says.
+        metrics: the metrics drawn against tokens, with the labels of their axes.
     """
 
     name: str
@@ -38,38 +38,38 @@ class Shown:
 
 
 def make(sweep: Sweep, arm: str) -> None:
-    """Make the workspace and the report, or bring those made before up to date, and print their addresses.
+    """Create or update the workspace and the report, and print their addresses.
 
-    ``wandb.json`` in the sweep's directory keeps the addresses.
+    ``wandb.json`` in the sweep's directory stores the addresses.
 
     Raises:
-        UserError: a missing package or login, a sweep without runs at W&B or with runs in several of its projects, an
-            arm that is no option of the runs.
-        RunFailed: W&B did not take a page; what was made before stays.
+        UserError: a package or the login is missing, the sweep has no runs at W&B or runs in several projects, or the
+            arm is no option of the runs.
+        RunFailed: W&B refused a page; existing pages are kept.
     """
     _require_package()
     shown, lacking = of(sweep, arm)
     if not logged_in():
         raise UserError("you are not logged in to W&B: set WANDB_API_KEY, or run wandb login")
     path = sweep.path / "wandb.json"
-    made = read_json(path) if path.exists() else {}
+    addresses = read_json(path) if path.exists() else {}
     where = {"entity": shown.entity, "project": shown.project}
-    if not where.items() <= made.items():
-        made = where
+    if not where.items() <= addresses.items():
+        addresses = where
     for kind, save in (("workspace", save_workspace), ("report", save_report)):
         try:
-            made[kind] = save(shown, made.get(kind))
-        except Exception as error:  # whatever the package raises
+            addresses[kind] = save(shown, addresses.get(kind))
+        except Exception as error:  # the package documents no errors
             reason = (str(error).splitlines() or [""])[0] or type(error).__name__
             raise RunFailed(f"W&B does not take the {kind} ({reason}); repeat the command") from error
-        write_json(path, made)
-        tables.say(made[kind], f"W&B {kind}:")
+        write_json(path, addresses)
+        tables.say(addresses[kind], f"W&B {kind}:")
     for line in lacking:
         tables.say(line)
 
 
 def of(sweep: Sweep, arm: str) -> tuple[Shown, list[str]]:
-    """Return what to show of ``sweep``, with lines about its runs that W&B lacks.
+    """Return the content of the pages of ``sweep``, with notes on its runs that W&B lacks.
 
     Raises:
         UserError: see :func:`make`.
@@ -102,16 +102,16 @@ def of(sweep: Sweep, arm: str) -> tuple[Shown, list[str]]:
         )
     if arm != GROUP:
         _check_option(arm, [run.config for run in runs.values()])
-    known = {name for run in runs.values() for name in run.manifest["metrics"]}
+    logged = {name for run in runs.values() for name in run.manifest["metrics"]}
     measures = Measures.together(run.measures for run in runs.values())
-    drawn = [*(name for name in measures.everything if name in known or not known), TRAINING_LOSS]
+    drawn = [*(name for name in measures.everything if name in logged or not logged), TRAINING_LOSS]
     metrics = {name: measures.heading(name) for name in drawn}
     ((entity, project),) = places
     return Shown(sweep.path.name, entity, project, sorted(runs), arm, metrics), lacking
 
 
 def save_workspace(shown: Shown, url: str | None) -> str:
-    """Save the workspace, the one at ``url`` if it is there, and return its address."""
+    """Save the workspace, that at ``url`` if it exists, and return its address."""
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces import expr
 
@@ -126,7 +126,7 @@ def save_workspace(shown: Shown, url: str | None) -> str:
 
 
 def save_report(shown: Shown, url: str | None) -> str:
-    """Save the report, the one at ``url`` if it is there, and return its address."""
+    """Save the report, that at ``url`` if it exists, and return its address."""
     import wandb_workspaces.reports.v2 as wr
 
     arm = GROUP if shown.arm == GROUP else f"config.{shown.arm}"
@@ -155,7 +155,7 @@ def _panels(shown: Shown) -> list[Any]:
     import wandb_workspaces.reports.v2 as wr
 
     arm = wr.Metric("Group") if shown.arm == GROUP else wr.Config(shown.arm)
-    width, height = 12, 8  # of a row of 24 columns
+    width, height = 12, 8  # a row has 24 columns
     return [
         wr.LinePlot(
             title=name,
@@ -174,29 +174,29 @@ def _panels(shown: Shown) -> list[Any]:
 
 
 def _filters(shown: Shown) -> str:
-    """The runs by their ids: a run that an earlier sweep has computed is part of this one, too."""
+    """Return a filter of the runs by id, because runs computed by an earlier sweep belong to this one too."""
     return f"Metric('ID') in {list(shown.runs)!r}"
 
 
 def _existing(load: Callable[[str], Any], url: str | None) -> Any | None:
-    """What was made before; ``None`` if nothing was, or it has been deleted at W&B."""
+    """Return the existing page at ``url``; ``None`` if there is none or it has been deleted at W&B."""
     try:
         return load(url) if url else None
-    except (ValueError, TypeError):  # the package's answers to a page that is no more
+    except (ValueError, TypeError):  # raised by the package for a deleted page
         return None
 
 
 def _check_option(arm: str, configs: Sequence[Mapping[str, Any]]) -> None:
-    known = {key for config in configs for key in _options(config)}
-    if arm not in known:
-        raise UserError(f"arm={arm}: neither {GROUP} nor an option of the sweep's runs{nearest(arm, known)}")
+    options = {key for config in configs for key in _options(config)}
+    if arm not in options:
+        raise UserError(f"arm={arm}: neither {GROUP} nor an option of the sweep's runs{nearest(arm, options)}")
 
 
 def _options(section: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found = []
+    options = []
     for key, value in section.items():
-        found += _options(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [f"{prefix}{key}"]
-    return found
+        options += _options(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [f"{prefix}{key}"]
+    return options
 
 
 def _require_package() -> None:
