@@ -39,7 +39,7 @@ def test_an_option_is_of_its_kind_and_is_given_what_it_needs(kind, option):
             assert issubclass(function, load(kind.base)), f"{target} is no {kind.base}"
         needed = {name for name, p in named_parameters(function).items() if p.default is p.empty}
         if kind.group != "hydra/launcher":
-            assert needed - set(node) <= set(kind.given), f"{target} needs {needed - set(node) - set(kind.given)}"
+            assert needed - set(node) <= set(kind.supplied), f"{target} needs {needed - set(node) - set(kind.supplied)}"
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,13 @@ class Kind:
         group: its name on a command line.
         base: base class of the objects that its options build; a description if any function is allowed.
         purpose: one line.
-        given: parameters that the program supplies to a constructor that has them.
+        supplied: parameters that the program supplies to a constructor that has them.
     """
 
     group: str
     base: str
     purpose: str
-    given: tuple[str, ...] = ()
+    supplied: tuple[str, ...] = ()
 
 
 KINDS = (
@@ -78,4 +78,4 @@ def given_at(path: str) -> frozenset[str]:
     top, _, rest = path.partition(".")
     part = rest.partition(".")[0].removesuffix("s")  # model.mixers holds the mixers of a pattern
     kind = (kind_of(part) if top == "model" and part else None) or kind_of(top)
-    return frozenset(() if kind is None else kind.given)
+    return frozenset(() if kind is None else kind.supplied)

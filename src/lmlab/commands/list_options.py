@@ -86,7 +86,7 @@ def _show_options(group: str) -> None:
 
     kind = kind_of(group)
     if kind is not None:
-        supplied = f"; lmlab supplies {', '.join(kind.given)}" if kind.given else ""
+        supplied = f"; lmlab supplies {', '.join(kind.supplied)}" if kind.supplied else ""
         tables.say(f"{kind.purpose}. Base class: {kind.base}{supplied}", f"{group}:")
     paths = {option: path for option in options.options_of(group) if (path := options.file_of(group, option))}
     if not paths:
