@@ -1,4 +1,4 @@
-"""Which runs belong to which arm, and which arm the others are held against."""
+"""Assignment of runs to arms, and the choice of the baseline arm."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ def compare_by(
     baseline: str | None = None,
     direction: str | None = None,
 ) -> Comparison:
-    """Sort records into arms and hold them against a baseline, which comes first.
+    """Sort records into arms, with the baseline first.
 
     Args:
         arm: groups (``model``) or options (``optimizer.lr``) whose values name an arm; none: what differs.
@@ -38,12 +38,12 @@ def compare_by(
 
 
 def arm_of(record: Record, keys: Sequence[str]) -> str:
-    """``lstm``, or ``optimizer.lr=0.001``: what an arm is called; a group's option needs no more than its name."""
+    """Return the name of a run's arm: ``lstm``, or ``optimizer.lr=0.001``; for a group, only the option's name."""
     return " ".join(record.choice(key) or f"{key}={written(at(record.config, key))}" for key in keys)
 
 
 def _check(key: str, records: Sequence[Record]) -> None:
-    """Refuse what no run has."""
+    """Raise ``UserError`` if no run has the option ``key``."""
     has = [record for record in records if record.choice(key) is not None or at(record.config, key) is not None]
     if records and not has:
         options = {*records[0].manifest.get("choices", {}), *varied(records)}

@@ -30,11 +30,10 @@ ERRORS: Sequence[Error] = (
 
 
 def examine(comparison: Comparison) -> list[Doubt]:
-    """Return what speaks against drawing a conclusion from ``comparison``: refusals first, then by number.
+    """Return the reasons to doubt a conclusion from ``comparison``: refusals first, then by number.
 
-    A fair comparison gives none. Counting FLOPs again builds each architecture on the meta device, which takes
-    milliseconds and no memory; everything else only reads what the run directories say. Without runs there is nothing
-    to doubt.
+    A fair comparison has none, and so has one without runs. Counting FLOPs again builds each architecture on the meta
+    device, which takes milliseconds and no memory; everything else only reads run directories.
     """
     if not comparison.runs:
         return []

@@ -1,4 +1,4 @@
-"""Errors 11 and 12: models that see the future, and models whose two forms are not one function."""
+"""Errors 11 and 12: models that see the future, and models whose parallel and stepwise forms disagree."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from lmlab.analysis.records import Record
 
 
 def leakage(comparison: Comparison) -> Iterator[Finding]:
-    """Models whose predictions change with later tokens: their losses mean nothing."""
+    """Find models whose predictions change with later tokens: their losses mean nothing."""
     failed = [run for run in comparison.runs if _check(run, "causal") is False]
     if failed:
         yield Finding(
@@ -24,7 +24,7 @@ def leakage(comparison: Comparison) -> Iterator[Finding]:
 
 
 def disagreement(comparison: Comparison) -> Iterator[Finding]:
-    """Models that predict otherwise token by token than all at once: what generates is not what was scored."""
+    """Find models that predict differently token by token than all at once: they do not generate as they are scored."""
     failed = [run for run in comparison.runs if _check(run, "stepwise_agrees") is False]
     if failed:
         apart = max((float(_check(run, "stepwise") or 0.0) for run in failed), default=0.0)
