@@ -26,14 +26,14 @@ def compare_by(
         baseline: the name of an arm; ``None``: that of the first run.
 
     Raises:
-        UserError: no run has such an option, or there is no such metric or arm.
+        UserError: no run has the option, or the metric or arm is unknown.
     """
     for key in arm:
         _check(key, records)
     comparison = compare(records, metric, (lambda record: arm_of(record, arm)) if arm else None, direction)
     names = [one.name for one in comparison.arms]
     if baseline is not None and baseline not in names:
-        raise UserError(f"baseline={baseline}: there is no such arm{nearest(baseline, names)}")
+        raise UserError(f"baseline={baseline}: unknown arm{nearest(baseline, names)}")
     return replace(comparison, arms=sorted(comparison.arms, key=lambda one: one.name != baseline))
 
 
@@ -47,4 +47,4 @@ def _check(key: str, records: Sequence[Record]) -> None:
     has = [record for record in records if record.choice(key) is not None or at(record.config, key) is not None]
     if records and not has:
         options = {*records[0].manifest.get("choices", {}), *varied(records)}
-        raise UserError(f"arm={key}: none of these runs has such an option{nearest(key, options)}")
+        raise UserError(f"arm={key}: none of these runs has this option{nearest(key, options)}")

@@ -208,7 +208,7 @@ def compare(
             if first is record:
                 arms.setdefault(name, {}).setdefault(setting, {})[record.seed] = record
             else:
-                why = f"computes the same as {first.label} ({first.run.path.name}), which counts"
+                why = f"computes the same as {first.label} ({first.run.path.name}), which is counted instead"
         if why is not None:
             left_out.append(LeftOut(record.label, why, name, record))
     sign = 1 if better == "lower" else -1

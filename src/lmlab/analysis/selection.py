@@ -32,7 +32,7 @@ def select(
     """
     records = named(paths, runs)
     if not records.found and not records.unreadable:
-        raise UserError(f"{paths['runs']} holds no runs (a first one: lmlab train model=lstm budget.tokens=200_000)")
+        raise UserError(f"{paths['runs']} holds no runs (start one: lmlab train model=lstm budget.tokens=200_000)")
     tags = {one for record in records.found for one in record.tags}
     if tag is not None and tag not in tags:
         raise UserError(f"tag={tag}: none of {len(records.found)} runs has this tag{nearest(tag, tags)}")
@@ -195,9 +195,9 @@ def _hint(records: Sequence[Record], where: Mapping[str, Any]) -> str:
         values = {one for record in records for one in _values(record, key)}
         if str(value) not in values:
             if values:
-                return f": {key}={value} is in none{nearest(value, values)}"
+                return f": no run has {key}={value}{nearest(value, values)}"
             options = {name for record in records for name, _ in _flat(record.config)}
-            return f": {key} is no option of theirs{nearest(key, options)}"
+            return f": {key} is not an option of these runs{nearest(key, options)}"
     return ""
 
 

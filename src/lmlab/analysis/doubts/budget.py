@@ -26,9 +26,9 @@ def unequal_budget(comparison: Comparison) -> Iterator[Finding]:
         words = f"{len(early)} of {len(comparison.runs)} runs ended before their last step, {least.label} after "
         words += f"{share_done(least) or 0.0:.0%} of {number(least.metric('training/steps'))} steps"
         why = (
-            ", while the learning rate was still on its way down, so they are not what this budget gives. "
+            ", while the learning rate was still decaying, so they do not show what this budget gives. "
             if scheduled
-            else "; with a learning rate that does not depend on it that is a smaller budget. "
+            else "; with a learning rate that does not decay over the run, this is a smaller budget. "
         )
         cure = "Train them without early stopping (callbacks=default)."
         commands = train_with(comparison, early, "callbacks=default")

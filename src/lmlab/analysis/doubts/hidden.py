@@ -142,13 +142,13 @@ def _environment(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _device(comparison: Comparison) -> Iterator[Finding]:
-    """Find arms on different devices, or of which only some were compiled: their times cannot be compared."""
+    """Find arms on different devices, and compiled beside uncompiled arms: their times cannot be compared."""
     compiled = by_arm(comparison, lambda run: bool(run.manifest.get("training", {}).get("compiled", False)))
     if differ(compiled):
         yield Finding(
             "doubt",
-            f"Not all arms were compiled ({told(compiled)}), so their times and throughputs do not compare. Train all "
-            "with one trainer.compile.",
+            f"Not all arms were compiled ({told(compiled)}), so their times and throughputs are not comparable. "
+            "Train all with one trainer.compile.",
             comparison.runs,
             train_again(comparison, comparison.runs, "trainer.compile=false"),
         )

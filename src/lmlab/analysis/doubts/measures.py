@@ -104,7 +104,7 @@ def size_tolerance(comparison: Comparison, kind: str) -> float:
 
 
 def equal_kinds(comparison: Comparison) -> list[str]:
-    """Return the kinds of parameters of which the arms have equally many."""
+    """Return the kinds of parameters that all arms have in equal number."""
     return [kind for kind, sizes in parameters(comparison).items() if close(sizes, size_tolerance(comparison, kind))]
 
 

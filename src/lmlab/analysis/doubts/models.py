@@ -16,7 +16,7 @@ def leakage(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "refuse",
             f"{len(failed)} of {len(comparison.runs)} models see the future: what they predict changes with later "
-            "tokens, so their losses mean nothing. Mend the mixer, then train again.",
+            "tokens, so their losses mean nothing. Fix the mixer, then train again.",
             failed,
             train_again(comparison, failed),
         )
@@ -30,9 +30,9 @@ def disagreement(comparison: Comparison) -> Iterator[Finding]:
         apart = max((float(_check(run, "stepwise") or 0.0) for run in failed), default=0.0)
         yield Finding(
             "refuse",
-            f"{len(failed)} of {len(comparison.runs)} models predict otherwise token by token than all at once (logits "
-            f"differ by up to {apart:.2g}), so what was scored is not what generates. Mend the mixer's step, then "
-            "train again.",
+            f"{len(failed)} of {len(comparison.runs)} models predict differently token by token than all at once "
+            f"(logits differ by up to {apart:.2g}), so they do not generate as they are scored. Fix the mixer's step, "
+            "then train again.",
             failed,
             train_again(comparison, failed),
         )

@@ -59,7 +59,7 @@ def unequal_context(comparison: Comparison) -> Iterator[Finding]:
             yield Finding(
                 "doubt",
                 f"{metric} on the split {split} was scored with different settings ({told(lengths)}), so these numbers "
-                "of evaluations.jsonl are no column. Score every run with the same context, stride and streams.",
+                "of evaluations.jsonl cannot be compared. Score every run with the same context, stride and streams.",
                 list(by_run),
                 [score_with(comparison, by_run, split)],
             )

@@ -64,7 +64,7 @@ def _order(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "doubt",
             f"Runs of one seed did not read the same batches (batch.size: {told(sizes)}), so pairing them by seed "
-            "takes away less of the chance. Train all arms with one batch.size.",
+            "removes less of the variance. Train all arms with one batch.size.",
             comparison.runs,
             train_with(comparison, comparison.runs, f"batch.size={next(iter(sizes.values()))[0]}"),
         )
