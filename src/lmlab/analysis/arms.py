@@ -21,7 +21,7 @@ def compare_by(
     """Sort records into arms, with the baseline first.
 
     Args:
-        arm: groups (``model``) or options (``optimizer.lr``) whose values name an arm; none: what differs.
+        arm: groups (``model``) or options (``optimizer.lr``) whose values name an arm; empty: those that differ.
         metric, direction: see :func:`lmlab.analysis.comparison.compare`.
         baseline: the name of an arm; ``None``: that of the first run.
 

@@ -27,7 +27,7 @@ _CORRELATION = 0.99
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """``loss = constant + sum over k of scale_k / x_k ** exponent_k``.
+    """A fitted law ``loss = constant + sum over k of scale_k / x_k ** exponent_k``.
 
     Attributes:
         best: constant, scales, exponents: [1 + 2K].

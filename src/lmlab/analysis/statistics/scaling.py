@@ -77,7 +77,7 @@ class ScalingFit:
 
 @dataclass(frozen=True, eq=False)
 class PowerLaw:
-    """``L(C) = c + a / C^b``.
+    """The power law ``L(C) = c + a / C^b``.
 
     Attributes:
         c: irreducible loss.

@@ -101,7 +101,7 @@ def sensitivity(points: Iterable[tuple[float, float]], minimize: bool = True, to
     Args:
         points: pairs of the option's value and the score; a score that is not finite counts as the worst.
         minimize: True if lower is better.
-        tolerance: how much worse than the best a score of the basin may be, as a part of the best.
+        tolerance: allowed distance of the basin's scores from the best one, as a share of the best.
 
     Raises:
         UserError: no finite score, an option that is not a number, or a negative tolerance.
