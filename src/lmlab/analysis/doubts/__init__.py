@@ -1,4 +1,4 @@
-"""The fourteen errors that make comparisons worthless, looked for in what run directories hold."""
+"""Checks of run directories for the fourteen errors that make comparisons worthless."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ ERRORS: Sequence[Error] = (
     Error(13, "too few seeds", seeds.too_few_seeds),
     Error(14, "tuned and concluded on one split", splits.tuned_on_the_same_split),
 )
-"""Every error that is looked for, in the order of their numbers."""
+"""All errors that are checked, in the order of their numbers."""
 
 
 def examine(comparison: Comparison) -> list[Doubt]:

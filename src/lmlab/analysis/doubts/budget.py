@@ -28,7 +28,7 @@ def unequal_budget(comparison: Comparison) -> Iterator[Finding]:
         why = (
             ", while the learning rate was still decaying, so they do not show what this budget gives. "
             if scheduled
-            else "; with a learning rate that does not decay over the run, this is a smaller budget. "
+            else "; their learning rate does not depend on the budget, so this is just a smaller budget. "
         )
         cure = "Train them without early stopping (callbacks=default)."
         commands = train_with(comparison, early, "callbacks=default")

@@ -38,7 +38,7 @@ def wrong_flops(comparison: Comparison) -> Iterator[Finding]:
             why = (
                 "its saved configuration names a user's own modules, which a report does not run"
                 if names_own_code(runs[0], "model")
-                else "what its saved configuration names cannot be built here. Make its packages available"
+                else "its saved configuration cannot be built here (install the packages that it names)"
             )
             yield Finding(
                 severity,
@@ -52,7 +52,7 @@ def wrong_flops(comparison: Comparison) -> Iterator[Finding]:
                 severity,
                 f"{len(wrong)} of {len(runs)} runs of {arm.name} recorded "
                 f"{number(wrong[0].metric('sizes/flops_per_token'))} FLOPs per token, but their saved configuration "
-                f"takes {number(counted)}: no axis of FLOPs holds for them. Train them again with this version.",
+                f"takes {number(counted)}: comparisons by FLOPs are wrong. Train them again with this version.",
                 wrong,
                 train_again(comparison, wrong),
             )
@@ -72,7 +72,7 @@ def wrong_flops(comparison: Comparison) -> Iterator[Finding]:
         peak = fast[0].metric("timings/peak_flops")
         yield Finding(
             severity,
-            f"{len(fast)} runs are said to use {most:.0%} of their device, more than there is: the FLOPs or the peak "
+            f"{len(fast)} runs recorded a utilisation of {most:.0%}, which is impossible: the FLOPs or the peak "
             f"({number(peak)} FLOP/s) are wrong. Compare by tokens or seconds, not by FLOPs, until the peak is right.",
             fast,
         )

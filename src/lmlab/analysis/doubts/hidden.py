@@ -156,8 +156,8 @@ def _device(comparison: Comparison) -> Iterator[Finding]:
     if len({tuple(of_arm) for of_arm in devices.values()}) > 1:
         yield Finding(
             "doubt",
-            f"The arms were not trained on the same devices ({told(devices)}): times, energy and throughput do not "
-            "compare, and losses differ by rounding. Train all arms on one kind of device.",
+            f"The arms were not trained on the same devices ({told(devices)}): times, energy and throughput are not "
+            "comparable, and losses differ by rounding. Train all arms on one kind of device.",
             comparison.runs,
         )
 
