@@ -41,8 +41,8 @@ def test_arms_are_what_differs_or_what_is_asked_for(tmp_path, records):
     ("options", "message"),
     [
         ({"metric": "bits_per_byte"}, "metric=bits_per_byte: unknown (did you mean 'validation/bits_per_byte'?)"),
-        ({"arm": ["modle"]}, "arm=modle: none of these runs has such an option (did you mean 'model'?)"),
-        ({"baseline": "lstn"}, "baseline=lstn: there is no such arm (did you mean 'lstm'?)"),
+        ({"arm": ["modle"]}, "arm=modle: none of these runs has this option (did you mean 'model'?)"),
+        ({"baseline": "lstn"}, "baseline=lstn: unknown arm (did you mean 'lstm'?)"),
     ],
 )
 def test_what_there_is_not(tmp_path, records, options, message):

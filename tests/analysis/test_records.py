@@ -125,7 +125,7 @@ def test_a_run_without_metrics_has_no_curves_and_says_so_unless_they_may_come(ru
 def test_a_changed_configuration_is_marked(run):
     path = run.path / "config.yaml"
     path.write_text(path.read_text().replace("seed: 1\n", "seed: 12\n"))
-    assert "config.yaml does not ask for what was computed" in Record.of(run).problems[0]
+    assert "config.yaml does not match the run" in Record.of(run).problems[0]
 
 
 def test_a_run_that_ends_while_it_is_looked_at_is_not_called_interrupted(run, monkeypatch):

@@ -73,7 +73,10 @@ def test_tags_and_options(outputs, paths):
         ({"runs": "2026-01-O1_10"}, r"runs=2026-01-O1_10: neither a directory.*did you mean '2026-01-01_10'"),
         ({"tag": "papr"}, "tag=papr: none of 5 runs has this tag .did you mean 'paper'"),
         ({"where": {"model": "lstn"}}, r"where.model=lstn: none of 5 runs.*did you mean 'lstm'"),
-        ({"where": {"optimiser": {"lr": 1}}}, "optimiser.lr is no option of theirs .did you mean 'optimizer.lr'"),
+        (
+            {"where": {"optimiser": {"lr": 1}}},
+            "optimiser.lr is not an option of these runs .did you mean 'optimizer.lr'",
+        ),
     ],
 )
 def test_what_fits_nothing_is_one_clear_line(paths, asked, said):

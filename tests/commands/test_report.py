@@ -59,9 +59,9 @@ def test_what_does_not_compare_is_written_all_the_same_and_the_exit_code_says_so
             write_run(folder, f"model={model}", seed=seed, data=data)
     done = lmlab("report", check=False)
     assert done.returncode == 1
-    assert "These runs do not compare, so there is no conclusion: " in done.stdout
+    assert "These runs cannot be compared, so there is no conclusion: " in done.stdout
     (report,) = (tmp_path / "outputs" / "reports").iterdir()
-    assert "These runs do not compare" in (report / "report.html").read_text()
+    assert "These runs cannot be compared" in (report / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_what_does_not_compare_is_written_all_the_same_and_the_exit_code_says_so
         (["formats=latex", "open=true"], "open=true: opens the page, which formats= leaves out (add html)"),
         (["direction=up"], "direction=up: expected minimize or maximize"),
         (["metric=validation/los"], "metric=validation/los: unknown (did you mean 'validation/loss'?)"),
-        (["arm=modle"], "arm=modle: none of these runs has such an option (did you mean 'model'?)"),
+        (["arm=modle"], "arm=modle: none of these runs has this option (did you mean 'model'?)"),
         (["baselin=lstm"], "baselin: no such option (did you mean 'baseline'?)"),
     ],
 )

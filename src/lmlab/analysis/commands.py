@@ -1,4 +1,4 @@
-"""Commands about runs, as they would be typed: what asked for them, and the same with other options."""
+"""Command lines about runs: those that started them, and variants with other options."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ from lmlab.sweeps.sweep import Sweep
 
 
 def asked_by(run: Record) -> str | None:
-    """The command that asked for a run: that of its sweep, or its own; ``None``: not recorded."""
+    """Return the command that started a run: that of its sweep, or its own; ``None`` if not recorded."""
     if (sweep := _sweep_of(run)) is not None:
         return sweep.command
     words = _own_words(run)
@@ -24,19 +24,19 @@ def asked_by(run: Record) -> str | None:
 
 
 def report_with(comparison: Comparison, *options: str) -> str:
-    """The command of the report on a comparison, with other options."""
+    """Return the report command of a comparison, with other options."""
     return shlex.join(_with(comparison.command, options))
 
 
 def train_with(comparison: Comparison, runs: Sequence[Record], *options: str, without: Sequence[str] = ()) -> list[str]:
-    """Commands that train the configurations of ``runs`` with other options; what is finished is not trained again.
+    """Return commands that train the configurations of ``runs`` with other options; finished runs are not repeated.
 
-    Runs of a study are those of the study's command, for all of its arms. Configurations that differ in the value of
+    Runs of a study share the study's command, which covers all of its arms. Configurations that differ in the value of
     one option share a command.
 
     Args:
         options: ``key=value``, or ``key=a,b`` for several values.
-        without: options that are left out.
+        without: options to leave out.
     """
     commands: dict[str, list[list[str]]] = {}
     for run in runs:
@@ -70,30 +70,30 @@ def train_again(comparison: Comparison, runs: Sequence[Record], *options: str) -
 
 
 def score_with(comparison: Comparison, runs: Iterable[Record], split: str) -> str:
-    """The command that scores runs on a split."""
+    """Return the command that scores runs on a split."""
     return shlex.join([*shlex.split(evaluate_command(runs, split)), *_places(comparison)])
 
 
 def _of_stage(run: Record, option: str) -> str:
-    """An option of a run as the command of its experiment has it; seeds are those of all stages."""
+    """Return a run's option as the command of its experiment names it; seeds apply to all stages."""
     stage = run.manifest.get("stage")
     return option if stage is None or option_of(option) in ("seed", "rerun") else f"stages.{stage}.{option}"
 
 
 def _places(comparison: Comparison) -> list[str]:
-    """The words of the report's command that say where runs lie."""
+    """Return the options of the report's command that name directories (``paths.*``)."""
     return [word for word in comparison.command if option_of(word).startswith("paths.")]
 
 
 def _with(words: Sequence[str], options: Sequence[str]) -> list[str]:
-    """Words of a command without those about the same options, and ``options`` behind them."""
+    """Return the words of a command with ``options`` in place of earlier values of the same options."""
     changed = {option_of(option): option for option in options}
     kept = [word for word in words if word.startswith("-") or option_of(word) not in changed]
     return [*kept, *changed.values()]
 
 
 def _merged(commands: Sequence[list[str]]) -> list[list[str]]:
-    """Join commands that differ in one value of one option to one with all of its values, option by option."""
+    """Merge commands that differ in the value of one option into one that lists all values, option by option."""
     merged = [[*words] for words in commands]
     for place in range(max(map(len, merged), default=0)):
         alike: dict[tuple[str, ...], list[list[str]]] = {}
@@ -108,7 +108,7 @@ def _merged(commands: Sequence[list[str]]) -> list[list[str]]:
 
 
 def _is_plain(word: str) -> bool:
-    """Return whether a word gives an option one value that nothing has to be quoted in, or several of them."""
+    """Return whether a word gives an option one or several values that need no quoting."""
     return re.fullmatch(r"[\w.@/]+=[\w.,+-]+", word) is not None
 
 
@@ -118,7 +118,7 @@ def _joined(commands: Sequence[list[str]], place: int) -> str:
 
 
 def _as_sweep(words: list[str]) -> list[str]:
-    """Put ``-m`` before words of which one has several values."""
+    """Put ``-m`` before the words if one of them has several values."""
     several = any(_has_several(word.partition("=")[2]) for word in words if not word.startswith("-"))
     return words if not several or "-m" in words else ["-m", *words]
 
@@ -133,7 +133,7 @@ def _has_several(value: str) -> bool:
 
 
 def _words_of(run: Record) -> list[str] | None:
-    """The words behind ``lmlab train`` that ask for one run alone; ``None``: not recorded."""
+    """Return the arguments of ``lmlab train`` for one run alone; ``None`` if not recorded."""
     sweep = _sweep_of(run)
     if sweep is None:
         return _own_words(run) or None
@@ -154,7 +154,7 @@ def _is_reproduction(words: Sequence[str]) -> bool:
 
 
 def _folder_of(run: Record) -> str | None:
-    """The folder in which a run was asked for, if it exists and is not this one."""
+    """Return the directory in which a run was started, if it exists and is not the current one; else ``None``."""
     folder = (run.manifest.get("provenance") or {}).get("directory")
     if not folder or not Path(folder).is_dir() or Path(folder).resolve() == Path.cwd():
         return None
@@ -162,7 +162,7 @@ def _folder_of(run: Record) -> str | None:
 
 
 def _sweep_of(run: Record) -> Sweep | None:
-    """The sweep that asked for a run; ``None``: there was none, it was deleted, or the run was moved."""
+    """Return the sweep that started a run; ``None`` if there was none, it was deleted, or the run was moved."""
     name = run.manifest.get("sweep")
     return _readable(run.run.path.absolute().parents[1] / "sweeps" / str(name)) if name else None
 

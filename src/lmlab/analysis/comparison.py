@@ -1,4 +1,4 @@
-"""What is compared with what: runs sorted into arms, settings and seeds."""
+"""Comparisons: runs sorted into arms, settings and seeds."""
 
 import math
 import shlex
@@ -26,19 +26,19 @@ class Setting:
     runs: Sequence[Record]
 
     def scores(self, metric: str) -> dict[int, float]:
-        """The final metric by seed, of runs that have it."""
-        found = {run.seed: run.metric(metric) for run in self.runs}
-        return {seed: value for seed, value in found.items() if value is not None}
+        """Return the final values of a metric by seed, of the runs that have it."""
+        values = {run.seed: run.metric(metric) for run in self.runs}
+        return {seed: value for seed, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """One side of a comparison: an architecture, say, with everything that was tried to tune it.
+    """One side of a comparison, such as an architecture, with every setting that was tried to tune it.
 
     Attributes:
-        name: what it is called.
-        settings: everything that was tried, the chosen one too.
-        chosen: the setting that stands for the arm.
+        name: its name.
+        settings: every setting that was tried, including the chosen one.
+        chosen: the setting that represents the arm.
     """
 
     name: str
@@ -47,17 +47,17 @@ class Arm:
 
     @property
     def has_one_seed(self) -> bool:
-        """Whether nothing can be said about how much it varies."""
+        """True if the arm has one seed, so that nothing is known about its variation."""
         return len(self.chosen.runs) == 1
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A run that has no part in a comparison, and why.
+    """A run that is left out of a comparison, and the reason.
 
     Attributes:
-        arm: the arm that it would belong to; ``None``: to none.
-        record: what it left behind; ``None``: nothing that could be read.
+        arm: the arm that it would belong to; ``None`` if none.
+        record: its record; ``None`` if nothing could be read.
     """
 
     run: str
@@ -71,12 +71,12 @@ class Comparison:
     """Arms to be compared by a metric.
 
     Attributes:
-        metric: ``<split>/<score>``, which the conclusion is about.
-        arms: in the order in which they are to be shown.
-        left_out: what was asked for but cannot be averaged.
-        study: what a study declared to be held equal and to be tuned; ``None`` for runs that no study asked for.
-        choice: the metric that settings were chosen by; ``None``: ``metric``.
-        direction: ``minimize`` or ``maximize``, of metrics of the user's own; ``None``: the one that is known of them.
+        metric: ``<split>/<score>``, the subject of the conclusion.
+        arms: in the order of display.
+        left_out: selected runs that cannot be averaged.
+        study: the study that declared what is held equal and what is tuned; ``None`` for runs outside a study.
+        choice: the metric by which settings were chosen; ``None``: ``metric``.
+        direction: ``minimize`` or ``maximize``, for the user's own metrics; ``None``: the metric's known direction.
         command: the words of the command that reports on it.
     """
 
@@ -90,12 +90,12 @@ class Comparison:
 
     @property
     def chosen_by(self) -> str:
-        """The metric that settings were chosen by, which all of their runs have."""
+        """The metric by which settings were chosen; all of their runs have it."""
         return self.choice or self.metric
 
     @cached_property
     def measures(self) -> Measures:
-        """The metrics of all its runs, also of those that were left out."""
+        """The metrics of all runs, including those left out."""
         runs = [run for arm in self.arms for setting in arm.settings for run in setting.runs]
         return together([*runs, *(left.record for left in self.left_out if left.record is not None)])
 
@@ -116,19 +116,19 @@ class Comparison:
 
     @property
     def heading_of_choice(self) -> str:
-        """The name, with its split, of the metric that settings were chosen by."""
+        """The name, with its split, of the metric by which settings were chosen."""
         return self.measures.heading(self.chosen_by)
 
     @property
     def runs(self) -> list[Record]:
-        """The runs that the conclusion rests on."""
+        """The runs of the chosen settings, on which the conclusion is based."""
         return [run for arm in self.arms for run in arm.chosen.runs]
 
 
 def default_metric(records: Iterable[Record]) -> str:
-    """Return the metric that runs are best compared by: of those that tables show, what most finished runs have.
+    """Return the default metric: of those that tables show, the one that most finished runs have.
 
-    Of several, it is the first: the primary one, if all runs have one kind of data.
+    Among equals, it is the first: the primary metric, if all runs have the same kind of data.
     """
     finished = [record for record in records if record.status == "finished"]
     shown = together(finished).shown
@@ -136,10 +136,10 @@ def default_metric(records: Iterable[Record]) -> str:
 
 
 def default_arm(records: Iterable[Record]) -> Callable[[Record], str]:
-    """What runs are best sorted by: the model where it differs, otherwise every option that does.
+    """Return the default naming of arms: by the model if it differs, otherwise by every option that does.
 
-    An arm is called ``lstm``, ``mixer=gru`` or ``lr=0.003 depth=2``; on several data each has an arm of its own,
-    ``lstm, parity``, and on several local texts ``lstm, a.txt``.
+    An arm is called ``lstm``, ``mixer=gru`` or ``lr=0.003 depth=2``. With several corpora, each has arms of its own:
+    ``lstm, parity``, and for local texts ``lstm, a.txt``.
     """
     finished = [record for record in records if record.status == "finished"]
     corpora = _corpora(finished)
@@ -158,7 +158,7 @@ def default_arm(records: Iterable[Record]) -> Callable[[Record], str]:
 
 
 def _corpora(records: Iterable[Record]) -> dict[tuple[str | None, str | None], str]:
-    """The names of what runs are on, told apart by the start of a fingerprint where texts have one name."""
+    """Return the names of the runs' corpora, with the start of a fingerprint where texts share a name."""
     named = {_data_of(record): record for record in records}
     corpora = {key: record.corpus if key[1] else str(key[0]) for key, record in named.items()}
     count = Counter(corpora.values())
@@ -166,7 +166,7 @@ def _corpora(records: Iterable[Record]) -> dict[tuple[str | None, str | None], s
 
 
 def _data_of(record: Record) -> tuple[str | None, str | None]:
-    """The data that a run chose and, of local text, its fingerprint."""
+    """Return the data option of a run and, for local text, its fingerprint."""
     is_local = bool(record.config.get("data", {}).get("paths"))
     return record.choice("data"), record.manifest.get("data", {}).get("corpus_fingerprint") if is_local else None
 
@@ -177,11 +177,11 @@ def compare(
     arm: Callable[[Record], str] | None = None,
     direction: str | None = None,
 ) -> Comparison:
-    """Sort finished runs into arms by what ``arm`` says, and settings by what differs besides the seed.
+    """Sort finished runs into arms by ``arm``, and into settings by the options that differ besides the seed.
 
-    The setting with the most seeds stands for an arm; of those with equally many, the one with the best mean on the
-    validation split, whichever split ``metric`` is of. Of runs that computed the same again, the first counts. What has
-    no finite score is left out, and listed.
+    The chosen setting of an arm is the one with the most seeds; among equals, the one with the best mean on the
+    validation split, even if ``metric`` is of another split. Of repetitions of a run, the first counts. Runs without a
+    finite score are left out, and listed.
 
     Args:
         metric: ``<split>/<score>``, or any metric that the runs recorded; ``None``: :func:`default_metric`.
@@ -189,7 +189,7 @@ def compare(
         direction: ``minimize`` or ``maximize``; see :meth:`lmlab.metrics.Measures.better`.
 
     Raises:
-        UserError: there is no such metric, or it has another direction.
+        UserError: the metric is unknown, or it has another direction.
     """
     records = list(records)
     metric = metric or default_metric(records)
@@ -208,7 +208,7 @@ def compare(
             if first is record:
                 arms.setdefault(name, {}).setdefault(setting, {})[record.seed] = record
             else:
-                why = f"computes the same as {first.label} ({first.run.path.name}), which counts"
+                why = f"computes the same as {first.label} ({first.run.path.name}), which is counted instead"
         if why is not None:
             left_out.append(LeftOut(record.label, why, name, record))
     sign = 1 if better == "lower" else -1
@@ -217,7 +217,7 @@ def compare(
         scores = list(setting.scores(choice).values())
         return -len(scores), sign * sum(scores) / len(scores)
 
-    made = []
+    scored_arms = []
     for name in dict.fromkeys(arm(record) for record in records if why_not(record, choice) is None):
         settings = [Setting([runs[seed] for seed in sorted(runs)]) for runs in arms.get(name, {}).values()]
         if not settings:
@@ -225,17 +225,18 @@ def compare(
         best = min(settings, key=quality)
         without = {run: why for run in best.runs if (why := why_not(run, metric)) is not None}
         left_out += [LeftOut(run.label, why, name, run) for run, why in without.items()]
-        chosen = Setting([run for run in best.runs if run not in without]) if without else best
-        if chosen.runs:
-            made.append(Arm(name, [chosen if setting is best else setting for setting in settings], chosen))
-    return Comparison(metric, made, left_out, choice=choice, direction=direction)
+        representative = Setting([run for run in best.runs if run not in without]) if without else best
+        if representative.runs:
+            settings = [representative if setting is best else setting for setting in settings]
+            scored_arms.append(Arm(name, settings, representative))
+    return Comparison(metric, scored_arms, left_out, choice=choice, direction=direction)
 
 
 def check_metric(metric: str, records: Sequence[Record]) -> None:
-    """Refuse a metric that the runs neither compute on a split of their data nor have recorded.
+    """Raise unless the runs compute a metric on a split of their data, or have recorded it.
 
     Raises:
-        UserError: it names the nearest one.
+        UserError: the metric is unknown; the message names the nearest one.
     """
     finished = [record for record in records if record.status == "finished"]
     if any(record.metric(metric) is not None for record in finished):
@@ -253,13 +254,13 @@ def check_metric(metric: str, records: Sequence[Record]) -> None:
 
 
 def _choice(metric: str, records: Iterable[Record]) -> str:
-    """The metric that settings are chosen by: the same score on the validation split, where runs have it."""
+    """Return the metric by which settings are chosen: the same score on the validation split, if runs have it."""
     choice = on_split(metric, VALIDATION)
     return choice if any(record.metric(choice) is not None for record in records) else metric
 
 
 def why_not(record: Record, metric: str) -> str | None:
-    """Why a run has no score to be averaged; ``None``: it has one."""
+    """Return why a run has no score to be averaged; ``None`` if it has one."""
     if record.status != "finished":
         return f"is {record.status}: {record.error or 'it has no result'}"
     score = record.metric(metric)
@@ -272,7 +273,7 @@ def why_not(record: Record, metric: str) -> str | None:
 
 
 def evaluate_command(records: Iterable[Record], split: str) -> str:
-    """The command that scores runs on a split, as it would be typed."""
+    """Return the command that scores runs on a split, as a user would type it."""
     names = [record.reference for record in records]
     return shlex.join(["lmlab", "evaluate", *["-m"] * (len(names) > 1), f"run={','.join(names)}", f"split={split}"])
 

@@ -1,4 +1,4 @@
-"""What a run logged, as columns of numbers against any axis, and thinned to what a figure can show."""
+"""A run's logged metrics as columns of numbers against any axis, reduced to the points that a figure can show."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ AXES = {
     "seconds": "training time (s)",
     "joules": "training energy (J)",
 }
-"""What metrics are drawn against, with a name for people."""
+"""X axes of figures, with their labels."""
 
 _LOGGED = {"seconds": "time/seconds", "joules": "time/joules"}
 """Axes that a run measures."""
@@ -26,8 +26,8 @@ class Curves:
     """The metrics of one run.
 
     Attributes:
-        columns: by name, [N]; nan where a row does not have it. ``step`` and ``tokens`` are there and complete. Of a
-            long run they hold what :mod:`lmlab.runs.logged` keeps.
+        columns: by name, [N]; nan where a row lacks the metric. ``step`` and ``tokens`` are always present and
+            complete. For a long run, these are the rows that :mod:`lmlab.runs.logged` keeps.
         flops_per_token: operations of training on one token.
     """
 
@@ -44,11 +44,11 @@ class Curves:
 
     @property
     def metrics(self) -> list[str]:
-        """What can be drawn."""
+        """The names of the metrics that can be drawn."""
         return [name for name in self.columns if name not in (*PLACES, *_LOGGED.values())]
 
     def axis(self, axis: str) -> Array | None:
-        """The values of an axis, row by row: measured ones linear between measurements; ``None``: not known."""
+        """Return the values of an axis, one a row, interpolated between measurements; ``None`` if unknown."""
         if axis == "flops":
             return None if np.isnan(self.flops_per_token) else self.columns["tokens"] * self.flops_per_token
         if axis not in _LOGGED:
@@ -56,23 +56,23 @@ class Curves:
         measured = self.columns.get(_LOGGED[axis])
         if measured is None:
             return None
-        known = ~np.isnan(measured)
+        is_measured = ~np.isnan(measured)
         tokens = self.columns["tokens"]
-        return np.interp(tokens, np.r_[0.0, tokens[known]], np.r_[0.0, measured[known]])
+        return np.interp(tokens, np.r_[0.0, tokens[is_measured]], np.r_[0.0, measured[is_measured]])
 
     def curve(self, metric: str, axis: str = "tokens") -> tuple[Array, Array] | None:
-        """A metric against an axis, both [M], where it was logged; ``None``: it never was, or the axis is not known."""
+        """Return a metric against an axis, both [M], at the rows that have it; ``None`` if either is missing."""
         values, along = self.columns.get(metric), self.axis(axis)
         if values is None or along is None:
             return None
-        known = ~np.isnan(values)
-        return along[known], values[known]
+        is_logged = ~np.isnan(values)
+        return along[is_logged], values[is_logged]
 
 
 def thinned(x: Array, y: Array, points: int) -> tuple[Array, Array]:
-    """At most ``points`` of a curve: the first, the last, and of each stretch of equally many its least and greatest.
+    """Return at most ``points`` of a curve: the first, the last, and the least and greatest of equal stretches.
 
-    No extreme is lost, and a curve that is short enough stays as it is.
+    No extreme is lost. A curve that is short enough is returned unchanged.
     """
     if len(x) <= points:
         return x, y
@@ -81,7 +81,7 @@ def thinned(x: Array, y: Array, points: int) -> tuple[Array, Array]:
     lengths[: len(inner) % count] += 1
     starts, stretch = np.cumsum(lengths) - lengths, np.repeat(np.arange(count), lengths)
     kept = [np.array([0, len(x) - 1])]
-    for extreme in (np.fmin, np.fmax):  # which pass over what is no number
+    for extreme in (np.fmin, np.fmax):  # both skip nan
         at = np.flatnonzero(inner == extreme.reduceat(inner, starts)[stretch])
         kept.append(1 + at[np.unique(stretch[at], return_index=True)[1]])
     indices = np.unique(np.concatenate(kept))

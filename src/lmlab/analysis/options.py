@@ -1,4 +1,4 @@
-"""Options of runs: which of them vary, and what they are."""
+"""Options of runs: those that vary, and their values."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lmlab.analysis.records import Record
 
 _FOLLOWS = ("seed", "model.solved_from", "content")
-"""Options that no one tunes: seeds are repetitions, and what was solved follows from what was asked for."""
+"""Options that are not tuned: seeds are repetitions, and the others follow from other options."""
 
 _GROUPS: Mapping[str, tuple[str, str | None]] = {
     "model": ("model", None),
@@ -26,11 +26,11 @@ _GROUPS: Mapping[str, tuple[str, str | None]] = {
     "scheduler": ("scheduler", None),
     "callbacks": ("callbacks", None),
 }
-"""Groups of ``conf/``: the section that their options are, and the group whose options choose one of theirs."""
+"""Groups of ``conf/``: the config section of each, and the group whose options select among its options."""
 
 
 def varied(records: Iterable["Record"]) -> list[str]:
-    """Groups and dotted keys in which runs differ, but for the seed and what cannot change a result."""
+    """Return the groups and keys in which runs differ, except the seed and options that cannot change a result."""
     records = list(records)
     keys = differing(records)
     if "model.parameters" in keys:
@@ -40,7 +40,7 @@ def varied(records: Iterable["Record"]) -> list[str]:
 
 
 def differing(records: Iterable["Record"]) -> set[str]:
-    """Every dotted key in which the configurations of runs differ; places of one text are no difference."""
+    """Return every dotted key in which the runs' configurations differ; other paths to the same text do not count."""
     first, *others = [record.setting for record in records]
     keys = {key for config in others for key in differences(first, config)}
     texts = {at(config, "content.data") for config in (first, *others)}
@@ -48,9 +48,9 @@ def differing(records: Iterable["Record"]) -> set[str]:
 
 
 def by_choice(records: Sequence["Record"], keys: Iterable[str]) -> list[str]:
-    """Return dotted keys, sorted, with a group in the place of those whose values follow from its options.
+    """Return dotted keys, sorted; a group replaces the keys whose values follow from its option.
 
-    A key stays where runs that chose the same options differ in it.
+    A key stays if runs with the same options of its groups differ in it.
     """
     groups = [group for group in _GROUPS if _differ(records, group)]
     result = set()
@@ -63,7 +63,7 @@ def by_choice(records: Sequence["Record"], keys: Iterable[str]) -> list[str]:
 
 
 def _differ(records: Sequence["Record"], key: str, alike: Sequence[str | None] = ()) -> bool:
-    """Return whether two runs that chose the same options of the groups ``alike`` differ in a group or a key."""
+    """Return whether two runs with the same options of the groups ``alike`` differ in a group or a key."""
     values: dict[tuple[str | None, ...], Any] = {}
     for record in records:
         value = value_of(record, key)
@@ -73,26 +73,26 @@ def _differ(records: Sequence["Record"], key: str, alike: Sequence[str | None] =
 
 
 def value_of(record: "Record", key: str) -> Any:
-    """The option that a run chose of a group, or the value of a dotted key; ``None`` where it has neither."""
+    """Return a run's option of a group, or its value of a dotted key; ``None`` if it has neither."""
     return record.choice(key) if key in _GROUPS else at(record.setting, key)
 
 
 ABSENT = "—"
-"""In the place of the value of an option that a configuration does not have."""
+"""Shown in place of the value of an option that a configuration lacks."""
 
 
 def has(record: "Record", key: str) -> bool:
-    """Return whether a run has a group or a dotted key, whatever its value."""
+    """Return whether a run has a group or a dotted key, even if its value is null."""
     return key in _GROUPS or config.has(record.setting, key)
 
 
 def text_of(record: "Record", key: str) -> str:
-    """An option of a run as one would write it; ``ABSENT`` where the run does not have it."""
+    """Return an option of a run as a user would write it; ``ABSENT`` if the run does not have it."""
     return written(value_of(record, key)) if has(record, key) else ABSENT
 
 
 def assigned(record: "Record", key: str, name: str | None = None) -> str:
-    """``lr=0.003``, ``mixer=gru``: an option of a run, called ``name`` if not by its own."""
+    """Return a run's option as ``lr=0.003`` or ``mixer=gru``, under another name if one is passed."""
     value = text_of(record, key)
     if key.endswith("._target_"):  # of a run that does not say which options it chose
         return f"{key.split('.')[-2]}={value.rpartition('.')[2]}"
@@ -100,5 +100,5 @@ def assigned(record: "Record", key: str, name: str | None = None) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Whether an option's value has a place on an axis."""
+    """Return whether an option's value is a number, which can be placed on an axis."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)

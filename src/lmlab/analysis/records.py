@@ -1,4 +1,4 @@
-"""What run directories say, read once: the material of tables, comparisons, reports and dashboards."""
+"""Records of runs, read once from their directories: the input of tables, comparisons, reports and dashboards."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ _FIELDS: dict[str, type] = {
     "attempts": list,
     "metrics": dict,
 }
-"""What every manifest has."""
+"""Fields that every manifest has."""
 _OPTIONAL: dict[str, type] = {
     "created": str,
     "tags": list,
@@ -35,7 +35,7 @@ _OPTIONAL: dict[str, type] = {
     "timings": dict,
     "data": dict,
 }
-"""What it may have besides."""
+"""Fields that a manifest may have."""
 _SETTINGS = ("split", "checkpoint", "context", "stride", "streams")
 """Settings of an evaluation of the run's own data."""
 
@@ -45,12 +45,12 @@ class Record:
     """One run as it was when its directory was read.
 
     Attributes:
-        run: where more of it lies: samples, log, weights.
+        run: the run directory, which also holds samples, log and weights.
         manifest: the content of ``run.json``.
         config: the saved configuration.
-        status: ``interrupted`` also where a run says that it is running but its process is gone.
-        cache: the folder ``paths.cache``, in which recounted operations are kept; ``None``: they are not kept.
-        home: the folder of runs in which commands look for ids; ``None``: the one that it lies in.
+        status: ``interrupted`` also if the manifest says ``running`` but the process is gone.
+        cache: the folder ``paths.cache``, where recounted operations are stored; ``None``: they are not stored.
+        home: the folder of runs in which commands look up ids; ``None``: the folder that holds this run.
     """
 
     run: Run
@@ -62,7 +62,7 @@ class Record:
 
     @classmethod
     def of(cls, run: Run, cache: Path | None = None, home: Path | None = None) -> "Record":
-        """Read a run directory. Raises ``UserError`` where it cannot be read; the message names it."""
+        """Read a run directory. Raises ``UserError``, which names the directory, if it cannot be read."""
         manifest, status = run.manifest_and_status()
         _check(manifest, run.path / "run.json")
         return cls(run, manifest, run.config, status, cache, home)
@@ -73,25 +73,25 @@ class Record:
 
     @property
     def label(self) -> str:
-        """What people call it: its name and the start of its id."""
+        """The display name: the run's name and the start of its id."""
         return f"{self.manifest['name']} {self.short_id}"
 
     @property
     def short_id(self) -> str:
-        """The start of its id, by which a command finds it; of a repetition the whole id."""
+        """The start of its id, enough for a command to find it; for a repetition, the whole id."""
         return self.id if self.copy > 1 else self.id[:6]
 
     @property
     def reference(self) -> str:
-        """The value of ``run=`` in a command about it: its id, or its directory where no id is found."""
+        """The value of ``run=`` in a command: its id, or its directory if the id cannot be looked up there."""
         path = self.run.path.absolute()
         return self.id if self.home is None or path.parent.resolve() == self.home.resolve() else str(path)
 
     @cached_property
     def setting(self) -> Config:
-        """The configuration, in which a parent with the same seed is called as those with other seeds would be.
+        """The configuration, with a parent run named by its setting rather than its seed.
 
-        So runs that only differ in their seeds, along the whole chain, have the same setting but for the seed.
+        So runs that differ only in their seeds, along a whole chain, have the same setting except for the seed.
         """
         parent = (self.manifest.get("start") or {}).get("setting")
         return self.config if parent is None else {**self.config, "start": {**self.config["start"], "run": parent}}
@@ -102,7 +102,7 @@ class Record:
 
     @property
     def copy(self) -> int:
-        """Which computation of the same it is: 1, or more where it was computed afresh (``<id>-2``)."""
+        """The number of the computation: 1, or more for a repetition by ``rerun=true`` (``<id>-2``)."""
         _, _, number = self.id.partition("-")
         return int(number) if number.isdecimal() else 1
 
@@ -112,29 +112,29 @@ class Record:
 
     @property
     def error(self) -> str | None:
-        """Why the last attempt did not finish."""
+        """The error of the last attempt; ``None`` if it finished."""
         attempts = self.manifest["attempts"]
         return None if self.status == "finished" or not attempts else attempts[-1].get("error")
 
     @property
     def is_task(self) -> bool:
-        """Whether it is on a generated task rather than on text."""
+        """True if the data are a generated task rather than text."""
         return bool(self.manifest.get("data", {}).get("licence") == "generated")
 
     @cached_property
     def measures(self) -> Measures:
-        """The metrics that it computes, recorded when it begins (see :func:`lmlab.runs.version.measures_of`)."""
+        """The metrics that it computes, recorded when it starts (see :func:`lmlab.runs.version.measures_of`)."""
         return measures_of(self.manifest)
 
     @property
     def score(self) -> float | None:
-        """The final value of its primary metric; ``None`` where it has none."""
+        """The final value of its primary metric; ``None`` if it has none."""
         return self.metric(self.measures.primary)
 
     def choice(self, group: str) -> str | None:
-        """The option of a group of ``conf/`` that it was composed of: ``lstm`` of ``model``."""
-        found = self.manifest.get("choices", {}).get(group)
-        return None if found in (None, "None") else str(found)
+        """Return the option chosen from a group of ``conf/``: ``lstm`` for ``model``."""
+        option = self.manifest.get("choices", {}).get(group)
+        return None if option in (None, "None") else str(option)
 
     @property
     def corpus(self) -> str:
@@ -149,13 +149,13 @@ class Record:
 
     @property
     def architecture(self) -> str:
-        """The name of its model, with the parts that were chosen in the place of the model's own."""
+        """The name of its model, with any parts that replace the model's own."""
         return self.choice("architecture") or self.choice("model") or str(self.manifest["name"])
 
     def metric(self, name: str) -> float | None:
-        """A final metric (``validation/loss``), timing (``timings/seconds``) or size (``sizes/flops_per_token``).
+        """Return a final metric (``validation/loss``), timing (``timings/seconds``) or size (``sizes/...``).
 
-        On a split that no validation scores (``test/loss``), the score by ``lmlab evaluate`` (see :attr:`evaluated`).
+        For a split that validation does not score (``test/loss``), it is the score in :attr:`evaluated`.
         """
         section, _, key = name.partition("/")
         if name not in self.manifest["metrics"] and section not in self.manifest:
@@ -174,7 +174,7 @@ class Record:
     def evaluated(self) -> dict[str, float]:
         """The scores that ``lmlab evaluate`` recorded, by name (``test/loss``).
 
-        Only those that are comparable with a validation: of the final weights, in fixed windows as long as in training.
+        Only scores comparable with a validation: of the final weights, in fixed windows of the length used in training.
         """
         scores: dict[str, float] = {}
         try:
@@ -191,7 +191,7 @@ class Record:
         return scores
 
     def _is_as_validated(self, settings: Mapping[str, Any]) -> bool:
-        """Return whether an evaluation's settings are those of a validation, on whichever split of its own data."""
+        """Return whether an evaluation's settings are those of a validation, on any split of the run's own data."""
         if settings.get("checkpoint") != "final" or any(
             value is not None for key, value in settings.items() if key not in _SETTINGS
         ):
@@ -208,14 +208,14 @@ class Record:
 
     @cached_property
     def log(self) -> "Log":
-        """Its rows of metrics, which can be read on while they come."""
+        """The rows of metrics, which can be read incrementally while the run goes on."""
         from lmlab.runs.logged import Log
 
         return Log(self.run.metrics)
 
     @cached_property
     def curves(self) -> "Curves":
-        """What it logged (see :mod:`lmlab.runs.logged`), read when first asked for."""
+        """The logged metrics (see :mod:`lmlab.runs.logged`), read on first access."""
         from lmlab.analysis.curves import Curves
 
         self.log.read()
@@ -223,12 +223,12 @@ class Record:
 
     @property
     def flops_per_token(self) -> float:
-        """Operations of training on one token; nan where it did not begin."""
+        """Operations of training on one token; nan if the run did not start."""
         return training_flops(float(self.manifest.get("sizes", {}).get("flops_per_token", math.nan)))
 
     @property
     def training_flops(self) -> float | None:
-        """Operations of its own training, on the tokens that it saw; ``None``: not known."""
+        """Operations of the run's own training, on the tokens that it saw; ``None`` if unknown."""
         tokens, measured = self.metric("timings/tokens"), self.metric("timings/flops")
         if measured is not None or tokens is None or math.isnan(self.flops_per_token):
             return measured
@@ -236,16 +236,16 @@ class Record:
 
     @cached_property
     def problems(self) -> list[str]:
-        """What a reader of its numbers has to know, a line each; reads its curves.
+        """Problems that affect the run's numbers, one line each; reads its curves.
 
-        Rows that are broken, doubled or missing, metrics that are no finite numbers, a configuration that was changed.
+        Broken, duplicate or missing rows, metrics that are not finite numbers, a changed configuration.
         """
-        found = [f"{name} is {value}" for name, value in self.manifest["metrics"].items() if not _is_finite(value)]
-        asked = self.manifest.get("identity")
-        if asked is not None and identity(self.config) != asked:
-            found.append("config.yaml does not ask for what was computed: it was changed, or another version wrote it")
+        problems = [f"{name} is {value}" for name, value in self.manifest["metrics"].items() if not _is_finite(value)]
+        recorded_identity = self.manifest.get("identity")
+        if recorded_identity is not None and identity(self.config) != recorded_identity:
+            problems.append("config.yaml does not match the run: it was changed, or written by another version")
         _ = self.curves
-        return found + self.log.problems(self.status in ("running", "created"))
+        return problems + self.log.problems(self.status in ("running", "created"))
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ class Records:
 
     Attributes:
         found: those that could be read.
-        unreadable: what is wrong with the others, by path.
+        unreadable: the error of each other one, by path.
     """
 
     found: list[Record] = field(default_factory=list)
@@ -262,7 +262,7 @@ class Records:
 
 
 def read(runs: Iterable[Run], cache: Path | None = None, home: Path | None = None) -> Records:
-    """Read run directories, each once; what cannot be read hides nothing else.
+    """Read run directories, each once; an unreadable one does not stop the others from being read.
 
     Args:
         cache, home: see :class:`Record`.
@@ -277,9 +277,9 @@ def read(runs: Iterable[Run], cache: Path | None = None, home: Path | None = Non
 
 
 def together(records: Iterable[Record]) -> Measures:
-    """Return the metrics of several runs (see :meth:`lmlab.metrics.Measures.together`); of none, those of text.
+    """Return the metrics of several runs (see :meth:`lmlab.metrics.Measures.together`); without runs, those of text.
 
-    Runs that were never begun have recorded none, and count only where there are no others.
+    Runs that never started have recorded none, and count only if there are no others.
     """
     records = list(records)
     begun = [record.measures for record in records if record.status != "created"]
@@ -287,7 +287,7 @@ def together(records: Iterable[Record]) -> Measures:
 
 
 def _check(manifest: Mapping[str, Any], path: Path) -> None:
-    """Refuse what lacks something that every manifest has, or has something else in its place. Raises ``UserError``."""
+    """Raise ``UserError`` if a manifest lacks a required field, or a field has another type."""
     for name, kind in (_FIELDS | _OPTIONAL).items():
         if not isinstance(manifest.get(name, None if name in _FIELDS else kind()), kind):
             raise UserError(f"{path} is no manifest of a run: {name}={manifest.get(name)!r}")

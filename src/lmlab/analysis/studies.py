@@ -10,26 +10,26 @@ from lmlab.sweeps.sweep import Job, Sweep
 
 
 def comparison_of(sweep: Sweep, cache: Path | None = None, home: Path | None = None) -> Comparison:
-    """Sort the runs of a study into the arms that it declared, finished or not.
+    """Sort the runs of a study, finished or not, into the arms that it declared.
 
-    An arm's settings are its trials, each of one run with the tuning seed, and last the chosen one: its final runs, one
-    for each seed that is finished. The trial that it was chosen for has no part in it. Pilots have none in anything.
-    What did not finish or has no score is left out, and so is an arm without any final run. Trials count by the metric
-    that settings are chosen by, final runs by the one that the conclusion is about.
+    An arm's settings are its trials (one run each, with the tuning seed) and, last, the chosen setting: its final runs,
+    one for each seed that is finished. The trial that won is not part of the chosen setting. Pilot runs are not used.
+    Runs that did not finish or have no score are left out, and so are arms without a final run. A trial must have the
+    metric by which settings are chosen, a final run the metric of the conclusion.
 
     Args:
         cache, home: see :class:`lmlab.analysis.records.Record`.
 
     Raises:
-        UserError: the sweep is that of no study.
+        UserError: the sweep does not belong to a study.
     """
     study = Study.of(sweep)
     jobs = [job for job in sweep.jobs if job.phase in ("trial", "final")]
     paths = dict.fromkeys(Path(job.path) for job in jobs if job.path is not None)
     records = read((Run(path) for path in paths), cache, home)
-    found = {record.run.path: record for record in records.found}
+    by_path = {record.run.path: record for record in records.found}
     usable: dict[str, dict[str, dict[Path, Record]]] = {arm: {"trial": {}, "final": {}} for arm in study.arms}
-    final = [found.get(Path(job.path)) for job in jobs if job.phase == "final" and job.path is not None]
+    final = [by_path.get(Path(job.path)) for job in jobs if job.phase == "final" and job.path is not None]
     measures = together(records.found)
     choice = study.chosen_by(measures)
     metric = study.concludes_by(measures, (record.splits for record in final if record is not None))
@@ -37,7 +37,7 @@ def comparison_of(sweep: Sweep, cache: Path | None = None, home: Path | None = N
     for job in jobs:
         assert job.arm is not None and job.phase is not None
         path = None if job.path is None else Path(job.path)
-        record = found.get(path) if path is not None else None
+        record = by_path.get(path) if path is not None else None
         why = _why_not(job, record, metric if job.phase == "final" else choice)
         if record is None and path in records.unreadable:
             why = records.unreadable[path]
@@ -52,13 +52,15 @@ def comparison_of(sweep: Sweep, cache: Path | None = None, home: Path | None = N
         if not by_phase["final"]:
             left_out.append(LeftOut(name, "has no finished final run", name))
             continue
-        chosen = Setting(sorted(by_phase["final"].values(), key=lambda record: record.seed))
-        arms.append(Arm(name, [*(Setting([record]) for record in by_phase["trial"].values()), chosen], chosen))
+        final_setting = Setting(sorted(by_phase["final"].values(), key=lambda record: record.seed))
+        arms.append(
+            Arm(name, [*(Setting([record]) for record in by_phase["trial"].values()), final_setting], final_setting)
+        )
     return Comparison(metric, arms, left_out, study, choice, study.direction)
 
 
 def _why_not(job: Job, record: Record | None, metric: str) -> str | None:
-    """Why a job's run has no part in the comparison; ``None``: it has."""
+    """Return why a job's run is left out of the comparison; ``None`` if it is not."""
     if job.status == "not started":
         return f"was not started: {job.error}"
     if record is None:

@@ -11,7 +11,7 @@ def test_7_a_constant_rate_has_no_middle(tmp_path):
     for model in ("lstm", "transformer"):
         stopped = {"steps": 489, "stopped_at": 300 if model == "lstm" else 489, "compiled": False}
         arm(tmp_path / "runs", model, "scheduler=constant", training=stopped)
-    found(tmp_path / "runs", 7, "doubt", "a smaller budget")
+    found(tmp_path / "runs", 7, "doubt", "just a smaller budget")
 
 
 def test_7_unequal_budgets(runs):

@@ -1,4 +1,4 @@
-"""The fourteen errors that make comparisons worthless, looked for in what run directories hold."""
+"""Checks of run directories for the fourteen errors that make comparisons worthless."""
 
 from collections.abc import Sequence
 
@@ -26,15 +26,14 @@ ERRORS: Sequence[Error] = (
     Error(13, "too few seeds", seeds.too_few_seeds),
     Error(14, "tuned and concluded on one split", splits.tuned_on_the_same_split),
 )
-"""Every error that is looked for, in the order of their numbers."""
+"""All errors that are checked, in the order of their numbers."""
 
 
 def examine(comparison: Comparison) -> list[Doubt]:
-    """Return what speaks against drawing a conclusion from ``comparison``: refusals first, then by number.
+    """Return the reasons to doubt a conclusion from ``comparison``: refusals first, then by number.
 
-    A fair comparison gives none. Counting FLOPs again builds each architecture on the meta device, which takes
-    milliseconds and no memory; everything else only reads what the run directories say. Without runs there is nothing
-    to doubt.
+    A fair comparison has none, and so has one without runs. Counting FLOPs again builds each architecture on the meta
+    device, which takes milliseconds and no memory; everything else only reads run directories.
     """
     if not comparison.runs:
         return []

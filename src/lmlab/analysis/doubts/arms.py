@@ -1,4 +1,4 @@
-"""What arms are: the options in which they differ, what they are about, and what was varied to tune them."""
+"""Options of arms: those in which they differ, those that they are about, and those varied to tune them."""
 
 import json
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
@@ -11,10 +11,10 @@ from lmlab.config import Config, without_effect
 from lmlab.overrides import option_of, option_of_run
 
 PARTS_OF_MODEL = ("model", "mixer", "channel", "block", "head", "architecture")
-"""Choices that decide about sections of ``model``."""
+"""Config groups that determine sections of ``model``."""
 
 SIZES = ("budget.", "model.width", "model.depth", "model.parameters", "model.solved_from")
-"""Options that say how much is spent; the best value of such a one is the largest, and no tuning."""
+"""Options that set the size or budget: the largest value is the best, so varying them is not tuning."""
 
 
 def options(config: Config) -> Iterator[tuple[str, Any]]:
@@ -49,11 +49,11 @@ def differences_between(comparison: Comparison) -> list[tuple[str, dict[str, Any
 
 
 def subject(comparison: Comparison) -> set[str]:
-    """Return which sections of the configuration the arms are meant to differ in.
+    """Return the sections of the configuration in which the arms are meant to differ.
 
-    Those that a study's arms set; otherwise the group whose options the arms are named after; otherwise the model, if
-    it differs; otherwise the only section that does. The user's source files (``content``) are one only where nothing
-    else differs.
+    For a study, these are the sections that its arms set. Otherwise it is the group whose options the arms are named
+    after; otherwise the model, if it differs; otherwise the only section that differs. The user's source files
+    (``content``) count only if nothing else differs.
     """
     if comparison.study is not None:
         words = [word for own in comparison.study.arms.values() for word in own]
@@ -79,7 +79,7 @@ def subject(comparison: Comparison) -> set[str]:
 def tried(comparison: Comparison, arm: Arm) -> list[dict[str, Any]]:
     """Return the options of every setting that was tried in an arm, each setting once.
 
-    One whose run failed, was pruned or has no score was tried as well: that is what it is worth.
+    A setting whose run failed, was pruned or has no score counts as tried, too.
     """
     runs = [setting.runs[0] for setting in arm.settings]
     for left in comparison.left_out:
@@ -93,37 +93,37 @@ def varied(comparison: Comparison, arm: Arm) -> dict[str, list[Any]]:
     """Return the options that differ among the settings tried in an arm, each with its distinct values."""
     configs = tried(comparison, arm)
     names = sorted({name for config in configs for name in config})
-    found = {name: distinct([config.get(name) for config in configs]) for name in names}
-    return {name: values for name, values in found.items() if len(values) > 1}
+    by_option = {name: distinct([config.get(name) for config in configs]) for name in names}
+    return {name: values for name, values in by_option.items() if len(values) > 1}
 
 
 def chosen_value(arm: Arm, option: str) -> Any:
-    """The value of a dotted option in the setting that stands for an arm; ``None`` where it has none."""
+    """Return the value of a dotted option in the chosen setting of an arm; ``None`` if it has none."""
     return dict(options(arm.chosen.runs[0].config)).get(option)
 
 
 def by_arm(comparison: Comparison, read: Callable[[Record], Hashable]) -> dict[str, list[Any]]:
-    """Return the distinct values that ``read`` finds in the chosen runs of each arm."""
+    """Return the distinct values of ``read`` over the chosen runs of each arm."""
     return {arm.name: distinct([read(run) for run in arm.chosen.runs]) for arm in comparison.arms}
 
 
 def differ(values: Mapping[str, Sequence[Any]]) -> bool:
-    """Whether the values found by arm are not all one."""
-    return not all_equal([value for found in values.values() for value in found])
+    """Return whether the values of the arms are not all equal."""
+    return not all_equal([value for of_arm in values.values() for value in of_arm])
 
 
 def told(values: Mapping[str, Any]) -> str:
-    """Values by arm in words: ``lstm 128, transformer 256``."""
+    """Return values by arm as text: ``lstm 128, transformer 256``."""
     return ", ".join(f"{arm} {' and '.join(map(short, as_list(value)))}" for arm, value in values.items())
 
 
 def as_list(value: Any) -> list[Any]:
-    """A value on its own as a list of one."""
+    """Return a value as a list; a single value becomes a list of one."""
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def short(value: Any) -> str:
-    """A value in few characters: numbers with four digits, the start of a fingerprint."""
+    """Return a value as short text: numbers with four digits, the start of a fingerprint."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -136,14 +136,14 @@ def short(value: Any) -> str:
 
 
 def distinct(values: Sequence[Any]) -> list[Any]:
-    """The values without those that were there before, in order; they need not be hashable."""
-    found: list[Any] = []
+    """Return the values without duplicates, in order; they need not be hashable."""
+    unique: list[Any] = []
     for value in values:
-        if value not in found:
-            found.append(value)
-    return found
+        if value not in unique:
+            unique.append(value)
+    return unique
 
 
 def all_equal(values: Sequence[Any]) -> bool:
-    """Whether there is one value at most."""
+    """Return whether there is at most one distinct value."""
     return len(distinct(values)) <= 1

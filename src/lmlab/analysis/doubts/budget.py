@@ -1,4 +1,4 @@
-"""Error 7: runs that stopped on their way through a schedule, and arms that were given unequal amounts of training."""
+"""Error 7: runs that stopped in mid-schedule, and arms with unequal amounts of training."""
 
 from collections.abc import Iterator
 
@@ -11,11 +11,11 @@ from lmlab.analysis.records import Record
 from lmlab.overrides import written
 
 FAR = 0.25
-"""Arms further apart than this in tokens, FLOPs and seconds alike are no comparison; nearer ones are a doubtful one."""
+"""Arms further apart than this in tokens, FLOPs and seconds alike are refused; nearer ones are doubted."""
 
 
 def unequal_budget(comparison: Comparison) -> Iterator[Finding]:
-    """Runs whose learning rate had not come to the end of its schedule, and arms without any budget in common.
+    """Find runs that ended before the end of their schedule, and arms that share no budget.
 
     Equal tokens, equal FLOPs and equal seconds are all fair, each in its own sense.
     """
@@ -26,9 +26,9 @@ def unequal_budget(comparison: Comparison) -> Iterator[Finding]:
         words = f"{len(early)} of {len(comparison.runs)} runs ended before their last step, {least.label} after "
         words += f"{share_done(least) or 0.0:.0%} of {number(least.metric('training/steps'))} steps"
         why = (
-            ", while the learning rate was still on its way down, so they are not what this budget gives. "
+            ", while the learning rate was still decaying, so they do not show what this budget gives. "
             if scheduled
-            else "; with a learning rate that does not depend on it that is a smaller budget. "
+            else "; their learning rate does not depend on the budget, so this is just a smaller budget. "
         )
         cure = "Train them without early stopping (callbacks=default)."
         commands = train_with(comparison, early, "callbacks=default")
@@ -61,7 +61,7 @@ def unequal_budget(comparison: Comparison) -> Iterator[Finding]:
 
 
 def share_done(run: Record) -> float | None:
-    """Which share of its schedule a finished run went through; ``None`` where that is not on record."""
+    """Return the share of its schedule that a finished run completed; ``None`` if not recorded."""
     steps, stopped_at = run.metric("training/steps"), run.metric("training/stopped_at")
     if not steps:
         return None
@@ -73,10 +73,10 @@ def share_done(run: Record) -> float | None:
 
 
 def _most_tokens(comparison: Comparison) -> str:
-    """The largest ``budget.tokens`` of any run, as it is typed."""
+    """Return the largest ``budget.tokens`` of any run, as it would be typed."""
     return written(max((run.config.get("budget", {}).get("tokens", 0) for run in comparison.runs), default=0))
 
 
 def _constant(run: Record) -> bool:
-    """Return whether the learning rate of a run does not depend on how long it is to be."""
+    """Return whether a run's learning rate does not depend on the length of training."""
     return str((run.config.get("scheduler") or {}).get("_target_")).endswith((".Constant", ".Plateau"))

@@ -1,4 +1,4 @@
-"""Errors 2, 3 and 5: what was trained on and scored, whether all of it once, and in which unit."""
+"""Errors 2, 3 and 5: different data, tokens not scored exactly once, and scores in different units."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,38 +13,38 @@ from lmlab.overrides import written
 from lmlab.runs.files import read_json, read_jsonl
 
 PER_BYTE = "bits_per_byte"
-"""The one score that does not depend on how text is cut into tokens."""
+"""The only score that does not depend on the tokenizer."""
 
 UNKNOWN = 1e-3
-"""Share of tokens that are unknown above which bits per byte are no longer those of the text."""
+"""Share of unknown tokens above which bits per byte are no longer those of the text."""
 
 
 def data_of(run: Record, key: str) -> Any:
-    """A field of what a run recorded about its data; ``None`` where it has none."""
+    """Return a field of a run's record of its data; ``None`` if absent."""
     return run.manifest.get("data", {}).get(key)
 
 
 def corpus_of(run: Record) -> Any:
-    """The fingerprint of the text, whatever it was cut into; that of the task where there is no text."""
+    """Return the fingerprint of the text, independent of the tokenizer; for generated data, that of the task."""
     return data_of(run, "corpus_fingerprint") or data_of(run, "fingerprint")
 
 
 def tokenizers_differ(comparison: Comparison) -> bool:
-    """Whether two runs cut text into tokens differently."""
+    """Return whether two runs have different tokenizers."""
     return not all_equal([data_of(run, "tokenizer_fingerprint") for run in comparison.runs])
 
 
 def other_data(comparison: Comparison) -> Iterator[Finding]:
-    """Runs on other data, or that do not say on which.
+    """Find runs on different data, and runs without a record of their data.
 
-    The same text in other tokens is no other data: whether it can be compared is a matter of the unit (error 5).
+    The same text in other tokens is not different data; its comparison depends on the unit (error 5).
     """
     nameless = [run for run in comparison.runs if not data_of(run, "fingerprint")]
     if nameless:
         yield Finding(
             "refuse",
-            f"{len(nameless)} of {len(comparison.runs)} runs have no fingerprint of their data on record, so nobody "
-            "can say what their scores are of. Train them again.",
+            f"{len(nameless)} of {len(comparison.runs)} runs have no fingerprint of their data on record, so it is not "
+            "known which data their scores are of. Train them again.",
             nameless,
             train_again(comparison, nameless),
         )
@@ -73,7 +73,7 @@ def other_data(comparison: Comparison) -> Iterator[Finding]:
 
 
 def tokens_not_scored_once(comparison: Comparison) -> Iterator[Finding]:
-    """Arms scored on different parts of a split, or not on every token of it exactly once."""
+    """Find arms scored on different parts of a split, or not exactly once on every token."""
     per_byte, split = tokenizers_differ(comparison), split_of(comparison.metric)
     tokens = by_arm(comparison, lambda run: scored_tokens(run, split))
     limits = by_arm(comparison, lambda run: _limit(run, split))
@@ -85,7 +85,7 @@ def tokens_not_scored_once(comparison: Comparison) -> Iterator[Finding]:
             comparison.runs,
             train_with(comparison, comparison.runs, "validation.tokens=null"),
         )
-    elif per_byte and any(limit is not None for found in limits.values() for limit in found):
+    elif per_byte and any(limit is not None for of_arm in limits.values() for limit in of_arm):
         yield Finding(
             "refuse",
             f"Only the first tokens of the validation split are scored (validation.tokens: {told(limits)}), which are "
@@ -114,11 +114,11 @@ def tokens_not_scored_once(comparison: Comparison) -> Iterator[Finding]:
             )
         for row in read_jsonl(run.run.path / "evaluations.jsonl"):
             whole = _split(run, str(row["settings"].get("split"))).get("tokens")
-            for metric, found in row["metrics"].items():
-                if whole is not None and found.get("tokens") not in (None, whole):
+            for metric, scores in row["metrics"].items():
+                if whole is not None and scores.get("tokens") not in (None, whole):
                     yield Finding(
                         "doubt",
-                        f"{metric} of {run.label} scored {found['tokens']:,} of the {whole:,.0f} tokens of the split "
+                        f"{metric} of {run.label} scored {scores['tokens']:,} of the {whole:,.0f} tokens of the split "
                         f"{row['settings'].get('split')}. Score it again.",
                         [run],
                         [score_with(comparison, [run], str(row["settings"].get("split")))],
@@ -126,7 +126,7 @@ def tokens_not_scored_once(comparison: Comparison) -> Iterator[Finding]:
 
 
 def metrics_across_tokenizers(comparison: Comparison) -> Iterator[Finding]:
-    """A loss, perplexity or accuracy per token between arms whose tokens are not the same; or bytes that are not."""
+    """Find scores per token between arms with different tokenizers, and bits per byte that differ in their bytes."""
     if not tokenizers_differ(comparison):
         return
     vocabularies = by_arm(comparison, lambda run: data_of(run, "vocabulary"))
@@ -157,13 +157,13 @@ def metrics_across_tokenizers(comparison: Comparison) -> Iterator[Finding]:
 
 
 def of_one_data(comparison: Comparison) -> list[str]:
-    """The command of the same report on the runs of one corpus, the first; none where no option tells them apart."""
+    """Return the command of the same report on the first corpus only; empty if no option selects it."""
     option = one_data(comparison)
     return [] if option is None else [report_with(comparison, option)]
 
 
 def one_data(comparison: Comparison) -> str | None:
-    """The option of a report that leaves runs of one corpus; ``None``: there is only one, or none tells them apart."""
+    """Return the report option that selects one corpus; ``None`` if there is only one, or no option selects one."""
     every = [run for arm in comparison.arms for setting in arm.settings for run in setting.runs]
     choices = sorted({name for run in every if (name := run.choice("data"))})
     if len(choices) > 1:
@@ -175,7 +175,7 @@ def one_data(comparison: Comparison) -> str | None:
 
 
 def scored_tokens(run: Record, split: str) -> int | None:
-    """Return how many tokens of a split are scored; sequences, of a generated task; ``None``: not on record.
+    """Return the number of scored tokens (of a generated task, sequences) of a split; ``None`` if not recorded.
 
     Validations score the first ``validation.tokens``; ``lmlab evaluate`` scores all tokens of the other splits.
     """
@@ -186,7 +186,7 @@ def scored_tokens(run: Record, split: str) -> int | None:
 
 
 def _broken_down(run: Record) -> int | None:
-    """How many tokens ``breakdown.json`` has by their position; ``None`` where there is none."""
+    """Return the number of tokens that ``breakdown.json`` counts by position; ``None`` if there are none."""
     try:
         rows = read_json(run.run.path / "breakdown.json")["position"]
     except (OSError, ValueError, KeyError):
@@ -195,7 +195,7 @@ def _broken_down(run: Record) -> int | None:
 
 
 def _limit(run: Record, split: str) -> int | None:
-    """``validation.tokens`` where it leaves something out."""
+    """Return ``validation.tokens`` if it leaves out part of the split."""
     if split != VALIDATION:
         return None
     whole, limit = _split(run, split).get("tokens"), run.config.get("validation", {}).get("tokens")
@@ -207,6 +207,6 @@ def _split(run: Record, split: str) -> dict[str, Any]:
 
 
 def _unknown(run: Record, split: str) -> float:
-    """Share of a split's tokens that the tokenizer does not know."""
+    """Return the share of a split's tokens that the tokenizer does not know."""
     counts = _split(run, split)
     return float(counts.get("unknown") or 0) / max(float(counts.get("tokens") or 0), 1.0)

@@ -12,15 +12,15 @@ Severity = Literal["refuse", "doubt"]
 
 @dataclass(frozen=True)
 class Doubt:
-    """One thing that a reader has to know before believing a comparison.
+    """A reason to doubt a comparison.
 
     Attributes:
         number: of the error, 1 to 14.
         name: of the error, in a few words.
-        severity: ``refuse``: no conclusion must be drawn; ``doubt``: it is to be read with this in mind.
-        text: what was found, with its numbers, and what would cure it.
-        runs: labels of the runs that it is about.
-        commands: that cure it, each as it would be typed, in this order.
+        severity: ``refuse``: no conclusion may be drawn; ``doubt``: the conclusion is less certain.
+        text: the finding with its numbers, and the remedy.
+        runs: labels of the runs concerned.
+        commands: commands that remedy it, as they would be typed, in this order.
     """
 
     number: int
@@ -33,7 +33,7 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Finding:
-    """A doubt as the function that finds it states it: how severe, in what words, about which runs, and the cure."""
+    """A doubt as its check yields it: severity, text, runs and commands of the remedy."""
 
     severity: Severity
     text: str
@@ -46,12 +46,12 @@ Find = Callable[[Comparison], Iterator[Finding]]
 
 @dataclass(frozen=True)
 class Error:
-    """A kind of error and what looks for it.
+    """A kind of error and its check.
 
     Attributes:
         number: its number, 1 to 14.
         name: in a few words.
-        find: yields where a comparison commits it; nothing for one that does not.
+        find: the check; yields a finding each time that a comparison commits the error.
     """
 
     number: int
@@ -64,10 +64,10 @@ class Error:
             Doubt(
                 self.number,
                 self.name,
-                found.severity,
-                found.text,
-                tuple(run.label for run in found.runs),
-                tuple(found.commands),
+                finding.severity,
+                finding.text,
+                tuple(run.label for run in finding.runs),
+                tuple(finding.commands),
             )
-            for found in self.find(comparison)
+            for finding in self.find(comparison)
         ]

@@ -1,4 +1,4 @@
-"""What the arms of a comparison have in common, in words."""
+"""Properties that all arms of a comparison share, as text."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,64 +25,64 @@ OPTIONS = {
     "objective": "objective._target_",
     "precision": "trainer.precision",
 }
-"""Parts of the configuration that are named where all arms have the same."""
+"""Parts of the configuration that are listed if all arms share them."""
 
 
 def held_equal(comparison: Comparison) -> dict[str, str]:
-    """Return what all arms have in common, with its value: data, tokens, FLOPs, parameters by kind, seeds, code...
+    """Return the properties that all arms share, with their values: data, tokens, FLOPs, parameters, seeds, code...
 
-    What is not equal has no entry. Counts are equal within the tolerances of ``measures``; a range says how equal.
+    Properties that differ are left out. Counts are equal within the tolerances of ``measures``; a range shows how far.
     """
     if not comparison.runs:
         return {}
-    found = {
+    shared = {
         "data": _same(comparison, _data),
         "tokenizer": _same(comparison, _tokenizer),
         "scored": _same(comparison, lambda run: scored_tokens(run, "validation")),
         "context": _same(comparison, lambda run: run.config.get("batch", {}).get("context")),
         "batch size": _same(comparison, lambda run: run.config.get("batch", {}).get("size")),
     }
-    found = {
-        name: f"{value} tokens" if name in ("scored", "context") and value else value for name, value in found.items()
+    shared = {
+        name: f"{value} tokens" if name in ("scored", "context") and value else value for name, value in shared.items()
     }
     for name, read in BUDGETS.items():
-        found[f"{name} of training"] = _about(measured(comparison, read), BUDGET_TOLERANCES[name])
+        shared[f"{name} of training"] = _about(measured(comparison, read), BUDGET_TOLERANCES[name])
     for kind, sizes in parameters(comparison).items():
-        found[f"parameters ({kind})"] = _about(sizes, size_tolerance(comparison, kind))
-    found["FLOPs per token"] = _about(
+        shared[f"parameters ({kind})"] = _about(sizes, size_tolerance(comparison, kind))
+    shared["FLOPs per token"] = _about(
         measured(comparison, lambda run: run.metric("sizes/flops_per_token")), BUDGET_TOLERANCES["FLOPs"]
     )
-    found["state bytes per sequence"] = _about(
+    shared["state bytes per sequence"] = _about(
         measured(comparison, lambda run: run.metric("sizes/state_bytes_per_sequence")), 0.0
     )
     for name, option in OPTIONS.items():
         values = [chosen_value(arm, option) for arm in comparison.arms]
         if all_equal(values) and values[0] is not None:
-            found[name] = str(values[0]).rpartition(".")[2]
+            shared[name] = str(values[0]).rpartition(".")[2]
     trials = {len(tried(comparison, arm)) for arm in comparison.arms}
     if len(trials) == 1:
         number_of_trials = trials.pop()
-        found["trials"] = f"{number_of_trials} setting{'s' * (number_of_trials > 1)} of each arm"
+        shared["trials"] = f"{number_of_trials} setting{'s' * (number_of_trials > 1)} of each arm"
     seeds = [sorted(arm.chosen.scores(comparison.metric)) for arm in comparison.arms]
     if all_equal(seeds):
-        found["seeds"] = ", ".join(map(str, seeds[0]))
-    found["code"] = _same(comparison, lambda run: (run.manifest.get("provenance") or {}).get("code"))
-    found["device"] = _same(comparison, device_of)
-    return {name: value for name, value in found.items() if value}
+        shared["seeds"] = ", ".join(map(str, seeds[0]))
+    shared["code"] = _same(comparison, lambda run: (run.manifest.get("provenance") or {}).get("code"))
+    shared["device"] = _same(comparison, device_of)
+    return {name: value for name, value in shared.items() if value}
 
 
 def _same(comparison: Comparison, read: Callable[[Record], Any]) -> str | None:
-    values = [value for found in by_arm(comparison, read).values() for value in found]
+    values = [value for of_arm in by_arm(comparison, read).values() for value in of_arm]
     return short(values[0]) if all_equal(values) and values[0] not in (None, "unknown") else None
 
 
 def _about(values: Measured, tolerance: float) -> str | None:
-    """One number, or the range of those that are equal within the tolerance."""
+    """Return one number, or the range of numbers that are equal within the tolerance; ``None`` if they are not."""
     if not close(values, tolerance):
         return None
-    known = [value for value in values.values() if value is not None]
-    low, high = number(min(known)), number(max(known))
-    return low if low == high else f"{low} to {high} (within {max(known) / min(known) - 1:.1%})"
+    counts = [value for value in values.values() if value is not None]
+    low, high = number(min(counts)), number(max(counts))
+    return low if low == high else f"{low} to {high} (within {max(counts) / min(counts) - 1:.1%})"
 
 
 def _data(run: Record) -> str | None:

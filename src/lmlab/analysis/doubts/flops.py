@@ -1,4 +1,4 @@
-"""Error 10: FLOPs that are not those of the model, or more of them than the device can do."""
+"""Error 10: FLOPs that do not match the model, or exceed what the device can do."""
 
 from collections.abc import Iterator
 
@@ -11,13 +11,13 @@ from lmlab.analysis.records import Record
 from lmlab.runs.run import training_flops
 
 TOLERANCE = 0.01
-"""How far a recorded count may be off the one that the saved configuration gives."""
+"""Allowed relative error of a recorded count against that of the saved configuration."""
 
 
 def wrong_flops(comparison: Comparison) -> Iterator[Finding]:
-    """A recorded count that the saved configuration does not give, one that is absent, and a utilisation above 100 %.
+    """Find recorded counts that contradict the saved configuration, absent counts, and utilisation above 100 %.
 
-    What rests on FLOPs is refused: arms that have neither tokens nor seconds in common.
+    It is a refusal where the comparison relies on FLOPs: the arms share neither tokens nor seconds.
     """
     severity: Severity = "refuse" if equal_budgets(comparison) == ["FLOPs"] else "doubt"
     for arm in comparison.arms:
@@ -38,7 +38,7 @@ def wrong_flops(comparison: Comparison) -> Iterator[Finding]:
             why = (
                 "its saved configuration names a user's own modules, which a report does not run"
                 if names_own_code(runs[0], "model")
-                else "what its saved configuration names cannot be built here. Make its packages available"
+                else "its saved configuration cannot be built here (install the packages that it names)"
             )
             yield Finding(
                 severity,
@@ -52,7 +52,7 @@ def wrong_flops(comparison: Comparison) -> Iterator[Finding]:
                 severity,
                 f"{len(wrong)} of {len(runs)} runs of {arm.name} recorded "
                 f"{number(wrong[0].metric('sizes/flops_per_token'))} FLOPs per token, but their saved configuration "
-                f"takes {number(counted)}: no axis of FLOPs holds for them. Train them again with this version.",
+                f"takes {number(counted)}: comparisons by FLOPs are wrong. Train them again with this version.",
                 wrong,
                 train_again(comparison, wrong),
             )
@@ -72,7 +72,7 @@ def wrong_flops(comparison: Comparison) -> Iterator[Finding]:
         peak = fast[0].metric("timings/peak_flops")
         yield Finding(
             severity,
-            f"{len(fast)} runs are said to use {most:.0%} of their device, more than there is: the FLOPs or the peak "
+            f"{len(fast)} runs recorded a utilisation of {most:.0%}, which is impossible: the FLOPs or the peak "
             f"({number(peak)} FLOP/s) are wrong. Compare by tokens or seconds, not by FLOPs, until the peak is right.",
             fast,
         )
@@ -83,6 +83,6 @@ def _near(value: float | None, expected: float) -> bool:
 
 
 def _adds_up(run: Record) -> bool:
-    """Whether the FLOPs of training are those of its tokens; nothing to say where they are not on record."""
+    """Return whether the FLOPs of training match the run's tokens; True if they are not recorded."""
     flops, tokens, each = (run.metric(name) for name in ("timings/flops", "timings/tokens", "sizes/flops_per_token"))
     return flops is None or tokens is None or each is None or _near(flops, training_flops(each, tokens))

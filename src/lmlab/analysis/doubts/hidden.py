@@ -27,20 +27,20 @@ from lmlab.runs.trust import read_code
 from lmlab.targets import targets
 
 ELSEWHERE = ("data.", "budget.", "batch.", "validation.tokens")
-"""Options that other errors are about, each with what makes a difference of it."""
+"""Options that other errors cover."""
 
 HARMLESS = ("log_every", "trainer.accelerator", "trainer.compile")
-"""Options without influence on a result, or whose outcome is on record: the device, whether it was compiled."""
+"""Options without influence on a result, or whose effect is recorded: the device, compilation."""
 
 SHOWN = 6
-"""How many differences a text names; :func:`differences_between` has all."""
+"""Number of differences that a text names; :func:`differences_between` returns all."""
 
 NO_RESULT = ("lmlab", "wandb")
-"""Packages whose version is no difference by itself: lmlab's own code has a fingerprint, W&B computes nothing."""
+"""Packages whose version is ignored: lmlab's own code has a fingerprint, W&B computes nothing."""
 
 
 def hidden_differences(comparison: Comparison) -> Iterator[Finding]:
-    """What differs that the arms are not about, and was not tuned."""
+    """Find differences that the arms are not about and that were not tuned."""
     yield from _options(comparison)
     yield from _code(comparison)
     yield from _environment(comparison)
@@ -50,27 +50,27 @@ def hidden_differences(comparison: Comparison) -> Iterator[Finding]:
 def _options(comparison: Comparison) -> Iterator[Finding]:
     about = tuple(f"{section}." for section in subject(comparison))
     tuned = {option for arm in comparison.arms for option in varied(comparison, arm)}
-    found = [
+    differing = [
         (option, values)
         for option, values in differences_between(comparison)
         if not option.startswith((*about, *ELSEWHERE, "content."))
         and option not in (*HARMLESS, *tuned, *subject(comparison))
         and not all_equal([value for value in values.values() if value is not ABSENT])
     ]
-    if found:
-        words = "; ".join(f"{option}: {told(values)}" for option, values in found[:SHOWN])
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    if differing:
+        words = "; ".join(f"{option}: {told(values)}" for option, values in differing[:SHOWN])
+        more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
         yield Finding(
             "doubt",
-            f"The arms differ in {len(found)} options besides what they are about, and any of them may be the reason: "
-            f"{words}{more}. Train all arms with the same, or tune them in every arm.",
+            f"The arms differ in {len(differing)} options besides what they are about, and any of them may be the "
+            f"reason: {words}{more}. Train all arms with the same, or tune them in every arm.",
             comparison.runs,
-            _alike(comparison, found),
+            _alike(comparison, differing),
         )
 
 
 def _alike(comparison: Comparison, differing: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
-    """Commands that train all arms with the options of the first; none where they cannot be typed."""
+    """Return commands that train all arms with the options of the first; empty if they cannot be typed."""
     options = [(option, next(iter(values.values()))) for option, values in differing]
     if len(options) > SHOWN or any(value is ABSENT or option.endswith("_target_") for option, value in options):
         return []
@@ -78,7 +78,7 @@ def _alike(comparison: Comparison, differing: Sequence[tuple[str, dict[str, Any]
 
 
 def _code(comparison: Comparison) -> Iterator[Finding]:
-    """Runs of one comparison on different source code, and code that nobody else has."""
+    """Find runs on different or unknown source code, and uncommitted changes."""
     nameless = [run for run in comparison.runs if not _codes(run)]
     if nameless:
         yield Finding(
@@ -90,7 +90,7 @@ def _code(comparison: Comparison) -> Iterator[Finding]:
         )
     files = {run: _own_files(run) for run in comparison.runs if own_modules(run)}
     by_own_code: dict[Any, list[Record]] = {}
-    for run in comparison.runs:  # an arm's own modules are no other version of lmlab
+    for run in comparison.runs:  # an arm's own modules do not make another version of lmlab
         own = at(run.config, "content.code") if files.get(run) else own_modules(run)
         by_own_code.setdefault(own, []).append(run)
     mixed = [runs for runs in by_own_code.values() if len({code for run in runs for code in _codes(run)}) > 1]
@@ -126,13 +126,13 @@ def _code(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _environment(comparison: Comparison) -> Iterator[Finding]:
-    """Other versions of the project, of packages or of Python."""
-    first, found = comparison.runs[0], dict[str, list[Any]]()
+    """Find different versions of the project, of packages or of Python."""
+    first, differing = comparison.runs[0], dict[str, list[Any]]()
     for run in comparison.runs[1:]:
         for name, pair in differences(_versions(first), _versions(run)).items():
-            found[name] = distinct([*found.get(name, []), *pair])
-    if found:
-        words = "; ".join(f"{name} {' and '.join(map(short, values))}" for name, values in found.items())
+            differing[name] = distinct([*differing.get(name, []), *pair])
+    if differing:
+        words = "; ".join(f"{name} {' and '.join(map(short, values))}" for name, values in differing.items())
         yield Finding(
             "doubt",
             f"The runs were computed in different environments ({words}). Train them again in one.",
@@ -142,28 +142,28 @@ def _environment(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _device(comparison: Comparison) -> Iterator[Finding]:
-    """Arms on different devices, or of which only some were compiled: their times do not compare."""
+    """Find arms on different devices, and compiled beside uncompiled arms: their times cannot be compared."""
     compiled = by_arm(comparison, lambda run: bool(run.manifest.get("training", {}).get("compiled", False)))
     if differ(compiled):
         yield Finding(
             "doubt",
-            f"Not all arms were compiled ({told(compiled)}), so their times and throughputs do not compare. Train all "
-            "with one trainer.compile.",
+            f"Not all arms were compiled ({told(compiled)}), so their times and throughputs are not comparable. "
+            "Train all with one trainer.compile.",
             comparison.runs,
             train_again(comparison, comparison.runs, "trainer.compile=false"),
         )
-    devices = {arm: sorted(map(str, found)) for arm, found in by_arm(comparison, device_of).items()}
-    if len({tuple(found) for found in devices.values()}) > 1:
+    devices = {arm: sorted(map(str, of_arm)) for arm, of_arm in by_arm(comparison, device_of).items()}
+    if len({tuple(of_arm) for of_arm in devices.values()}) > 1:
         yield Finding(
             "doubt",
-            f"The arms were not trained on the same devices ({told(devices)}): times, energy and throughput do not "
-            "compare, and losses differ by rounding. Train all arms on one kind of device.",
+            f"The arms were not trained on the same devices ({told(devices)}): times, energy and throughput are not "
+            "comparable, and losses differ by rounding. Train all arms on one kind of device.",
             comparison.runs,
         )
 
 
 def own_modules(run: Record) -> tuple[str, ...]:
-    """The user's own modules that a configuration names; their source is part of a run's code fingerprint."""
+    """Return the user's own modules that a configuration names; their source is part of the code fingerprint."""
     try:
         named = {target.rpartition(".")[0] for target, _, _ in targets(run.config)}
     except UserError:  # arguments by position, which this version refuses
@@ -172,7 +172,7 @@ def own_modules(run: Record) -> tuple[str, ...]:
 
 
 def _own_files(run: Record) -> dict[str, str]:
-    """The checksums of the user's files that a run keeps a copy of, by path; none of them is run."""
+    """Return the checksums of the user's files that a run keeps a copy of, by path; none of them is executed."""
     try:
         return {name: checksum_of({name: content}) for name, content in read_code(run.run.code).items()}
     except OSError:
@@ -180,14 +180,14 @@ def _own_files(run: Record) -> dict[str, str]:
 
 
 def device_of(run: Record) -> str:
-    """The GPU that a run trained on, or the processor; ``unknown`` where neither is on record."""
+    """Return the GPU that a run trained on, or the processor; ``unknown`` if neither is recorded."""
     hardware = _provenance(run).get("hardware") or {}
     gpus = hardware.get("gpus") if run.config.get("trainer", {}).get("accelerator") != "cpu" else None
     return " + ".join(distinct(gpus)) if gpus else str(hardware.get("processor") or "unknown")
 
 
 def _codes(run: Record) -> list[str]:
-    """The code fingerprints of all attempts that computed a run; of its creation where attempts have none."""
+    """Return the code fingerprints of all attempts at a run; if they have none, that of its creation."""
     attempts = distinct([attempt["code"] for attempt in run.manifest.get("attempts", []) if attempt.get("code")])
     return attempts or [code for code in [_provenance(run).get("code")] if code]
 

@@ -1,4 +1,4 @@
-"""Errors 11 and 12: models that see the future, and models whose two forms are not one function."""
+"""Errors 11 and 12: models that see the future, and models whose parallel and stepwise forms disagree."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,13 +10,13 @@ from lmlab.analysis.records import Record
 
 
 def leakage(comparison: Comparison) -> Iterator[Finding]:
-    """Models whose predictions change with later tokens: their losses mean nothing."""
+    """Find models whose predictions change with later tokens: their losses mean nothing."""
     failed = [run for run in comparison.runs if _check(run, "causal") is False]
     if failed:
         yield Finding(
             "refuse",
             f"{len(failed)} of {len(comparison.runs)} models see the future: what they predict changes with later "
-            "tokens, so their losses mean nothing. Mend the mixer, then train again.",
+            "tokens, so their losses mean nothing. Fix the mixer, then train again.",
             failed,
             train_again(comparison, failed),
         )
@@ -24,15 +24,15 @@ def leakage(comparison: Comparison) -> Iterator[Finding]:
 
 
 def disagreement(comparison: Comparison) -> Iterator[Finding]:
-    """Models that predict otherwise token by token than all at once: what generates is not what was scored."""
+    """Find models that predict differently token by token than all at once: they do not generate as they are scored."""
     failed = [run for run in comparison.runs if _check(run, "stepwise_agrees") is False]
     if failed:
         apart = max((float(_check(run, "stepwise") or 0.0) for run in failed), default=0.0)
         yield Finding(
             "refuse",
-            f"{len(failed)} of {len(comparison.runs)} models predict otherwise token by token than all at once (logits "
-            f"differ by up to {apart:.2g}), so what was scored is not what generates. Mend the mixer's step, then "
-            "train again.",
+            f"{len(failed)} of {len(comparison.runs)} models predict differently token by token than all at once "
+            f"(logits differ by up to {apart:.2g}), so they do not generate as they are scored. Fix the mixer's step, "
+            "then train again.",
             failed,
             train_again(comparison, failed),
         )

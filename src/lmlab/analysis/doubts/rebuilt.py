@@ -1,6 +1,6 @@
-"""Rebuild the parts of a saved configuration on the meta device: without memory or data, in milliseconds.
+"""Rebuilding of parts of a saved configuration on the meta device: without memory or data, in milliseconds.
 
-A user's own modules are never imported for that: runs may come from anywhere.
+The user's own modules are never imported for this: runs may come from anywhere.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ from lmlab.targets import own_targets
 
 
 def recounted_flops(run: Record) -> int | None:
-    """Operations of the forward pass of one token, counted from the saved configuration.
+    """Return the operations of the forward pass of one token, counted from the saved configuration.
 
-    ``None`` where it cannot be built here: a package is missing, or it names modules of a user's.
+    ``None`` if it cannot be built here: a package is missing, or it names the user's own modules.
     """
     if names_own_code(run, "model"):
         return None
@@ -27,7 +27,7 @@ def recounted_flops(run: Record) -> int | None:
     arguments = _text(run, "model"), vocabulary, int(run.config.get("batch", {}).get("context", 0))
     if run.cache is None:
         return _flops(*arguments)
-    # Counting imports torch, which takes longer than the rest of a report: what this code has counted is kept.
+    # Counting imports torch, which takes longer than the rest of a report, so counts are cached by version of the code.
     key = hashlib.sha256(json.dumps([package_hash(), *arguments]).encode()).hexdigest()[:16]
     place = run.cache / "flops" / key
     try:
@@ -42,7 +42,7 @@ def recounted_flops(run: Record) -> int | None:
 
 
 def evaluates_elsewhere(run: Record) -> bool | None:
-    """Whether the optimizer of a run scores other weights than it trains: a mean of them; ``None``: unknown."""
+    """Return whether a run's optimizer evaluates a mean of its weights, not the last ones; ``None`` if unknown."""
     return None if names_own_code(run, "optimizer") else _averages(_text(run, "optimizer"))
 
 
@@ -50,7 +50,7 @@ def names_own_code(run: Record, section: str) -> bool:
     """Return whether a section of a run's configuration names a user's own modules."""
     try:
         return bool(own_targets(run.config.get(section)))
-    except UserError:  # which nobody can build
+    except UserError:  # such a section cannot be built at all
         return True
 
 
@@ -75,7 +75,7 @@ def _averages(optimizer: str) -> bool | None:
 
 
 def _built(text: str, *arguments: Any, **supplied: Any) -> Any | None:
-    """Build a section, called with ``arguments`` if there are any; ``None``: it cannot be built here."""
+    """Build a section, and call it with ``arguments`` if there are any; ``None`` if it cannot be built here."""
     from lmlab.config import build
     from lmlab.models.without_memory import without_memory
 

@@ -1,4 +1,4 @@
-"""Errors 1 and 4: arms that see unequal context, and evaluations of different kinds under one heading."""
+"""Errors 1 and 4: arms with unequal context, and evaluations of different kinds in one column."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ DEFINED_BY: Mapping[str, tuple[str, ...]] = {
     "stateful": ("context", "streams"),
     "answers": ("context",),
 }
-"""Settings of ``lmlab evaluate`` that are part of what a metric means."""
+"""Settings of ``lmlab evaluate`` that define a metric."""
 
 _WEIGHTS = {
     True: "the mean of its weights",
@@ -29,9 +29,9 @@ Settings = tuple[tuple[str, Any], ...]
 
 
 def unequal_context(comparison: Comparison) -> Iterator[Finding]:
-    """One arm goes on with its state where another starts cold; or the windows that are scored differ in length.
+    """Find arms that carry state where others start without, and scored windows that differ in length.
 
-    Arms that are about the batch (``batch.context`` itself, say) are read with that in mind rather than refused.
+    Arms that are about the batch (``batch.context`` itself, say) are doubted, not refused.
     """
     carried = by_arm(comparison, lambda run: bool(run.config.get("batch", {}).get("carry_state", False)))
     if differ(carried):
@@ -54,22 +54,22 @@ def unequal_context(comparison: Comparison) -> Iterator[Finding]:
         )
         return  # evaluations differ for the same reason
     for split, metric, by_run in _scored(comparison):
-        if not _in_common([{_without_checkpoint(one) for one in found} for found in by_run.values()]):
-            lengths = {run.label: sorted({_words(one) for one in found}) for run, found in by_run.items()}
+        if not _in_common([{_without_checkpoint(one) for one in settings} for settings in by_run.values()]):
+            lengths = {run.label: sorted({_words(one) for one in settings}) for run, settings in by_run.items()}
             yield Finding(
                 "doubt",
                 f"{metric} on the split {split} was scored with different settings ({told(lengths)}), so these numbers "
-                "of evaluations.jsonl are no column. Score every run with the same context, stride and streams.",
+                "of evaluations.jsonl cannot be compared. Score every run with the same context, stride and streams.",
                 list(by_run),
                 [score_with(comparison, by_run, split)],
             )
 
 
 def different_evaluations(comparison: Comparison) -> Iterator[Finding]:
-    """Weights that are a mean, the best or pretrained, beside weights as training left them."""
+    """Find averaged, best or pretrained weights that are compared with weights as training left them."""
     pretrained = by_arm(comparison, lambda run: run.config.get("model", {}).get("path"))
-    if any(value is not None for found in pretrained.values() for value in found):
-        some = differ({arm: [value is not None for value in found] for arm, found in pretrained.items()})
+    if any(value is not None for paths in pretrained.values() for value in paths):
+        some = differ({arm: [value is not None for value in paths] for arm, paths in pretrained.items()})
         yield Finding(
             "refuse" if some else "doubt",
             f"Training began with the weights of a folder (model.path: {told(pretrained)}), which saw other text "
@@ -82,7 +82,7 @@ def different_evaluations(comparison: Comparison) -> Iterator[Finding]:
         averaged = by_arm(comparison, evaluates_elsewhere)
         if differ(averaged):
             optimizer = comparison.runs[0].choice("optimizer")
-            words = {arm: " or ".join(_WEIGHTS[one] for one in found) for arm, found in averaged.items()}
+            words = {arm: " or ".join(_WEIGHTS[one] for one in kinds) for arm, kinds in averaged.items()}
             yield Finding(
                 "doubt",
                 f"The arms are not scored at the same kind of weights: {told(words)}. Averaging lowers a loss by "
@@ -91,8 +91,8 @@ def different_evaluations(comparison: Comparison) -> Iterator[Finding]:
                 train_with(comparison, comparison.runs, f"optimizer={optimizer}") if optimizer else [],
             )
     for split, metric, by_run in _scored(comparison):
-        found = list(by_run.values())
-        if _in_common([{_without_checkpoint(one) for one in some} for some in found]) and not _in_common(found):
+        settings = list(by_run.values())
+        if _in_common([{_without_checkpoint(one) for one in some} for some in settings]) and not _in_common(settings):
             which = {run.label: sorted({dict(one)["checkpoint"] for one in some}) for run, some in by_run.items()}
             yield Finding(
                 "doubt",
@@ -105,8 +105,8 @@ def different_evaluations(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _scored(comparison: Comparison) -> Iterator[tuple[str, str, dict[Record, set[Settings]]]]:
-    """Yield (split, metric, settings it was scored with by run) of what runs of two arms or more were scored on."""
-    found: dict[tuple[str, str], dict[Record, set[Settings]]] = {}
+    """Yield (split, metric, settings by run) for each metric that runs of two or more arms were scored by."""
+    by_metric: dict[tuple[str, str], dict[Record, set[Settings]]] = {}
     arms: dict[tuple[str, str], set[str]] = {}
     for arm in comparison.arms:
         for run in arm.chosen.runs:
@@ -116,9 +116,9 @@ def _scored(comparison: Comparison) -> Iterator[tuple[str, str, dict[Record, set
                     kept = ("checkpoint", *DEFINED_BY.get(metric, ("context",)))
                     key = (str(settings.get("split")), metric)
                     one = tuple((name, settings.get(name)) for name in kept)
-                    found.setdefault(key, {}).setdefault(run, set()).add(one)
+                    by_metric.setdefault(key, {}).setdefault(run, set()).add(one)
                     arms.setdefault(key, set()).add(arm.name)
-    for (split, metric), by_run in sorted(found.items(), key=lambda item: item[0]):
+    for (split, metric), by_run in sorted(by_metric.items(), key=lambda item: item[0]):
         if len(arms[split, metric]) > 1:
             yield split, metric, by_run
 

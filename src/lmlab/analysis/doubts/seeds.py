@@ -9,17 +9,17 @@ from lmlab.analysis.doubts.doubt import Finding
 from lmlab.runs import events
 
 FEW = 3
-"""Fewer seeds than this have an interval so wide that it says next to nothing: with two, 12.7 standard errors."""
+"""Fewer seeds than this give an interval too wide to be useful: with two, 12.7 standard errors."""
 
 
 def too_few_seeds(comparison: Comparison) -> Iterator[Finding]:
-    """Arms without an interval, or with a very wide one, and arms that cannot be paired by seed and data order."""
+    """Find arms without an interval or with a very wide one, and arms that cannot be paired by seed and data order."""
     seeds = {arm.name: sorted(arm.chosen.scores(comparison.metric)) for arm in comparison.arms}
-    every = sorted({seed for found in seeds.values() for seed in found})
+    every = sorted({seed for of_arm in seeds.values() for seed in of_arm})
     few = [arm for arm in comparison.arms if len(seeds[arm.name]) < FEW]
     if few:
         least = min(len(seeds[arm.name]) for arm in few)
-        counts = {arm: len(found) for arm, found in seeds.items()}
+        counts = {arm: len(of_arm) for arm, of_arm in seeds.items()}
         why = (
             "one seed has no interval, so a difference cannot be told from chance"
             if least == 1
@@ -31,10 +31,14 @@ def too_few_seeds(comparison: Comparison) -> Iterator[Finding]:
             [run for arm in few for run in arm.chosen.runs],
             _with_seeds(comparison, sorted({*every, *range(1, FEW + 3)})),
         )
-    missing = {arm: [seed for seed in every if seed not in found] for arm, found in seeds.items()}
+    missing = {arm: [seed for seed in every if seed not in of_arm] for arm, of_arm in seeds.items()}
     if any(missing.values()):
-        words = "; ".join(f"{arm} has no seed {', '.join(map(str, found))}" for arm, found in missing.items() if found)
-        absent = sorted({seed for found in missing.values() for seed in found})
+        words = "; ".join(
+            f"{arm} has no seed {', '.join(map(str, absent_seeds))}"
+            for arm, absent_seeds in missing.items()
+            if absent_seeds
+        )
+        absent = sorted({seed for absent_seeds in missing.values() for seed in absent_seeds})
         yield Finding(
             "doubt",
             f"The arms do not have the same seeds ({words}), so not all runs can be paired. Train every arm with "
@@ -46,7 +50,7 @@ def too_few_seeds(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _with_seeds(comparison: Comparison, seeds: Sequence[int]) -> list[str]:
-    """Commands that train every arm with these seeds; those that are there are not trained again."""
+    """Return commands that train every arm with these seeds; finished runs are not trained again."""
     values = ",".join(map(str, seeds))
     return train_with(
         comparison, comparison.runs, f"seed={values}" if comparison.study is None else f"study.seeds=[{values}]"
@@ -54,13 +58,13 @@ def _with_seeds(comparison: Comparison, seeds: Sequence[int]) -> list[str]:
 
 
 def _order(comparison: Comparison) -> Iterator[Finding]:
-    """Runs of one seed that did not read the same batches."""
+    """Find runs of one seed that did not read the same batches."""
     sizes = by_arm(comparison, lambda run: run.config.get("batch", {}).get("size"))
     if differ(sizes) and "batch" not in subject(comparison):
         yield Finding(
             "doubt",
             f"Runs of one seed did not read the same batches (batch.size: {told(sizes)}), so pairing them by seed "
-            "takes away less of the chance. Train all arms with one batch.size.",
+            "removes less of the variance. Train all arms with one batch.size.",
             comparison.runs,
             train_with(comparison, comparison.runs, f"batch.size={next(iter(sizes.values()))[0]}"),
         )

@@ -18,16 +18,16 @@ from lmlab.analysis.doubts.measures import (
 )
 
 FLOPS_APART = 0.25
-"""Arms of equal size and equal tokens whose FLOPs per token are further apart than this are no equal effort.
+"""Arms of equal size and tokens are doubted if their FLOPs per token are further apart than this.
 
-Attention at the contexts that are usual here adds less than this to what the parameters cost.
+Attention at usual contexts adds less than this to the cost of the parameters.
 """
 
 
 def unequal_size(comparison: Comparison) -> Iterator[Finding]:
-    """Arms equal neither in any sense of "parameters" nor in FLOPs; and equal ones of which one computes far more.
+    """Find arms equal neither in any count of parameters nor in FLOPs, and equal ones that differ much in computation.
 
-    Every text says which kinds are equal and which are not.
+    Every text names the kinds that are equal and those that are not.
     """
     sizes = parameters(comparison)
     per_token = measured(comparison, lambda run: run.metric("sizes/flops_per_token"))
@@ -44,7 +44,7 @@ def unequal_size(comparison: Comparison) -> Iterator[Finding]:
     equal = equal_kinds(comparison)
     budgets = equal_budgets(comparison)
     state = measured(comparison, lambda run: run.metric("sizes/state_bytes_per_sequence"))
-    differing = [f"{kind} {numbers(found)}" for kind, found in sizes.items() if kind not in equal]
+    differing = [f"{kind} {numbers(counts)}" for kind, counts in sizes.items() if kind not in equal]
     said = f"parameters equal: {', '.join(equal) or 'of no kind'}; different: {'; '.join(differing) or 'none'}"
     said += f"; FLOPs per token: {numbers(per_token)}; state bytes per sequence: {numbers(state)}"
     if not equal and "FLOPs" not in budgets:

@@ -10,7 +10,7 @@ from lmlab.metrics import TEST, is_averaged, on_split, split_of
 
 
 def tuned_on_the_same_split(comparison: Comparison) -> Iterator[Finding]:
-    """Arms whose settings were chosen by their scores on the split on which the arms are compared.
+    """Find arms whose settings were chosen by their scores on the split on which the arms are compared.
 
     The best of several settings is in part the luckiest on that split. Arms of one setting, or of settings that differ
     in size and budget only, have nothing to choose.
@@ -33,12 +33,12 @@ def tuned_on_the_same_split(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _remedy(comparison: Comparison) -> tuple[str, list[str]]:
-    """Describe how to get a conclusion on another split, and the commands that do."""
+    """Return advice on how to conclude on another split, and the commands that do so."""
     metric, runs = comparison.metric, comparison.runs
     if is_averaged(metric):
         return "Averaged weights are scored on this split only.", []
     if comparison.measures.metric(metric) is None:
-        metric = comparison.measures.primary  # what a callback measures is there of the validation split only
+        metric = comparison.measures.primary  # a callback's own metric exists on the validation split only
     for split in (TEST, "longer"):
         if split != split_of(metric) and all(split in run.splits for run in runs):
             other = on_split(metric, split)

@@ -19,14 +19,14 @@ LEARNING_RATE = "optimizer.lr"
 """The option whose best value depends most on the architecture."""
 
 OVERLAP = 0.5
-"""Ranges of drawn values that have less than this share of their union in common are not the same range."""
+"""Ranges of drawn values count as different if they share less than this part of their union."""
 
 
 def unequal_tuning(comparison: Comparison) -> Iterator[Finding]:
-    """Different numbers of trials or values tried, a best value at an edge, or a better setting passed over."""
+    """Find unequal numbers of trials or values tried, best values at an edge, and better settings passed over."""
     options = {arm.name: _tuned(comparison, arm) for arm in comparison.arms}
     yield from _trials(comparison)
-    if not any(LEARNING_RATE in found for found in options.values()):
+    if not any(LEARNING_RATE in of_arm for of_arm in options.values()):
         rates = {arm.name: chosen_value(arm, LEARNING_RATE) for arm in comparison.arms}
         if any(rate is not None for rate in rates.values()):
             yield Finding(
@@ -44,7 +44,7 @@ def unequal_tuning(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _tuned(comparison: Comparison, arm: Arm) -> dict[str, list[Any]]:
-    """What was varied in an arm, less what only makes it larger or longer."""
+    """Return the options varied in an arm, except those that only make it larger or longer."""
     return {option: values for option, values in varied(comparison, arm).items() if not option.startswith(SIZES)}
 
 
@@ -62,10 +62,10 @@ def _trials(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _values(comparison: Comparison, options: dict[str, dict[str, list[Any]]]) -> Iterator[Finding]:
-    """Options tuned in some arms only, unless the arms differ in having them, and options tuned over other values."""
+    """Find options tuned in only some of the arms that have them, and options tuned over different values."""
     own = tuple(f"{section}." for section in subject(comparison))
-    for option in sorted({option for found in options.values() for option in found}):
-        values = {arm: found[option] for arm, found in options.items() if option in found}
+    for option in sorted({option for of_arm in options.values() for option in of_arm}):
+        values = {arm: of_arm[option] for arm, of_arm in options.items() if option in of_arm}
         if len(values) < len(options):
             without = [arm for arm in comparison.arms if arm.name not in values and has(arm.chosen.runs[0], option)]
             if without and not option.startswith(own):
@@ -78,7 +78,7 @@ def _values(comparison: Comparison, options: dict[str, dict[str, list[Any]]]) ->
                     _tune(comparison, runs, option, _listed([one for some in values.values() for one in some])),
                 )
         if len(values) > 1 and not _same_values(list(values.values())):
-            ordered = {arm: _ordered(found) for arm, found in values.items()}
+            ordered = {arm: _ordered(of_arm) for arm, of_arm in values.items()}
             yield Finding(
                 "doubt",
                 f"{option} was tuned over different values ({told(ordered)}). Try the same values for every arm.",
@@ -88,14 +88,14 @@ def _values(comparison: Comparison, options: dict[str, dict[str, list[Any]]]) ->
 
 
 def _tune(comparison: Comparison, runs: Sequence[Record], option: str, values: str) -> list[str]:
-    """Commands that try values of an option, separated by commas, in the configurations of ``runs``."""
+    """Return commands that try values of an option, separated by commas, in the configurations of ``runs``."""
     if comparison.study is None:
         return train_with(comparison, runs, f"{option}={values}")
     return train_with(comparison, runs, f"study.tune.{_tuned_as(comparison, option)}={values}")
 
 
 def _tuned_as(comparison: Comparison, option: str) -> str:
-    """Return what a study's section ``tune`` calls an option, which may be that of a stage."""
+    """Return the name of an option in a study's section ``tune``, which may be that of a stage."""
     tuned = getattr(comparison.study, "tune", None) or {}
     return next((own for own in tuned if option_of_run(own) == option), option)
 
@@ -105,7 +105,7 @@ def _listed(values: Sequence[Any]) -> str:
 
 
 def _same_values(found: Sequence[list[Any]]) -> bool:
-    """Whether the values tried in all arms are a grid of the same, or drawn from about the same range."""
+    """Return whether the values tried in all arms are the same grid, or drawn from about the same range."""
     first = found[0]
     for other in found[1:]:
         same = all(value in first for value in other) and all(value in other for value in first)
@@ -116,14 +116,14 @@ def _same_values(found: Sequence[list[Any]]) -> bool:
 
 
 def _overlap(first: list[float], other: list[float]) -> float:
-    """The common part of two ranges as a share of both together, on a logarithmic axis where all are positive."""
+    """Return the overlap of two ranges as a share of their union, on a logarithmic axis if all are positive."""
     place = math.log if min(*first, *other) > 0 else float
     (low, high), (below, above) = ((place(min(values)), place(max(values))) for values in (first, other))
     return max(0.0, min(high, above) - max(low, below)) / (max(high, above) - min(low, below))
 
 
 def _edge(comparison: Comparison, arm: Arm, option: str, values: list[Any]) -> Iterator[Finding]:
-    """The chosen value is the least or the greatest tried; a zero is an end of its own, there is nothing below it."""
+    """Find a chosen value that is the least or greatest tried; zero does not count, as nothing lies below it."""
     best, values = chosen_value(arm, option), [value for value in values if value is not None]
     if not _are_numbers(values) or best not in (min(values), max(values)) or best == 0:
         return
@@ -154,12 +154,12 @@ def drawn_from(comparison: Comparison, option: str) -> Interval | None:
 
 
 def _passed_over(comparison: Comparison, arm: Arm) -> Iterator[Finding]:
-    """A setting that is better than the chosen one on the seeds that both have, but has fewer of them."""
+    """Find a setting that is better than the chosen one on the seeds that both have, but has fewer seeds."""
     sign = 1 if comparison.minimizes else -1
     own = arm.chosen.scores(comparison.chosen_by)
 
     def lead(setting: Setting) -> float:
-        """By how much the chosen setting is worse on common seeds; minus infinity where there are none."""
+        """Return by how much the chosen setting is worse on common seeds; minus infinity if there are none."""
         scores = setting.scores(comparison.chosen_by)
         common = [seed for seed in own if seed in scores]
         return sum(sign * (own[seed] - scores[seed]) for seed in common) / len(common) if common else -math.inf
@@ -169,9 +169,9 @@ def _passed_over(comparison: Comparison, arm: Arm) -> Iterator[Finding]:
         return
     seeds = ",".join(str(seed) for seed in own if seed not in better.scores(comparison.chosen_by))
     changed = {
-        option: chosen
+        option: better_value
         for option in varied(comparison, arm)
-        if has(better.runs[0], option) and (chosen := _of(better, arm, option)) != chosen_value(arm, option)
+        if has(better.runs[0], option) and (better_value := _of(better, arm, option)) != chosen_value(arm, option)
     }
     words = " ".join(f"{option}={short(value)}" for option, value in changed.items())
     yield Finding(
@@ -196,6 +196,6 @@ def _ordered(values: list[Any]) -> list[Any]:
 
 
 def _around(values: dict[str, Any]) -> str:
-    """A third, the whole and the triple of the value that was used, for an example."""
-    known = [value for value in as_list(list(values.values())) if isinstance(value, (int, float))]
-    return ",".join(f"{known[0] * factor:.2g}" for factor in (1 / 3, 1, 3)) if known else "1e-3,3e-3,1e-2"
+    """Return a third, the whole and three times the value that was used, as an example."""
+    numbers = [value for value in as_list(list(values.values())) if isinstance(value, (int, float))]
+    return ",".join(f"{numbers[0] * factor:.2g}" for factor in (1 / 3, 1, 3)) if numbers else "1e-3,3e-3,1e-2"

@@ -1,1 +1,1 @@
-"""Reports: what they say (``content``), and how it looks in HTML, Markdown and LaTeX."""
+"""Reports: their content (``content``), and its form in HTML, Markdown and LaTeX."""

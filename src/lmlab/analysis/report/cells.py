@@ -1,6 +1,6 @@
-"""Cells of tables: how they are written, sorted and compared; and texts that runs have written, safe to show anywhere.
+"""Cells of tables: their text, order and comparison; and texts written by runs, made safe to show anywhere.
 
-Nothing in such a text is invisible, and none is endless.
+Such a text has no invisible characters and a bounded length.
 """
 
 import math
@@ -9,18 +9,18 @@ import re
 from lmlab import numerals
 from lmlab.analysis.report.document import Cell, Column, Interval, Table
 
-SHOWN = 2_000  # characters of a long text that are shown at once: about a page
-COPIED = 20_000  # of a command, which has to be copied whole
+SHOWN = 2_000  # characters of a long text that are shown at first: about a page
+COPIED = 20_000  # characters of a command, which must be copied whole
 
 # Control characters other than tab and newline, halves of surrogate pairs, and the marks that change the direction of
-# what follows them: with those, a sample could make a report read differently from what it says.
+# text: with those, a sample could make a report read differently from its content.
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
 
 
 def visible(text: str) -> str:
-    """The text with every invisible character written out: the picture of a control character, or its code point."""
+    """Return the text with every invisible character replaced by a control picture or its code point."""
     return _INVISIBLE.sub(_written_out, text.replace("\r\n", "\n"))
 
 
@@ -32,7 +32,7 @@ def _written_out(match: re.Match[str]) -> str:
 
 
 def clipped(text: str, length: int = SHOWN) -> tuple[str, str]:
-    """``visible(text)``, cut into what is shown at once and the rest, which is empty for most."""
+    """Return ``visible(text)`` in two parts: the one shown at first, and the rest, which is usually empty."""
     text = visible(text)
     return (text, "") if len(text) <= length * 1.1 else (text[:length], text[length:])
 
@@ -41,9 +41,9 @@ ABSENT = "–"
 
 
 def written(cell: Cell | Interval, column: Column) -> str:
-    """A cell as text, in the form of its column: ``1.234 [1.201, 1.267]``, ``NaN``, ``−∞``, or a dash for none.
+    """Return a cell as text, in the form of its column: ``1.234 [1.201, 1.267]``, ``NaN``, ``−∞``, or a dash for none.
 
-    A column without a form of its own shows four significant digits of what is not an integer.
+    A column without its own form shows four significant digits of numbers that are not integers.
     """
     if cell is None:
         return ABSENT
@@ -68,12 +68,12 @@ def _number(value: float, column: Column) -> str:
 
 
 def number(cell: Cell | Interval) -> float | None:
-    """What a cell is sorted by; ``None`` for a text, for nothing, and for what is not a number."""
+    """Return the number by which a cell is sorted; ``None`` for a text, an empty cell and nan."""
     value = cell.value if isinstance(cell, Interval) else cell
     return None if value is None or isinstance(value, str) or math.isnan(value) else float(value)
 
 
 def numeric(table: Table) -> list[bool]:
-    """Of each column, whether it holds numbers and nothing else but gaps."""
+    """Return for each column whether it holds only numbers and empty cells."""
     columns = [[row[i] for row in table.rows if row[i] is not None] for i in range(len(table.columns))]
     return [bool(cells) and not any(isinstance(cell, str) for cell in cells) for cells in columns]

@@ -3,14 +3,14 @@
 //
 //   drawChart(element, chart, {axis, logX, logY, hidden, dark})
 //
-// axis: the name of an x axis, the first where it is left out; logX, logY: logarithmic axes, as the chart says where left out;
-// hidden: a Set of arms that are not drawn; dark: whether the ground is dark. Ink, ground and font are those of the element,
-// the colour of the grid is that of its border.
+// axis: the name of an x axis, by default the first; logX, logY: logarithmic axes, by default as the chart declares;
+// hidden: a Set of arms that are not drawn; dark: true on a dark background. Text colour, background and font are those of
+// the element; the grid has the colour of its border.
 
 const drawChart = (() => {
   const POINTS_WITH_MARKERS = 20, LINE_HEIGHT = 16, NARROW = 560;
 
-  // plotly.js reads a little HTML in texts: none of ours is meant as such.
+  // plotly.js interprets some HTML in texts, so it is escaped.
   const plain = text => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
   const short = text => text.length > 28 ? text.slice(0, 27) + "…" : text;
   const wrapped = text => text.slice(0, 300).match(/[^\n]{1,60}/g)?.map(plain).join("<br>") ?? "";
@@ -29,7 +29,7 @@ const drawChart = (() => {
       logX: options.logX ?? chart.x[axis].log, logY: options.logY ?? chart.y.log};
   };
 
-  // Points that the axes can show; what lies between two of them that cannot be shown is a gap of the line.
+  // Points that the axes can show; points between them that cannot be shown become gaps of the line.
   const points = (series, {axis, logX, logY}) => series.y.map((y, i) => {
     const x = series.x[axis][i];
     const can = x !== null && y !== null && !(logX && x <= 0) && !(logY && y <= 0);
@@ -85,8 +85,8 @@ const drawChart = (() => {
     return [low - pad, high + pad];
   };
 
-  // Names beside the ends of lines at the right edge, pushed apart where they would cover each other. None where a line ends before
-  // it, or a chart has points: a name would lie on other lines, and the controls above the chart say which colour is which.
+  // Names at the ends of lines at the right edge, moved apart where they would overlap. None if a line ends before the edge or the
+  // chart has points: a name would cover other lines. The controls above the chart then serve as the legend.
   const isLine = series => series.kind === "line" || series.kind === "dashes";
   const labels = (state, range, height) => {
     const [left, right] = range.x, named = new Map(), lined = new Set(state.shown.filter(isLine).map(series => series.arm));
@@ -95,7 +95,7 @@ const drawChart = (() => {
       if (series.kind === "bars" || named.has(series.name) || (series.kind === "points" && lined.has(series.arm))) continue;
       const seen = points(series, state).map(p => p.y === null ? null : {x: at(p.x, state.logX), y: at(p.y, state.logY)});
       const last = seen.filter(p => p && p.x <= right + 1e-9).reduce((a, p) => !a || p.x >= a.x ? p : a, null);
-      if (last) last.y = Math.min(last.y, range.y[1]);  // beyond the axis a name would not be drawn
+      if (last) last.y = Math.min(last.y, range.y[1]);  // a name beyond the axis would not be drawn
       if (last) named.set(series.name, {series, ...last, pixel: (last.y - range.y[0]) / (range.y[1] - range.y[0]) * height});
     }
     const ends = [...named.values()].sort((a, b) => a.pixel - b.pixel), atEdge = end => (end.x - left) / (right - left) > 0.95;
@@ -133,7 +133,7 @@ const drawChart = (() => {
     return Math.max(0, ...texts.map(text => context.measureText(text).width));
   };
 
-  const relabel = new WeakMap();  // by element: what places the names anew when a reader has zoomed
+  const relabel = new WeakMap();  // by element: the function that places the names again after zooming
 
   return (element, chart, options = {}) => {
     const look = getComputedStyle(element), ink = look.color, state = {...view(chart, options), ink}, grid = look.borderTopColor;

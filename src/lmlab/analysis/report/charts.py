@@ -9,13 +9,13 @@ from lmlab.analysis.report.palette import Style
 
 
 def as_json(chart: Chart, styles: Mapping[str, Style]) -> dict[str, object]:
-    """The chart as plain containers: what is not finite is ``None``, numbers have seven digits, texts are visible.
+    """Return the chart as plain containers: ``None`` if not finite, numbers of seven digits, visible texts.
 
     Args:
-        styles: the look of every arm (``palette.styles``).
+        styles: the style of every arm (``palette.styles``).
 
     Raises:
-        ValueError: a series whose coordinates, bounds or details are not as many as its values.
+        ValueError: the coordinates, bounds or details of a series are not as many as its values.
     """
     return {
         "title": visible(chart.title),

@@ -1,4 +1,4 @@
-"""What a report consists of, whatever it is written in: paragraphs, tables, charts and texts side by side."""
+"""The parts of a report, independent of its format: paragraphs, tables, charts and texts side by side."""
 
 import re
 from collections import Counter
@@ -14,9 +14,9 @@ class Column:
     """A column of a table.
 
     Attributes:
-        form: how its numbers are written (a format of Python's).
-        better: which of its numbers are.
-        best: the rows whose number may be the best: that one, and those that cannot be told apart from it.
+        form: a format of Python's for its numbers.
+        better: the better direction of its numbers.
+        best: the rows that may be the best: the best one, and those that do not differ significantly.
     """
 
     heading: str
@@ -37,12 +37,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells below columns; one that holds runs can be filtered by them.
+    """Rows of cells below columns; a table of runs can be filtered by them.
 
     Attributes:
         name: for files and links; lower case, without spaces.
-        title: above it.
-        note: below it: how it was computed.
+        title: shown above it.
+        note: shown below it: how it was computed.
     """
 
     name: str
@@ -54,11 +54,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: what it shows, with its unit.
+    """An axis with its label and unit.
 
     Attributes:
-        log: it is logarithmic.
-        top: where it ends as long as it is linear; ``None``: at the largest value.
+        log: True for a logarithmic axis.
+        top: upper end of a linear axis; ``None``: the largest value.
     """
 
     label: str
@@ -72,11 +72,11 @@ class Series:
 
     Attributes:
         name: its direct label.
-        arm: what its colour follows from; the same in every chart.
-        x: by the name of an x axis; equally long as ``y``. Texts are categories.
+        arm: the arm that determines its colour, the same in every chart.
+        x: by the name of an x axis; as long as ``y``. Texts are categories.
         y: values.
-        low, high: of the band or the error bars around them.
-        details: what is shown for each point.
+        low, high: of the band or the error bars around the values.
+        details: a text for each point.
     """
 
     name: str
@@ -91,14 +91,14 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure whose x axis can be chosen where there are several.
+    """A figure; of several x axes, the reader can select one.
 
     Attributes:
         name: for files and links; lower case, without spaces.
-        title: what is to be seen.
-        x: the axes to choose from, by name; the first is shown at first.
-        summary: in words, for those who cannot see it.
-        note: below it: how it was computed.
+        title: the subject of the figure.
+        x: the axes to select from, by name; the first is the default.
+        summary: the content in words, for readers who cannot see it.
+        note: shown below it: how it was computed.
     """
 
     name: str
@@ -119,14 +119,14 @@ class Text:
 
 @dataclass(frozen=True)
 class Code:
-    """What is to be copied: a command, a configuration."""
+    """Text to copy: a command, a configuration."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Texts with a heading each, to be compared."""
+    """Texts to compare, each with a heading."""
 
     texts: Mapping[str, str]
 
@@ -155,12 +155,12 @@ class Document:
     """A whole report.
 
     Attributes:
-        title: what it is about.
+        title: its subject.
         conclusion: one sentence with its interval.
-        doubts: what a reader has to know before believing it; each names the runs.
+        doubts: reasons for doubt; each names the runs.
         sections: in reading order.
-        about: one line on where it comes from.
-        refused: whether a doubt takes the conclusion away.
+        about: one line on its origin.
+        refused: True if a doubt rules out any conclusion.
     """
 
     title: str
@@ -181,7 +181,7 @@ class Placed:
 
 
 def placed(document: Document) -> Iterator[tuple[Section, str, list[Placed]]]:
-    """Every section with its name and its parts."""
+    """Yield every section with its name and its parts."""
     taken: Counter[str] = Counter()
     figures = tables = 0
     for section in document.sections:

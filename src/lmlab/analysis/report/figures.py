@@ -43,9 +43,9 @@ _LOOK: Any = {
     "lines.linewidth": 1.4,
     "lines.markersize": 4,
     "errorbar.capsize": 2,
-    "pdf.fonttype": 42,  # TrueType: what publishers ask for
-    "svg.hashsalt": "lmlab",  # the same figure is the same file
-    "text.parse_math": False,  # a name with dollars is a name
+    "pdf.fonttype": 42,  # TrueType, as publishers require
+    "svg.hashsalt": "lmlab",  # equal figures are equal files
+    "text.parse_math": False,  # dollars in names are plain characters
 }
 
 
@@ -74,12 +74,12 @@ def write(document: Document, folder: Path, endings: Sequence[str]) -> list[Path
             assert isinstance(place.part, Chart)
             for index, axis in enumerate(place.part.x):
                 figure = draw(place.part, axis, styles)
-                figure.draw_without_rendering()  # the layout, once for all files
+                figure.draw_without_rendering()  # computes the layout once for all files
                 figure.set_layout_engine(None)
                 name = place.name if index == 0 else f"{place.name}-{axis}"
                 for ending in sorted(endings, key=lambda ending: ending == "png"):
                     tight = None
-                    if ending == "png":  # is shown without the text around it
+                    if ending == "png":  # shown without surrounding text
                         caption = textwrap.fill(_short(f"{place.label}. {place.part.title}", 400), 96)
                         figure.text(0.01, 1.02, caption, fontsize=8, va="bottom")
                         tight = "tight"
@@ -89,7 +89,7 @@ def write(document: Document, folder: Path, endings: Sequence[str]) -> list[Path
 
 
 def draw(chart: Chart, axis: str, styles: dict[str, Style]) -> "Figure":
-    """The chart over one of its x axes."""
+    """Return the figure of a chart over one of its x axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=_SIZE, layout="constrained")
@@ -150,9 +150,9 @@ def _series(axes: "Axes", series: Series, x: list[float], width: float, style: S
 def _ends(
     axes: "Axes", shown: Sequence[Series], axis: str, top: float | None = None
 ) -> dict[str, tuple[float, float, Series]] | None:
-    """The last point of every line by its name; ``None`` where a line ends before the right edge, or there are points.
+    """Return the last point of every line by its name; ``None`` if one ends before the right edge, or has points only.
 
-    A name there would lie on other lines. Lines that are cut off end at ``top``.
+    A name there would cover other lines. Lines that are cut off end at ``top``.
     """
     lined = {series.arm for series in shown if series.kind in ("line", "dashes")}
     ends: dict[str, tuple[float, float, Series]] = {}
@@ -163,7 +163,7 @@ def _ends(
         if points and series.name not in ends and series.kind != "points":
             x, y = max(points)
             ends[series.name] = (x, y if top is None else min(y, top), series)
-    axes.figure.canvas.draw()  # fixes the limits, which the places of labels follow from
+    axes.figure.canvas.draw()  # fixes the limits, which determine the places of labels
     left, right = axes.get_xaxis().get_view_interval()
     at = axes.get_xaxis().get_transform().transform
     edge = float(at(left) + 0.92 * (at(right) - at(left)))
@@ -171,7 +171,7 @@ def _ends(
 
 
 def _labels(axes: "Axes", ends: dict[str, tuple[float, float, Series]], styles: dict[str, Style]) -> None:
-    """Names at the ends of lines, pushed apart where they would cover each other."""
+    """Write names at the ends of lines, moved apart where they would overlap."""
     height = 9.0 * axes.figure.dpi / 72
     places = sorted((float(axes.transData.transform((x, y))[1]), name) for name, (x, y, _) in ends.items())
     below = -math.inf
@@ -184,7 +184,7 @@ def _labels(axes: "Axes", ends: dict[str, tuple[float, float, Series]], styles: 
 
 
 def _ticks(axes: "Axes", *, categories: bool) -> None:
-    """Numbers at the axes without mathematical notation: SI prefixes for large ones, as on the page."""
+    """Format the numbers at the axes without mathematical notation: SI prefixes for large ones, as on the page."""
     from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     for axis in (axes.yaxis,) if categories else (axes.xaxis, axes.yaxis):
@@ -220,7 +220,7 @@ def _legend(axes: "Axes", shown: Sequence[Series], styles: dict[str, Style]) -> 
 
 
 def _slot(series: Series, bars: Sequence[Series]) -> tuple[float, float]:
-    """Where a series stands beside the others of its category, and how wide its bars are."""
+    """Return the offset of a series among those of its category, and the width of its bars."""
     if series.kind != "bars":
         return 0.0, 0.0
     index = next(i for i, other in enumerate(bars) if other is series)

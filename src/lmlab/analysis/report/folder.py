@@ -1,4 +1,4 @@
-"""A report's folder: the page, and the same in other formats."""
+"""A report's folder: the page, and the report in other formats."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -27,7 +27,7 @@ _FIGURES_OF = {"markdown": "svg", "latex": "pdf", "svg": "svg", "pdf": "pdf", "p
 
 
 def check_formats(formats: Collection[str]) -> None:
-    """Refuse an unknown format, or one that needs a package that is missing. Raises ``UserError``; imports nothing."""
+    """Raise ``UserError`` for an unknown format or one that needs a missing package. Imports nothing."""
     for name in formats:
         if name not in FORMATS:
             raise UserError(f"formats={name}: expected {', '.join(FORMATS)}{nearest(name, FORMATS)}")
@@ -46,18 +46,18 @@ def write(
     command: str | None = None,
     formats: Collection[str] = ("html",),
 ) -> Document:
-    """Write a comparison's report into ``folder`` and return what it says.
+    """Write a comparison's report into ``folder`` and return its content.
 
     Args:
-        unreadable: what is wrong with run directories that could not be read, by path.
-        command: what asks for it, as typed.
+        unreadable: errors of run directories that could not be read, by path.
+        command: the command that asked for it, as typed.
         formats: keys of ``FORMATS``, which lists the files.
 
     Raises:
         UserError: a format is unknown, or a package is missing.
     """
     check_formats(formats)
-    # They take a second to import, which asking for the names above need not.
+    # These take a second to import, which is not needed for the names above.
     from lmlab.analysis.doubts import examine
     from lmlab.analysis.report.content import report
 
@@ -95,7 +95,7 @@ def _write(document: Document, folder: Path, formats: Collection[str]) -> None:
 
 
 def name_of(comparison: Comparison) -> str:
-    """What a report is called that nobody named: its arms, data and a hash of its runs; asking again replaces it."""
+    """Return a report's default name: its arms, data and a hash of its runs, so that the next report replaces it."""
     every = [run for arm in comparison.arms for setting in arm.settings for run in setting.runs]
     arms = [arm.name for arm in comparison.arms]
     words = arms if len(arms) <= 3 else [arms[0], f"and-{len(arms) - 1}-others"]

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: no server, no network, no other file.
+"""A report as one self-contained HTML file: no server, no network, no other file.
 
 Everything that came from runs is escaped by the template or lies in JSON without ``<``. A content security policy
 allows the file's own scripts, by their hashes, and no request. plotly.js, from the package of plotly, is packed with
@@ -19,7 +19,7 @@ from lmlab.errors import UserError
 
 
 def write(document: Document, path: Path) -> None:
-    """Writes the report to ``path``.
+    """Write the report to ``path``.
 
     Raises:
         UserError: jinja2 or plotly is missing.
@@ -29,7 +29,7 @@ def write(document: Document, path: Path) -> None:
 
 
 def page(document: Document) -> str:
-    """The report as the text of an HTML file."""
+    """Return the report as the text of an HTML file."""
     try:
         import jinja2
     except ImportError:
@@ -59,7 +59,7 @@ def page(document: Document) -> str:
 
 
 def embedded(value: object) -> str:
-    """JSON that may stand in a ``<script>`` element: no character of it can end the element or the file's encoding.
+    """Return JSON for a ``<script>`` element, in which no character can end the element or break the encoding.
 
     Raises:
         ValueError: a number that is not finite.
@@ -69,7 +69,7 @@ def embedded(value: object) -> str:
 
 
 def file(name: str) -> str:
-    """The text of a file of this package: ``page.html``, ``page.css``, ``page.js`` or ``charts.js``."""
+    """Return the text of a file of this package: ``page.html``, ``page.css``, ``page.js`` or ``charts.js``."""
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
@@ -80,7 +80,7 @@ def _plotly() -> tuple[str, str]:
     except ImportError:
         raise UserError("a report with charts needs the package plotly (pip install 'lmlab[report]')") from None
     source = get_plotlyjs()
-    # Compressing it harder takes three times as long for 3 % less.
+    # A higher compression level takes three times as long for 3 % less.
     return base64.b64encode(gzip.compress(source.encode(), 4, mtime=0)).decode(), _hash(source)
 
 

@@ -10,8 +10,8 @@ from lmlab.analysis.report import cells
 from lmlab.analysis.report.cells import clipped
 from lmlab.analysis.report.document import Document, Table, placed
 
-_LONG = 40  # rows: more are set as a table that goes over pages
-_WIDE = 40  # characters: a column with a longer text is a paragraph
+_LONG = 40  # rows; a longer table runs over several pages
+_WIDE = 40  # characters; a column with a longer text is set as a paragraph
 _ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -27,7 +27,7 @@ _PACKAGES = "% needs \\usepackage{booktabs,graphicx,longtable,textcomp} and, wit
 
 
 def write(document: Document, folder: Path) -> None:
-    """Write ``tables/<name>.tex``; the figures are the PDF files that ``figures.write`` puts beside them."""
+    """Write ``tables/<name>.tex``; ``figures.write`` writes the figures beside them as PDF files."""
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     for _, _, parts in placed(document):
         for place in parts:
@@ -37,7 +37,7 @@ def write(document: Document, folder: Path) -> None:
 
 
 def table(part: Table, label: str) -> str:
-    """A table with booktabs, as wide as the line at most, or over pages where it has many rows."""
+    """Return a table with booktabs, at most as wide as the line; one with many rows runs over pages."""
     numeric = cells.numeric(part)
     forms = "".join(
         "r" if is_number else "p{0.3\\linewidth}" if _wide(part, i) else "l" for i, is_number in enumerate(numeric)
@@ -69,10 +69,10 @@ def _wide(part: Table, column: int) -> bool:
 
 
 def escaped(text: str) -> str:
-    """A text in which every character stands for itself, in any of the engines."""
+    """Return a text with every special character escaped, for any of the engines."""
     text = "".join(_ESCAPES.get(c) or (c if _known(c) else f"[U+{ord(c):04X}]") for c in text)
     text = text.replace("--", "-{}-").replace(",,", ",{},")  # no ligatures
-    return f"{{{text[0]}}}{text[1:]}" if text[:1] in ("[", "*") else text  # no argument of a line break before it
+    return f"{{{text[0]}}}{text[1:]}" if text[:1] in ("[", "*") else text  # not an argument of a line break before it
 
 
 def _known(character: str) -> bool:

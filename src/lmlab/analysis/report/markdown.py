@@ -1,4 +1,4 @@
-"""A report as Markdown (GitHub's flavour), to be read as it is, in a pull request or a wiki."""
+"""A report as Markdown (GitHub's flavour), readable as plain text, in a pull request or in a wiki."""
 
 import re
 from pathlib import Path
@@ -12,13 +12,13 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+.!|~$&@:-])")
 
 
 def write(document: Document, folder: Path) -> None:
-    """Writes ``report.md`` into the folder; its figures are those that ``figures.write`` puts there."""
+    """Write ``report.md`` into the folder; ``figures.write`` writes its figures there."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.md").write_text(text(document), encoding="utf-8")
 
 
 def text(document: Document) -> str:
-    """The report as Markdown."""
+    """Return the report as Markdown."""
     blocks = [f"# {_line(document.title)}", f"**{_line(document.conclusion)}**"]
     if document.doubts:
         blocks.append("## Doubts")
@@ -63,14 +63,14 @@ def _table(table: Table) -> str:
 
 
 def _line(source: str) -> str:
-    """A text on one line, every character of it itself."""
+    """Return a text on one line, with special characters escaped."""
     head, rest = clipped(source)
     more = f" [{len(rest):,} characters more]" if rest else ""
     return " ".join(_SPECIAL.sub(r"\\\1", head + more).split())
 
 
 def _fence(source: str, length: int = SHOWN) -> str:
-    """A block of code, within a fence longer than any in the text."""
+    """Return a block of code, in a fence longer than any in the text."""
     head, rest = clipped(source, length)
     ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", head)), default=0))
     more = f"\n\n*{len(rest):,} characters more.*" if rest else ""

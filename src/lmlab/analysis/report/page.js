@@ -1,5 +1,5 @@
 "use strict";
-// What a report does beside being read: theme, charts and their controls, tables that sort and filter, copying, printing.
+// Interaction with a report: theme, charts and their controls, sorting and filtering of tables, copying, printing.
 
 const charts = JSON.parse(document.getElementById("charts").textContent);
 const root = document.documentElement, systemDark = matchMedia("(prefers-color-scheme: dark)");
@@ -13,7 +13,7 @@ const make = (tag, properties = {}, ...children) => {
 const theme = document.getElementById("theme");
 const remembered = {
   get value() { try { return localStorage.getItem("lmlab-theme"); } catch { return null; } },
-  set value(name) { try { localStorage.setItem("lmlab-theme", name); } catch { /* a browser that keeps nothing for files */ } },
+  set value(name) { try { localStorage.setItem("lmlab-theme", name); } catch { /* the browser stores nothing for local files */ } },
 };
 const isDark = () => (root.style.colorScheme || (systemDark.matches ? "dark" : "light")) === "dark";
 function setTheme(name) {
@@ -41,7 +41,7 @@ function draw(element) {
   return drawChart(element, drawing.chart, {...shared, ...drawing.scales, axis: axisOf(drawing.chart), dark: isDark(), width: printing ?? undefined});
 }
 const axisOf = chart => shared.axis in chart.x ? shared.axis : Object.keys(chart.x)[0];
-function redraw() {  // those in sight now, the others when they come into sight
+function redraw() {  // visible charts now, the others when they become visible
   for (const [element, drawing] of drawings) {
     drawing.stale = true;
     if (drawable && drawing.seen) draw(element);
@@ -71,7 +71,7 @@ const check = (label, checked, change, properties = {}) => {
 };
 function controls(element) {
   const {chart, scales} = drawings.get(element), tools = element.parentElement.querySelector(".tools");
-  const arms = new Map(chart.series.filter(series => series.arm).map(series => [series.arm, series]));  // a reference line has none
+  const arms = new Map(chart.series.filter(series => series.arm).map(series => [series.arm, series]));  // reference lines belong to no arm
   const scale = (letter, axis) => {
     const values = chart.series.flatMap(series => letter === "x" ? series.x[axisOf(chart)] ?? [] : series.y).filter(value => value !== null);
     const log = scales[`log${letter.toUpperCase()}`] ?? axis.log;
@@ -110,7 +110,7 @@ function controls(element) {
   tools.replaceChildren(...groups);
   return tools;
 }
-function values(element) {  // the numbers of a chart as a table, made when somebody asks for them
+function values(element) {  // the numbers of a chart as a table, built when it is opened
   const {chart} = drawings.get(element), axes = Object.entries(chart.x), id = element.dataset.chart;
   const bounds = chart.series.some(series => series.low), details = chart.series.some(series => series.details);
   const head = ["Series", ...axes.map(([, axis]) => axis.label), chart.y.label, ...(bounds ? ["low", "high"] : []), ...(details ? ["details"] : [])];
@@ -182,7 +182,7 @@ for (const button of document.querySelectorAll(".copy")) {
       await navigator.clipboard.writeText(text);
       button.textContent = "Copied";
       setTimeout(() => { button.textContent = "Copy"; }, 1500);
-    } catch {  // not allowed: the text is selected, to be copied by hand
+    } catch {  // copying is not allowed: select the text, so that the user can copy it
       getSelection().selectAllChildren(pre);
     }
   });

@@ -1,8 +1,8 @@
-"""One look per arm, the same in every chart of a report, on screen and on paper.
+"""The style of each arm, the same in every chart of a report, on screen and on paper.
 
-The colours are those of Okabe and Ito, "Color Universal Design" (2008), which people with any colour vision tell apart,
-darkened or lightened as far as the background asks for. Orange, darkened, comes close to vermilion and yellow: it is
-last. Beyond eight arms, dashes tell apart what shares a colour.
+The colours are those of Okabe and Ito, "Color Universal Design" (2008), which people with any colour vision can tell
+apart, darkened or lightened as much as the background requires. Orange is last, because darkened it resembles vermilion
+and yellow. Beyond eight arms, dashes distinguish arms of one colour.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from lmlab.analysis.report.document import Chart, Document
 LIGHT, DARK = "#ffffff", "#16181d"  # the backgrounds of page.css
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#000000", "#f0e442", "#e69f00")
 REFERENCE = ""
-"""The arm of lines that belong to none, such as a diagonal: they are grey and cannot be hidden."""
+"""The arm of lines that belong to no arm, such as a diagonal; they are grey and cannot be hidden."""
 _GREY = "#808080"
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "x", "star")
@@ -22,7 +22,7 @@ _LINES_CONTRAST, _TEXT_CONTRAST = 3.0, 4.5  # WCAG 2.2, success criteria 1.4.11 
 
 @dataclass(frozen=True)
 class Style:
-    """How an arm looks: the colours of its lines and of its labels on a light and on a dark ground, dash and marker."""
+    """The style of an arm: colours of lines and of labels on a light and on a dark background, dash and marker."""
 
     line: tuple[str, str]
     text: tuple[str, str]
@@ -31,7 +31,7 @@ class Style:
 
 
 def styles(document: Document) -> dict[str, Style]:
-    """The look of every arm, in the order in which the report mentions them."""
+    """Return the style of every arm, in the order in which the report mentions them."""
     charts = [part for section in document.sections for part in section.parts if isinstance(part, Chart)]
     names = dict.fromkeys(chain.from_iterable([series.arm for series in chart.series] for chart in charts))
     names.pop(REFERENCE, None)
@@ -39,7 +39,7 @@ def styles(document: Document) -> dict[str, Style]:
 
 
 def style(index: int) -> Style:
-    """The look of the arm with this index."""
+    """Return the style of the arm with this index."""
     dash = _DASHES[index // len(OKABE_ITO) % len(_DASHES)]
     return _look_of(OKABE_ITO[index % len(OKABE_ITO)], dash, _MARKERS[index % len(_MARKERS)])
 
@@ -54,7 +54,7 @@ def _look_of(colour: str, dash: str = _DASHES[0], marker: str = _MARKERS[0]) -> 
 
 
 def readable(colour: str, ground: str, contrast: float) -> str:
-    """The colour, as little darker (on a light ground) or lighter (on a dark one) as gives it that contrast."""
+    """Return the colour, darkened (on a light ground) or lightened (on a dark one) just enough for the contrast."""
     end = 0.0 if luminance(ground) > 0.5 else 255.0
     channels = _channels(colour)
     for step in range(101):
@@ -65,13 +65,13 @@ def readable(colour: str, ground: str, contrast: float) -> str:
 
 
 def contrast_ratio(first: str, second: str) -> float:
-    """The contrast of two colours, 1 to 21 (WCAG 2.2, "contrast ratio")."""
+    """Return the contrast of two colours, 1 to 21 (WCAG 2.2, "contrast ratio")."""
     low, high = sorted((luminance(first), luminance(second)))
     return (high + 0.05) / (low + 0.05)
 
 
 def luminance(colour: str) -> float:
-    """How bright a colour ``#rrggbb`` is, 0 to 1 (WCAG 2.2, "relative luminance")."""
+    """Return the luminance of a colour ``#rrggbb``, 0 to 1 (WCAG 2.2, "relative luminance")."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in _channels(colour))]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 

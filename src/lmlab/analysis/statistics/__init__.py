@@ -1,1 +1,1 @@
-"""How sure: intervals, paired tests, power, tuning curves, scaling laws and Pareto fronts."""
+"""Statistics: intervals, paired tests, power, tuning curves, scaling laws and Pareto fronts."""

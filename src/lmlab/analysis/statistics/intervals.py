@@ -1,4 +1,4 @@
-"""A mean over seeds and how far it may be from the truth."""
+"""Means over seeds with confidence intervals."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from lmlab.errors import UserError
 
 
 def library(module: str) -> Any:
-    """Import ``module`` of scipy. Raises ``UserError`` where the package is missing."""
+    """Import ``module`` of scipy. Raises ``UserError`` if the package is missing."""
     try:
         return import_module(module)
     except ImportError as error:
@@ -32,10 +32,10 @@ class Estimate:
 
     Attributes:
         mean: the estimate.
-        low, high: bounds of the interval; nan where the data say nothing about them.
-        n: how many values it rests on.
-        sd: standard deviation of those values (n - 1 in the denominator); of a fitted quantity, of its resamples. nan
-            where one value was all there was.
+        low, high: bounds of the interval; nan if the data do not determine them.
+        n: number of values.
+        sd: standard deviation of the values (n - 1 in the denominator); for a fitted quantity, of its resamples; nan
+            if there is only one value.
     """
 
     mean: float
@@ -46,9 +46,9 @@ class Estimate:
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
-    """The mean of independent runs with Student's t interval.
+    """Return the mean of independent runs with Student's t interval.
 
-    This is the default for everything that is averaged over seeds. Measured coverage of nominal 95 % intervals (1,500
+    This is the default for all averages over seeds. Measured coverage of nominal 95 % intervals (1,500
     draws each; normal / log-normal noise of sigma 0.5):
 
     ====  ============  =============
@@ -61,10 +61,10 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate
     30    94 / 95 %     95 / 92 %
     ====  ============  =============
 
-    So a bootstrap over three to five seeds calls certain what is not, even where the noise is skewed;
-    ``bootstrap_interval`` is there to be shown beside this one. With two seeds the t interval is 18 standard deviations
-    wide, which is what two seeds tell. One seed has a mean and nothing else; equal values have an interval of no width.
-    A value that is not finite (a run that diverged) is not dropped: the mean says so and has no bounds.
+    So a bootstrap over three to five seeds is overconfident, even if the noise is skewed; ``bootstrap_interval`` exists
+    to be shown beside this one. With two seeds the t interval is 18 standard deviations wide: two seeds say little. One
+    seed has a mean and no interval; equal values have an interval of zero width. A value that is not finite (a diverged
+    run) is not dropped: the mean is not finite either and has no bounds.
 
     Raises:
         UserError: no values, or a confidence outside (0, 1).
@@ -78,8 +78,10 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate
 
 
 def bootstrap_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
-    """The mean with the BCa bootstrap interval (Efron 1987): no assumption of normality, but too narrow
-    below some twenty values; ``mean_interval`` has the measurements. The same values always give the same interval.
+    """Return the mean with the BCa bootstrap interval (Efron 1987).
+
+    It does not assume normality, but is too narrow below about twenty values; ``mean_interval`` has the measurements.
+    The same values always give the same interval.
 
     Raises:
         UserError: no values, or a confidence outside (0, 1).
@@ -90,25 +92,25 @@ def bootstrap_interval(values: Sequence[float], confidence: float = 0.95) -> Est
 
 
 def resampled(values: Array, statistic: Callable[..., Any], confidence: float, method: str) -> tuple[Any, Any]:
-    """Bounds of scipy's bootstrap interval, with a fixed seed.
+    """Return the bounds of scipy's bootstrap interval, with a fixed seed.
 
-    Both are nan for fewer than two values or one that is not finite, and the statistic itself where all values are
+    Both are nan for fewer than two values or one that is not finite. They are the statistic itself if all values are
     equal.
 
     Args:
         values: [N].
         statistic: ``statistic(values, axis)`` of values [..., N]; one number for each, or [K, ...] for several
             quantities.
-        method: scipy's name of it.
+        method: scipy's name of the method.
 
     Returns:
         The low and the high bounds, of the shape of ``statistic(values, axis=-1)``.
     """
-    found = statistic(values, axis=-1)
+    estimate = statistic(values, axis=-1)
     if len(values) < 2 or not np.all(np.isfinite(values)):
-        return np.full_like(found, math.nan), np.full_like(found, math.nan)
+        return np.full_like(estimate, math.nan), np.full_like(estimate, math.nan)
     if np.ptp(values) == 0:
-        return found, found
+        return estimate, estimate
     interval = library("scipy.stats").bootstrap(
         (values,),
         statistic,

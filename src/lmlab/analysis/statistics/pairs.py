@@ -1,9 +1,9 @@
-"""Is one arm better than another? Tests on the runs of the same seeds, corrected for how many there are.
+"""Paired tests between arms on runs of the same seeds, corrected for the number of comparisons.
 
 The correction is Bonferroni's (Dunn 1961, "Multiple comparisons among means"): of m comparisons each p value is
 multiplied by m, and each interval has the confidence 1 - alpha / m. A corrected p value is below alpha exactly where
 the interval beside it excludes zero; all intervals cover together with a probability of 1 - alpha or more, however
-the comparisons depend on each other, whatever the spread of each arm. Holm's step-down p values are smaller, but the
+the comparisons depend on each other and the arms' spreads differ. Holm's step-down p values are smaller, but the
 intervals that agree with them say nothing beyond "above zero" of the differences that are significant (Strassburger &
 Bretz 2008; Guilbaud 2008). Tukey's and max-t intervals are narrower, but need one variance for all arms, or a
 correlation estimated from three seeds.
@@ -19,7 +19,7 @@ import numpy as np
 from lmlab.analysis.statistics.intervals import Array, Estimate, library, mean_interval
 
 _EXACT = 2**15
-"""Up to so many relabellings are all gone through; of more, so many are drawn, always the same ones."""
+"""Up to this many relabellings are enumerated; otherwise this many are drawn, always the same ones."""
 
 Test = Literal["paired t", "Welch t (seeds not shared)", "none (too few seeds)"]
 _WELCH: Test = "Welch t (seeds not shared)"
@@ -30,23 +30,22 @@ Scores = Mapping[int, float]
 
 @dataclass(frozen=True)
 class Paired:
-    """How two arms differ.
+    """The difference between two arms.
 
     Attributes:
-        difference: first minus second; its interval excludes zero exactly where ``p_value`` is below alpha, and has no
-            bounds where there is no p value. Of Welch's test, ``n`` is the number of runs of the smaller arm and ``sd``
+        difference: first minus second; its interval excludes zero exactly where ``p_value`` is below alpha, and has
+            no bounds without a p value. For Welch's test, ``n`` is the number of runs of the smaller arm and ``sd``
             that of the difference of two runs.
-        p_value: two-sided; nan where no test is possible: one seed, a run that diverged, differences without any
-            spread.
-        effect_size: Hedges' g: the difference in standard deviations (of the differences; of Welch's test, of the
-            runs), less the bias of small samples, from three pairs on. The interval is that of the population's value;
-            its ``sd`` is nan.
-        n: pairs, or of Welch's test the runs of the smaller arm.
-        test: what ``p_value`` comes from.
-        permutation_p_value: two-sided, of all ways to swap the labels: no assumption of normality.
-        least_p_value: the least that ``permutation_p_value`` can be with so many runs: 2 / 2^n for n
+        p_value: two-sided; nan if no test is possible: one seed, a diverged run, differences without any spread.
+        effect_size: Hedges' g: the difference in standard deviations (of the differences; for Welch's test, of the
+            runs), corrected for the bias of small samples, from three pairs on. The interval is that of the
+            population's value; its ``sd`` is nan.
+        n: number of pairs; for Welch's test, the number of runs of the smaller arm.
+        test: the test behind ``p_value``.
+        permutation_p_value: two-sided, over all ways to swap the labels; does not assume normality.
+        least_p_value: the least possible ``permutation_p_value`` with this many runs: 2 / 2^n for n
             pairs, before any correction.
-        left_out: seeds that only one arm has and that the test therefore does not use.
+        left_out: seeds that only one arm has, which the test does not use.
     """
 
     difference: Estimate
@@ -78,7 +77,7 @@ def simultaneous(pairs: Sequence[tuple[Scores, Scores]], alpha: float = 0.05) ->
     5             4.7 / 4.0 %    4.7 / 4.0 %    34 / 29 %
     ============  =============  =============  ====================
 
-    With so few seeds next to nothing is lost to a bound that holds however the comparisons depend on each other.
+    With so few seeds, a bound that holds for any dependence between the comparisons loses almost nothing.
 
     Args:
         pairs: scores by seed of both arms of each comparison.
@@ -142,7 +141,7 @@ def paired(first: Scores, second: Scores, confidence: float = 0.95) -> Paired:
     if difference.sd > _rounding(a, b):
         p_value = float(library("scipy.stats").ttest_rel(a, b).pvalue)
         effect = _effect_size(difference.mean / difference.sd, n - 1, n, confidence, n)
-    else:  # rounding alone: an interval without width would be certainty
+    else:  # only rounding differs: an interval of zero width would claim certainty
         difference = replace(difference, low=math.nan, high=math.nan)
     return Paired(difference, p_value, effect, n, "paired t", float(permutation.pvalue), least, left_out)
 
@@ -166,8 +165,8 @@ def _unpaired(first: Sequence[float], second: Sequence[float], confidence: float
     )
     p_value, effect, low, high = math.nan, _unknown(n), math.nan, math.nan
     if sd > _rounding(a, b):
-        found = stats.ttest_ind(a, b, equal_var=False)
-        p_value, (low, high) = float(found.pvalue), map(float, found.confidence_interval(confidence))
+        welch = stats.ttest_ind(a, b, equal_var=False)
+        p_value, (low, high) = float(welch.pvalue), map(float, welch.confidence_interval(confidence))
         freedom = one.n + two.n - 2
         pooled = math.sqrt(((one.n - 1) * one.sd**2 + (two.n - 1) * two.sd**2) / freedom)
         effect = _effect_size(mean / pooled, freedom, one.n * two.n / (one.n + two.n), confidence, n)
@@ -176,9 +175,12 @@ def _unpaired(first: Sequence[float], second: Sequence[float], confidence: float
 
 
 def _effect_size(d: float, freedom: int, weight: float, confidence: float, n: int) -> Estimate:
-    """Hedges' g from Cohen's d (Hedges 1981), its interval by inverting the noncentral t distribution
-    (Steiger & Fouladi 1997); ``weight`` is what turns the effect into the noncentrality, n for n pairs."""
-    if freedom < 2:  # the bias is without bound
+    """Return Hedges' g from Cohen's d (Hedges 1981), with its interval (Steiger & Fouladi 1997).
+
+    The interval inverts the noncentral t distribution. ``weight`` turns the effect into the noncentrality (n for n
+    pairs).
+    """
+    if freedom < 2:  # the bias is unbounded
         return _unknown(n)
     special, t = library("scipy.special"), d * math.sqrt(weight)
     ratio = special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)
@@ -193,7 +195,7 @@ def _unknown(n: int) -> Estimate:
 
 
 def _rounding(a: Array, b: Array) -> Any:
-    """A spread of differences that rounding alone can make."""
+    """Return the largest spread of differences that rounding alone can cause."""
     return 8 * np.finfo(np.float64).eps * max(np.abs(a).max(), np.abs(b).max())
 
 

@@ -1,4 +1,4 @@
-"""Which of several is beaten by none?"""
+"""Pareto front: the points that no other point dominates."""
 
 from collections.abc import Sequence
 
@@ -8,29 +8,29 @@ from lmlab.errors import UserError
 
 
 def front(points: Sequence[Sequence[float]], minimize: Sequence[bool]) -> list[int]:
-    """The points that no other dominates, in the order given.
+    """Return the indices of the points that no other point dominates, in ascending order.
 
     A point dominates another if it is at least as good in every objective and better in one, so equal points are on the
-    front together. A point with a nan is not known well enough to be on it, and dominates none.
+    front together. A point with a nan is not on the front, and dominates none.
 
     Args:
         points: [N][K].
-        minimize: [K]: is less better?
+        minimize: [K]: True where lower is better.
 
     Raises:
-        UserError: a point without a value for each objective.
+        UserError: a point does not have one value for each objective.
     """
     for point in points:
         if len(point) != len(minimize):
             raise UserError(f"a point of {len(minimize)} objectives has {len(point)} values: {list(point)}")
     costs = np.array(points, dtype=np.float64).reshape(len(points), len(minimize))
     costs = np.where(minimize, costs, -costs)
-    known = np.flatnonzero(~np.isnan(costs).any(axis=1))
-    order = known[np.lexsort(costs[known].T[::-1])]  # what dominates a point comes before it
-    found: list[int] = []
+    complete = np.flatnonzero(~np.isnan(costs).any(axis=1))
+    order = complete[np.lexsort(costs[complete].T[::-1])]  # what dominates a point comes before it
+    indices: list[int] = []
     for index in order.tolist():
-        others = costs[found]
+        others = costs[indices]
         dominated = (others <= costs[index]).all(axis=1) & (others < costs[index]).any(axis=1)
         if not dominated.any():
-            found.append(index)
-    return sorted(found)
+            indices.append(index)
+    return sorted(indices)

@@ -1,6 +1,6 @@
-"""How many seeds does it take, and what can those that there are resolve?
+"""Number of seeds needed to detect a difference, and the least difference that a number of seeds detects.
 
-A difference counts as found when a two-sided paired t test is significant and has its sign right. With effect d =
+A difference counts as detected when a two-sided paired t test is significant and has its sign right. With effect d =
 difference / sd, the statistic of n seeds follows the noncentral t distribution with n - 1 degrees of freedom and
 noncentrality d * sqrt(n) (Cohen 1988, chapter 2), which scipy inverts. (statsmodels' ``TTestPower`` says the same,
 except where it gives nan: effects of several standard deviations with few seeds, the usual case here.)
@@ -15,13 +15,13 @@ _MOST = 2**20
 
 
 def seeds_needed(sd: float, difference: float, power: float = 0.8, alpha: float = 0.05) -> int:
-    """The least number of seeds, at least two, that finds a true difference.
+    """Return the least number of seeds, at least two, that detects a true difference.
 
     Args:
         sd: standard deviation of the differences between paired runs.
-        difference: what is to be found, in the unit of ``sd``; its sign does not matter.
-        power: chance of finding it.
-        alpha: chance of finding one where there is none.
+        difference: the difference to detect, in the unit of ``sd``; its sign does not matter.
+        power: probability of detecting it.
+        alpha: probability of detecting one where there is none.
 
     Raises:
         UserError: ``sd`` negative or not finite, no difference, ``alpha`` or ``power`` out of range, or more than a
@@ -42,7 +42,7 @@ def seeds_needed(sd: float, difference: float, power: float = 0.8, alpha: float 
 
 
 def resolvable(sd: float, n: int, power: float = 0.8, alpha: float = 0.05) -> float:
-    """The least true difference that ``n`` seeds find, in the unit of ``sd``; infinite for one seed.
+    """Return the least true difference that ``n`` seeds detect, in the unit of ``sd``; infinite for one seed.
 
     The arguments are those of ``seeds_needed``. Three seeds resolve 3.3 standard deviations, five 1.7, ten 1.0.
 

@@ -1,4 +1,4 @@
-"""A constant and falling powers, fitted to losses: what the scaling laws have in common.
+"""Robust fit of a constant plus falling powers to losses, shared by the scaling laws.
 
 Dimension key: R runs, K powers, S resamples.
 """
@@ -13,25 +13,25 @@ from lmlab.analysis.statistics.intervals import Array, Estimate, library
 from lmlab.errors import UserError
 
 DELTA = 1e-3
-"""Where the Huber loss turns from quadratic to linear, in units of log loss."""
+"""Point at which the Huber loss turns from quadratic to linear, in units of log loss."""
 
 RESAMPLES = 200
 _STARTS = 12
 _EXPONENTS = (0.05, 0.15, 0.3, 0.5, 0.8, 1.3)
 _SPARE = 2
-"""Runs needed beyond the number of coefficients, so that something is left to judge the fit by."""
+"""Runs needed beyond the number of coefficients, to judge the fit by."""
 _SPREAD = 4
-"""How many times its least value the greatest value of every x has to be."""
+"""Required ratio of the greatest to the least value of every x."""
 _CORRELATION = 0.99
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """``loss = constant + sum over k of scale_k / x_k ** exponent_k``.
+    """A fitted law ``loss = constant + sum over k of scale_k / x_k ** exponent_k``.
 
     Attributes:
         best: constant, scales, exponents: [1 + 2K].
-        resampled: the same of each bootstrap resample of the runs: [S, 1 + 2K].
+        resampled: the same for each bootstrap resample of the runs: [S, 1 + 2K].
         runs: R.
         error: root mean square of the runs' log(loss) less that of the fit: a relative error.
     """
@@ -42,27 +42,27 @@ class Fit:
     error: float
 
     def predict(self, x_KR: Array) -> Array:
-        """Losses: [R]."""
+        """Return the predicted losses: [R]."""
         return losses(self.best, x_KR)
 
     def band(self, x_KR: Array, confidence: float) -> tuple[Array, Array]:
-        """Bounds of the law itself, without the noise of a run: [R] each."""
+        """Return bounds of the law itself, without the noise of a run: [R] each."""
         sampled_SR = np.array([losses(coefficients, x_KR) for coefficients in self.resampled])
         low, high = np.quantile(sampled_SR, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
         return low, high
 
     def estimate(self, best: float, sampled_S: Array, confidence: float) -> Estimate:
-        """A quantity that follows from the coefficients, with its percentile interval."""
+        """Return a quantity derived from the coefficients, with its percentile interval."""
         low, high = np.quantile(sampled_S, [(1 - confidence) / 2, (1 + confidence) / 2])
         return Estimate(float(best), float(low), float(high), self.runs, float(np.std(sampled_S, ddof=1)))
 
     def estimates(self, confidence: float) -> list[Estimate]:
-        """The coefficients, in the order of ``best``."""
+        """Return the coefficients, in the order of ``best``."""
         return [self.estimate(value, self.resampled[:, i], confidence) for i, value in enumerate(self.best)]
 
 
 def losses(coefficients: Array, x_KR: Array) -> Array:
-    """The law: [R]."""
+    """Return the losses that the law gives: [R]."""
     powers = len(x_KR)
     scales, exponents = coefficients[1 : 1 + powers], coefficients[1 + powers :]
     return coefficients[0] + scales @ x_KR ** -exponents[:, None]
@@ -72,7 +72,7 @@ def fit(x: dict[str, Sequence[float]], loss: Sequence[float]) -> Fit:
     """Minimise the Huber loss of log(prediction) - log(loss) from many starts, and again for each resample of the runs.
 
     Args:
-        x: what the loss falls with, by name, one value a run.
+        x: the independent variables, by name, one value a run.
         loss: one a run.
 
     Raises:
@@ -80,12 +80,12 @@ def fit(x: dict[str, Sequence[float]], loss: Sequence[float]) -> Fit:
     """
     x_KR, loss_R = _checked(x, loss)
     logs_KR = np.log(x_KR)
-    centre_K = logs_KR.mean(axis=1)  # around which scales and exponents hardly depend on each other
+    centre_K = logs_KR.mean(axis=1)  # there, scales and exponents hardly depend on each other
     problem = _Problem(logs_KR - centre_K[:, None], np.log(loss_R))
-    best = min((problem.descend(start) for start in problem.starts()), key=lambda found: found[1])[0]
+    best = min((problem.descend(start) for start in problem.starts()), key=lambda minimum: minimum[1])[0]
     draw = np.random.default_rng(0)
     sampled = [problem.resample(draw).descend(best)[0] for _ in range(RESAMPLES)]
-    with np.errstate(over="ignore"):  # a scale of a resample that says nothing about it
+    with np.errstate(over="ignore"):  # a resample may not determine a scale
         coefficients = [_coefficients(parameters, centre_K) for parameters in (best, *sampled)]
     error = float(np.sqrt(np.mean(problem.residuals(best) ** 2)))
     return Fit(coefficients[0], np.array(coefficients[1:]), len(loss_R), error)
@@ -93,8 +93,10 @@ def fit(x: dict[str, Sequence[float]], loss: Sequence[float]) -> Fit:
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """Parameters are log(constant), log(scales) at the centre, exponents: [1 + 2K] (Hoffmann et al. 2022, appendix
-    D.3)."""
+    """The least-squares problem of a fit.
+
+    Parameters are log(constant), log(scales) at the centre, exponents: [1 + 2K] (Hoffmann et al. 2022, appendix D.3).
+    """
 
     logs_KR: Array
     target_R: Array
@@ -113,8 +115,8 @@ class _Problem:
         return np.concatenate([parts, -parts[1:] * self.logs_KR]).T
 
     def descend(self, start: Array) -> tuple[Array, float]:
-        """The nearest minimum and its cost."""
-        found = library("scipy.optimize").least_squares(
+        """Return the nearest minimum and its cost."""
+        minimum = library("scipy.optimize").least_squares(
             self.residuals,
             start,
             self._jacobian,
@@ -125,25 +127,25 @@ class _Problem:
             gtol=None,
             max_nfev=1000,
         )
-        return found.x, float(found.cost)
+        return minimum.x, float(minimum.cost)
 
     def starts(self) -> Iterator[Array]:
-        """The best of a grid of exponents, for each of which constant and scales follow by linear least squares."""
-        runs, found = len(self.target_R), []
+        """Yield the best starts of a grid of exponents; constant and scales follow by linear least squares."""
+        runs, candidates = len(self.target_R), []
         for exponents in product(_EXPONENTS, repeat=len(self.logs_KR)):
             falling = np.exp(-np.array(exponents)[:, None] * self.logs_KR)
             relative = np.concatenate([np.ones((1, runs)), falling]) / np.exp(self.target_R)
             factors, _ = library("scipy.optimize").nnls(relative.T, np.ones(runs))
-            found.append(np.r_[np.log(np.maximum(factors, 1e-3 * factors.max())), exponents])
-        yield from sorted(found, key=lambda start: float(np.abs(self.residuals(start)).sum()))[:_STARTS]
+            candidates.append(np.r_[np.log(np.maximum(factors, 1e-3 * factors.max())), exponents])
+        yield from sorted(candidates, key=lambda start: float(np.abs(self.residuals(start)).sum()))[:_STARTS]
 
     def resample(self, draw: np.random.Generator) -> "_Problem":
-        """As many runs drawn with replacement, of which at least as many differ as there are coefficients."""
+        """Draw as many runs with replacement, at least as many different ones as there are coefficients."""
         runs, least = len(self.target_R), 1 + 2 * len(self.logs_KR)
         while True:
-            chosen = draw.integers(runs, size=runs)
-            if len(np.unique(chosen)) >= least:
-                return _Problem(self.logs_KR[:, chosen], self.target_R[chosen])
+            drawn = draw.integers(runs, size=runs)
+            if len(np.unique(drawn)) >= least:
+                return _Problem(self.logs_KR[:, drawn], self.target_R[drawn])
 
 
 def _coefficients(parameters: Array, centre_K: Array) -> Array:

@@ -1,4 +1,4 @@
-"""How the loss falls with parameters, tokens and operations, and what to spend the next operations on."""
+"""Scaling laws: the loss against parameters, tokens and operations, and the best allocation of a budget."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from lmlab.errors import UserError
 
 @dataclass(frozen=True)
 class Allocation:
-    """How to spend a budget: the model, the tokens and the loss to expect, with the fit's uncertainty."""
+    """The best use of a budget: model size, tokens and expected loss, with the uncertainty of the fit."""
 
     parameters: Estimate
     tokens: Estimate
@@ -23,13 +23,14 @@ class Allocation:
 
 @dataclass(frozen=True, eq=False)
 class ScalingFit:
-    """``L(N, D) = E + A / N^alpha + B / D^beta`` (Hoffmann et al. 2022, "Training Compute-Optimal Large Language
-    Models", equation 2).
+    """The parametric scaling law ``L(N, D) = E + A / N^alpha + B / D^beta``.
+
+    Hoffmann et al. 2022, "Training Compute-Optimal Large Language Models", equation 2.
 
     Attributes:
-        E: loss that no size and no data remove.
-        A, alpha: what too few parameters cost.
-        B, beta: what too few tokens cost.
+        E: irreducible loss.
+        A, alpha: loss due to too few parameters.
+        B, beta: loss due to too few tokens.
         error: root mean square of the relative error of the runs.
     """
 
@@ -43,20 +44,21 @@ class ScalingFit:
     confidence: float
 
     def predict(self, parameters: Sequence[float] | float, tokens: Sequence[float] | float) -> Array:
-        """The loss of each pair; either may be one number for all: [M]."""
+        """Return the loss of each pair, [M]; either argument may be one number for all."""
         return self.law.predict(_pairs(parameters, tokens))
 
     def band(self, parameters: Sequence[float] | float, tokens: Sequence[float] | float) -> tuple[Array, Array]:
-        """Bounds of ``predict``: of the law, without the noise of a single run, and only as good as the form of the
-        law.
+        """Return bounds of ``predict``.
+
+        They are bounds of the law, without the noise of a single run, and assume that the form of the law holds.
         """
         return self.law.band(_pairs(parameters, tokens), self.confidence)
 
     def optimal(self, flops: float, flops_per_pair: float = 6.0) -> Allocation:
-        """The model and the tokens that ``flops = flops_per_pair * N * D`` operations are best spent on (equation 4).
+        """Return the model size and tokens that make the best use of ``flops = flops_per_pair * N * D`` (equation 4).
 
         Raises:
-            UserError: a budget that is not positive, or a fit in which the loss does not fall with both.
+            UserError: the budget is not positive, or the fitted loss does not fall with both.
         """
         if not (math.isfinite(flops) and flops > 0):
             raise UserError(f"flops={flops}: must be positive")
@@ -75,11 +77,11 @@ class ScalingFit:
 
 @dataclass(frozen=True, eq=False)
 class PowerLaw:
-    """``L(C) = c + a / C^b``.
+    """The power law ``L(C) = c + a / C^b``.
 
     Attributes:
-        c: loss that no budget removes.
-        a, b: what too few operations cost.
+        c: irreducible loss.
+        a, b: loss due to too few operations.
         error: root mean square of the relative error of the runs.
     """
 
@@ -91,12 +93,13 @@ class PowerLaw:
     confidence: float
 
     def predict(self, flops: Sequence[float] | float) -> Array:
-        """The loss of each budget: [M]."""
+        """Return the loss of each budget: [M]."""
         return self.law.predict(np.atleast_2d(np.asarray(flops, dtype=np.float64)))
 
     def band(self, flops: Sequence[float] | float) -> tuple[Array, Array]:
-        """Bounds of ``predict``: of the law, without the noise of a single run, and only as good as the form of the
-        law.
+        """Return bounds of ``predict``.
+
+        They are bounds of the law, without the noise of a single run, and assume that the form of the law holds.
         """
         return self.law.band(np.atleast_2d(np.asarray(flops, dtype=np.float64)), self.confidence)
 
@@ -104,16 +107,16 @@ class PowerLaw:
 def fit(
     parameters: Sequence[float], tokens: Sequence[float], loss: Sequence[float], confidence: float = 0.95
 ) -> ScalingFit:
-    """Fit the parametric form to finished runs, one value of each a run.
+    """Fit the parametric form to finished runs, with one value of each argument a run.
 
-    As Hoffmann et al. 2022, section 3.3, equation 3: the Huber loss (delta 0.001) of the log, and of the minima reached
-    from many starts the least. scipy's trust-region method descends from each start until it converges, which matters:
+    Follows Hoffmann et al. 2022, section 3.3, equation 3: the Huber loss (delta 0.001) of the log, and the least of the
+    minima reached from many starts. scipy's trust-region method descends from each until it converges, which matters:
     the published coefficients do not fit the runs of the paper's own figure, and their intervals are far too narrow
     (Besiroglu et al. 2024, "Chinchilla Scaling: A replication attempt"). Intervals here are percentiles of a bootstrap
     over runs. Measured with noise of 0.3 %, 60 draws each: nominal 95 % intervals of the coefficients cover 87 to 93 %
     with 3 x 3 runs and 93 to 95 % with 4 x 4; bands of predictions cover some 90 %.
 
-    Runs are to be complete: the loss in the middle of a learning-rate schedule is no point of the law.
+    Runs must be complete: the loss in the middle of a learning-rate schedule is not a point of the law.
 
     Raises:
         UserError: fewer than seven runs, fewer than three sizes or amounts of tokens, too little between the least and
@@ -125,7 +128,7 @@ def fit(
 
 
 def power_law(flops: Sequence[float], loss: Sequence[float], confidence: float = 0.95) -> PowerLaw:
-    """Fit a power law with a floor to the losses of runs (those that are best for their budget), in the same way.
+    """Fit a power law with a constant, in the same way, to the losses of the best runs for their budgets.
 
     Raises:
         UserError: fewer than five runs, fewer than three budgets, too little between the least and the greatest, or
@@ -142,7 +145,7 @@ def _pairs(parameters: Sequence[float] | float, tokens: Sequence[float] | float)
 
 
 def _allocation(coefficients: Any, product: float) -> Array:
-    """Parameters, tokens and loss, for coefficients [5] or [5, S]: [3] or [3, S]."""
+    """Return parameters, tokens and loss, for coefficients [5] or [5, S]: [3] or [3, S]."""
     E, A, B, alpha, beta = coefficients
     balance = (alpha * A / (beta * B)) ** (1 / (alpha + beta))
     parameters = balance * product ** (beta / (alpha + beta))

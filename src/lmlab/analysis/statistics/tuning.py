@@ -1,4 +1,4 @@
-"""What tuning bought: the score to expect of a budget of trials, and how sensitive the score is to an option."""
+"""Tuning: the expected best score of a budget of trials, and the sensitivity of the score to an option."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from lmlab.sweeps.search.varied import Interval
 
 BINS = 9
-"""More distinct values of an option than this are a random search; they are put into so many bins."""
+"""Number of bins; an option with more distinct values than this comes from a random search and is binned."""
 
 
 def expected_best(scores: Sequence[float], minimize: bool = True, confidence: float = 0.95) -> list[Estimate]:
-    """The best validation score to expect of a random search with 1, 2, ..., N trials; index k - 1 is k trials.
+    """Return the best validation score to expect of a random search with 1, 2, ..., N trials; index k - 1 is k trials.
 
     With F the distribution of the N scores, the best of k has the distribution F^k, so its expectation is the sum over
     the sorted scores of v_i * (F(v_i)^k - F(v_i -)^k) (Dodge et al. 2019, "Show Your Work", section 3), and
@@ -27,12 +27,12 @@ def expected_best(scores: Sequence[float], minimize: bool = True, confidence: fl
     Trials are drawn with replacement, so towards k = N the estimate is worse than what was reached, and the interval
     too narrow (Tang et al. 2020, "Showing Your Work Doesn't Always Work"). Measured with 20 normal trials: a nominal
     95 % interval covers 90 % for k = 1, 81 % for 5, 66 % for 10 and 48 % for 20, where the estimate is 0.2 standard
-    deviations too high. So compare curves at a quarter of N or less. A trial without a finite score counts, as one as
-    bad as the worst that has one.
+    deviations too high. So compare curves at a quarter of N or less. A trial without a finite score counts as the worst
+    finite score.
 
     Args:
         scores: of independent trials, each of another draw of the hyper-parameters: [N], in any order.
-        minimize: is less better?
+        minimize: True if lower is better.
 
     Raises:
         UserError: no finite score.
@@ -61,21 +61,22 @@ def expected_best(scores: Sequence[float], minimize: bool = True, confidence: fl
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """How an arm's score depends on one option.
+    """The dependence of an arm's score on one option.
 
     Attributes:
-        values: what was tried, ascending: [V].
-        scores: the best score with each, whatever the other options were: [V]; infinite where none was finite.
+        values: the values tried, ascending: [V].
+        scores: the best score with each value, over all other options: [V]; infinite if none was finite.
         best: the value with the best score.
         score: that score.
-        at_edge: no value was tried on one side of it, so the best may lie outside; of ties, one inside is the best.
+        at_edge: ``best`` is the least or greatest value tried, so a better one may lie outside; of ties, an
+            inner value is the best.
         spread: the difference between the best and the worst of the finite ``scores``.
         basin: the stretch of values around the best, by linear interpolation, in which the score is within the
             tolerance.
         width: of the basin, in decades where ``log`` and otherwise in the unit of the option.
         open: the basin reaches the edge of what was tried; ``width`` is a lower bound.
-        log: the values are compared by their logarithm, as they are where all are positive and the greatest is ten
-            times the least.
+        log: values are compared by their logarithm: all are positive and the greatest is at least ten times the
+            least.
     """
 
     values: Sequence[float]
@@ -91,16 +92,16 @@ class Sensitivity:
 
 
 def sensitivity(points: Iterable[tuple[float, float]], minimize: bool = True, tolerance: float = 0.01) -> Sensitivity:
-    """How the score depends on an option such as the learning rate, from a grid or from a random search.
+    """Return the dependence of the score on an option such as the learning rate, from a grid or a random search.
 
-    Values of a random search (more than ``BINS`` distinct ones) are put into ``BINS`` bins of equal width, and the best
-    of each bin stands for it with its own value. Seeds are to be averaged before, or the best value is that of the
-    luckiest.
+    Values of a random search (more than ``BINS`` distinct ones) are put into ``BINS`` bins of equal width. The best of
+    each bin represents it, with its own value. Average over seeds first; otherwise the best value is that of the
+    luckiest seed.
 
     Args:
         points: pairs of the option's value and the score; a score that is not finite counts as the worst.
-        minimize: is less better?
-        tolerance: how much worse than the best a score of the basin may be, as a part of the best.
+        minimize: True if lower is better.
+        tolerance: allowed distance of the basin's scores from the best one, as a share of the best.
 
     Raises:
         UserError: no finite score, an option that is not a number, or a negative tolerance.
@@ -150,12 +151,12 @@ def beyond(values: Iterable[float], best: float, interval: "Interval | None" = N
     like 1, 3, 10 or those of a random search, the mean distance counts, and the result is a round number: 30.
 
     Args:
-        values: numbers that were tried.
+        values: the numbers that were tried.
         best: one of them.
-        interval: what they were drawn from, where that is known: its width divided by their number is their distance.
+        interval: the interval that they were drawn from, if known; its width divided by their number is the step.
 
     Returns:
-        The value; ``None`` where ``best`` is inside, or there is nothing beyond it: below zero, or below a whole 1.
+        The value; ``None`` if ``best`` is inside or no valid value lies beyond it (below zero, or below a whole 1).
     """
     tried = sorted(set(values))
     if len(tried) < 2 or best not in (tried[0], tried[-1]) or best == 0:
@@ -178,7 +179,7 @@ def beyond(values: Iterable[float], best: float, interval: "Interval | None" = N
         value = best + step if up else best - step
         if tried[0] >= 0 and value < 1e-6 * best:
             value = best / 2
-        if up and tried[0] >= 0 and best < 1 <= value:  # likely a share
+        if up and tried[0] >= 0 and best < 1 <= value:  # probably a fraction
             value = (best + 1) / 2
     value = float(f"{value:.6g}") if even else _rounded(value, best, tried)
     if whole:
@@ -198,9 +199,9 @@ def _by_ratio(positive: Sequence[float]) -> bool:
 
 
 def _rounded(value: float, best: float, tried: Sequence[float]) -> float:
-    """A round number near the value: as those tried are (1, 3, 10, then 30), or else of as few digits as can be.
+    """Return a round number near the value: with a leading digit of those tried (1, 3, 10, then 30), or few digits.
 
-    Near is what is off by less than four tenths of the value's distance to the best.
+    Near means within 0.4 times the distance between the value and the best.
     """
     digits = {text[0] for text in (f"{abs(number):.6e}" for number in tried if number) if text[1:8] == ".000000"}
     exponent = math.floor(math.log10(abs(value))) if value else 0
@@ -222,7 +223,7 @@ def _best_of_bins(tried: Sequence[float], costs: dict[float, float], log: bool) 
 
 
 def _crossing(x: Array, costs: Array, limit: float) -> tuple[float, bool]:
-    """Where costs, going outward from the best, first exceed the limit; and whether they never do."""
+    """Return the point at which costs, going outward from the best, exceed the limit, and True if they never do."""
     for inner in range(len(x) - 1):
         if costs[inner + 1] > limit:
             rise = costs[inner + 1] - costs[inner]

@@ -59,7 +59,7 @@ def test_p_values_and_intervals_are_corrected_for_all_pairs(arm, compared, table
         shown = row["difference"]
         assert (shown.low, shown.high) == pytest.approx((low, high))
         assert row["p"] == pytest.approx(min(1, 6 * alone.pvalue))
-        assert row["verdict"] == ("better" if 6 * alone.pvalue < 0.05 else "not told apart")
+        assert row["verdict"] == ("better" if 6 * alone.pvalue < 0.05 else "not significant")
     held = {row["arm"]: row for row in rows}
     for row in pairs:  # the same numbers in both tables
         if "lstm" in (row["arm"], row["against"]):

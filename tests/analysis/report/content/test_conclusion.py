@@ -41,7 +41,7 @@ def test_two_arms_that_cannot_be_told_apart_and_the_seeds_that_would(arm, compar
     found = conclusion(compared(), [])
     low, high = stats.t.interval(0.95, 2, differences.mean(), stats.sem(differences))
     assert found == (
-        f"{EQUAL}no difference can be told: transformer reaches 1.490 loss (nats/token) against lstm 1.500, "
+        f"{EQUAL}no significant difference: transformer reaches 1.490 loss (nats/token) against lstm 1.500, "
         f"0.010 [-0.040, 0.060] lower over 3 paired seeds (p = {p:.2f}); if the difference is as large as it "
         "seems, it takes 34 paired seeds."
     )
@@ -62,7 +62,7 @@ def test_one_seed_tells_nothing(arm, compared):
     arm("transformer", {1: 1.4})
     assert conclusion(compared(), []) == (
         f"{EQUAL}transformer reaches 1.400 loss (nats/token) against lstm 1.500, but with one seed each there is no "
-        "interval and no test, so which is better cannot be told."
+        "interval and no test, so it is unknown which is better."
     )
     arm("lstm", {2: 1.5})
     assert "transformer has one seed, so there is no interval and no test" in conclusion(compared(), [])
@@ -78,7 +78,7 @@ def test_a_diverged_run_is_named_and_nothing_is_averaged_around_it(arm, with_div
     arm("lstm", {1: 1.50, 2: math.nan, 3: 1.49})
     arm("transformer", {1: 1.40, 2: 1.41, 3: 1.39})
     found = conclusion(with_diverged(), [])
-    assert "1 run of lstm diverged, so a mean over seeds says nothing" in found
+    assert "1 run of lstm diverged, so a mean over seeds is meaningless" in found
     assert "lstm nan" in found
 
 
@@ -95,13 +95,11 @@ def test_of_several_arms_each_is_held_against_the_baseline(arm, compared, losses
     low, high = stats.ttest_rel(values[0], values[2]).confidence_interval(1 - 0.05 / 3)
     found = conclusion(compared(baseline="lstm"), [])
     assert found.startswith(
-        f"{EQUAL}of 3 arms transformer has the best mean, 1.429 loss (nats/token); held against lstm "
+        f"{EQUAL}of 3 arms transformer has the best mean, 1.429 loss (nats/token); compared with lstm "
     )
     assert f"(1.500) over 5 paired seeds, transformer is 0.071 [{-high:.3f}, {-low:.3f}] lower" in found
-    assert (
-        "lower (p < 0.001, Bonferroni); no difference can be told for gru (p = 1.00); transformer can be told " in found
-    )
-    assert found.endswith("told apart from every other arm.")
+    assert "lower (p < 0.001, Bonferroni); no significant difference for gru (p = 1.00); transformer differs " in found
+    assert found.endswith("differs significantly from every other arm.")
 
 
 def test_the_best_arm_is_held_against_those_that_are_not_the_baseline(arm, compared, losses):
@@ -110,8 +108,10 @@ def test_the_best_arm_is_held_against_those_that_are_not_the_baseline(arm, compa
     arm("transformer", transformer)
     arm("gru", {seed: loss + (0.004 if seed % 2 else -0.005) for seed, loss in transformer.items()})
     found = conclusion(compared(baseline="lstm"), [])
-    assert "transformer has the best mean" in found and found.endswith("transformer cannot be told apart from gru.")
-    assert conclusion(compared(baseline="transformer"), []).endswith("no difference can be told for gru (p = 1.00).")
+    assert "transformer has the best mean" in found and found.endswith(
+        "transformer does not differ significantly from gru."
+    )
+    assert conclusion(compared(baseline="transformer"), []).endswith("no significant difference for gru (p = 1.00).")
 
 
 def test_more_accuracy_is_better(arm, compared, losses):
@@ -130,7 +130,7 @@ def test_what_is_refused_has_no_conclusion(arm, compared, losses):
     one = Doubt(2, "other data", "refuse", "lstm was trained on a, transformer on b.", ["x"])
     doubt = Doubt(13, "too few seeds", "doubt", "only 2 seeds", [])
     assert conclusion(compared(), [doubt, one]) == (
-        "These runs do not compare, so there is no conclusion: lstm was trained on a, transformer on b."
+        "These runs cannot be compared, so there is no conclusion: lstm was trained on a, transformer on b."
     )
     assert conclusion(compared(), [one, one]).endswith("on b (and 1 more reason below).")
     assert "lower over" in conclusion(compared(), [doubt])
@@ -148,7 +148,7 @@ def test_one_arm_and_none(arm, compared):
     low, high = stats.t.interval(0.95, 1, 1.51, 0.01)
     assert conclusion(compared(), []) == (
         f"{WHERE}, lstm reaches 1.510 [{low:.3f}, {high:.3f}] loss (nats/token) over 2 seeds; there is no second "
-        "arm to hold it against."
+        "arm to compare it with."
     )
     nothing = Comparison("validation/loss", [], [LeftOut("a", "is failed")])
     assert conclusion(nothing, []) == (

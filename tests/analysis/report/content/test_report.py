@@ -21,7 +21,7 @@ def test_what_a_report_begins_with(arm, compared, losses):
     refusal = Doubt(2, "other data", "refuse", "not the same.", [])
     document = report(compared(), [doubt, refusal], {Path("runs/x"): "cannot be read"})
     assert document.title == "lstm and transformer on stdlib"
-    assert document.conclusion == "These runs do not compare, so there is no conclusion: not the same."
+    assert document.conclusion == "These runs cannot be compared, so there is no conclusion: not the same."
     assert [note.text for note in document.doubts] == [
         "other data: not the same.",
         "too few seeds: five are few. (a and b)",
@@ -32,8 +32,8 @@ def test_what_a_report_begins_with(arm, compared, losses):
         "The arms",
         "Learning curves",
         "Samples",
-        "What differs, and what does not",
-        "How many seeds it takes",
+        "Differences between the arms",
+        "Number of seeds needed",
         "Every run",
         "Provenance",
         "Reproducing it",
@@ -71,7 +71,7 @@ def test_every_score_diverged(arm, with_diverged):
     arm("lstm", {1: 1.4}, options={"optimizer.lr": 1e-3})
     arm("transformer", {1: 1.5, 2: 1.6})
     document = report(with_diverged(), [], {})
-    assert "of lstm diverged, so a mean over seeds says nothing" in document.conclusion
+    assert "of lstm diverged, so a mean over seeds is meaningless" in document.conclusion
 
 
 def test_nothing_at_all():

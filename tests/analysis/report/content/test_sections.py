@@ -104,7 +104,7 @@ def test_what_differs_and_what_does_not(arm, compared, table, losses):
     assert (rows["optimizer.lr"]["lstm"], rows["optimizer.lr"]["transformer"]) == ("0.001", "0.003")
     assert rows["model.channel._target_"]["lstm"] == "—"
     assert not {"seed", "name"} & rows.keys()
-    assert {row["what"] for row in table(section, "equal")} >= {"data", "context"}
+    assert {row["property"] for row in table(section, "equal")} >= {"data", "context"}
 
 
 def test_every_run_of_every_setting(arm, compared, table):
@@ -141,7 +141,7 @@ def test_where_results_come_from_with_how_many_runs_agree(arm, compared, table):
     }
     arm("transformer", {1: 1.4}, provenance=version)
     rows = table(provenance(compared()), "provenance")
-    found = {(row["what"], row["value"]): row["runs"] for row in rows}
+    found = {(row["property"], row["value"]): row["runs"] for row in rows}
     assert found["code", "c0de"] == 2 and found["code", "beef"] == 1
     assert found["torch", "2.13.0"] == 2 and found["torch", "2.14.0"] == 1
     assert found["git commit", "0123456789abcdef"] == 1 and found["uncommitted changes", "yes"] == 1

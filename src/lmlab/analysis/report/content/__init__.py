@@ -1,4 +1,4 @@
-"""What a report says, theme by theme: a comparison in, a section out, or nothing where there is nothing to say."""
+"""Content of a report by topic: each function turns a comparison into a section, or nothing if it does not apply."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,29 +36,29 @@ SECTIONS = (
     every_run,
     provenance,
 )
-"""In reading order: the numbers, how they came about, and what they depend on; how to check them comes after."""
+"""Sections in reading order: the results, how they came about, what they depend on, and how to reproduce them."""
 
 
 def report(
     comparison: Comparison, doubts: Sequence[Doubt], unreadable: Mapping[Path, str], command: str | None = None
 ) -> Document:
-    """Everything that there is to say about a comparison.
+    """Return the report on a comparison.
 
     Args:
-        doubts: what stands against believing it.
-        unreadable: what is wrong with run directories that could not be read, by path.
-        command: what asked for this report, as typed.
+        doubts: reasons to doubt it.
+        unreadable: errors of run directories that could not be read, by path.
+        command: the command that asked for this report, as typed.
     """
-    made = [make(comparison) for make in SECTIONS]
-    made += [commands(comparison, command), left_out(comparison, unreadable)]
-    known = [*_written(doubts), *_marked(comparison)]
-    sections = [section for section in made if section]
+    candidates = [make(comparison) for make in SECTIONS]
+    candidates += [commands(comparison, command), left_out(comparison, unreadable)]
+    notes = [*_written(doubts), *_marked(comparison)]
+    sections = [section for section in candidates if section]
     refused = any(doubt.severity == "refuse" for doubt in doubts)
-    return Document(title(comparison), conclusion(comparison, doubts), known, sections, _about(comparison), refused)
+    return Document(title(comparison), conclusion(comparison, doubts), notes, sections, _about(comparison), refused)
 
 
 def title(comparison: Comparison) -> str:
-    """The question of a study, or ``lstm and transformer on stdlib``."""
+    """Return the question of a study, or ``lstm and transformer on stdlib``."""
     if question := getattr(comparison.study, "question", None):
         return str(question)
     names = listed([arm.name for arm in comparison.arms], most=4)
@@ -66,13 +66,13 @@ def title(comparison: Comparison) -> str:
 
 
 def _written(doubts: Sequence[Doubt]) -> list[Note]:
-    """What a reader has to know, with the runs that it is about; what refuses the comparison first."""
+    """Return the doubts as notes that name their runs; those that refuse the comparison come first."""
     ordered = sorted(doubts, key=lambda doubt: (doubt.severity != "refuse", doubt.number))
     return [Note(f"{doubt.name}: {doubt.text}{_about_runs(doubt)}", doubt.commands) for doubt in ordered]
 
 
 def _marked(comparison: Comparison) -> list[Note]:
-    """What is wrong with the files of runs that count all the same."""
+    """Return a note on damaged files of runs that are part of the comparison."""
     marked = [f"{run.label}: {problem}" for run in comparison.runs for problem in run.problems]
     return [Note(f"damaged files: {listed(marked, most=6)}.")] if marked else []
 

@@ -18,7 +18,7 @@ from lmlab.runs.files import numbers, read_jsonl
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run takes: its column and how it is found; ``None`` where a run does not have it."""
+    """A cost of a run: its column and its value; ``None`` if a run does not have it."""
 
     column: Column
     of: Callable[[Record], float | None]
@@ -53,7 +53,7 @@ COSTS = (
 
 
 def arms(comparison: Comparison) -> Section | None:
-    """Results with intervals and tests; what the same runs score otherwise, how large they are, what they cost."""
+    """Show results with intervals and tests, further scores of the same runs, their sizes and costs."""
     if not comparison.arms:
         return None
     tables = [
@@ -69,7 +69,7 @@ def arms(comparison: Comparison) -> Section | None:
 
 
 def _metrics(comparison: Comparison) -> Table | None:
-    """Every other final metric that was recorded."""
+    """List every other final metric that was recorded."""
     runs = comparison.runs
     names = dict.fromkeys(name for run in runs for name in run.manifest["metrics"] if name != comparison.metric)
     if not names:
@@ -84,7 +84,7 @@ def _metric(name: str, run: Record) -> float | None:
 
 
 def _evaluations(comparison: Comparison) -> Table | None:
-    """What ``lmlab evaluate`` recorded: each way of scoring is a metric of its own."""
+    """List the scores that ``lmlab evaluate`` recorded; each way of scoring is a metric of its own."""
     scores: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for arm in comparison.arms:
         for run in arm.chosen.runs:
@@ -94,11 +94,11 @@ def _evaluations(comparison: Comparison) -> Table | None:
                 continue
             # Of one run scored by several versions of the code, the newest counts.
             for settings, row in {_described(row["settings"]): row for row in evaluations}.items():
-                for way, found in row["metrics"].items():
+                for way, values in row["metrics"].items():
                     metrics, first = run.measures.metrics, score_of(run.measures.primary)
-                    if (name := next((name for name in (first, *metrics) if name in found), None)) is not None:
+                    if (name := next((name for name in (first, *metrics) if name in values), None)) is not None:
                         way_and_metric = f"{way.replace('_', ' ')}, {metrics[name].heading}"
-                        scores[way_and_metric, settings][arm.name].append(float(found[name]))
+                        scores[way_and_metric, settings][arm.name].append(float(values[name]))
     if not scores:
         return None
     columns = [Column("scored by"), Column("settings"), *(Column(arm.name, form="{:.4f}") for arm in comparison.arms)]
@@ -132,7 +132,7 @@ def _measured(comparison: Comparison, name: str, title: str, costs: Sequence[Cos
 
 
 def _mean(runs: Sequence[Record], of: Callable[[Record], float | None]) -> Cell | Interval:
-    """The mean of those runs that have it, with its interval where they differ."""
+    """Return the mean of the runs that have a value, with its interval if they differ."""
     values = [value for run in runs if (value := of(run)) is not None]
     if not values:
         return None

@@ -1,4 +1,4 @@
-"""Where loss comes from: calibration, loss by position in the context and by how frequent a token is."""
+"""Sources of the loss: calibration, loss by position in the context and by frequency of the token."""
 
 import math
 from collections import defaultdict
@@ -22,20 +22,20 @@ Found = Mapping[str, Sequence[Mapping[str, float]]]
 
 
 def breakdown(comparison: Comparison) -> Section | None:
-    """What the final weights' predictions are worth, split up, of runs that recorded it."""
-    found: dict[str, list[Found]] = {}
+    """Break down the loss of the final weights, for the runs that recorded a breakdown."""
+    by_arm: dict[str, list[Found]] = {}
     unread = []
     for arm in shown(comparison):
         parts = [(run, read(run)) for run in arm.chosen.runs]
-        found[arm.name] = [part for _, part in parts if part]
+        by_arm[arm.name] = [part for _, part in parts if part]
         unread += [run.label for run, part in parts if part is None and (run.run.path / "breakdown.json").exists()]
     note = _BAND + of_those_shown(comparison)
     charts = [
         chart
         for chart in (
-            _calibration(comparison, found, note),
-            _loss(comparison, found, "position", "position (tokens read before the one predicted)", note),
-            _loss(comparison, found, "frequency", "frequency (occurrences in the training split)", note),
+            _calibration(comparison, by_arm, note),
+            _loss(comparison, by_arm, "position", "position (tokens read before the one predicted)", note),
+            _loss(comparison, by_arm, "frequency", "frequency (occurrences in the training split)", note),
         )
         if chart is not None
     ]
@@ -44,18 +44,18 @@ def breakdown(comparison: Comparison) -> Section | None:
 
 
 def read(run: Record) -> Found | None:
-    """The breakdown of a run; ``None`` where it has none that can be read."""
+    """Return the breakdown of a run; ``None`` if it has none that can be read."""
     try:
-        found = numbers(read_json(run.run.path / "breakdown.json"))
+        content = numbers(read_json(run.run.path / "breakdown.json"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 def _bands(
     found: Sequence[Found], kind: str, key: Callable[[Any], Any], point: Callable[[Any], Point]
 ) -> list[tuple[float, float, float, float]]:
-    """Mean, least and greatest over seeds of each bin that all seeds have: (x, y, low, high), in the order of x."""
+    """Return (x, y, low, high) of each bin that all seeds have: mean, least and greatest over seeds, ordered by x."""
     bins: dict[Any, list[Point]] = defaultdict(list)
     for part in found:
         for row in part.get(kind, ()):
@@ -98,7 +98,7 @@ def _calibration(comparison: Comparison, found: Mapping[str, list[Found]], note:
     )
     if not series:
         return None
-    exact = Series("as confident as right", "", {"calibration": [0.0, 1.0]}, [0.0, 1.0], kind="dashes")
+    exact = Series("accuracy equals confidence", "", {"calibration": [0.0, 1.0]}, [0.0, 1.0], kind="dashes")
     errors = [
         f"{one.name} is off by at most "
         f"{max(abs(y - float(x)) for x, y in zip(one.x['calibration'], one.y, strict=True)):.3f}"
@@ -106,12 +106,12 @@ def _calibration(comparison: Comparison, found: Mapping[str, list[Found]], note:
     ]
     return Chart(
         "calibration",
-        f"How often a prediction is right, by how confident it is; validation split of {of_runs(comparison)}",
+        f"Accuracy of predictions by their confidence; validation split of {of_runs(comparison)}",
         {"calibration": Axis("confidence of the most probable token (probability)")},
         Axis("accuracy (fraction right)"),
         [*series, exact],
-        f"Accuracy against confidence; on the diagonal a model is as often right as it claims: {'; '.join(errors)}.",
-        f"{note} Dashes: as confident as right.",
+        f"Accuracy against confidence; on the diagonal, they are equal: {'; '.join(errors)}.",
+        f"{note} Dashes: accuracy equals confidence.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Captions of tables and figures, and numbers and lists as a reader meets them in a sentence."""
+"""Captions of tables and figures, and the text of numbers and lists in sentences."""
 
 import math
 from collections.abc import Sequence
@@ -8,17 +8,17 @@ from lmlab.numerals import counted, written
 
 
 def data_of(comparison: Comparison) -> str:
-    """The names of the data: ``stdlib``."""
+    """Return the names of the data: ``stdlib``."""
     return listed(sorted({run.corpus for run in comparison.runs}), most=4)
 
 
 def of_runs(comparison: Comparison) -> str:
-    """``stdlib, 3 seeds of each arm``: what the runs behind the conclusion are on, and how many there are."""
+    """Return the data and number of the runs behind the conclusion: ``stdlib, 3 seeds of each arm``."""
     return f"{data_of(comparison)}, {_seeds(comparison)}"
 
 
 def caption(text: str) -> str:
-    """The text with a capital letter: the names of metrics have none."""
+    """Return the text with a capital letter, as names of metrics begin in lower case."""
     return text[:1].upper() + text[1:]
 
 
@@ -33,31 +33,31 @@ def _seeds(comparison: Comparison) -> str:
 
 
 def listed(words: Sequence[str], most: int = 8) -> str:
-    """``a, b and c``; of more than ``most`` the first and how many more there are."""
+    """Return ``a, b and c``; of more than ``most`` words, the first and the number of the others."""
     if len(words) > most:
         return f"{', '.join(words[:most])} and {len(words) - most} more"
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def decimals(scale: float) -> int:
-    """Decimals that show a number as large as ``scale``: at least 3, at most 8."""
+    """Return the number of decimals for a number as large as ``scale``: at least 3, at most 8."""
     if not math.isfinite(scale) or scale == 0:
         return 3
     return min(8, max(3, -math.floor(math.log10(abs(scale)))))
 
 
 def short(value: float, decimals: int = 4) -> str:
-    """``1.2345``, ``5.00e+29``."""
+    """Format a number as ``1.2345`` or ``5.00e+29``."""
     return written(value, f"{{:.{decimals}f}}")
 
 
 def probability(p_value: float) -> str:
-    """``p = 0.032``, ``p < 0.001``."""
+    """Format a p value as ``p = 0.032`` or ``p < 0.001``."""
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}" if p_value < 0.1 else f"p = {p_value:.2f}"
 
 
 def compact(number: float) -> str:
-    """Three digits with k, M, G or T: 1,052,672 is 1.05M."""
+    """Format a number with three digits and k, M, G or T: 1,052,672 is 1.05M."""
     for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(float(f"{number:.3g}")) >= size:
             return f"{number / size:.3g}{letter}"

@@ -1,4 +1,4 @@
-"""Runs that began from other runs: the chain, and what was trained along it."""
+"""Runs that continue other runs: the chain, and the training along it."""
 
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.records import Record
@@ -8,7 +8,7 @@ from lmlab.runs.start import chain_of
 
 
 def chain(comparison: Comparison) -> Section | None:
-    """The runs that the conclusion rests on and that began from others, with tokens and FLOPs of the whole chain."""
+    """List the runs behind the conclusion that continue others, with tokens and FLOPs of the whole chain."""
     arms = {run: arm.name for arm in comparison.arms for setting in arm.settings for run in setting.runs}
     runs = [run for run in comparison.runs if run.manifest.get("start")]
     if not runs:
@@ -23,12 +23,12 @@ def chain(comparison: Comparison) -> Section | None:
         Column("training in all", "FLOP", "{:.3e}"),
     ]
     rows = [[arms.get(run, ""), run.label, " > ".join(chain_of(run.run)), *_trained(run)] for run in runs]
-    note = "Each run of a chain began with the weights that the one before it came to."
-    return Section("Stages", [Table("chain", f"What the runs began from: {of_runs(comparison)}", columns, rows, note)])
+    note = "Each run of a chain started from the weights of the run before it."
+    return Section("Stages", [Table("chain", f"Runs that continue others: {of_runs(comparison)}", columns, rows, note)])
 
 
 def _trained(run: Record) -> list[Cell]:
-    """Tokens before the run, its own and of both, and FLOPs of both."""
+    """Return the tokens before the run, its own tokens and their sum, and the FLOPs of the whole chain."""
     start, tokens, flops = run.manifest["start"], run.metric("timings/tokens"), run.training_flops
     return [
         start["tokens"],

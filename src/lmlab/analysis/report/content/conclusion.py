@@ -1,4 +1,4 @@
-"""The conclusion in one sentence: what was found, how sure it is, or why nothing can be said."""
+"""The conclusion in one sentence: the result and its certainty, or the reason why there is none."""
 
 import math
 from collections import Counter
@@ -17,23 +17,27 @@ from lmlab.numerals import counted, written
 
 
 def conclusion(comparison: Comparison, doubts: Sequence[Doubt]) -> str:
-    """One sentence that claims no more than the runs show."""
+    """Return one sentence that claims no more than the runs show."""
     refused = [doubt.text for doubt in doubts if doubt.severity == "refuse"]
     if refused:
         more = f" (and {counted(len(refused) - 1, 'more reason')} below)" if len(refused) > 1 else ""
-        return f"These runs do not compare, so there is no conclusion: {refused[0].rstrip('.')}{more}."
+        return f"These runs cannot be compared, so there is no conclusion: {refused[0].rstrip('.')}{more}."
     if not comparison.arms:
         left = f"; {counted(len(comparison.left_out), 'run')} left out" if comparison.left_out else ""
         return f"There is nothing to compare: no run has ended with a score in {comparison.heading}{left}."
     where = f"On the {split_of(comparison.metric)} split of {data_of(comparison)}{at_equal(comparison)}"
-    found = contrasts(comparison)
-    if not found:
+    differences = contrasts(comparison)
+    if not differences:
         said = _alone(comparison, where)
     else:
-        said = _pair(comparison, where, found[0]) if len(found) == 1 else _several(comparison, where, found)
+        said = (
+            _pair(comparison, where, differences[0])
+            if len(differences) == 1
+            else _several(comparison, where, differences)
+        )
     if not comparison.left_out:
         return said
-    # Runs that diverged or failed are among them: who leaves them out without a word flatters an arm.
+    # Runs that diverged or failed are among them: leaving them out silently would favour an arm.
     by_arm = Counter(f" of {left.arm}" if left.arm else "" for left in comparison.left_out)
     left = listed([f"{counted(number, 'run')}{arm}" for arm, number in by_arm.items()])
     return f"{said.removesuffix('.')}; left out: {left}."
@@ -48,7 +52,7 @@ def _alone(comparison: Comparison, where: str) -> str:
         shown += f" [{written(estimate.low, form)}, {written(estimate.high, form)}]"
     return (
         f"{where}, {arm.name} reaches {shown} {comparison.label} over {counted(estimate.n, 'seed')}; "
-        "there is no second arm to hold it against."
+        "there is no second arm to compare it with."
     )
 
 
@@ -60,48 +64,48 @@ def _pair(comparison: Comparison, where: str, one: Contrast) -> str:
     both = f"{better.name} reaches {scores[better.name]} {label} against {worse.name} {scores[worse.name]}"
     if one.diverged:
         shown = listed([f"{name} {score}" for name, score in scores.items()])
-        return f"{where}, {_diverged(comparison, one)}, so a mean over seeds says nothing ({shown})."
+        return f"{where}, {_diverged(comparison, one)}, so a mean over seeds is meaningless ({shown})."
     if one.p_value != one.p_value:
-        return f"{where}, {both}, but {_untested(one)}, so which is better cannot be told."
+        return f"{where}, {both}, but {_untested(one)}, so it is unknown which is better."
     if one.told_apart:
         return f"{where}, {both}: {_difference(comparison, one, form)}."
     needed = seeds_for(one, one.paired.difference.mean, level(comparison)) if one.is_paired else None
     more = "" if needed is None else f"; if the difference is as large as it seems, it takes {needed:,} paired seeds"
-    return f"{where}, no difference can be told: {both}, {_difference(comparison, one, form)}{more}."
+    return f"{where}, no significant difference: {both}, {_difference(comparison, one, form)}{more}."
 
 
 def _several(comparison: Comparison, where: str, found: Sequence[Contrast]) -> str:
     label, baseline = comparison.label, comparison.arms[0]
     form = number_format(found)
     order = {id(arm): place for place, arm in enumerate(ranked(comparison))}
-    found = sorted(found, key=lambda one: order[id(one.arm)])
-    apart = [one for one in found if one.told_apart]
-    open_ones = [one for one in found if not one.told_apart]
+    ordered = sorted(found, key=lambda one: order[id(one.arm)])
+    apart = [one for one in ordered if one.told_apart]
+    open_ones = [one for one in ordered if not one.told_apart]
     best = ranked(comparison)[0]
     start = f"{where}, of {len(comparison.arms)} arms {best.name} has the best mean, "
     start += f"{written(mean_score(best.chosen, comparison.metric), form)} {label}"
-    reference = f"held against {baseline.name}"
+    reference = f"compared with {baseline.name}"
     if baseline is not best:
         reference += f" ({written(mean_score(baseline.chosen, comparison.metric), form)})"
     clauses = [f"{one.arm.name} is {_difference(comparison, one, form, with_seeds=False)}" for one in apart]
     if open_ones:
         names = listed([f"{one.arm.name}{_how_open(one)}" for one in open_ones])
-        clauses.append(f"no difference can be told for {names}")
-    return f"{start}; {reference} over {_seeds(found)}, {'; '.join(clauses)}{_of_the_best(comparison, best)}."
+        clauses.append(f"no significant difference for {names}")
+    return f"{start}; {reference} over {_seeds(ordered)}, {'; '.join(clauses)}{_of_the_best(comparison, best)}."
 
 
 def _of_the_best(comparison: Comparison, best: Arm) -> str:
-    """Say how the best arm stands against the others where it is not the baseline, against which all stand."""
+    """Describe how the best arm compares with the others; empty if it is the baseline, which all are compared with."""
     baseline = comparison.arms[0]
     same = [arm.name for arm in same_as(comparison, best) if arm is not baseline]
     if best is baseline:
         return ""
     if not same:
-        return f"; {best.name} can be told apart from every other arm"
+        return f"; {best.name} differs significantly from every other arm"
     others = len(comparison.arms) - 2
     if len(same) == others > 1:
-        return f"; {best.name} cannot be told apart from any of the other arms"
-    return f"; {best.name} cannot be told apart from {listed(same)}"
+        return f"; {best.name} does not differ significantly from any of the other arms"
+    return f"; {best.name} does not differ significantly from {listed(same)}"
 
 
 def _how_open(one: Contrast) -> str:
@@ -113,7 +117,10 @@ def _how_open(one: Contrast) -> str:
 
 
 def _difference(comparison: Comparison, one: Contrast, form: str, with_seeds: bool = True) -> str:
-    """``0.069 [0.061, 0.077] lower over 5 paired seeds (p = 0.002)``, of the better arm or of the one named."""
+    """Describe a difference as ``0.069 [0.061, 0.077] lower over 5 paired seeds (p = 0.002)``.
+
+    It is that of the better arm; without ``with_seeds``, that of the contrast's own arm.
+    """
     difference = one.paired.difference
     named = _in_order(comparison, one)[0] if with_seeds else one.arm
     sign = 1.0 if named is one.arm else -1.0
@@ -135,7 +142,7 @@ def _seeds(found: Sequence[Contrast]) -> str:
 
 
 def _untested(one: Contrast) -> str:
-    """Why there is no p value, and what would give one."""
+    """Return the reason why there is no p value."""
     seeds = [len(arm.chosen.runs) for arm in (one.arm, one.reference)]
     if min(seeds) < 2:
         if max(seeds) < 2:
@@ -154,7 +161,7 @@ def _diverged(comparison: Comparison, one: Contrast) -> str:
 
 
 def _in_order(comparison: Comparison, one: Contrast) -> tuple[Arm, Arm]:
-    """The two arms of a contrast, the better one first."""
+    """Return the two arms of a contrast, the better one first."""
     lower = one.paired.difference.mean < 0
     return (one.arm, one.reference) if lower == minimizes(comparison) else (one.reference, one.arm)
 
@@ -164,7 +171,7 @@ _BUDGETS = {"tokens": "tokens", "FLOPs": "training FLOPs", "seconds": "training 
 
 
 def at_equal(comparison: Comparison) -> str:
-    """``, at equal non-embedding parameters and tokens``: what may be claimed, or nothing where there is nothing."""
+    """Return ``, at equal non-embedding parameters and tokens``: the properties that are equal, or an empty text."""
     if len(comparison.arms) < 2:
         return ""
     kinds, budgets = equal_kinds(comparison), equal_budgets(comparison)

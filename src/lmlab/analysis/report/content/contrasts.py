@@ -1,4 +1,4 @@
-"""Every arm held against every other, first of all against the baseline, which is the first arm of a comparison."""
+"""Comparisons of all pairs of arms; the first arm of a comparison is the baseline."""
 
 import itertools
 import math
@@ -17,10 +17,10 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Contrast:
-    """An arm held against another, the reference.
+    """An arm compared with another, the reference.
 
     Attributes:
-        arm, reference: what is held against what; differences are the arm's score less the reference's.
+        arm, reference: the two arms; differences are the arm's score minus the reference's.
         paired: the test over the seeds that both have, its p values and intervals corrected for all pairs of arms.
     """
 
@@ -30,7 +30,7 @@ class Contrast:
 
     @property
     def p_value(self) -> float:
-        """The corrected p value; nan where no test is possible."""
+        """The corrected p value; nan if no test is possible."""
         return self.paired.p_value
 
     def turned(self) -> "Contrast":
@@ -39,23 +39,23 @@ class Contrast:
 
     @property
     def told_apart(self) -> bool:
-        """Return whether the two arms differ by more than chance explains."""
+        """True if the two arms differ by more than chance explains."""
         return self.p_value < ALPHA
 
     @property
     def is_paired(self) -> bool:
-        """Whether the two arms share the seeds that they are compared over."""
+        """True if the two arms share the seeds that they are compared over."""
         return self.paired.test == "paired t"
 
     @property
     def diverged(self) -> bool:
-        """Whether a run ended with a score that is no number, so that there is nothing to test."""
+        """True if a run's score is not a finite number, so that nothing can be tested."""
         return not math.isfinite(self.paired.difference.mean)
 
 
-@lru_cache(maxsize=1)  # several sections of one report ask, and resampling takes seconds
+@lru_cache(maxsize=1)  # several sections of one report use it, and resampling takes seconds
 def all_pairs(comparison: Comparison) -> tuple[Contrast, ...]:
-    """Hold every arm against every one before it, by seed, corrected for how many pairs there are."""
+    """Compare every arm with each one before it, by seed, corrected for the number of pairs."""
     pairs = list(itertools.combinations(comparison.arms, 2))
     scores = {id(arm): arm.chosen.scores(comparison.metric) for arm in comparison.arms}
     tests = simultaneous([(scores[id(arm)], scores[id(before)]) for before, arm in pairs], ALPHA)
@@ -73,7 +73,7 @@ def tests_counted(comparison: Comparison) -> int:
 
 
 def level(comparison: Comparison) -> float:
-    """Return what an uncorrected p value must be below to be called a difference."""
+    """Return the level below which an uncorrected p value counts as a difference."""
     return ALPHA / max(1, tests_counted(comparison))
 
 
@@ -83,15 +83,15 @@ def correction(comparison: Comparison) -> str:
 
 
 def same_as(comparison: Comparison, arm: Arm) -> list[Arm]:
-    """Return the other arms that cannot be told apart from this one, in the order of the comparison."""
+    """Return the other arms that do not differ significantly from this one, in the order of the comparison."""
     pairs = [one for one in all_pairs(comparison) if arm in (one.arm, one.reference) and not one.told_apart]
     return [one.reference if one.arm is arm else one.arm for one in pairs]
 
 
 def unbeaten(comparison: Comparison) -> frozenset[int]:
-    """Return the places of the arm with the best mean and of those that cannot be told apart from it.
+    """Return the indices of the arm with the best mean and of those that do not differ significantly from it.
 
-    Arms of one seed and arms that diverged are not among them. Empty where nothing can be tested.
+    Arms of one seed and arms that diverged are not included. Empty if nothing can be tested.
     """
     if tests_counted(comparison) == 0:
         return frozenset()
@@ -105,7 +105,7 @@ def unbeaten(comparison: Comparison) -> frozenset[int]:
 
 
 def number_format(found: Sequence[Contrast]) -> str:
-    """How scores are written: with as many decimals as show how uncertain their differences are."""
+    """Return the format of scores, with as many decimals as the uncertainty of their differences needs."""
     differences = [one.paired.difference for one in found]
     scales = [(d.high - d.low) / 2 if math.isfinite(d.high - d.low) else abs(d.mean) for d in differences]
     return f"{{:.{decimals(min((scale for scale in scales if scale > 0), default=1.0))}f}}"

@@ -1,4 +1,4 @@
-"""What differs between the arms' configurations, and what was held equal."""
+"""Differences between the arms' configurations, and the properties held equal."""
 
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts import differences_between, held_equal
@@ -9,7 +9,7 @@ from lmlab.overrides import written
 
 
 def differences(comparison: Comparison) -> Section | None:
-    """What all arms have in common, and every option in which their chosen settings differ."""
+    """List the properties that all arms share, and every option in which their chosen settings differ."""
     if len(comparison.arms) < 2:
         return None
     names = [arm.name for arm in comparison.arms]
@@ -17,7 +17,9 @@ def differences(comparison: Comparison) -> Section | None:
     if equal := held_equal(comparison):
         rows = [[name, value] for name, value in equal.items()]
         parts.append(
-            Table("equal", f"What was held equal, on {data_of(comparison)}", [Column("what"), Column("value")], rows)
+            Table(
+                "equal", f"Properties held equal, on {data_of(comparison)}", [Column("property"), Column("value")], rows
+            )
         )
     else:
         parts.append(Text("Nothing was held equal."))
@@ -25,7 +27,7 @@ def differences(comparison: Comparison) -> Section | None:
     if differing:
         values_of = [[option, *(written(values[name]) for name in names)] for option, values in differing]
         note = (
-            f"Seeds, and options that cannot change a result, are left out. {ABSENT}: an arm that has no such option."
+            f"Seeds and options that cannot change a result are left out. {ABSENT}: the arm does not have this option."
         )
         columns = [Column("option"), *map(Column, names)]
         parts.append(
@@ -35,4 +37,4 @@ def differences(comparison: Comparison) -> Section | None:
         )
     else:
         parts.append(Text("The arms' configurations do not differ."))
-    return Section("What differs, and what does not", parts)
+    return Section("Differences between the arms", parts)

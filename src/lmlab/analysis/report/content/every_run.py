@@ -10,7 +10,7 @@ _COSTS = [cost for cost in COSTS if cost.column.heading in ("tokens", "training"
 
 
 def every_run(comparison: Comparison) -> Section | None:
-    """The runs of all settings with what was varied within their arms, their scores and costs."""
+    """List the runs of all settings with the options varied within their arms, their scores and costs."""
     settings = [(arm, setting) for arm in comparison.arms for setting in arm.settings]
     if not settings:
         return None
@@ -22,11 +22,11 @@ def every_run(comparison: Comparison) -> Section | None:
     metrics = list(dict.fromkeys([*first, *(name for name in comparison.measures.everything if name in recorded)]))
     rows: list[list[Cell]] = []
     for arm, setting in settings:
-        chosen = "yes" if setting is arm.chosen else "no"
+        in_conclusion = "yes" if setting is arm.chosen else "no"
         values = [text_of(setting.runs[0], option) for option in options]
         for run in setting.runs:
             measured = [run.metric(metric) for metric in metrics] + [cost.of(run) for cost in _COSTS]
-            rows.append([arm.name, run.label, run.seed, chosen, *values, *measured])
+            rows.append([arm.name, run.label, run.seed, in_conclusion, *values, *measured])
     columns = [
         Column("arm"),
         Column("run"),

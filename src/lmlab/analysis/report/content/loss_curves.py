@@ -1,4 +1,4 @@
-"""Loss while training, arm by arm, with a band over seeds."""
+"""Learning curves of each arm, with a band over seeds."""
 
 import math
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ from lmlab.metrics import TRAINING_LOSS
 from lmlab.numerals import counted
 
 POINTS = 200
-"""Points of a series: what a figure of a page's width can show."""
+"""Points of a series: as many as a figure of a page's width can show."""
 
 FAR = 3.0
-"""Distance of the largest value above the usual range from which an axis is cut off, in lengths of that range."""
+"""An axis is cut off if the largest value is further above the usual range than this many times its length."""
 
 ROOM = 0.15
-"""Room of an axis that is cut off above the largest value that it shows, as a share of the usual range."""
+"""Space above the largest value shown on an axis that is cut off, as a share of the usual range."""
 
 _GRID = 4000
 """Points of the common grid that curves of several seeds are interpolated on before they are thinned."""
 
 
 def loss_curves(comparison: Comparison) -> Section | None:
-    """A metric of validations and the loss of training batches against tokens, steps, FLOPs, seconds and energy."""
+    """Plot a validation metric and the training loss against tokens, steps, FLOPs, seconds and energy."""
     labels = {TRAINING_LOSS: "training loss (nats/token)"}
     if comparison.chosen_by not in labels:
         labels = {comparison.chosen_by: comparison.heading_of_choice} | labels
@@ -62,8 +62,8 @@ def _chart(comparison: Comparison, metric: str, label: str) -> Chart | None:
         ends.append(f"{arm.name} ends at {short(mean[-1])} ({counted(len(runs), 'seed')})")
     if not series:
         return None
-    known = comparison.measures.metric(metric)
-    falls = known is not None and known.better == "lower"
+    properties = comparison.measures.metric(metric)
+    falls = properties is not None and properties.better == "lower"
     top = robust_top([one.y for one in series], [bound for one in series for bound in one.high or one.y], falls)
     return Chart(
         f"curve-{metric.replace('/', '-').replace('_', '-')}",
@@ -79,16 +79,16 @@ def _chart(comparison: Comparison, metric: str, label: str) -> Chart | None:
 
 
 def robust_top(lines: Sequence[Sequence[float]], bounds: Sequence[float], falls: bool) -> float | None:
-    """Return where an axis ends that runs which diverged would make useless; ``None``: all values have room.
+    """Return the end of an axis that diverged runs would make useless; ``None`` if no value has to be cut off.
 
-    The usual range ends where half of the lines begin or have their middle, and of a metric that need not fall, where
-    half of them end. Where something lies further above it than ``FAR`` times its length, what lies further above it
-    than its length is cut off.
+    The usual range ends at the median of the first values of the lines, or of their medians if that is higher; for a
+    metric that need not fall, also of their last values. If a value lies further above it than ``FAR`` times its
+    length, values further above it than its length are cut off.
 
     Args:
         lines: the values of each line, in order.
-        bounds: all that is drawn, upper ends of bands included.
-        falls: whether the metric falls unless training diverges.
+        bounds: all values drawn, including upper ends of bands.
+        falls: True if the metric falls unless training diverges.
     """
     finite = [kept for line in lines if (kept := [value for value in line if math.isfinite(value)])]
     highest = max((value for value in bounds if math.isfinite(value)), default=None)
@@ -105,7 +105,7 @@ def robust_top(lines: Sequence[Sequence[float]], bounds: Sequence[float], falls:
 
 
 def _above(top: float | None, series: Sequence[Series]) -> str:
-    """A sentence about lines that an axis cuts off."""
+    """Return a sentence about lines that an axis cuts off."""
     if top is None:
         return ""
     names = [one.name for one in series if any(value > top for value in one.high or one.y)]
@@ -113,7 +113,7 @@ def _above(top: float | None, series: Sequence[Series]) -> str:
 
 
 def _of_a_part(runs: Sequence[Record], metric: str) -> str:
-    """A sentence about what validations before the last score; empty where they score all, or it is not recorded."""
+    """Return a sentence on the part that validations before the last score; empty if all of it, or not recorded."""
     shares = []
     for run in runs:
         counts = run.manifest.get("training", {}).get("validation", {}).get(metric.partition("/")[0])
@@ -128,7 +128,7 @@ def _of_a_part(runs: Sequence[Record], metric: str) -> str:
 
 
 def _logged(run: Record, metric: str) -> bool:
-    """Whether a run has a number of this metric at all: it may have diverged before the first."""
+    """Return whether a run logged a number of this metric; it may have diverged before the first."""
     curve = run.curves.curve(metric)
     return curve is not None and len(curve[0]) > 0
 
@@ -136,10 +136,10 @@ def _logged(run: Record, metric: str) -> bool:
 def averaged(
     runs: Sequence[Record], metric: str, axes: Sequence[str]
 ) -> tuple[dict[str, Array], Array, Array, Array] | None:
-    """The mean of a metric over runs with its least and greatest, at most ``POINTS`` of each, and the axes there.
+    """Return the mean of a metric over runs, its least and greatest, and the axes, at most ``POINTS`` of each.
 
-    Runs need not have logged at the same steps: curves are linear between what was logged, at tokens that all runs
-    reached. ``None``: no such tokens.
+    Runs need not have logged at the same steps: curves are interpolated linearly, at tokens that all runs reached.
+    ``None`` if there are no such tokens.
     """
     curves = [_rising(*curve) for run in runs if (curve := run.curves.curve(metric))]
     grid = reduce(np.union1d, [tokens for tokens, _ in curves])
@@ -160,7 +160,7 @@ def averaged(
 
 
 def _rising(tokens: Array, values: Array | None) -> tuple[Array, Array]:
-    """A curve in the order of tokens, once each: a run that goes on may have logged the same tokens again."""
+    """Sort a curve by tokens and remove duplicates: a resumed run may have logged the same tokens again."""
     assert values is not None
     if np.all(np.diff(tokens) > 0):
         return tokens, values

@@ -1,4 +1,4 @@
-"""How many seeds it takes to tell arms apart, and what those that were run can tell."""
+"""Number of seeds needed to tell arms apart, and the difference that the existing seeds can resolve."""
 
 import math
 from collections.abc import Sequence
@@ -18,16 +18,20 @@ SEEDS = (2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50)
 
 
 def power(comparison: Comparison) -> Section | None:
-    """Seeds for given differences, from how much the paired runs differ; ``None`` where no two pairs say how much."""
-    found = [one for one in contrasts(comparison) if one.is_paired and one.paired.difference.sd > 0]
-    return Section("How many seeds it takes", [_table(comparison, found), _chart(comparison, found)]) if found else None
+    """Show the seeds needed for several differences; ``None`` if no pairs of runs determine how much they vary."""
+    testable = [one for one in contrasts(comparison) if one.is_paired and one.paired.difference.sd > 0]
+    return (
+        Section("Number of seeds needed", [_table(comparison, testable), _chart(comparison, testable)])
+        if testable
+        else None
+    )
 
 
 def seeds_for(contrast: Contrast, difference: float, alpha: float) -> int | None:
-    """Paired seeds with which a t test finds a true difference (80 % power); ``None``: no number does."""
+    """Return the paired seeds with which a t test detects a true difference (80 % power); ``None`` if none do."""
     try:
         return seeds_needed(contrast.paired.difference.sd, difference, alpha=alpha)
-    except UserError:  # a difference of nothing, or one that would take more than a million
+    except UserError:  # no difference, or one that would take more than a million seeds
         return None
 
 
@@ -51,7 +55,7 @@ def _table(comparison: Comparison, found: Sequence[Contrast]) -> Table:
     ]
     note = (
         f"Seeds with which a two-sided paired t test against {comparison.arms[0].name} {_at(comparison)} finds a true "
-        "difference in four of five tries. The standard deviation is itself estimated from these few seeds."
+        "difference with a probability of 80 %. The standard deviation is itself estimated from these few seeds."
     )
     return Table("power", f"Seeds needed to find a difference in {label} on {data_of(comparison)}", columns, rows, note)
 
@@ -65,19 +69,19 @@ def _chart(comparison: Comparison, found: Sequence[Contrast]) -> Chart:
     words = [f"with 5 seeds {one.name} must differ by {short(one.y[SEEDS.index(5)])}" for one in series]
     return Chart(
         "resolvable-difference",
-        f"The least difference to {baseline} in {label} that so many seeds find, on {data_of(comparison)}",
+        f"The least difference to {baseline} in {label} that a number of seeds finds, on {data_of(comparison)}",
         {"seeds": Axis("paired seeds (count)", log=True)},
         Axis(
             f"difference in {label}", log=all(math.isfinite(value) and value > 0 for one in series for value in one.y)
         ),
         series,
-        f"Least true difference in {label} found in four of five tries: {'; '.join(words)}.",
+        f"Least true difference in {label} found with a probability of 80 %: {'; '.join(words)}.",
         f"Two-sided paired t test {_at(comparison)}, power 80 %.",
     )
 
 
 def _at(comparison: Comparison) -> str:
-    """``at 5 %``, with the correction for the number of pairs."""
+    """Return the level of the test as ``at 5 %``, with the correction for the number of pairs."""
     alpha = level(comparison)
     if alpha == ALPHA:
         return f"at {ALPHA:.0%}"

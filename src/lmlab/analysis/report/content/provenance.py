@@ -1,4 +1,4 @@
-"""Where the results come from: code, packages, hardware, data; the commands; and the runs without a part in them."""
+"""Origin of the results: code, packages, hardware, data and commands; and the runs that were left out."""
 
 import shlex
 from collections import Counter
@@ -32,7 +32,7 @@ _FACTS = {
 
 
 def provenance(comparison: Comparison) -> Section | None:
-    """Everything on record that could explain a different result, with how many of the runs it is true of."""
+    """List every recorded property that could explain a different result, with the number of runs that have it."""
     runs = comparison.runs
     counts = Counter(fact for run in runs for fact in _facts(run))
     if not counts:
@@ -42,10 +42,10 @@ def provenance(comparison: Comparison) -> Section | None:
         [name, value, n] for (name, value), n in sorted(counts.items(), key=lambda pair: order[pair[0][0]])
     ]
     note = f"Of the {len(runs)} runs that the conclusion rests on. Fingerprints are the start of a SHA-256 hash."
-    columns = [Column("what"), Column("value"), Column("runs")]
+    columns = [Column("property"), Column("value"), Column("runs")]
     return Section(
         "Provenance",
-        [Table("provenance", f"Where the results come from: runs on {of_runs(comparison)}", columns, rows, note)],
+        [Table("provenance", f"Origin of the results: runs on {of_runs(comparison)}", columns, rows, note)],
     )
 
 
@@ -69,21 +69,21 @@ def _written(name: str, value: Any) -> str:
 
 
 def left_out(comparison: Comparison, unreadable: Mapping[Path, str]) -> Section | None:
-    """Runs that were asked for but cannot be averaged, and directories that cannot be read, each with its reason."""
+    """List runs that were selected but cannot be averaged, and unreadable directories, each with the reason."""
     rows = [[left.run, left.arm, left.why] for left in comparison.left_out]
     rows += [[path.name, None, why] for path, why in unreadable.items()]
     if not rows:
         return None
     columns = [Column("run"), Column("arm"), Column("why")]
-    return Section("Left out", [Table("left-out", "Runs without a part in this", columns, rows)])
+    return Section("Left out", [Table("left-out", "Runs left out of this report", columns, rows)])
 
 
 COMMANDS_SHOWN = 40
-"""Commands that are listed; one run a command, as from a script, would make a page of them."""
+"""Maximum number of listed commands; scripts may have started each run with a command of its own."""
 
 
 def commands(comparison: Comparison, report: str | None = None) -> Section | None:
-    """What asked for the runs, what computes one of each arm afresh and compares, and what asked for the report.
+    """List the commands that started the runs, that reproduce one run of each arm, and that asked for the report.
 
     Args:
         report: the command, as typed.
@@ -91,16 +91,18 @@ def commands(comparison: Comparison, report: str | None = None) -> Section | Non
     if not comparison.runs:
         return None
     every = [run for arm in comparison.arms for setting in arm.settings for run in setting.runs]
-    asked = Counter(command for run in every if (command := asked_by(run)))
+    started_by = Counter(command for run in every if (command := asked_by(run)))
     parts: list[Part] = []
-    if asked:
-        parts.append(Text("What asked for these runs; what is finished is not computed again:"))
-        parts.append(Code("\n".join(list(asked)[:COMMANDS_SHOWN])))
-    if len(asked) > COMMANDS_SHOWN:
-        parts.append(Text(f"And {len(asked) - COMMANDS_SHOWN} more, each recorded in the run.json of its runs."))
+    if started_by:
+        parts.append(Text("Commands that started these runs; finished runs are not computed again:"))
+        parts.append(Code("\n".join(list(started_by)[:COMMANDS_SHOWN])))
+    if len(started_by) > COMMANDS_SHOWN:
+        parts.append(Text(f"And {len(started_by) - COMMANDS_SHOWN} more, each recorded in the run.json of its runs."))
     firsts = [arm.chosen.runs[0] for arm in comparison.arms][:COMMANDS_SHOWN]
-    parts.append(Text("The first seed of each arm, computed afresh from its saved configuration and compared:"))
+    parts.append(
+        Text("Commands that recompute the first seed of each arm from its saved configuration and compare the results:")
+    )
     parts.append(Code("\n".join(f"lmlab reproduce {shlex.quote(f'run={run.reference}')}" for run in firsts)))
     if report:
-        parts += [Text("This report, of what is there by then:"), Code(report)]
+        parts += [Text("The command of this report:"), Code(report)]
     return Section("Reproducing it", parts)

@@ -1,4 +1,4 @@
-"""Which arms and settings are better, and which arms a figure can show."""
+"""Ranking of arms and settings, and the selection of arms that a figure shows."""
 
 import math
 from collections.abc import Sequence
@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from lmlab.analysis.comparison import Arm, Comparison, Setting
 
 ARMS_SHOWN = 12
-"""Lines that a figure can hold and a reader tell apart."""
+"""Number of lines that a reader can distinguish in a figure."""
 
 
 def minimizes(comparison: Comparison) -> bool:
-    """Whether less of the metric is better."""
+    """Return whether lower values of the metric are better."""
     return comparison.minimizes
 
 
 def mean_score(setting: Setting, metric: str) -> float:
-    """The mean over seeds; nan if one of them diverged."""
+    """Return the mean over seeds; nan if one of them diverged."""
     scores = list(setting.scores(metric).values())
     return sum(scores) / len(scores) if scores else math.nan
 
 
 def ranked(comparison: Comparison) -> list[Arm]:
-    """The arms, best first; those that diverged come last."""
+    """Return the arms, best first; those that diverged come last."""
     sign = 1 if minimizes(comparison) else -1
 
     def rank(arm: Arm) -> float:
@@ -32,7 +32,7 @@ def ranked(comparison: Comparison) -> list[Arm]:
 
 
 def shown(comparison: Comparison) -> Sequence[Arm]:
-    """The arms of figures: all of them, or the baseline and the best of the others, in the order of the comparison."""
+    """Return the arms of figures: all, or the baseline and the best others, in the order of the comparison."""
     if len(comparison.arms) <= ARMS_SHOWN:
         return comparison.arms
     kept = [comparison.arms[0], *(arm for arm in ranked(comparison) if arm is not comparison.arms[0])][:ARMS_SHOWN]
@@ -40,7 +40,7 @@ def shown(comparison: Comparison) -> Sequence[Arm]:
 
 
 def of_those_shown(comparison: Comparison) -> str:
-    """What the note of a figure has to say where it does not show every arm."""
+    """Return the sentence of a figure's note about arms that it does not show; empty if it shows all."""
     if len(comparison.arms) <= ARMS_SHOWN:
         return ""
     return f" Shown are the baseline and the best {ARMS_SHOWN - 1} of the other {len(comparison.arms) - 1} arms."

@@ -20,21 +20,21 @@ from lmlab.analysis.statistics.intervals import Estimate, bootstrap_interval, me
 Row = list[Cell | Interval]
 
 NOTE = "Mean over seeds with its 95 % interval (Student's t); a seed is one run."
-_BOLD = " Bold: the best mean, and those that cannot be told apart from it."
+_BOLD = " Bold: the best mean, and those that do not differ significantly from it."
 _BOOTSTRAP = (
     "The bootstrap interval assumes no distribution, but is too narrow for few seeds: of 3 it covers 71 %, of 5 85 %."
 )
 
 
 def interval(estimate: Estimate) -> Interval | float:
-    """A cell of a table: a number with its interval, or without one where there is none."""
+    """Return the table cell of an estimate: the number with its interval, or alone if it has none."""
     if estimate.low != estimate.low:
         return estimate.mean
     return Interval(estimate.mean, estimate.low, estimate.high)
 
 
 def results(comparison: Comparison) -> Table:
-    """The main table: scores, differences to the baseline with their intervals, and verdicts."""
+    """Return the main table: scores, differences to the baseline with their intervals, and verdicts."""
     label, differences = comparison.label, contrasts(comparison)
     title = f"Results: {comparison.heading} on {of_runs(comparison)}"
     form = number_format(differences)
@@ -66,16 +66,16 @@ def results(comparison: Comparison) -> Table:
 
 
 def verdict(comparison: Comparison, one: Contrast) -> str:
-    """The outcome of the test of an arm against another: ``better``, ``worse``, ``not told apart``, ``not tested``."""
+    """Return how an arm compares with another: ``better``, ``worse``, ``not significant`` or ``not tested``."""
     if one.p_value != one.p_value:
         return "not tested"
     if not one.told_apart:
-        return "not told apart"
+        return "not significant"
     return "better" if (one.paired.difference.mean < 0) == minimizes(comparison) else "worse"
 
 
 def statistics(comparison: Comparison) -> Table | None:
-    """The same scores by other methods, and the only difference; ``None`` where there is one seed of each arm."""
+    """Return the scores by other methods, and the test of a single difference; ``None`` with one seed of each arm."""
     differences = contrasts(comparison)
     form = number_format(differences)
     by_arm = {id(one.arm): one for one in differences}
@@ -106,12 +106,12 @@ def statistics(comparison: Comparison) -> Table | None:
 
 
 def bootstrap(scores: Sequence[float]) -> Interval | float:
-    """The mean with its bootstrap interval."""
+    """Return the mean with its bootstrap interval."""
     return interval(bootstrap_interval(scores))
 
 
 def pairs(comparison: Comparison) -> Table | None:
-    """Every arm held against every other, better arms first; ``None`` where the results show the only pair."""
+    """Compare every arm with every other, better arms first; ``None`` if the results already show the only pair."""
     every = all_pairs(comparison)
     if len(every) < 2:
         return None
@@ -140,19 +140,19 @@ def pairs(comparison: Comparison) -> Table | None:
         Column("verdict"),
         *_further_columns(comparison),
     ]
-    note = f"The arm with the better mean stands first. {_tests_note(comparison)}"
+    note = f"The arm with the better mean comes first. {_tests_note(comparison)}"
     return Table("pairs", f"All pairs of arms: {comparison.heading} on {of_runs(comparison)}", columns, rows, note)
 
 
 def _further(one: Contrast) -> Row:
-    """The distribution-free p value of each difference, its effect size, and the test that was used."""
+    """Return the distribution-free p value of a difference, its effect size, and the name of the test."""
     test = one.paired
     tested = test.p_value == test.p_value
     return [test.permutation_p_value if tested else None, interval(test.effect_size) if tested else None, test.test]
 
 
 def _further_columns(comparison: Comparison) -> list[Column]:
-    """The columns of :func:`_further`."""
+    """Return the columns of :func:`_further`."""
     return [
         Column("p (sign flips)", correction(comparison), "{:.2g}"),
         Column("effect size", "Hedges' g", "{:.2f}"),

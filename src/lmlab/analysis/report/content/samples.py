@@ -1,4 +1,4 @@
-"""What the models write, side by side."""
+"""Texts that the models generated, side by side."""
 
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.records import Record
@@ -8,21 +8,21 @@ from lmlab.runs.files import read_jsonl
 
 
 def samples(comparison: Comparison) -> Section | None:
-    """The newest text of each arm's first run that wrote one; generated tasks have nothing to read."""
+    """Show the newest text of each arm's first run that has one; generated tasks have none to read."""
     texts = {}
     for arm in shown(comparison):
-        found = (
+        texts_of_arm = (
             (run, text)
             for run in arm.chosen.runs
             if run.manifest.get("data", {}).get("licence") != "generated" and (text := _newest(run))
         )
-        if first := next(found, None):
+        if first := next(texts_of_arm, None):
             run, text = first
             heading = arm.name if arm.name == run.label else f"{arm.name} (seed {run.seed}, {run.label})"
             texts[heading] = text
     if not texts:
         return None
-    note = "The last sample of the first seed of each arm, unchosen: one text says little about a model."
+    note = "The last sample of the first seed of each arm, not hand-picked; one text says little about a model."
     return Section("Samples", [Text(note + of_those_shown(comparison)), SideBySide(texts)])
 
 
@@ -35,5 +35,5 @@ def _newest(run: Record) -> str | None:
 
 
 def _printable(text: str) -> str:
-    """Without control characters, which no page can show."""
+    """Replace control characters, which no page can show."""
     return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)

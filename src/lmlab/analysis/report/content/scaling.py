@@ -1,4 +1,4 @@
-"""How the loss falls with parameters, tokens and operations, where runs differ enough in them to say so."""
+"""The loss against parameters, tokens and operations, if runs differ enough in them for a fit."""
 
 import math
 from collections.abc import Sequence
@@ -36,18 +36,18 @@ class _Fitted:
 
 
 def scaling(comparison: Comparison) -> Section | None:
-    """A scaling law of every arm whose runs determine one: in parameters and tokens, or else in operations alone."""
+    """Fit a scaling law to every arm whose runs determine one: in parameters and tokens, or in operations alone."""
     measures = comparison.measures
     falling = [name for name in measures.shown if measures.better(name) == "lower"]
     metric = comparison.chosen_by if comparison.minimizes else next(iter(falling), None)
     if metric is None:
         return None
     heading = measures.heading(metric)
-    found = [fitted for arm in shown(comparison) if (fitted := _fitted(arm, metric))]
-    if not found:
+    fits = [fitted for arm in shown(comparison) if (fitted := _fitted(arm, metric))]
+    if not fits:
         return None
-    parts: list[Part] = [_chart(comparison, found, heading)]
-    if both := [(one, one.law) for one in found if isinstance(one.law, ScalingFit)]:
+    parts: list[Part] = [_chart(comparison, fits, heading)]
+    if both := [(one, one.law) for one in fits if isinstance(one.law, ScalingFit)]:
         rows: list[list[Cell | Interval]] = []
         for one, law in both:
             terms = (law.E, law.A, law.alpha, law.B, law.beta)
@@ -69,7 +69,7 @@ def scaling(comparison: Comparison) -> Section | None:
                 note,
             )
         )
-    if only := [(one, one.law) for one in found if isinstance(one.law, PowerLaw)]:
+    if only := [(one, one.law) for one in fits if isinstance(one.law, PowerLaw)]:
         rows = [[one.arm.name, len(one.points), *map(interval, (law.c, law.a, law.b)), law.error] for one, law in only]
         columns = [*map(Column, ("arm", "points")), *_terms("c", "a", "b"), Column("error of the fit", form="{:.2%}")]
         note = "Loss = c + a / FLOPs^b, with 95 % bootstrap intervals."
@@ -80,7 +80,7 @@ def scaling(comparison: Comparison) -> Section | None:
 
 
 def points(arm: Arm, metric: str) -> list[Point]:
-    """Of each size and number of tokens the best setting, the mean of its seeds."""
+    """Return the best setting of each size and number of tokens, as the mean of its seeds."""
     best: dict[tuple[float, float], Point] = {}
     for setting in arm.settings:
         scores = list(setting.scores(metric).values())
@@ -93,22 +93,22 @@ def points(arm: Arm, metric: str) -> list[Point]:
         if size is None or tokens is None or flops is None or not scores or not all(map(math.isfinite, scores)):
             continue
         point = Point(size, tokens, flops, sum(scores) / len(scores))
-        known = best.get((size, tokens))
-        if known is None or point.loss < known.loss:
+        previous = best.get((size, tokens))
+        if previous is None or point.loss < previous.loss:
             best[size, tokens] = point
     return sorted(best.values(), key=lambda point: point.flops)
 
 
 def _fitted(arm: Arm, metric: str) -> _Fitted | None:
-    found = points(arm, metric)
-    flops, losses = [point.flops for point in found], [point.loss for point in found]
+    settings = points(arm, metric)
+    flops, losses = [point.flops for point in settings], [point.loss for point in settings]
     try:
-        sizes, tokens = [point.parameters for point in found], [point.tokens for point in found]
-        return _Fitted(arm, found, fit(sizes, tokens, losses))
-    except UserError:  # too few runs, or too much alike
+        sizes, tokens = [point.parameters for point in settings], [point.tokens for point in settings]
+        return _Fitted(arm, settings, fit(sizes, tokens, losses))
+    except UserError:  # too few runs, or too similar ones
         pass
     try:
-        return _Fitted(arm, found, power_law(flops, losses))
+        return _Fitted(arm, settings, power_law(flops, losses))
     except UserError:
         return None
 
@@ -122,11 +122,11 @@ def _tokens_per_parameter(law: ScalingFit, point: Point) -> float | None:
 
 
 def _curve(one: _Fitted) -> tuple[list[float], list[Interval]]:
-    """The loss of budgets between the least and the greatest; of a law in two quantities, when they are best spent."""
+    """Return losses at budgets between the least and the greatest; a law of two quantities is used at its optimum."""
     budgets = np.geomspace(one.points[0].flops, one.points[-1].flops, BUDGETS).tolist()
     if isinstance(one.law, PowerLaw):
-        found = zip(one.law.predict(budgets), *one.law.band(budgets), strict=True)
-        return budgets, [Interval(float(mean), float(low), float(high)) for mean, low, high in found]
+        bounds = zip(one.law.predict(budgets), *one.law.band(budgets), strict=True)
+        return budgets, [Interval(float(mean), float(low), float(high)) for mean, low, high in bounds]
     each = float(np.median([point.flops / (point.parameters * point.tokens) for point in one.points]))
     try:
         losses = [one.law.optimal(budget, each).loss for budget in budgets]

@@ -1,4 +1,4 @@
-"""What a better score costs: the Pareto front against operations, memory, time, size and speed of generation."""
+"""The cost of a better score: the Pareto front against operations, memory, time, size and speed of generation."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,15 +13,15 @@ from lmlab.analysis.report.document import Axis, Chart, Section, Series
 from lmlab.analysis.statistics.pareto import front
 
 POINTS = 200
-"""Settings of an arm that are drawn: those of the front and the best of the others."""
+"""Settings of an arm that are drawn: those on the front, and the best of the others."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a score is held against.
+    """A cost to compare a score with.
 
     Attributes:
-        minimize: whether less of it is better.
+        minimize: True if lower is better.
     """
 
     name: str
@@ -53,7 +53,7 @@ class _Point:
 
 
 def tradeoffs(comparison: Comparison) -> Section | None:
-    """Every setting's score against each cost in which settings differ, and which of them no other beats in both."""
+    """Plot every setting's score against each cost in which settings differ, with the Pareto front."""
     charts = [chart for cost in COSTS if (chart := _chart(comparison, cost))]
     return Section("Trade-offs", charts) if charts else None
 
@@ -93,7 +93,7 @@ def _chart(comparison: Comparison, cost: Cost) -> Chart | None:
 
 
 def drawn(points: Sequence[_Point], best: Sequence[_Point], minimize: bool) -> list[_Point]:
-    """Those on the front, and of the others the best, together at most ``POINTS`` unless the front has more."""
+    """Return the points on the front and the best of the others, at most ``POINTS`` unless the front has more."""
     on_front = [point for point in points if point in best]
     others = sorted((p for p in points if p not in best), key=lambda p: p.score if minimize else -p.score)
     return [*on_front, *others[: max(0, POINTS - len(on_front))]]

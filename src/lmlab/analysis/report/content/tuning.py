@@ -1,4 +1,4 @@
-"""How results depend on what was tuned, and what a smaller budget of trials would have found."""
+"""Results against tuned options, and the result to expect of a smaller budget of trials."""
 
 import math
 import re
@@ -15,16 +15,16 @@ from lmlab.analysis.statistics.tuning import beyond, expected_best, sensitivity
 from lmlab.overrides import written
 
 TRIALS = 3
-"""Settings of an arm from which a curve of expected best scores says something."""
+"""Least number of an arm's settings for a curve of expected best scores."""
 
 POINTS = 100
-"""Points of that curve, closer together where it falls."""
+"""Points of that curve, denser where it falls."""
 
 
 def tuning(comparison: Comparison) -> Section | None:
-    """The metric against every option that was varied within an arm, and against the number of settings tried."""
+    """Plot the metric against every option that was varied within an arm, and the number of settings tried."""
     tried = {arm.name: varied([one.runs[0] for one in trials(comparison, arm)]) for arm in comparison.arms}
-    options = sorted({option for found in tried.values() for option in found})
+    options = sorted({option for of_arm in tried.values() for option in of_arm})
     if not options:
         return None
     rows: list[Sequence[str | float | None]] = []
@@ -39,17 +39,19 @@ def tuning(comparison: Comparison) -> Section | None:
             scores = [mean_score(setting, comparison.chosen_by) for _, setting in best]
             finite = [score for score in scores if math.isfinite(score)]
             at_edge = None
-            chosen = text_of(arm.chosen.runs[0], option)
+            chosen_value = text_of(arm.chosen.runs[0], option)
             if finite and all(map(is_number, values)):
-                found = sensitivity(list(zip(values, scores, strict=True)), minimizes(comparison))
-                at_edge = found.at_edge
+                shape = sensitivity(list(zip(values, scores, strict=True)), minimizes(comparison))
+                at_edge = shape.at_edge
                 if at_edge:
-                    further = beyond(values, found.best, drawn_from(comparison, option))
+                    further = beyond(values, shape.best, drawn_from(comparison, option))
                     advice = "" if further is None else f" (try {option}={written(further)})"
-                    edges.append(f"{arm.name}: {option}={written(found.best)}{advice}")
+                    edges.append(f"{arm.name}: {option}={written(shape.best)}{advice}")
             spread = max(finite) - min(finite) if finite else None
             shown_edge = "" if at_edge is None else "yes" if at_edge else "no"
-            rows.append((arm.name, option, listed(list(map(written, values))), len(best), chosen, shown_edge, spread))
+            rows.append(
+                (arm.name, option, listed(list(map(written, values))), len(best), chosen_value, shown_edge, spread)
+            )
             if finite and arm in shown(comparison):
                 series.append(_series(comparison, arm, option, best))
         lacking = [arm for arm in comparison.arms if not has(arm.chosen.runs[0], option) and arm not in arms]
@@ -61,13 +63,13 @@ def tuning(comparison: Comparison) -> Section | None:
         parts.append(
             Text(
                 f"Best at the edge of what was tried: {'; '.join(edges)}. A better value may lie beyond, so these arms "
-                "may be worth more than is shown here."
+                "may be better than shown here."
             )
         )
     parts.append(
         Table(
             "tuning",
-            f"What was varied within an arm, on {data_of(comparison)}, scored by {comparison.heading_of_choice}",
+            f"Options varied within an arm, on {data_of(comparison)}, scored by {comparison.heading_of_choice}",
             [
                 Column("arm"),
                 Column("option"),
@@ -78,8 +80,8 @@ def tuning(comparison: Comparison) -> Section | None:
                 Column("spread", comparison.heading_of_choice, "{:.4f}"),
             ],
             rows,
-            "Each value is worth what the best setting with it is worth, a setting the mean of its seeds. "
-            f"{ABSENT}: an arm that has no such option.",
+            "A value is scored by the best setting that has it, a setting by the mean of its seeds. "
+            f"{ABSENT}: the arm does not have this option.",
         )
     )
     if budget := _budget(comparison):
@@ -88,14 +90,14 @@ def tuning(comparison: Comparison) -> Section | None:
 
 
 def trials(comparison: Comparison, arm: Arm) -> Sequence[Setting]:
-    """What was tried to tune an arm: its settings, less a study's final runs, which repeat the best of them."""
+    """Return the settings tried to tune an arm, except a study's final runs, which repeat the best of them."""
     if comparison.study is None:
         return arm.settings
     return [setting for setting in arm.settings if setting is not arm.chosen] or arm.settings
 
 
 def profile(comparison: Comparison, arm: Arm, option: str) -> list[tuple[Any, Setting]]:
-    """For each value of an option the best setting of an arm that has it, in the order of values.
+    """Return for each value of an option the best setting of an arm that has it, in the order of values.
 
     Settings without such an option are left out.
     """
@@ -105,17 +107,17 @@ def profile(comparison: Comparison, arm: Arm, option: str) -> list[tuple[Any, Se
             continue
         score = _cost(comparison, setting)
         value = value_of(setting.runs[0], option)
-        known = best.get(written(value))
-        if known is None or score < _cost(comparison, known[1]):
+        previous = best.get(written(value))
+        if previous is None or score < _cost(comparison, previous[1]):
             best[written(value)] = value, setting
-    found = list(best.values())
-    if all(is_number(value) for value, _ in found):
-        return sorted(found, key=lambda pair: pair[0])  # type: ignore[arg-type, return-value]
-    return sorted(found, key=lambda pair: written(pair[0]))
+    pairs = list(best.values())
+    if all(is_number(value) for value, _ in pairs):
+        return sorted(pairs, key=lambda pair: pair[0])  # type: ignore[arg-type, return-value]
+    return sorted(pairs, key=lambda pair: written(pair[0]))
 
 
 def _cost(comparison: Comparison, setting: Setting) -> float:
-    """What is to be small; infinite where a run diverged."""
+    """Return a score to minimize; infinite if a run diverged."""
     score = mean_score(setting, comparison.chosen_by) * (1 if minimizes(comparison) else -1)
     return score if math.isfinite(score) else math.inf
 
@@ -196,12 +198,12 @@ def _budget(comparison: Comparison) -> Chart | None:
     words = [f"{one.name} from {short(one.y[0])} to {short(one.y[-1])} with {one.x['trials'][-1]:g}" for one in series]
     return Chart(
         "expected-best",
-        f"What so many trials would have found: {label} on {data_of(comparison)}",
+        f"Expected best score by number of trials: {label} on {data_of(comparison)}",
         {"trials": Axis("settings tried")},
         Axis(f"expected best {label}"),
         series,
-        f"The best score to be expected of one setting and of all: {'; '.join(words)}.",
-        "Expected best of so many settings drawn from those tried (Dodge et al. 2019, section 3.2), with its 95 % "
+        f"Expected best score of one setting and of all: {'; '.join(words)}.",
+        "Expected best of a number of settings drawn from those tried (Dodge et al. 2019, section 3.2), with its 95 % "
         "interval; beyond half of them it is too pessimistic and the interval too narrow. Settings that diverged count "
         "as the worst." + of_those_shown(comparison),
     )
