@@ -80,7 +80,7 @@ def test_the_overview_names_every_command(lmlab):
         (["train", "model=transformer", "model.mixer.heads=3"], "model.mixer.heads=3: must divide model.width=128"),
         (
             ["train", "mixer=attention", "block=classic", "channel=mlp"],
-            "block=classic: has no place for a channel mixer",
+            "block=classic: takes no channel mixer",
         ),
         (["train", "budget.tokens=-5"], "budget.tokens=-5: expected a whole number of at least 1"),
         (["train", "batch.size=2.5"], "batch.size=2.5: expected a whole number"),

@@ -2,12 +2,13 @@
 
 Dimension legend: B sequences, T tokens, D channels.
 
-Time is cut into N chunks of L steps. All chunks are stepped through at once to find what each does to a state, that is
-its product of a and what it adds; the states at the chunks' ends follow one from the other; then all chunks are stepped
-through again, each from its own start. That is about 3 L + N = O(sqrt(T)) operations on large tensors in place of T on
-small ones, and 5 T D arithmetic operations in place of 2 T D. Nothing is divided by a product of a or taken to the
-logarithm, so any a and b will do, zeros and negative ones too. On a CPU, a single step of many sequences and channels
-is long beside what it costs to start an operation; there one chunk is all, which reads every number but once.
+Time is cut into N chunks of L steps. First, all chunks are stepped through at once to find the product of a and the sum
+that each chunk applies to a state. Then the states at the chunks' ends are computed one after the other. Last, all
+chunks are stepped through again, each from its own initial state. That is about 3 L + N = O(sqrt(T)) operations on
+large tensors in place of T on small ones, and 5 T D arithmetic operations in place of 2 T D. Nothing is divided by a
+product of a or taken to the logarithm, so any a and b will do, zeros and negative ones too. On a CPU, a single step of
+many sequences and channels is long beside what it costs to start an operation; there one chunk is all, which reads
+every number but once.
 
 With g_t = dh_t + a_{t+1} g_{t+1}, the same recurrence backwards in time, the gradients are da_t = g_t h_{t-1} and
 db_t = g_t (Martin & Cundy 2018); so the backward pass keeps a and h, and nothing from within the scan.
@@ -87,7 +88,7 @@ def _run(a_BTD: Tensor, h_BTD: Tensor, start_BD: Tensor, backwards: bool) -> Non
     N = -(-T // L)
 
     def at(x_BTD: Tensor, step: int, chunks: int = N) -> Tensor:
-        """The given step [B, N, D] of the first ``chunks`` chunks, of those that have it."""
+        """Return the step [B, N, D] of those of the first ``chunks`` chunks that have it."""
         if backwards:
             last = T - 1 - step
             return x_BTD[:, max(last - L * (chunks - 1), last % L) : last + 1 : L]

@@ -18,7 +18,7 @@ _SPLIT = 5  # an expression of this length or more is (left operation right)
 
 
 class ModularArithmetic(StateTracking):
-    """An expression of digits, plus, minus and times, whose value modulo ``modulus`` is asked for.
+    """An expression of digits, plus, minus and times; its value modulo ``modulus`` is predicted.
 
     Symbols are the digits below the modulus, then + - * and, with brackets, ( ). Without brackets times binds closer,
     as usual, and the answer after each digit is the value of what has been read. With brackets expressions have any

@@ -18,8 +18,8 @@ _SPACE = re.compile(r"\s")
 class Word(Tokenizer):
     """Words between white space, with ``<eos>`` at the end of each line: the recipe of Mikolov et al. 2010.
 
-    Types are ``<unk>``, ``<eos>``, then words by falling frequency in the training split. What white space there was
-    between words is lost: decoding puts one space. ``<eos>`` is the separator too.
+    Types are ``<unk>``, ``<eos>``, then words by falling frequency in the training split. White space between words
+    is not preserved: decoding inserts one space. ``<eos>`` is the separator too.
 
     Args:
         size: number of types to keep at most, ``<unk>`` and ``<eos>`` included; ``None`` keeps every word.

@@ -1,4 +1,4 @@
-"""What linear recurrences share: a decay for each head and token, and a sequence read in chunks.
+"""Shared parts of linear recurrences: a decay for each head and token, and a sequence read in chunks.
 
 Dimension legend: B sequences, T tokens, Z chunks, L tokens of a chunk, H heads.
 """
@@ -31,18 +31,20 @@ class HeadDecay(nn.Module):
 
 
 def wide(x: Tensor) -> torch.dtype:
-    """The type in which a recurrence is computed: float32 or that of ``x`` if wider."""
+    """Return the type in which a recurrence is computed: float32, or that of ``x`` if wider."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
 def full_precision(x: Tensor) -> AbstractContextManager:
-    """Switch autocast off where ``x`` is: it would do the products of a recurrence in bfloat16."""
+    """Switch autocast off on the device of ``x``: it would do the products of a recurrence in bfloat16."""
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 def chunks(length: int, longest: int) -> tuple[int, int]:
-    """Return how many chunks (Z) a sequence is cut into and how long they are (L): as equal as can be, so that at most
-    Z - 1 tokens are added at the end."""
+    """Return the number of chunks (Z) of a sequence and their length (L).
+
+    Chunks are as equal as possible, so that padding adds at most Z - 1 tokens.
+    """
     count = -(-length // longest)
     return count, -(-length // count)
 

@@ -18,7 +18,7 @@ short convolution and SiLU, v without; after the memory, a norm by head, a learn
 multiplication with SiLU of the gate, and a projection back.
 
 With inner width E D and heads of width P = E D / H, a token costs 6 E D^2 operations in dense projections, 6 E D times
-a projection block in q, k and v, and H (4 P^2 + 4 L P) in memory. The state has about H P^2 numbers, whatever the
+a projection block in q, k and v, and H (4 P^2 + 4 L P) in memory. The state has about H P^2 numbers for any
 context. Dimension legend: B sequences, T tokens, D width, C channels inside, H heads, P channels of a head, N chunks,
 L tokens of a chunk, R = P + 1 columns: the values, and a 1 under which the normaliser is stored.
 """
@@ -134,11 +134,11 @@ class MLSTM(Mixer):
         return q_BHTP.new_zeros(B, H, P, P), q_BHTP.new_zeros(B, H, P), q_BHTP.new_zeros(B, H)
 
     def state_size(self, context: int) -> int:
-        """Numbers in the state of a sequence: memory, normaliser and stabiliser of each head, and last inputs."""
+        """Count the numbers in a sequence's state: memory, normaliser and stabiliser of each head, and last inputs."""
         return self.heads * (self.head_width**2 + self.head_width + 1) + self.convolution.state_size()
 
     def extra_flops(self, context: int) -> int:
-        """Operations of one token with the memory: scores and sums in its chunk, what it reads and what it stores."""
+        """Count operations of one token with the memory: scores and sums in its chunk, reading and storing."""
         count, length = chunks(context, self.chunk)
         P, R = self.head_width, self.head_width + 1
         return round(count * length / context * self.heads * (2 * length * (P + R) + 4 * P * R))
@@ -153,7 +153,7 @@ def remember(
     state: tuple[Tensor, Tensor, Tensor],
     limit: int,
 ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """Read with q what k stored, in chunks of at most ``limit`` tokens.
+    """Read with q the values stored under k, in chunks of at most ``limit`` tokens.
 
     Args:
         i_BHT, f_BHT: logarithms of input and forget gates.
