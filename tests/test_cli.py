@@ -316,7 +316,7 @@ def test_a_run_from_asking_to_reproducing(lmlab, small, tmp_path):
     run.weights.write_bytes(flipped)
     damaged = lmlab("generate", f"run={run.id}", check=False)
     assert damaged.returncode != 0
-    assert "model.safetensors: the weights are not those that were written; lmlab reproduce run=" in damaged.stderr
+    assert "model.safetensors: the weights have changed since they were written; lmlab reproduce run=" in damaged.stderr
     run.weights.write_bytes(weights[: len(weights) // 2])
     run.update(weights={})  # as it was before they were recorded
     damaged = lmlab("generate", f"run={run.id}", check=False)
