@@ -119,7 +119,7 @@ def _knobs(model_node: Config) -> list[str]:
 def _turned(
     model_node: Config, key: str, finely: bool, target: int, share: float, vocabulary: int, context: int
 ) -> Config | None:
-    """Return the section with the option ``key`` changed so that its size fits; ``None``: no such change within a third.
+    """Return the section with ``key`` changed by at most a third so that its size fits; ``None``: impossible.
 
     Args:
         finely: do not round the inner width to the part's multiple.
