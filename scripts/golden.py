@@ -1,7 +1,7 @@
 """Compare short runs of everything that can be trained with the results recorded in tests/golden.
 
     python scripts/golden.py                        run all entries and print changed results (minutes on one core)
-    python scripts/golden.py --only lstm/brier,muon entries with such parts in their names; * stands for anything
+    python scripts/golden.py --only lstm/brier,muon entries with these parts in their names; * matches anything
     python scripts/golden.py --tolerance 0          to the bit
     python scripts/golden.py --record               write the current results
 

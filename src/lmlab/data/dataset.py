@@ -36,7 +36,7 @@ class Opening:
         batch_size: sequences in an optimizer step, over all ranks and micro-batches.
         context: tokens in a sequence of training.
         carry_state: each row continues in the next batch.
-        validation_tokens: score only so many tokens of the validation split; ``None``: all.
+        validation_tokens: score only this many tokens of the validation split; ``None``: all.
         cache: folder for prepared data.
         corpora: the user's folder of corpora, looked in before anything is downloaded.
         progress: show progress bars.

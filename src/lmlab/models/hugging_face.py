@@ -82,14 +82,14 @@ class HuggingFace(nn.Module):
         causal = built(self.config, path, self.name)
         self.network = causal.base_model
         if self.network is causal:
-            raise UserError(f"{self.name}: the library does not tell its head from the rest")
+            raise UserError(f"{self.name}: the library does not separate its head from the rest of the model")
         output = causal.get_output_embeddings()
         if not isinstance(output, nn.Linear):
-            raise UserError(f"{self.name}: its head has no matrix of its own to predict {vocabulary} types with")
+            raise UserError(f"{self.name}: its head has no output matrix for {vocabulary} types")
         accepted = inspect.signature(self.network.forward).parameters
         names = [name for name in ("cache", "past_key_values", "cache_params") if name in accepted]
         if not names:
-            raise UserError(f"{self.name}: it carries no cache from call to call")
+            raise UserError(f"{self.name}: it returns no cache")
         self._cache_name, self._takes_positions = names[0], "position_ids" in accepted
         setattr(causal, causal.base_model_prefix, Hidden())
         self.head = LibraryHead(causal, output, vocabulary)
@@ -106,8 +106,8 @@ class HuggingFace(nn.Module):
     def forward(self, tokens_BT: Tensor, state: LanguageModelState | None = None) -> Output:
         """Read tokens [B, T] int64 after those that ``state`` stands for (``None``: none).
 
-        All sequences of a batch have read the same number of tokens. Positions that a table ends before are the
-        caller's to avoid, with a state (see ``max_positions``). Losses that balance experts are not read from the
+        All sequences of a batch have read the same number of tokens. With a state, the caller must not exceed
+        the positions of a table (see ``max_positions``). Losses that balance experts are not read from the
         library.
 
         Raises:
@@ -174,7 +174,7 @@ class HuggingFace(nn.Module):
                 ones = model_state.map_tensors(torch.ones_like, first.blocks)
                 self._steps = not self._agrees(tokens_BT, first._replace(blocks=ones))
             if not self._counts_from_zero(tokens_BT, hidden_BTD):
-                raise UserError(f"{self.name}: its positions do not count from 0, or it reads otherwise with a cache")
+                raise UserError(f"{self.name}: its positions do not count from 0, or a cache changes its result")
             if not self._agrees(tokens_BT, None):
                 raise UserError(
                     f"{self.name}: reading a sequence in pieces is not the same as reading it at once; "

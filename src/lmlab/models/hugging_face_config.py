@@ -125,9 +125,9 @@ def _refuse_parts(config: Any, where: str) -> None:
     try:
         parts = config.get_text_config()
     except ValueError as error:
-        raise UserError(f"{where}: it does not read text alone") from error
+        raise UserError(f"{where}: it is not a text-only model") from error
     if parts is not config:
-        raise UserError(f"{where}: it does not read text alone (choose the text model in it: {parts.model_type})")
+        raise UserError(f"{where}: it is not a text-only model (choose the text model in it: {parts.model_type})")
 
 
 def _known(config: dict[str, Any], default: Any) -> dict[str, Any]:

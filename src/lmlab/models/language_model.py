@@ -140,7 +140,7 @@ class LanguageModel(nn.Module):
     def forward(self, tokens_BT: Tensor, state: LanguageModelState | None = None) -> Output:
         """Read tokens [B, T] int64 after those that ``state`` stands for (``None``: none).
 
-        Positions that a learned table ends before are the caller's to avoid, with a state (see ``max_positions``).
+        With a state, the caller must not exceed the positions of a learned table (see ``max_positions``).
 
         Raises:
             UserError: more tokens without a state than a learned table has positions.

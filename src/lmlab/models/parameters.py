@@ -34,7 +34,7 @@ def number_of_parameters(target: int | str) -> int:
 
 
 def tolerance(within: float | None) -> float:
-    """Return how far off a size may be, as a share of it: ``model.parameters_within``, or ``TOLERANCE``.
+    """Return the largest relative deviation of a size: ``model.parameters_within``, or ``TOLERANCE``.
 
     Raises:
         UserError: ``within`` is not between 0 and 1.

@@ -55,6 +55,6 @@ def evaluate(
         if not is_out_of_memory(error):
             raise
         raise UserError(
-            f"batch_size={rows}: so many sequences of {context} tokens do not fit into memory, choose fewer"
+            f"batch_size={rows}: this many sequences of {context} tokens do not fit into memory, choose fewer"
         ) from error
     return {**values(listed), "tokens": tokens}

@@ -149,7 +149,7 @@ def weights_file(run: Run, which: str, prefix: str = "") -> Path:
     if which == "ema" and not path.exists() and run.status == "finished":
         raise UserError(f"{prefix}checkpoint=ema: {run.path} has no such average; lmlab train callbacks=ema keeps one")
     if not path.exists() and run.status == "finished":
-        raise UserError(f"{run.path}: its {which} weights are gone; lmlab reproduce run={run.id} recomputes them")
+        raise UserError(f"{run.path}: its {which} weights are missing; lmlab reproduce run={run.id} recomputes them")
     if not path.exists():
         raise UserError(f"{run.path}: there are no {which} weights, the run is {run.status}; lmlab train finishes it")
     recorded = run.manifest.get("weights", {}).get(path.name)  # only of a finished run

@@ -39,7 +39,7 @@ def check(config: Config, task: Task) -> tuple[dict[str, Any], dict[int, int] | 
     Returns:
         A record: ``run``, ``directory``; ``step``: of the parent, at which it was left; ``steps``, ``tokens`` and
         ``flops`` of training, of the parent and of those before it; ``position``: the first step of the data order,
-        which goes on behind the parent's where the data, the seed and the batches are the same; ``setting``: what the
+        which continues the parent's if the data, the seed and the batches are the same; ``setting``: what the
         parent has in common with those of other seeds, where it has the seed of ``config``. And the tokens that the
         parent has as well, with those there; ``None``: it has the same tokens.
 

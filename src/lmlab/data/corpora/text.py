@@ -198,7 +198,7 @@ class Text(Corpus):
             return None
         if unnamed:
             raise UserError(
-                f"data.paths: {names(unnamed)} stands beside a folder of files named like splits; expected the splits, "
+                f"data.paths: {names(unnamed)} is next to a folder of files named like splits; expected the splits, "
                 f"as in {as_option(splits)}"
             )
         by_split = "; ".join(f"{split}: {names(splits[split])}" for split in SPLITS if split in splits)

@@ -47,7 +47,7 @@ class Generator(Dataset):
     def generate(self, random: np.random.Generator, rows: int, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw sequences: inputs [rows, length] int64, and targets of that shape, -1 where nothing is scored.
 
-        ``targets[r, t]`` is what the model should predict after reading ``inputs[r, : t + 1]``. An instance that is
+        ``targets[r, t]`` is the right prediction after reading ``inputs[r, : t + 1]``. An instance that is
         shorter than ``length`` is padded; padding is not scored. Every row has at least one scored position.
         """
 

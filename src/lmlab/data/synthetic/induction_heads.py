@@ -41,4 +41,4 @@ class InductionHeads(Generator):
         return inputs, targets
 
     def check(self, length: int) -> None:
-        require(length, 3, "the special symbol, what stands behind it and the special symbol again")
+        require(length, 3, "the special symbol, the symbol after it and the special symbol again")

@@ -69,7 +69,7 @@ class GeneratedTask(Task):
                 f"tokenizer: {name} is a generated task, whose symbols need no tokenizer (leave it at symbols)"
             )
         if opening.carry_state:
-            raise UserError(f"batch.carry_state=true: the sequences of {name} do not go on in the next batch")
+            raise UserError(f"batch.carry_state=true: the sequences of {name} do not continue in the next batch")
         if tokenizer.fitted and tokenizer.size != generator.vocabulary:
             raise UserError(f"tokenizer.size={tokenizer.size}: {name} has {generator.vocabulary} symbols")
         symbols = Symbols(generator.vocabulary)

@@ -151,7 +151,7 @@ def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _bytes_of_symbols() -> dict[str, int]:
-    """Return the byte that each sign of the library's alphabet stands for.
+    """Return the byte for each symbol of the library's alphabet.
 
     Visible characters of Latin-1 stand for their own byte; the signs after Latin-1 for the other bytes in turn.
     """

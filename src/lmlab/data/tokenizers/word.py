@@ -77,7 +77,7 @@ class Word(Tokenizer):
         return ids if prompt.endswith("\n") else ids[:-1]
 
     def outside(self, document: str) -> list[str]:
-        """Return the words outside the vocabulary; ``<unk>`` that the text itself spells so is a word of it."""
+        """Return the words outside the vocabulary; a literal ``<unk>`` in the text is in the vocabulary."""
         return [word for word in _words(document) if word not in self._ids]
 
     def decode(self, ids: np.ndarray) -> str:

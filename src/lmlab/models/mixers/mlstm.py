@@ -3,14 +3,14 @@
 Each head stores value v under key k and reads with query q (equations 19 to 27), with f = sigmoid(f~), i = exp(i~):
     C_t = f_t C_{t-1} + i_t v_t k_t^T,    n_t = f_t n_{t-1} + i_t k_t,    h_t = C_t q_t / max(|n_t . q_t|, 1).
 
-i overflows, so C and n are kept divided by exp(m_t). The output does not depend on what m is. Here it is
+i overflows, so C and n are kept divided by exp(m_t). The output does not depend on m. Here it is
     m_t = max(log f_t + m_{t-1}, i~_t, 0),
 equation 15 with a floor of 0: no exponent is then above 0, the empty state is all zeros, and the lower bound of 1 on
 unscaled sums is exp(-m_t) <= 1 on scaled ones. (With a bound of 1 on scaled sums, the output would depend on m.) As
 the output does not depend on m, no gradient goes through it.
 
 T tokens are read in chunks of L. Unrolled over one, with F the sum of log f since its start, the sum over its own
-tokens is a product of masked matrices, weights exp(F_t - F_s + i~_s - m_t), and what was stored before it is read with
+tokens is a product of masked matrices, weights exp(F_t - F_s + i~_s - m_t), and the previous state is read with
 weight exp(F_t + m_0 - m_t). Only the states between chunks are computed one after another.
 
 The block around it: x is projected to twice the inner width C, for cells and output gate; q and k are read through a

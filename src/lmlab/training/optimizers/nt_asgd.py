@@ -35,7 +35,7 @@ class NTASGD(torch.optim.SGD):
     """SGD that also keeps the mean of its weights once :meth:`observe` has seen validation losses stagnate.
 
     The losses seen and the number of weights in the mean are entries of the parameter groups, the means of the
-    parameters' state, so ``state_dict`` holds all of it.
+    parameters' state, so ``state_dict`` includes them.
     """
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float, fused: bool, patience: int) -> None:
