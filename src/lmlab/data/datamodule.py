@@ -19,8 +19,9 @@ class LanguageDataModule(pl.LightningDataModule):
 
     Args:
         accumulate: micro-batches that make up one optimizer step on each rank.
-        left_out: pairs (first, end): when ``end`` steps were done, the run went back to where ``first`` were, and from
-            there on the batches of ``first`` to ``end`` - 1 are left out; ``None`` for the step that it starts at now.
+        left_out: rollbacks as pairs (first, end): after ``end`` steps, the run resumed from step ``first``, and from
+            then on leaves out the batches ``first`` to ``end`` - 1. ``first`` is ``None`` for the step at which it
+            starts now.
         part: tokens that each validation but the last scores; the last scores all; ``None``: all.
     """
 

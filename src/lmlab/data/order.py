@@ -87,7 +87,7 @@ class TrainingOrder:
             micro: number of the micro-batch of the step on this rank, of ``accumulate``.
 
         Raises:
-            UserError: the batch size is no multiple of ``world * accumulate``.
+            UserError: the batch size is not a multiple of ``world * accumulate``.
         """
         own = share(self.batch_size, rank, world, micro, accumulate)
         rows_R = np.arange(own.start, own.stop)
@@ -120,7 +120,7 @@ def share(batch_size: int, rank: int, world: int, micro: int, accumulate: int) -
     """Return the slice of a step's rows for one micro-batch on one rank.
 
     Raises:
-        UserError: the batch size is no multiple of ``world * accumulate``.
+        UserError: the batch size is not a multiple of ``world * accumulate``.
     """
     parts = world * accumulate
     if batch_size % parts:

@@ -104,7 +104,7 @@ def prepare(
         progress: show a progress bar where this takes long.
 
     Raises:
-        UserError: the text is missing or faulty, does not suit the tokenizer, or ``cache`` cannot be written.
+        UserError: the text is missing or faulty, does not fit the tokenizer, or ``cache`` cannot be written.
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Text from tokens as they come: each character once it is complete, up to a string that ends the text."""
+"""Incremental decoding of tokens: each character when it is complete, up to a stop string."""
 
 from collections.abc import Sequence
 

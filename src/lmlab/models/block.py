@@ -16,7 +16,7 @@ from lmlab.models.token_shift import TokenShift
 
 
 class Mixed(NamedTuple):
-    """The result of a mixer or a block; a plain ``(y_BTD, state)`` does for one without auxiliary losses.
+    """The result of a mixer or a block; a plain ``(y_BTD, state)`` suffices without auxiliary losses.
 
     Attributes:
         y: [B, T, D].

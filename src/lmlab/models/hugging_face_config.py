@@ -181,7 +181,7 @@ def _fields(default: Any, sizes: dict[str, int | None], context: int) -> dict[st
 
 
 def _head_widths(own: dict[str, Any], width: int, heads: int) -> dict[str, Any]:
-    """Return widths of heads, which some configurations have beside their number, of attention and of Mamba-2."""
+    """Return fields for the width of a head, of attention and of Mamba-2, if a configuration has them."""
     fields: dict[str, Any] = {
         name: math.gcd(heads, own[name]) for name in ("n_groups", "mamba_n_groups") if isinstance(own.get(name), int)
     }

@@ -14,7 +14,7 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
 
     - ``total``: all of them, tied matrices once;
     - ``non_embedding``: without token and position embeddings (Kaplan et al. 2020, section 2.1); a head's own matrix
-      counts, one that is the embedding does not;
+      counts, a tied one does not;
     - ``matmul``: entries of the matrices that a token is multiplied by, the head's (tied or not) among them.
     """
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}

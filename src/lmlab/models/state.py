@@ -50,7 +50,7 @@ class KeyValueCache(NamedTuple):
     values: Tensor
 
     def append(self, keys: Tensor, values: Tensor) -> "KeyValueCache":
-        """Return a cache with the keys and values of more tokens behind those of this one, which does not change.
+        """Return a cache with the keys and values of more tokens appended; this cache does not change.
 
         A cache without room (see :func:`with_room`) is copied. In a cache with room, keys and values of a single token
         are written after the last ones, unless they need a gradient.
@@ -139,7 +139,7 @@ def has_room(state: LanguageModelState | None, length: int, max_positions: int |
 
 
 def crop(state: Any, length: int) -> Any:
-    """Keep the last ``length`` tokens of every key-value cache; a state of constant size stays as it is."""
+    """Keep the last ``length`` tokens of every key-value cache; a state of constant size does not change."""
     if isinstance(state, KeyValueCache):
         first = max(0, state.keys.shape[2] - length)
         return KeyValueCache(state.keys[:, :, first:], state.values[:, :, first:])

@@ -1,7 +1,7 @@
 """Keep the memory that a training step frees for the next one, and recognise out-of-memory errors.
 
 Every step allocates and frees the same tensors. The C library of Linux (glibc) gives the memory at the end of its heap
-back to the system as soon as a certain amount of it is free, and asks for large pieces one by one, so that the next
+back to the system as soon as a certain amount of it is free, and allocates large pieces separately, so that the next
 step makes the system clear the same pages again: up to 1,700 page faults and 6 % of a step of ``shakespeare_cpu``.
 Results do not depend on it; the memory that a process occupies stays at its peak.
 """

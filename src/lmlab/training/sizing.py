@@ -78,7 +78,7 @@ def solve_width(model_node: Config, vocabulary: int, context: int) -> Config:
             near = sorted((width for width in (low, high) if width), key=lambda width: abs(size(width) - target))
             if near and abs(size(near[0]) - target) <= share * target:
                 return model_node | {"width": near[0]}
-            if multiple in (EVEN, 1):  # an inner width a little off is better than a width that suits no hardware
+            if multiple in (EVEN, 1):  # a slightly different inner width is better than a slow width
                 for width, key, finely in product(near, _knobs(model_node), (False, True)):
                     changed = _turned(model_node | {"width": width}, key, finely, target, share, vocabulary, context)
                     if changed is not None:

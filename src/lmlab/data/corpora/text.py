@@ -161,7 +161,7 @@ class Text(Corpus):
         inspector.save()
         if passed_over:
             read = sum(map(len, files.values()))
-            notes.append(f"{read:,} file{'s' * (read != 1)} read; passed over: {listed(passed_over)}")
+            notes.append(f"{read:,} file{'s' * (read != 1)} read; skipped: {listed(passed_over)}")
         for first, second in combinations(files, 2):
             if shared := files[first].keys() & files[second].keys():
                 example = files[second][min(shared)].path

@@ -13,7 +13,7 @@ from lmlab.data.synthetic.generator import NOT_SCORED
 from lmlab.data.synthetic.state_tracking import Answers, StateTracking
 from lmlab.errors import UserError
 
-_PLUS, _MINUS, _TIMES, _OPEN, _CLOSE = range(5)  # symbols behind the digits
+_PLUS, _MINUS, _TIMES, _OPEN, _CLOSE = range(5)  # symbols after the digits
 _SPLIT = 5  # an expression of this length or more is (left operation right)
 
 

@@ -19,7 +19,7 @@ class MultiQueryRecall(Generator):
     """Key-value pairs, then each key once more, at which its value is predicted.
 
     Keys are drawn from the symbols 1 to vocabulary / 2 - 1, values from the upper half; no two keys of a sequence are
-    the same, and no two values. Queries stand at even distances behind the pairs. The i-th slot is drawn with weight
+    the same, and no two values. Queries are at even distances after the pairs. The i-th slot is drawn with weight
     i ** (power_a - 1), as words of a text come back sooner rather than later. Longer sequences have no more pairs, but
     more between them and their queries.
 

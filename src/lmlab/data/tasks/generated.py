@@ -151,7 +151,7 @@ def _check(generator: Generator, drawn: tuple[np.ndarray, np.ndarray], shape: tu
                 f"data: {generator.name} generated {what} {span}, expected {least} to {generator.vocabulary - 1}"
             )
     if (drawn[1] == NOT_SCORED).all(1).any():
-        raise UserError(f"data: {generator.name} generated a sequence without a target, expected one that is scored")
+        raise UserError(f"data: {generator.name} generated a sequence without a target, expected at least one")
 
 
 def _random(*key: int) -> np.random.Generator:

@@ -95,7 +95,7 @@ class Tokenizer(ABC):
     def outside(self, document: str) -> list[str]:
         """Return the parts of a text that are outside the vocabulary, in order, as often as they occur.
 
-        Each is read as one token that costs less than the text behind it.
+        Each is read as one token, which has a lower loss than the text it replaces.
         """
         return []
 

@@ -50,7 +50,7 @@ def chunks(length: int, longest: int) -> tuple[int, int]:
 
 
 def into_chunks(x_BTX: Tensor, longest: int) -> Tensor:
-    """Return [B, Z, L, ...], zeros at the end. A token of zeros that does not decay leaves a linear state as it is."""
+    """Return [B, Z, L, ...], zeros at the end. A token of zeros without decay does not change a linear state."""
     count, length = chunks(x_BTX.shape[1], longest)
     missing = count * length - x_BTX.shape[1]
     if missing:
@@ -61,7 +61,7 @@ def into_chunks(x_BTX: Tensor, longest: int) -> Tensor:
 def segment_sums(a_XL: Tensor) -> Tensor:
     """Return s [..., L, L] with s_ij = a_{j+1} + ... + a_i, and -inf for j > i (Dao & Gu 2024, listing 1).
 
-    Each is summed by itself: as differences of cumulative sums, small ones after a large one would lose their digits.
+    Each is summed separately: differences of cumulative sums would lose the digits of small ones after a large one.
     """
     L = a_XL.shape[-1]
     lower_LL = torch.ones(L, L, dtype=torch.bool, device=a_XL.device).tril()

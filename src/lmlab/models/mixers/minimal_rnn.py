@@ -30,7 +30,7 @@ class MinimalRNN(Mixer, ABC):
     Args:
         parts: P.
         expansion: I / D.
-        candidate: ``positive`` puts candidates through g (appendix B), ``linear`` leaves them as they are (section 3).
+        candidate: ``positive`` puts candidates through g (appendix B), ``linear`` does not change them (section 3).
         taps: of a causal convolution that the mixer reads its input through, each channel by itself; 0: none.
 
     Raises:

@@ -33,7 +33,7 @@ _SLOWEST, _FASTEST = 0.999, 0.9  # range of sigmoid(Lambda)^c at the start (sect
 
 
 class RGLRU(Mixer):
-    """A gated linear recurrence behind a short convolution, times a GELU branch.
+    """A gated linear recurrence after a short convolution, times a GELU branch.
 
     Args:
         expansion: I / D; the paper has about 4/3.
