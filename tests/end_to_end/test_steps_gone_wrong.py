@@ -253,7 +253,7 @@ def test_a_micro_batch_that_does_not_fit_is_halved_and_the_steps_stay_the_same(a
     since = [*common, "callbacks.small_memory.since=5"]
     said, halved = ask("small_memory", *since)
     assert halved.status == "finished"
-    assert "step 6: training on 4 sequences of 16 tokens does not fit into memory; it goes on" in said
+    assert "step 6: training on 4 sequences of 16 tokens does not fit into memory; resuming" in said
     assert events(halved) == [{"step": 6, "what": "out_of_memory", "done": "halve", "where": "training", "rows": 4}]
     assert halved.manifest["training"]["accumulate"] == 2
     # The same by hand: the run fails, and is told to use smaller micro-batches from its checkpoint on.
