@@ -75,7 +75,7 @@ def main(places: list[str]) -> int:
     for place in map(Path, places or FOLDERS):
         files = [place] if place.is_file() else sorted(place.rglob("*"))
         for path in files:
-            if path.suffix in (".py", ".yaml", ".md") and path != Path(__file__):
+            if path.suffix in (".py", ".yaml", ".md") and path.resolve() != Path(__file__).resolve():
                 for line, problem in sorted(problems(path)):
                     print(f"{path}:{line}: {problem}")
                     count += 1

@@ -1,12 +1,12 @@
 """Compare short runs of everything that can be trained with the results recorded in tests/golden.
 
-    python scripts/golden.py                        run all entries and print what has moved (minutes on one core)
-    python scripts/golden.py --only lstm/brier,muon entries with such parts in their names; * stands for anything
+    python scripts/golden.py                        run all entries and print changed results (minutes on one core)
+    python scripts/golden.py --only lstm/brier,muon entries with these parts in their names; * matches anything
     python scripts/golden.py --tolerance 0          to the bit
-    python scripts/golden.py --record               write what is computed now
+    python scripts/golden.py --record               write the current results
 
-Results agree to the bit only on the kind of processor and with the version of torch that they were recorded with, which
-the first line says. Elsewhere, choose --tolerance 1e-4; texts may then differ where probabilities are close.
+Results agree to the bit only on the kind of processor and with the version of torch that they were recorded with; the
+first line names them. Elsewhere, choose --tolerance 1e-4; texts may then differ where probabilities are close.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-# Commands are forked from processes that have read the libraries; what lmlab's own files compile to is kept as well.
+# Commands are forked from processes that have imported the libraries; compiled lmlab modules are cached as well.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 from command_line import CommandLine
@@ -110,7 +110,7 @@ def by_file(results: dict[str, Result]) -> dict[str, dict[str, Result]]:
 
 
 def record(results: dict[str, Result], environment: dict[str, str]) -> bool:
-    """Write results beside the recorded ones of the same files; return whether there was any that cannot be."""
+    """Add results to the recorded ones of the same files; return whether any cannot be recorded."""
     if any("error" in result for result in results.values()):
         print("nothing was recorded: not all entries ended")
         return True
@@ -128,7 +128,7 @@ def record(results: dict[str, Result], environment: dict[str, str]) -> bool:
 
 
 def compare(entries: list[Entry], results: dict[str, Result], environment: dict[str, str], tolerance: float) -> bool:
-    """Print what has moved, and return whether anything did that was not to."""
+    """Print the changed results, and return whether there are unexpected ones."""
     recorded = {file: read_golden(file) for file in by_file(results)}
     for file, golden in recorded.items():
         if golden["environment"] not in ({}, environment):
@@ -141,9 +141,9 @@ def compare(entries: list[Entry], results: dict[str, Result], environment: dict[
             new += 1
             table.add_row(entry.name, "not recorded yet", style="yellow")
             continue
-        found = differences(before, results[entry.name])
-        beyond = [one for one in found if one.relative is None or one.relative > tolerance]
-        if not found:
+        differing = differences(before, results[entry.name])
+        beyond = [one for one in differing if one.relative is None or one.relative > tolerance]
+        if not differing:
             exact += 1
         elif not beyond:
             within += 1
@@ -163,7 +163,7 @@ def compare(entries: list[Entry], results: dict[str, Result], environment: dict[
 
 
 def row(entry: Entry, beyond: list[Difference]) -> list[str]:
-    """Return an entry's row of the table: the value that has moved most stands for all of them."""
+    """Return an entry's row of the table: the value with the largest change represents all of them."""
     numbers = [one for one in beyond if one.relative is not None]
     texts = [one for one in beyond if one.relative is None and one.name not in ("id", "options")]
     most = max(numbers, key=lambda one: one.relative or 0, default=None) or (texts or beyond)[0]

@@ -9,7 +9,7 @@ def main() -> None:
     print(f"$ lmlab {' '.join(command)}\n", flush=True)
     code = subprocess.call([sys.executable, "-m", "lmlab", *command])
     if code == 0:
-        print("\nOne seed and one learning rate settle nothing. What does: lmlab study experiment=rnn_vs_transformer")
+        print("\nOne seed and one learning rate are not conclusive. Next: lmlab study experiment=rnn_vs_transformer")
         print("It tunes both alike, trains five seeds of each and writes a report: 26 runs as long as one of these.")
     sys.exit(code)
 

@@ -80,7 +80,7 @@ def test_the_overview_names_every_command(lmlab):
         (["train", "model=transformer", "model.mixer.heads=3"], "model.mixer.heads=3: must divide model.width=128"),
         (
             ["train", "mixer=attention", "block=classic", "channel=mlp"],
-            "block=classic: has no place for a channel mixer",
+            "block=classic: takes no channel mixer",
         ),
         (["train", "budget.tokens=-5"], "budget.tokens=-5: expected a whole number of at least 1"),
         (["train", "batch.size=2.5"], "batch.size=2.5: expected a whole number"),
@@ -316,7 +316,7 @@ def test_a_run_from_asking_to_reproducing(lmlab, small, tmp_path):
     run.weights.write_bytes(flipped)
     damaged = lmlab("generate", f"run={run.id}", check=False)
     assert damaged.returncode != 0
-    assert "model.safetensors: the weights are not those that were written; lmlab reproduce run=" in damaged.stderr
+    assert "model.safetensors: the weights have changed since they were written; lmlab reproduce run=" in damaged.stderr
     run.weights.write_bytes(weights[: len(weights) // 2])
     run.update(weights={})  # as it was before they were recorded
     damaged = lmlab("generate", f"run={run.id}", check=False)

@@ -1,12 +1,12 @@
-"""What every architecture costs at equal parameters, against context: training, generation and the state it carries.
+"""Compare architectures at equal parameters by context: speed of training and generation, and size of the state.
 
     python scripts/benchmark/architectures.py [--models transformer,mamba2] [--contexts 128,1024] [--parameters 2M]
 
-Training is a forward and a backward pass over equally many tokens at every context, with dropouts and all as conf/model
-has them. Generation reads all but the last tokens of a context and goes on from there one by one, with carried state.
-Models take turns, round by round; the first round is not counted. What is too slow, does not fit or fails is marked.
+Training is a forward and a backward pass over equally many tokens at every context, with the dropouts of conf/model.
+Generation reads all but the last tokens of a context and continues one by one, with carried state. Models take turns,
+round by round; the first round is not counted. Models that are too slow, do not fit or fail are marked.
 
-A second table holds each mixer with a parallel form against a loop over the same tokens, through the same mixer.
+A second table compares each mixer that has a parallel form with a loop over the same tokens, through the same mixer.
 """
 
 import argparse
@@ -33,7 +33,7 @@ PARALLEL = ("min_gru", "min_lstm", "rg_lru", "mamba2", "gated_deltanet", "mlstm"
 """Mixers that are recurrences and read a sequence at once."""
 
 MODELS = [model for model in options_of("model") if model != "hf"]
-"""Not the transformers library's: what those cost depends on the architecture asked for, and no size is solved for."""
+"""Without models of the transformers library: their cost depends on the architecture, and their size is not solved."""
 
 
 def arguments() -> argparse.Namespace:
@@ -42,11 +42,11 @@ def arguments() -> argparse.Namespace:
     options.add_argument("--contexts", type=numbers, default=[128, 256, 512, 1024, 2048, 4096])
     options.add_argument("--parameters", default="2M", help="total size of each model")
     options.add_argument("--vocabulary", type=int, default=512)
-    options.add_argument("--tokens", type=int, default=4096, help="in a training step; the batch follows from it")
-    options.add_argument("--generated", type=int, default=16, help="tokens that are generated at the end of a context")
+    options.add_argument("--tokens", type=int, default=4096, help="tokens in a training step; determines the batch")
+    options.add_argument("--generated", type=int, default=16, help="tokens generated at the end of a context")
     options.add_argument("--rounds", type=int, default=2)
-    options.add_argument("--cap", type=float, default=20.0, help="seconds that one cell may take")
-    options.add_argument("--compile-cap", type=float, default=120.0, help="seconds that compiling one cell may take")
+    options.add_argument("--cap", type=float, default=20.0, help="limit of seconds for one cell")
+    options.add_argument("--compile-cap", type=float, default=120.0, help="limit of seconds for compiling one cell")
     options.add_argument("--length", type=int, default=512, help="tokens of the second table; 0: without it")
     options.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: all there are")
     options.add_argument("--compile", choices=("auto", "no", "yes", "both"), default="auto", help="auto: both on CUDA")
@@ -55,13 +55,13 @@ def arguments() -> argparse.Namespace:
     clocks = "process: processor time of this process, for a CPU shared with others (with --threads 1)"
     options.add_argument("--clock", choices=("wall", "process"), default="wall", help=clocks)
     outputs = Path(os.environ.get("LMLAB_OUTPUTS", "outputs"))
-    options.add_argument("--folder", type=Path, default=outputs / "benchmark", help="where the results are left")
-    chosen = options.parse_args()
-    if chosen.device == "cuda" and not torch.cuda.is_available():
+    options.add_argument("--folder", type=Path, default=outputs / "benchmark", help="folder of the results")
+    arguments = options.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
         options.error("--device=cuda: torch sees no CUDA device here")
-    if min(chosen.contexts) <= chosen.generated:
-        options.error(f"--contexts: each must be more than the {chosen.generated} tokens that are generated")
-    return chosen
+    if min(arguments.contexts) <= arguments.generated:
+        options.error(f"--contexts: each must be more than the {arguments.generated} tokens that are generated")
+    return arguments
 
 
 def names(text: str) -> list[str]:
@@ -94,7 +94,7 @@ def time_models(options: argparse.Namespace, device: str, compiled: bool, bars: 
         name: model_section(f"model={name}", f"model.parameters={options.parameters}") for name in options.models
     }
     past: dict[str, dict[int, float]] = {name: {} for name in options.models}
-    given_up: dict[str, str] = {}  # why, of models that took too long at a shorter context
+    given_up: dict[str, str] = {}  # reasons, for models that took too long at a shorter context
     for context in options.contexts:
         torch._dynamo.reset()
         models: dict[str, Model] = {}
@@ -118,7 +118,7 @@ def time_models(options: argparse.Namespace, device: str, compiled: bool, bars: 
 
 
 def time_mixers(options: argparse.Namespace, device: str, bars: Progress) -> list[Row]:
-    """Return a row for each mixer with a parallel form: whole sequences against a loop over their tokens."""
+    """Return a row for each mixer with a parallel form: whole sequences compared with a loop over their tokens."""
     bar = bars.add_task("", total=len(PARALLEL) * (options.rounds + 1))
     batch = max(1, options.tokens // options.length)
     mixers = {name: Mixer(name, batch, options.length, device, clock(device, options.clock)) for name in PARALLEL}
@@ -139,7 +139,7 @@ def time_mixers(options: argparse.Namespace, device: str, bars: Progress) -> lis
 
 
 def machine(options: argparse.Namespace, device: str) -> Row:
-    """Return what a time depends on, beside the code."""
+    """Return the hardware and software that timings depend on."""
     processor = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
     return {
         "processor": processor,
@@ -166,8 +166,8 @@ def main() -> None:
     places: list[Path] = []
     with Progress(*columns, console=errors) as bars:
         for device, compiled in variants(options):
-            for found in time_models(options, device, compiled, bars):
-                rows += [row | machine(options, device) for row in found]
+            for rows_of_context in time_models(options, device, compiled, bars):
+                rows += [row | machine(options, device) for row in rows_of_context]
                 places = write(rows, options.folder, "architectures")
         for device in dict.fromkeys(device for device, _ in variants(options)) if options.length else ():
             ratios += [row | machine(options, device) for row in time_mixers(options, device, bars)]

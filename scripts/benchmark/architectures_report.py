@@ -1,4 +1,4 @@
-"""What architectures.py leaves: tables, files of rows, and a figure of speed and state against context."""
+"""Output of architectures.py: tables, files of rows, and a figure of speed and state by context."""
 
 import csv
 import json
@@ -43,16 +43,16 @@ def table_of_models(rows: list[Row], title: str) -> Table:
     )
     for heading in ("on", "model", "what", *map(str, contexts)):
         table.add_column(heading, justify="right" if heading.isdigit() else "left", no_wrap=True)
-    found = {(row["device"], row["compiled"], row["model"], row["context"]): row for row in rows}
-    for device, compiled in dict.fromkeys(key[:2] for key in found):
+    by_key = {(row["device"], row["compiled"], row["model"], row["context"]): row for row in rows}
+    for device, compiled in dict.fromkeys(key[:2] for key in by_key):
         for name in models:
             for kind in ("training", "generation", "state"):
                 if kind == "generation" and compiled:
                     continue
                 entries = []
                 for context in contexts:
-                    row = found[device, compiled, name, context]
-                    other = found.get((device, compiled, REFERENCE, context))
+                    row = by_key[device, compiled, name, context]
+                    other = by_key.get((device, compiled, REFERENCE, context))
                     entries.append(entry(row, other, kind))
                 first = kind == "training"
                 table.add_row(label(device, compiled) if first else "", name if first else "", kind, *entries)
@@ -61,7 +61,7 @@ def table_of_models(rows: list[Row], title: str) -> Table:
 
 
 def entry(row: Row, reference: Row | None, kind: str) -> str:
-    """Write what was found of one model at one context, or why nothing was."""
+    """Format the measurement of one model at one context, or the reason why there is none."""
     if kind == "state":
         return short(row["state_bytes"]) if row["state_bytes"] is not None else "-"
     speed = f"{kind}_tokens_per_second"

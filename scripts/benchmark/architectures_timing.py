@@ -1,4 +1,4 @@
-"""How architectures.py times one model at one context, and one mixer, within a cap of seconds.
+"""Time one model at one context, and one mixer, within a cap of seconds.
 
 Dimension legend: B sequences, T tokens, D width.
 """
@@ -24,13 +24,13 @@ from lmlab.models.sizes import state_bytes
 from lmlab.training.sizing import solve_width
 
 MIXER_WIDTH = 256
-"""Width of the mixers that are held against a loop."""
+"""Width of the mixers that are compared with a loop."""
 
 REPEATS = 5
-"""How often a turn generates, from the same state: once takes so little time that a machine's hiccups would show."""
+"""Repetitions of generation in a turn, from the same state: a single one is too short to time reliably."""
 
 TOO_LONG = ("too slow", "compiles too long")
-"""Notes of work that a longer context can only make longer."""
+"""Notes after which longer contexts are not tried."""
 
 
 class TooLong(Exception):
@@ -39,7 +39,7 @@ class TooLong(Exception):
 
 @contextmanager
 def limit(seconds: float) -> Iterator[None]:
-    """Raise ``TooLong`` in what runs inside after so many seconds, or as soon as it is back in Python."""
+    """Raise ``TooLong`` inside the context after so many seconds, or on the next return to Python."""
 
     def stop(*_: Any) -> None:
         raise TooLong
@@ -54,10 +54,10 @@ def limit(seconds: float) -> Iterator[None]:
 
 
 def expected(past: dict[int, float], context: int) -> float:
-    """Extrapolate seconds from those at shorter contexts, as a power law through the last two; 0: nothing is known.
+    """Extrapolate seconds from those at shorter contexts, as a power law through the last two; 0: unknown.
 
     A step has as many tokens at every context, so it grows with the context at most linearly: by a loop over tokens, or
-    by attention to all of them. With one context known, it is taken to do so.
+    by attention to all of them. With one context, linear growth is assumed.
     """
     if not past:
         return 0.0
@@ -73,8 +73,8 @@ class Timing:
     """Seconds of one piece of work, round by round, or a note on why there are none.
 
     Args:
-        cap: seconds that all of it may take, but for a first time that compiles.
-        first_cap: seconds that the first time may take, if it compiles.
+        cap: limit of seconds for all rounds, without a first one that compiles.
+        first_cap: limit of seconds for the first round, if it compiles.
     """
 
     def __init__(self, cap: float, first_cap: float | None = None) -> None:
@@ -96,7 +96,7 @@ class Timing:
             with limit(allowed):
                 seconds = work()
         except Exception as error:
-            if time.perf_counter() - started >= allowed:  # whatever the compiler made of TooLong
+            if time.perf_counter() - started >= allowed:  # the compiler may have swallowed TooLong
                 self.note = TOO_LONG[compiles]
             else:
                 memory = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
@@ -112,7 +112,7 @@ class Timing:
 
     @property
     def result(self) -> float | None:
-        """The median of the counted rounds; the first one where the cap allowed no other."""
+        """Return the median of the counted rounds; the first round if the cap allowed no other."""
         return statistics.median(self.seconds) if self.seconds else self.first
 
 
@@ -121,7 +121,7 @@ def reason(error: Exception) -> str:
 
 
 def clock(device: str, kind: str) -> Callable[[], float]:
-    """Return what tells the time once all work on ``device`` is done: seconds passed, or of this process's own work."""
+    """Return a clock that waits for all work on ``device``: wall time, or processor time of this process."""
 
     def synchronised() -> float:
         torch.cuda.synchronize()
@@ -135,7 +135,7 @@ class Model:
     """One model at one context.
 
     Args:
-        expected: seconds that a training step will take, as far as that is known.
+        expected: expected seconds of a training step; 0: unknown.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Model:
             self.sizes["width"], self.sizes["parameters"] = solved["width"], parameter_counts(self.model)["total"]
             self.sizes["state_bytes"] = state_bytes(self.model, context)
             if compiled:
-                self.model.compile()  # as a run does it: the network, not its head
+                self.model.compile()  # as in a run: the network, not its head
         except Exception as error:
             self.training.note = self.generation.note = reason(error)
 
@@ -199,15 +199,15 @@ class Model:
         return statistics.median(seconds)
 
     def row(self) -> dict[str, Any]:
-        """Return what was found."""
-        found: dict[str, Any] = {"batch": self.batch, **self.sizes}
+        """Return the measurements."""
+        entries: dict[str, Any] = {"batch": self.batch, **self.sizes}
         work = {"training": self.batch * self.context, "generation": self.generated}
         for kind, timing in (("training", self.training), ("generation", self.generation)):
             seconds = timing.result
-            found[f"{kind}_tokens_per_second"] = None if seconds is None else work[kind] / seconds
-            found[f"{kind}_rounds"] = len(timing.seconds)
-            found[f"{kind}_note"] = timing.note
-        return found
+            entries[f"{kind}_tokens_per_second"] = None if seconds is None else work[kind] / seconds
+            entries[f"{kind}_rounds"] = len(timing.seconds)
+            entries[f"{kind}_note"] = timing.note
+        return entries
 
 
 class Mixer:
@@ -243,7 +243,7 @@ class Mixer:
 
 
 def model_section(*overrides: str) -> Config:
-    """The section ``model`` that ``lmlab train <overrides>`` composes."""
+    """Return the section ``model`` that ``lmlab train <overrides>`` composes."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         node = canonical(OmegaConf.create({"model": compose("train", list(overrides)).model}))["model"]
     validate(node, "model")

@@ -61,14 +61,14 @@ def timed(command: list[str], folder: Path) -> tuple[float, float]:
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode != 0 and command[3:4] != ["report"]:  # one run alone compares with nothing
+    if done.returncode != 0 and command[3:4] != ["report"]:  # a single run cannot be compared
         sys.exit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @contextmanager
 def scratch(overrides: list[str]) -> Iterator[tuple[Path, str]]:
-    """A folder with a finished tiny run, and the run's name."""
+    """Yield a folder with a finished tiny run, and the run's name."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ |= {"LMLAB_OUTPUTS": str(folder / "outputs"), "WANDB_MODE": "offline"}

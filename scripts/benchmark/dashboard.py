@@ -1,11 +1,11 @@
-"""How soon the dashboard answers: the first page, and what has changed, over many long runs.
+"""Time the dashboard's first page and updates, with many long runs.
 
     python scripts/benchmark/dashboard.py [--runs 1000] [--points 10000] [--updates 50]
 
-Runs are laid out without training, a tenth of them as if they were being computed. The server is the real command in a
-process of its own, asked over HTTP as a browser asks it: the page with its scripts, the rows of all runs and the curves
-that are drawn at first; then again and again what has changed, while ten of the drawn runs grow and as many ended.
-Half of the updates also ask for other curves, which have not been read before.
+Run directories are written without training, a tenth of them as if running. The server is the real command in a
+separate process. It gets the HTTP requests of a browser: the page with its scripts, the rows of all runs and the first
+curves; then repeated updates, while ten of the drawn runs grow and as many end. Half of the updates also request other
+curves, which have not been read before.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from urllib.request import urlopen
 from lmlab.runs.run import Run
 
 DRAWN = 12
-"""Runs that the page draws where none are chosen."""
+"""Number of runs that the page draws by default."""
 GROWING = 10
 
 
@@ -36,22 +36,22 @@ def main() -> None:
     options.add_argument("--runs", type=int, default=1000)
     options.add_argument("--points", type=int, default=10_000, help="rows of metrics.jsonl of each run")
     options.add_argument("--updates", type=int, default=50)
-    asked = options.parse_args()
+    arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         outputs = Path(folder) / "outputs"
-        runs = lay_out(outputs / "runs", asked.runs, asked.points)
-        locks = [run.try_lock() for run in runs[: max(1, asked.runs // 10)]]
+        runs = lay_out(outputs / "runs", arguments.runs, arguments.points)
+        locks = [run.try_lock() for run in runs[: max(1, arguments.runs // 10)]]
         started = time.perf_counter()
         with server(outputs) as address:
             listening = time.perf_counter() - started
             cold = first_page(address)
             warm = first_page(address)
-            seconds = updates(address, runs, asked.updates)
+            seconds = updates(address, runs, arguments.updates)
         for lock in locks:
             if lock is not None:
                 lock.release()
     ordered = sorted(seconds)
-    print(f"{asked.runs} runs of {asked.points} points")
+    print(f"{arguments.runs} runs of {arguments.points} points")
     print(f"the command listens after {listening:.2f} s")
     for when, (rows, curves) in (("as soon as it listens", cold), ("later", warm)):
         print(f"first page {when}: all rows after {rows:.3f} s, the first curves after {curves:.3f} s (goal: 1 s)")
@@ -60,11 +60,11 @@ def main() -> None:
 
 
 def lay_out(folder: Path, count: int, points: int) -> list[Run]:
-    """Write so many runs; the first tenth says that it is running."""
+    """Write ``count`` runs; the first tenth has the status running."""
     model = {"_target_": "lmlab.models.language_model.LanguageModel", "width": 64, "depth": 2}
     config: dict[str, Any] = {"name": "lstm-text", "seed": 0, "tags": [], "model": model, "paths": {}}
     rows = "".join(row(step) for step in range(1, points + 1))
-    made = []
+    runs = []
     for number in range(count):
         run = Run(folder / f"lstm-text-{number:08x}")
         status = "running" if number < max(1, count // 10) else "finished"
@@ -80,12 +80,12 @@ def lay_out(folder: Path, count: int, points: int) -> list[Run]:
         )
         run.metrics.write_text(rows)
         beat(run, points)
-        made.append(run)
-    return made
+        runs.append(run)
+    return runs
 
 
 def row(step: int) -> str:
-    """A line of ``metrics.jsonl``, as long as real ones."""
+    """Return a line of ``metrics.jsonl``, as long as real ones."""
     content = {"step": step, "tokens": 2048 * step, "time/seconds": 0.05 * step, "train/loss": 1.5 + 1 / step}
     content |= {"train/perplexity": 4.5, "train/gradient_norm": 0.51234, "train/learning_rate": 1e-3}
     if step % 10 == 0:
@@ -94,24 +94,24 @@ def row(step: int) -> str:
 
 
 def beat(run: Run, step: int) -> None:
-    """Leave a sign of life."""
+    """Write a heartbeat."""
     content = {"phase": "training", "step": step, "steps": 2 * step, "tokens_per_second": 1e4, "seconds_left": 60.0}
     (run.path / "progress.json").write_text(json.dumps(content))
 
 
 @contextmanager
 def server(outputs: Path) -> Iterator[str]:
-    """The dashboard of a folder in a process of its own, for the length of a ``with`` block; yields its address."""
+    """Run the dashboard of a folder in a separate process during a ``with`` block; yield its address."""
     command = [sys.executable, "-m", "lmlab", "dashboard", "port=0"]
     environment = os.environ | {"LMLAB_OUTPUTS": str(outputs)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            found = re.search(r"http://\S+", line)
-            if found is None:
+            match = re.search(r"http://\S+", line)
+            if match is None:
                 sys.exit(f"the dashboard did not start: {line}")
-            yield found[0]
+            yield match[0]
         finally:
             process.terminate()
 
@@ -127,7 +127,7 @@ def ask(address: str, runs: list[str], **query: Any) -> Any:
 
 
 def first_page(address: str) -> tuple[float, float]:
-    """Seconds for what a browser loads at first, until it has the rows of all runs, and the curves that it draws."""
+    """Return the seconds until a browser has the rows of all runs, and the first curves."""
     started = time.perf_counter()
     page = get(address)
     for file in re.findall(r'(?:src|href)="(page/[^"]+)"', page):
@@ -144,7 +144,7 @@ def first_page(address: str) -> tuple[float, float]:
 
 
 def updates(address: str, runs: list[Run], count: int) -> list[float]:
-    """Seconds of each of so many updates, while runs grow."""
+    """Return the seconds of each of ``count`` updates, while runs grow."""
     growing, others = runs[:GROWING], runs[GROWING:]
     names = [run.path.name for run in growing]
     answer = ask(address, names)

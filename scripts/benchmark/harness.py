@@ -1,7 +1,7 @@
-"""What the benchmarks share: steps of this project as it really trains, timed in turn with another loop.
+"""Shared parts of the benchmarks: time steps of this project's training in turn with another loop.
 
-Everything runs in one process, in blocks that alternate, so that a machine whose speed drifts slows all arms alike; the
-medians and their ratio are what counts.
+Everything runs in one process, in blocks that alternate, so that drifts of the machine's speed affect all arms equally.
+The results are the medians and their ratio.
 """
 
 import argparse
@@ -36,11 +36,11 @@ SKIPPED = 3
 """Steps at the start of every block that are not counted."""
 
 Block = Callable[[int], list[float]]
-"""Runs so many steps and returns the seconds of each."""
+"""A function that runs a number of steps and returns the seconds of each."""
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
+    """Return a parser with the options of every benchmark."""
     options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=6, help="blocks of each arm, in turn")
     options.add_argument("--steps", type=int, default=25, help="steps in a block")
@@ -49,7 +49,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def composed(*overrides: str) -> Config:
-    """The configuration that ``lmlab train <overrides>`` composes, logged to JSON lines only."""
+    """Return the configuration that ``lmlab train <overrides>`` composes, logged to JSON lines only."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose(
             "train", ["logger=[]", "progress=false", "scheduler.warmup=0", *overrides], return_hydra_config=True
@@ -75,7 +75,7 @@ class StepTimes(pl.Callback):
 
 
 class Ours:
-    """This project's training of a configuration: module, datamodule, callbacks and loggers as a run has them."""
+    """This project's training of a configuration: module, datamodule, callbacks and loggers as in a run."""
 
     def __init__(self, config: Config, folder: Path) -> None:
         self.config, self.folder = config, folder
@@ -86,7 +86,7 @@ class Ours:
         self.blocks = 0
 
     def block(self, steps: int) -> list[float]:
-        """Train for so many steps and return the seconds of each."""
+        """Train for ``steps`` steps and return the seconds of each."""
         self.blocks += 1
         run = Run(self.folder / f"block-{self.blocks}")
         run.path.mkdir()
@@ -103,17 +103,17 @@ class Ours:
 
 
 def in_turn(arms: dict[str, Block], rounds: int, steps: int) -> dict[str, list[float]]:
-    """Run a block of every arm, in turn, ``rounds`` times after one that is not counted; seconds per step of each."""
-    found: dict[str, list[float]] = {name: [] for name in arms}
+    """Run a block of every arm, in turn, ``rounds`` times after one that is not counted; return seconds per step."""
+    medians: dict[str, list[float]] = {name: [] for name in arms}
     with Progress(console=Console(stderr=True), transient=True) as bars:
         bar = bars.add_task("timing", total=(rounds + 1) * len(arms))
         for turn in range(rounds + 1):
             for name, block in arms.items():
                 seconds = block(steps + SKIPPED)[SKIPPED:]
                 if turn:
-                    found[name].append(statistics.median(seconds))
+                    medians[name].append(statistics.median(seconds))
                 bars.advance(bar)
-    return found
+    return medians
 
 
 def report(title: str, found: dict[str, list[float]], ours: str, other: str, goal: float) -> None:
@@ -136,7 +136,7 @@ def report(title: str, found: dict[str, list[float]], ours: str, other: str, goa
 
 @contextmanager
 def scratch(threads: int | None) -> Iterator[Path]:
-    """A temporary folder for what the timed runs write, with threads set as a run sets them."""
+    """Yield a temporary folder for the files of the timed runs, with threads set as in a run."""
     import logging
     import warnings
 
@@ -145,6 +145,6 @@ def scratch(threads: int | None) -> Iterator[Path]:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     use_threads(threads, 1)
-    keep_freed_memory()  # as a run does; it serves all arms
+    keep_freed_memory()  # as in a run; it affects all arms
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)

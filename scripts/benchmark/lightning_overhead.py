@@ -1,9 +1,9 @@
-"""What the way through Lightning costs: this project's training against a bare PyTorch loop over the same network.
+"""Measure the overhead of Lightning: this project's training against a plain PyTorch loop over the same network.
 
     python scripts/benchmark/lightning_overhead.py [--experiment shakespeare_cpu] [overrides ...]
 
-Both use the same batches, objective, optimizer, clipping and schedule; this project's arm has its callbacks, its rows
-of metrics and its progress besides.
+Both use the same batches, objective, optimizer, clipping and schedule; this project's arm also has its callbacks, rows
+of metrics and progress.
 """
 
 import time
@@ -18,7 +18,7 @@ from lmlab.training.preflight import build_model, open_task
 
 
 class Bare:
-    """The loop that one would write by hand."""
+    """A training loop without a framework."""
 
     def __init__(self, config: Config) -> None:
         self.task = open_task(config)
@@ -55,8 +55,8 @@ def main() -> None:
             f"experiment={options.experiment}", f"paths.outputs={Path('outputs').resolve()}", *options.overrides
         )
         arms = {"lmlab": harness.Ours(config, folder).block, "bare loop": Bare(config).block}
-        found = harness.in_turn(arms, options.rounds, options.steps)
-    harness.report(f"The way through Lightning ({options.experiment})", found, "lmlab", "bare loop", goal=1.03)
+        medians = harness.in_turn(arms, options.rounds, options.steps)
+    harness.report(f"Overhead of Lightning ({options.experiment})", medians, "lmlab", "bare loop", goal=1.03)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     git clone https://github.com/karpathy/nanoGPT
     LMLAB_CORPORA=<corpora> python scripts/benchmark/nanogpt.py nanoGPT
 
-The peer's network and optimizer are its own (``model.py`` of the checkout); its loop is written out here as its
-``train.py`` has it for this recipe: random windows, no compilation, clipping at 1, the loss read at every step.
+The peer's network and optimizer are its own (``model.py`` of the checkout); its loop is reimplemented here after its
+``train.py`` for this recipe: random windows, no compilation, clipping at 1, the loss read at every step.
 """
 
 import importlib.util
@@ -74,8 +74,8 @@ def main() -> None:
         corpus = open_task(config, progress=True).corpus
         peer = Peer(options.checkout, np.asarray(corpus.tokens("train")), corpus.tokenizer.size)
         arms = {"lmlab": harness.Ours(config, folder).block, "nanoGPT": peer.block}
-        found = harness.in_turn(arms, options.rounds, options.steps)
-    harness.report("A step of the tiny-Shakespeare CPU recipe", found, "lmlab", "nanoGPT", goal=0.9)
+        medians = harness.in_turn(arms, options.rounds, options.steps)
+    harness.report("A step of the tiny-Shakespeare CPU recipe", medians, "lmlab", "nanoGPT", goal=0.9)
 
 
 if __name__ == "__main__":

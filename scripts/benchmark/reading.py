@@ -1,8 +1,8 @@
-"""What reading many runs costs: their records, their curves, what was logged since, and a report.
+"""Time reading many runs: their records, their curves, new rows, and a report.
 
     python scripts/benchmark/reading.py [--runs 1000] [--points 10000] [--grown 10] [overrides ...]
 
-The runs are made up, but as large as real ones (1,000 runs of 10,000 points take 2.5 GB in the temporary folder).
+The runs are synthetic, but as large as real ones (1,000 runs of 10,000 points take 2.5 GB in the temporary folder).
 """
 
 import argparse
@@ -49,9 +49,9 @@ def main() -> None:
 
         def timed(what: str, step: Callable[[], Any]) -> Any:
             start, used = time.perf_counter(), processor_seconds()
-            found = step()
+            result = step()
             table.add_row(what, *(f"{now:.3f}" for now in (time.perf_counter() - start, processor_seconds() - used)))
-            return found
+            return result
 
         again = timed("records (manifest, configuration, status)", lambda: read(directories(folder)))
         rows = timed("curves of finished runs", lambda: curves(again))
@@ -60,8 +60,8 @@ def main() -> None:
             with run.metrics.open("a") as file:
                 file.writelines(rows_of(np.random.default_rng(0), 10, options.points + 1))
         grown = timed(f"ten rows more of {options.grown} runs", lambda: changed(again))
-        found = read(directories(folder)).found
-        timed("a report of all of them", lambda: write(compare(found), {}, Path(temporary) / "report"))
+        records = read(directories(folder)).found
+        timed("a report of all of them", lambda: write(compare(records), {}, Path(temporary) / "report"))
         for run in runs:
             run.metrics.with_name(CURVES).unlink()
         unfinished = read(directories(folder))
@@ -72,17 +72,17 @@ def main() -> None:
 
 
 def curves(records: Records) -> int:
-    """Read all curves and return how many rows are kept of them."""
+    """Read all curves and return the number of their rows."""
     return sum(len(record.curves.columns["step"]) for record in records.found)
 
 
 def processor_seconds() -> float:
-    """Of this process and of those that it started and that have ended."""
+    """Return the processor seconds of this process and its ended children."""
     return time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
 
 
 def changed(records: Records) -> int:
-    """Read on, and return how many have grown."""
+    """Read new rows, and return how many runs have grown."""
     return sum(record.log.read() for record in records.found)
 
 

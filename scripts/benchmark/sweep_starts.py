@@ -1,10 +1,10 @@
-"""What starting the runs of a sweep costs: seconds for each of many tiny runs, from start to end.
+"""Time the starts of a sweep's runs: seconds for each of many tiny runs, from start to end.
 
     python scripts/benchmark/sweep_starts.py [--runs 4] [--rounds 3] [overrides ...]
 
-Four ways take turns: one after another from the process that has imported the libraries already, as sweeps do it; two
-at a time from there; each in an interpreter of its own, started for it; and all of them in this process, as Hydra's own
-launcher would have it, which is the least there can be and leaves every run what the one before left behind.
+Four ways take turns: one after another, forked from a process that has already imported the libraries, as in sweeps;
+two at a time from there; each in a new interpreter; and all of them in this process, as Hydra's own launcher does it,
+which is the lower bound but does not isolate runs from each other.
 """
 
 import argparse
@@ -43,7 +43,7 @@ WARM, PAIRS, COLDLY, HERE = "warm, one at a time", "warm, two at a time", "an in
 
 
 def by(engine: Local, runs: list[Run]) -> None:
-    """Have an engine execute runs."""
+    """Execute runs with an engine."""
     waiting = [Job(number, [], path=str(run.path)) for number, run in enumerate(runs)]
     under_way: list[Job] = []
     while waiting or under_way:
@@ -79,7 +79,7 @@ def main() -> None:
         COLDLY: coldly,
         HERE: here,
     }
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    times: dict[str, list[float]] = {name: [] for name in ways}
     with harness.scratch(1) as folder:
         config = harness.composed(*TINY, f"paths.outputs={folder}", *options.overrides)
         data = check(config).describe()
@@ -92,18 +92,18 @@ def main() -> None:
                 if not all(run.weights.exists() for run in runs):
                     sys.exit(f"{name}: a run did not finish: {runs[0].log.read_text() if runs[0].log.exists() else ''}")
                 if turn:
-                    found[name].append(seconds / options.runs)
-    report(found, options.runs)
+                    times[name].append(seconds / options.runs)
+    report(times, options.runs)
 
 
 def laid_out(config: Config, path: Path, seed: int, data: dict) -> Run:
-    """The directory of a run with that seed, ready to be executed."""
+    """Return the directory of a run with a seed, ready to be executed."""
     create(run := Run(path), config | {"seed": seed}, data=data)
     return run
 
 
 def report(found: dict[str, list[float]], runs: int) -> None:
-    """Print seconds a run of every way, and the ratios that count, round by round."""
+    """Print seconds a run of every way, and their ratios, round by round."""
     table = Table(title=f"Runs of a sweep, {runs} in a round", title_justify="left")
     for heading in ("way", "median s a run", "least", "most"):
         table.add_column(heading, justify="left" if heading == "way" else "right")

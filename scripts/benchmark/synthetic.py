@@ -1,4 +1,4 @@
-"""Run directories as training leaves them, many at once, without training: what reading them costs."""
+"""Write many run directories like those of training, to time reading them."""
 
 import copy
 import json
@@ -12,13 +12,13 @@ from lmlab.runs.logged import Log
 from lmlab.runs.run import Run
 
 COLUMNS = ("time/seconds", "time/tokens_per_second", "train/bad_steps", "train/loss", "train/gradient_norm")
-"""What a row of training holds besides its step, tokens and learning rate."""
+"""Keys of a training row besides its step, tokens and learning rate."""
 
 
 def write_runs(folder: Path, config: Config, count: int, points: int) -> list[Run]:
     """Write ``count`` finished runs with ``points`` rows of training each, and a validation every hundred rows.
 
-    They differ in their seeds. The rows of a run are those of one of eight drawn ones.
+    They differ in their seeds. The rows of a run are one of eight random sets.
     """
     variants = [rows_of(np.random.default_rng(number), points) for number in range(min(8, count))]
     text = config_file.dump(config | {"seed": 987654321})
@@ -41,7 +41,7 @@ def write_runs(folder: Path, config: Config, count: int, points: int) -> list[Ru
 
 
 def rows_of(draw: np.random.Generator, points: int, first: int = 1) -> list[str]:
-    """Lines of ``metrics.jsonl`` from step ``first`` on, as long as those of real runs."""
+    """Return lines of ``metrics.jsonl`` from step ``first`` on, as long as those of real runs."""
     lines = []
     for step in range(first, first + points):
         noise = draw.random(5).tolist()
@@ -58,7 +58,7 @@ def rows_of(draw: np.random.Generator, points: int, first: int = 1) -> list[str]
 
 
 def manifest_of(config: Config, run_id: str, seed: int, steps: int) -> dict:
-    """A manifest as long as those of real runs."""
+    """Return a manifest as long as those of real runs."""
     packages = {f"package-{number}": "1.2.3" for number in range(10)}
     return copy.deepcopy(
         {

@@ -3,7 +3,7 @@
     git clone https://github.com/pytorch/examples
     LMLAB_CORPORA=<corpora> python scripts/benchmark/word_language_model.py examples/word_language_model
 
-The peer's network is its own (``model.py`` of the checkout); its loop is written out here as its ``main.py`` has it:
+The peer's network is its own (``model.py`` of the checkout); its loop is reimplemented here after its ``main.py``:
 state carried and detached, dense log-probabilities and their negative log-likelihood, clipping at 0.25, SGD at 20.
 """
 
@@ -61,8 +61,8 @@ def main() -> None:
         corpus = open_task(config, progress=True).corpus
         peer = Peer(options.checkout, np.asarray(corpus.tokens("train")), corpus.tokenizer.size)
         arms = {"lmlab": harness.Ours(config, folder).block, "the example": peer.block}
-        found = harness.in_turn(arms, options.rounds, options.steps)
-    harness.report("A step of the 2 x 200 LSTM on WikiText-2 words", found, "lmlab", "the example", goal=0.6)
+        medians = harness.in_turn(arms, options.rounds, options.steps)
+    harness.report("A step of the 2 x 200 LSTM on WikiText-2 words", medians, "lmlab", "the example", goal=0.6)
 
 
 if __name__ == "__main__":

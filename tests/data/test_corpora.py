@@ -273,7 +273,7 @@ class TestText:
         (tmp_path / "text" / "broken").symlink_to("nowhere")
         corpus = found(Text(str(tmp_path / "text")))
         assert corpus.notes == (
-            "data.paths: 1 file read; passed over: 1 binary, 1 empty, 1 equal to another, 1 hidden, "
+            "data.paths: 1 file read; skipped: 1 binary, 1 empty, 1 equal to another, 1 hidden, "
             "1 neither file nor folder, 1 not UTF-8",
         )
         (tmp_path / "text" / "a").rename(tmp_path / "a")

@@ -24,7 +24,7 @@ def test_white_space_of_any_kind_separates():
 
 @pytest.mark.parametrize("word", ["13", "-1", "a", "1.0", "٣", "1_0", "9" * 5000, "²"])
 def test_what_is_no_symbol_is_refused(word):
-    with pytest.raises(UserError, match="is no symbol: expected one of the numbers 0 to 12"):
+    with pytest.raises(UserError, match="is not a symbol: expected one of the numbers 0 to 12"):
         Symbols(13).encode(f"1 {word} 2")
 
 
@@ -38,7 +38,7 @@ def test_its_size_is_given_later():
     given = Symbols(20)
     given.fit(["3"])
     assert given.fitted and given.size == 20
-    with pytest.raises(UserError, match="'x' is no symbol: expected a decimal number"):
+    with pytest.raises(UserError, match="'x' is not a symbol: expected a decimal number"):
         Symbols().fit(["1 x"])
 
 

@@ -164,4 +164,4 @@ def test_a_network_that_looks_ahead_is_trained_with_a_warning_that_stays(lmlab, 
     assert run.status == "finished"
     assert (checks["causal"], checks["stepwise_agrees"]) == (False, False) and checks["stepwise"] > 1e-3
     for said in (done.stderr, run.log.read_text()):
-        assert "positions of this network see tokens after their own and reading one by one is not" in said
+        assert "positions of this network see tokens after their own and reading one by one differs" in said

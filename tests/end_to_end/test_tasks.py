@@ -62,7 +62,7 @@ def test_diagnostics_sweep_by_themselves_and_end_in_a_grid(lmlab, tmp_path):
         (["model=gpt2"], "data.longer: sequences of 64 tokens are scored, but the positions of this model end at"),
         (["tokenizer=byte"], "tokenizer: parity is a generated task"),
         (["tokenizer.size=7"], "tokenizer.size=7: parity has 2 symbols"),
-        (["batch.carry_state=true"], "batch.carry_state=true: the sequences of parity do not go on"),
+        (["batch.carry_state=true"], "batch.carry_state=true: the sequences of parity do not continue"),
         (["data=recall", "batch.context=8"], "batch.context=8: expected at least 16"),
         (["data.answers=both"], "data.answers=both: unknown value"),
     ],

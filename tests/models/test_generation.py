@@ -95,7 +95,7 @@ def test_a_network_that_predicts_no_numbers_is_refused(make_model, greedy):
     model = make_model("model=lstm")
     with torch.no_grad():
         model.embedding.weight[3] = torch.nan
-    with pytest.raises(UserError, match=r"predicts nothing.*diverged"):
+    with pytest.raises(UserError, match=r"predicts NaN.*diverged"):
         text(model, Sampler(greedy=greedy))
 
 
@@ -171,7 +171,7 @@ def test_decoding_in_the_middle_of_training_leaves_model_and_rows_as_they_were(m
     assert not any(row.ended for row in rows) and model.embedding.weight.grad is None
     with torch.no_grad():
         model.embedding.weight.fill_(torch.nan)
-    with pytest.raises(UserError, match="predicts nothing"):
+    with pytest.raises(UserError, match="predicts NaN"):
         decode(model, rows, 6, Sampler(), CONTEXT)
     assert model.training and not model.blocks[1].training
 

@@ -17,6 +17,6 @@ def test_weights_that_are_no_numbers_are_refused_in_one_line(tmp_path, value):
         load_weights(loaded, path)
         assert torch.equal(loaded.bias, network.bias)
     else:
-        with pytest.raises(UserError, match="weights are NaN or infinite, the run diverged") as refused:
+        with pytest.raises(UserError, match="weights are NaN or infinite because the run diverged") as refused:
             load_weights(loaded, path)
         assert str(path) in str(refused.value) and "\n" not in str(refused.value)

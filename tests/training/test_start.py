@@ -127,7 +127,7 @@ def test_what_a_run_cannot_begin_with_is_one_line_and_leaves_nothing(train):
     said = train(start, "start.optimizer=true", refused=True)
     assert said.startswith("start.checkpoint=10: ") and "step-00000010 is damaged: state has" in said
     first.weights.write_bytes(first.best.read_bytes()[:-1])
-    assert "the weights are not those that were written" in train(start, refused=True)
+    assert "the weights have changed since they were written" in train(start, refused=True)
     manifest = json.loads((first.path / "run.json").read_text())
     Path(first.path / "run.json").write_text(json.dumps(manifest | {"status": "failed"}))
     assert train(start, refused=True).startswith(f"{start}: {first.path.name} is failed; lmlab train finishes it")

@@ -1,1 +1,1 @@
-"""Text as an array of tokens on disk, and what a batch holds as a pure function of (seed, step, rank)."""
+"""Text as an array of tokens on disk, and batches as a pure function of (seed, step, rank)."""

@@ -1,4 +1,4 @@
-"""Work outside Python's code, such as a library's, during which signals are still answered."""
+"""Run long calls into libraries in a thread, so that signals are still handled."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -9,11 +9,11 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 
 
 def in_background(work: Callable[[Iterator[str]], None], texts: Iterable[str]) -> None:
-    """Call ``work(texts)`` in a thread and wait for it: Python answers signals only between its own instructions.
+    """Call ``work(texts)`` in a thread and wait for it: Python handles signals only between its own instructions.
 
     Raises:
-        Interrupted: this process was told to stop. The thread gets no more texts and is left behind: it ends with the
-            process at the latest.
+        Interrupted: this process received a stop signal. The thread gets no more texts and is abandoned; it ends with
+            the process at the latest.
     """
     stopped = threading.Event()
     errors: list[BaseException] = []

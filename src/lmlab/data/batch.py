@@ -12,18 +12,18 @@ from lmlab.data.dataset import NOT_SCORED
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences to read and what should follow at each position.
+    """Sequences to read and the targets at each position.
 
     Attributes:
-        tokens: [B, T] int64, what the model reads.
-        targets: [B, T] int64, what follows each of ``tokens``; -1 where nothing is scored.
-        fresh: whether the sequences start anew; if not, they go on where the previous batch's stopped.
-        where: indices [N] of the scored positions of the flattened batch, where few are scored; ``None``: all
-            positions are to be looked at.
+        tokens: [B, T] int64, the model's input.
+        targets: [B, T] int64, the token after each of ``tokens``; -1 for positions that are not scored.
+        fresh: the sequences start from an empty state; if false, they continue those of the previous batch.
+        where: indices [N] of the scored positions of the flattened batch, if few are scored; ``None``: use all
+            positions.
         state: the model's state before ``tokens``, ``None`` for empty.
-        share: scored tokens of this batch as a part of those of its whole optimizer step, over all micro-batches and
+        share: scored tokens of this batch as a share of those of the whole optimizer step, over all micro-batches and
             ranks.
-        row_share: the same of its sequences.
+        row_share: sequences of this batch as a share of those of the whole optimizer step.
         first_row: number of the first sequence, counted over the whole optimizer step.
     """
 
@@ -42,7 +42,7 @@ class Batch:
         return replace(self, tokens=self.tokens.to(device), targets=self.targets.to(device), where=where)
 
     def pieces(self, number: int) -> Iterator["Batch"]:
-        """Yield the rows in ``number`` batches; where rows are too few, batches in which nothing is scored."""
+        """Yield the rows in ``number`` batches; with too few rows, some batches score nothing."""
         for piece in range(number):
             if piece < len(self.tokens):
                 yield Batch(self.tokens[piece::number], self.targets[piece::number])
@@ -50,7 +50,7 @@ class Batch:
                 yield Batch(self.tokens[:1], torch.full_like(self.targets[:1], NOT_SCORED))
 
     def scored(self, hidden_BTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the hidden vectors [N, D] and targets [N] that an objective looks at."""
+        """Return the hidden vectors [N, D] and targets [N] for an objective."""
         hidden_ND, targets_N = hidden_BTD.flatten(0, 1), self.targets.flatten()
         return (hidden_ND, targets_N) if self.where is None else (hidden_ND[self.where], targets_N[self.where])
 

@@ -15,13 +15,14 @@ from lmlab.data.windows import evenly_spaced
 
 
 class LanguageDataModule(pl.LightningDataModule):
-    """Training batches of ``task``, and one loader for each split that it scores.
+    """Training batches of ``task``, and one loader for each scored split.
 
     Args:
         accumulate: micro-batches that make up one optimizer step on each rank.
-        left_out: pairs (first, end): when ``end`` steps were done, the run went back to where ``first`` were, and from
-            there on the batches of ``first`` to ``end`` - 1 are left out; ``None`` for the step that it starts at now.
-        part: tokens that a validation scores, the last excepted, which scores all; ``None``: all.
+        left_out: rollbacks as pairs (first, end): after ``end`` steps, the run resumed from step ``first``, and from
+            then on leaves out the batches ``first`` to ``end`` - 1. ``first`` is ``None`` for the step at which it
+            starts now.
+        part: tokens that each validation but the last scores; the last scores all; ``None``: all.
     """
 
     def __init__(
@@ -37,15 +38,15 @@ class LanguageDataModule(pl.LightningDataModule):
         self.left_out = left_out
         self.part = part
         self.first = 0
-        """The step of the data order that the first optimizer step reads."""
+        """The step of the data order at the first optimizer step."""
         self.again: list[str] = []
-        """Splits that a validation reads once more, after those of the task."""
+        """Splits that a validation reads again, after those of the task."""
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return _loader(TrainingBatches(self))
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
-        """Return a loader for the part of each split, and one for the rest of each, which only the last reads."""
+        """Return loaders for the part of each split, and for the rest of each, which only the last validation reads."""
         scored = [(split, *self.scored[split]) for split in (*self.scored, *self.again)]
         parts = [ScoredBatches(self, split, part) for split, part, _ in scored]
         rests = [ScoredBatches(self, split, rest, only_last=True) for split, _, rest in scored]
@@ -53,9 +54,9 @@ class LanguageDataModule(pl.LightningDataModule):
 
     @functools.cached_property
     def scored(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """By split, the numbers of the sequences that every validation scores, and of those that only the last scores.
+        """Return, by split, the numbers of sequences that every validation scores, and of those only the last scores.
 
-        The first are equally far apart, so that they are like the whole.
+        The former are evenly spaced, so that they represent the whole split.
         """
         sequences = {}
         for split in self.task.scored_splits:
@@ -67,12 +68,12 @@ class LanguageDataModule(pl.LightningDataModule):
 
     @property
     def leaves_out(self) -> bool:
-        """Validations before the last leave something out."""
+        """Return whether validations before the last score only a part."""
         return any(len(rest) for _, rest in self.scored.values())
 
     @property
     def validates_all(self) -> bool:
-        """The validation under way, or the next one, scores all there is to score."""
+        """Return whether the current or next validation scores everything."""
         assert self.trainer is not None
         last = self.trainer.state.fn == "validate" or self.trainer.global_step >= self.trainer.max_steps
         return last or not self.leaves_out
@@ -81,7 +82,7 @@ class LanguageDataModule(pl.LightningDataModule):
 def share_of_rows(trainer: pl.Trainer) -> tuple[int, int]:
     """Return (n, N): this rank reads the n-th of N shares of every batch.
 
-    Ranks that share the work of each layer read the same one.
+    Ranks that share the work of each layer read the same share.
     """
     sharing = trainer.distributed_sampler_kwargs or {"rank": 0, "num_replicas": 1}
     return sharing["rank"], sharing["num_replicas"]
@@ -117,11 +118,10 @@ class TrainingBatches(IterableDataset[Batch]):
 class ScoredBatches(IterableDataset[Batch]):
     """This rank's share of ``sequences`` of a split: of N shares, every N-th batch.
 
-    All ranks have the same number of batches, so that none waits for another: one in which nothing is scored may be the
-    last.
+    All ranks have the same number of batches, so that no rank waits for another: the last batch may score nothing.
 
     Args:
-        only_last: there is nothing to score before the last validation. The length is that of the last.
+        only_last: only the last validation scores these sequences. The length is that of the last.
     """
 
     def __init__(self, data: LanguageDataModule, split: str, sequences: np.ndarray, only_last: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The base class of what ``data=`` names: texts, generators, examples; and what it needs to become a task."""
+"""The base class of the options of ``data=``: texts, generators, examples; and the arguments to open one as a task."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ NOT_SCORED = -1
 
 @dataclass(frozen=True)
 class Prepared:
-    """Tokens that a run has begun with.
+    """Tokens that a run started with.
 
     Attributes:
         fingerprint: SHA-256, in hexadecimal.
-        caches: folders in which they may lie.
+        caches: folders that may hold them.
     """
 
     fingerprint: str
@@ -28,22 +28,22 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Opening:
-    """What a run offers to its data.
+    """A run's settings for opening its data.
 
     Attributes:
-        tokenizer: of the run, fitted or not.
-        seed: of the order, or the draws, of training.
+        tokenizer: tokenizer of the run, fitted or not.
+        seed: seed of the order, or the draws, of training.
         batch_size: sequences in an optimizer step, over all ranks and micro-batches.
         context: tokens in a sequence of training.
-        carry_state: each row goes on in the next batch where it stopped.
-        validation_tokens: score only so many tokens of the validation split; ``None``: all.
-        cache: folder of what is prepared once.
+        carry_state: each row continues in the next batch.
+        validation_tokens: score only this many tokens of the validation split; ``None``: all.
+        cache: folder for prepared data.
         corpora: the user's folder of corpora, looked in before anything is downloaded.
-        progress: show what takes long.
+        progress: show progress bars.
         download: false: refuse to download anything.
-        began: a run has begun with these data, maybe by an earlier version.
-        prepared: the tokens that it began with, where it recorded them.
-        checksum: of the user's own files, where it recorded one.
+        began: a run has started with these data, possibly by an earlier version.
+        prepared: the tokens that the run started with, if it recorded them.
+        checksum: checksum of the user's own files, if the run recorded one.
     """
 
     tokenizer: "Tokenizer"
@@ -62,10 +62,10 @@ class Opening:
 
 
 class Dataset(ABC):
-    """The kind that ``data=`` names. A constructor takes the options of the section ``data``.
+    """The base class of the options of ``data=``. A constructor takes the options of the section ``data``.
 
     Attributes:
-        name: how runs and cached shards call it.
+        name: its name in runs and cached shards.
         required: attributes that a subclass has to define.
     """
 
@@ -77,5 +77,5 @@ class Dataset(ABC):
         """Return the task that a run is trained on.
 
         Raises:
-            UserError: the data are missing or damaged, or do not suit the tokenizer or the batch.
+            UserError: the data are missing or damaged, or do not fit the tokenizer or the batch.
         """

@@ -1,4 +1,4 @@
-"""How often each type of the vocabulary occurs in a split, counted once and kept with the tokens."""
+"""Frequencies of the vocabulary's types in a split, counted once and stored with the tokens."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +9,7 @@ from lmlab.data.shards import TokenizedCorpus
 from lmlab.runs.files import write_whole
 
 CHUNK = 1 << 22
-"""Tokens counted at a time, so that a large split is not in memory as a whole."""
+"""Tokens counted at a time, so that a large split is never in memory as a whole."""
 
 
 def frequencies(corpus: TokenizedCorpus, split: str) -> np.ndarray:
@@ -32,6 +32,6 @@ def frequencies(corpus: TokenizedCorpus, split: str) -> np.ndarray:
         with temporary.open("wb") as file:
             np.save(file, counts)
 
-    with suppress(OSError):  # a cache that can only be read is as good
+    with suppress(OSError):  # the cache may be read-only
         write_whole(path, save)
     return counts

@@ -1,4 +1,4 @@
-"""Which tokens a training batch holds: a pure function of seed, step and rank.
+"""The tokens of a training batch as a pure function of seed, step and rank.
 
 Dimension legend: R rows of a micro-batch, T context, W windows of an epoch.
 """
@@ -14,14 +14,14 @@ class TrainingOrder:
     """The order in which the tokens of a split are trained on.
 
     - ``shuffled``: an epoch is a pseudo-random order of the disjoint windows of the stream, from an offset below
-      ``context`` that is drawn anew for every epoch; each window comes once per epoch. What is left over at the two
-      ends is less than two windows.
+      ``context`` that is drawn for every epoch; each window comes once per epoch. Less than two windows are left over
+      at the two ends.
     - ``contiguous``: the stream is cut into ``batch_size`` stripes, and row r of step s continues stripe r where step
       s - 1 stopped, for truncated back-propagation through time. A pass leaves out less than a window per stripe;
       every pass is the same.
 
-    Nothing but the arguments decides what a batch holds, and batches of a step over all ranks and micro-batches are the
-    same rows however they are shared. The draws use numbers that NumPy promises never to change.
+    A batch depends on the arguments alone, and a step has the same rows in total for any number of ranks and
+    micro-batches. The draws use numbers that NumPy promises never to change.
 
     Args:
         tokens: [1 + N] ids of the split.
@@ -63,19 +63,19 @@ class TrainingOrder:
         self.context = context
         self.order = order
         self._stripe = length // batch_size
-        # One window fewer than fit without an offset, so that every epoch has the same number whatever its offset.
+        # One window fewer than fit without an offset, so that every epoch has the same number with any offset.
         self._windows = max(1, (length + 1) // context - 1)
         self._epoch: tuple[int, np.ndarray] | None = None
 
     @property
     def steps_per_epoch(self) -> float:
-        """Optimizer steps in which every window comes once; not a whole number when the last one is shared."""
+        """Return the number of optimizer steps in an epoch; not a whole number if a step spans two epochs."""
         if self.order == "contiguous":
             return float(self._stripe // self.context)
         return self._windows / self.batch_size
 
     def starts_new_pass(self, step: int) -> bool:
-        """Return whether state carried from the step before does not belong to this one's tokens."""
+        """Return whether the state of the previous step must be reset before this one."""
         return self.order == "shuffled" or step % (self._stripe // self.context) == 0
 
     def batch(self, step: int, rank: int = 0, world: int = 1, micro: int = 0, accumulate: int = 1) -> np.ndarray:
@@ -83,11 +83,11 @@ class TrainingOrder:
 
         Args:
             step: optimizer step, from 0.
-            rank: which of the ``world`` processes.
-            micro: which of the ``accumulate`` micro-batches of the step on this rank.
+            rank: number of the process, of ``world``.
+            micro: number of the micro-batch of the step on this rank, of ``accumulate``.
 
         Raises:
-            UserError: the batch size is no multiple of ``world * accumulate``.
+            UserError: the batch size is not a multiple of ``world * accumulate``.
         """
         own = share(self.batch_size, rank, world, micro, accumulate)
         rows_R = np.arange(own.start, own.stop)
@@ -106,7 +106,7 @@ class TrainingOrder:
         return starts_R
 
     def _starts_of_epoch(self, epoch: int) -> np.ndarray:
-        """Return where the windows [W] of an epoch start, in the order in which they come."""
+        """Return the starts of the windows [W] of an epoch, in order."""
         if self._epoch is None or self._epoch[0] != epoch:
             draws = np.random.Philox(np.random.SeedSequence((self.seed, epoch)))
             offsets = min(self.context, len(self.tokens) - self._windows * self.context)
@@ -117,10 +117,10 @@ class TrainingOrder:
 
 
 def share(batch_size: int, rank: int, world: int, micro: int, accumulate: int) -> slice:
-    """Return which rows of a step's batch are those of one micro-batch on one rank.
+    """Return the slice of a step's rows for one micro-batch on one rank.
 
     Raises:
-        UserError: the batch size is no multiple of ``world * accumulate``.
+        UserError: the batch size is not a multiple of ``world * accumulate``.
     """
     parts = world * accumulate
     if batch_size % parts:

@@ -1,4 +1,4 @@
-"""Options of reading a text while it is scored."""
+"""Options for reading a text in order to score it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from lmlab.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class Reading:
-    """How a text is read while it is scored (see :func:`lmlab.data.windows.read`).
+    """Options for reading a text in order to score it (see :func:`lmlab.data.windows.read`).
 
     Args:
-        context: tokens in a window, and tokens that attention sees at most.
+        context: tokens in a window, and limit of tokens that attention sees.
         stride: tokens by which a sliding window moves.
         streams: parts of a text that are read with carried state.
         batch_size: windows or streams in a batch.
@@ -24,7 +24,7 @@ class Reading:
     batch_size: int
 
     def check(self, metrics: Sequence[str], max_positions: int | None) -> None:
-        """Refuse settings that no evaluation can have. Raises ``UserError``."""
+        """Refuse invalid settings. Raises ``UserError``."""
         if not metrics:
             raise UserError("metrics=[]: expected at least one, for example metrics=[fixed_window]")
         for metric in metrics:

@@ -1,4 +1,4 @@
-"""Text tokenised once: one memory-mapped file of ids per split, kept under a fingerprint of all that they depend on."""
+"""Text tokenised once: one memory-mapped file of ids per split, cached under a fingerprint of all inputs."""
 
 import copy
 import hashlib
@@ -28,12 +28,12 @@ class TokenizedCorpus:
     """A corpus as token ids on disk; made by :func:`prepare`.
 
     Attributes:
-        folder: where it lies.
+        folder: folder of its files.
         name: name of the corpus.
         splits: the splits that it has.
         tokenizer: the fitted tokenizer.
-        fingerprint: SHA-256, in hexadecimal, of all token ids and the tokenizer: equal exactly when results compare.
-        notes: lines that a user should read about the files that it was prepared from.
+        fingerprint: SHA-256, in hexadecimal, of all token ids and the tokenizer; results are comparable if it is equal.
+        notes: messages to the user about the source files.
     """
 
     notes: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class TokenizedCorpus:
     def tokens(self, split: str) -> np.ndarray:
         """Return the memory-mapped ids [1 + N] of a split: the separator and a document, for each document in turn.
 
-        The N ids after the first one are what is trained on and scored.
+        The N ids after the first one are trained on and scored.
 
         Raises:
             UserError: the corpus has no such split.
@@ -66,11 +66,11 @@ class TokenizedCorpus:
         return int(self._of(split)["bytes"])
 
     def tokens_per_byte(self, split: str, first: int | None = None) -> float:
-        """Return tokens of a split per byte of its text as UTF-8: what turns a loss per token into one per byte.
+        """Return tokens of a split per byte of its text as UTF-8: the factor from a loss per token to one per byte.
 
         Args:
-            first: of the first so many tokens and their part of the text, which is their part of what the tokens
-                decode to; ``None``: of the whole split.
+            first: number of tokens from the start to compute it for, together with the text that they decode to;
+                ``None``: the whole split.
         """
         tokens = self.count(split)
         if first is None or first >= tokens:
@@ -94,17 +94,17 @@ def prepare(
 ) -> TokenizedCorpus:
     """Return ``corpus`` as token ids, from ``cache`` if it was prepared before with the same text, tokenizer and code.
 
-    Any number of processes may call this at once: one prepares, the others wait for it. A folder in ``cache`` is whole
-    whenever it has its final name, even if a process is killed.
+    Any number of processes may call this at once: one prepares, the others wait for it. A folder in ``cache`` with its
+    final name is complete, even if a process was killed.
 
     Args:
-        tokenizer: left as it is; one that is not fitted yet has a copy fitted to the training split.
+        tokenizer: not changed; if it is not fitted, a copy is fitted to the training split.
         cache: the folder for prepared and downloaded corpora.
         corpora: the user's folder of corpora, looked in before anything is downloaded.
         progress: show a progress bar where this takes long.
 
     Raises:
-        UserError: the text is missing or faulty, does not suit the tokenizer, or ``cache`` cannot be written.
+        UserError: the text is missing or faulty, does not fit the tokenizer, or ``cache`` cannot be written.
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -134,9 +134,9 @@ def prepare(
 
 
 def find_prepared(fingerprint: str, caches: Iterable[Path], kind: type[Tokenizer]) -> TokenizedCorpus | None:
-    """Return the corpus with that fingerprint as it lies in one of some caches, whole; ``None``: in none of them.
+    """Return the corpus with that fingerprint from one of some caches; ``None``: no cache holds it completely.
 
-    Its text need not be there any more, nor the code that prepared it.
+    Neither its text nor the code that prepared it needs to exist any more.
     """
     for cache in caches:
         for path in sorted(cache.glob(f"[!.]*/{_META}")):
@@ -193,7 +193,7 @@ def _write_split(
     """Write the ids of a split, add them to ``digest``, and count its tokens, documents and unknown tokens."""
     dtype = _dtype(tokenizer)
     separator = np.array([tokenizer.separator], dtype).tobytes()
-    begins: deque[bool] = deque()  # of each piece that is being encoded: a document begins with it
+    begins: deque[bool] = deque()  # for each piece being encoded: it begins a document
     counts = {"tokens": -1, "documents": 0, "unknown": 0}
 
     def pieces() -> Iterator[str]:
@@ -233,7 +233,7 @@ def _dtype(tokenizer: Tokenizer) -> np.dtype[Any]:
 
 
 def _open_whole(folder: Path, kind: type[Tokenizer]) -> TokenizedCorpus | None:
-    """Return the corpus in ``folder``, or ``None`` where that is absent or damaged."""
+    """Return the corpus in ``folder``, or ``None`` if it is absent or damaged."""
     try:
         corpus = TokenizedCorpus(folder, kind)
         expected = {split: (1 + corpus.count(split)) * _dtype(corpus.tokenizer).itemsize for split in corpus.splits}

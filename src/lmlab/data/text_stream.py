@@ -1,4 +1,4 @@
-"""Text from tokens as they come: each character once it is complete, up to a string that ends the text."""
+"""Incremental decoding of tokens: each character when it is complete, up to a stop string."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 from lmlab.data.tokenizers import Tokenizer
 
 CONTEXT = 16
-"""Tokens before a new one that can have a part in how it reads: the bytes of a character, the word before it."""
+"""Number of tokens before a new one that can affect its text: the bytes of a character, the word before it."""
 
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 """The replacement character: incomplete and invalid UTF-8 decodes to it."""
@@ -32,7 +32,7 @@ class TextStream:
         text = self._decode()
         complete = len(text) - text.endswith(_INCOMPLETE)
         new = text[self._written : complete]
-        if len(self._tokens) > 2 * CONTEXT:  # what is long past need not be kept
+        if len(self._tokens) > 2 * CONTEXT:  # old tokens are not needed any more
             del self._tokens[:-CONTEXT]
             text = self._decode()
             complete = len(text) - text.endswith(_INCOMPLETE)
@@ -40,7 +40,7 @@ class TextStream:
         return new
 
     def rest(self) -> str:
-        """Return what was held back, once no more tokens follow."""
+        """Return the text that was held back, after the last token."""
         return self._decode()[self._written :]
 
     def _decode(self) -> str:
@@ -48,7 +48,7 @@ class TextStream:
 
 
 class StopStrings:
-    """Ends a text before the first of some strings in it, holding back whatever may be the beginning of one.
+    """Ends a text before the first of some strings in it, holding back text that may be the beginning of one.
 
     The string that is complete first counts; of several that end together, the longest. So the result does not depend
     on the parts in which the text comes.
@@ -63,7 +63,7 @@ class StopStrings:
         self._held = ""
 
     def add(self, text: str) -> str:
-        """Return what can be written now that ``text`` has come; once one of the strings was ``reached``, no more."""
+        """Return the text that is final after adding ``text``; nothing more once a string was ``reached``."""
         if self.reached:
             return ""
         text = self._held + text
@@ -78,7 +78,7 @@ class StopStrings:
         return text[:begun]
 
     def rest(self) -> str:
-        """Return what was held back, once no more text follows."""
+        """Return the text that was held back, after the last part."""
         return self._held
 
     def _may_begin(self, text: str) -> bool:

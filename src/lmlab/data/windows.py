@@ -1,4 +1,4 @@
-"""Which tokens an evaluation scores: each exactly once, whatever the batch size.
+"""The windows of an evaluation: each token is scored exactly once, with any batch size.
 
 Every function reads a stream of ids [1 + N] whose first is context only, and scores the other N.
 Dimension legend: B rows, T positions.
@@ -19,9 +19,9 @@ READINGS = ("fixed_window", "sliding_window", "stateful")
 
 
 def read(tokens: np.ndarray, reading: str, context: int, stride: int, streams: int, batch_size: int) -> Iterator[Batch]:
-    """Yield a stream in one of :data:`READINGS`, which give different metrics, not better and worse ones of one:
+    """Yield a stream in one of :data:`READINGS`. Their metrics differ and are not comparable.
 
-    - ``fixed_window``: disjoint windows of ``context`` tokens, each from an empty state; what training looks like;
+    - ``fixed_window``: disjoint windows of ``context`` tokens, each from an empty state, as in training;
     - ``sliding_window``: windows that move by ``stride``, so that every token but the first few has at least
       ``context - stride`` tokens before it;
     - ``stateful``: the stream in ``streams`` consecutive parts, with state carried from chunk to chunk.
@@ -36,10 +36,10 @@ def read(tokens: np.ndarray, reading: str, context: int, stride: int, streams: i
 def fixed_windows(
     tokens: np.ndarray, context: int, batch_size: int, numbers: Sequence[int] | np.ndarray | None = None
 ) -> Iterator[Batch]:
-    """Disjoint windows of ``context`` tokens, each read from an empty state; the last may be shorter.
+    """Yield disjoint windows of ``context`` tokens, each read from an empty state; the last may be shorter.
 
     Args:
-        numbers: of the windows to read, counted from 0; ``None``: all.
+        numbers: numbers of the windows to read, counted from 0; ``None``: all.
     """
     if numbers is None:
         return sliding_windows(tokens, context, context, batch_size)
@@ -55,10 +55,10 @@ def evenly_spaced(part: int, whole: int) -> np.ndarray:
 
 
 def sliding_windows(tokens: np.ndarray, context: int, stride: int, batch_size: int) -> Iterator[Batch]:
-    """Windows of ``context`` tokens that move by ``stride``, each read from an empty state.
+    """Yield windows of ``context`` tokens that move by ``stride``, each read from an empty state.
 
-    The first window is scored whole, of every other one the last ``stride`` tokens: all but the first are scored
-    with at least ``context - stride`` tokens before them.
+    The first window is scored whole, in every other one the last ``stride`` tokens: these have at least
+    ``context - stride`` tokens before them.
 
     Raises:
         UserError: ``stride`` is not in [1, context], or another argument is below 1.
@@ -76,10 +76,10 @@ def sliding_windows(tokens: np.ndarray, context: int, stride: int, batch_size: i
 
 
 def parts(tokens: np.ndarray, streams: int, context: int, batch_size: int) -> Iterator[Batch]:
-    """The stream in ``streams`` consecutive parts of equal length (to one token), each read with carried state.
+    """Yield the stream in ``streams`` consecutive parts of equal length (to one token), each read with carried state.
 
     A part is read ``context`` tokens at a time. Parts come ``batch_size`` at a time, from their beginning to their
-    end; their number, and so what is scored with how much context, does not depend on the batch size.
+    end; their number, and so the context of each token, does not depend on the batch size.
 
     Raises:
         UserError: an argument is below 1.

@@ -1,4 +1,4 @@
-"""What a model is made of: its parts with their shapes and parameters, and where its parameters are."""
+"""The parts of a model with their shapes and parameters, and parameter counts by kind of part."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,14 +14,14 @@ class Part:
     """A module or parameter, with its own parts.
 
     Attributes:
-        name: of the attribute that holds it.
-        kind: its class; empty for a parameter.
-        shape: sizes of what it maps from and to, or of the parameter.
-        options: plain numbers and texts that it was made with.
-        parameters: how many it has, those of its parts included, those that occurred before excluded.
-        tied: it has a matrix that occurred before.
-        times: how many equal ones follow each other; ``parameters`` are those of each.
-        parts: empty where the shape says everything, and for what equals an earlier part.
+        name: name of the attribute that holds the part.
+        kind: class of the part; empty for a parameter.
+        shape: input and output sizes of a layer, or the shape of a parameter.
+        options: numbers and texts that the part was constructed with.
+        parameters: number of parameters, including nested parts, excluding parameters counted earlier.
+        tied: the part has a matrix that was counted earlier.
+        times: number of consecutive equal parts; ``parameters`` counts one of them.
+        parts: nested parts; empty if the shape describes the part fully or it equals an earlier part.
         same_as: name of the earlier part that it equals.
     """
 
@@ -37,15 +37,15 @@ class Part:
 
 
 def parts_of(model: nn.Module) -> Part:
-    """Return the tree of parts of ``model``: those with parameters, in the order in which they were made."""
+    """Return the tree of parts of ``model``: those with parameters, in order of construction."""
     return _part("model", model, set())
 
 
 def parameters_by_kind(model: LanguageModel) -> dict[str, int]:
     """Return how many parameters are in which kind of part; a shared one counts for the first of its owners.
 
-    The norms are those between mixers; one inside of a mixer counts for that. What a model without blocks like ours has
-    beside its embedding, head and norms is ``other``.
+    ``norms`` are the norms between mixers; a norm inside a mixer counts for the mixer. In a model without blocks like
+    ours, all parameters outside the embedding, head and norms are ``other``.
     """
     owners: list[tuple[str, Any]] = [
         ("embedding", model.embedding),
@@ -58,14 +58,14 @@ def parameters_by_kind(model: LanguageModel) -> dict[str, int]:
     owners += [("norms", module) for name, module in model.named_modules() if name.endswith("norm")]
     owners.append(("other", model))
     counted: set[int] = set()
-    found = dict.fromkeys(("embedding", "sequence mixers", "channel mixers", "norms", "head", "other"), 0)
+    counts = dict.fromkeys(("embedding", "sequence mixers", "channel mixers", "norms", "head", "other"), 0)
     for kind, owner in owners:
-        found[kind] += _count(owner.parameters() if owner is not None else (), counted)
-    return found if found["other"] else {kind: count for kind, count in found.items() if kind != "other"}
+        counts[kind] += _count(owner.parameters() if owner is not None else (), counted)
+    return counts if counts["other"] else {kind: count for kind, count in counts.items() if kind != "other"}
 
 
 def _count(parameters: Iterable[Tensor], counted: set[int]) -> int:
-    """Number the entries of tensors that are not in ``counted``, and put them there."""
+    """Return the number of entries of the tensors that are not in ``counted``, and add these tensors to it."""
     new = {id(parameter): parameter.numel() for parameter in parameters if id(parameter) not in counted}
     counted.update(new)
     return sum(new.values())
@@ -83,15 +83,15 @@ def _part(name: str, module: nn.Module, counted: set[int]) -> Part:
             part.parts.append(Part(own_name, "", _times(parameter.shape), {}, _count([parameter], counted), tied))
     first: dict[Any, str] = {}  # of each kind of part in a list of modules
     for named, child, times in _children(module):
-        found = _part(named, child, counted)
-        found.times = times
+        part_of_child = _part(named, child, counted)
+        part_of_child.times = times
         if isinstance(module, nn.ModuleList):
             same = first.setdefault(signature(child), named)
             if same != named:
-                found.same_as, found.parts = same, []
-        part.parts.append(found)
-        part.parameters += found.parameters * (times - 1)
-    part.parameters += sum(found.parameters for found in part.parts)
+                part_of_child.same_as, part_of_child.parts = same, []
+        part.parts.append(part_of_child)
+        part.parameters += part_of_child.parameters * (times - 1)
+    part.parameters += sum(part_of_child.parameters for part_of_child in part.parts)
     return part
 
 
@@ -110,7 +110,7 @@ def _children(module: nn.Module) -> Iterator[tuple[str, nn.Module, int]]:
 
 
 def signature(module: nn.Module) -> Any:
-    """What two modules have in common that are made alike."""
+    """Return a value that is equal for two modules that are constructed alike."""
     shapes = tuple((name, tuple(parameter.shape)) for name, parameter in module.named_parameters(recurse=False))
     options = tuple(sorted((name, str(value)) for name, value in _plain(module).items()))
     children = tuple((name, signature(child)) for name, child in module.named_children())
@@ -126,12 +126,12 @@ def _plain(module: nn.Module) -> dict[str, Any]:
 
 
 def _options(module: nn.Module) -> dict[str, Any]:
-    """The plain attributes of a module that is not torch's own, whose shape says all."""
+    """Return the numbers and texts among a module's attributes; none for torch's own modules."""
     return {} if type(module).__module__.partition(".")[0] == "torch" else _plain(module)
 
 
 def _shape(module: nn.Module) -> str:
-    """The sizes of a layer whose parameters need no mention of their own; empty for other modules."""
+    """Return the sizes of a layer that they describe fully; empty for other modules."""
     if isinstance(module, nn.Linear):
         return f"{module.in_features:,} -> {module.out_features:,}" + (" + bias" if module.bias is not None else "")
     if isinstance(module, nn.Embedding):

@@ -16,7 +16,7 @@ from lmlab.models.token_shift import TokenShift
 
 
 class Mixed(NamedTuple):
-    """The result of a mixer or a block; a plain ``(y_BTD, state)`` does for one without auxiliary losses.
+    """The result of a mixer or a block; a plain ``(y_BTD, state)`` suffices without auxiliary losses.
 
     Attributes:
         y: [B, T, D].
@@ -47,7 +47,7 @@ def transform(channel: nn.Module, x_BTD: Tensor) -> tuple[Tensor, Mapping[str, T
 
 
 def add_up(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return losses by name, those of equal names added."""
+    """Return losses by name, with losses of equal names added."""
     return {**one, **{name: one[name] + value if name in one else value for name, value in other.items()}}
 
 
@@ -57,8 +57,8 @@ class Block(nn.Module):
     Attributes:
         mixer: the sequence mixer.
         channel: the channel mixer; ``None``: there is none.
-        needs_closing_norm: what the last block returns is to be normalised.
-        normalises: it normalises what its mixers read; where it does not, there is no residual stream either.
+        needs_closing_norm: the output of the last block has to be normalised.
+        normalises: the block normalises the inputs of its mixers; a block that does not has no residual stream either.
     """
 
     mixer: Mixer
@@ -76,10 +76,10 @@ class Block(nn.Module):
 
 
 class ClassicBlock(Block):
-    """The mixer and nothing else, with dropout on its output: stacked, the textbook LSTM language model.
+    """A mixer with dropout on its output and nothing else; a stack of them is the textbook LSTM language model.
 
     Raises:
-        UserError: a channel mixer was chosen, for which this block has no place.
+        UserError: a channel mixer is configured; this block takes none.
     """
 
     normalises = False
@@ -94,7 +94,7 @@ class ClassicBlock(Block):
     ) -> None:
         super().__init__()
         if channel is not None:
-            raise UserError("block=classic: has no place for a channel mixer (choose channel=none or block=prenorm)")
+            raise UserError("block=classic: takes no channel mixer (choose channel=none or block=prenorm)")
         self.mixer, self.channel = mixer, None
         self.dropout = dropout()
 
@@ -107,12 +107,12 @@ class ResidualBlock(Block):
     """The parts of blocks with a residual stream.
 
     Args:
-        token_shift: have both mixers read a mix of each vector with the one before it, of which this is the share at
-            the start of training (:class:`lmlab.models.token_shift.TokenShift`); ``None``: the vectors themselves.
-            The state is then that of the mixer and the last vector that each of the two was given.
+        token_shift: initial share of the previous vector in the mix that both mixers read
+            (:class:`lmlab.models.token_shift.TokenShift`); ``None``: mixers read the vectors themselves. With a token
+            shift, the state holds the mixer's state and the last input vector of each mixer.
 
     Raises:
-        UserError: the share is none.
+        UserError: the share is not in [0, 1].
     """
 
     needs_closing_norm = True
@@ -146,7 +146,7 @@ class ResidualBlock(Block):
         return None if of_mixer is None else of_mixer + sum(shifts)
 
     def shift(self, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any, tuple[Tensor, ...]]:
-        """Return what the mixer reads, its state, and what the state of the block has beside that of the mixer."""
+        """Return the mixer's input, the mixer's state, and the other entries of the block's state."""
         if self.mixer_shift is None:
             return x_BTD, state, ()
         of_mixer, last_B1D = (None, None) if state is None else state[:2]
@@ -163,8 +163,8 @@ class ResidualBlock(Block):
         """Apply the channel mixer, after its token shift if there is one.
 
         Args:
-            state: of the block, before this call.
-            mixed: what the mixer returned; its state and losses are part of what is returned here.
+            state: state of the block before this call.
+            mixed: result of the mixer; its state and losses become part of the returned result.
         """
         assert self.channel is not None
         after = mixed.state

@@ -1,4 +1,4 @@
-"""Whether a model keeps its contract, tried with a few tokens: no look ahead, and step by step as at once.
+"""Test the contract of a model on a few tokens: causality, and equal results step by step and at once.
 
 Dimension legend: T positions, V vocabulary.
 """
@@ -12,8 +12,8 @@ from torch import Tensor
 from lmlab.models.language_model import LanguageModel
 
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.3}
-"""How far values that are the same on paper may be apart, by the type of the weights; hidden vectors and logits are of
-the order of 1."""
+"""Tolerance for values that are mathematically equal, by the type of the weights; hidden vectors and logits are of the
+order of 1."""
 
 LENGTH = 16
 """Tokens of the sequence that is read."""
@@ -21,15 +21,15 @@ LENGTH = 16
 
 @dataclass(frozen=True)
 class Checks:
-    """What a model was found to do.
+    """Results of the checks of a model.
 
     Attributes:
-        causal: no hidden vector changes with tokens after its own.
+        causal: no hidden vector depends on later tokens.
         stepwise: largest difference of log-probabilities between reading one by one with carried state and at once;
-            ``None``: one of them is no number.
-        stepwise_agrees: it is within the tolerance.
-        tolerance: how much counts as none.
-        dtype: of the weights.
+            ``None``: a log-probability is NaN.
+        stepwise_agrees: ``stepwise`` is within the tolerance.
+        tolerance: largest difference that counts as equal.
+        dtype: type of the weights.
     """
 
     causal: bool
@@ -44,10 +44,10 @@ class Checks:
 
 @torch.no_grad()
 def check(model: LanguageModel, context: int) -> Checks:
-    """Try a model, with whatever weights it has; its mode and every random draw are left as they were.
+    """Check a model with its current weights; its mode and the random number generators stay as they were.
 
     Args:
-        context: longest sequence that it is trained on.
+        context: length of the longest training sequence.
     """
     weight = next(model.parameters())
     was_training = model.training
@@ -73,9 +73,9 @@ def check(model: LanguageModel, context: int) -> Checks:
 
 
 def variations(length: int, vocabulary: int) -> Tensor:
-    """Return a random sequence [T, T], and below it those that differ from it in every token from the t-th on.
+    """Return a random sequence and variations of it [T, T].
 
-    Row 0 is the sequence itself; row t has other tokens at t and after, for t from 1 to T - 1.
+    Row 0 is the sequence itself; row t, for t from 1 to T - 1, differs from it in every token from position t on.
     """
     draw = torch.Generator(device="cpu").manual_seed(0)
     tokens_1T = torch.randint(vocabulary, (1, length), generator=draw, device="cpu")
@@ -86,8 +86,8 @@ def variations(length: int, vocabulary: int) -> Tensor:
 
 
 def look_ahead(hidden_TTD: Tensor) -> float:
-    """Return by how much hidden vectors of :func:`variations` differ before the first token that does."""
+    """Return the largest difference of hidden vectors of :func:`variations` before the first differing token."""
     unchanged_TT = torch.ones(hidden_TTD.shape[:2], dtype=torch.bool, device=hidden_TTD.device).tril(-1)
     difference_TT = (hidden_TTD - hidden_TTD[:1]).abs().amax(2)
-    found = difference_TT[unchanged_TT]
-    return float(found.max()) if len(found) else 0.0
+    differences = difference_TT[unchanged_TT]
+    return float(differences.max()) if len(differences) else 0.0

@@ -1,4 +1,4 @@
-"""Limits for what is built one by one and for the width of a layer, and the numbers that divide a width."""
+"""Limits on the number of modules and the width of a layer, and the divisors of a width."""
 
 import math
 
@@ -12,18 +12,18 @@ WIDEST = 2**24
 
 
 def check_count(option: str, value: int) -> None:
-    """Refuse more modules than can be built. Raises ``UserError``."""
+    """Refuse a number of modules above ``MOST``. Raises ``UserError``."""
     if value > MOST:
         raise UserError(f"{option}={value}: expected at most {MOST}")
 
 
 def check_width(option: str, value: int) -> None:
-    """Refuse a layer that is wider than any. Raises ``UserError``."""
+    """Refuse a layer wider than ``WIDEST``. Raises ``UserError``."""
     if value > WIDEST:
         raise UserError(f"{option}={value}: expected at most {WIDEST}")
 
 
 def divisors(number: int) -> list[int]:
-    """Return the whole numbers that divide ``number``, in order; of 0 or less there are none."""
+    """Return the whole numbers that divide ``number``, in order; none for a number below 1."""
     low = [count for count in range(1, math.isqrt(max(0, number)) + 1) if number % count == 0]
     return low + [number // count for count in reversed(low) if count * count != number]

@@ -1,4 +1,4 @@
-"""Dropout beside torch's own: one mask for a whole sequence, whole word types, and weights.
+"""Dropout that torch does not have: one mask for a whole sequence, whole word types, and weights.
 
 Dimension legend: B sequences, T tokens, D width, V vocabulary.
 """
@@ -19,7 +19,7 @@ class VariationalDropout(nn.Dropout):
 class EmbeddingDropout(nn.Dropout):
     """Drops word types: all tokens of a type, in all sequences of a forward pass, or none (section 4.2 there).
 
-    The same as dropping rows of the embedding matrix before it is looked into.
+    Equivalent to dropping rows of the embedding matrix before the lookup.
     """
 
     def forward(self, x_BTD: Tensor, tokens_BT: Tensor, vocabulary: int) -> Tensor:  # type: ignore[override]

@@ -1,8 +1,8 @@
 """Generate text with any model, one token at a time with carried state: written once, against the contract.
 
-Rows are continued together, in one forward pass for each token of all of them. Prompts of unequal length need nothing
-of a mixer: as many tokens as the shortest has are read at once, and the rest of the longer ones token by token while
-the shorter ones are continued. So all rows have read the same number of tokens at any time.
+Rows are continued together, with one forward pass per position. Prompts of unequal length need no support from mixers:
+the length of the shortest prompt is read at once; then the rest of the longer prompts is read token by token while the
+shorter ones are continued. So all rows have read the same number of tokens at any time.
 
 Dimension legend: B rows, P different prompts among them, T tokens, D width, V vocabulary.
 """
@@ -23,7 +23,7 @@ from lmlab.models.language_model import LanguageModel
 from lmlab.models.reading import by_length, device_of, evaluation_mode, read
 
 _COLDEST = 1e-6
-"""The lowest temperature: divided by less, log-probabilities leave the range of single precision."""
+"""The lowest temperature: log-probabilities divided by less overflow single precision."""
 
 
 class Sampler:
@@ -33,7 +33,7 @@ class Sampler:
         temperature: log-probabilities are divided by it.
         top_k: keep the k most probable tokens only.
         top_p: keep the fewest tokens whose probabilities add up to at least p (Holtzman et al. 2020, section 3.1).
-        greedy: always the most probable token; the other settings then have no part in it.
+        greedy: always take the most probable token; the other settings are ignored.
 
     Raises:
         UserError: a setting is out of its range.
@@ -60,13 +60,13 @@ class Sampler:
         """Return one token for each row: [B] int64 on the device of ``log_probs_BV``.
 
         Args:
-            uniform_B: for each row a random number of [0, 1), which decides.
+            uniform_B: a random number in [0, 1) for each row, which determines its token.
 
         Raises:
-            UserError: some log-probabilities are not numbers.
+            UserError: some log-probabilities are NaN.
         """
         if log_probs_BV.isnan().any():
-            raise UserError("the network predicts nothing: its probabilities are NaN (it diverged in training)")
+            raise UserError("the model predicts NaN probabilities (it diverged in training)")
         if self.greedy:
             return log_probs_BV.argmax(1)
         # Drawn on the CPU, so that a seed means the same text on every device.
@@ -77,14 +77,14 @@ class Sampler:
         return drawn_B1.squeeze(1).to(log_probs_BV.device)
 
     def restrict(self, scores_BV: Tensor) -> Tensor:
-        """Return the scores with -inf for every token that top-k and top-p leave out."""
+        """Return the scores with -inf for every token that top-k or top-p excludes."""
         if self.top_k is not None and self.top_k < scores_BV.shape[1]:
             least_B1 = scores_BV.topk(self.top_k, dim=1).values[:, -1:]
             scores_BV = scores_BV.masked_fill(scores_BV < least_B1, -torch.inf)
         if self.top_p is not None:
             sorted_BV, order_BV = scores_BV.sort(dim=1, descending=True)
             probs_BV = sorted_BV.softmax(1)
-            # A token stays while what comes before it adds up to less than p; the first always stays.
+            # A token stays if the more probable ones add up to less than p; the first always stays.
             left_out_BV = (probs_BV.cumsum(1) - probs_BV) >= self.top_p
             left_out_BV[:, 0] = False
             scores_BV = scores_BV.masked_fill(left_out_BV.gather(1, order_BV.argsort(1)), -torch.inf)
@@ -93,10 +93,10 @@ class Sampler:
 
 @torch.no_grad()
 def tokens_left_out(model: LanguageModel, tokens: int, context: int) -> int:
-    """Return how many tokens at the start of a prompt of so many have no part in what follows it.
+    """Return how many tokens at the start of a prompt of ``tokens`` tokens do not affect its continuation.
 
-    A recurrent state takes in every token. Attention alone sees the last ``context``, and so does a model whose
-    positions end.
+    A recurrent state depends on every token. A model with attention alone, or with a limited number of positions, sees
+    the last ``context`` tokens.
     """
     if tokens <= context:
         return 0
@@ -113,7 +113,7 @@ def tokens_left_out(model: LanguageModel, tokens: int, context: int) -> int:
 
 
 def first_tokens(model: LanguageModel, lengths: Sequence[int], context: int) -> list[int]:
-    """Return the number of the first token that is read of each of several prompts (see :func:`tokens_left_out`)."""
+    """Return the index of the first token that is read of each prompt (see :func:`tokens_left_out`)."""
     reads_all = tokens_left_out(model, max(lengths, default=0), context) == 0
     return [0 if reads_all else max(0, length - context) for length in lengths]
 
@@ -123,11 +123,11 @@ class Row:
     """A text to be continued.
 
     Attributes:
-        prompt: the tokens that it begins with, at least one.
-        seed: of the random numbers of this row alone: its text does not depend on the rows beside it.
-        stop: tokens that end the row; the one that does is its last token.
-        length: tokens that are drawn for this row at most, where that is fewer than for all.
-        ended: set after such a token, or by the caller; no more tokens are drawn for this row then.
+        prompt: the tokens that the row begins with, at least one.
+        seed: seed of this row's random numbers: its text does not depend on the other rows.
+        stop: tokens that end the row; the stop token is kept as the last one.
+        length: limit of drawn tokens for this row, if it is below the limit for all rows.
+        ended: set after a stop token, or by the caller; no more tokens are drawn for this row.
     """
 
     prompt: Sequence[int]
@@ -141,12 +141,12 @@ class Row:
         self._random = random.Random(self.seed % 2**63)
 
     def draw(self) -> float:
-        """Return the next random number of [0, 1); other random draws of the program are left as they were."""
+        """Return the row's next random number in [0, 1), without using the global random number generators."""
         return self._random.random()
 
 
 class Drawn(NamedTuple):
-    """A token that was drawn: for which row, and its log-probability by the model, whatever the sampler's settings."""
+    """A drawn token, its row, and its log-probability under the model (before temperature, top-k and top-p)."""
 
     row: int
     token: int
@@ -157,12 +157,12 @@ class Drawn(NamedTuple):
 def generate(model: LanguageModel, rows: Sequence[Row], length: int, sampler: Sampler, context: int) -> Iterator[Drawn]:
     """Yield up to ``length`` tokens that continue each of ``rows``, each as soon as it is drawn.
 
-    Memory stays constant: attention sees at most ``context`` tokens, as in training, and a model whose positions end
-    reads the last half of its context afresh when they do. Of a longer prompt, a model with a recurrent state reads all
-    and another one the end (see :func:`tokens_left_out`). Rows of the same prompt share the reading of it.
+    Memory stays constant: attention sees at most ``context`` tokens, as in training. A model that runs out of positions
+    starts again from the last half of its context. A model with a recurrent state reads the whole of a longer prompt,
+    another one the end (see :func:`tokens_left_out`). Rows with the same prompt share one reading of it.
 
     Raises:
-        UserError: the network predicts numbers that are none.
+        UserError: the model predicts NaN.
     """
     device = device_of(model)
     begins = first_tokens(model, [len(row.prompt) for row in rows], context)
@@ -210,9 +210,9 @@ class Continuation(NamedTuple):
     """The continuation of a prompt.
 
     Attributes:
-        tokens: that were drawn, the one that ended it included.
-        log_probs: of each of them by the model, in nats, whatever the sampler's settings.
-        ended_by: ``stop``: the last token is one of the row's stop tokens; ``length``: it has as many as are allowed.
+        tokens: the drawn tokens, a stop token included.
+        log_probs: log-probability of each of them under the model, in nats, before temperature, top-k and top-p.
+        ended_by: ``stop``: the last token is one of the row's stop tokens; ``length``: the limit was reached.
     """
 
     tokens: list[int]
@@ -221,27 +221,27 @@ class Continuation(NamedTuple):
 
     @property
     def text_tokens(self) -> list[int]:
-        """The tokens without the stop token."""
+        """Return the tokens without the stop token."""
         return self.tokens[:-1] if self.ended_by == "stop" else self.tokens
 
 
 def decode(
     model: LanguageModel, rows: Sequence[Row], length: int, sampler: Sampler, context: int, batch_size: int = 64
 ) -> list[Continuation]:
-    """Continue each of ``rows`` to a stop token of its own, by ``length`` tokens at most.
+    """Continue each of ``rows`` up to a stop token, by ``length`` tokens at most.
 
-    As in :func:`generate`, but all at once and for any number of rows. The model may be in training: it reads in
-    evaluation mode, without gradient, and is left as it was. The rows are left as they are, too. A row's continuation
-    depends on nothing but the row: neither on those beside it nor on ``batch_size``.
+    Like :func:`generate`, but all at once and for any number of rows. The model may be in training: it reads in
+    evaluation mode, without gradient, and its mode is restored. The rows are not changed. A row's continuation depends
+    on the row alone, not on other rows or ``batch_size``.
 
     Args:
         length: at least 1.
         sampler: ``Sampler(greedy=True)`` takes the most probable tokens.
-        context: most tokens that attention sees.
-        batch_size: rows continued together; fewer where so many do not fit into memory.
+        context: limit of tokens that attention sees.
+        batch_size: rows continued together; reduced if they do not fit into memory.
 
     Raises:
-        UserError: the network predicts numbers that are none.
+        UserError: the model predicts NaN.
     """
 
     def continued(numbers: Sequence[int]) -> list[Continuation]:

@@ -27,9 +27,9 @@ from lmlab.surroundings import expanded
 class HuggingFace(nn.Module):
     """``hidden_BTD, state, _ = model(tokens_BT, state)`` of a model that ``AutoModelForCausalLM`` builds.
 
-    Weights are drawn as the library draws them. A model is tried when it is made: one that does not read a sequence in
-    pieces as it does at once, or whose cache is none of the library's ``DynamicCache``, is refused; one that does so
-    token by token only is read token by token once it carries a state.
+    Weights are initialised by the library. The constructor tests the model: it refuses a model that reads a sequence in
+    pieces differently than at once, or whose cache is not the library's ``DynamicCache``. A model that is correct token
+    by token only is read token by token once it carries a state.
 
     Args:
         vocabulary: V, types of the tokenizer; supplied by the data.
@@ -38,9 +38,9 @@ class HuggingFace(nn.Module):
         architecture: the library's ``model_type``.
         width: D; inner widths, unless ``config`` gives them, keep the proportion that they have by default.
         depth: number of blocks.
-        heads: of attention, for queries as for keys and values.
-        dropout: probability, wherever the architecture has one.
-        config: fields of the architecture's configuration, over all of those above.
+        heads: attention heads, of queries as well as keys and values.
+        dropout: probability of all dropouts of the architecture.
+        config: fields of the architecture's configuration; they override the arguments above.
         path: a folder that the library's ``save_pretrained`` wrote, read instead: its weights, and its configuration in
             place of architecture, width, depth, heads and dropout.
 
@@ -82,14 +82,14 @@ class HuggingFace(nn.Module):
         causal = built(self.config, path, self.name)
         self.network = causal.base_model
         if self.network is causal:
-            raise UserError(f"{self.name}: the library does not tell its head from the rest")
+            raise UserError(f"{self.name}: the library does not separate its head from the rest of the model")
         output = causal.get_output_embeddings()
         if not isinstance(output, nn.Linear):
-            raise UserError(f"{self.name}: its head has no matrix of its own to predict {vocabulary} types with")
+            raise UserError(f"{self.name}: its head has no output matrix for {vocabulary} types")
         accepted = inspect.signature(self.network.forward).parameters
         names = [name for name in ("cache", "past_key_values", "cache_params") if name in accepted]
         if not names:
-            raise UserError(f"{self.name}: it carries no cache from call to call")
+            raise UserError(f"{self.name}: it returns no cache")
         self._cache_name, self._takes_positions = names[0], "position_ids" in accepted
         setattr(causal, causal.base_model_prefix, Hidden())
         self.head = LibraryHead(causal, output, vocabulary)
@@ -100,14 +100,14 @@ class HuggingFace(nn.Module):
 
     @property
     def embedding(self) -> nn.Module:
-        """What turns tokens into vectors."""
+        """The module that turns tokens into vectors."""
         return self.network.get_input_embeddings()
 
     def forward(self, tokens_BT: Tensor, state: LanguageModelState | None = None) -> Output:
         """Read tokens [B, T] int64 after those that ``state`` stands for (``None``: none).
 
-        All sequences of a batch have read the same number of tokens. Positions that a table ends before are the
-        caller's to avoid, with a state (see ``max_positions``). Losses that balance experts are not read from the
+        All sequences of a batch have read the same number of tokens. With a state, the caller must not exceed
+        the positions of a table (see ``max_positions``). Losses that balance experts are not read from the
         library.
 
         Raises:
@@ -145,7 +145,7 @@ class HuggingFace(nn.Module):
 
     @torch.no_grad()
     def _try(self) -> None:
-        """Find out what the state is made of, and whether the model keeps the contract. Raises ``UserError``."""
+        """Determine the parts of the state and test the contract. Raises ``UserError`` if the model breaks it."""
         training, meta = self.training, self.head.linear.weight.is_meta
         self.eval()
         device = self.head.linear.weight.device
@@ -162,7 +162,7 @@ class HuggingFace(nn.Module):
         except Exception as error:
             raise UserError(f"{self.name}: a first sequence cannot be read ({first_line(error)})") from error
         if not fits:
-            raise UserError(f"{self.name}: what it carries from token to token is not in the library's DynamicCache")
+            raise UserError(f"{self.name}: its state is not in the library's DynamicCache")
         self._layers = [
             LayerSize(state, library_cache.window(layer))
             for state, layer in zip(first.blocks, self._new_cache().layers, strict=True)
@@ -174,7 +174,7 @@ class HuggingFace(nn.Module):
                 ones = model_state.map_tensors(torch.ones_like, first.blocks)
                 self._steps = not self._agrees(tokens_BT, first._replace(blocks=ones))
             if not self._counts_from_zero(tokens_BT, hidden_BTD):
-                raise UserError(f"{self.name}: its positions do not count from 0, or it reads otherwise with a cache")
+                raise UserError(f"{self.name}: its positions do not count from 0, or a cache changes its result")
             if not self._agrees(tokens_BT, None):
                 raise UserError(
                     f"{self.name}: reading a sequence in pieces is not the same as reading it at once; "
@@ -183,7 +183,7 @@ class HuggingFace(nn.Module):
         self.train(training)
 
     def _agrees(self, tokens_BT: Tensor, state: LanguageModelState | None) -> bool:
-        """Whether reading in pieces is reading at once, which it is not if a token depends on a later one."""
+        """Return whether reading in pieces equals reading at once; it does not if a token depends on a later one."""
         try:
             hidden_BTD = self._read(tokens_BT, state).hidden
             parts = []
@@ -196,7 +196,7 @@ class HuggingFace(nn.Module):
         return _close(torch.cat(parts, 1), hidden_BTD)
 
     def _counts_from_zero(self, tokens_BT: Tensor, hidden_BTD: Tensor) -> bool:
-        """Whether the library, left to find positions by itself and without a cache, reads the same."""
+        """Return whether the library gives the same result without a cache and with positions of its own choice."""
         try:
             own = self.network(input_ids=tokens_BT, use_cache=False, return_dict=True)
         except Exception:
@@ -204,20 +204,20 @@ class HuggingFace(nn.Module):
         return _close(hidden_BTD, own.last_hidden_state)
 
     def state_size(self, context: int) -> int:
-        """Numbers in the state of a sequence after ``context`` tokens."""
+        """Count the numbers in the state of a sequence after ``context`` tokens."""
         return sum(layer.constant + layer.per_token * layer.kept(context) for layer in self._layers)
 
     def extra_flops(self, context: int) -> int:
-        """Operations of attention with ``context`` keys, less those of experts that are not chosen.
+        """Count operations of attention with ``context`` keys, less those of experts that are not chosen.
 
-        What the recurrences of state-space layers and linear attention do beyond their projections is not counted.
+        Operations of state-space layers and linear attention beyond their projections are not counted.
         """
         heads = number(self.config, "num_attention_heads")
         attention = sum(2 * layer.kept(context) * heads * layer.head_widths for layer in self._layers)
-        experts = next((found for name in EXPERTS if (found := number(self.config, name))), 0)
-        chosen = number(self.config, "num_experts_per_tok") or experts
+        experts = next((count for name in EXPERTS if (count := number(self.config, name))), 0)
+        active = number(self.config, "num_experts_per_tok") or experts
         idle = sum(p.numel() for p in self.network.parameters() if experts and p.ndim == 3 and p.shape[0] == experts)
-        return attention - (2 * idle * (experts - chosen) // experts if experts else 0)
+        return attention - (2 * idle * (experts - active) // experts if experts else 0)
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

@@ -1,7 +1,7 @@
 """The caches of the transformers library as states (see ``lmlab.models.state``), and back.
 
-The library's cache is a list of layers, objects that a call changes. They are read here without knowing which kinds
-there are: a state holds the tensors among a layer's attributes, in the order of their names, and is put into a copy of
+The library's cache is a list of layers, objects that a call changes. This module does not depend on the kinds
+of layers: a state holds the tensors among a layer's attributes, in the order of their names, and is put into a copy of
 a layer that has read a token. Keys and values become a ``KeyValueCache``, so that they can be cropped (the library's
 own ``crop`` removes the newest tokens); all else must be of constant size.
 
@@ -40,7 +40,7 @@ def _layer_state(layer: Any) -> tuple[Any, ...]:
 def from_state(example: Any, state: LanguageModelState) -> Any:
     """Return a new cache with the tensors of ``state`` in it.
 
-    Those that are not keys and values are copied, because models write into them: the state stays what it was.
+    Those that are not keys and values are copied, because models write into them: the state does not change.
 
     Args:
         example: a cache that has read a token, for everything in it but tensors.
@@ -70,7 +70,7 @@ def from_state(example: Any, state: LanguageModelState) -> Any:
 def keep_gradients(cache: Any) -> Any:
     """Return ``cache`` with layers that replace the states of recurrences and convolutions.
 
-    The library writes into them, over what the backward pass needs.
+    The library overwrites states that the backward pass needs.
     """
     for layer in cache.layers:
         if hasattr(layer, "recurrent_states"):
@@ -82,7 +82,7 @@ def keep_gradients(cache: Any) -> Any:
 def saving_copies(cache: Any) -> Any:
     """Return a context in which the backward pass keeps copies of the states in ``cache``.
 
-    What the library has for single tokens writes into them, whatever the cache does.
+    The library's code for single tokens overwrites them with any cache.
     """
     states = [holder[key] for layer in cache.layers for holder, key in _places(layer)]
     written = {tensor.untyped_storage().data_ptr() for tensor in states}
@@ -100,7 +100,7 @@ def window(layer: Any) -> int | None:
 
 
 class LayerSize:
-    """The size of what one layer carries, from its state after one token of two sequences."""
+    """The size of one layer's state, from its state after one token of two sequences."""
 
     def __init__(self, state: Any, window: int | None) -> None:
         caches = [part for part in state if isinstance(part, KeyValueCache)]
@@ -110,7 +110,7 @@ class LayerSize:
         self.head_widths = sum(part.shape[3] for cache in caches for part in cache)
 
     def kept(self, context: int) -> int:
-        """Keys of a head after ``context`` tokens."""
+        """Return the number of keys of a head after ``context`` tokens."""
         return context if self.window is None else min(context, self.window)
 
 
@@ -135,7 +135,7 @@ def _update_conv_state(
 
 
 def _places(layer: Any) -> list[tuple[dict[Any, Any], Any]]:
-    """Return where a layer has its tensors of constant size: dictionaries and keys."""
+    """Return the places of a layer's tensors of constant size: dictionaries and keys."""
     places: list[tuple[dict[Any, Any], Any]] = []
     for name, value in sorted(vars(layer).items()):
         places += [(value, key) for key in value] if isinstance(value, dict) else [(vars(layer), name)]

@@ -9,7 +9,7 @@ from lmlab.errors import UserError, nearest
 from lmlab.models.without_memory import without_memory
 
 INNER = ("intermediate_size", "ffn_dim", "n_inner", "d_ff", "d_inner", "ffn_hidden_size")
-"""What names of inner widths end in."""
+"""Endings of the names of inner widths."""
 
 TOKEN_IDS = ("pad_token_id", "bos_token_id", "eos_token_id")
 
@@ -27,7 +27,7 @@ def configuration(
 
     Args:
         sizes: width, depth and heads.
-        config: fields of the configuration, over all else.
+        config: fields of the configuration; they override everything else.
 
     Raises:
         UserError: an architecture or a field that the library does not know, a size that cannot be, or a checkpoint
@@ -52,20 +52,20 @@ def configuration(
     where = f"model.architecture={architecture}"
     default = _made(kind, {}, where)
     _refuse_parts(default, where)
-    given = {kind.attribute_map.get(name, name): value for name, value in _known(config, default).items()}
-    fields = _fields(default, sizes, context) | _dropouts(default, dropout, where) | given
+    overrides = {kind.attribute_map.get(name, name): value for name, value in _known(config, default).items()}
+    fields = _fields(default, sizes, context) | _dropouts(default, dropout, where) | overrides
     fields["vocab_size"] = vocabulary
-    made = _made(kind, fields, where)
+    built = _made(kind, fields, where)
     positions = _name(default, "max_position_embeddings")
-    if positions not in given and last_position(made, where) is not None:
-        made = _made(kind, fields | {positions: context}, where)
-    return made
+    if positions not in overrides and last_position(built, where) is not None:
+        built = _made(kind, fields | {positions: context}, where)
+    return built
 
 
 def _made(kind: Any, fields: dict[str, Any], where: str) -> Any:
     """Build a configuration. Raises ``UserError`` where the library refuses it."""
     problem: Exception | None = None
-    # Token ids of another tokenizer are to have no part in a model; some architectures insist on having them.
+    # Token ids of another tokenizer must not affect a model; some architectures require them.
     for token_id in (None, 0):
         try:
             return kind(**(dict.fromkeys(TOKEN_IDS, token_id) | fields))
@@ -75,12 +75,12 @@ def _made(kind: Any, fields: dict[str, Any], where: str) -> Any:
 
 
 def first_line(error: BaseException | None) -> str:
-    """What an error of the library says, in one line."""
+    """Return the first line of an error of the library."""
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def last_position(config: Any, where: str) -> int | None:
-    """Return at which length the positions of a model end: that of a table that its configuration sizes, if any."""
+    """Return the number of positions of a model, if its configuration sets the size of a position table."""
     name = _name(config, "max_position_embeddings")
     length = getattr(config, name, None)
     if not isinstance(length, int):
@@ -107,36 +107,36 @@ def _of_checkpoint(path: str, vocabulary: int, context: int, config: dict[str, A
     if not (Path(path) / "config.json").is_file():
         raise UserError(f"model.path={path}: expected a folder with a config.json, as save_pretrained writes it")
     try:
-        made = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        configuration = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise UserError(f"model.path={path}: {first_line(error)}") from error
-    _refuse_parts(made, f"model.path={path}")
-    for name, value in _known(config, made).items():
-        setattr(made, name, value)
-    if made.vocab_size < vocabulary:
+    _refuse_parts(configuration, f"model.path={path}")
+    for name, value in _known(config, configuration).items():
+        setattr(configuration, name, value)
+    if configuration.vocab_size < vocabulary:
         raise UserError(
-            f"model.path={path}: it has {made.vocab_size} types, but the tokenizer has {vocabulary} "
+            f"model.path={path}: it has {configuration.vocab_size} types, but the tokenizer has {vocabulary} "
             "(choose the tokenizer that it was trained with)"
         )
-    return made
+    return configuration
 
 
 def _refuse_parts(config: Any, where: str) -> None:
     try:
         parts = config.get_text_config()
     except ValueError as error:
-        raise UserError(f"{where}: it does not read text alone") from error
+        raise UserError(f"{where}: it is not a text-only model") from error
     if parts is not config:
-        raise UserError(f"{where}: it does not read text alone (choose the text model in it: {parts.model_type})")
+        raise UserError(f"{where}: it is not a text-only model (choose the text model in it: {parts.model_type})")
 
 
 def _known(config: dict[str, Any], default: Any) -> dict[str, Any]:
     """Return the fields of ``config``. Raises ``UserError`` for one that the architecture does not have."""
-    known = {name for name in vars(default) if not name.startswith("_")} | set(default.attribute_map)
+    fields = {name for name in vars(default) if not name.startswith("_")} | set(default.attribute_map)
     for name, value in config.items():
-        if name not in known:
+        if name not in fields:
             raise UserError(
-                f"model.config.{name}={value}: {default.model_type} has no such field{nearest(name, known)}"
+                f"model.config.{name}={value}: {default.model_type} has no such field{nearest(name, fields)}"
             )
     if "vocab_size" in config:
         raise UserError("model.config.vocab_size: the tokenizer decides how many types there are")
@@ -181,7 +181,7 @@ def _fields(default: Any, sizes: dict[str, int | None], context: int) -> dict[st
 
 
 def _head_widths(own: dict[str, Any], width: int, heads: int) -> dict[str, Any]:
-    """Return widths of heads, which some configurations have beside their number, of attention and of Mamba-2."""
+    """Return fields for the width of a head, of attention and of Mamba-2, if a configuration has them."""
     fields: dict[str, Any] = {
         name: math.gcd(heads, own[name]) for name in ("n_groups", "mamba_n_groups") if isinstance(own.get(name), int)
     }
@@ -208,11 +208,11 @@ def _dropouts(default: Any, dropout: float, where: str) -> dict[str, float]:
 
 
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
-"""Fields in which configurations say how many experts there are."""
+"""Names of the configuration field for the number of experts."""
 
 
 def number(config: Any, name: str) -> int:
-    """A whole number of a configuration; 0 where there is none, or one for each block."""
+    """Return an integer field of a configuration; 0 if it is absent or a list with a value for each block."""
     try:
         value = getattr(config, name)
     except Exception:

@@ -9,12 +9,12 @@ from lmlab.models.hugging_face_config import first_line
 
 
 def built(config: Any, path: str | None, where: str) -> Any:
-    """Return the causal language model of a configuration; on the meta device, without anybody's weights.
+    """Return the causal language model of a configuration; on the meta device, without weights.
 
     Args:
         config: the library's.
         path: a folder that its ``save_pretrained`` wrote; ``None``: weights are drawn as the library draws them.
-        where: what the user asked for it with, for messages.
+        where: the user's option, for messages.
 
     Raises:
         UserError: the library cannot build it, or the folder lacks some of its weights.

@@ -51,24 +51,24 @@ class LanguageModel(nn.Module):
         channel: called with (width), makes the channel mixer of a block; ``None``: blocks without one.
         pattern: names of the blocks' mixers in turn, repeated until there are ``depth`` blocks, in place of ``mixer``.
             ``name+channel`` gives a block another channel mixer than ``channel``.
-        mixers, channels: what makes those that ``pattern`` names.
+        mixers, channels: constructors of the mixers and channel mixers in ``pattern``, by name.
         positions: ``learned`` adds a table of ``context`` position vectors, ``sinusoidal`` fixed ones without end
             (Vaswani et al. 2017, section 3.5); ``none`` leaves positions to the mixers.
         scale_embedding: multiply embeddings by sqrt(D) (section 3.4 there).
-        ngrams: rows of the tables of :class:`lmlab.models.ngram_embedding.NGramEmbedding`, whose sum is added to the
+        ngrams: rows of the tables of :class:`lmlab.models.ngram_embedding.NGramEmbedding`; their sum is added to the
             embedding of each token; ``None``: no tables.
         tie_embeddings: the head's matrix is the embedding's.
-        dropout: probability, on embeddings and on what blocks add.
+        dropout: probability, on embeddings and on the outputs of mixers in blocks.
         variational_dropout: drop the same channels at all positions of a sequence (Gal & Ghahramani 2016).
         embedding_dropout: probability that a type of the vocabulary is read as zeros throughout a forward pass in
             training (Merity et al. 2018, section 4.3); the head's matrix stays whole, tied or not.
         parameters: the size that ``width`` was solved for (``lmlab.training.sizing``), a whole number or like ``10M``.
         parameters_of: which parameters that size counts.
-        parameters_within: how far off that size they may be, as a share of it; ``None``: 1 %.
-        solved_from: what other options were before they were changed to reach that size, for the record.
+        parameters_within: largest relative deviation from that size; ``None``: 1 %.
+        solved_from: values of other options before they were changed to reach that size, for the record.
 
     Raises:
-        UserError: a size is impossible, or misses ``parameters`` by more.
+        UserError: a size is impossible, or deviates too far from ``parameters``.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class LanguageModel(nn.Module):
     def forward(self, tokens_BT: Tensor, state: LanguageModelState | None = None) -> Output:
         """Read tokens [B, T] int64 after those that ``state`` stands for (``None``: none).
 
-        Positions that a learned table ends before are the caller's to avoid, with a state (see ``max_positions``).
+        With a state, the caller must not exceed the positions of a learned table (see ``max_positions``).
 
         Raises:
             UserError: more tokens without a state than a learned table has positions.
@@ -188,7 +188,7 @@ class LanguageModel(nn.Module):
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
     def extra_flops(self, context: int) -> int:
-        """Return operations beyond those of the parts of the model."""
+        """Return operations beyond those of the model's parts."""
         return 0
 
     @torch.no_grad()
@@ -213,15 +213,15 @@ def _layers(
     channels: Mapping[str, Callable[..., nn.Module] | None],
     channel: Callable[..., nn.Module] | None,
 ) -> list[tuple[Callable[..., nn.Module], Callable[..., nn.Module] | None]]:
-    """Return what makes mixer and channel of each entry of a pattern. Raises ``UserError`` for an unknown name."""
+    """Return constructors of mixer and channel per entry of a pattern. Raises ``UserError`` for an unknown name."""
     if not pattern:
         raise UserError("model.pattern=[]: expected names of mixers, for example [mamba2, mamba2, attention]")
     layers = []
     for entry in pattern:
         name, plus, own = entry.partition("+")
-        for kind, wanted, known in (("mixer", name, mixers), ("channel", own, channels)):
-            if wanted not in known and (kind == "mixer" or plus):
-                raise UserError(f"model.pattern={entry}: no such {kind}{nearest(wanted, known)}")
+        for kind, part, options in (("mixer", name, mixers), ("channel", own, channels)):
+            if part not in options and (kind == "mixer" or plus):
+                raise UserError(f"model.pattern={entry}: no such {kind}{nearest(part, options)}")
         layers.append((mixers[name], channels[own] if plus else channel))
     return layers
 

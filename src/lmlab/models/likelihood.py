@@ -1,4 +1,4 @@
-"""Log-probabilities that a model gives to texts of unequal length.
+"""Log-probabilities of texts of unequal length under a model.
 
 Dimension legend: B texts, T tokens, N tokens of a piece that is read at once, n scored ones among them, D width.
 """
@@ -17,9 +17,9 @@ class Scored(NamedTuple):
     """The predictions of some tokens of a text, in order.
 
     Attributes:
-        log_probs: of the tokens, in nats.
-        correct: whether each was the most probable one.
-        confidences: probability of the most probable one.
+        log_probs: log-probabilities of the tokens, in nats.
+        correct: true for each token that was the most probable one.
+        confidences: probability of the most probable token.
     """
 
     log_probs: list[float]
@@ -28,7 +28,7 @@ class Scored(NamedTuple):
 
     @property
     def log_prob(self) -> float:
-        """The log-probability of all of them together."""
+        """Return the sum of the log-probabilities."""
         return sum(self.log_probs)
 
 
@@ -42,14 +42,14 @@ def score(
     """Score each of ``texts``, of any length, from one of its tokens on; those before it are a prompt, only read.
 
     Log-probabilities are those with which :func:`lmlab.models.generation.decode` draws the same tokens after the same
-    prompt. The model may be in training: it reads in evaluation mode, without gradient, and is left as it was. Results
-    depend neither on the other texts nor on ``batch_size``.
+    prompt. The model may be in training: it reads in evaluation mode, without gradient, and its mode is restored.
+    Results depend neither on the other texts nor on ``batch_size``.
 
     Args:
-        context: most tokens that attention sees.
+        context: limit of tokens that attention sees.
         begins: for each text the number of the first token to be scored, at least 1; ``None``: 1 for all, which is the
             second token.
-        batch_size: texts read together; fewer where so many do not fit into memory.
+        batch_size: texts read together; reduced if they do not fit into memory.
     """
     if not texts:
         return []

@@ -1,4 +1,4 @@
-"""A linear layer that says what its weights are to initialisation and optimizers."""
+"""A linear layer with marks for initialisation and optimizers."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ class Linear(nn.Linear):
     Args:
         writes_residual: it writes into the residual stream, so its weights start smaller
             (:class:`lmlab.models.language_model.LanguageModel`).
-        keeps_initialisation: its weights are not to be drawn again.
+        keeps_initialisation: the model does not initialise its weights again.
         row_blocks: rows of the matrices that its weight consists of, one below the other, each a matrix of its own to
             an optimizer that treats matrices as such; empty: it is one.
     """

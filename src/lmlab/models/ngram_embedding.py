@@ -1,7 +1,7 @@
 """Embeddings of the last few tokens together, added to the embedding of the last one.
 
-A pair, a triple and so on of tokens has a row of a table of its own; where there are more of them than rows, a hash
-decides which of them share one (Svenstrup et al. 2017, "Hash embeddings", with a single hash function; Huang et al.
+Each pair, triple and so on of tokens has a row in a table. If a table has too few rows, a hash decides which
+of them share a row (Svenstrup et al. 2017, "Hash embeddings", with a single hash function; Huang et al.
 2025, "Over-tokenized Transformer", section 3.2). A lookup costs no operation of a matrix product, however large the
 tables.
 
@@ -31,7 +31,7 @@ class NGramEmbedding(nn.Module):
             n tokens has a row of its own.
 
     Raises:
-        UserError: there is no table, or one without rows.
+        UserError: there is no table, or a table has no rows.
     """
 
     def __init__(self, vocabulary: int, width: int, rows: list[int]) -> None:
@@ -45,13 +45,13 @@ class NGramEmbedding(nn.Module):
         self.tables = nn.ModuleList(nn.Embedding(count, width) for count in rows)
 
     def forward(self, tokens_BT: Tensor, before_BN: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the sum of the rows [B, T, D], and the tokens that the next ones are to know of.
+        """Return the sum of the rows [B, T, D], and the last tokens, which the next call needs.
 
         Args:
             before_BN: as many tokens as there are tables, each plus 1; ``None``: at the start of a sequence.
         """
         N = len(self.tables)
-        read_BT = tokens_BT + 1  # 0 stands for what is before the first token
+        read_BT = tokens_BT + 1  # 0 stands for the position before the first token
         seen_BS = pad(read_BT, (N, 0)) if before_BN is None else torch.cat([before_BN, read_BT], 1)
         end = seen_BS.shape[1]
         code_BT, y_BTD = read_BT, None

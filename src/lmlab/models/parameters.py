@@ -1,4 +1,4 @@
-"""How many parameters a model has, in three senses, and a number of them that was asked for."""
+"""Parameter counts of a model, in three senses, and the check against a requested size."""
 
 from torch import nn
 
@@ -10,11 +10,11 @@ TOLERANCE = 0.01
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:
-    """Return how many parameters there are, in three senses.
+    """Return the number of parameters, counted in three ways.
 
     - ``total``: all of them, tied matrices once;
     - ``non_embedding``: without token and position embeddings (Kaplan et al. 2020, section 2.1); a head's own matrix
-      counts, one that is the embedding does not;
+      counts, a tied one does not;
     - ``matmul``: entries of the matrices that a token is multiplied by, the head's (tied or not) among them.
     """
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
@@ -34,10 +34,10 @@ def number_of_parameters(target: int | str) -> int:
 
 
 def tolerance(within: float | None) -> float:
-    """Return how far off a size may be, as a share of it: ``model.parameters_within``, or ``TOLERANCE``.
+    """Return the largest relative deviation of a size: ``model.parameters_within``, or ``TOLERANCE``.
 
     Raises:
-        UserError: it is no share.
+        UserError: ``within`` is not between 0 and 1.
     """
     if within is not None and not 0 < within < 1:
         raise UserError(f"model.parameters_within={within}: expected a share between 0 and 1, like 0.03 for 3 %")
@@ -46,6 +46,6 @@ def tolerance(within: float | None) -> float:
 
 def check_size(model: nn.Module, target: int | str, kind: str, within: float | None = None) -> None:
     """Refuse a model that misses a size. Raises ``UserError``."""
-    wanted, has, share = number_of_parameters(target), parameter_counts(model)[kind], tolerance(within)
-    if abs(has - wanted) > share * wanted:
-        raise UserError(f"model.parameters={target}: the model has {has:,} ({kind}), more than {share * 100:g} % off")
+    size, count, share = number_of_parameters(target), parameter_counts(model)[kind], tolerance(within)
+    if abs(count - size) > share * size:
+        raise UserError(f"model.parameters={target}: the model has {count:,} ({kind}), more than {share * 100:g} % off")

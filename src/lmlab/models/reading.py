@@ -21,8 +21,8 @@ Result = TypeVar("Result")
 def read(model: LanguageModel, tokens_BT: Tensor, context: int) -> Iterator[tuple[Tensor, LanguageModelState]]:
     """Yield the hidden vectors [B, N, D] of sequences of equal length, piece by piece, with the state after each.
 
-    A token sees of those before it what it would see if it had been generated: at most ``context`` tokens in attention,
-    everything in a recurrent state; where positions end, the last half of the context is read afresh.
+    A token sees the same earlier tokens as in generation: at most ``context`` tokens in attention, all of them in a
+    recurrent state. A model that runs out of positions starts again from the last half of the context.
     """
     state, end = None, 0
     while end < tokens_BT.shape[1]:
@@ -33,7 +33,7 @@ def read(model: LanguageModel, tokens_BT: Tensor, context: int) -> Iterator[tupl
             begin = end + 1 - max(1, context // 2)
             piece, before = tokens_BT[:, begin : begin + context], None
         else:
-            # Next to attention, one by one, as what is generated: so no token sees more of them than in training.
+            # With attention, read one by one, as in generation: so no token sees more than in training.
             size = 1 if model_state.caches(state) or model.max_positions else context
             piece, before = tokens_BT[:, begin : begin + size], model_state.crop(state, context - 1)
         hidden_BND, state, _ = model(piece, before)
@@ -47,9 +47,9 @@ def by_length(
     """Return ``work`` for each of many sequences, done in batches of similar length.
 
     Args:
-        lengths: of the sequences.
+        lengths: lengths of the sequences.
         batch_size: sequences in a batch; it is halved whenever a batch does not fit into memory.
-        work: given the numbers of the sequences of a batch, returns a result for each.
+        work: called with the numbers of the sequences of a batch, returns a result for each.
     """
     order = sorted(range(len(lengths)), key=lambda number: lengths[number])
     results: dict[int, Result] = {}
@@ -66,7 +66,7 @@ def by_length(
 
 @contextmanager
 def evaluation_mode(model: LanguageModel) -> Iterator[None]:
-    """Put a model into evaluation mode, and each of its modules back into the mode that it was in."""
+    """Put a model into evaluation mode, and restore the mode of each of its modules afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -77,5 +77,5 @@ def evaluation_mode(model: LanguageModel) -> Iterator[None]:
 
 
 def device_of(model: LanguageModel) -> torch.device:
-    """Return where the weights of a model are."""
+    """Return the device of a model's weights."""
     return next(model.parameters()).device

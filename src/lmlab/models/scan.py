@@ -2,12 +2,13 @@
 
 Dimension legend: B sequences, T tokens, D channels.
 
-Time is cut into N chunks of L steps. All chunks are stepped through at once to find what each does to a state, that is
-its product of a and what it adds; the states at the chunks' ends follow one from the other; then all chunks are stepped
-through again, each from its own start. That is about 3 L + N = O(sqrt(T)) operations on large tensors in place of T on
-small ones, and 5 T D arithmetic operations in place of 2 T D. Nothing is divided by a product of a or taken to the
-logarithm, so any a and b will do, zeros and negative ones too. On a CPU, a single step of many sequences and channels
-is long beside what it costs to start an operation; there one chunk is all, which reads every number but once.
+Time is cut into N chunks of L steps. First, all chunks are stepped through at once to find the product of a and the sum
+that each chunk applies to a state. Then the states at the chunks' ends are computed one after the other. Last, all
+chunks are stepped through again, each from its own initial state. That is about 3 L + N = O(sqrt(T)) operations on
+large tensors in place of T on small ones, and 5 T D arithmetic operations in place of 2 T D. Nothing is divided by a
+product of a or taken to the logarithm, so any a and b will do, zeros and negative ones too. On a CPU, a single step of
+many sequences and channels takes long compared with starting an operation; there, a single chunk is used, which reads
+every number but once.
 
 With g_t = dh_t + a_{t+1} g_{t+1}, the same recurrence backwards in time, the gradients are da_t = g_t h_{t-1} and
 db_t = g_t (Martin & Cundy 2018); so the backward pass keeps a and h, and nothing from within the scan.
@@ -32,7 +33,7 @@ def scan(a_BTD: Tensor, b_BTD: Tensor, h_BD: Tensor) -> Tensor:
 
 
 _LARGE_STEP = 4096
-"""Numbers in one step from which on a CPU gains nothing from chunks (measured at T = 64 to 2048 on one core)."""
+"""Size of a step above which a CPU gains nothing from chunks (measured at T = 64 to 2048 on one core)."""
 
 
 class _Scan(torch.autograd.Function):
@@ -72,8 +73,8 @@ class _Scan(torch.autograd.Function):
 def _run(a_BTD: Tensor, h_BTD: Tensor, start_BD: Tensor, backwards: bool) -> None:
     """Turn b, which ``h_BTD`` holds, into h in place; ``backwards``: h_t from h_{t+1}.
 
-    Chunks count from where the recurrence starts, and only the last of them may be short. In a tensor of chunks they
-    stand in the order of time, so when it runs backwards the short one stands first.
+    Chunks are numbered from the start of the recurrence, and only the last one may be short. A tensor of chunks is in
+    the order of time, so the short one is first if the recurrence runs backwards.
     """
     T = a_BTD.shape[1]
     if T == 0:
@@ -87,7 +88,7 @@ def _run(a_BTD: Tensor, h_BTD: Tensor, start_BD: Tensor, backwards: bool) -> Non
     N = -(-T // L)
 
     def at(x_BTD: Tensor, step: int, chunks: int = N) -> Tensor:
-        """The given step [B, N, D] of the first ``chunks`` chunks, of those that have it."""
+        """Return the step [B, N, D] of those of the first ``chunks`` chunks that have it."""
         if backwards:
             last = T - 1 - step
             return x_BTD[:, max(last - L * (chunks - 1), last % L) : last + 1 : L]

@@ -1,4 +1,4 @@
-"""How large a model is: parameters by kind, state, and operations per token. All of it works on the meta device."""
+"""Sizes of a model: parameters by kind, state, and operations per token. All of it works on the meta device."""
 
 from typing import Any
 
@@ -15,9 +15,9 @@ from lmlab.models.parameters import parameter_counts
 def flops_per_token(model: LanguageModel, context: int) -> int:
     """Return the floating-point operations of matrix products in the forward pass of one token.
 
-    Two for each matrix parameter, and what mixers, channels and heads count beyond that (``extra_flops``): what is done
-    with the ``context`` tokens of a sequence, a matrix that serves several times, experts that are not chosen. Training
-    takes three times as many. Element-wise work is not counted.
+    Two for each matrix parameter, plus the ``extra_flops`` of mixers, channels and heads: operations over the
+    ``context`` tokens of a sequence, repeated uses of a matrix, experts that are not chosen (negative). Training takes
+    three times as many. Element-wise operations are not counted.
     """
     operations = 2 * parameter_counts(model)["matmul"] + model.extra_flops(context)
     for module in model.modules():
@@ -29,7 +29,7 @@ def flops_per_token(model: LanguageModel, context: int) -> int:
 def state_bytes(model: LanguageModel, context: int) -> int:
     """Return the bytes that the state of one sequence takes after ``context`` tokens.
 
-    As the model declares it (``state_size``); where it does not, it reads so many tokens and its state is measured.
+    The model declares it (``state_size``); if it does not, it reads ``context`` tokens and its state is measured.
     """
     if (numbers := model.state_size(context)) is not None:
         return numbers * next(model.parameters()).element_size()
@@ -41,7 +41,7 @@ def state_bytes(model: LanguageModel, context: int) -> int:
 
 
 def grows_with_context(model: LanguageModel) -> bool:
-    """Return whether the state of a sequence takes more memory the longer the sequence is, without an end."""
+    """Return whether the state of a sequence grows with the length of the sequence without limit."""
     if model.max_positions is not None:
         return True
     short, long = (1, 2) if model.state_size(1) is None else (1 << 30, 1 << 31)

@@ -1,4 +1,4 @@
-"""How a layer says that several processes can share its work: tensor parallelism (Shoeybi et al. 2019, section 3)."""
+"""A layer's declaration of how processes can share its work: tensor parallelism (Shoeybi et al. 2019, section 3)."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,16 @@ from lmlab.models.counts import divisors
 
 @dataclass(frozen=True)
 class Split:
-    """What a mixer's or channel mixer's ``split()`` returns; ``None``, or no such method: every process does all of it.
+    """The result of a mixer's or channel mixer's ``split()``.
+
+    With ``None``, or without such a method, every process does all of the work.
 
     Args:
-        units: how many equal parts the work falls into that cannot be cut further (heads, inner channels).
-        what: the option that says so, for messages.
-        outputs: linear layers of which each process computes a share of the outputs: for each name the sizes of the
-            blocks that its outputs consist of, in order. A process has the same share of every block.
-        inputs: linear layers that read the outputs of those, each process its own share; their outputs are added up.
+        units: number of equal, indivisible parts of the work (heads, inner channels).
+        what: the option that determines ``units``, for messages.
+        outputs: linear layers whose outputs are divided among processes, by name, with the sizes of the blocks that
+            the outputs consist of, in order. A process has the same share of every block.
+        inputs: linear layers that read these outputs, each process its own share; their results are added up.
         state: a process carries the state of its own share only.
     """
 

@@ -1,4 +1,4 @@
-"""The state that a model carries from one stretch of tokens to the next, and operations on it for every model.
+"""The state that a model carries from one sequence of tokens to the next, and operations on it for every model.
 
 A state is a nested structure of tuples, named tuples, tensors and ``None`` (nothing carried yet). The first dimension
 of every tensor is the batch.
@@ -18,8 +18,8 @@ class LanguageModelState(NamedTuple):
     """The state of a whole model.
 
     Attributes:
-        position: [B] int64, tokens that each sequence has read so far.
-        blocks: their states.
+        position: [B] int64, number of tokens that each sequence has read so far.
+        blocks: states of the blocks.
         recent: the last tokens [B, N], plus 1 each, where the model has an n-gram embedding.
     """
 
@@ -50,23 +50,23 @@ class KeyValueCache(NamedTuple):
     values: Tensor
 
     def append(self, keys: Tensor, values: Tensor) -> "KeyValueCache":
-        """Return a cache with the keys and values of more tokens behind those of this one, which does not change.
+        """Return a cache with the keys and values of more tokens appended; this cache does not change.
 
-        One without room (see :func:`with_room`) is copied. In the other, a single token's are written behind the last,
-        unless they are to be differentiated.
+        A cache without room (see :func:`with_room`) is copied. In a cache with room, keys and values of a single token
+        are written after the last ones, unless they need a gradient.
         """
         return KeyValueCache(_append(self.keys, keys), _append(self.values, values))
 
 
 def with_room(state: Any) -> Any:
-    """Return ``state`` with room in its key-value caches, for tokens to be appended without copying those before."""
+    """Return ``state`` with room in its key-value caches, so that tokens can be appended without a copy."""
     if isinstance(state, KeyValueCache):
         return KeyValueCache(_with_room(state.keys), _with_room(state.values))
     return _like(state, [with_room(part) for part in state]) if isinstance(state, tuple) else state
 
 
 def _with_room(x_BKTH: Tensor) -> Tensor:
-    """Return a view of the first T places of a buffer of twice as many, which knows how many of them are in use."""
+    """Return a view of the first T places of a buffer of twice as many, which records how many of them are in use."""
     B, K, T, H = x_BKTH.shape
     buffer_BKRH = x_BKTH.new_empty(B, K, max(2 * T, 32), H)
     buffer_BKRH[:, :, :T] = x_BKTH
@@ -80,7 +80,7 @@ def _append(x_BKTH: Tensor, more_BKTH: Tensor) -> Tensor:
         return torch.cat([x_BKTH, more_BKTH], 2)
     begin = x_BKTH.storage_offset() // x_BKTH.stride(2)
     end = begin + x_BKTH.shape[2]
-    if buffer.in_use > end or end == buffer.shape[2]:  # another state has gone on from this one, or there is no room
+    if buffer.in_use > end or end == buffer.shape[2]:  # another state continues this one, or there is no room
         buffer, begin, end = _with_room(x_BKTH)._base, 0, end - begin
     buffer[:, :, end] = more_BKTH[:, :, 0]
     buffer.in_use = end + 1
@@ -108,23 +108,23 @@ def _like(state: tuple[Any, ...], parts: list[Any]) -> Any:
 
 def tensors(state: Any) -> list[Tensor]:
     """Return every tensor in ``state``."""
-    found: list[Tensor] = []
-    map_tensors(found.append, state)
-    return found
+    leaves: list[Tensor] = []
+    map_tensors(leaves.append, state)
+    return leaves
 
 
 def detach(state: Any) -> Any:
-    """Cut the graph: what truncated back-propagation through time does between two batches."""
+    """Detach a state from the graph, between two batches of truncated back-propagation through time."""
     return map_tensors(Tensor.detach, state)
 
 
 def select(state: Any, rows: Tensor) -> Any:
-    """Return the state of ``rows`` [R] of the batch, in that order; a row may come several times."""
+    """Return the state of ``rows`` [R] of the batch, in that order; a row may be repeated."""
     return map_tensors(lambda tensor: tensor[rows], state)
 
 
 def values(state: Any) -> list[Tensor]:
-    """Return every floating-point tensor in ``state``: all but the numbers of tokens read."""
+    """Return every floating-point tensor in ``state``: all but the counts of tokens read."""
     return [tensor for tensor in tensors(state) if tensor.is_floating_point()]
 
 
@@ -139,7 +139,7 @@ def has_room(state: LanguageModelState | None, length: int, max_positions: int |
 
 
 def crop(state: Any, length: int) -> Any:
-    """Keep the last ``length`` tokens of every key-value cache; a state of constant size stays as it is."""
+    """Keep the last ``length`` tokens of every key-value cache; a state of constant size does not change."""
     if isinstance(state, KeyValueCache):
         first = max(0, state.keys.shape[2] - length)
         return KeyValueCache(state.keys[:, :, first:], state.values[:, :, first:])
@@ -156,14 +156,14 @@ def caches(state: Any) -> list[KeyValueCache]:
 
 
 def leaves(state: Any) -> list[Any]:
-    """Return the tensors (on the CPU) and numbers of ``state`` in order: what a checkpoint may hold."""
+    """Return the tensors (on the CPU) and numbers of ``state`` in order, as a checkpoint stores them."""
     if isinstance(state, tuple):
         return [leaf for part in state for leaf in leaves(part)]
     return [state.cpu() if isinstance(state, Tensor) else state]
 
 
 def with_leaves(state: Any, saved: list[Any], device: torch.device) -> Any:
-    """Undo :func:`leaves`: return a state built as ``state`` is, with the leaves ``saved``, on ``device``.
+    """Undo :func:`leaves`: return a state with the structure of ``state`` and the leaves ``saved``, on ``device``.
 
     Raises:
         UserError: there are more or fewer leaves than the state has.
@@ -183,10 +183,10 @@ def with_leaves(state: Any, saved: list[Any], device: torch.device) -> Any:
 
 
 def _of_earlier_version(saved: list[Any], fresh: list[Any]) -> list[Any]:
-    """Return saved leaves as they would be saved now.
+    """Convert leaves saved by earlier versions to the current format.
 
-    The number of tokens read was one for all sequences, and a name was the last. Later, states of the transformers
-    library had numbers between their tensors.
+    The count of tokens read was one number for all sequences, and the last leaf was a name. Later, states of the
+    transformers library had numbers between their tensors.
     """
     if not saved or not isinstance(saved[-1], str):
         only_tensors = all(isinstance(leaf, Tensor) for leaf in fresh)

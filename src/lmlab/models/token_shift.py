@@ -20,7 +20,7 @@ class TokenShift(nn.Module):
         self.share = nn.Parameter(torch.full((width,), float(share)))
 
     def forward(self, x_BTD: Tensor, last_B1D: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return y [B, T, D] and the last vector [B, 1, D], which the next call is given; ``None``: at the start."""
+        """Return y [B, T, D] and the last vector [B, 1, D], for the next call; ``None``: at the start."""
         if last_B1D is None:
             last_B1D = torch.zeros_like(x_BTD[:, :1])
         before_BTD = torch.cat([last_B1D, x_BTD[:, :-1]], 1)

@@ -1,4 +1,4 @@
-"""Build networks of which only the shapes are of interest."""
+"""Build networks on the meta device, to inspect shapes without allocating memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ def without_memory() -> Iterator[None]:
 
 
 class _WithoutDraws(TorchDispatchMode):
-    """Skips what fills a tensor of the meta device with random numbers, which torch works out in Python there."""
+    """Skips random initialisation of meta tensors, which torch implements slowly in Python."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if torch.Tag.nondeterministic_seeded in func.tags and func._schema.name.endswith("_") and args[0].is_meta:

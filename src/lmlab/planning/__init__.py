@@ -1,1 +1,1 @@
-"""Plans of training on devices that are not here: operations, memory, time and cost, worked out on the meta device."""
+"""Plans of training on other devices: operations, memory, time and cost, computed on the meta device."""

@@ -1,7 +1,7 @@
-"""What a micro-batch keeps in memory, in any precision, with and without activation checkpointing: by simulation.
+"""Memory of a micro-batch, in any precision, with and without activation checkpointing, by simulation.
 
-A network on the meta device reads one and two sequences; what autograd saves is weighed. Equal blocks are read once, so
-that a network of a hundred blocks takes no longer than one of two.
+A network on the meta device reads one and two sequences, and the tensors that autograd saves are measured. Equal blocks
+are read once, so that a network of a hundred blocks takes no longer than one of two.
 """
 
 import copy
@@ -24,19 +24,19 @@ COMPUTES_IN = {
     "16-mixed": torch.float16,
     "bf16-true": torch.bfloat16,
 }
-"""What matrix products are computed in, for each ``trainer.precision``."""
+"""The type of matrix products for each ``trainer.precision``."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Blocks that are alike.
+    """A kind of equal blocks.
 
     Args:
-        times: how many there are.
-        parameters: of each.
-        first, further: bytes that each keeps of the first sequence of a micro-batch, and of each further one.
-        carries: numbers in what a block passes on, for one sequence.
-        carried_bytes: the same in bytes: what activation checkpointing keeps of it.
+        times: number of blocks.
+        parameters: parameters of each block.
+        first, further: bytes that each block keeps for the first sequence of a micro-batch, and for each further one.
+        carries: numbers in the output of a block, for one sequence.
+        carried_bytes: the output in bytes, which activation checkpointing keeps.
     """
 
     times: int
@@ -47,21 +47,21 @@ class Block:
     carried_bytes: int
 
     def kept(self, rows: int) -> int:
-        """Bytes that one of them keeps of a micro-batch of ``rows`` sequences."""
+        """Return the bytes that one block keeps for a micro-batch of ``rows`` sequences."""
         return self.first + (rows - 1) * self.further
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a network and its micro-batches take.
+    """The memory of a network and its micro-batches.
 
     Args:
-        parameters: of the network.
-        trained: those of them with gradients.
-        bytes_each: of a weight.
+        parameters: parameters of the network.
+        trained: parameters with gradients.
+        bytes_each: bytes of a weight.
         copies: bytes of the weights' copies in lower precision that autocast makes and autograd keeps.
-        blocks: kinds of blocks; none: the network does not say what its blocks are.
-        first, further: bytes kept outside of blocks, as in ``Block``; the head's are none of them.
+        blocks: kinds of blocks; empty if the network does not declare its blocks.
+        first, further: bytes kept outside of blocks and the head, as in ``Block``.
     """
 
     parameters: int
@@ -74,19 +74,19 @@ class Footprint:
 
     @property
     def outside(self) -> int:
-        """Parameters that are in no block."""
+        """Return the number of parameters outside of blocks."""
         return self.parameters - sum(block.times * block.parameters for block in self.blocks)
 
     @property
     def largest(self) -> int:
-        """Parameters of the largest block; without blocks, of the network."""
+        """Return the number of parameters of the largest block; without blocks, of the network."""
         return max((block.parameters for block in self.blocks), default=self.parameters)
 
     def activations(self, rows: int, checkpointing: bool = False) -> int:
-        """Return the bytes that a micro-batch of ``rows`` sequences keeps for the backward pass, but for the head's.
+        """Return the bytes that a micro-batch of ``rows`` sequences keeps for the backward pass, without the head's.
 
-        With checkpointing, a block keeps its input only; its own are computed again when its turn comes, so those of
-        one block, the largest, come on top (Chen et al. 2016, section 4).
+        With checkpointing, a block keeps its input only. The backward pass recomputes the rest block by block, so the
+        activations of the largest block are added (Chen et al. 2016, section 4).
         """
         kept = self.first + (rows - 1) * self.further
         if not checkpointing:
@@ -96,11 +96,11 @@ class Footprint:
 
 
 def footprint(model: LanguageModel, context: int, precision: str) -> Footprint:
-    """Return what ``model`` takes in training on sequences of ``context`` tokens.
+    """Return the memory of ``model`` in training on sequences of ``context`` tokens.
 
     Args:
         model: on the meta device; ``bf16-true`` turns it to bfloat16 in place.
-        precision: as ``trainer.precision`` says.
+        precision: a ``trainer.precision``.
     """
     if precision.endswith("true"):
         model.to(COMPUTES_IN[precision])
@@ -113,7 +113,7 @@ def footprint(model: LanguageModel, context: int, precision: str) -> Footprint:
         outside = None if kinds else reader.of_micro_batch([], context)
         for members in kinds.values():
             one, two = (reader.of_micro_batch(members[:1] * number, context) for number in (1, 2))
-            # What a second one adds is what each of them keeps.
+            # The memory that a second block adds is that of each block.
             first, further = two[0] - one[0], two[1] - one[1]
             carried = reader.entered[0]
             numbers = carried.shape[0] * carried.shape[2] * context
@@ -139,14 +139,14 @@ def footprint(model: LanguageModel, context: int, precision: str) -> Footprint:
 
 
 class _Reader:
-    """Has a network with other blocks than its own read micro-batches, and weighs what autograd saves."""
+    """Runs a network with replaced blocks on micro-batches, and measures the tensors that autograd saves."""
 
     def __init__(self, model: LanguageModel, precision: str) -> None:
         self.model = model
         self.precision = precision
         self.blocks = getattr(model, "blocks", None)
         self.entered: list[Tensor] = []
-        """What the blocks were given, of the latest micro-batch."""
+        """The input of the blocks in the latest micro-batch."""
         self.copied: dict[int, int] = {}
         """Bytes of the low-precision copies that autocast made, by the id of the weight."""
         self._copies: dict[int, Tensor] = {}
@@ -156,14 +156,14 @@ class _Reader:
             self.model.blocks = self.blocks
 
     def of_micro_batch(self, blocks: list[nn.Module], context: int) -> tuple[int, int]:
-        """Bytes kept of a first sequence of ``context`` tokens and of each further one, with ``blocks``."""
+        """Return the bytes kept for a first sequence of ``context`` tokens and each further one, with ``blocks``."""
         if blocks:
             self.model.blocks = nn.ModuleList(blocks)
         one, two = (at_length(partial(self._saved, rows), context) for rows in (1, 2))
         return one, two - one
 
     def _saved(self, rows: int, context: int) -> tuple[int, int]:
-        """Return the bytes saved of ``rows`` sequences, without weights and their copies; and how many tensors."""
+        """Return the bytes saved for ``rows`` sequences, without weights and their copies, and how many tensors."""
         self.entered = []
         hooks = [
             block.register_forward_pre_hook(lambda _, given: self.entered.append(given[0][:1]))
@@ -176,7 +176,7 @@ class _Reader:
             with ExitStack() as stack:
                 if self.precision.endswith("mixed"):
                     stack.enter_context(Autocast(dtype, self._copy))
-                    # Without effect on the meta device, but layers that ask whether there is autocast are told so.
+                    # No effect on the meta device, but layers can query whether autocast is enabled.
                     stack.enter_context(torch.autocast("cpu", dtype))
                 self.model(tokens_BT)
 
@@ -187,7 +187,7 @@ class _Reader:
         return saved
 
     def _copy(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
-        """The copy of a weight: one for a whole forward pass, as autocast's cache has it."""
+        """Return the copy of a weight: one for a whole forward pass, as in autocast's cache."""
         if id(weight) not in self._copies:
             self._copies[id(weight)] = weight.to(dtype)
             self.copied[id(weight)] = weight.numel() * dtype.itemsize
@@ -195,7 +195,7 @@ class _Reader:
 
 
 def head_bytes(model: LanguageModel, tokens: int, precision: str) -> int:
-    """Return the most bytes that the head and the cross-entropy of ``tokens`` tokens hold at once, going forward."""
+    """Return the peak bytes of the head and the cross-entropy of ``tokens`` tokens in the forward pass."""
     dtype = COMPUTES_IN[precision]
     head = copy.deepcopy(model.head).to("meta", dtype).train()
 
@@ -208,7 +208,7 @@ def head_bytes(model: LanguageModel, tokens: int, precision: str) -> int:
     few, many = 4 * head.chunk, 8 * head.chunk
     if tokens <= many:
         return most(tokens)
-    # Chunks of one size follow each other: every further one adds the same.
+    # Chunks are of equal size: every further one adds the same.
     return round(most(few) + (tokens - few) / (many - few) * (most(many) - most(few)))
 
 

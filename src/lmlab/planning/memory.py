@@ -1,4 +1,4 @@
-"""Memory that training and generating take, without taking it: everything is measured on the meta device."""
+"""Memory of training and generation, measured on the meta device without allocating it."""
 
 import weakref
 from collections.abc import Callable, Iterable
@@ -26,7 +26,7 @@ def training_memory(
 
     Args:
         model: on the meta device.
-        averaged: a moving average of the weights is kept as well.
+        averaged: include a moving average of the weights.
     """
     weights = _bytes(model.parameters())
     return {
@@ -46,8 +46,8 @@ def generation_memory(model: LanguageModel, context: int) -> dict[str, int]:
 def activation_bytes(model: LanguageModel, batch_size: int, context: int) -> int:
     """Return the bytes that the forward pass and the cross-entropy of a batch keep for the backward pass.
 
-    Memory that several saved tensors share counts once, parameters not at all. Attention keeps what a fused kernel
-    keeps. Recurrent layers of torch's own count as unrolled steps; a fused kernel may keep more or less.
+    Memory that several saved tensors share counts once, parameters do not count. Attention keeps the tensors of a fused
+    kernel. torch's recurrent layers count as unrolled steps; a fused kernel may keep more or less.
 
     Args:
         model: on the meta device.
@@ -65,10 +65,10 @@ def activation_bytes(model: LanguageModel, batch_size: int, context: int) -> int
 
 
 def saved_by(forward: Callable[[], object], model: nn.Module, others: Iterable[Tensor] = ()) -> tuple[int, int]:
-    """Return the bytes that autograd saves while a model in training goes ``forward``, and in how many tensors.
+    """Return the bytes that autograd saves during ``forward`` of a model in training, and the number of tensors.
 
     Args:
-        others: tensors beside the weights and buffers of the model that do not count; read afterwards.
+        others: further tensors that do not count, like the weights and buffers of the model; read afterwards.
     """
     kept: dict[int, torch.UntypedStorage] = {}
 
@@ -87,12 +87,12 @@ def saved_by(forward: Callable[[], object], model: nn.Module, others: Iterable[T
 
 
 def at_length(saved: Callable[[int], tuple[int, int]], context: int) -> int:
-    """Return the bytes that are saved of sequences of ``context`` tokens.
+    """Return the bytes that are saved for sequences of ``context`` tokens.
 
-    A layer that works step by step is slow to read, and saves the same of every token: two short lengths say the rest.
+    A layer that works step by step is slow and saves equally much for every token: extrapolate from two short lengths.
 
     Args:
-        saved: the bytes that are saved of sequences of a length, and in how many tensors.
+        saved: returns the bytes saved for sequences of a length, and the number of tensors.
     """
     short, long = LENGTHS
     if context <= long:
@@ -104,17 +104,17 @@ def at_length(saved: Callable[[int], tuple[int, int]], context: int) -> int:
 
 
 LENGTHS = (4, 8)
-"""Lengths of the sequences that a layer reads that works step by step."""
+"""Lengths of the sequences for layers that work step by step."""
 
 
 def average_bytes(model: nn.Module) -> int:
-    """Return the bytes of a moving average of the trained weights, which is of single precision at least."""
+    """Return the bytes of a moving average of the trained weights, which has at least single precision."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return sum(one.numel() * torch.promote_types(one.dtype, torch.float32).itemsize for one in trained)
 
 
 def optimizer_bytes(model: nn.Module, optimizer: Optimizer) -> int:
-    """Return the bytes that ``optimizer`` keeps from one step to the next, by taking a step.
+    """Return the bytes that ``optimizer`` keeps from one step to the next, measured with one step.
 
     Args:
         model: on the meta device.
@@ -132,7 +132,7 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 
 
 class _ScalarsOne(TorchDispatchMode):
-    """Reading a number from a tensor without values gives 1: an optimizer may want to know which step it is at."""
+    """Returns 1 for a number read from a meta tensor: an optimizer may read its step count."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:
@@ -141,29 +141,31 @@ class _ScalarsOne(TorchDispatchMode):
 
 
 class FusedAttention(TorchFunctionMode):
-    """Attention on the meta device is worked out step by step, with all scores; devices have kernels without them."""
+    """Replaces attention, which the meta device computes with all scores, by the memory of a fused kernel."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is scaled_dot_product_attention:
-            given = dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | (kwargs or {})
-            return _Attention.apply(given["query"], given["key"], given["value"], given.get("attn_mask"))
+            arguments = dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | (kwargs or {})
+            return _Attention.apply(
+                arguments["query"], arguments["key"], arguments["value"], arguments.get("attn_mask")
+            )
         return func(*args, **(kwargs or {}))
 
 
 class _Attention(torch.autograd.Function):
-    """What a fused kernel keeps: queries, keys, values, results, and a normaliser for each query."""
+    """Tensors that a fused kernel keeps: queries, keys, values, results, and a normaliser for each query."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         *batch, heads, length, _ = query.shape
-        result = query.new_empty(*batch, length, heads, value.shape[-1]).transpose(-3, -2)  # as kernels lay it out
+        result = query.new_empty(*batch, length, heads, value.shape[-1]).transpose(-3, -2)  # the layout of kernels
         normalisers = query.new_empty(query.shape[:-1], dtype=torch.float32)
         ctx.save_for_backward(query, key, value, mask, result, normalisers)
         return result
 
 
 class LiveBytes(TorchDispatchMode):
-    """Watches the memory of all tensors that are made under it; ``most`` is what they took at once."""
+    """Tracks the memory of all tensors created under it; ``most`` is the peak."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,12 +173,12 @@ class LiveBytes(TorchDispatchMode):
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {tensor.untyped_storage()._cdata for tensor in tensors_in((args, kwargs or {}))}
+        inputs = {tensor.untyped_storage()._cdata for tensor in tensors_in((args, kwargs or {}))}
         results = func(*args, **(kwargs or {}))
         for tensor in tensors_in(results):
             storage = tensor.untyped_storage()
             key, size = storage._cdata, storage.nbytes()
-            if key in given or key in self._known:
+            if key in inputs or key in self._known:
                 continue
             self._known.add(key)
             self.now += size
@@ -190,15 +192,15 @@ class LiveBytes(TorchDispatchMode):
 
 
 def tensors_in(value: Any) -> Iterable[Tensor]:
-    """All tensors in nested containers."""
+    """Return all tensors in nested containers."""
     return (leaf for leaf in torch.utils._pytree.tree_leaves(value) if isinstance(leaf, Tensor))
 
 
 class Autocast(TorchFunctionMode):
     """``torch.autocast`` of a CUDA device, for the meta device, which has none.
 
-    As torch's documentation of automatic mixed precision lists the operations: matrix products are computed in
-    ``dtype``, those that need a wide range in float32, others in what they are given.
+    It follows the lists in torch's documentation of automatic mixed precision: matrix products are computed in
+    ``dtype``, operations that need a wide range in float32, others in the type of their inputs.
     """
 
     def __init__(self, dtype: torch.dtype, copies: Callable[[Tensor, torch.dtype], Tensor]) -> None:

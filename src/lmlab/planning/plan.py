@@ -1,8 +1,8 @@
-"""What a training run takes on devices that are not here: memory, time and cost of every way to share it.
+"""Memory, time and cost of a training run on other devices, for every way to distribute it.
 
-Everything is worked out from the configuration: memory by simulation (``lmlab.planning.footprint``), time from the
+Everything is computed from the configuration: memory by simulation (``lmlab.planning.footprint``), time from the
 operations of matrix products (``lmlab.models.sizes``) at an assumed share of the device's peak, plus communication that
-does not hide behind computation.
+does not overlap with computation.
 """
 
 from collections.abc import Iterator
@@ -15,22 +15,22 @@ from lmlab.planning.workload import Cluster, Load
 Strategy = Literal["ddp", "fsdp", "tp", "fsdp x tp"]
 
 ALLOWANCE = 0.05
-"""Memory on top of what is counted, as a share of it: fragmentation and buffers that live for one operation."""
+"""Additional memory as a share of the counted memory: fragmentation and temporary buffers."""
 
 EAGER = 0.54
-"""Speed without torch.compile, as a share of that with it: 135 ms of 250 ms in nanoGPT's README (efficiency notes)."""
+"""Speed without torch.compile as a share of the speed with it: 135 ms of 250 ms in nanoGPT's README."""
 
 MOST_DEVICES = 4096
-"""How many devices are tried where a run does not fit."""
+"""Limit of devices to try if a run does not fit."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One way to share a run among devices.
+    """One way to distribute a run over devices.
 
     Attributes:
         strategy: ``ddp``: every device has the whole network; ``fsdp``: each has a part of weights, gradients and
-            optimizer state, and gathers a block's when its turn comes; ``tp``: the devices of a group share every
+            optimizer state, and gathers one block at a time; ``tp``: the devices of a group share every
             matrix.
         shards: devices that weights are spread over by FSDP.
         group: devices that share every matrix.
@@ -38,8 +38,8 @@ class Plan:
         checkpointing: blocks keep their inputs only.
         rows: sequences in a micro-batch.
         memory: bytes on each device, by kind; their sum is what has to fit.
-        fits: it does.
-        seconds: of an optimizer step: computing, waiting for communication, and the optimizer's own step.
+        fits: the memory fits.
+        seconds: seconds of an optimizer step: computing, waiting for communication, and the optimizer's own step.
         volume: bytes that each device sends in a step.
     """
 
@@ -61,52 +61,52 @@ class Plan:
 
     @property
     def step(self) -> float:
-        """Seconds of an optimizer step."""
+        """Return the seconds of an optimizer step."""
         return sum(self.seconds.values())
 
 
 def plans(load: Load, cluster: Cluster, accumulate: int | None = None) -> list[Plan]:
-    """Return every way to share the run with so many micro-batches (``None``: as the configuration says)."""
-    found = []
+    """Return all plans with ``accumulate`` micro-batches (``None``: the configured number)."""
+    candidates = []
     for strategy, group in _strategies(load, cluster):
         replicas = cluster.devices // group
         times = accumulate or load.accumulate
         if load.settings.batch.size % (replicas * times):
             continue
         for checkpointing in (False, True) if load.footprint.blocks else (False,):
-            found.append(_plan(load, cluster, strategy, group, times, checkpointing))
-    return found
+            candidates.append(_plan(load, cluster, strategy, group, times, checkpointing))
+    return candidates
 
 
 def recommended(load: Load, cluster: Cluster) -> Plan | None:
-    """Return the quickest of the ways that fit, of equally quick ones the simplest; ``None``: none does.
+    """Return the fastest plan that fits, the simplest of equally fast ones; ``None``: no plan fits.
 
-    Micro-batches may be smaller than the configuration says, but not larger, and not be split while a state is carried.
+    Micro-batches may be smaller than configured, but not larger, and are not split while a state is carried.
     """
     size, least = load.settings.batch.size, load.accumulate
     splits = [least] if load.settings.batch.carry_state else [n for n in range(least, size + 1) if size % n == 0]
     fitting = [plan for times in splits for plan in plans(load, cluster, times) if plan.fits]
     order: list[Strategy] = ["ddp", "fsdp", "tp", "fsdp x tp"]
-    # A tenth is less than what is known of either.
+    # Differences below a tenth are within the uncertainty of the estimates.
     quickest = min((plan.step for plan in fitting), default=0) * 1.1
     quick = [plan for plan in fitting if plan.step <= quickest]
     return min(quick, key=lambda p: (order.index(p.strategy), p.checkpointing, p.accumulate), default=None)
 
 
 def enough_devices(load: Load, cluster: Cluster) -> Plan | None:
-    """Return the recommended plan on the fewest devices, doubled from those there are, that the run fits on."""
+    """Return the recommended plan on the smallest number of devices, doubled from the current one, that fits."""
     devices = cluster.devices
     while devices < MOST_DEVICES:
         devices = 2 * devices if devices < cluster.per_node else devices + cluster.per_node * cluster.nodes
         more = Cluster(**{**vars(cluster), "devices": devices})
-        if found := recommended(load, more):
-            return found
+        if plan := recommended(load, more):
+            return plan
         cluster = more
     return None
 
 
 def _strategies(load: Load, cluster: Cluster) -> Iterator[tuple[Strategy, int]]:
-    """Yield the strategies, with the devices that share every matrix: those of one machine, as heads allow.
+    """Yield the strategies with the number of devices that share every matrix, limited by one machine and the heads.
 
     A moving average needs whole weights on every device.
     """
@@ -140,28 +140,28 @@ def _plan(load: Load, cluster: Cluster, strategy: Strategy, group: int, accumula
 def _memory(
     load: Load, rows: int, shards: int, group: int, replicas: int, checkpointing: bool, sharded: bool
 ) -> dict[str, int]:
-    """Bytes on a device, by kind.
+    """Return the bytes on a device, by kind.
 
-    Everything is divided by the devices of a group: activations outside of matrices are, too, with sequence parallelism
+    Everything is divided by the devices of a group; activations outside of matrices by sequence parallelism
     (Korthikanti et al. 2022, section 4.2).
     """
-    found, each = load.footprint, load.footprint.bytes_each
+    model, each = load.footprint, load.footprint.bytes_each
     parts = shards * group
-    trained = found.trained * each
+    trained = model.trained * each
     if sharded:
-        # Two blocks, the one at work and the next, what is in no block, and a gradient before it is spread.
+        # Two blocks (current and next), parameters outside of blocks, and a gradient before it is scattered.
         narrow = COMPUTES_IN[load.precision].itemsize
-        working = narrow * (2 * found.largest + found.outside + max(found.largest, found.outside))
+        working = narrow * (2 * model.largest + model.outside + max(model.largest, model.outside))
     else:
         # DDP copies gradients into buckets to send them.
-        working = found.copies + (trained if replicas > 1 else 0)
+        working = model.copies + (trained if replicas > 1 else 0)
     memory = {
-        "weights": found.parameters * each // parts,
+        "weights": model.parameters * each // parts,
         "gradients": trained // parts,
         "optimizer": load.optimizer // parts,
         **({"average": load.average} if load.average else {}),
         "working": working // group,
-        "activations": found.activations(rows, checkpointing) // group,
+        "activations": model.activations(rows, checkpointing) // group,
         "logits": load.logit_bytes(rows) // group,
     }
     return memory | ({"state": rows * load.state // group} if load.state else {})
@@ -178,29 +178,29 @@ def _seconds(
     sharded: bool,
     memory: dict[str, int],
 ) -> tuple[dict[str, float], float]:
-    """Seconds of an optimizer step, by what they go by with, and the bytes that a device sends.
+    """Return the seconds of an optimizer step, by activity, and the bytes that a device sends.
 
-    - DDP sends every gradient around twice, at the end of a step, while the last micro-batch goes backward.
-    - FSDP gathers the weights twice and spreads the gradients once for every micro-batch, while it computes
+    - DDP all-reduces every gradient, at the end of a step, during the backward pass of the last micro-batch.
+    - FSDP gathers the weights twice and scatters the gradients once for every micro-batch, during computation
       (Rajbhandari et al. 2020, section 7).
-    - Tensor parallelism adds up what blocks read and write, four times a block and micro-batch (Shoeybi et al. 2019,
-      section 3), six with checkpointing, and waits for it.
+    - Tensor parallelism all-reduces inputs and outputs, four times per block and micro-batch (Shoeybi et al. 2019,
+      section 3), six times with checkpointing, without overlap.
     """
-    found, each = load.footprint, load.footprint.bytes_each
+    model, each = load.footprint, load.footprint.bytes_each
     narrow = COMPUTES_IN[load.precision].itemsize
     forward = load.flops * load.settings.tokens_per_step / cluster.devices
     peak = cluster.device.peak(load.precision) * cluster.efficiency
     computing = forward * (4 if checkpointing else 3) / peak
-    # The devices of a group lie next to each other: replicas are in other machines once a group fills its own.
+    # The devices of a group are in one machine: replicas are in other machines if a group fills its own.
     near = cluster.nodes == 1
     waiting, volume = 0.0, 0.0
     if replicas > 1:
-        size = (3 * accumulate * narrow * found.parameters if sharded else 2 * each * found.trained) / group
+        size = (3 * accumulate * narrow * model.parameters if sharded else 2 * each * model.trained) / group
         hidden = computing if sharded else computing * 2 / 3 / accumulate
         waiting += max(0.0, cluster.seconds(size, replicas, near) - hidden)
         volume += size * (replicas - 1) / replicas
     if group > 1:
-        numbers = sum(block.times * block.carries for block in found.blocks) * rows * accumulate
+        numbers = sum(block.times * block.carries for block in model.blocks) * rows * accumulate
         size = 2 * (6 if checkpointing else 4) * numbers * narrow
         waiting += cluster.seconds(size, group, within_node=True)
         volume += size * (group - 1) / group

@@ -1,4 +1,4 @@
-"""What is planned: the devices, and what a configuration asks of them, whatever way it is shared."""
+"""The inputs of a plan: the devices, and the work of a configuration, independent of its distribution."""
 
 from dataclasses import dataclass, field
 from math import gcd, isfinite
@@ -18,7 +18,7 @@ from lmlab.training.make_optimizer import make_optimizer
 from lmlab.training.settings import Settings
 
 LINK_SHARE = 0.75
-"""Share of a link's nominal bandwidth that collectives reach."""
+"""Share of a link's nominal bandwidth that collectives achieve."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Cluster:
     """Devices of one kind.
 
     Args:
-        device: its kind.
-        devices: how many.
-        per_node: of them in a machine.
+        device: kind of the devices.
+        devices: number of devices.
+        per_node: devices in a machine.
         network: GB/s in each direction from a device to other machines.
         efficiency: share of the peak that training reaches.
-        price: dollars for a device an hour; ``None``: not known.
+        price: dollars for a device an hour; ``None``: unknown.
 
     Raises:
         UserError: a number out of range, or devices that do not fill their machines.
@@ -60,23 +60,23 @@ class Cluster:
         return max(1, self.devices // self.per_node)
 
     def seconds(self, size: float, group: int, within_node: bool) -> float:
-        """Return how long a ring of ``group`` devices takes to pass on ``size`` bytes in pieces, once around."""
+        """Return the seconds in which a ring of ``group`` devices passes ``size`` bytes in pieces once around."""
         bandwidth = self.device.link if within_node else min(self.network, self.device.link)
         return size * (group - 1) / group / (bandwidth * 1e9 * LINK_SHARE)
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a configuration asks for, whatever devices do it; all bytes are those of a whole network.
+    """The work of a configuration, independent of the devices; all bytes are those of a whole network.
 
     Attributes:
-        optimizer: bytes that the optimizer keeps.
+        optimizer: bytes of the optimizer's state.
         average: bytes of a moving average of the weights, which every device keeps whole; 0: there is none.
-        flops: of the forward pass of a token.
-        heads: equal parts that every block can be cut into.
+        flops: operations of the forward pass of a token.
+        heads: number of equal parts that every block can be cut into.
         state: bytes that are carried from batch to batch, for one sequence.
-        unrolled: it has recurrences whose memory is that of unrolled steps, not of a kernel.
-        logits: bytes of the head, by sequences in a micro-batch, as far as they were asked for.
+        unrolled: the memory of recurrences is that of unrolled steps, not of a kernel.
+        logits: bytes of the head, by sequences in a micro-batch; filled on demand.
     """
 
     settings: Settings
@@ -95,17 +95,17 @@ class Load:
 
     @classmethod
     def of(cls, config: Config, model: LanguageModel, vocabulary: int) -> "Load":
-        """Simulate the training of ``model``, on the meta device, that a training configuration asks for."""
+        """Simulate the training of ``model``, on the meta device, with a training configuration."""
         settings, trainer = Settings.of(config), config["trainer"]
         context = settings.batch.context
-        found = footprint(model, context, trainer["precision"])
+        memory = footprint(model, context, trainer["precision"])
         return cls(
             settings=settings,
             precision=trainer["precision"],
             accumulate=trainer["accumulate"],
             vocabulary=vocabulary,
             model=model,
-            footprint=found,
+            footprint=memory,
             optimizer=optimizer_bytes(model, make_optimizer(config["optimizer"], model)),
             average=average_bytes(model) if keeps_average(config["callbacks"]) else 0,
             flops=flops_per_token(model, context),
@@ -116,18 +116,18 @@ class Load:
 
     @property
     def tokens(self) -> int:
-        """Tokens of the whole run."""
+        """Return the tokens of the whole run."""
         return self.settings.steps * self.settings.tokens_per_step
 
     def logit_bytes(self, rows: int) -> int:
-        """Return what head and cross-entropy hold of a micro-batch."""
+        """Return the bytes of head and cross-entropy for a micro-batch."""
         if rows not in self.logits:
             self.logits[rows] = head_bytes(self.model, rows * self.settings.batch.context, self.precision)
         return self.logits[rows]
 
 
 def _heads(model: Any) -> int:
-    """Return into how many equal parts every block can be cut; 1: a block has no heads."""
+    """Return the number of equal parts that every block can be cut into; 1: a block has no heads."""
     numbers = [
         getattr(block.mixer, name, None) or getattr(block.mixer, "heads", 1) or 1
         for block in getattr(model, "blocks", ())

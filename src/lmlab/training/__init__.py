@@ -1,6 +1,6 @@
-"""The LightningModule and what it is made of: objectives, optimizers, schedules, callbacks, loggers."""
+"""Training: the LightningModule, objectives, optimizers, schedules, callbacks, loggers."""
 
 import logging
 
-# Libraries import matplotlib, which has no need here of a folder for its settings and would say if it has none.
+# Libraries import matplotlib, which would warn if it has no folder for its settings.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""What a run that is done has cost: time, energy, memory and operations of its training, and how fast it generates."""
+"""Costs of a completed run: time, energy, memory and operations of training, and the speed of generation."""
 
 import logging
 import time
@@ -19,24 +19,23 @@ from lmlab.training.objectives.objective import eager
 from lmlab.training.peak import peak
 
 WORTH_MEASURING = 10.0
-"""Seconds of training that a run has at least if it measures the peak of a device that no table has: that takes a tenth
-of a second. A shorter run has a utilisation only where the peak is known."""
+"""Seconds of training from which a run measures the peak of a device that is in no table, which takes a tenth of a
+second. A shorter run has a utilisation only if the peak is known."""
 
 PROMPT, TOKENS, SECONDS = 128, 32, 0.5
-"""Of the generation that is timed: tokens read at first, tokens written and seconds taken, each at most."""
+"""Limits of the timed generation: tokens of the prompt, tokens generated, and seconds."""
 
 
 def timings(
     run: Run, config: Config, trainer: Trainer, module: LanguageModeling, clock: Clock, memory: PeakMemory
 ) -> dict[str, Any]:
-    """Return what training took, over all attempts and ranks; called on every rank.
+    """Return the costs of training, over all attempts and ranks; called on every rank.
 
-    Operations are three times those of the forward pass that the manifest has. What is computed a second time to save
-    memory is not counted.
+    Operations are three times those of the forward pass in the manifest. Recomputation to save memory is not counted.
 
     Returns:
         ``seconds``, ``joules`` (where measured: see :class:`lmlab.training.callbacks.Clock`), ``tokens`` and
-        ``tokens_per_second``; ``peak_memory_bytes`` of the rank that took most and ``peak_memory`` of what; ``flops``
+        ``tokens_per_second``; ``peak_memory_bytes``, the maximum over ranks, and ``peak_memory``, its kind; ``flops``
         and ``flops_per_second``; and, where the peak of the devices is known, ``peak_flops`` of all of them a second,
         ``device``, ``peak_source`` and ``utilisation``: model FLOPs utilisation, the share of that peak that the
         operations of the model itself reached (Chowdhery et al. 2022, section 4.1).
@@ -47,10 +46,10 @@ def timings(
     seconds, tokens = max(clock.seconds, 1e-9), module.tokens_seen
     flops = training_flops(run.manifest["sizes"]["flops_per_token"], tokens)
     speed = flops / seconds
-    found: dict[str, Any] = {"seconds": round(clock.seconds, 3)}
+    costs: dict[str, Any] = {"seconds": round(clock.seconds, 3)}
     if clock.joules is not None:
-        found["joules"] = round(clock.joules, 1)
-    found |= {
+        costs["joules"] = round(clock.joules, 1)
+    costs |= {
         "tokens": tokens,
         "tokens_per_second": round(tokens / seconds, 1),
         "peak_memory_bytes": int(highest),
@@ -61,21 +60,21 @@ def timings(
     cache, worth_it = Path(config["paths"]["cache"]), clock.seconds >= WORTH_MEASURING
     limit = peak(config["trainer"], module.device, cache, worth_it, speed)
     if limit is not None:
-        found |= {"utilisation": speed / limit.flops, "peak_flops": round(limit.flops)}
-        found |= {"device": limit.device, "peak_source": limit.source}
-    return found
+        costs |= {"utilisation": speed / limit.flops, "peak_flops": round(limit.flops)}
+        costs |= {"device": limit.device, "peak_source": limit.source}
+    return costs
 
 
 @torch.no_grad()
 def generation(config: Config, trainer: Trainer, module: LanguageModeling) -> dict[str, Any]:
-    """Time how one sequence is continued with the weights that are in place; called on every rank.
+    """Time the continuation of one sequence with the current weights; called on every rank.
 
-    Nothing is drawn: the most probable token is taken. What is timed is what comes after the first token, with weights
-    and state as training has them, in float32 under mixed precision, and not compiled.
+    Generation is greedy. The time after the first token is measured, with weights and state as in training, in float32
+    under mixed precision, and not compiled.
 
     Returns:
-        ``tokens_per_second``, of ``tokens`` after a prompt of ``prompt_tokens``, and ``state_bytes``, what the state
-        takes after the prompt (with tensor parallelism, a rank's part); nothing where the network cannot generate.
+        ``tokens_per_second``, of ``tokens`` after a prompt of ``prompt_tokens``, and ``state_bytes``, the size of the
+        state after the prompt (with tensor parallelism, a rank's part); empty if the network cannot generate.
     """
     model, context = module.model, config["batch"]["context"]
     was_training = model.training
@@ -83,7 +82,7 @@ def generation(config: Config, trainer: Trainer, module: LanguageModeling) -> di
     try:
         with eager(config["trainer"]["compile"]):
             return _generation(trainer, module, model, context)
-    except Exception as error:  # the run is trained all the same
+    except Exception as error:  # the run is complete without it
         logging.getLogger("lmlab").warning("the speed of generation was not measured", exc_info=error)
         return {}
     finally:
@@ -98,7 +97,7 @@ def _generation(trainer: Trainer, module: LanguageModeling, model: LanguageModel
     next(written)  # the prompt is read
     began = time.perf_counter()
     next(written)
-    # Ranks that have parts of one model have to write equally many.
+    # Ranks that hold parts of one model must generate the same number of tokens.
     slowest = _highest(trainer, module, time.perf_counter() - began)
     tokens = max(1, min(TOKENS, int(SECONDS / slowest)))
     began = time.perf_counter()

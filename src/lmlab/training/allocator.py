@@ -1,7 +1,7 @@
-"""Keep the memory that a training step frees for the next one, and know the errors where there is none left.
+"""Keep the memory that a training step frees for the next one, and recognise out-of-memory errors.
 
 Every step allocates and frees the same tensors. The C library of Linux (glibc) gives the memory at the end of its heap
-back to the system as soon as a certain amount of it is free, and asks for large pieces one by one, so that the next
+back to the system as soon as a certain amount of it is free, and allocates large pieces separately, so that the next
 step makes the system clear the same pages again: up to 1,700 page faults and 6 % of a step of ``shakespeare_cpu``.
 Results do not depend on it; the memory that a process occupies stays at its peak.
 """
@@ -11,19 +11,19 @@ import os
 import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""Options of mallopt, as ``malloc.h`` numbers them."""
+"""Options of mallopt, numbered as in ``malloc.h``."""
 
 LARGEST = 32 << 20
-"""Bytes of the largest piece that comes from the heap, the most that glibc allows."""
+"""Largest allocation from the heap in bytes, the maximum of glibc."""
 
 KEPT = 1 << 30
-"""Bytes at the end of the heap that may be free without being given back."""
+"""Free bytes at the end of the heap that are not returned to the system."""
 
 
 def keep_freed_memory() -> bool:
-    """Have this process reuse what it frees; return whether it does.
+    """Make this process reuse freed memory; return whether it does.
 
-    Without effect where the environment already says how memory is allocated, or where there is no glibc.
+    No effect if the environment configures the allocator, or without glibc.
     """
     decided = any(name.startswith("MALLOC_") for name in os.environ) or "GLIBC_TUNABLES" in os.environ
     if decided or sys.platform != "linux":

@@ -1,4 +1,4 @@
-"""What a plan knows of a device: memory, speeds and price. Options in ``conf/device/``, with the source of each."""
+"""Devices for plans: memory, speeds and price. Options are in ``conf/device/``, with their sources."""
 
 import math
 import os
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Device:
-    """One device of a plan.
+    """A device of a plan.
 
     Args:
-        name: as its maker calls it.
+        name: the manufacturer's name.
         memory: GiB.
         half: peak TFLOPS of dense matrix products in bfloat16 or float16.
         single: peak TFLOPS of matrix products in float32.
-        bandwidth: of its memory, GB/s.
-        link: to the other devices of its node, GB/s in each direction.
+        bandwidth: bandwidth of its memory, GB/s.
+        link: bandwidth to the other devices of its node, GB/s in each direction.
         efficiency: share of the peak that training reaches (model FLOPs utilisation, Chowdhery et al. 2022, section
             4.1).
-        price: US dollars an hour; ``None``: not known.
-        bfloat16: its matrix units take bfloat16.
-        reserved: GiB that the driver, the library of collectives and workspaces take.
-        reported: what torch calls it, a regular expression of the whole name; ``None``: it is not recognised.
+        price: US dollars an hour; ``None``: unknown.
+        bfloat16: its matrix units support bfloat16.
+        reserved: GiB for the driver, the library of collectives and workspaces.
+        reported: regular expression for torch's whole name of the device; ``None``: it is not recognised.
 
     Raises:
         UserError: a number that is not above 0, or an efficiency above 1.
@@ -74,20 +74,20 @@ class Device:
 
 
 def check_efficiency(efficiency: float, option: str) -> None:
-    """Refuse what is no share. Raises ``UserError``."""
+    """Refuse an efficiency outside (0, 1]. Raises ``UserError``."""
     if not 0 < efficiency <= 1:
         raise UserError(f"{option}={efficiency}: expected a number in (0, 1]")
 
 
 def this_cpu(efficiency: float, price: float | None = None) -> Device:
-    """Return this machine's CPU, all cores of it, with speeds that are measured in a moment.
+    """Return this machine's CPU, all cores of it, with speeds measured now.
 
     Raises:
-        UserError: ``efficiency`` is no share.
+        UserError: ``efficiency`` is not in (0, 1].
     """
     import torch
 
-    large = torch.ones(1 << 24)  # 64 MiB, more than caches hold
+    large = torch.ones(1 << 24)  # 64 MiB, larger than caches
     bandwidth = 2 * large.nbytes / _shortest(large.clone) / 1e9
     return Device(
         name=f"this CPU, {torch.get_num_threads()} threads",
@@ -95,7 +95,7 @@ def this_cpu(efficiency: float, price: float | None = None) -> Device:
         half=matrix_speed(torch.bfloat16, torch.device("cpu")) / 1e12,
         single=matrix_speed(torch.float32, torch.device("cpu")) / 1e12,
         bandwidth=bandwidth,
-        link=bandwidth / 2,  # processes share its memory: what one writes, another reads
+        link=bandwidth / 2,  # processes communicate through memory: one writes, another reads
         efficiency=efficiency,
         price=price,
         reserved=0.5,
@@ -103,7 +103,7 @@ def this_cpu(efficiency: float, price: float | None = None) -> Device:
 
 
 def reported_as(name: str) -> Device | None:
-    """Return the device of ``conf/device/`` that torch calls ``name``; ``None``: none of them."""
+    """Return the device of ``conf/device/`` with torch's name ``name``; ``None``: there is none."""
     for path in sorted((CONF / "device").glob("*.yaml")):
         options = yaml.safe_load(path.read_text(encoding="utf-8"))
         if (pattern := options.pop("reported", None)) and re.fullmatch(pattern, name):
@@ -113,7 +113,7 @@ def reported_as(name: str) -> Device | None:
 
 
 def matrix_speed(dtype: "torch.dtype", device: "torch.device") -> float:
-    """Return the FLOPs a second of a large product of square matrices, the quickest of several."""
+    """Return the FLOPs a second of a large product of square matrices, the fastest of several."""
     import torch
 
     size = 1024 if device.type == "cpu" else 4096
@@ -128,7 +128,7 @@ def matrix_speed(dtype: "torch.dtype", device: "torch.device") -> float:
 
 
 def _shortest(work: Callable[[], Any], times: int = 5) -> float:
-    """Return the seconds of the quickest of several repetitions."""
+    """Return the seconds of the fastest of several repetitions."""
     taken = []
     for _ in range(times):
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Scoring a split, everything in it exactly once, whatever the batch size."""
+"""Score every position of a split exactly once, with any batch size."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -23,17 +23,17 @@ def evaluate(
     context: int,
     advance: Callable[[int], None] = lambda scored: None,
 ) -> dict[str, float]:
-    """Score batches in turn; one that is not ``fresh`` is read with the state that the batch before it left.
+    """Score batches in turn; one that is not ``fresh`` continues from the state of the previous batch.
 
-    A recurrent state goes on without end, an attention cache keeps its last ``context`` tokens, and a model whose
-    positions end starts again from an empty state when they do.
+    A recurrent state continues without limit, an attention cache keeps its last ``context`` tokens, and a model that
+    runs out of positions starts again from an empty state.
 
     Args:
         model: in evaluation mode.
-        advance: called with how many positions each batch scored, to show progress.
+        advance: called with the number of positions scored in each batch, to show progress.
 
     Returns:
-        The metrics of the judges, and ``tokens``, how many positions were scored.
+        The metrics of the judges, and ``tokens``, the number of scored positions.
 
     Raises:
         UserError: a batch does not fit into memory.
@@ -55,6 +55,6 @@ def evaluate(
         if not is_out_of_memory(error):
             raise
         raise UserError(
-            f"batch_size={rows}: so many sequences of {context} tokens do not fit into memory, choose fewer"
+            f"batch_size={rows}: this many sequences of {context} tokens do not fit into memory, choose fewer"
         ) from error
     return {**values(listed), "tokens": tokens}

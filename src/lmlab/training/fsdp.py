@@ -1,7 +1,7 @@
 """Checkpoints of a run whose parameters are in shards: written by all ranks at once, and read on any number of them.
 
-A run may go on with shards from the file of one without, and the other way round. The one difference is what an
-optimizer's state is kept under: the names of parameters here, their numbers in the optimizer's own order there.
+A run with shards may resume from the file of a run without, and vice versa. They differ only in the keys of the
+optimizer's state: names of parameters with shards, their numbers in the optimizer's order without.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_
 
 
 class FSDP(ModelParallelStrategy):
-    """Lightning's strategy, which also goes on from the checkpoint of a run without shards."""
+    """Lightning's strategy, which also resumes from the checkpoint of a run without shards."""
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         if Path(checkpoint_path).is_dir():

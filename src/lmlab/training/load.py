@@ -1,4 +1,4 @@
-"""A trained model, as a run directory left it. A checkpoint that would run code when it is read is refused."""
+"""Load a trained model from a run directory. A checkpoint that would run code when it is read is refused."""
 
 import collections
 import io
@@ -30,7 +30,7 @@ _TYPES: tuple[Any, ...] = (torch.Size, torch.device, torch.serialization._get_la
 
 
 class _Metadata(pickle.Unpickler):
-    """Reads what lists the shards of a checkpoint, which torch itself reads without any protection."""
+    """Reads the list of a checkpoint's shards safely, which torch itself unpickles without protection."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "pathlib" and name.endswith("Path"):
@@ -58,14 +58,14 @@ def check_loadable(state: Path) -> None:
             _check_plain_values(state, listed)
         for path in files:
             torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:  # whose text advises to switch the protection off
+    except pickle.UnpicklingError as error:  # its message advises to switch the protection off
         raise Damaged(f"{state.name} holds more than tensors and plain values, and may run code") from error
     except Exception as error:
         raise Damaged(f"{state.name} cannot be read ({type(error).__name__})") from error
 
 
 def _check_plain_values(folder: Path, metadata: Any) -> None:
-    """Read what lies between the tensors of shards. Raises ``UnpicklingError`` where it is no plain value."""
+    """Read the values between the tensors of shards. Raises ``UnpicklingError`` for values that are not plain."""
     from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 
     for index, where in metadata.storage_data.items():
@@ -85,9 +85,9 @@ class Trained:
     tokenizer: Tokenizer
     context: int
     code: str
-    """fingerprint of the code that it is made of (see :mod:`lmlab.runs.provenance`)"""
+    """fingerprint of its code (see :mod:`lmlab.runs.provenance`)"""
     checkpoint: str
-    """which weights it has: ``final``, ``best``, ``ema``, ``step 80`` or ``mean of steps 60, 70 and 80``"""
+    """its weights: ``final``, ``best``, ``ema``, ``step 80`` or ``mean of steps 60, 70 and 80``"""
 
 
 def load_trained(
@@ -95,17 +95,17 @@ def load_trained(
 ) -> Trained:
     """Rebuild the network of ``run`` from its own saved config and load its weights.
 
-    The user's own modules are those of the run's copy, in this process and until another run is loaded.
+    In this process, the user's own modules are the run's copies until another run is loaded.
 
     Args:
         which: ``final`` for the weights at the end, ``best`` for those of the best validation, ``ema`` for the average
-            that ``callbacks=ema`` has kept, or the step of a checkpoint.
+            of ``callbacks=ema``, or the step of a checkpoint.
         trust: also run modules of a run directory that this user has not signed.
-        average: instead, the mean of the weights of so many of the newest checkpoints.
+        average: instead, take the mean of the weights of this many newest checkpoints.
 
     Raises:
         UserError: the run has no such weights, or a file is damaged or does not fit the configuration, or its code may
-            not be run.
+            not run.
     """
     label, weights = which, None
     if average is not None:
@@ -134,10 +134,10 @@ def load_trained(
 
 
 def weights_file(run: Run, which: str, prefix: str = "") -> Path:
-    """Return the file of the weights ``which`` (see :func:`load_trained`), as it was written.
+    """Return the file of the weights ``which`` (see :func:`load_trained`).
 
     Args:
-        prefix: of the option ``checkpoint`` in messages.
+        prefix: prefix of the option ``checkpoint`` in messages.
 
     Raises:
         UserError: the run has no such weights, or they are damaged.
@@ -149,22 +149,22 @@ def weights_file(run: Run, which: str, prefix: str = "") -> Path:
     if which == "ema" and not path.exists() and run.status == "finished":
         raise UserError(f"{prefix}checkpoint=ema: {run.path} has no such average; lmlab train callbacks=ema keeps one")
     if not path.exists() and run.status == "finished":
-        raise UserError(f"{run.path}: its {which} weights are gone; lmlab reproduce run={run.id} recomputes them")
+        raise UserError(f"{run.path}: its {which} weights are missing; lmlab reproduce run={run.id} recomputes them")
     if not path.exists():
         raise UserError(f"{run.path}: there are no {which} weights, the run is {run.status}; lmlab train finishes it")
-    recorded = run.manifest.get("weights", {}).get(path.name)  # once it is finished
+    recorded = run.manifest.get("weights", {}).get(path.name)  # only of a finished run
     if recorded is not None and checksum(path) != recorded:
         raise UserError(
-            f"{path}: the weights are not those that were written; lmlab reproduce run={run.id} recomputes them"
+            f"{path}: the weights have changed since they were written; lmlab reproduce run={run.id} recomputes them"
         )
     return path
 
 
 def saved_state(run: Run, step: int, prefix: str = "") -> dict[str, Any]:
-    """Return what the checkpoint of ``step`` holds. Raises ``UserError`` if there is none or it is damaged.
+    """Return the content of the checkpoint of ``step``. Raises ``UserError`` if there is none or it is damaged.
 
     Args:
-        prefix: of the option ``checkpoint`` in messages.
+        prefix: prefix of the option ``checkpoint`` in messages.
     """
     steps = checkpoints.saved(run.checkpoints)
     if step not in steps:
@@ -236,7 +236,7 @@ def put_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], where: st
 
 
 def load_weights(model: torch.nn.Module, path: Path, device: Any = "cpu") -> None:
-    """Load ``path`` (safetensors) into ``model``. Raises ``UserError`` if it is not what it should be."""
+    """Load ``path`` (safetensors) into ``model``. Raises ``UserError`` if it is damaged or does not fit."""
     try:
         load_model(model, path, device=str(device))
     except (SafetensorError, RuntimeError, ValueError, OSError) as error:
@@ -246,4 +246,6 @@ def load_weights(model: torch.nn.Module, path: Path, device: Any = "cpu") -> Non
 
 def _check_finite(model: torch.nn.Module, where: str) -> None:
     if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
-        raise UserError(f"{where}: weights are NaN or infinite, the run diverged: there is nothing to score or sample")
+        raise UserError(
+            f"{where}: weights are NaN or infinite because the run diverged; they cannot be scored or sampled"
+        )

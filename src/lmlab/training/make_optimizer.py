@@ -1,4 +1,4 @@
-"""Make the optimizer that a configuration describes for a network."""
+"""Build the optimizer of a configuration for a network."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def make_optimizer(section: Config, model: nn.Module) -> Optimizer:
     """Return the optimizer of a section ``optimizer`` for ``model``.
 
     The target is called with the network. A class of optimizers, like ``torch.optim.RMSprop``, is called with the
-    parameters that are trained.
+    trained parameters.
 
     Raises:
         UserError: as :func:`lmlab.config.build` does, or the target returned no optimizer.

@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
 
 COST = "cost"
-"""The name under which callbacks can watch what a validation costs; lower is better."""
+"""The name under which callbacks can watch the cost of a validation; lower is better."""
 
 
 class LanguageModeling(pl.LightningModule):
-    """Trains ``model`` to make ``objective`` small.
+    """Trains ``model`` to minimise ``objective``.
 
     All randomness of a step is drawn from generators seeded with (seed, step, rank), so a resumed run needs no
-    generator's state, and no two ranks draw the same dropout mask, unless they share the work of each layer.
+    saved generator state, and ranks draw different dropout masks, unless they share the work of each layer.
 
     Args:
-        objective: what is made small.
+        objective: the loss to minimise.
         optimizer: called with the model, returns its optimizer.
-        schedule: called with (step, total steps), returns the factor on the learning rate; one that is to
-            ``observe`` validations is told their cost (see :class:`lmlab.training.scoring.Scoring`).
+        schedule: called with (step, total steps), returns the factor on the learning rate; a schedule
+            with ``observe`` gets the cost of each validation (see :class:`lmlab.training.scoring.Scoring`).
         total_steps: optimizer steps in the whole run.
         tokens_per_step: tokens that all ranks together read in one optimizer step.
-        step_context: what the objective may use to prepare a batch.
+        step_context: tools of the objective to prepare a batch.
         scoring: adds up the metrics of a validation.
         log_every: optimizer steps between rows of training metrics.
         carry_state: hand the state after each batch, detached, to the next one.
@@ -82,23 +82,23 @@ class LanguageModeling(pl.LightningModule):
         self.validated_step = 0
         """The step of the newest validation."""
         self.all_validated_step = 0
-        """The step of the newest validation that scored all there is to score."""
+        """The step of the newest validation that scored everything."""
         self.latest: dict[str, float] = {}
-        """The newest value of every metric, for whoever shows progress."""
+        """The newest value of every metric, for progress displays."""
         self.breakdown: dict[str, list[dict[str, Any]]] | None = None
-        """Where the metrics of the newest validation come from; ``None``: an earlier version did that one."""
+        """Breakdowns of the metrics of the newest validation; ``None``: an earlier version computed it."""
         self.times: dict[str, float] = {}
-        """What training has taken so far, for every row."""
+        """Costs of training so far, for every row."""
         self.also: dict[str, float] = {}
-        """What callbacks want in the next row of training metrics."""
+        """Values from callbacks for the next row of training metrics."""
         self.judge: Callable[[Tensor, Tensor], None] | None = None
         """Called with loss (of this rank) and gradient norm before a step is applied; may raise :class:`SkipStep`."""
         self.steps_before = 0
-        """Optimizer steps of the runs that this one goes on from."""
+        """Optimizer steps of the runs that this one continues."""
         self.first_optimizer_state: dict[str, Any] | None = None
-        """The optimizer state of another run, to begin with."""
+        """The initial optimizer state, from another run."""
         self.first_carried_state: list[Any] | None = None
-        """The same of the carried state, of all ranks."""
+        """The initial carried state of all ranks, from another run."""
         self.ema: EMA | None = None
         """The callback that averages the weights, if there is one."""
         self._diverged_at: int | None = None
@@ -107,7 +107,7 @@ class LanguageModeling(pl.LightningModule):
         self._loss: Tensor | float = 0.0
 
     def configure_model(self) -> None:
-        # Called anew for every validation; its optimizer knows the parameters from then on.
+        # Called again for every validation; the optimizer holds the parameters after the first call.
         if self.device_mesh is not None and not parallel.is_sharded(self.model):
             parallel.shard(self.model, self.device_mesh)
 
@@ -133,7 +133,7 @@ class LanguageModeling(pl.LightningModule):
             self._resumed_leaves = model_state.part(whole, *share_of_rows(self.trainer))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        # torch.manual_seed also writes down, with a stack trace, what to do once a GPU is used: 1 ms at every step.
+        # torch.manual_seed also queues a call, with a stack trace, for the first use of a GPU: 1 ms at every step.
         number = self.steps_before * self.trainer.accumulate_grad_batches + batch_idx
         seed = step_seed(self.seed, number, share_of_rows(self.trainer)[0])
         torch.default_generator.manual_seed(seed)
@@ -150,7 +150,7 @@ class LanguageModeling(pl.LightningModule):
             raise UserError(f"objective: {name}.terms returned a {type(terms).__name__}, expected Terms")
         if self.carry_state:
             self.carried = model_state.detach(terms.output.state)
-        # Lightning and the ranks average over the parts of a step; the step is to have one mean over all its tokens.
+        # Lightning and the ranks average over the parts of a step; the step needs one mean over all its tokens.
         accumulate = self.trainer.accumulate_grad_batches
         weight = terms.share * accumulate * share_of_rows(self.trainer)[1]
         loss = terms.loss * weight
@@ -172,16 +172,16 @@ class LanguageModeling(pl.LightningModule):
         return self.objective.prepare(self.model, batch, replace(self.step_context, seed=seed))
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
-        """Take the step under way, unless it is found on the way that it is not to be applied.
+        """Apply the current step, unless a check finds it bad.
 
-        Every optimizer computes the gradient, and this module judges it, before it changes anything.
+        Every optimizer calls the closure, which computes and checks the gradient, before it changes anything.
         """
         try:
             super().optimizer_step(*arguments, **named)
         except SkipStep:
-            self.carried = None  # the state that the step left may be no better than its gradient
+            self.carried = None  # the state after the step may be as bad as its gradient
             if (scaler := getattr(self.trainer.precision_plugin, "scaler", None)) is not None:
-                scaler.update()  # as after a step: it has looked at this gradient
+                scaler.update()  # as after a step: the scaler has checked this gradient
 
     def configure_gradient_clipping(
         self,
@@ -193,14 +193,14 @@ class LanguageModeling(pl.LightningModule):
             return
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
-            scaler.unscale_(optimizer)  # fused optimizers would do it in their step, after the clipping
-        # The optimizer's own lists: walking through the network's modules at every step takes longer.
+            scaler.unscale_(optimizer)  # fused optimizers would unscale in their step, after the clipping
+        # The optimizer's lists: iterating over the network's modules at every step takes longer.
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         norm = parallel.total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
         self._sums["gradient_norm"] = norm
         if self.judge is not None:
             self.judge(torch.as_tensor(self._loss), norm)
-        # A GPU clips without looking, because looking would mean waiting for it.
+        # On a GPU, clip without a condition, which would synchronise.
         if gradient_clip_val is not None and (norm.device.type != "cpu" or not norm <= gradient_clip_val):
             parallel.clip(parameters, float(gradient_clip_val), norm)
 
@@ -221,7 +221,7 @@ class LanguageModeling(pl.LightningModule):
         self._loss = 0.0
 
     def logs_at(self, step: int) -> bool:
-        """Whether optimizer step ``step`` (counted from 1) gets a row of training metrics."""
+        """Return whether optimizer step ``step`` (counted from 1) gets a row of training metrics."""
         return step % self.log_every == 0 or step == self.total_steps
 
     def _learning_rate_used(self) -> float:
@@ -230,11 +230,11 @@ class LanguageModeling(pl.LightningModule):
 
     @property
     def tokens_seen(self) -> int:
-        """Training tokens that all ranks together have read so far."""
+        """Return the training tokens that all ranks together have read so far."""
         return self.global_step * self.tokens_per_step
 
     def record(self, metrics: dict[str, float]) -> None:
-        """Send metrics of this step to every logger, against steps, tokens and time."""
+        """Send metrics of this step to every logger, with steps, tokens and time."""
         metrics = self.times | metrics
         self.latest |= metrics
         self._log(metrics)
@@ -245,7 +245,7 @@ class LanguageModeling(pl.LightningModule):
             logger.log_metrics({**metrics, "tokens": self.tokens_seen}, step=self.global_step)
 
     def weights_to(self, mode: Literal["eval", "train", "ema"]) -> None:
-        """Put in place the weights that the optimizer evaluates or trains at, which may differ, or their average."""
+        """Load the optimizer's weights for evaluation or training, which may differ, or their average."""
         parallel.reshard(self.model)
         if self.ema is not None:
             self.ema.exchange(self.model, mode == "ema")
@@ -255,7 +255,7 @@ class LanguageModeling(pl.LightningModule):
     def on_validation_start(self) -> None:
         self.weights_to("eval")
 
-    def on_validation_end(self) -> None:  # after that of the callbacks, which save the best weights and write samples
+    def on_validation_end(self) -> None:  # after the callbacks, which save the best weights and write samples
         if self.trainer.state.fn == "fit":
             parts: tuple[Any, Any] = self.made_optimizer, self.schedule
             for part in parts:
@@ -265,7 +265,7 @@ class LanguageModeling(pl.LightningModule):
         self.weights_to("train")
 
     def _apply_schedule(self) -> None:
-        """Set the learning rates of the next step, which were set before the validation that the schedule has seen."""
+        """Set the learning rates of the next step again, after the schedule has seen a validation."""
         assert self.made_optimizer is not None
         if hasattr(self.schedule, "observe"):
             factor = self.schedule(self.global_step, self.total_steps)
@@ -286,13 +286,13 @@ class LanguageModeling(pl.LightningModule):
         self._refuse_divergence(values)
 
     def _refuse_divergence(self, values: dict[str, float]) -> None:
-        """End a run whose network predicts nothing any more, before callbacks keep, sample or compare it.
+        """End a run whose network has diverged, before callbacks save, sample or compare it.
 
         Args:
             values: metrics of the validation, the same on all ranks.
 
         Raises:
-            CannotGoOn: one of the first split is not finite.
+            CannotGoOn: a metric of the first split is not finite.
         """
         for name, value in values.items():
             if name.startswith(f"{self.scoring.splits[0]}/") and not math.isfinite(value):
@@ -316,14 +316,14 @@ class LanguageModeling(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.validated_step = checkpoint["validated_step"]
-        # Earlier versions scored all in every validation.
+        # Earlier versions scored everything in every validation.
         self.all_validated_step = checkpoint.get("all_validated_step", self.validated_step)
         self.latest = checkpoint["latest"]
         self.breakdown = checkpoint.get("breakdown")
         if hasattr(self.schedule, "load_state_dict"):
             self.schedule.load_state_dict(checkpoint["schedule"])
         self._resume_carried(checkpoint["carried_state"])
-        # Lightning counts micro-batches, of which a step may have more now than when the checkpoint was written.
+        # Lightning counts micro-batches; a step may have more of them now than when the checkpoint was written.
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         done = checkpoint["global_step"] * self.trainer.accumulate_grad_batches
         for counters in (progress["total"], progress["current"]):

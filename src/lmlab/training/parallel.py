@@ -1,8 +1,8 @@
 """One model on several processes: its parameters in shards, its layers' work shared, or computed twice to save memory.
 
-Everything here is torch's own: ``fully_shard`` (FSDP2) and DTensor, which are imported where they are used: that takes
-half as long as importing torch. A parameter is stored in the order that it has on one device, whatever the number of
-processes, so checkpoints and weights fit any number of them.
+Everything here uses torch's ``fully_shard`` (FSDP2) and DTensor. They are imported where they are used, because that
+takes half as long as importing torch. Stored parameters have the same layout for any number of processes, so
+checkpoints and weights fit any number of them.
 
 Dimension legend: B sequences, T tokens, N outputs of a linear layer, n a process's share of them.
 """
@@ -30,7 +30,7 @@ from lmlab.runs.files import write_whole
 
 
 def check(model: nn.Module, optimizer: Any, trainer: Mapping[str, Any], carry_state: bool) -> None:
-    """Refuse what a ``trainer`` section cannot do with a model. Raises ``UserError``."""
+    """Refuse a ``trainer`` section that a model does not support. Raises ``UserError``."""
     ranks = trainer["tensor_parallel"]
     for _, split in splits(model) if ranks > 1 else ():
         split.check(ranks)
@@ -47,10 +47,10 @@ def check(model: nn.Module, optimizer: Any, trainer: Mapping[str, Any], carry_st
 def shard(model: nn.Module, mesh: DeviceMesh) -> None:
     """Share ``model`` among the processes of ``mesh``, whose dimensions are ``data_parallel`` and ``tensor_parallel``.
 
-    The layers that say how they can be split are split over the second dimension, and their shares sharded over the
-    first. All else is sharded over all processes: it is computed by each of a tensor-parallel group, and the mean of
-    their gradients keeps it the same in all. Blocks are gathered one at a time; embedding, head and closing norm stay
-    whole from the forward pass to the end of the backward pass, since the head is called outside of the model's own.
+    Layers with a ``split()`` are split over the second dimension, and their parts sharded over the first. Other
+    parameters are sharded over all processes: each process of a tensor-parallel group computes them, and the mean of
+    the gradients keeps them equal. Blocks are gathered one at a time; embedding, head and closing norm stay whole from
+    the forward pass to the end of the backward pass, since the head is called outside of the model's forward pass.
     """
     from torch.distributed.fsdp import fully_shard
 
@@ -72,14 +72,14 @@ def is_sharded(model: nn.Module) -> bool:
 
 def layers(model: nn.Module) -> list[nn.Module]:
     """Return the blocks of a model: the entries of its outermost lists of modules."""
-    found = []
+    blocks = []
     for child in model.children():
-        found += list(child) if isinstance(child, nn.ModuleList) else layers(child)
-    return found
+        blocks += list(child) if isinstance(child, nn.ModuleList) else layers(child)
+    return blocks
 
 
 def splits(model: nn.Module) -> Iterator[tuple[nn.Module, Split]]:
-    """Yield the mixers and channel mixers of a model's blocks whose work can be shared, with how."""
+    """Yield the mixers and channel mixers of a model's blocks whose work can be shared, with their splits."""
     for block in layers(model):
         for layer in block.children():
             if isinstance(layer, (Mixer, Channel)) and (split := layer.split()) is not None:
@@ -99,7 +99,7 @@ def split_layer(layer: nn.Module, split: Split, mesh: DeviceMesh) -> list[nn.Mod
 
 
 class Exchange:
-    """Gives each process its share of every block of outputs, where they are stored as one matrix cut into equal parts.
+    """Gives each process its share of every block of outputs, from one stored matrix cut into equal parts.
 
     Args:
         blocks: sizes of the blocks, in order; each is divisible by the number of processes.
@@ -121,16 +121,16 @@ class Exchange:
 
 
 def recompute(model: nn.Module) -> None:
-    """Have each block keep only its input for the backward pass, and compute the rest again (Chen et al. 2016)."""
+    """Make each block keep only its input for the backward pass, and recompute the rest (Chen et al. 2016)."""
     for layer in layers(model):
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
 
 
 def by_mesh(tensors: list[Tensor]) -> list[list[Tensor]]:
-    """Return ``tensors`` in groups that one operation can work on: those that are sharded over the same processes."""
+    """Return ``tensors`` in groups that are sharded over the same processes, for operations on several tensors."""
     groups: dict[Any, list[Tensor]] = {}
     for tensor in tensors:
-        key = tuple(getattr(tensor, name, None) for name in ("device_mesh", "placements"))  # which only shards have
+        key = tuple(getattr(tensor, name, None) for name in ("device_mesh", "placements"))  # attributes of shards only
         groups.setdefault(key, []).append(tensor)
     return list(groups.values())
 
@@ -149,13 +149,13 @@ def clip(parameters: list[Tensor], limit: float, norm: Tensor) -> None:
 
 
 def reshard(model: nn.Module) -> None:
-    """Give up what a forward pass left whole; the next one gathers it again."""
+    """Free the parameters that a forward pass has gathered; the next one gathers them again."""
     if is_sharded(model):
         cast(Any, model).reshard()
 
 
 def whole_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state dict of the whole model; where it is in shards, only on rank 0. Called on every rank."""
+    """Return the state dict of the whole model; if it is in shards, only on rank 0. Called on every rank."""
     if not is_sharded(model):
         return model.state_dict()
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict

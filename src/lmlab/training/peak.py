@@ -1,4 +1,4 @@
-"""The most that the devices of a run can compute, which its utilisation is a share of."""
+"""The peak performance of a run's devices, the reference of its utilisation."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,8 +19,8 @@ class Peak:
     """The peak of all devices of a run together.
 
     Attributes:
-        flops: a second, of dense matrix products.
-        device: what they are.
+        flops: FLOPs a second of dense matrix products.
+        device: number and name of the devices.
         source: ``data sheet``, or ``measured`` with a large matrix product.
     """
 
@@ -32,29 +32,29 @@ class Peak:
 def peak(
     trainer: Mapping[str, Any], device: torch.device, cache: Path, worth_measuring: bool, at_least: float = 0.0
 ) -> Peak | None:
-    """Return the peak of the devices of a ``trainer`` section; ``None``: it is not known.
+    """Return the peak of the devices of a ``trainer`` section; ``None``: unknown.
 
-    That of a GPU in ``conf/device/`` is looked up. Any other device's is measured, once for each number of threads and
-    precision, and kept in ``cache``.
+    For a GPU in ``conf/device/`` it is looked up. For any other device it is measured, once for each number of threads
+    and precision, and kept in ``cache``.
 
     Args:
-        worth_measuring: measure it where it has not been before, which takes a fraction of a second.
-        at_least: FLOPs a second that the devices did reach: a measurement that falls short of them was disturbed by
-            what else was computed meanwhile, and is taken once more.
+        worth_measuring: measure it if it has not been measured before, which takes a fraction of a second.
+        at_least: FLOPs a second that the run reached: a lower measurement was disturbed by other processes, and is
+            repeated.
     """
     precision, ranks, nodes = trainer["precision"], trainer["devices"], trainer["nodes"]
     dtype = torch.float32 if precision == "32-true" else torch.float16 if precision == "16-mixed" else torch.bfloat16
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-        known = reported_as(name)
-        if known is not None:
-            with suppress(UserError):  # without units for this precision it is as fast as it is measured to be
-                return Peak(ranks * nodes * known.peak(precision), _times(ranks * nodes, known.name), "data sheet")
+        gpu = reported_as(name)
+        if gpu is not None:
+            with suppress(UserError):  # a device without units for this precision is measured
+                return Peak(ranks * nodes * gpu.peak(precision), _times(ranks * nodes, gpu.name), "data sheet")
         number = ranks * nodes
     else:
         threads, cores = torch.get_num_threads(), hardware()["cores"]
         name = f"{hardware()['processor']}, {threads} thread{'s' if threads > 1 else ''}"
-        number = min(ranks, max(1, cores // threads)) * nodes  # ranks that share cores have no more of them
+        number = min(ranks, max(1, cores // threads)) * nodes  # ranks that share cores do not add to the peak
     file = cache / "peaks.json"
     key = f"{hardware()['host']}, {name}, {dtype}, torch {torch.__version__}"
     kept = _read(file)
@@ -80,5 +80,5 @@ def _read(file: Path) -> dict[str, float]:
 
 
 def _keep(file: Path, peaks: dict[str, float]) -> None:
-    with suppress(OSError):  # in a cache that can only be read nothing is kept
+    with suppress(OSError):  # the cache may be read-only
         write_json(file, peaks)

@@ -1,4 +1,4 @@
-"""Everything that can be refused is refused before a run directory exists or a process starts."""
+"""Checks of a configuration before a run directory exists or a process starts."""
 
 from pathlib import Path
 from typing import cast
@@ -20,20 +20,20 @@ from lmlab.training.settings import Settings
 from lmlab.training.trainer import check_devices
 
 LIGHT_SECTIONS = ("model", "data", "tokenizer", "objective", "optimizer", "scheduler", "trainer")
-"""Sections whose targets need no Lightning; the others are held against their signatures by the worker."""
+"""Sections whose targets need no Lightning; the worker checks the others against their signatures."""
 
 
 def check(config: Config, here: bool = True, run: Run | None = None) -> Task:
-    """Refuse a configuration that cannot be trained, and return what it trains on.
+    """Refuse a configuration that cannot be trained, and return its task.
 
-    A corpus is found, checked and tokenised here (once: it is cached), the network is built without memory.
+    A corpus is found, checked and tokenised here (and cached); the network is built without memory.
 
     Args:
-        here: it is this machine that trains, with its devices.
-        run: one that has begun with these data.
+        here: this machine trains, with its devices.
+        run: a run that has started with these data.
 
     Raises:
-        UserError: with the option that is wrong.
+        UserError: an option is wrong; the message names it.
     """
     model = check_options(config, here)
     with numbers_of(config, "batch", "data", "validation"):
@@ -54,13 +54,13 @@ def check(config: Config, here: bool = True, run: Run | None = None) -> Task:
 
 
 def check_options(config: Config, here: bool = True) -> LanguageModel:
-    """Refuse whatever can be refused without data, and return the network as :func:`check_objects` does.
+    """Check all options that need no data, and return the network as :func:`check_objects` does.
 
     Args:
-        here: it is this machine that trains, with its devices.
+        here: this machine trains, with its devices.
 
     Raises:
-        UserError: with the option that is wrong.
+        UserError: an option is wrong; the message names it.
     """
     settings = check_sections(config)
     check_devices(config["trainer"], here)
@@ -70,10 +70,10 @@ def check_options(config: Config, here: bool = True) -> LanguageModel:
 
 
 def check_objects(config: Config, settings: Settings) -> LanguageModel:
-    """Build all that needs no data, and return the network without memory and for a made-up vocabulary.
+    """Build all objects that need no data, and return the network without memory and with a placeholder vocabulary.
 
     Raises:
-        UserError: with the option that is wrong.
+        UserError: an option is wrong; the message names it.
     """
     with numbers_of(config, "model", "batch.context"), without_memory():
         node = sizing.without_size(config["model"], vocabulary=2, context=settings.batch.context)
@@ -97,7 +97,7 @@ def check_objects(config: Config, settings: Settings) -> LanguageModel:
 
 
 def _check_data(data: object, target: str) -> None:
-    """Refuse what is no data set, or lacks an attribute that it has to define. Raises ``UserError``."""
+    """Refuse an object that is not a data set, or lacks a required attribute. Raises ``UserError``."""
     option = f"data._target_={target}"
     if not isinstance(data, Dataset):
         raise UserError(
@@ -109,7 +109,7 @@ def _check_data(data: object, target: str) -> None:
 
 
 def _check_objective(objective: object, target: str) -> None:
-    """Refuse what is no objective. Raises ``UserError``."""
+    """Refuse an object that is not an objective. Raises ``UserError``."""
     if not isinstance(objective, Objective):
         raise UserError(
             f"objective._target_={target}: expected a subclass of lmlab.training.objectives.Objective, which defines "
@@ -118,14 +118,14 @@ def _check_objective(objective: object, target: str) -> None:
 
 
 def open_task(config: Config, progress: bool = False, run: Run | None = None, download: bool = True) -> Task:
-    """Return what a configuration trains on, tokenised once and cached where it is text.
+    """Return the task of a configuration; text is tokenised once and cached.
 
     Args:
-        run: one that has begun with these data; where its tokens lie prepared, their text is not needed.
+        run: a run that has started with these data; if its tokens are cached, their text is not needed.
         download: false: refuse to download a corpus.
 
     Raises:
-        UserError: the data are missing, or do not suit the tokenizer or the batch.
+        UserError: the data are missing, or do not fit the tokenizer or the batch.
     """
     data, settings, paths = build(config["data"]), Settings.of(config), config["paths"]
     _check_data(data, config["data"]["_target_"])

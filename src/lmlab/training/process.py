@@ -1,4 +1,4 @@
-"""The process that trains a run, once per device. It reads nothing but the run directory."""
+"""The process that trains a run, once per device. It reads only the run directory."""
 
 import logging
 import os
@@ -23,22 +23,22 @@ from lmlab.surroundings import tolerate_encodings
 from lmlab.training.worker import train
 
 KNOWN = (UserError, Interrupted, Fault, Restart, CannotGoOn)
-"""What says all that there is to say."""
+"""Errors whose message is complete without a traceback."""
 
 HINTS = (
     r"The `srun` command is available on your system but is not used",
     r"Your `IterableDataset` has `__len__` defined",
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
 )
-"""Beginnings of Lightning's warnings that a user of lmlab can do nothing about."""
+"""Beginnings of Lightning's warnings that a user of lmlab cannot act on."""
 
 
 def main(run: Run) -> None:
-    """Be one process of a run: train, and record why it failed where the asking process finds it."""
+    """Train as one process of a run, and record a failure for the launching process."""
     tolerate_encodings()
     end_with_parent()
     signals.listen()
-    # Where SLURM has numbered the processes, Lightning takes that number for the rank.
+    # Under SLURM, Lightning would use the number of the SLURM task as the rank.
     rank_zero_only.rank = get_rank()  # type: ignore[attr-defined]
     logging.basicConfig(
         handlers=[disk.LogFile(run.log, encoding="utf-8", errors="backslashreplace", delay=True)],
@@ -54,32 +54,32 @@ def main(run: Run) -> None:
     warnings.simplefilter("default")
     for message in HINTS:
         warnings.filterwarnings("ignore", message)
-    if run.code.is_dir():  # whoever started this process has made sure that it may be run
+    if run.code.is_dir():  # the launching process has checked that it may run
         use_copy(run.code)
     try:
         train(run)
         leave_process_group()
     except Exception as error:
         try:
-            with suppress(OSError):  # what cannot be written down now, the asking process meets as well, and says so
+            with suppress(OSError):  # if it cannot be written, the launching process reports the same problem
                 record(run, error)
             logging.shutdown()
             if int(os.environ.get("WORLD_SIZE", 1)) > 1:
                 let_the_first_be_found(error)
         finally:
-            # At once: another rank may wait for this one in a collective operation.
+            # Exit immediately: another rank may wait for this one in a collective operation.
             os._exit(INTERRUPTED if isinstance(error, Interrupted) else 1)
 
 
 def is_no_advertisement(record: logging.LogRecord) -> bool:
-    """Return whether a line belongs into a run's log: Lightning's tips for products and packages do not."""
+    """Return whether a record belongs into a run's log: Lightning's tips for products and packages do not."""
     return not (record.name.startswith(("pytorch_lightning", "lightning_fabric")) and "Tip:" in record.getMessage())
 
 
 def let_the_first_be_found(error: Exception) -> None:
-    """Wait, so that a rank whose death made this one fail is seen to have ended before it; until told to stop, at most.
+    """Wait, so that a rank whose death made this one fail is seen to end first; a stop signal ends the wait.
 
-    What this project raises itself stems from no other rank, and all may raise it at once.
+    This project's own errors are not caused by another rank, and all ranks may raise them at once.
     """
     end = time.monotonic() + (1.0 if isinstance(error, KNOWN) else 5.0)
     while time.monotonic() < end and signals.received() is None:
@@ -87,13 +87,13 @@ def let_the_first_be_found(error: Exception) -> None:
 
 
 def record(run: Run, error: Exception) -> None:
-    """Write down why the run ends, unless another rank has."""
+    """Record the reason why the run ends, unless another rank has."""
     if not run.error.exists():
         lines = str(error).splitlines() or [""]
-        known = isinstance(error, KNOWN)
-        unforeseen = f"{type(error).__name__}: {lines[0]}{about(error)}"
-        message = disk.reason(error, run) or (lines[0] if known else unforeseen)
-        kind = type(error).__name__ if known else "Exception"
+        expected = isinstance(error, KNOWN)
+        description = f"{type(error).__name__}: {lines[0]}{about(error)}"
+        message = disk.reason(error, run) or (lines[0] if expected else description)
+        kind = type(error).__name__ if expected else "Exception"
         write_json(run.error, {"kind": kind, "message": message, "traceback": traceback.format_exc()})
     if isinstance(error, Interrupted):
         logging.getLogger("lmlab").info("the run ends: %s", error)
@@ -102,10 +102,10 @@ def record(run: Run, error: Exception) -> None:
 
 
 def leave_process_group() -> None:
-    """End the communication with the other ranks while the interpreter is still whole.
+    """End the communication with the other ranks before the interpreter shuts down.
 
-    Gloo's threads may hold tensors of the last operation; one that lets go of them while the interpreter is being taken
-    down aborts the process, and a run that is complete would count as failed.
+    Gloo's threads may hold tensors of the last operation. Freeing them during the interpreter's shutdown aborts the
+    process, and a completed run would count as failed.
     """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

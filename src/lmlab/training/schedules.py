@@ -13,7 +13,7 @@ from lmlab.errors import UserError
 
 
 def _steps(option: str, value: int | float, total: int) -> int:
-    """A number of steps, given as such or as a share of ``total`` below 1."""
+    """Return a number of steps from a number, or from a share of ``total`` below 1."""
     if value < 0:
         raise UserError(f"scheduler.{option}={value}: expected steps, or a share of the run from 0 to 1")
     steps = round(value * total) if value < 1 else int(value)
@@ -23,12 +23,12 @@ def _steps(option: str, value: int | float, total: int) -> int:
 
 
 def _warm(step: int, warmup: int) -> float:
-    """Linear rise that reaches 1 after ``warmup`` steps; the first step is not wasted on a rate of 0."""
+    """Return a factor that rises linearly to 1 after ``warmup`` steps and is above 0 at the first step."""
     return min(1.0, (step + 1) / (warmup + 1))
 
 
 def _share(step: int, warmup: int, total: int) -> float:
-    """The share of the way from the end of the warm-up to the last step: 0 to 1."""
+    """Return the progress from the end of the warm-up (0) to the last step (1)."""
     return min(1.0, (step - warmup) / max(1, total - 1 - warmup))
 
 
@@ -156,7 +156,7 @@ class Plateau:
         return _warm(step, _steps("warmup", self.warmup, total)) * self._reduced
 
     def observe(self, validation_loss: float) -> None:
-        """Take note of a validation; reduce the learning rate if it is time to."""
+        """Record a validation loss; reduce the learning rate if losses have stagnated."""
         if validation_loss < self._lowest - self.threshold:
             self._lowest, self._stagnant = validation_loss, 0
         else:
@@ -168,7 +168,7 @@ class Plateau:
         """Refuse a run too short to reduce anything. Raises ``UserError``.
 
         Args:
-            validations: those that have steps after them.
+            validations: number of validations before the last step.
         """
         least = self.patience + 2  # one to compare with
         if validations < least:

@@ -13,31 +13,32 @@ from lmlab.models.state import LanguageModelState
 
 
 def judge(judges: nn.ModuleList, model: LanguageModel, batch: Batch) -> LanguageModelState | None:
-    """Let all judges see a batch; return the state after it, of the first judge that reads the batch as it stands."""
+    """Update all judges with a batch; return the state after it, from the first judge that reads the batch itself."""
     states = [cast(Judge, each).update(model, batch) for each in judges]
     return next((state for state in states if state is not None), None)
 
 
 def values(judges: nn.ModuleList) -> dict[str, float]:
-    """Return the metrics of all judges by name; of a name that several have, the value of the first."""
-    found: dict[str, float] = {}
+    """Return the metrics of all judges by name; for a name that several judges have, the first value."""
+    metrics: dict[str, float] = {}
     for each in judges:
         for name, value in cast(Judge, each).compute().items():
-            found.setdefault(name, value)
-    return found
+            metrics.setdefault(name, value)
+    return metrics
 
 
 class Scoring(nn.Module):
     """Scores a model on the batches of a validation.
 
     Args:
-        task: gives each of its scored splits its judges, in the order of the validation's loaders.
+        task: provides the judges of its scored splits, in the order of the validation's loaders.
 
     Attributes:
-        splits: their names, and one for each time that the first is scored again.
+        splits: names of the splits, and one for each time that the first is scored again.
         measures: the metrics of the task.
-        cost: of the newest validation, on what every validation scores of the first split; lower is better.
-        pieces: parts in which a batch is scored, one after the other.
+        cost: cost of the newest validation, on the part of the first split that every validation scores; lower is
+            better.
+        pieces: number of parts of a batch that are scored one after the other.
     """
 
     def __init__(self, task: Task) -> None:
@@ -51,7 +52,7 @@ class Scoring(nn.Module):
         self._part_ended = False
 
     def score_again(self, name: str) -> None:
-        """Score the first split another time, under ``name``, as if it were one more split."""
+        """Score the first split another time, under ``name``, as if it were another split."""
         self.judges[name] = nn.ModuleList(self.task.judges(self.splits[0]))
         self.splits.append(name)
 
@@ -59,7 +60,7 @@ class Scoring(nn.Module):
         """Score a batch of a loader of the validation.
 
         Args:
-            number: the loader's: first come those of a part of each split, then those of the rest of each.
+            number: number of the loader: first the loaders for a part of each split, then those for the rest of each.
         """
         if number > 0:
             self._end_part()
@@ -67,7 +68,7 @@ class Scoring(nn.Module):
             judge(self._of(self.splits[number % len(self.splits)]), model, piece)
 
     def compute(self) -> tuple[dict[str, float], dict[str, list[dict[str, Any]]]]:
-        """Return the metrics of all splits (``validation/loss``) and the details of the first, and begin again."""
+        """Return the metrics of all splits (``validation/loss``) and the details of the first, and reset."""
         self._end_part()
         self._part_ended = False
         metrics = {f"{split}/{name}": value for split in self.splits for name, value in values(self._of(split)).items()}
@@ -80,7 +81,7 @@ class Scoring(nn.Module):
         return metrics, details
 
     def _end_part(self) -> None:
-        """Take the cost of what every validation scores of the first split, whose loader comes first."""
+        """Compute the cost on the part of the first split that every validation scores, whose loader comes first."""
         if not self._part_ended:
             self._part_ended = True
             first = cast(Judge, self._of(self.splits[0])[0])

@@ -1,4 +1,4 @@
-"""Refuse what shows without torch, which takes a second to import."""
+"""Checks of a configuration that do not need torch, which takes a second to import."""
 
 import inspect
 import math
@@ -15,19 +15,19 @@ from lmlab.training.trainer import check_shares
 from lmlab.wandb.settings import WandbOptions, check_settings
 
 WITHOUT_TORCH = ("data", "tokenizer", "scheduler", "trainer")
-"""Sections whose own targets import no torch."""
+"""Sections whose targets do not import torch."""
 
 _OF_NUMBERS = re.compile(
     "overflow|too large|too big|out of range|exceeded|maxsize|negative dimension|infinity|NaN|memory", re.IGNORECASE
 )
-"""Words in the errors of libraries that cannot compute with a number."""
+"""Words in the errors of libraries about an extreme number."""
 
 
 def check_sections(config: Config) -> Settings:
-    """Refuse whatever can be refused without torch and without data, and return the plain sections.
+    """Check all options that need neither torch nor data, and return the plain sections.
 
     Raises:
-        UserError: with the option that is wrong.
+        UserError: an option is wrong; the message names it.
     """
     settings = Settings.of(config)
     for section in WITHOUT_TORCH:
@@ -47,14 +47,14 @@ def check_sections(config: Config) -> Settings:
 
 
 def check_chosen(config: Config, section: str) -> None:
-    """Refuse a section without an option, or with one whose parameters do not fit. Raises ``UserError``."""
+    """Refuse a section without a choice, or with a choice whose parameters do not fit. Raises ``UserError``."""
     if "_target_" not in config[section]:
         raise UserError(f"{section}: nothing is chosen, give an option as {section}=...")
     validate(config[section], section)
 
 
 def check_schedule(config: Config, settings: Settings) -> None:
-    """Refuse a schedule that does not fit the run, or is none. Raises ``UserError``."""
+    """Refuse an invalid schedule, or one that does not fit the run. Raises ``UserError``."""
     with numbers_of(config, "scheduler", "budget"):
         schedule = build(config["scheduler"])
         expected = "expected schedule(step, total) to return the factor on the learning rate"
@@ -72,7 +72,7 @@ def check_schedule(config: Config, settings: Settings) -> None:
 
 @contextmanager
 def numbers_of(config: Config, *sections: str) -> Iterator[None]:
-    """Let errors of libraries about a number be a ``UserError`` that names the most extreme one of ``sections``."""
+    """Convert errors of libraries about a number to a ``UserError`` that names the most extreme one of ``sections``."""
     try:
         yield
     except (ArithmeticError, TypeError, ValueError, RuntimeError, MemoryError) as error:
@@ -87,7 +87,7 @@ def numbers_of(config: Config, *sections: str) -> Iterator[None]:
 
 
 def _extremity(value: int | float) -> float:
-    """Return how many factors of e lie between a number and 1."""
+    """Return the absolute logarithm of a number's magnitude."""
     return math.inf if math.isnan(value) else abs(math.log(abs(value))) if value else 0.0
 
 

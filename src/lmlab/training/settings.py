@@ -9,16 +9,16 @@ from lmlab.errors import UserError
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
-    """The seed of all random draws of one micro-batch on one rank: unrelated for any two (seed, step, rank)."""
+    """Return the seed of all random draws of one micro-batch on one rank; different for any (seed, step, rank)."""
     digest = hashlib.blake2b(f"{seed},{step},{rank}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
 
 
 MOST_TOKENS_PER_STEP = 2**40
-"""More tokens than any run has trained on in one step, and few enough to count in 64 bits on the way."""
+"""Limit of tokens in a step: above any known run, and small enough for 64-bit arithmetic."""
 
 SCORED_PER_TRAINED = 2
-"""Tokens that are scored in the time that it takes to train on one; 2.3 to 3 where it was measured."""
+"""Tokens that are scored in the time of training on one token; measured values are 2.3 to 3."""
 
 
 def _at_least(least: int, **options: int | None) -> None:
@@ -44,7 +44,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Budget:
-    """Section ``budget``: how many tokens a run trains on. A whole number may be written as 1e6."""
+    """Section ``budget``: the number of tokens of training. A whole number may be written as 1e6."""
 
     tokens: int | float
 
@@ -75,7 +75,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the plain part of a training configuration says, and what follows from it."""
+    """The plain sections of a training configuration and values derived from them."""
 
     seed: int
     log_every: int
@@ -92,29 +92,29 @@ class Settings:
             check_arguments(section, config[name], f"{name}.")
         _at_least(0, seed=config["seed"])
         _at_least(1, log_every=config["log_every"])
-        made = {name: section(**config[name]) for name, section in sections}
-        return cls(config["seed"], config["log_every"], **made)  # type: ignore[arg-type]
+        options = {name: section(**config[name]) for name, section in sections}
+        return cls(config["seed"], config["log_every"], **options)  # type: ignore[arg-type]
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens that all devices together read in one optimizer step."""
+        """Return the tokens that all devices together read in one optimizer step."""
         return self.batch.size * self.batch.context
 
     @property
     def steps(self) -> int:
-        """Optimizer steps in the run: the token budget, rounded up to whole steps."""
+        """Return the optimizer steps of the run: the token budget, rounded up to whole steps."""
         return math.ceil(self.budget.tokens / self.tokens_per_step)
 
     @property
     def validation_interval(self) -> int:
-        """Optimizer steps between validations."""
+        """Return the optimizer steps between validations."""
         return math.ceil(self.steps / self.validation.times)
 
     @property
     def validation_part(self) -> int | None:
-        """Tokens that a validation scores, the last excepted; ``None``: all.
+        """Return the tokens that each validation but the last scores; ``None``: all.
 
-        To train on a token takes two to three times as long as to score one: twice is what is counted with.
+        Training on a token is assumed to take twice as long as scoring one; measured ratios are two to three.
         """
         if self.validation.share is None:
             return None

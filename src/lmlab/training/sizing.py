@@ -1,11 +1,11 @@
-"""The width that gives a model the size that was asked for (``model.parameters=10M``), whatever its architecture.
+"""Find the width that gives a model of any architecture a requested size (``model.parameters=10M``).
 
-And one size for several models: whether all can have the one that was asked for, and which one all can have.
+Also check that several models can have one requested size, and find the nearest size that all can have.
 
-Where heads and the like leave only widths that are too far apart, the inner width of a part is changed as well.
+If constraints like the number of heads leave only widths that are too far apart, an inner width is changed as well.
 
-Every width that is tried is built on the meta device, which takes milliseconds and no memory. How many parameters there
-are grows with the width, up to rounding inside of layers, so a bisection finds the widths on either side of a size.
+Every candidate is built on the meta device, which takes milliseconds and no memory. The number of parameters grows with
+the width, up to rounding inside layers, so a bisection finds the widths on either side of a size.
 """
 
 import copy
@@ -29,17 +29,17 @@ KNOBS = ("ratio", "expansion")
 """Options of channels and mixers that set an inner width over the outer one."""
 
 EVEN = 8
-"""Before widths that are no multiple of it are tried, inner widths are changed."""
+"""Inner widths are changed before widths that are not a multiple of this are tried."""
 
 _ATTEMPTS = 32
-"""How many widths in a row a constructor may refuse before no larger one is tried."""
+"""Limit of consecutive widths that a constructor may refuse before the search ends."""
 
 
 def check_parameters(model_node: Config) -> int | None:
-    """Return how many parameters a section ``model`` asks for; ``None``: it does not say.
+    """Return the number of parameters that a section ``model`` requests; ``None``: it requests none.
 
     Raises:
-        UserError: that is no number of parameters, or there is no width to solve for.
+        UserError: it is not a number of parameters, or there is no width to solve for.
     """
     text = model_node.get("parameters")
     if text is None:
@@ -52,13 +52,13 @@ def check_parameters(model_node: Config) -> int | None:
 
 
 def solve_width(model_node: Config, vocabulary: int, context: int) -> Config:
-    """Return a section ``model`` with the ``width`` that gives it as many ``parameters`` as it asks for.
+    """Return a section ``model`` with the ``width`` that gives it the requested number of ``parameters``.
 
-    Of the widths within 1 % of that size, those that are multiples of the largest of ``MULTIPLES`` come first, and of
-    them the nearest. Widths that a constructor refuses (because heads do not divide them, say) do not count. Where no
-    multiple of ``EVEN`` is near enough, the nearest one is taken and the inner width of a part (``KNOBS``) changed, by
-    a third at most; ``solved_from`` then says what it was. Where nothing is within 1 %, what is within
-    ``parameters_within`` is taken. A section that asks for no size is returned as it is.
+    Among widths within 1 % of that size, multiples of the largest of ``MULTIPLES`` are preferred, and of them the
+    nearest. Widths that a constructor refuses (for example because heads do not divide them) do not count. If no
+    multiple of ``EVEN`` is near enough, the nearest one is taken and an inner width (``KNOBS``) changed by a third at
+    most; ``solved_from`` records its old value. If no size is within 1 %, one within ``parameters_within`` is taken. A
+    section without a requested size is returned unchanged.
 
     Raises:
         SizeMissed: no width is near enough.
@@ -70,7 +70,7 @@ def solve_width(model_node: Config, vocabulary: int, context: int) -> Config:
     within = tolerance(model_node.get("parameters_within"))
     size = cache(lambda width: size_of(model_node | {"width": width}, vocabulary, context))
     if not _some_width(size):
-        _build(model_node | {"parameters": None}, vocabulary, context)  # says why no width will do
+        _build(model_node | {"parameters": None}, vocabulary, context)  # raises the reason
     for share in sorted({min(within, TOLERANCE), within}):
         low, high = 0, 0
         for multiple in MULTIPLES:
@@ -78,7 +78,7 @@ def solve_width(model_node: Config, vocabulary: int, context: int) -> Config:
             near = sorted((width for width in (low, high) if width), key=lambda width: abs(size(width) - target))
             if near and abs(size(near[0]) - target) <= share * target:
                 return model_node | {"width": near[0]}
-            if multiple in (EVEN, 1):  # an inner width a little off is better than a width that suits no hardware
+            if multiple in (EVEN, 1):  # a slightly different inner width is better than a slow width
                 for width, key, finely in product(near, _knobs(model_node), (False, True)):
                     changed = _turned(model_node | {"width": width}, key, finely, target, share, vocabulary, context)
                     if changed is not None:
@@ -87,10 +87,10 @@ def solve_width(model_node: Config, vocabulary: int, context: int) -> Config:
 
 
 class SizeMissed(UserError):
-    """No width gives a section ``model`` the size that it asks for.
+    """No width gives a section ``model`` the requested size.
 
     Attributes:
-        nearest: the sizes on either side of it that there are, by their width.
+        nearest: the nearest possible sizes on either side, by width.
     """
 
     def __init__(self, model_node: Config, nearest: dict[int, int]) -> None:
@@ -119,11 +119,11 @@ def _knobs(model_node: Config) -> list[str]:
 def _turned(
     model_node: Config, key: str, finely: bool, target: int, share: float, vocabulary: int, context: int
 ) -> Config | None:
-    """Return the section with the option ``key`` so that its size fits; ``None`` where none within a third does.
+    """Return the section with ``key`` changed by at most a third so that its size fits; ``None``: impossible.
 
     Args:
-        finely: do not round the inner width to a multiple, where the part would.
-        share: how far off the size may be.
+        finely: do not round the inner width to the part's multiple.
+        share: largest relative deviation of the size.
     """
     path, _, knob = key.rpartition(".")
     part = reduce(lambda section, parent: section[parent], path.split("."), model_node)
@@ -149,7 +149,7 @@ def _turned(
 
 
 def size_of(model_node: Config, vocabulary: int, context: int) -> int:
-    """Return how many of the parameters that count a section ``model`` makes; 0 if a constructor refuses it."""
+    """Return the counted parameters of a section ``model``; 0 if a constructor refuses it."""
     try:
         model = _build(model_node | {"parameters": None}, vocabulary, context)
     except Exception:
@@ -158,7 +158,7 @@ def size_of(model_node: Config, vocabulary: int, context: int) -> int:
 
 
 def fits(model_node: Config, vocabulary: int, context: int) -> bool:
-    """Whether a section ``model``, with the width that it has, is of the size that it asks for."""
+    """Return whether a section ``model`` has its requested size with its current width."""
     target = number_of_parameters(model_node["parameters"])
     return (
         abs(size_of(model_node, vocabulary, context) - target)
@@ -167,12 +167,12 @@ def fits(model_node: Config, vocabulary: int, context: int) -> bool:
 
 
 def without_size(model_node: Config, vocabulary: int, context: int) -> Config:
-    """Return a section ``model`` for a build that does not know the vocabulary: of any size.
+    """Return a section ``model`` without its requested size, for a build without the vocabulary.
 
-    One that asks for a size gets a width that constructors accept, because its own is not the one it will have.
+    A section with a requested size gets a width that constructors accept, because its own will be replaced.
 
     Raises:
-        UserError: it asks for a size that is none, or there is no width to solve for.
+        UserError: the requested size is invalid, or there is no width to solve for.
     """
     if check_parameters(model_node) is None:
         return model_node
@@ -181,7 +181,7 @@ def without_size(model_node: Config, vocabulary: int, context: int) -> Config:
 
 
 def _some_width(size: Callable[[int], int]) -> int:
-    """Return a width that is accepted; 0 if none of many is."""
+    """Return a width that is accepted; 0 if none of many candidates is."""
     tried = (*range(MULTIPLES[0], MULTIPLES[0] * (_ATTEMPTS + 1), MULTIPLES[0]), *range(1, _ATTEMPTS + 1))
     return next((width for width in tried if size(width)), 0)
 
@@ -192,14 +192,14 @@ def _build(model_node: Config, vocabulary: int, context: int) -> Any:
 
 
 def around(target: int, size: Callable[[int], int], multiple: int, low: int, high: int) -> tuple[int, int]:
-    """Return the multiples of ``multiple`` that make the largest size below ``target`` and the smallest that is not.
+    """Return the multiples of ``multiple`` that give the largest size below ``target`` and the smallest not below it.
 
     Args:
-        low: a width whose size is known to be below ``target``; 0: none is known.
-        high: a width whose size is known not to be below ``target``; 0: none is known.
+        low: a width whose size is below ``target``; 0: unknown.
+        high: a width whose size is not below ``target``; 0: unknown.
 
     Returns:
-        Both widths; 0 for one that there is not.
+        Both widths; 0 for one that does not exist.
     """
 
     def accepted(widths: Iterable[int]) -> int:
@@ -234,10 +234,10 @@ _TRIED = 100
 
 @dataclass(frozen=True)
 class SizeRequest:
-    """The size that a model is to have.
+    """A model with its requested size.
 
     Attributes:
-        name: what messages call it.
+        name: its name in messages.
         model: its section ``model``.
     """
 
@@ -251,7 +251,7 @@ class SizeRequest:
         return tolerance(self.model.get("parameters_within"))
 
     def solved(self, size: int | None = None) -> Config:
-        """Return the section with its width, for another size if one is given. Raises ``UserError``."""
+        """Return the section with its solved width, for another ``size`` if given. Raises ``UserError``."""
         model = self.model if size is None else self.model | {"parameters": size}
         return solve_width(model, self.vocabulary, self.context)
 
@@ -263,7 +263,7 @@ class SizeRequest:
         return True
 
     def stretches(self, low: float, high: float) -> list[tuple[float, float]]:
-        """Return the sizes between two that some width meets within the tolerance, as stretches."""
+        """Return the intervals of sizes between two limits that some width meets within the tolerance."""
         first, _ = around(int(low), self._size, 1, 0, 0)
         sizes = takewhile(lambda size: size <= high, map(self._size, range(first or 1, first + _WIDTHS)))
         return [(size / (1 + self.share), size / (1 - self.share)) for size in sizes if size >= low]
@@ -273,10 +273,10 @@ class SizeRequest:
 
 
 def check_sizes(models: Sequence[SizeRequest]) -> None:
-    """Refuse sizes that not all models that ask for them can have, in one message for all of them.
+    """Refuse requested sizes that some models cannot have, in one message for all of them.
 
     Raises:
-        UserError: with what each can have, and the nearest size that all can have.
+        UserError: it names the sizes that each can have, and the nearest size that all can have.
     """
     groups: dict[tuple[int, str], list[SizeRequest]] = {}
     for one in models:
@@ -289,7 +289,7 @@ def check_sizes(models: Sequence[SizeRequest]) -> None:
 
 
 def _distinct(group: Sequence[SizeRequest]) -> list[SizeRequest]:
-    """The first of those whose models are the same."""
+    """Return the requests without repeated models."""
     distinct: dict[str, SizeRequest] = {}
     for one in group:
         distinct.setdefault(json.dumps([one.model, one.vocabulary, one.context], sort_keys=True), one)
@@ -324,7 +324,7 @@ def _missed(size: int, kind: str, group: Sequence[SizeRequest]) -> str | None:
 
 
 def _common(size: int, group: Sequence[SizeRequest], cannot: set[str]) -> int | None:
-    """Return the nearest size of three digits that every model can have; ``None``: there is none near."""
+    """Return the nearest size of three digits that every model can have; ``None``: no near size."""
     low, high = size / _REACH, size * _REACH
     common: list[tuple[float, float]] = [(low, high)]
     for one in group:
@@ -337,13 +337,13 @@ def _common(size: int, group: Sequence[SizeRequest], cannot: set[str]) -> int | 
 
 
 def _of_three_digits(stretch: tuple[float, float]) -> list[int]:
-    """The whole numbers of a stretch that have at most three digits before their zeros."""
+    """Return the integers of an interval with at most three significant digits."""
     unit = max(1, 10 ** (math.floor(math.log10(stretch[0])) - 2))
     return [unit * k for k in range(math.ceil(stretch[0] / unit), math.floor(stretch[1] / unit) + 1)]
 
 
 def _written(size: int) -> str:
-    """A size as ``model.parameters`` takes it: 99.7k."""
+    """Format a size for ``model.parameters``: 99.7k."""
     for unit, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
         text = f"{size / unit:g}{letter}"
         if size >= unit and number_of_parameters(text) == size:

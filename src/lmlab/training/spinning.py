@@ -1,9 +1,9 @@
 """Keep PyTorch's threads from spinning while other processes need the cores.
 
-The threads of an operation wait for each other by spinning, which is quickest while each has a core. Where processes
-share cores, threads then spin on the cores that the ones they wait for need, and all are many times slower. The OpenMP
+The threads of an operation wait for each other by spinning, which is fastest while each has a core. Where processes
+share cores, waiting threads occupy cores that other threads need, and everything is many times slower. The OpenMP
 library of PyTorch's builds for Linux (libgomp) spins 300,000 rounds, but only 1,000 once a process has more threads
-than cores (``GOMP_SPINCOUNT`` in its manual). Further threads, which do nothing, put a process in that state; when they
+than cores (``GOMP_SPINCOUNT`` in its manual). Additional idle threads put a process in that state; when they
 end, it leaves it. Results do not depend on it.
 """
 
@@ -15,23 +15,23 @@ from pathlib import Path
 import torch
 
 WAITING = Path("/proc/self/schedstat")
-"""Of the main thread: nanoseconds that it ran, nanoseconds that it was ready but had no core, and time slices."""
+"""Kernel statistics of the main thread: nanoseconds running, nanoseconds ready without a core, and time slices."""
 
 NAME = "share cores"
-"""The name of the thread that watches."""
+"""The name of the watching thread."""
 
 CONTENDED, FREE = 0.05, 0.01
-"""Shares of the time without a core: from the first on threads stop spinning, below the second they may again."""
+"""Shares of time without a core: from the first on threads stop spinning, below the second they may spin again."""
 
 INTERVAL, PATIENCE = 0.2, 20
-"""Seconds between two looks, and looks without contention before threads spin again."""
+"""Seconds between two measurements, and measurements without contention before threads spin again."""
 
 
 def share_cores() -> None:
-    """Watch the main thread from now on, and keep threads from spinning whenever it has to wait for a core.
+    """Watch the main thread from now on, and keep threads from spinning while it has to wait for cores.
 
-    Without effect where operations have a single thread, where the environment sets how long they spin, or where the
-    system does not say how long a thread waited.
+    No effect if operations have a single thread, if the environment sets the spin count, or if the system does not
+    report waiting times.
     """
     decided = any(os.environ.get(name) for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"))
     if decided or torch.get_num_threads() == 1 or not WAITING.exists():
@@ -41,14 +41,14 @@ def share_cores() -> None:
 
 
 class Contention:
-    """Tells from the time that a thread waited for a core whether cores are shared with others."""
+    """Detects from the waiting time of a thread whether cores are shared with other processes."""
 
     def __init__(self) -> None:
         self.shared = False
         self._quiet = 0
 
     def update(self, waiting: float) -> bool:
-        """Take in the share of the time since the last look that was spent waiting; return whether cores are shared."""
+        """Add the share of time spent waiting since the last measurement; return whether cores are shared."""
         self._quiet = self._quiet + 1 if waiting < FREE else 0
         if waiting >= CONTENDED:
             self.shared = True
@@ -58,14 +58,14 @@ class Contention:
 
 
 class Idle:
-    """Threads that do nothing, so that the process has more threads than cores."""
+    """Idle threads, so that the process has more threads than cores."""
 
     def __init__(self) -> None:
         self.holding: list[threading.Thread] = []
         self._end = threading.Event()
 
     def set(self, needed: bool) -> None:
-        """Start them, or let them end."""
+        """Start or end the threads."""
         if needed and not self.holding:
             self._end = threading.Event()
             cores, others = len(os.sched_getaffinity(0)), max(1, torch.get_num_threads() - 1)
@@ -78,7 +78,7 @@ class Idle:
 
 
 def _hold(end: threading.Event) -> None:
-    """Have OpenMP make threads for this one, by an operation of many elements, which end with it."""
+    """Make OpenMP create threads for this one, by a large operation; they end with this thread."""
     torch.zeros(1 << 20).add_(1)
     end.wait()
 
@@ -94,5 +94,5 @@ def _watch() -> None:
 
 
 def _waited() -> float:
-    """Return the seconds for which the main thread has been ready without a core."""
+    """Return the seconds that the main thread has waited for a core."""
     return int(WAITING.read_text().split()[1]) / 1e9

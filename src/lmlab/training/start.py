@@ -1,4 +1,4 @@
-"""Beginning a run with the weights, and the optimizer state, of another one (see :mod:`lmlab.runs.start`)."""
+"""Start a run with the weights, and the optimizer state, of another one (see :mod:`lmlab.runs.start`)."""
 
 import json
 import math
@@ -30,21 +30,21 @@ from lmlab.training.module import LanguageModeling
 from lmlab.training.preflight import build_model, open_task
 
 _SHARED = "tokens.json"
-"""File of the tokens that a run has in common with its parent, whose others are different."""
+"""File of the tokens that a run shares with a parent that has another vocabulary."""
 
 
 def check(config: Config, task: Task) -> tuple[dict[str, Any], dict[int, int] | None]:
-    """Refuse a parent that ``config`` cannot begin with, and return what a run records of it.
+    """Refuse a parent that ``config`` cannot start from, and return the record of it.
 
     Returns:
         A record: ``run``, ``directory``; ``step``: of the parent, at which it was left; ``steps``, ``tokens`` and
         ``flops`` of training, of the parent and of those before it; ``position``: the first step of the data order,
-        which goes on behind the parent's where the data, the seed and the batches are the same; ``setting``: what the
+        which continues the parent's if the data, the seed and the batches are the same; ``setting``: what the
         parent has in common with those of other seeds, where it has the seed of ``config``. And the tokens that the
         parent has as well, with those there; ``None``: it has the same tokens.
 
     Raises:
-        UserError: with the option that differs, or a file of the parent that is missing or damaged.
+        UserError: an option differs, or a file of the parent is missing or damaged; the message names it.
     """
     start = Start.of(config)
     parent = Run(Path(cast(str, start.directory)))
@@ -79,14 +79,14 @@ def check(config: Config, task: Task) -> tuple[dict[str, Any], dict[int, int] | 
 
 
 def check_stage_options(config: Config, before: Config, name: str) -> None:
-    """Refuse a stage that cannot begin with the run of an earlier stage, as far as that shows without its data.
+    """Refuse a stage that cannot start from the run of an earlier stage, as far as that is known without its data.
 
     Args:
-        before: the configuration of the earlier stage, whose run need not be there yet.
-        name: of the earlier stage.
+        before: the configuration of the earlier stage, whose run need not exist yet.
+        name: name of the earlier stage.
 
     Raises:
-        UserError: with the option that differs.
+        UserError: an option differs; the message names it.
     """
     start = replace(Start.of(config), run=name)
     if start.checkpoint == "ema" and not keeps_average(before["callbacks"]):
@@ -96,13 +96,13 @@ def check_stage_options(config: Config, before: Config, name: str) -> None:
 
 
 def check_stage(config: Config, task: Task, before: Config, name: str) -> None:
-    """Refuse a stage that cannot begin with the run of an earlier stage; see :func:`check_stage_options`.
+    """Refuse a stage that cannot start from the run of an earlier stage; see :func:`check_stage_options`.
 
     Args:
-        task: of the stage.
+        task: task of the stage.
 
     Raises:
-        UserError: with the option that differs.
+        UserError: an option differs; the message names it.
     """
     start = replace(Start.of(config), run=name)
     earlier = open_task(before)
@@ -117,7 +117,7 @@ def check_stage(config: Config, task: Task, before: Config, name: str) -> None:
 
 
 def _with_width(config: Config, task: Task) -> Config:
-    """Return ``config`` with the width that gives its model the size it asks for, if it asks for one."""
+    """Return ``config`` with the width for the model's requested size, if there is one."""
     context = config["batch"]["context"]
     return config | {"model": sizing.solve_width(config["model"], task.tokenizer.size, context)}
 
@@ -153,7 +153,7 @@ def _check_optimizers(config: Config, before: Config, start: Start) -> None:
     for key, (old, new) in differences(before["optimizer"], config["optimizer"]).items():
         if key == "_target_":
             raise UserError(f"optimizer: start.optimizer=true needs that of start.run={start.run}, {old}, not {new}")
-        if not key.endswith("lr"):  # learning rates may change; what else there is comes with the state
+        if not key.endswith("lr"):  # learning rates may change; other settings come with the state
             raise UserError(
                 f"optimizer.{key}={written(new)}: with start.optimizer=true it is that of start.run={start.run}, "
                 f"optimizer.{key}={written(old)}"
@@ -161,7 +161,7 @@ def _check_optimizers(config: Config, before: Config, start: Start) -> None:
 
 
 def _shapes(parent: Run, start: Start) -> dict[str, list[int]]:
-    """Return the shapes of the weights that are begun with, by name. Raises ``UserError`` if they are damaged."""
+    """Return the shapes of the initial weights by name. Raises ``UserError`` if they are damaged."""
     step = start.step(parent)
     if step is not None:
         return {name: list(value.shape) for name, value in weights_in(saved_state(parent, step, "start.")).items()}
@@ -176,12 +176,12 @@ def _shapes(parent: Run, start: Start) -> dict[str, list[int]]:
 def _check_shapes(
     config: Config, task: Task, shapes: Mapping[str, list[int]], before: Config, vocabulary: int, start: Start
 ) -> None:
-    """Refuse another network than the parent's.
+    """Refuse a network that differs from the parent's.
 
     Args:
-        shapes: of the parent's weights.
-        before: its configuration.
-        vocabulary: its number of tokens, which is another one only with ``start.embeddings``.
+        shapes: shapes of the parent's weights.
+        before: the parent's configuration.
+        vocabulary: the parent's number of tokens, which may differ only with ``start.embeddings``.
 
     Raises:
         UserError: it names the options that differ.
@@ -216,7 +216,7 @@ def _check_shapes(
 
 
 def _of_vocabulary(node: Config, context: int) -> dict[str, int]:
-    """Return the names of the weights that have rows for each token, and how many rows for each."""
+    """Return the names of the weights that have rows for each token, with the number of rows per token."""
     sizes = []
     for vocabulary in (2, 3):
         with without_memory():
@@ -226,7 +226,7 @@ def _of_vocabulary(node: Config, context: int) -> dict[str, int]:
 
 
 def _position(config: Config, before: Config, task: Task, parent: Run, position: int, step: int) -> int:
-    """Return the step of the data order at which a run begins that comes after ``step`` of ``parent``."""
+    """Return the first step of the data order of a run that starts after ``step`` of ``parent``."""
     batch, old = config["batch"], before["batch"]
     same_order = task.fingerprint == parent.manifest["data"]["fingerprint"] and config["seed"] == before["seed"]
     if not same_order or batch | {"size": None} != old | {"size": None}:
@@ -239,11 +239,11 @@ def _position(config: Config, before: Config, task: Task, parent: Run, position:
 
 
 def put(run: Run, config: Config, earlier: Run | None = None, shared: Mapping[int, int] | None = None) -> None:
-    """Keep in the directory of ``run`` what it begins with: the parent's files, as links where there can be any.
+    """Store the initial state of ``run`` in its directory: the parent's files, as links where possible.
 
     Args:
         shared: the tokens that the parent has as well, with those there; ``None``: it has the same tokens.
-        earlier: another run that begins with the same; where it exists, the files are those that it keeps.
+        earlier: another run with the same start; if it exists, its files are used.
     """
     start = Start.of(config)
     if earlier is not None and earlier != run and earlier.start.is_dir():
@@ -265,7 +265,7 @@ def put(run: Run, config: Config, earlier: Run | None = None, shared: Mapping[in
 
 
 def _link(folder: Path, place: Path) -> None:
-    """Let the files below ``place`` be those below ``folder``."""
+    """Link the files below ``folder`` to the same paths below ``place``."""
     for path in folder.rglob("*"):
         if path.is_file():
             target = place / path.relative_to(folder)
@@ -274,7 +274,7 @@ def _link(folder: Path, place: Path) -> None:
 
 
 def begin(run: Run, config: Config, module: LanguageModeling) -> None:
-    """Give ``module`` the weights, and the rest of the state, that ``run`` begins with; called on every rank.
+    """Load the initial weights and state of ``run`` into ``module``; called on every rank.
 
     Raises:
         UserError: they are damaged.
@@ -300,7 +300,7 @@ def put_shared(model: nn.Module, weights: Mapping[str, Tensor], config: Config, 
     """Load weights of a network with other tokens; ``model`` keeps its own rows of tokens that are not shared.
 
     Args:
-        shared: tokens of ``model`` with those of ``weights`` that have the same bytes.
+        shared: tokens of ``model`` and the tokens of ``weights`` with the same bytes.
     """
     own = model.state_dict()
     per_token = _of_vocabulary(config["model"], config["batch"]["context"])

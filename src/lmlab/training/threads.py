@@ -5,11 +5,11 @@ import os
 from lmlab.errors import UserError
 
 MOST_THREADS = 1024
-"""More than a process of any machine makes use of; with many more, the system refuses to start them."""
+"""More than any process can use; the system refuses to start many more."""
 
 
 def check_threads(threads: int | None, option: str = "threads") -> None:
-    """Refuse a number of threads, given as ``option``, that no process can have. Raises ``UserError``."""
+    """Refuse a number of threads, given as ``option``, that is out of range. Raises ``UserError``."""
     if threads is not None and not 1 <= threads <= MOST_THREADS:
         raise UserError(
             f"{option}={threads}: expected a whole number from 1 to {MOST_THREADS}, or null for all cores "
@@ -18,12 +18,12 @@ def check_threads(threads: int | None, option: str = "threads") -> None:
 
 
 def use_threads(threads: int | None, processes: int = 1) -> None:
-    """Compute with so many threads in this process, and share cores with other processes.
+    """Set the number of threads of this process, and share cores with other processes.
 
     Args:
-        threads: for work inside one operation; ``None``: this process's share of the cores. ``OMP_NUM_THREADS`` says
-            how many of the cores there are to share, where it is set.
-        processes: that share the cores.
+        threads: threads of one operation; ``None``: this process's share of the cores. ``OMP_NUM_THREADS``, if set, is
+            the number of cores to share.
+        processes: number of processes that share the cores.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The Lightning trainer of a run. Lightning and torch are imported when it is built: the signature is read sooner."""
+"""The Lightning trainer of a run. Lightning and torch are imported when it is built: the signature is read earlier."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -11,7 +11,7 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
 
 
 def device_kind(accelerator: str, option: str = "accelerator") -> Literal["cpu", "cuda"]:
-    """What ``accelerator``, given as ``option``, means on this machine. Raises ``UserError`` without such a device."""
+    """Return the kind of device of ``accelerator`` on this machine. Raises ``UserError`` if there is none."""
     if accelerator not in get_args(Accelerator):
         raise UserError(f"{option}={accelerator}: unknown{nearest(accelerator, get_args(Accelerator))}")
     if accelerator == "cpu":
@@ -25,10 +25,10 @@ def device_kind(accelerator: str, option: str = "accelerator") -> Literal["cpu",
 
 
 def check_shares(trainer: Mapping[str, Any], batch_size: int) -> None:
-    """Refuse a ``trainer`` section that contradicts itself, or that the batch cannot be shared by.
+    """Refuse a ``trainer`` section that contradicts itself or cannot divide the batch.
 
     Raises:
-        UserError: with the option.
+        UserError: an option is wrong; the message names it.
     """
     devices, nodes, accumulate = trainer["devices"], trainer["nodes"], trainer["accumulate"]
     check_threads(trainer["threads"], "trainer.threads")
@@ -60,10 +60,10 @@ def check_devices(trainer: Mapping[str, Any], here: bool = True) -> None:
     """Refuse a ``trainer`` section that this machine has no devices for.
 
     Args:
-        here: it is this machine that trains.
+        here: this machine trains.
 
     Raises:
-        UserError: with the option.
+        UserError: an option is wrong; the message names it.
     """
     kind = device_kind(trainer["accelerator"], "trainer.accelerator") if here else trainer["accelerator"]
     if here and kind == "cuda":
@@ -76,7 +76,7 @@ def check_devices(trainer: Mapping[str, Any], here: bool = True) -> None:
 
 
 def shares(trainer: Mapping[str, Any]) -> int:
-    """Into how many parts ranks share a batch: those that share the work of each layer read the same rows."""
+    """Return the number of parts of a batch: ranks that share the work of each layer read the same rows."""
     return int(trainer["devices"] * trainer["nodes"] // trainer["tensor_parallel"])
 
 
@@ -99,13 +99,13 @@ def build_trainer(
     """Return a ``pytorch_lightning.Trainer`` for one run.
 
     Args:
-        devices: processes on each node, one per device, started beforehand by the run's execution.
+        devices: processes on each node, one per device, started before by the launcher.
         nodes: machines.
         accumulate: micro-batches per optimizer step on each device.
         gradient_clip: largest norm of the whole gradient; ``None``: no limit.
         compile: the worker compiles the network (never the LightningModule).
         tensor_parallel: ranks that share the work of each layer, and so read the same rows.
-        activation_checkpointing: the LightningModule has blocks computed again in the backward pass.
+        activation_checkpointing: the LightningModule recomputes blocks in the backward pass.
         threads: CPU threads per process; ``None``: the cores divided by the processes.
         out_of_memory: ``halve`` micro-batches that do not fit, or ``fail``
             (see :class:`lmlab.training.callbacks.OutOfMemory`, which the worker adds).
@@ -117,18 +117,18 @@ def build_trainer(
 
     kind = device_kind(accelerator)
     backend = "nccl" if kind == "cuda" else "gloo"
-    chosen: Any = "auto"
+    strategy_object: Any = "auto"
     if strategy == "fsdp":
         from lmlab.training.fsdp import FSDP  # takes as long to import as torch
 
-        chosen = FSDP(devices * nodes // tensor_parallel, tensor_parallel, process_group_backend=backend)
+        strategy_object = FSDP(devices * nodes // tensor_parallel, tensor_parallel, process_group_backend=backend)
     elif devices * nodes > 1 or strategy == "ddp":
-        chosen = DDPStrategy(process_group_backend=backend)
+        strategy_object = DDPStrategy(process_group_backend=backend)
     return pl.Trainer(
         accelerator=kind,
         devices=devices,
         num_nodes=nodes,
-        strategy=chosen,
+        strategy=strategy_object,
         precision=precision,
         accumulate_grad_batches=accumulate,
         gradient_clip_val=gradient_clip,
@@ -137,7 +137,7 @@ def build_trainer(
         enable_model_summary=False,
         enable_checkpointing=False,
         num_sanity_val_steps=0,
-        # Named, so that nothing that SLURM says to a process changes what it does.
+        # Explicit, so that SLURM's environment variables have no effect.
         plugins=[TorchElasticEnvironment() if devices * nodes > 1 else LightningEnvironment()],
         **(supplied or {}),
     )

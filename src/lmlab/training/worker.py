@@ -1,4 +1,4 @@
-"""Training what a run directory describes, from its last checkpoint if it has one."""
+"""Train the run of a run directory, from its last checkpoint if it has one."""
 
 import logging
 import sys
@@ -44,7 +44,7 @@ from lmlab.wandb.logger import WandbRunLogger
 
 
 def train(run: Run) -> None:
-    """Train what the run directory describes, from its last checkpoint if it has one, and leave the results there."""
+    """Train the run of a run directory, from its last checkpoint if it has one, and write the results there."""
     if get_rank() == 0:
         Heartbeat("starting").write(run)
     config = config_here(run)
@@ -102,16 +102,16 @@ def train(run: Run) -> None:
 def make_data(
     config: Config, task: Task, left_out: Sequence[tuple[int | None, int]] = (), part: int | None = None
 ) -> LanguageDataModule:
-    """The datamodule of a configuration, without the batches that a run has ``left_out``.
+    """Return the datamodule of a configuration, without the batches that a run has ``left_out``.
 
     Args:
-        part: tokens that a validation scores, the last excepted; ``None``: all.
+        part: tokens that each validation but the last scores; ``None``: all.
     """
     return LanguageDataModule(task, config["trainer"]["accumulate"], left_out, part)
 
 
 def make_module(config: Config, settings: Settings, task: Task, model: LanguageModel) -> LanguageModeling:
-    """The LightningModule of a configuration."""
+    """Return the LightningModule of a configuration."""
     return LanguageModeling(
         model,
         build(config["objective"]),
@@ -155,9 +155,9 @@ def describe(run: Run, model: LanguageModel, data: LanguageDataModule, config: C
 
 
 def resume(run: Run) -> Path | None:
-    """Return the state to go on from, a file or a folder; ``None`` for a fresh start. What came after it is removed.
+    """Return the state to resume from, a file or a folder; ``None`` for a fresh start. Later rows are removed.
 
-    A damaged checkpoint is passed over with a warning, here and in the log. Every rank looks at the same files.
+    A damaged checkpoint is skipped with a warning, on the terminal and in the log. All ranks choose the same one.
 
     Raises:
         UserError: all checkpoints are damaged.
@@ -178,7 +178,7 @@ def resume(run: Run) -> Path | None:
         try:
             check_loadable(before)
         except checkpoints.Damaged as error:
-            raise UserError(f"{before}: {error}; delete it to train this run anew") from error
+            raise UserError(f"{before}: {error}; delete it to train this run from the beginning") from error
         step = torch.load(before, map_location="cpu", weights_only=True, mmap=True)["global_step"]
         newest = checkpoints.Good(step, step, before)
     step, validated_step = (newest.step, newest.validated_step) if newest else (0, 0)
@@ -192,7 +192,7 @@ def resume(run: Run) -> Path | None:
 
 
 def build_loggers(run: Run, config: Config, module: LanguageModeling) -> list[Any]:
-    """JSON lines always, and what the configuration asks for."""
+    """Return the JSON lines logger and the configured loggers."""
     loggers = [build(node, run=run) for node in (config.get("logger") or {}).values()]
     for logger in loggers:
         if isinstance(logger, WandbRunLogger):
@@ -201,7 +201,7 @@ def build_loggers(run: Run, config: Config, module: LanguageModeling) -> list[An
 
 
 def build_callbacks(run: Run, config: Config, task: Task) -> list[Any]:
-    """The callbacks of a configuration, each given what it has a parameter for of what a run can offer."""
+    """Return the callbacks of a configuration; the run supplies the arguments for which they have parameters."""
     offered = {
         "run": run,
         "folder": run.checkpoints,
@@ -219,7 +219,7 @@ def build_callbacks(run: Run, config: Config, task: Task) -> list[Any]:
 
 
 def make_trainer(run: Run, config: Config, settings: Settings, watching: list[Any], loggers: list[Any]) -> Trainer:
-    """The Lightning trainer with this run's callbacks, loggers and schedule of validation."""
+    """Return the Lightning trainer with this run's callbacks, loggers and schedule of validation."""
     arguments = {
         "callbacks": watching,
         "logger": loggers,
@@ -242,7 +242,7 @@ def finish(
     clock: callbacks.Clock,
     memory: callbacks.PeakMemory,
 ) -> None:
-    """Write the final weights, metrics and what they took; the run is finished once its manifest says so.
+    """Write the final weights, metrics and costs; the run is finished once its manifest says so.
 
     Called on every rank: the weights may be in shards.
     """
@@ -274,14 +274,14 @@ def finish(
 
 @rank_zero_only
 def forget_pruning(run: Run) -> None:
-    """Remove what announced the end of an earlier attempt."""
+    """Remove the record that an earlier attempt was pruned."""
     remove(run.pruned)
 
 
 def close(loggers: list[Any], summary: dict[str, Any], exit_code: int) -> None:
-    """End loggers that have an end of their own, so that no W&B run stays open.
+    """Close loggers that need it, so that no W&B run stays open.
 
-    A run that was pruned has not failed, but has no final metrics either: its summary has the ``status`` alone.
+    A pruned run has not failed, but has no final metrics either: its summary has only the ``status``.
     """
     for logger in loggers:
         if hasattr(logger, "finish"):

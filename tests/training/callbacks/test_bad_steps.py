@@ -74,7 +74,7 @@ def test_one_step_more_than_allowed_stops_the_run(tmp_path):
     bad_steps = BadSteps(run, not_finite="skip", at_most=2)
     with pytest.raises(SkipStep):
         judge(bad_steps, 4, math.nan)
-    with pytest.raises(CannotGoOn, match=r"callbacks\.bad_steps\.at_most=2 such steps were left out before"):
+    with pytest.raises(CannotGoOn, match=r"at_most=2 such steps were skipped or rolled back before"):
         judge(bad_steps, 5, math.nan)
     assert [row["done"] for row in read_jsonl(run.events)] == ["roll_back", "skip", "stop"]
 

@@ -78,7 +78,7 @@ def test_a_step_has_the_same_sequences_in_micro_batches_small_enough(devices, ac
 def test_what_cannot_be_cured_is_said_in_one_line(tmp_path):
     run = Run(tmp_path)
     for expected, config, others in (
-        ("trainer.out_of_memory=halve would", config_of(action="fail"), {}),
+        ("trainer.out_of_memory=halve uses", config_of(action="fail"), {}),
         ("batch.carry_state=true allows no micro-batches", config_of(carry_state=True), {}),
         ("the network alone does not fit", config_of(), {"began": False}),
     ):

@@ -1,4 +1,4 @@
-"""Where text comes from."""
+"""Corpora: named texts in splits, from local files, declared addresses or the standard library."""
 
 from lmlab.data.corpora.corpus import SPLITS, Corpus
 from lmlab.data.corpora.declared import DeclaredCorpus, RemoteFile

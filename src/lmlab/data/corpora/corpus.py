@@ -18,10 +18,10 @@ class Corpus(Dataset):
     """Text in splits; each split is a sequence of documents in a fixed order.
 
     Attributes:
-        name: how runs and cached shards call it.
+        name: its name in runs and cached shards.
         licence: the licence as its publisher states it.
         splits: the splits that it has, some of :data:`SPLITS`.
-        notes: lines that a user should read about the files that were found.
+        notes: messages to the user about the source files.
         download: false: :meth:`find` refuses to download anything.
     """
 
@@ -46,7 +46,7 @@ class Corpus(Dataset):
 
         Args:
             corpora: the user's folder of corpora, looked in before anything is downloaded.
-            cache: the folder for what is downloaded.
+            cache: the folder for downloads.
             progress: show a progress bar where this takes long.
 
         Raises:
@@ -58,11 +58,11 @@ class Corpus(Dataset):
         """Yield the documents of one of :attr:`splits`, none of them empty."""
 
     def chunks(self, split: str) -> Iterator[Iterator[str]]:
-        """Yield each document as its text in chunks that may be cut anywhere; to override where documents are long."""
+        """Yield each document as chunks of its text, cut anywhere; override it for long documents."""
         return (iter((document,)) for document in self.documents(split))
 
     def checksum(self, cache: Path) -> str | None:
-        """Return a checksum of the user's own files that it reads, wherever they lie; ``None`` where it reads none.
+        """Return a checksum of the user's own files, independent of their location; ``None`` if it reads none.
 
         Args:
             cache: the folder in which the checksums of unchanged files are kept.

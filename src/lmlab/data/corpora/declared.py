@@ -20,10 +20,10 @@ _TIMEOUT = 30.0  # seconds without an answer
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file that is the same wherever it is found.
+    """A file identified by its checksum.
 
     Attributes:
-        address: where it is published.
+        address: URL of its publication.
         sha256: the checksum of its content, in hexadecimal.
         path: its place below a folder of corpora.
     """
@@ -33,10 +33,10 @@ class RemoteFile:
     path: str
 
     def find(self, corpora: Path | None, cache: Path, progress: bool, download: bool = True) -> Path:
-        """Return where the verified file lies: in ``corpora``, in ``cache/downloads``, or downloaded to the latter.
+        """Return the path of the verified file in ``corpora`` or ``cache/downloads``; download it if needed.
 
         Raises:
-            UserError: ``corpora`` does not exist, the content is not what the checksum says, or there is no download.
+            UserError: ``corpora`` does not exist, the content does not match the checksum, or the download fails.
         """
         if corpora is not None:
             if not corpora.is_dir():
@@ -55,11 +55,11 @@ class RemoteFile:
     def _verified(self, path: Path, remedy: str) -> Path:
         try:
             with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+                checksum = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror})") from error
-        if found != self.sha256:
-            raise UserError(f"{path} is corrupt: its SHA-256 is {found}, expected {self.sha256}; {remedy}")
+        if checksum != self.sha256:
+            raise UserError(f"{path} is corrupt: its SHA-256 is {checksum}, expected {self.sha256}; {remedy}")
         return path
 
     def _download(self, path: Path, progress: bool) -> None:
@@ -111,4 +111,4 @@ class DeclaredCorpus(Corpus):
 
     @abstractmethod
     def text(self, split: str, found: list[Path]) -> str:
-        """Return the text of a split, given where each of :attr:`files` was found."""
+        """Return the text of a split, from the paths of :attr:`files`."""

@@ -1,4 +1,4 @@
-"""Reading text files in chunks, and the checksums of those that have not changed since they were last read."""
+"""Reading text files in chunks, and a cache of the checksums of unchanged files."""
 
 import codecs
 import hashlib
@@ -15,7 +15,7 @@ from lmlab.runs.files import write_text
 
 _CHUNK = 1 << 20  # bytes that are read at a time
 _LOOKED_AT = 8192  # bytes in which a NUL marks a file as binary: the rule of git and grep
-_SETTLED = 2.0  # seconds after a change in which another one may leave the same time of change
+_SETTLED = 2.0  # seconds after a change within which another change may have the same timestamp
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -31,9 +31,9 @@ class TextFile:
     """A file of text.
 
     Attributes:
-        encoding: that of its bytes after a byte order mark.
-        mark: bytes of that mark.
-        characters: their number.
+        encoding: encoding of the bytes after a byte order mark.
+        mark: length of the byte order mark in bytes.
+        characters: number of characters.
         sha256: the checksum of the text as UTF-8, in hexadecimal.
     """
 
@@ -55,7 +55,7 @@ class TextFile:
                 return
 
     def line_end(self, index: int) -> int:
-        """Return the index after the line that ``index`` lies in, or ``index`` where the rest is one line."""
+        """Return the index after the line that ``index`` lies in, or ``index`` if the rest is one line."""
         if index == 0:
             return 0
         place = index - 1
@@ -68,16 +68,16 @@ class TextFile:
 
 @dataclass(frozen=True)
 class NoText:
-    """The reason why a file is no text, in a word or two and as a message."""
+    """The reason why a file is not text, in a word or two and as a message."""
 
     reason: str
     message: str
 
 
 class Inspector:
-    """Reads each file once for its encoding, length and checksum; a file that has not changed since is not read again.
+    """Reads each file once for its encoding, length and checksum; unchanged files are not read again.
 
-    It is known by its path, size, inode and time of change, as :meth:`save` left them in a folder.
+    A file is unchanged if its path, size, inode and time of change equal those that :meth:`save` wrote to a folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -89,7 +89,7 @@ class Inspector:
         self._new = False
 
     def inspect(self, path: Path) -> TextFile | NoText:
-        """Return what a file holds. Raises ``UserError`` where it cannot be read."""
+        """Return the description of a file. Raises ``UserError`` if it cannot be read."""
         try:
             state = path.stat()
             key, stamp = str(path.absolute()), [state.st_size, state.st_ino, state.st_mtime_ns]
@@ -105,7 +105,7 @@ class Inspector:
         return content
 
     def remember(self, key: str, compute: Callable[[], str]) -> str:
-        """Return what was computed for ``key``, a checksum of all that it follows from, or compute and save it."""
+        """Return the saved value for ``key``, a checksum of all inputs of ``compute``, or compute and save it."""
         if key not in self._seen:
             self._seen[key] = compute()
             self._new = True
@@ -113,7 +113,7 @@ class Inspector:
         return str(self._seen[key])
 
     def save(self) -> None:
-        """Keep what was inspected, if there is a folder that can be written."""
+        """Write the results of inspections, if there is a writable folder."""
         if self._new and self._path.parent.is_dir():
             with suppress(OSError):
                 write_text(self._path, json.dumps(self._seen))
@@ -147,7 +147,7 @@ def _inspect(path: Path) -> TextFile | NoText:
 
 
 class _Undecodable(Exception):
-    """Bytes that are no text; the message says which."""
+    """Bytes that are not valid in the encoding; the message names them."""
 
 
 def _decoded(path: Path, encoding: str, mark: int) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The text files that a user means by a path, and those in a folder that are passed over."""
+"""The text files at a path, and the files of a folder that are skipped."""
 
 import os
 from collections import Counter
@@ -10,13 +10,13 @@ from lmlab.data.corpora.split_names import as_option, named_splits
 from lmlab.errors import UserError, nearest
 
 SHOWN = 3
-"""Names of files in a line."""
+"""Largest number of file names in a line."""
 
 
 def text_files(
     path: Path, option: str, inspector: Inspector, passed_over: Counter[str], notes: list[str]
 ) -> Iterator[TextFile]:
-    """Yield the file at ``path``, or the text files of a folder sorted by path; count those that are passed over."""
+    """Yield the file at ``path``, or the text files of a folder sorted by path; count the files that are skipped."""
     if not path.is_dir():
         if not path.is_file():
             raise UserError(f"{option}: there is no {path}{_nearest_name(path)}")
@@ -38,7 +38,7 @@ def text_files(
 
 
 def _walk(folder: Path, passed_over: Counter[str], notes: list[str]) -> Iterator[Path]:
-    """Yield the visible files below a folder and its linked folders, each of them once however it is reached."""
+    """Yield the visible files below a folder and its linked folders, each once even if several links lead to it."""
 
     def refuse(error: OSError) -> None:
         raise UserError(f"data.paths: {error.filename} cannot be read ({error.strerror})") from error
@@ -68,12 +68,12 @@ def _walk(folder: Path, passed_over: Counter[str], notes: list[str]) -> Iterator
 
 
 def is_outputs(folder: Path) -> bool:
-    """Return whether a folder is one of lmlab's outputs, which may lie beside the text and change with every run."""
+    """Return whether a folder is one of lmlab's outputs, which may be next to the text and change with every run."""
     return (folder / "cache" / "files.json").is_file() or any((folder / "runs").glob("*/run.json"))
 
 
 def visible(folder: Path) -> list[Path]:
-    """Return what lies directly in a folder, without what is hidden and lmlab's own outputs."""
+    """Return the entries of a folder, without hidden ones and lmlab's own outputs."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and not is_outputs(path))
     except OSError as error:

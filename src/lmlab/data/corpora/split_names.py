@@ -17,17 +17,17 @@ _WORDS = {
     "test": "test",
     "testing": "test",
 }
-"""Words for splits, which may have ``set`` or a number behind them."""
+"""Words for splits; ``set`` or a number may follow them."""
 _ABOUT = {"readme", "license", "licence", "copying", "notice", "sha256sums", "md5sums"}
-"""Stems of files that lie beside a corpus and are no part of it."""
+"""Stems of files next to a corpus that do not belong to it."""
 
 
 def named_splits(paths: Iterable[Path]) -> dict[str, list[Path]]:
     """Return the paths that are named like splits, by split.
 
-    They are those whose names are the same but for the name of the split and for numbers, if one of them is of the
-    training split and another of a split that is held out; empty where there are none. Where nothing but splits is
-    there, apart from files about the corpus, the rest of their names may differ.
+    Their names differ only in the name of the split and in numbers, and they include the training split and a held-out
+    split; empty if there are no such paths. If all paths are splits, apart from files about the corpus, the rest of
+    their names may differ.
     """
     of_corpus = [path for path in sorted(paths) if not is_about(path)]
     labels = {path: label for path in of_corpus if (label := _label(path)) is not None}
@@ -44,7 +44,7 @@ def named_splits(paths: Iterable[Path]) -> dict[str, list[Path]]:
 
 
 def _label(path: Path) -> tuple[str, str] | None:
-    """Return the split that a path is named like and the rest of its name, or ``None`` where it is named otherwise."""
+    """Return the split that a path is named like and the rest of its name, or ``None`` if it is not named like one."""
     parts = re.split(r"([\W_]+)", re.sub(r"\d+", "", path.name.lower()))
     of_split = [index for index, part in enumerate(parts) if part.removesuffix("set") in _WORDS]
     if len(of_split) != 1:
@@ -60,7 +60,7 @@ def is_about(path: Path) -> bool:
 
 
 def as_option(splits: Mapping[str, Iterable[Path]]) -> str:
-    """Return the word of a command line that names these splits, with a gap to fill where validation is missing."""
+    """Return the command-line argument that names these splits, with a placeholder if validation is missing."""
     values = {"train": "", "validation": "FILE"}
     for split, paths in splits.items():
         texts = [_quoted(str(path)) for path in paths]

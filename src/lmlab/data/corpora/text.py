@@ -18,8 +18,8 @@ from lmlab.surroundings import expanded
 
 _FILES_TO_SPLIT_BY = 20
 _SHARES = {"validation": 0.05, "test": 0.05}
-"""Options that say how much of text without splits is held out, with what they are by default."""
-_NO_SPLIT = ""  # of files that are not of one split
+"""Options for the held-out shares of text without splits, with their defaults."""
+_NO_SPLIT = ""  # for files that do not belong to a split
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,19 @@ class _Part:
 class Text(Corpus):
     """Text from files and folders that the user names; every file is a document.
 
-    Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark; a mark is no part of the text. Folders are searched
-    recursively, also through links. In a folder, hidden, empty and binary files (a NUL byte in the first 8 KiB),
-    those that are no UTF-8, and lmlab's own outputs are passed over and counted. Files of equal content count once.
+    Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark, which is removed. Folders are searched recursively, also
+    through links. In a folder, hidden, empty and binary files (a NUL byte in the first 8 KiB), files that are not
+    UTF-8, and lmlab's own outputs are skipped and counted. Files of equal content count once.
 
-    Paths by split are those splits. So are those of a folder that holds nothing but files, or folders, named like
-    splits. Other text is split here. With 20 files or more, whole files are held out: those whose content hashes
-    lowest. With fewer, every file is cut in three at line ends: the beginning trains, the end is held out. Text of so
-    few lines that a split would be empty is cut within them.
+    Paths given by split are used as these splits. So is a folder that holds only files, or folders, named like splits.
+    Other text is split here. With 20 files or more, whole files are held out: those whose content hashes
+    lowest. With fewer, every file is cut in three at line ends: the beginning trains, the end is held out. If it has so
+    few lines that a split would be empty, it is cut within lines.
 
     Args:
         paths: a file or folder, or a list of them; ``~`` is expanded. Or such a value for each of ``train``,
             ``validation`` and, if there is one, ``test``.
-        validation: share of the files, or of each file, for the validation split, where ``paths`` are of no split.
+        validation: share of the files, or of each file, for the validation split, if ``paths`` are not given by split.
         test: the same for the test split; 0 for none.
 
     Raises:
@@ -147,7 +147,7 @@ class Text(Corpus):
         )
 
     def _inspect(self, cache: Path) -> dict[str, dict[str, TextFile]]:
-        """Return the files by split and checksum, each content once; all under ``_NO_SPLIT`` where they are of none."""
+        """Return the files by split and checksum, each content once; all under ``_NO_SPLIT`` if they have no splits."""
         notes: list[str] = []
         inspector, passed_over = Inspector(cache), Counter[str]()
         files: dict[str, dict[str, TextFile]] = {}
@@ -161,7 +161,7 @@ class Text(Corpus):
         inspector.save()
         if passed_over:
             read = sum(map(len, files.values()))
-            notes.append(f"{read:,} file{'s' * (read != 1)} read; passed over: {listed(passed_over)}")
+            notes.append(f"{read:,} file{'s' * (read != 1)} read; skipped: {listed(passed_over)}")
         for first, second in combinations(files, 2):
             if shared := files[first].keys() & files[second].keys():
                 example = files[second][min(shared)].path
@@ -170,7 +170,7 @@ class Text(Corpus):
         return files
 
     def _splits_by_name(self, notes: list[str]) -> dict[str, list[Path]] | None:
-        """Return the splits of folders that hold nothing but those, by their names; what is mixed is noted.
+        """Return the splits of folders that hold only splits, by name; add a note about folders that are mixed.
 
         Raises:
             UserError: there are other files beside them, or there is none for the validation split.
@@ -198,7 +198,7 @@ class Text(Corpus):
             return None
         if unnamed:
             raise UserError(
-                f"data.paths: {names(unnamed)} stands beside a folder of files named like splits; expected the splits, "
+                f"data.paths: {names(unnamed)} is next to a folder of files named like splits; expected the splits, "
                 f"as in {as_option(splits)}"
             )
         by_split = "; ".join(f"{split}: {names(splits[split])}" for split in SPLITS if split in splits)

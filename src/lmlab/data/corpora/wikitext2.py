@@ -11,8 +11,8 @@ _ADDRESS = "https://raw.githubusercontent.com/pytorch/examples/main/word_languag
 class WikiText2(DeclaredCorpus):
     """WikiText-2 in its word-level form (Merity et al. 2016, "Pointer sentinel mixture models").
 
-    Rare words are already ``<unk>``. With one ``<eos>`` per line the splits hold 2,088,628, 217,646 and 245,569 tokens
-    of 33,278 types, all of which occur in the training split.
+    Rare words are already ``<unk>``. With one ``<eos>`` per line the splits hold 2,088,628, 217,646 and 245,569 tokens.
+    All 33,278 types occur in the training split.
     """
 
     name = "wikitext2"

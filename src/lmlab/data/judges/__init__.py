@@ -1,4 +1,4 @@
-"""Judges: what the predictions or the answers of a model are worth. One file each."""
+"""Judges: metrics of a model's predictions or answers. One file each."""
 
 from lmlab.data.judges.breakdown import Breakdown
 from lmlab.data.judges.decoded import Decoded

@@ -1,4 +1,4 @@
-"""Where a model's loss comes from: which positions of the context, and how frequent tokens; and its calibration.
+"""A model's loss by position in the context and by frequency of the token.
 
 Dimension legend: N tokens, V vocabulary.
 """
@@ -20,13 +20,13 @@ DECADES = 16
 class Breakdown(Metric):
     """Loss in bins of a token's position in its context and of how often it occurs in the training split.
 
-    Sums in float64, as those of :class:`lmlab.data.judges.language_model_metrics.LanguageModelMetrics`: neither batches
-    nor ranks change the result but for the rounding of a sum's order.
+    Sums in float64, as those of :class:`lmlab.data.judges.language_model_metrics.LanguageModelMetrics`: batches and
+    ranks change the result only by rounding.
 
     Args:
-        context: positions that there are.
-        counts: returns [V], how often each type of the vocabulary is trained on; called when the first tokens are
-            added. ``None`` for what is no text.
+        context: number of positions.
+        counts: returns [V], the frequency of each type in the training split; called when the first tokens are added.
+            ``None`` for data that are not text.
     """
 
     full_state_update = False
@@ -44,7 +44,7 @@ class Breakdown(Metric):
             self.add_state(name, torch.zeros(2, bins, dtype=torch.float64), dist_reduce_fx="sum")
 
     def set_dtype(self, dst_type: torch.dtype | str) -> Metric:
-        """Stay in float64 whatever precision the module around this metric is moved to."""
+        """Stay in float64 when the module around this metric is moved to another precision."""
         return self
 
     def update(self, nats_N: Tensor, positions_N: Tensor, targets_N: Tensor) -> None:
@@ -60,12 +60,14 @@ class Breakdown(Metric):
             self.by_frequency.index_add_(1, self._decade_V[targets_N], both)
 
     def compute(self) -> dict[str, list[dict[str, Any]]]:
-        """Return, by ``position`` and ``frequency``, the bins that hold tokens: ``from``, ``to`` (not included),
-        ``tokens`` and their mean ``loss`` in nats."""
-        found = {"position": _bins(self.by_position, 2), "frequency": _bins(self.by_frequency, 10)}
-        for row in found["position"]:
+        """Return the non-empty bins by ``position`` and by ``frequency``.
+
+        A bin has ``from``, ``to`` (not included), the number of ``tokens`` and their mean ``loss`` in nats.
+        """
+        bins = {"position": _bins(self.by_position, 2), "frequency": _bins(self.by_frequency, 10)}
+        for row in bins["position"]:
             row["to"] = min(row["to"], self.context)
-        return found
+        return bins
 
 
 def _bins(sums: Tensor, base: int) -> list[dict[str, Any]]:

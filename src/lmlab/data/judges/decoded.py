@@ -1,4 +1,4 @@
-"""Answers that a model writes by itself, held against those that are right."""
+"""Answers that a model generates, compared with the right ones."""
 
 from collections.abc import Callable, Mapping
 
@@ -17,15 +17,15 @@ Score = Callable[[str, str], float]
 
 
 class Decoded(Judge):
-    """Lets the model answer, greedily, and takes the mean of each metric over all answers.
+    """Decodes answers greedily and averages each metric over all answers.
 
-    A question is what a row holds up to its first scored position; the targets from there on are the right answer. The
-    model writes as many tokens as that has, each from those that it wrote before.
+    A row up to its first scored position is the question; the targets from there on are the right answer. The model
+    generates as many tokens as the right answer has.
 
     Args:
         tokenizer: turns answers into text.
         scores: for each metric the function that scores one answer. Metrics are in the order of the mapping.
-        context: tokens that the model sees at most.
+        context: limit of tokens that the model sees.
     """
 
     generates = True

@@ -13,15 +13,15 @@ from lmlab.models.state import LanguageModelState
 
 
 class Judge(nn.Module, ABC):
-    """Adds up, batch by batch, what a model makes of a split.
+    """Computes metrics of a model on a split, batch by batch.
 
-    What it adds up is held by :class:`torchmetrics.Metric` attributes, whose states are reduced over ranks: a result
-    depends neither on how sequences were cut into batches nor on how they were shared among ranks.
+    Sums are held by :class:`torchmetrics.Metric` attributes, whose states are reduced over ranks: a result depends
+    neither on the division of sequences into batches nor on their distribution over ranks.
 
     Attributes:
-        metrics: what it computes. The first is the primary metric of a task whose first judge this is.
-        shown: how many of them, from the first, a table with little room shows.
-        generates: the model is called as often as its answers take, which differs between ranks.
+        metrics: the metrics that it computes. The first is the primary metric of a task if this is its first judge.
+        shown: number of metrics, from the first, in a narrow table.
+        generates: it generates answers, so the number of calls of the model differs between ranks.
     """
 
     metrics: tuple[Metric, ...]
@@ -33,7 +33,8 @@ class Judge(nn.Module, ABC):
         """Judge the model on a batch; positions whose target is below 0 are not scored.
 
         Returns:
-            The model's state after the batch, from ``batch.state``; ``None`` if it did not read the batch as it stands.
+            The model's state after the batch, from ``batch.state``; ``None`` if the model did not read the batch
+            itself.
         """
 
     @abstractmethod
@@ -41,22 +42,22 @@ class Judge(nn.Module, ABC):
         """Return a value for each name of ``metrics``, over all ranks; nan where nothing was scored."""
 
     def cost(self, values: dict[str, float]) -> float:
-        """Return a number to be minimised, which training watches: best weights, early stopping, some schedules.
+        """Return a number to be minimised, used by training for best weights, early stopping and some schedules.
 
         By default it is the first metric, negated if higher is better.
 
         Args:
-            values: those of :meth:`compute`.
+            values: the result of :meth:`compute`.
         """
         value = values[self.metrics[0].name]
         return value if self.metrics[0].better == "lower" else -value
 
     def details(self) -> dict[str, list[dict[str, Any]]]:
-        """Return rows about where the newest values of :meth:`compute` come from, by kind; by default none."""
+        """Return rows that break down the newest values of :meth:`compute`, by kind; by default none."""
         return {}
 
     def reset(self) -> None:
-        """Begin again with nothing."""
+        """Reset all sums."""
         for part in self.children():
             if isinstance(part, torchmetrics.Metric):
                 part.reset()

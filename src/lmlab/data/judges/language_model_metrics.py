@@ -1,4 +1,4 @@
-"""What a language model's predictions are worth, added up exactly over batches and ranks."""
+"""Metrics of a language model's predictions, summed exactly over batches and ranks."""
 
 import math
 from typing import Any
@@ -21,13 +21,13 @@ CALIBRATION_ERROR = Metric("calibration_error", "calibration error", "lower", "{
 class LanguageModelMetrics(TorchMetric):
     """Loss, perplexity, bits per byte, next-token accuracy and calibration error from per-token scores.
 
-    All states are sums, in float64 and int64, so the result does not depend on how tokens were cut into batches or
-    shared among ranks.
+    All states are sums, in float64 and int64, so the result does not depend on the division into batches or
+    among ranks.
 
     - ``loss``: mean negative log-likelihood, nats per token;
     - ``perplexity``: exp(loss);
-    - ``bits_per_byte``: loss / ln 2 * tokens per UTF-8 byte of the split, comparable across tokenizers; left out where
-      what is scored is no text;
+    - ``bits_per_byte``: loss / ln 2 * tokens per UTF-8 byte of the split, comparable across tokenizers; absent if
+      the data are not text;
     - ``accuracy``: how often the most probable token is the next one;
     - ``calibration_error``: expected difference between confidence and accuracy over 15 equal bins of the confidence
       (ECE with the L1 norm; Guo et al. 2017, equation 3).
@@ -36,7 +36,7 @@ class LanguageModelMetrics(TorchMetric):
     and how many ``tokens``.
 
     Args:
-        tokens_per_byte: tokens of the scored split divided by its UTF-8 bytes; ``None`` for what is no text.
+        tokens_per_byte: tokens of the scored split divided by its UTF-8 bytes; ``None`` for data that are not text.
     """
 
     full_state_update = False
@@ -56,7 +56,7 @@ class LanguageModelMetrics(TorchMetric):
             self.add_state(name, torch.zeros(BINS, dtype=torch.float64), dist_reduce_fx="sum")
 
     def set_dtype(self, dst_type: torch.dtype | str) -> TorchMetric:
-        """Stay in float64 whatever precision the module around this metric is moved to."""
+        """Stay in float64 when the module around this metric is moved to another precision."""
         return self
 
     def update(self, nats: Tensor, correct: Tensor, confidence: Tensor) -> None:

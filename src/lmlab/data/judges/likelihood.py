@@ -1,4 +1,4 @@
-"""How probable a model finds what follows: each token of a text, or each token of an answer."""
+"""Metrics from the probability of each token of a text or an answer."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ class Likelihood(Judge):
 
     Args:
         tokens_per_byte: scored tokens of the split divided by the UTF-8 bytes of their text.
-        breakdown: sorts the loss by position and frequency; ``None``: it is not sorted.
+        breakdown: breaks the loss down by position and frequency; ``None``: no breakdown.
     """
 
     metrics: tuple[Metric, ...] = (BITS_PER_BYTE, LOSS, PERPLEXITY, ACCURACY, CALIBRATION_ERROR)
@@ -51,7 +51,7 @@ class Likelihood(Judge):
         return self.total.compute()
 
     def cost(self, values: dict[str, float]) -> float:
-        """Return the loss in nats per token, whatever comes first: it is finer than how often a guess is right."""
+        """Return the loss in nats per token, also if it is not the first metric: it is finer than accuracy."""
         return values[LOSS.name]
 
     def details(self) -> dict[str, list[dict[str, Any]]]:
@@ -60,7 +60,7 @@ class Likelihood(Judge):
 
 
 class AnswerLikelihood(Likelihood):
-    """Judges each token of an answer that is no text, so without bits per byte; first by how often the guess is right.
+    """Judges each token of an answer that is not text: accuracy first, without bits per byte.
 
     Args:
         breakdown: see :class:`Likelihood`.

@@ -1,4 +1,4 @@
-"""Generated tasks with one right answer, on which recurrences and attention are known to part; one file each."""
+"""Generated tasks with one right answer, on which recurrences and attention are known to differ; one file each."""
 
 from lmlab.data.synthetic.compression import Compression
 from lmlab.data.synthetic.copying import Copying

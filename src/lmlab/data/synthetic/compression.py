@@ -2,9 +2,9 @@
 
     a c b b : : : :      at the signs : a, c, b, b
 
-MAD's settings: vocabulary 16 and 31 symbols before the sign (batch.context=62). There a network without memory of its
-own recovers all symbols from what the model has computed at the sign. Here the model itself answers, at so many signs
-in a row: a recurrence has its state to answer from, as in MAD, while attention can still look at the sequence.
+MAD's settings: vocabulary 16 and 31 symbols before the sign (batch.context=62). There a memoryless network
+recovers all symbols from the hidden vector at the sign. Here the model itself answers, at consecutive signs: a
+recurrence answers from its state, as in MAD, while attention can still look at the sequence.
 """
 
 import numpy as np
@@ -14,9 +14,9 @@ from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 
 
 class Compression(Generator):
-    """Random symbols that fill half of the sequence, then as many signs, at which they are asked for in order.
+    """Random symbols that fill half of the sequence, then as many signs, at which they are recalled in order.
 
-    The last symbol of the vocabulary is the sign. What was answered is not shown.
+    The last symbol of the vocabulary is the sign. Answers are not fed back.
 
     Args:
         vocabulary: number of symbols, the sign included.

@@ -16,8 +16,8 @@ from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 class Copying(Generator):
     """A random string, to be repeated after a copy sign.
 
-    The alphabet's symbols are followed by the copy sign and by one that marks the end and fills what is left over.
-    Copies at once are read back, as in a language model, and their end is scored; delayed ones are not shown.
+    The alphabet's symbols are followed by the copy sign and by a symbol that marks the end and pads the sequence.
+    Immediate copies are fed back, as in a language model, and their end is scored; delayed copies are not fed back.
 
     Args:
         alphabet: number of symbols in strings.

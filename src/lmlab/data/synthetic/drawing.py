@@ -1,4 +1,4 @@
-"""Draws and refusals that several tasks share."""
+"""Random draws and argument checks for several tasks."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from lmlab.errors import UserError
 
 
 def require(length: int, least: int, what: str) -> None:
-    """Refuse a length below ``least``. Raises ``UserError``; ``what`` says for what it is too short."""
+    """Refuse a length below ``least``. Raises ``UserError``; ``what`` names the content that does not fit."""
     if length < least:
         raise UserError(f"batch.context={length}: expected at least {least}, for {what}")
 
@@ -36,7 +36,7 @@ def distinct(random: np.random.Generator, among: int, shape: tuple[int, ...]) ->
 
 
 def first_occurrences(values: np.ndarray) -> np.ndarray:
-    """Return for each place of each row, [rows, N], the place where its value stands first in that row."""
+    """Return for each place of each row, [rows, N], the place of the first occurrence of its value in that row."""
     order = np.argsort(values, axis=1, kind="stable")
     ordered = np.take_along_axis(values, order, 1)
     begins = np.ones_like(ordered, dtype=bool)

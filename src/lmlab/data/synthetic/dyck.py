@@ -12,17 +12,17 @@ from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 
 
 class Dyck(Generator):
-    """Brackets of several kinds, properly nested, of which every closing one is predicted.
+    """Properly nested brackets of several kinds; every closing bracket is predicted.
 
-    Scored are the positions whose next symbol closes: which kind closes follows from the brackets that are open, while
-    whether one closes is chance. (The papers have the probability of the right closing bracket among all closing ones.)
+    Positions whose next symbol closes are scored: the kind that closes follows from the open brackets, while whether
+    one closes is random. (The papers have the probability of the right closing bracket among all closing ones.)
     Brackets open and close with equal probability, as in the authors' code, but for the first, which opens, and the one
     at the greatest depth, which closes; kinds are equally likely. A sequence is the beginning of an endless one: where
     the papers may stop, when all is closed, the next bracket opens. Kind i opens as symbol i and closes as k + i.
 
     Args:
         kinds: k.
-        depth: m, brackets that are open at most.
+        depth: m, largest number of open brackets.
 
     Raises:
         UserError: fewer than two kinds, or no depth.
@@ -47,7 +47,7 @@ class Dyck(Generator):
             closing = self.kinds + opened[depth, row]
             depth += 2 * opens - 1
             symbols[at] = np.where(opens, kinds[at], closing)
-            # At a depth that has just closed stands what was open there all along.
+            # The entry at a depth that has just closed is still the bracket that was open there.
             opened[depth, row] = np.where(opens, kinds[at], opened[depth, row])
         following = symbols[1:].T
         targets = np.where(following >= self.kinds, following, NOT_SCORED)

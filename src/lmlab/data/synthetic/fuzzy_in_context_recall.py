@@ -13,7 +13,7 @@ from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 
 
 class FuzzyInContextRecall(Generator):
-    """In-context recall of keys and values that are 1 to so many different symbols in a row, however many are drawn.
+    """In-context recall of keys and values of several different symbols, with random sizes.
 
     The last symbol of the vocabulary is padding; the others are keys in their lower half and values in their upper one.
     The symbols of a value are scored one after the other wherever its key has come before. The last pair repeats one of
@@ -41,12 +41,12 @@ class FuzzyInContextRecall(Generator):
     def generate(self, random: np.random.Generator, rows: int, length: int) -> tuple[np.ndarray, np.ndarray]:
         padding, half, row = self.vocabulary - 1, (self.vocabulary - 1) // 2, np.arange(rows)[:, None]
         both = self.key_size + self.value_size
-        pairs = (length - both) // 2  # as many as there can be, but for the last
+        pairs = (length - both) // 2  # the largest possible number, without the last pair
         keys = distinct(random, half, (rows, pairs, self.key_size))
         values = half + distinct(random, padding - half, (rows, pairs, self.value_size))
         key_sizes = random.integers(1, self.key_size + 1, (rows, pairs))
         value_sizes = random.integers(1, self.value_size + 1, (rows, pairs))
-        # A key as one number, of which symbols behind its end are no part.
+        # A key as one number; symbols after its end do not count.
         digits = np.where(np.arange(self.key_size) < key_sizes[..., None], keys + 1, 0)
         first = first_occurrences(digits @ (half + 1) ** np.arange(self.key_size))
         value_sizes = value_sizes[row, first]
@@ -67,9 +67,9 @@ class FuzzyInContextRecall(Generator):
         value = values[row, origin := first[row, pair], np.clip(after, 0, self.value_size - 1)]
         padded = slot == pairs + 1
         inputs = np.where(padded, padding, np.where(in_value, value, key))
-        asked = in_value & (origin < slot) & ~padded
+        scored = in_value & (origin < slot) & ~padded
         targets = np.full((rows, length), NOT_SCORED)
-        targets[:, :-1] = np.where(asked, inputs, NOT_SCORED)[:, 1:]
+        targets[:, :-1] = np.where(scored, inputs, NOT_SCORED)[:, 1:]
         return inputs, targets
 
     def check(self, length: int) -> None:

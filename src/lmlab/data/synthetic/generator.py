@@ -1,4 +1,4 @@
-"""The base class of generators: sequences of symbols, and which positions have an answer to be learned and scored."""
+"""The base class of generators: sequences of symbols with the answers to be learned and scored."""
 
 from abc import abstractmethod
 from typing import TYPE_CHECKING
@@ -18,16 +18,16 @@ __all__ = ["NOT_SCORED", "Generator"]
 
 
 class Generator(Dataset):
-    """Draws sequences of any length; training, validation and the longer split differ in length and draws only.
+    """Draws sequences of any length; splits differ only in length and random draws.
 
     A new generated task is one file: a subclass with ``name``, ``vocabulary`` and the abstract methods below.
 
     Args:
-        longer: sequences of the split ``longer`` are so many times as long as those of training (length
+        longer: length of sequences of the split ``longer``, as a multiple of that in training (length
             generalisation); ``None``: there is no such split.
 
     Attributes:
-        name: how runs call it.
+        name: its name in runs.
         vocabulary: number of symbols; they are 0 to vocabulary - 1.
 
     Raises:
@@ -47,7 +47,7 @@ class Generator(Dataset):
     def generate(self, random: np.random.Generator, rows: int, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw sequences: inputs [rows, length] int64, and targets of that shape, -1 where nothing is scored.
 
-        ``targets[r, t]`` is what the model should predict after reading ``inputs[r, : t + 1]``. An instance that is
+        ``targets[r, t]`` is the right prediction after reading ``inputs[r, : t + 1]``. An instance that is
         shorter than ``length`` is padded; padding is not scored. Every row has at least one scored position.
         """
 
@@ -56,7 +56,7 @@ class Generator(Dataset):
         """Refuse a length that cannot hold an instance. Raises ``UserError`` naming ``batch.context``."""
 
     def judges(self, tokenizer: "Tokenizer", context: int) -> "list[Judge]":
-        """Return new judges of a split; to override for metrics other than those of the answers' probabilities.
+        """Return new judges of a split; override it for metrics other than those of the answers' probabilities.
 
         Args:
             tokenizer: turns symbols into text.

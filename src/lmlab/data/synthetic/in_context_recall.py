@@ -2,7 +2,7 @@
 
     a x b y a x c z b      after the second a: x, after the second b: y
 
-MAD's settings: batch.context=128, vocabulary 16; noisy: vocabulary 32, of which 16 are noise, and a share of 0.2 of
+MAD's settings: batch.context=128, vocabulary 16; noisy: vocabulary 32, 16 of them noise, and a share of 0.2 of
 noise. MAD trains on every next symbol and tests the answers; here training too scores the answers only.
 """
 
@@ -14,7 +14,7 @@ from lmlab.errors import UserError
 
 
 class InContextRecall(Generator):
-    """Pairs of a key and its value, a fixed one in each sequence; wherever a key comes back, its value is asked for.
+    """Pairs of a key and its value, fixed within a sequence; whenever a key recurs, its value is predicted.
 
     Keys and values are the lower and the upper half of the symbols that are not noise. Keys are drawn uniformly, the
     last among those of the sequence, so that each has an answer. Noise comes two symbols at a time, in a pair's place.
@@ -26,7 +26,7 @@ class InContextRecall(Generator):
         noise: share of pairs that are noise.
 
     Raises:
-        UserError: too few symbols, or a share that is none.
+        UserError: too few symbols, or a share that is not in [0, 1).
     """
 
     name = "in_context_recall"
@@ -47,9 +47,9 @@ class InContextRecall(Generator):
         half, pairs, row = ordinary // 2, (length + 1) // 2, np.arange(rows)
         keys = random.integers(0, half, (rows, pairs))
         noisy = random.random((rows, pairs)) < self.noise
-        known = random.integers(0, pairs - 1, rows)
-        noisy[row, known] = noisy[:, -1] = False
-        # Any pair but the last that is no noise: the one with the greatest of random numbers.
+        signal = random.integers(0, pairs - 1, rows)
+        noisy[row, signal] = noisy[:, -1] = False
+        # A random pair that is neither noise nor the last one: the one with the greatest random number.
         source = np.argmax(np.where(noisy, -1.0, random.random((rows, pairs)))[:, :-1], axis=1)
         keys[:, -1] = keys[row, source]
         values = np.take_along_axis(random.integers(half, ordinary, (rows, half)), keys, 1)

@@ -12,7 +12,7 @@ from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 
 
 class InductionHeads(Generator):
-    """Random symbols with one special symbol in them, which comes back at the end: what stood behind it is asked for.
+    """Random symbols with a special one, which recurs at the end: the symbol after its first occurrence is predicted.
 
     The last symbol of the vocabulary is the special one.
 
@@ -41,4 +41,4 @@ class InductionHeads(Generator):
         return inputs, targets
 
     def check(self, length: int) -> None:
-        require(length, 3, "the special symbol, what stands behind it and the special symbol again")
+        require(length, 3, "the special symbol, the symbol after it and the special symbol again")

@@ -12,14 +12,14 @@ from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 
 
 class Memorization(Generator):
-    """Random keys, each with a question behind it, whose answer is the same in every sequence of every split.
+    """Random keys, each followed by a question; the answer to a key is the same in every sequence of every split.
 
     The last symbol of the vocabulary is the question. Keys are the lower half of the others, values the upper; no two
     keys have the same value.
 
     Args:
         vocabulary: number of symbols, the question included.
-        map_seed: decides which value a key has, whatever the seed of the run.
+        map_seed: seed of the map from keys to values, independent of the seed of the run.
 
     Raises:
         UserError: fewer than two keys, or a negative seed.

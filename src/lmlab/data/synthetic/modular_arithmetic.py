@@ -13,15 +13,15 @@ from lmlab.data.synthetic.generator import NOT_SCORED
 from lmlab.data.synthetic.state_tracking import Answers, StateTracking
 from lmlab.errors import UserError
 
-_PLUS, _MINUS, _TIMES, _OPEN, _CLOSE = range(5)  # symbols behind the digits
+_PLUS, _MINUS, _TIMES, _OPEN, _CLOSE = range(5)  # symbols after the digits
 _SPLIT = 5  # an expression of this length or more is (left operation right)
 
 
 class ModularArithmetic(StateTracking):
-    """An expression of digits, plus, minus and times, whose value modulo ``modulus`` is asked for.
+    """An expression of digits, plus, minus and times; its value modulo ``modulus`` is predicted.
 
     Symbols are the digits below the modulus, then + - * and, with brackets, ( ). Without brackets times binds closer,
-    as usual, and the answer after each digit is the value of what has been read. With brackets expressions have any
+    as usual, and the answer after each digit is the value of the expression so far. With brackets expressions have any
     length: ``d``, ``-d``, ``(d)``, ``(-d)``, and from 5 on ``(left operation right)``, cut at a place drawn uniformly.
 
     Args:
@@ -51,7 +51,7 @@ class ModularArithmetic(StateTracking):
         operations = random.integers(0, 3, (rows, length // 2))
         inputs[:, 1::2] = self.modulus + operations
         answers = np.full((rows, length), NOT_SCORED)
-        total, term = np.zeros(rows, np.int64), inputs[:, 0]  # the finished terms, and the one that may go on
+        total, term = np.zeros(rows, np.int64), inputs[:, 0]  # the finished terms, and the current one
         answers[:, 0] = term
         for at in range(2, length, 2):
             operation, digit = operations[:, at // 2 - 1], inputs[:, at]

@@ -11,7 +11,7 @@ from lmlab.data.synthetic.state_tracking import Answers, StateTracking
 
 
 class Parity(StateTracking):
-    """Whether the ones so far are odd in number.
+    """The parity of the number of ones so far.
 
     Args:
         answers: score the running answer at ``every`` position, or only the ``last``, at an end sign.

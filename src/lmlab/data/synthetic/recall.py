@@ -3,7 +3,7 @@
     k1 v1 k2 v2 ... 0 0 k2 0 k1 0 ...      after the second k2: v2, after the second k1: v1
 
 Settings of the paper's figure 2 with a vocabulary of 8,192 and ``filling: zero``: (batch.context, pairs) = (64, 4),
-(128, 8), (256, 16). The authors' code fills with random symbols unless told otherwise, which is harder.
+(128, 8), (256, 16). The authors' code fills with random symbols by default, which is harder.
 """
 
 from typing import Literal
@@ -16,18 +16,18 @@ from lmlab.errors import UserError
 
 
 class MultiQueryRecall(Generator):
-    """Key-value pairs, then each key once more, at which its value is asked for.
+    """Key-value pairs, then each key once more, at which its value is predicted.
 
     Keys are drawn from the symbols 1 to vocabulary / 2 - 1, values from the upper half; no two keys of a sequence are
-    the same, and no two values. Queries stand at even distances behind the pairs. The i-th slot is drawn with weight
+    the same, and no two values. Queries are at even distances after the pairs. The i-th slot is drawn with weight
     i ** (power_a - 1), as words of a text come back sooner rather than later. Longer sequences have no more pairs, but
     more between them and their queries.
 
     Args:
         vocabulary: number of symbols.
-        pairs: key-value pairs in a sequence, each of which is queried once.
+        pairs: key-value pairs in a sequence; each is queried once.
         power_a: exponent of the distribution of the gaps; 1: uniform.
-        filling: what stands where there is no query: any ``random`` symbol, or ``zero``.
+        filling: symbols between queries: ``random`` ones, or ``zero``.
 
     Raises:
         UserError: the vocabulary has too few keys, or an option is not positive.

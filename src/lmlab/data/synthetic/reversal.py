@@ -12,10 +12,10 @@ from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 
 
 class Reversal(Generator):
-    """A random string, to be said backwards; its length is drawn for each sequence, from 1 to half of the sequence.
+    """A random string, to be reversed; its length is drawn for each sequence, from 1 to half of the sequence.
 
-    As in the paper, what was answered is not shown: the answers' places hold one more symbol, which also fills what is
-    left over.
+    As in the paper, answers are not fed back: the positions of the answers hold one more symbol, which also pads the
+    sequence.
 
     Args:
         alphabet: number of symbols in strings.

@@ -3,8 +3,8 @@
     . a . . b . c . > . . .      at the dots after >: a, b, c
 
 Mamba's settings: batch.context=4096, vocabulary 16, 16 symbols to copy (appendix E.1). Those of MAD (Poli et al. 2024):
-batch.context=256 and the same otherwise, but for the places of the blanks, of which MAD puts each before a symbol drawn
-at random; here all places are equally likely.
+batch.context=256 and the same otherwise, except for the places of the blanks: MAD puts each blank before a random
+symbol; here all places are equally likely.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from lmlab.data.synthetic.generator import NOT_SCORED, Generator
 class SelectiveCopying(Generator):
     """Symbols among blanks at random places, to be repeated in their order without the blanks.
 
-    The last symbol of the vocabulary asks for the copy, the one before it is the blank. What was answered is not shown.
+    The last symbol of the vocabulary asks for the copy, the one before it is the blank. Answers are not fed back.
     Longer sequences have more blanks.
 
     Args:

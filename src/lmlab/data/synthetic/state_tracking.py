@@ -1,4 +1,4 @@
-"""What tasks share in which the answer is a state that every symbol changes."""
+"""Base class of state-tracking tasks: the answer is a state that every symbol changes."""
 
 from abc import abstractmethod
 from typing import Literal
@@ -12,11 +12,11 @@ Answers = Literal["every", "last"]
 
 
 class StateTracking(Generator):
-    """Symbols whose running answer is asked for all along, or once, at an end sign.
+    """Symbols whose running answer is predicted at every position, or once, at an end sign.
 
     With ``answers: every`` sequences have no end sign and fill their length. With ``last`` their length is drawn from 1
-    to as many as fit; one more symbol, the end sign, follows, at which the answer is predicted, and fills what is left
-    over.
+    to as many as fit; one more symbol, the end sign, follows, at which the answer is predicted, and pads the
+    sequence.
 
     Args:
         symbols: number of symbols, without the end sign.

@@ -1,4 +1,4 @@
-"""Tasks: what a run is trained on, and how it is judged. One file each."""
+"""Tasks: training data and judges of a run. One file each."""
 
 from lmlab.data.tasks.generated import GeneratedTask
 from lmlab.data.tasks.task import Task

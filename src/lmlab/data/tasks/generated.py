@@ -1,4 +1,4 @@
-"""Generated tasks: every step draws new sequences, every run is scored on the same ones."""
+"""Generated tasks: every step draws new sequences; all runs are scored on the same ones."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lmlab.data.judges import Judge
 
 SEQUENCES = 1000
-"""Sequences of a split that is scored."""
+"""Number of sequences of a scored split."""
 _SCORED, _TRAINED = 0, 1
 _SPLITS = ("validation", "longer")
 
@@ -30,10 +30,10 @@ class GeneratedTask(Task):
 
     Args:
         tokenizer: shows the generator's symbols.
-        seed: of the training sequences.
+        seed: seed of the training sequences.
         batch_size: sequences in an optimizer step, over all ranks and micro-batches.
         context: tokens in a sequence of training and of the split ``validation``.
-        validation_tokens: score only so many sequences as hold that many tokens; ``None``: a thousand.
+        validation_tokens: score only as many sequences as hold that many tokens; ``None``: a thousand sequences.
 
     Raises:
         UserError: an instance of the task does not fit into ``context``.
@@ -62,14 +62,14 @@ class GeneratedTask(Task):
 
     @classmethod
     def of(cls, generator: Generator, opening: Opening) -> "GeneratedTask":
-        """Return the task of ``generator`` in a run. Raises ``UserError`` for an option that does not suit it."""
+        """Return the task of ``generator`` in a run. Raises ``UserError`` for an option that does not fit it."""
         name, tokenizer = generator.name, opening.tokenizer
         if not isinstance(tokenizer, Symbols):
             raise UserError(
                 f"tokenizer: {name} is a generated task, whose symbols need no tokenizer (leave it at symbols)"
             )
         if opening.carry_state:
-            raise UserError(f"batch.carry_state=true: the sequences of {name} do not go on in the next batch")
+            raise UserError(f"batch.carry_state=true: the sequences of {name} do not continue in the next batch")
         if tokenizer.fitted and tokenizer.size != generator.vocabulary:
             raise UserError(f"tokenizer.size={tokenizer.size}: {name} has {generator.vocabulary} symbols")
         symbols = Symbols(generator.vocabulary)
@@ -87,7 +87,7 @@ class GeneratedTask(Task):
 
     def training_batch(self, step: int, rank: int, world: int, micro: int, accumulate: int) -> Batch:
         own = share(self.batch_size, rank, world, micro, accumulate)
-        # Drawn whole, so that a sequence does not depend on how a batch is shared.
+        # Draw the whole batch, so that a sequence does not depend on the distribution over ranks.
         tokens, targets = self.generator.generate(_random(_TRAINED, self.seed, step), self.batch_size, self.context)
         tokens_BT, targets_BT = torch.from_numpy(tokens[own]), torch.from_numpy(targets[own])
         where = (targets_BT >= 0).flatten().nonzero().squeeze(1)
@@ -130,7 +130,7 @@ class GeneratedTask(Task):
         return self.generator.generate(random, self.sequences(split), self.length(split))
 
     def _fingerprint(self) -> str:
-        """Of what the task draws here: another version of the code, or of NumPy, may draw something else."""
+        """Return a fingerprint of drawn sequences: other versions of the code or NumPy may draw others."""
         digest = hashlib.sha256(f"{self.generator.name}\0{self.context}\0{self.generator.longer}".encode())
         drawn = self.generator.generate(_random(_SCORED, len(_SPLITS), 0), 64, self.context)
         _check(self.generator, drawn, (64, self.context))
@@ -140,7 +140,7 @@ class GeneratedTask(Task):
 
 
 def _check(generator: Generator, drawn: tuple[np.ndarray, np.ndarray], shape: tuple[int, int]) -> None:
-    """Refuse what no network can be trained on. Raises ``UserError``."""
+    """Refuse sequences that cannot be trained on. Raises ``UserError``."""
     for what, part, least in zip(("inputs", "targets"), drawn, (0, NOT_SCORED), strict=True):
         kind = f"{part.dtype} {list(part.shape)}"
         if part.shape != shape or part.dtype != np.int64:
@@ -151,7 +151,7 @@ def _check(generator: Generator, drawn: tuple[np.ndarray, np.ndarray], shape: tu
                 f"data: {generator.name} generated {what} {span}, expected {least} to {generator.vocabulary - 1}"
             )
     if (drawn[1] == NOT_SCORED).all(1).any():
-        raise UserError(f"data: {generator.name} generated a sequence without a target, expected one that is scored")
+        raise UserError(f"data: {generator.name} generated a sequence without a target, expected at least one")
 
 
 def _random(*key: int) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""The base class of tasks: batches as a pure function of their number, and judges of what a model makes of them."""
+"""The base class of tasks: batches as a pure function of their number, and judges of a model on them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -20,12 +20,12 @@ class Task(ABC):
     """Batches to train on, and batches and judges of every split that is scored while training.
 
     Attributes:
-        tokenizer: between its tokens and text.
-        fingerprint: SHA-256, in hexadecimal: equal exactly when results compare.
+        tokenizer: maps between its tokens and text.
+        fingerprint: SHA-256, in hexadecimal; results are comparable if it is equal.
         scored_splits: splits that a validation scores; the first decides which weights are best.
-        longest: tokens in the longest sequence of any of them.
+        longest: tokens in the longest sequence of these splits.
         batch_size: sequences in a batch.
-        notes: lines that a user should read about its files.
+        notes: messages to the user about its files.
         reading_options: options of ``lmlab evaluate`` that a score depends on, besides the split and the weights.
     """
 
@@ -39,18 +39,18 @@ class Task(ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Return what a run records about its data: name, licence, fingerprint and more, as plain values."""
+        """Return the record of a run's data: name, licence, fingerprint and more, as plain values."""
 
     @abstractmethod
     def training_batch(self, step: int, rank: int, world: int, micro: int, accumulate: int) -> Batch:
-        """Return one micro-batch of an optimizer step; all of a step's are the same rows however they are shared."""
+        """Return one micro-batch of an optimizer step; a step has the same rows for any number of ranks."""
 
     @abstractmethod
     def batches(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> Iterator[Batch]:
-        """Yield the batches of a scored split, in which everything that is scored comes once.
+        """Yield the batches of a scored split, with every scored position once.
 
         Args:
-            sequences: the numbers of those to score; ``None``: all.
+            sequences: numbers of the sequences to score; ``None``: all.
         """
 
     @abstractmethod
@@ -66,7 +66,7 @@ class Task(ABC):
         """Return how many tokens a sequence of a split has; the last of a text may have fewer."""
 
     def measures(self) -> Measures:
-        """Return the metrics of all splits; for little room, the first ones of the first split and those like them."""
+        """Return the metrics of all splits; narrow tables show the first ones of the first split and equal names."""
         metrics: dict[str, Metric] = {}
         shown: list[str] = []
         for split in self.scored_splits:
@@ -92,7 +92,7 @@ class Task(ABC):
         """Return the batches of a split for each way of reading it; here there is one, ``answers``.
 
         Args:
-            readings: those of a text that are requested.
+            readings: requested ways of reading a text.
             reading: the options of ``lmlab evaluate``.
         """
         return {"answers": self.batches(split)}

@@ -1,4 +1,4 @@
-"""Plain text as a task: each token from those before it."""
+"""Plain text as a task: predict each token from those before it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class ScoredText:
-    """A tokenised corpus, each split of which can be scored in several ways.
+    """A tokenised corpus whose splits can be scored in several ways.
 
     Args:
-        context: tokens in a window, unless another number is requested.
+        context: default number of tokens in a window.
     """
 
     reading_options: tuple[str, ...] = ("streams", "context", "stride")
@@ -57,7 +57,7 @@ class TextTask(ScoredText, Task):
     """A tokenised corpus in the order of ``order``, and its validation split in disjoint windows of the context.
 
     Args:
-        validation_tokens: score only the first so many tokens of the validation split; ``None``: all.
+        validation_tokens: score only this many tokens of the validation split, from its start; ``None``: all.
     """
 
     scored_splits = ("validation",)
@@ -77,7 +77,7 @@ class TextTask(ScoredText, Task):
         """Return the task of ``corpus`` in a run, tokenised once and cached.
 
         Raises:
-            UserError: the text is missing, damaged or no longer that of the run, or does not suit the tokenizer.
+            UserError: the text is missing, damaged or changed since the run started, or does not fit the tokenizer.
         """
         cache, tokens = opening.cache, None
         if (prepared := opening.prepared) is not None:

@@ -1,4 +1,4 @@
-"""Between text and token ids."""
+"""Tokenizers: maps between text and token ids. One file each."""
 
 from lmlab.data.tokenizers.bpe import BPE
 from lmlab.data.tokenizers.byte import Byte

@@ -29,7 +29,7 @@ class BPE(Tokenizer):
 
     A segment of more than 512 bytes, as in DNA or base64, is divided after every 512. Any text is encoded and decodes
     to itself. The same training text gives the same merges. Types are the 256 bytes, then merges in the order in which
-    they were found; the last id is the separator, which no text is encoded to.
+    they were found; the last id is the separator, which does not occur in encoded texts.
 
     Args:
         size: number of types, separator included.
@@ -151,7 +151,7 @@ def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _bytes_of_symbols() -> dict[str, int]:
-    """Return the byte that each sign of the library's alphabet stands for.
+    """Return the byte for each symbol of the library's alphabet.
 
     Visible characters of Latin-1 stand for their own byte; the signs after Latin-1 for the other bytes in turn.
     """

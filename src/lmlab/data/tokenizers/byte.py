@@ -9,7 +9,7 @@ from lmlab.data.tokenizers.tokenizer import Tokenizer
 
 
 class Byte(Tokenizer):
-    """The 256 byte values of UTF-8; the separator is the line feed. Bytes that are no text decode to U+FFFD."""
+    """The 256 byte values of UTF-8; the separator is the line feed. Invalid UTF-8 decodes to U+FFFD."""
 
     fitted = True
     size = 256

@@ -43,8 +43,8 @@ class Character(Tokenizer):
         return iter(chunks)
 
     def encode(self, document: str) -> np.ndarray:
-        ids, known = self._look_up(document)
-        return np.where(known, ids, self.separator).astype(np.int32)
+        ids, in_vocabulary = self._look_up(document)
+        return np.where(in_vocabulary, ids, self.separator).astype(np.int32)
 
     def outside(self, document: str) -> list[str]:
         _, is_known = self._look_up(document)

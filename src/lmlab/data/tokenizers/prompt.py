@@ -6,14 +6,14 @@ from lmlab.data.tokenizers.tokenizer import Tokenizer
 from lmlab.errors import UserError
 
 _NAMED = 5
-"""Parts outside the vocabulary that a warning names."""
+"""Number of parts outside the vocabulary that a warning names."""
 
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str, option: str) -> np.ndarray:
     """Return the ids [N] int32 of ``prompt``, given as ``option``.
 
     Raises:
-        UserError: it is no text, or not one that the tokenizer reads.
+        UserError: it is not valid UTF-8, or the tokenizer cannot read it.
     """
     try:
         return tokenizer.encode_prompt(prompt)
@@ -24,7 +24,7 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str, option: str) -> np.ndarray:
 
 
 def unknown_parts(tokenizer: Tokenizer, prompt: str, option: str) -> str:
-    """Return a line that names what of ``prompt`` is outside the vocabulary; empty if nothing is."""
+    """Return a line that names the parts of ``prompt`` outside the vocabulary; empty if there are none."""
     outside = tokenizer.outside(prompt)
     if not outside:
         return ""
@@ -36,8 +36,8 @@ def unknown_parts(tokenizer: Tokenizer, prompt: str, option: str) -> str:
 
 
 def left_out(tokens: int, context: int, option: str) -> str:
-    """Return a line that says how many tokens of a prompt the model does not see; empty if it sees all."""
+    """Return a line with the number of tokens of a prompt that the model does not see; empty if it sees all."""
     if tokens < 1:
         return ""
     first = "the first token is" if tokens == 1 else f"the first {tokens:,} tokens are"
-    return f"{option}: {first} left out, this model sees no more than {context:,} at a time"
+    return f"{option}: {first} left out, this model sees at most {context:,} at a time"

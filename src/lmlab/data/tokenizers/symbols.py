@@ -12,10 +12,10 @@ from lmlab.errors import UserError
 class Symbols(Tokenizer):
     """Symbols without a meaning of their own, written as decimal numbers: ``12 5 7``.
 
-    No symbol is a line end, so none is the context of a first one in particular: the separator is 0, written as such.
+    No symbol is a line end, so the separator, the context of the first symbol, is 0.
 
     Args:
-        size: number of types; ``None``: the task that generates the symbols says.
+        size: number of types; ``None``: that of the task.
 
     Raises:
         UserError: ``size`` is below 1.
@@ -37,7 +37,7 @@ class Symbols(Tokenizer):
     separator = 0
 
     def fit(self, documents: Iterable[str]) -> None:
-        """Count the symbols, if nobody has said how many there are: one more than the greatest."""
+        """Set the size, if there is none yet, to one more than the greatest symbol."""
         if self._size is None:
             words = {word for document in documents for word in document.split()}
             self._size = 1 + max((_number(word, None) for word in words), default=0)
@@ -46,7 +46,7 @@ class Symbols(Tokenizer):
         """Return the ids [N] int32 of a text.
 
         Raises:
-            UserError: a word is no symbol.
+            UserError: a word is not a symbol.
         """
         words = document.split()
         return np.fromiter((_number(word, self.size) for word in words), np.int32, len(words))
@@ -63,9 +63,9 @@ class Symbols(Tokenizer):
 
 
 def _number(word: str, size: int | None) -> int:
-    """Return the symbol that a word writes. Raises ``UserError`` if it is none of the first ``size``."""
+    """Return the symbol of a word. Raises ``UserError`` if it is not one of the first ``size``."""
     digits = word.isascii() and word.isdecimal() and len(word) <= 9
     if not digits or (size is not None and int(word) >= size):
         expected = "a decimal number" if size is None else f"one of the numbers 0 to {size - 1}"
-        raise UserError(f"'{word[:20]}' is no symbol: expected {expected}, with spaces between them")
+        raise UserError(f"'{word[:20]}' is not a symbol: expected {expected}, with spaces between them")
     return int(word)

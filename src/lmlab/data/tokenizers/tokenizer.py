@@ -1,4 +1,4 @@
-"""What a tokenizer is: a fitted, saved and fingerprinted map between text and token ids."""
+"""The base class of tokenizers: fitted, saved and fingerprinted maps between text and token ids."""
 
 import hashlib
 import json
@@ -17,8 +17,8 @@ _FILE = "tokenizer.json"
 class Tokenizer(ABC):
     """Maps text to ids in [0, size) and back.
 
-    A new tokenizer is one file: a direct subclass with the abstract methods below. Everything that its output depends
-    on is in ``state()``, which is plain JSON: loading one runs no code of the file's.
+    A new tokenizer is one file: a direct subclass with the abstract methods below. Its output depends
+    only on ``state()``, which is plain JSON: loading a tokenizer runs no code from the file.
     """
 
     unit = "token"
@@ -27,7 +27,7 @@ class Tokenizer(ABC):
     @property
     @abstractmethod
     def fitted(self) -> bool:
-        """Whether there is a vocabulary: the members below need one."""
+        """Return whether there is a vocabulary, which the members below need."""
 
     @property
     @abstractmethod
@@ -37,11 +37,11 @@ class Tokenizer(ABC):
     @property
     @abstractmethod
     def separator(self) -> int:
-        """The id before every document: the context of a text's first token. Decodes to a line end."""
+        """Return the id before every document: the context of a text's first token. It decodes to a line end."""
 
     @property
     def end_of_document(self) -> int | None:
-        """The separator, where it stands for nothing but the end of a document; ``None``: texts have it too."""
+        """Return the separator, if it only marks the end of a document; ``None``: texts contain it too."""
         return None
 
     @abstractmethod
@@ -49,7 +49,7 @@ class Tokenizer(ABC):
         """Choose the vocabulary from the documents of the training split, or :meth:`pieces` of them.
 
         Raises:
-            UserError: they do not support the vocabulary that was asked for.
+            UserError: they do not support the requested vocabulary.
         """
 
     @abstractmethod
@@ -57,7 +57,7 @@ class Tokenizer(ABC):
         """Return the ids [N] int32 of a text."""
 
     def encode_prompt(self, prompt: str) -> np.ndarray:
-        """Return the ids [N] int32 of a text that goes on: without an end that ``encode`` might put behind it."""
+        """Return the ids [N] int32 of a text that continues: without an end that ``encode`` might append."""
         return self.encode(prompt)
 
     @abstractmethod
@@ -65,9 +65,9 @@ class Tokenizer(ABC):
         """Return the text of ids [N]."""
 
     def types(self) -> list[bytes]:
-        """Return the bytes that each type stands for, by id; nothing for one that no text has.
+        """Return the bytes that each type stands for, by id; no bytes for a type that no text has.
 
-        To override where a type need not be a text by itself.
+        Override it if a type need not be a text by itself.
         """
         return [self.decode(np.array([id])).encode() for id in range(self.size)]
 
@@ -81,13 +81,13 @@ class Tokenizer(ABC):
         """Return the tokenizer whose :meth:`state` was ``state``."""
 
     def encode_all(self, documents: Iterable[str]) -> Iterator[np.ndarray]:
-        """Yield the ids of each document or piece, in order; to override where many at a time are faster."""
+        """Yield the ids of each document or piece, in order; override it if several at a time are faster."""
         return map(self.encode, documents)
 
     def pieces(self, chunks: Iterable[str]) -> Iterator[str]:
         """Yield a document, which comes in chunks cut anywhere, in pieces whose ids join to those of the whole.
 
-        By default it is one piece. To override, so that a long document need not be in memory as a whole.
+        By default it is one piece. Override it so that a long document need not be in memory as a whole.
         """
         if document := "".join(chunks):
             yield document
@@ -95,7 +95,7 @@ class Tokenizer(ABC):
     def outside(self, document: str) -> list[str]:
         """Return the parts of a text that are outside the vocabulary, in order, as often as they occur.
 
-        Each is read as one token that costs less than the text behind it.
+        Each is read as one token, which has a lower loss than the text it replaces.
         """
         return []
 
@@ -115,7 +115,7 @@ def load_tokenizer(folder: Path, kind: type[Tokenizer]) -> Tokenizer:
     """Return the tokenizer of class ``kind`` that was saved in ``folder``.
 
     Raises:
-        UserError: there is none, it cannot be read, or it is of another class.
+        UserError: the file is missing, unreadable, or of another class.
     """
     path = folder / _FILE
     try:

@@ -18,8 +18,8 @@ _SPACE = re.compile(r"\s")
 class Word(Tokenizer):
     """Words between white space, with ``<eos>`` at the end of each line: the recipe of Mikolov et al. 2010.
 
-    Types are ``<unk>``, ``<eos>``, then words by falling frequency in the training split. What white space there was
-    between words is lost: decoding puts one space. ``<eos>`` is the separator too.
+    Types are ``<unk>``, ``<eos>``, then words by falling frequency in the training split. White space between words
+    is not preserved: decoding inserts one space. ``<eos>`` is the separator too.
 
     Args:
         size: number of types to keep at most, ``<unk>`` and ``<eos>`` included; ``None`` keeps every word.
@@ -77,7 +77,7 @@ class Word(Tokenizer):
         return ids if prompt.endswith("\n") else ids[:-1]
 
     def outside(self, document: str) -> list[str]:
-        """Return the words outside the vocabulary; ``<unk>`` that the text itself spells so is a word of it."""
+        """Return the words outside the vocabulary; a literal ``<unk>`` in the text is in the vocabulary."""
         return [word for word in _words(document) if word not in self._ids]
 
     def decode(self, ids: np.ndarray) -> str:

@@ -10,13 +10,13 @@ from lmlab.models.split import Split
 class Channel(nn.Module):
     """A channel mixer: ``y_BTD = channel(x_BTD)``, each position by itself, made by ``Channel(width, **options)``.
 
-    One with losses of its own to be added in training returns ``(y_BTD, losses by name)``, each loss a scalar, a mean
-    over the sequences of the batch. A plain ``nn.Module`` serves as well: it gets the methods below that it does not
-    define.
+    A channel mixer with losses of its own returns ``(y_BTD, losses by name)``. Each loss is a scalar, a mean over the
+    sequences of the batch, and is added to the loss in training. A plain ``nn.Module`` serves as well: it gets the
+    methods below that it does not define.
     """
 
     def forward(self, x_BTD: Tensor) -> Any:
-        """Return ``y_BTD``, or that and losses by name."""
+        """Return ``y_BTD`` or ``(y_BTD, losses by name)``."""
         raise NotImplementedError
 
     def extra_flops(self, context: int) -> int:

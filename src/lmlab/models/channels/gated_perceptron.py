@@ -1,4 +1,4 @@
-"""What gated perceptrons share: W_2 (f(W_1 x) * V x), with an activation f of the subclass's (Shazeer 2020)."""
+"""Base class of gated perceptrons: W_2 (f(W_1 x) * V x), with f defined by the subclass (Shazeer 2020)."""
 
 from abc import ABC, abstractmethod
 
@@ -18,7 +18,7 @@ class GatedPerceptron(Channel, ABC):
         multiple: the inner width is rounded to a multiple of it.
 
     Raises:
-        UserError: there would be no inner width.
+        UserError: ``ratio`` leaves no inner width.
     """
 
     def __init__(self, width: int, ratio: float, multiple: int) -> None:
@@ -31,13 +31,13 @@ class GatedPerceptron(Channel, ABC):
 
     @abstractmethod
     def activate(self, gate_BTI: Tensor) -> Tensor:
-        """Return f of what W_1 made of the input."""
+        """Return f of the gate, W_1 x."""
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         gate_BTI, value_BTI = self.up(x_BTD).chunk(2, -1)
         return self.down(self.activate(gate_BTI) * value_BTI)
 
     def split(self) -> Split:
-        """Inner channels can be shared among processes."""
+        """Return the split of the inner channels among processes."""
         inner = self.down.in_features
         return Split(inner, "the inner width of model.channel", {"up": [inner, inner]}, ["down"])

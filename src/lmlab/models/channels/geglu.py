@@ -14,7 +14,7 @@ class GeGLU(GatedPerceptron):
         multiple: the inner width is rounded to a multiple of it.
 
     Raises:
-        UserError: there would be no inner width.
+        UserError: ``ratio`` leaves no inner width.
     """
 
     def __init__(self, width: int, ratio: float = 3.0, multiple: int = 8) -> None:

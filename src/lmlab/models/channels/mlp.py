@@ -34,6 +34,6 @@ class MLP(Channel):
         return self.down(self.activation(self.up(x_BTD)))
 
     def split(self) -> Split:
-        """Inner channels can be shared among processes."""
+        """Return the split of the inner channels among processes."""
         inner = self.down.in_features
         return Split(inner, "the inner width of model.channel", {"up": [inner]}, ["down"])

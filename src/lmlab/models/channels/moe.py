@@ -6,10 +6,10 @@ With router scores s = R x, and C(x) the K experts that score highest (Shazeer e
 noise; weights as in Jiang et al. 2024, section 2.1):
     y = sum_{e in C(x)} w_e SwiGLU_e(x),    w = softmax of (s_e for e in C(x)).
 
-No expert has a capacity that tokens could exceed: what a token becomes does not depend on the tokens beside it, so
-reading one by one equals reading at once. A loss asks that experts share the work (Fedus et al. 2022, equations 4 to 6,
-whose K is 1), within each sequence of T tokens (DeepSeek-AI 2024, DeepSeek-V3, equations 17 to 20), so that it does not
-depend on how a batch is divided:
+Experts have no capacity limit: the output of a token does not depend on the other tokens, so reading one by one equals
+reading at once. A loss balances the load of the experts (Fedus et al. 2022, equations 4 to 6, for K = 1). It is
+computed within each sequence of T tokens (DeepSeek-AI 2024, DeepSeek-V3, equations 17 to 20), so it does not depend on
+the division of a batch:
     balance E sum_e f_e P_e,    f_e = share of T K choices that fell on e,    P_e = mean over tokens of softmax(s)_e;
 averaged over sequences, it is ``balance`` when all experts are equally likely, and at most ``balance`` E.
 
@@ -36,9 +36,9 @@ class MixtureOfExperts(Channel):
     Args:
         experts: E.
         active: K, experts that read a token.
-        ratio: inner width of an expert over outer width; 4/3: two of them cost what one ``SwiGLU`` of 8/3 does.
+        ratio: inner width of an expert over outer width; two experts of 4/3 cost as much as one ``SwiGLU`` of 8/3.
         multiple: the inner width is rounded to a multiple of it.
-        balance: weight of the loss that asks for equal use of the experts.
+        balance: weight of the load-balancing loss.
 
     Raises:
         UserError: there are fewer experts than active ones, or a size or weight is out of its range.
@@ -66,7 +66,7 @@ class MixtureOfExperts(Channel):
             raise UserError(f"model.channel.balance={balance}: expected at least 0 (nearest: 0)")
         self.active, self.balance = active, balance
         self.router = Linear(width, experts, bias=False, keeps_initialisation=True)
-        # Fedus et al. 2022, section 2.4: a tenth of the usual variance, so that no choice is made in earnest at first.
+        # Fedus et al. 2022, section 2.4: a tenth of the usual variance, so that routing is nearly uniform at first.
         std = math.sqrt(0.1 / width)
         nn.init.trunc_normal_(self.router.weight, std=std, a=-2 * std, b=2 * std)
         self.experts = nn.ModuleList(SwiGLU(width, ratio, multiple) for _ in range(experts))
@@ -85,10 +85,10 @@ class MixtureOfExperts(Channel):
 
     @torch.compiler.disable  # how many tokens an expert reads is another shape at every step
     def _read(self, x_ND: Tensor, chosen_NK: Tensor) -> Tensor:
-        """Return what the chosen experts make of each token [N, K, D].
+        """Return the outputs of the chosen experts for each token [N, K, D].
 
-        Each token stands K times in the order of the experts that are to read it, so an expert reads one stretch. One
-        without tokens reads an empty stretch, so that every parameter has a gradient in every process that takes part.
+        Tokens are repeated K times and sorted by expert, so each expert reads one contiguous slice. An expert without
+        tokens reads an empty slice, so that every parameter has a gradient in every process.
         """
         order = chosen_NK.flatten().argsort(stable=True)
         read = x_ND.repeat_interleave(self.active, 0)[order].split(self._shares(chosen_NK))
@@ -96,13 +96,13 @@ class MixtureOfExperts(Channel):
         return done[order.argsort()].unflatten(0, chosen_NK.shape)
 
     def _scores(self, x_ND: Tensor) -> Tensor:
-        """The router's scores, in float32 even under autocast (Fedus et al. 2022, section 2.4): rounding makes ties."""
+        """Score in float32 even under autocast (Fedus et al. 2022, section 2.4): rounding makes ties."""
         wide = torch.promote_types(x_ND.dtype, torch.float32)
         with nullcontext() if x_ND.is_meta else torch.autocast(x_ND.device.type, enabled=False):
             return x_ND.to(wide) @ self.router.weight.to(wide).T
 
     def _shares(self, chosen_NK: Tensor) -> list[int]:
-        """How many rows each expert reads; where there are no numbers to look at, as many as the next."""
+        """Return how many rows each expert reads; equal numbers on the meta device, where choices have no values."""
         E = len(self.experts)
         if chosen_NK.is_meta:
             return [(chosen_NK.numel() + expert) // E for expert in range(E)]
@@ -114,6 +114,6 @@ class MixtureOfExperts(Channel):
         return self.balance * E * (share_BE * scores_BTE.softmax(-1).mean(1)).sum(1).mean()
 
     def extra_flops(self, context: int) -> int:
-        """Operations of the experts that are not chosen, below zero: their weights are counted as if they were."""
+        """Count operations of idle experts as a negative number: all matrix parameters are counted elsewhere."""
         of_one = sum(parameter.numel() for parameter in self.experts[0].parameters())
         return -2 * (len(self.experts) - self.active) * of_one

@@ -14,7 +14,7 @@ class SwiGLU(GatedPerceptron):
         multiple: the inner width is rounded to a multiple of it.
 
     Raises:
-        UserError: there would be no inner width.
+        UserError: ``ratio`` leaves no inner width.
     """
 
     def __init__(self, width: int, ratio: float = 8 / 3, multiple: int = 8) -> None:

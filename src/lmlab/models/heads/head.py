@@ -1,4 +1,4 @@
-"""What a head offers, with predictions never whole in memory: tokens are worked on in chunks.
+"""The base class of heads. Tokens are processed in chunks, so that predictions are never all in memory.
 
 Dimension legend: N tokens, n tokens of a chunk, D width, V vocabulary.
 """
@@ -14,17 +14,17 @@ CHUNK_ELEMENTS = 3 << 22
 """Predictions (tokens times types) in a chunk: 48 MB in float32. Matrix products with fewer tokens are slower."""
 
 KEPT_ELEMENTS = 1 << 20
-"""Predictions (tokens times types) that are kept for the backward pass: 4 MB in float32 are not worth a second time."""
+"""Predictions (tokens times types) that are kept for the backward pass: 4 MB in float32, too few to recompute."""
 
 
 class Head(nn.Module, ABC):
-    """Turns hidden vectors into log-probabilities; everything else here follows from that."""
+    """Turns hidden vectors into log-probabilities; the other methods are derived from ``log_probs``."""
 
     vocabulary: int
 
     @abstractmethod
     def log_probs(self, hidden: Tensor) -> Tensor:
-        """Return float32 (or wider) log-probabilities [..., V] of what follows each of ``hidden`` [..., D]."""
+        """Return float32 (or wider) log-probabilities [..., V] of the token after each of ``hidden`` [..., D]."""
 
     def extra_flops(self, context: int) -> int:
         """Return operations of matrix products for one token beyond two for each entry of a matrix parameter."""
@@ -32,17 +32,18 @@ class Head(nn.Module, ABC):
 
     @property
     def chunk(self) -> int:
-        """Tokens in a chunk."""
+        """Return the number of tokens in a chunk."""
         return max(1, CHUNK_ELEMENTS // self.vocabulary)
 
     def keeps(self, targets_N: Tensor) -> bool:
-        """Whether the predictions for so many targets may all be in memory."""
+        """Return whether the predictions for all of ``targets_N`` may be in memory at once."""
         return len(targets_N) * self.vocabulary <= KEPT_ELEMENTS
 
     def per_token(self, function: Callable[[Tensor, Tensor], Tensor], hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
         """Return ``function(log_probs_nV, targets_n)`` [N]; tokens whose target is negative get 0, with no gradient.
 
-        More predictions than may be kept are computed chunk by chunk, and again in the backward pass.
+        If the predictions may not be kept (see :meth:`keeps`), they are computed chunk by chunk, and again in the
+        backward pass.
         """
 
         def of_chunk(hidden_nD: Tensor, targets_n: Tensor) -> Tensor:

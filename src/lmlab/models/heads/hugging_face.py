@@ -13,7 +13,7 @@ from lmlab.models.heads.softmax import Softmax
 
 
 class _Output(tuple[Tensor]):
-    """What the library's heads read: the first entry, or ``last_hidden_state``; all else is ``None``."""
+    """The input of the library's heads: the first entry, or ``last_hidden_state``; other attributes are ``None``."""
 
     def __new__(cls, hidden: Tensor) -> "_Output":
         return super().__new__(cls, (hidden,))
@@ -28,11 +28,11 @@ class _Output(tuple[Tensor]):
 
 
 class Hidden(nn.Module):
-    """Stands in for all of a model but its head, and hands on hidden vectors that are known."""
+    """A replacement of all of a model but its head, which returns hidden vectors that were computed before."""
 
     @property
     def decoder(self) -> nn.Module:
-        """Itself: some heads read from this part of the rest."""
+        """Return itself: some heads read ``model.decoder``."""
         return self
 
     def forward(self, *inputs: Any, inputs_embeds: Tensor, **options: Any) -> Any:
@@ -40,9 +40,9 @@ class Hidden(nn.Module):
 
 
 class LibraryHead(Softmax):
-    """The head of a model of the library: whatever it does between the last hidden vectors and the logits.
+    """The head of a model of the library: all operations between the last hidden vectors and the logits.
 
-    Where that is one linear layer, cross-entropy is computed as for our own models.
+    If the head is one linear layer, cross-entropy is computed as for our own models.
 
     Args:
         causal: the model, with :class:`Hidden` in place of all but its head.
@@ -61,7 +61,7 @@ class LibraryHead(Softmax):
         return logits.view(*hidden.shape[:-1], -1)
 
     def is_linear(self, hidden: Tensor) -> bool:
-        """Whether the logits are the last layer's and nothing more."""
+        """Return whether the logits are the output of the last linear layer, unchanged."""
         if hidden.shape[-1] != self.linear.in_features:
             return False
         return torch.allclose(self.logits(hidden), self.linear(hidden), rtol=1e-5, atol=1e-6)

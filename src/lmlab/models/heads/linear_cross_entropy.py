@@ -1,15 +1,15 @@
 """Cross-entropy of softmax(W h + b) that never keeps all logits or their gradient, for large vocabularies.
 
-Tokens are worked on in chunks, and types in blocks that fit a processor's cache. Within block b the probabilities p_b
+Tokens are processed in chunks, and types in blocks that fit a processor's cache. Within block b the probabilities p_b
 of a token sum to 1; the block's share s_b of the token's whole distribution follows from the blocks' sums of
-exponentials. With q the truth, the gradient of a token's loss with respect to its logits is s_b p_b - q. A share is one
-number for a token and a block, so it can scale vectors of width D instead of predictions, and q W is a row of W (with
-label smoothing, mixed with the mean of all rows):
+exponentials. With q the target distribution, the gradient of a token's loss with respect to its logits is s_b p_b - q.
+A share is one number for a token and a block, so it can scale vectors of width D instead of predictions, and q W is a
+row of W (with label smoothing, mixed with the mean of all rows):
 
     dh = sum_b s_b (p_b W_b) - q W,        dW_b = p_b^T (s_b h) - q_b^T h.
 
-So three matrix products and one softmax are all that passes over the predictions, and the gradient is computed in the
-forward pass while they are at hand.
+So three matrix products and one softmax are the only passes over the predictions, and the gradient is computed in the
+forward pass while they are in memory.
 
 Dimension legend: N tokens, n tokens of a chunk, D width, V vocabulary, v types of a block, B blocks.
 """
@@ -29,8 +29,8 @@ def linear_cross_entropy(
     """Return the mean nats of the targets that are not negative (0 if there are none), in float32 or wider.
 
     Args:
-        smoothing: the share of the truth that is spread evenly over all types.
-        chunk: the most tokens whose predictions are in memory at once.
+        smoothing: share of the target distribution that is uniform over all types.
+        chunk: limit of tokens whose predictions are in memory at once.
     """
     device = hidden_ND.device.type
     if device != "meta" and torch.is_autocast_enabled(device):
@@ -110,7 +110,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         gradients = ctx.saved_tensors
-        if d_loss.device.type != "cpu" or d_loss != 1:  # asking a GPU would wait for it
+        if d_loss.device.type != "cpu" or d_loss != 1:  # comparing on a GPU would synchronise
             gradients = [None if gradient is None else gradient * d_loss for gradient in gradients]
         typed = [
             None if gradient is None else gradient.to(dtype)
@@ -131,7 +131,7 @@ def _softmax(logits_nv: Tensor, out: Tensor) -> Tensor:
 
 
 def _smoothed(parameter_V: Tensor, targets_n: Tensor, smoothing: float, wide: torch.dtype) -> Tensor:
-    """q W [n, D] for the matrix W, q b [n] for the bias b."""
+    """Return q W [n, D] for the matrix W, or q b [n] for the bias b."""
     true = parameter_V[targets_n].to(wide)
     return torch.lerp(true, parameter_V.mean(0, dtype=wide).expand_as(true), smoothing) if smoothing else true
 

@@ -16,7 +16,7 @@ class MixtureOfSoftmaxes(Head):
     """A mixture of ``components`` softmaxes with weights alpha(h) = softmax(A h).
 
     Args:
-        embedding: its matrix is shared; needs ``factorised``.
+        embedding: shares its matrix; needs ``factorised``.
         components: K.
         factorised: W_i h = W tanh(P_i h) with one V x D matrix W for all components, as in the paper; else every
             component has a V x D matrix and a bias of its own.
@@ -63,5 +63,5 @@ class MixtureOfSoftmaxes(Head):
         return (log_alpha[..., None] + logits.to(wide).log_softmax(-1)).logsumexp(-2)
 
     def extra_flops(self, context: int) -> int:
-        """The shared output matrix serves every component."""
+        """Return operations of the shared output matrix beyond its first use: every component uses it."""
         return 2 * (self.components - 1) * self.linear.weight.numel() if self.projection is not None else 0

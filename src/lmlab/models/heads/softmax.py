@@ -15,7 +15,7 @@ class Softmax(Head):
     """One linear layer and a softmax.
 
     Args:
-        embedding: its matrix is shared (Press & Wolf 2017); ``None``: a matrix of its own.
+        embedding: shares its matrix with the head (Press & Wolf 2017); ``None``: the head has a matrix of its own.
         bias: add b.
     """
 

@@ -39,7 +39,7 @@ class Attention(Mixer):
         window: W, tokens that a token sees, itself included; ``None``: all.
 
     Raises:
-        UserError: the heads do not divide the width, a size does not suit rotary positions, or a window is empty.
+        UserError: the heads do not divide the width, a width is unsuitable for rotary positions, or a window is empty.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Attention(Mixer):
         return y_BTD, (after_B, KeyValueCache(k_BKTH, v_BKTH))
 
     def split(self) -> Split | None:
-        """Heads can be shared among processes, but not the gains that all of them have in common."""
+        """Return the split of the heads among processes; ``None`` with gains that all heads share."""
         if isinstance(self.query_norm, nn.RMSNorm):
             return None
         option = "model.mixer.heads" if self.kv_heads == self.heads else "model.mixer.kv_heads"
@@ -128,7 +128,7 @@ class Attention(Mixer):
         return scaled_dot_product_attention(q_BQTH, k_BKSH, v_BKSH, attn_mask=visible_TS, enable_gqa=grouped)
 
     def _attend_in_blocks(self, q_BQTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor) -> Tensor:
-        """Attend from the last T > W of S tokens: a first block, whole ones after it all at once, and what is left."""
+        """Attend from the last T > W of S tokens: a first block, then all whole blocks at once, then the rest."""
         W, (B, Q, T, H) = self.window or 0, q_BQTH.shape
         carried, later = k_BKSH.shape[2] - T, T // W - 1
         parts = [self._attend(q_BQTH[:, :, :W], k_BKSH[:, :, : carried + W], v_BKSH[:, :, : carried + W])]
@@ -147,12 +147,12 @@ class Attention(Mixer):
         return torch.cat(parts, 2)
 
     def state_size(self, context: int) -> int:
-        """Numbers in the state of a sequence: keys and values of every token, or of as many as later ones can see."""
+        """Count the numbers in the state of a sequence: keys and values of all tokens that later ones can see."""
         kept = context if self.window is None else min(context, self.window - 1)
         return 2 * kept * self.kv_heads * self.head_width
 
     def extra_flops(self, context: int) -> int:
-        """Operations of one token with ``context`` keys: products with keys and with values.
+        """Count operations of one token with ``context`` keys: products with keys and with values.
 
         With a window, those of a sequence of ``context`` tokens read at once, over its tokens: W keys for those of the
         first block, 2 W for those of whole ones after it, and W + r for those of the last r.

@@ -1,7 +1,7 @@
 """The LSTM stack of the AWD-LSTM (Merity, Keskar & Socher 2018): LSTM layers, regularised in five ways while training.
 
 - Weight drop (section 2): entries of the recurrent matrices U are dropped, the same ones at every token.
-- Variational dropout (section 4.2) of what is read, of what passes between layers, and of what is put out.
+- Variational dropout (section 4.2) of the input, between layers, and of the output.
 - Activation regularisation (section 4.6): alpha times the mean square of the last layer's output h, after dropout.
 - Temporal activation regularisation (same section): beta times the mean square of h_t - h_{t-1}, before dropout.
 - Layers that are wider inside than outside (section 4.5), so that embeddings stay small.
@@ -30,15 +30,15 @@ State = tuple[tuple[Tensor, Tensor], ...]
 
 
 class AWDLSTM(Mixer):
-    """A whole stack as one mixer, since what is dropped and what is penalised differs between its layers.
+    """A whole stack as one mixer, since dropout and penalties differ between its layers.
 
     Args:
         layers: L.
         expansion: E.
-        weight_dropout: probability of an entry of a recurrent matrix.
-        input_dropout: probability of a channel of what the first layer reads.
-        hidden_dropout: of what passes between layers.
-        output_dropout: of what the last layer puts out.
+        weight_dropout: probability for an entry of a recurrent matrix.
+        input_dropout: probability for a channel of the first layer's input.
+        hidden_dropout: probability for a channel between layers.
+        output_dropout: probability for a channel of the last layer's output.
         activation: alpha.
         temporal: beta.
 
@@ -87,7 +87,7 @@ class AWDLSTM(Mixer):
         self.activation, self.temporal = activation, temporal
 
     def state_size(self, context: int) -> int:
-        """Numbers in the state of a sequence: h and c of every layer."""
+        """Count the numbers in the state of a sequence: h and c of every layer."""
         return sum(2 * layer.hidden_size for layer in self.layers)  # type: ignore[misc, operator]
 
     def forward(self, x_BTD: Tensor, state: State | None) -> tuple[Tensor, State, dict[str, Tensor]]:
@@ -117,9 +117,9 @@ class AWDLSTM(Mixer):
     def _penalties(self, raw_BTD: Tensor, dropped_BTD: Tensor) -> dict[str, Tensor]:
         wide = torch.promote_types(raw_BTD.dtype, torch.float32)
         steps_BTD = raw_BTD.to(wide).diff(dim=1)
-        found = {
+        losses = {
             "activation_regularisation": self.activation * dropped_BTD.to(wide).square().mean(),
             "temporal_regularisation": self.temporal * steps_BTD.square().sum() / max(1, steps_BTD.numel()),
         }
         strengths = (self.activation, self.temporal)
-        return {name: loss for (name, loss), used in zip(found.items(), strengths, strict=True) if used}
+        return {name: loss for (name, loss), used in zip(losses.items(), strengths, strict=True) if used}

@@ -1,4 +1,4 @@
-"""What linear recurrences share: a decay for each head and token, and a sequence read in chunks.
+"""Shared parts of linear recurrences: a decay for each head and token, and a sequence read in chunks.
 
 Dimension legend: B sequences, T tokens, Z chunks, L tokens of a chunk, H heads.
 """
@@ -31,24 +31,26 @@ class HeadDecay(nn.Module):
 
 
 def wide(x: Tensor) -> torch.dtype:
-    """The type in which a recurrence is computed: float32 or that of ``x`` if wider."""
+    """Return the type in which a recurrence is computed: float32, or that of ``x`` if wider."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
 def full_precision(x: Tensor) -> AbstractContextManager:
-    """Switch autocast off where ``x`` is: it would do the products of a recurrence in bfloat16."""
+    """Switch autocast off on the device of ``x``: it would do the products of a recurrence in bfloat16."""
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 def chunks(length: int, longest: int) -> tuple[int, int]:
-    """Return how many chunks (Z) a sequence is cut into and how long they are (L): as equal as can be, so that at most
-    Z - 1 tokens are added at the end."""
+    """Return the number of chunks (Z) of a sequence and their length (L).
+
+    Chunks are as equal as possible, so that padding adds at most Z - 1 tokens.
+    """
     count = -(-length // longest)
     return count, -(-length // count)
 
 
 def into_chunks(x_BTX: Tensor, longest: int) -> Tensor:
-    """Return [B, Z, L, ...], zeros at the end. A token of zeros that does not decay leaves a linear state as it is."""
+    """Return [B, Z, L, ...], zeros at the end. A token of zeros without decay does not change a linear state."""
     count, length = chunks(x_BTX.shape[1], longest)
     missing = count * length - x_BTX.shape[1]
     if missing:
@@ -59,7 +61,7 @@ def into_chunks(x_BTX: Tensor, longest: int) -> Tensor:
 def segment_sums(a_XL: Tensor) -> Tensor:
     """Return s [..., L, L] with s_ij = a_{j+1} + ... + a_i, and -inf for j > i (Dao & Gu 2024, listing 1).
 
-    Each is summed by itself: as differences of cumulative sums, small ones after a large one would lose their digits.
+    Each is summed separately: differences of cumulative sums would lose the digits of small ones after a large one.
     """
     L = a_XL.shape[-1]
     lower_LL = torch.ones(L, L, dtype=torch.bool, device=a_XL.device).tril()

@@ -1,6 +1,7 @@
-"""Gated DeltaNet (Yang, Kautz & Hatamizadeh 2024): an associative memory that decays, and corrects what it overwrites.
+"""Gated DeltaNet (Yang, Kautz & Hatamizadeh 2024): an associative memory with decay that corrects overwritten values.
 
-Queries, keys and values pass a short convolution and SiLU; queries and keys then have length 1. Each head keeps
+Queries, keys and values pass a short convolution and SiLU; queries and keys are then scaled to length 1. Each head
+keeps
     S_t = alpha_t S_{t-1} (I - beta_t k_t k_t^T) + beta_t v_t k_t^T,    o_t = S_t q_t    (equation 10),
 with beta_t = sigmoid(w . x_t) and alpha_t = exp(-A dt_t), dt_t as in Mamba-2; the layer gives W_out of every head's
 RMSNorm(o_t) * silu(z_t). (The code holds S transposed, [K, V].)
@@ -106,11 +107,11 @@ class GatedDeltaNet(Mixer):
         return self.projection_out(y_BTX.to(x_BTD.dtype)), (last, after_BHKV)
 
     def state_size(self, context: int) -> int:
-        """Numbers in the state of a sequence: S of every head, and the inputs that the convolution still needs."""
+        """Count the numbers in the state of a sequence: S of every head, and the convolution's last inputs."""
         return self.heads * self.key_width * self.value_width + self.convolution.state_size()
 
     def extra_flops(self, context: int) -> int:
-        """Operations of one token in the products of the recurrence: within its chunk, and with the state."""
+        """Count operations of one token in the products of the recurrence: within its chunk, and with the state."""
         count, length = chunks(context, self.chunk_length)
         K, V = self.key_width, self.value_width
         return round(count * length / context * 2 * self.heads * (2 * length * K + length * V + 3 * K * V))
@@ -137,7 +138,7 @@ def gated_delta_rule(
     # The triangular system, for the two parts of its right side: the values, and the keys that S_0 will be read with.
     scaled_BZHLK = beta_BZHL1 * k_BZHLK
     right_BZHLX = torch.cat([beta_BZHL1 * v_BZHLV, from_start_BZHL1 * scaled_BZHLK], -1)
-    system_BZHLL = scaled_BZHLK @ k_BZHLK.mT * decay_BZHLL  # its diagonal is taken to be 1, whatever it holds
+    system_BZHLL = scaled_BZHLK @ k_BZHLK.mT * decay_BZHLL  # the solver takes its diagonal as 1 and ignores its values
     solved_BZHLX = torch.linalg.solve_triangular(system_BZHLL, right_BZHLX, upper=False, unitriangular=True)
     own_BZHLV, reads_BZHLK = solved_BZHLX.split([v_BZHLV.shape[-1], k_BZHLK.shape[-1]], -1)
 

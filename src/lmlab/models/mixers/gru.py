@@ -14,7 +14,7 @@ from lmlab.models.mixers.recurrence import Recurrence
 
 INPUT_GAINS = (0.5, 0.5, 1.15)
 RECURRENT_GAINS = (0.5, 0.5, 0.5)
-"""Of r, z and n. While z = 1/2, h is a mean of what n was, which passes a constant input on with the gain of W."""
+"""Of r, z and n. While z = 1/2, h is a mean of earlier n, which passes a constant input on with the gain of W."""
 
 
 class GRU(Recurrence):

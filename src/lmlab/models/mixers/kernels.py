@@ -1,4 +1,4 @@
-"""Whether the kernels of the package flash-linear-attention can do a recurrence in place of the chunked form here."""
+"""Availability of the flash-linear-attention kernels, which replace the chunked form of a recurrence here."""
 
 from functools import cache
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def available(key_BTHK: Tensor, value_BTHV: Tensor) -> bool:
-    """Return whether a sequence with these keys (or input matrices) and values is one for the kernels.
+    """Return whether the kernels support a sequence with these keys (or input matrices) and values.
 
     They run on CUDA devices, where the package is installed; some of its versions take half precision only, and keys no
     wider than 256. Fewer tokens than its chunks of 64 are left to the form here.
@@ -25,7 +25,7 @@ def available(key_BTHK: Tensor, value_BTHV: Tensor) -> bool:
 
 @cache
 def installed() -> bool:
-    """Return whether the package can be imported; it is asked for only where it could be used, being slow to load."""
+    """Return whether the package can be imported; called only if it could be used: it is slow to load."""
     try:
         import fla.ops.gated_delta_rule
         import fla.ops.simple_gla  # noqa: F401

@@ -111,11 +111,11 @@ class Mamba2(Mixer):
         return self.projection_out(y_BTI.to(x_BTD.dtype)), (last, after_BHNP)
 
     def state_size(self, context: int) -> int:
-        """Numbers in the state of a sequence: S of every head, and the inputs that the convolution still needs."""
+        """Count the numbers in the state of a sequence: S of every head, and the convolution's last inputs."""
         return self.heads * self.state_width * self.head_width + self.convolution.state_size()
 
     def extra_flops(self, context: int) -> int:
-        """Operations of one token in the recurrence: within its chunk, into the state, and out of it."""
+        """Count operations of one token in the recurrence: within its chunk, into the state, and out of it."""
         count, length = chunks(context, self.chunk_length)
         inner = self.heads * self.head_width
         each = 2 * length * (self.groups * self.state_width + inner) + 4 * self.state_width * inner

@@ -4,8 +4,8 @@
 
 Dimension legend: B sequences, T tokens, D width, I inner width, P = 2 parts of the projection.
 
-A token costs 6 D I floating-point operations; the state is h, I numbers. Both grow by what a convolution takes, where
-one is chosen.
+A token costs 6 D I floating-point operations; the state is h, I numbers. A convolution, if
+configured, adds to both.
 """
 
 from typing import Literal
@@ -24,7 +24,7 @@ class MinGRU(MinimalRNN):
         taps: of a causal convolution that the mixer reads its input through; 0: none.
 
     Raises:
-        UserError: there would be no inner width, or a negative number of taps.
+        UserError: the expansion leaves no inner width, or a negative number of taps.
     """
 
     def __init__(

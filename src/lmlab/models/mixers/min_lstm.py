@@ -5,8 +5,8 @@
 
 Dimension legend: B sequences, T tokens, D width, I inner width, P = 3 parts of the projection.
 
-A token costs 8 D I floating-point operations; the state is h, I numbers. Both grow by what a convolution takes, where
-one is chosen.
+A token costs 8 D I floating-point operations; the state is h, I numbers. A convolution, if
+configured, adds to both.
 """
 
 from typing import Literal
@@ -27,7 +27,7 @@ class MinLSTM(MinimalRNN):
         taps: of a causal convolution that the mixer reads its input through; 0: none.
 
     Raises:
-        UserError: there would be no inner width, or a negative number of taps.
+        UserError: the expansion leaves no inner width, or a negative number of taps.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What minGRU and minLSTM have in common (Feng et al. 2024, "Were RNNs All We Needed?").
+"""Base class of minGRU and minLSTM (Feng et al. 2024, "Were RNNs All We Needed?").
 
 Dimension legend: B sequences, T tokens, D width, I inner width, P parts (gates and candidate) of the projection.
 
@@ -25,16 +25,16 @@ from lmlab.models.scan import scan
 
 
 class MinimalRNN(Mixer, ABC):
-    """A projection, a linear recurrence and a projection back; what becomes of the first is the subclass's.
+    """A projection, a linear recurrence and a projection back; the subclass defines the recurrence's coefficients.
 
     Args:
         parts: P.
         expansion: I / D.
-        candidate: ``positive`` puts candidates through g (appendix B), ``linear`` leaves them as they are (section 3).
+        candidate: ``positive`` puts candidates through g (appendix B), ``linear`` does not change them (section 3).
         taps: of a causal convolution that the mixer reads its input through, each channel by itself; 0: none.
 
     Raises:
-        UserError: there would be no inner width, or a negative number of taps.
+        UserError: the expansion leaves no inner width, or a negative number of taps.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class MinimalRNN(Mixer, ABC):
 
     @abstractmethod
     def recurrence(self, x_BTP: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a and b [B, T, I] of h_t = a_t h_{t-1} + b_t from what was projected, [B, T, P I]."""
+        """Return a and b [B, T, I] of h_t = a_t h_{t-1} + b_t from the projections [B, T, P I]."""
 
     def activate(self, x_BTI: Tensor) -> Tensor:
-        """Return the candidates of what was projected for them."""
+        """Apply the candidates' activation to their projections."""
         if not self.positive:
             return x_BTI
         return x_BTI.relu() + x_BTI.clamp(max=0).sigmoid()  # g without a branch: where() takes five times as long
@@ -76,5 +76,5 @@ class MinimalRNN(Mixer, ABC):
         return self.projection_out(h_BTI.to(x_BTD.dtype)), (h_BTI[:, -1], *carried)
 
     def state_size(self, context: int) -> int:
-        """Numbers in the state of a sequence: h, and the convolution's inputs."""
+        """Count the numbers in the state of a sequence: h, and the convolution's inputs."""
         return self.inner + (0 if self.convolution is None else self.convolution.state_size())

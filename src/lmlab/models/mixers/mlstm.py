@@ -3,14 +3,14 @@
 Each head stores value v under key k and reads with query q (equations 19 to 27), with f = sigmoid(f~), i = exp(i~):
     C_t = f_t C_{t-1} + i_t v_t k_t^T,    n_t = f_t n_{t-1} + i_t k_t,    h_t = C_t q_t / max(|n_t . q_t|, 1).
 
-i overflows, so C and n are kept divided by exp(m_t). The output does not depend on what m is. Here it is
+i overflows, so C and n are kept divided by exp(m_t). The output does not depend on m. Here it is
     m_t = max(log f_t + m_{t-1}, i~_t, 0),
 equation 15 with a floor of 0: no exponent is then above 0, the empty state is all zeros, and the lower bound of 1 on
 unscaled sums is exp(-m_t) <= 1 on scaled ones. (With a bound of 1 on scaled sums, the output would depend on m.) As
 the output does not depend on m, no gradient goes through it.
 
 T tokens are read in chunks of L. Unrolled over one, with F the sum of log f since its start, the sum over its own
-tokens is a product of masked matrices, weights exp(F_t - F_s + i~_s - m_t), and what was stored before it is read with
+tokens is a product of masked matrices, weights exp(F_t - F_s + i~_s - m_t), and the previous state is read with
 weight exp(F_t + m_0 - m_t). Only the states between chunks are computed one after another.
 
 The block around it: x is projected to twice the inner width C, for cells and output gate; q and k are read through a
@@ -18,7 +18,7 @@ short convolution and SiLU, v without; after the memory, a norm by head, a learn
 multiplication with SiLU of the gate, and a projection back.
 
 With inner width E D and heads of width P = E D / H, a token costs 6 E D^2 operations in dense projections, 6 E D times
-a projection block in q, k and v, and H (4 P^2 + 4 L P) in memory. The state has about H P^2 numbers, whatever the
+a projection block in q, k and v, and H (4 P^2 + 4 L P) in memory. The state has about H P^2 numbers for any
 context. Dimension legend: B sequences, T tokens, D width, C channels inside, H heads, P channels of a head, N chunks,
 L tokens of a chunk, R = P + 1 columns: the values, and a 1 under which the normaliser is stored.
 """
@@ -134,11 +134,11 @@ class MLSTM(Mixer):
         return q_BHTP.new_zeros(B, H, P, P), q_BHTP.new_zeros(B, H, P), q_BHTP.new_zeros(B, H)
 
     def state_size(self, context: int) -> int:
-        """Numbers in the state of a sequence: memory, normaliser and stabiliser of each head, and last inputs."""
+        """Count the numbers in a sequence's state: memory, normaliser and stabiliser of each head, and last inputs."""
         return self.heads * (self.head_width**2 + self.head_width + 1) + self.convolution.state_size()
 
     def extra_flops(self, context: int) -> int:
-        """Operations of one token with the memory: scores and sums in its chunk, what it reads and what it stores."""
+        """Count operations of one token with the memory: scores and sums in its chunk, reading and storing."""
         count, length = chunks(context, self.chunk)
         P, R = self.head_width, self.head_width + 1
         return round(count * length / context * self.heads * (2 * length * (P + R) + 4 * P * R))
@@ -153,7 +153,7 @@ def remember(
     state: tuple[Tensor, Tensor, Tensor],
     limit: int,
 ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """Read with q what k stored, in chunks of at most ``limit`` tokens.
+    """Read with q the values stored under k, in chunks of at most ``limit`` tokens.
 
     Args:
         i_BHT, f_BHT: logarithms of input and forget gates.

@@ -1,11 +1,11 @@
-"""What the recurrent layers of torch have in common as mixers: state with the batch first, and their first weights.
+"""Base class of mixers that are recurrent layers of torch: state with the batch first, and initialisation.
 
-Stacked without residual connections, a layer must pass on what it reads at the scale at which it read it, and gradients
-the same way back. So every gate has an orthogonal matrix for its input and one for its state (Saxe et al. 2014,
+Stacked without residual connections, a layer must preserve the scale of its input, and of gradients in the backward
+pass. So every gate has an orthogonal matrix for its input and one for its state (Saxe et al. 2014,
 section 3), biases are zero, and the gains of these matrices are chosen so that the layer as a whole, seen as a linear
-filter around zero (where each gate is 1/2), has a gain a little above 1: the excess is what tanh takes away. With
+filter around zero (where each gate is 1/2), has a gain a little above 1: the excess compensates tanh. With
 torch's own uniform weights the gradient that reaches the embedding (width 64, 16 tokens) falls between depth 2 and 16
-by factors of 300 (tanh), 10^4 (GRU) and 10^8 (LSTM), and what comes out depends on biases more than on what was read.
+by factors of 300 (tanh), 10^4 (GRU) and 10^8 (LSTM), and the output depends on biases more than on the input.
 """
 
 import math
@@ -24,8 +24,8 @@ class Recurrence(Mixer):
 
     Args:
         layer: an ``nn.RNN``, ``nn.GRU`` or ``nn.LSTM`` of one layer with ``batch_first``.
-        input_gains: of the input matrix of each gate, in torch's order.
-        recurrent_gains: of the recurrent ones.
+        input_gains: gains of the input matrix of each gate, in torch's order.
+        recurrent_gains: gains of the recurrent matrices.
     """
 
     def __init__(self, layer: nn.RNNBase, input_gains: Sequence[float], recurrent_gains: Sequence[float]) -> None:
@@ -34,7 +34,7 @@ class Recurrence(Mixer):
         initialise(layer, input_gains, recurrent_gains)
 
     def state_size(self, context: int) -> int:
-        """Numbers in the state of a sequence: h, and of an LSTM also c."""
+        """Count the numbers in the state of a sequence: h, and of an LSTM also c."""
         return (2 if self.layer.mode == "LSTM" else 1) * self.layer.hidden_size
 
     def forward(self, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -45,10 +45,10 @@ class Recurrence(Mixer):
 
 @torch.no_grad()
 def initialise(layer: nn.RNNBase, input_gains: Sequence[float], recurrent_gains: Sequence[float]) -> None:
-    """Draw the weights of a layer anew: orthogonal matrices with a gain for each gate, no biases.
+    """Initialise the weights of a layer: orthogonal matrices with a gain for each gate, zero biases.
 
-    A matrix to more units than from is enlarged by the root of their ratio, which keeps the root mean square of what
-    passes forwards and the norm of what passes back.
+    A matrix with more outputs than inputs is scaled by the root of their ratio. That preserves the root mean square of
+    activations in the forward pass and the norm of gradients in the backward pass.
     """
     growth = math.sqrt(max(1.0, layer.hidden_size / layer.input_size))
     for name, parameter in layer.named_parameters():

@@ -29,11 +29,11 @@ from lmlab.models.mixers.short_convolution import ShortConvolution
 from lmlab.models.scan import scan
 
 _C = 8.0
-_SLOWEST, _FASTEST = 0.999, 0.9  # what sigmoid(Lambda)^c starts between (section 2.4)
+_SLOWEST, _FASTEST = 0.999, 0.9  # range of sigmoid(Lambda)^c at the start (section 2.4)
 
 
 class RGLRU(Mixer):
-    """A gated linear recurrence behind a short convolution, times a GELU branch.
+    """A gated linear recurrence after a short convolution, times a GELU branch.
 
     Args:
         expansion: I / D; the paper has about 4/3.
@@ -42,7 +42,7 @@ class RGLRU(Mixer):
         multiple: I is rounded to a multiple of it and of ``heads``.
 
     Raises:
-        UserError: there would be no inner width, heads or taps.
+        UserError: the expansion leaves no inner width, heads or taps.
     """
 
     def __init__(self, width: int, expansion: float = 4 / 3, heads: int = 4, taps: int = 4, multiple: int = 8) -> None:
@@ -88,10 +88,10 @@ class RGLRU(Mixer):
         gates_BTHC = (gates_BTHC.to(wide) + self.gates_bias.view(self.head_shape[0], -1)).sigmoid()
         r_BTI, i_BTI = (gate.flatten(2) for gate in gates_BTHC.chunk(2, -1))
         log_a_BTI = -_C * r_BTI * softplus(-self.decay.to(wide))
-        # The root's slope is infinite at zero, and infinity times a gate shut to zero would be no number.
+        # The root's slope is infinite at zero, and infinity times a gate of zero would be NaN.
         scale_BTI = (-(2 * log_a_BTI).expm1()).clamp_min(1e-12).sqrt()
         return log_a_BTI.exp(), scale_BTI * i_BTI * u_BTI
 
     def state_size(self, context: int) -> int:
-        """Numbers in the state of a sequence: h, and the convolution's inputs."""
+        """Count the numbers in the state of a sequence: h, and the convolution's inputs."""
         return self.inner + self.convolution.state_size()

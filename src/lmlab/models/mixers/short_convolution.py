@@ -24,7 +24,7 @@ class ShortConvolution(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels)) if bias else None
 
     def state_size(self) -> int:
-        """Numbers in the state of a sequence."""
+        """Count the numbers in the state of a sequence."""
         return self.weight.shape[0] * (self.taps - 1)
 
     def forward(self, x_BTC: Tensor, state_BKC: Tensor | None) -> tuple[Tensor, Tensor]:

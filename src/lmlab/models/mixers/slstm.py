@@ -97,5 +97,5 @@ class SLSTM(Mixer):
         return y_BTD, SLSTMState(h_BHP, c_BHP, n_BHP, m_BHP, convolution)
 
     def state_size(self, context: int) -> int:
-        """Numbers in the state of a sequence: h, c, n and m, and the last inputs of the convolution."""
+        """Count the numbers in the state of a sequence: h, c, n and m, and the last inputs of the convolution."""
         return 4 * self.heads * self.head_width + self.convolution.state_size()

@@ -1,4 +1,4 @@
-"""What the two kinds of xLSTM block share: block-diagonal projections and norms by head (Beck et al. 2024, section 2).
+"""Shared parts of the two xLSTM blocks: block-diagonal projections and norms by head (Beck et al. 2024, section 2).
 
 Dimension legend: B sequences, T tokens, N = B T, C channels, G blocks, H heads, P channels of a block or head.
 """
@@ -17,12 +17,12 @@ class BlockDiagonal(nn.Module):
     """Several projections [C, C], each made of G blocks [P, P] on its diagonal; 2 P C operations each for a token.
 
     Weights start from N(0, 2 / (5 P)): the rule for a whole matrix, with the inputs that an output has here. (The rule
-    of the authors' code, 2 / (5 D), makes what comes out vanish as a model gets wider.)
+    of the authors' code, 2 / (5 D), makes outputs vanish as a model gets wider.)
 
     Args:
         channels: C.
         blocks: G, which divides C.
-        outputs: how many projections.
+        outputs: number of projections.
     """
 
     def __init__(self, channels: int, blocks: int, outputs: int) -> None:

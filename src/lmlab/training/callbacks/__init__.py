@@ -1,4 +1,4 @@
-"""What happens beside training: checks, checkpoints, samples, early stopping, progress, accounts, faults, signals."""
+"""Callbacks of training: checks, checkpoints, samples, early stopping, progress, accounts, faults, signals."""
 
 from lmlab.training.callbacks.bad_steps import BadSteps
 from lmlab.training.callbacks.checkpoint import Checkpoint

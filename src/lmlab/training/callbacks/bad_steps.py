@@ -1,4 +1,4 @@
-"""Steps that are not to be applied: a loss or gradient that is not finite, and a loss far above those before."""
+"""Handle bad steps: a loss or gradient that is not finite, or a loss far above earlier ones."""
 
 import logging
 import math
@@ -18,27 +18,28 @@ from lmlab.training.module import LanguageModeling
 
 Action = Literal["stop", "skip", "roll_back"]
 NORMAL = 1.4826
-"""A normal distribution's standard deviation, in its median absolute deviations."""
+"""Standard deviation of a normal distribution in units of its median absolute deviation."""
 
 
 class BadSteps(pl.Callback):
-    """Looks at the loss and the gradient norm of every step before it changes the weights, the same on all ranks.
+    """Checks the loss and the gradient norm of each step before it changes the weights, with one decision on all ranks.
 
-    ``stop`` ends the run. ``skip`` leaves weights and optimizer as they were; step count, schedule and data go on, and
-    carried state starts empty. ``roll_back`` goes on from the last checkpoint, in new processes, with the batches that
-    come after the bad one instead of those since the checkpoint. Every such step is a row of ``events.jsonl``.
+    ``stop`` ends the run. ``skip`` does not change weights and optimizer; step count, schedule and data advance, and
+    carried state starts empty. ``roll_back`` resumes from the last checkpoint, in new processes, and leaves out the
+    batches between the checkpoint and the bad step, including that of the bad step. Every bad step is a row of
+    ``events.jsonl``.
 
     A spike is a loss more than ``threshold`` robust standard deviations (1.4826 times the median absolute deviation;
     Iglewicz & Hoaglin 1993) above the median of the last ``window`` losses that were not bad, once there are as many.
 
-    A gradient that overflows in 16-bit floating point while the loss is finite is no bad step: the loss's scale is
-    being sought, and such steps are left out by the scaler itself.
+    A gradient that overflows in 16-bit floating point while the loss is finite is not a bad step: the scaler searches
+    for the scale of the loss and skips such steps itself.
 
-    To decide, a GPU has to be waited for in every step, and ranks exchange two numbers. With both actions ``None``
-    nothing is looked at.
+    The check synchronises with the GPU in every step, and ranks exchange two numbers. With both actions ``None`` there
+    is no check.
 
     Args:
-        at_most: steps that a run skips or rolls back; one more stops it.
+        at_most: limit of steps that a run skips or rolls back; one more stops the run.
         run: supplied by the run.
 
     Raises:
@@ -74,14 +75,14 @@ class BadSteps(pl.Callback):
             cast(LanguageModeling, pl_module).judge = lambda loss, norm: self.judge(trainer, loss, norm)
 
     def judge(self, trainer: pl.Trainer, loss: Tensor, norm: Tensor) -> None:
-        """Do what is to be done about the step under way; return if it is a good one.
+        """Check the current step; return if it is good.
 
         Args:
             loss: mean over this rank's micro-batches.
-            norm: of the whole gradient.
+            norm: norm of the whole gradient.
 
         Raises:
-            SkipStep, Restart, CannotGoOn: it is a bad one.
+            SkipStep, Restart, CannotGoOn: the step is bad.
         """
         both = torch.stack([loss.float(), norm.to(loss.device).float()])
         loss_now, norm_now = cast(Tensor, trainer.strategy.reduce(both, reduce_op="mean")).tolist()
@@ -100,38 +101,38 @@ class BadSteps(pl.Callback):
         text = f"step {step}: the loss is {loss_now:.4g} and the gradient norm {norm_now:.4g}"
         text += "" if limit is None else f", a spike is a loss above {limit:.4g}"
         if action != "stop" and self.skipped + self.rolled_back >= self.at_most:
-            text += f"; callbacks.bad_steps.at_most={self.at_most} such steps were left out before"
+            text += f"; callbacks.bad_steps.at_most={self.at_most} such steps were skipped or rolled back before"
             action = "stop"
         if trainer.is_global_zero:
             numbers = {"loss": loss_now, "gradient_norm": norm_now} | ({} if limit is None else {"limit": limit})
             events.record(self.run, step, what, action, **numbers)
         if action == "skip":
             self.skipped += 1
-            self._say(trainer, what, f"{text}; it is skipped")
+            self._say(trainer, what, f"{text}; skipping the step")
             raise SkipStep
-        trainer.strategy.barrier()  # a rank that ends may take the others with it: not before the row is written
+        trainer.strategy.barrier()  # the end of a rank may end the others: wait until the row is written
         if action == "roll_back":
-            text += "; it goes back to the last checkpoint and leaves out the data since"
+            text += "; rolling back to the last checkpoint and leaving out the data since then"
             self._say(trainer, what, text)
             raise Restart(text)
         raise CannotGoOn(
-            f"{'diverged at ' if what == 'not_finite' else ''}{text} (callbacks.bad_steps says what to do about it)"
+            f"{'diverged at ' if what == 'not_finite' else ''}{text} (see callbacks.bad_steps for other actions)"
         )
 
     def limit(self) -> float:
-        """The largest loss that is no spike."""
+        """Return the largest loss that is not a spike."""
         if len(self.losses) < cast(int, self.losses.maxlen):
             return math.inf
         middle = statistics.median(self.losses)
         return middle + self.threshold * NORMAL * statistics.median(abs(loss - middle) for loss in self.losses)
 
     def _say(self, trainer: pl.Trainer, what: str, text: str) -> None:
-        """Into the log; on the terminal the first of its kind."""
+        """Write a message to the log, and the first of each kind to the terminal."""
         if not trainer.is_global_zero:
             return
         logging.getLogger("lmlab").warning(text)
         if what not in self._said:
-            print(f"{self.run.path.name}: {text} (every one: {self.run.events})", file=sys.stderr)
+            print(f"{self.run.path.name}: {text} (all of them: {self.run.events})", file=sys.stderr)
             self._said.add(what)
 
     def on_train_batch_end(

@@ -17,16 +17,15 @@ from lmlab.training.parallel import save_weights
 
 
 class Checkpoint(pl.Callback):
-    """Keeps the states of the last checkpoints, from which training goes on exactly, and ``best.safetensors``, the best
-    weights so far.
+    """Writes checkpoints, from which training resumes exactly, and ``best.safetensors``, the best weights so far.
 
-    A checkpoint is written between two steps: after the validation and every row that belong to the step before it, so
-    that a resumed run neither repeats nor loses one. It is whole or absent, and so is the file.
+    A checkpoint is written between two steps: after the validation and all rows of the previous step, so that a resumed
+    run neither repeats nor loses any. Checkpoints and the file are written completely or not at all.
 
     Args:
         every: optimizer steps between checkpoints; ``None``: after every validation.
-        keep: how many of the newest are kept; ``None``: all.
-        folder: where the files go; supplied by the run.
+        keep: number of newest checkpoints to keep; ``None``: all.
+        folder: folder of the files; supplied by the run.
     """
 
     def __init__(self, folder: Path, every: int | None = None, keep: int | None = 2) -> None:
@@ -41,10 +40,10 @@ class Checkpoint(pl.Callback):
         self.keep = keep
         self.best = math.inf
         self.saved_step = 0
-        """The step of the newest checkpoint, or of the one that the run went on from."""
+        """The step of the newest checkpoint, or of the one that the run resumed from."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if not isinstance(trainer.strategy, ModelParallelStrategy):  # which saves in shards, in a way of its own
+        if not isinstance(trainer.strategy, ModelParallelStrategy):  # which saves in shards by itself
             trainer.strategy.checkpoint_io = OneFile()
 
     def on_train_batch_start(
@@ -60,12 +59,12 @@ class Checkpoint(pl.Callback):
         self.save(trainer)
 
     def save(self, trainer: pl.Trainer) -> None:
-        """Write a checkpoint now; called on every rank, at a moment when no step is under way.
+        """Write a checkpoint now; called on every rank, between two steps.
 
-        Nothing happens if there is one of this step already.
+        Nothing happens if this step already has a checkpoint.
 
         Raises:
-            OSError: it cannot be written; the checkpoints before it are as they were.
+            OSError: it cannot be written; earlier checkpoints are not changed.
         """
         step, previous = trainer.global_step, self.saved_step
         if step == previous:
@@ -88,7 +87,7 @@ class Checkpoint(pl.Callback):
             trainer.strategy.barrier()
         except BaseException:
             if trainer.is_global_zero:
-                remove(checkpoints.temporary(self.folder, step))  # it may be what has filled the disk
+                remove(checkpoints.temporary(self.folder, step))  # it may have filled the disk
             raise
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -108,8 +107,8 @@ class Checkpoint(pl.Callback):
 class OneFile(TorchCheckpointIO):
     """Writes straight into the checkpoint's folder, which is renamed as a whole.
 
-    Lightning's own way makes a copy of the state in memory and another in the system's temporary folder, where it stays
-    if the process is killed.
+    Lightning itself makes a copy of the state in memory and another in the system's temporary folder, which remains
+    there if the process is killed.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:

@@ -1,6 +1,6 @@
 """The time, energy and memory that training takes, over all attempts.
 
-Devices keep counters of energy themselves: NVIDIA's GPUs, and the packages of Intel and AMD processors.
+NVIDIA's GPUs and the packages of Intel and AMD processors have energy counters.
 """
 
 import resource
@@ -15,18 +15,18 @@ import torch
 from lmlab.training.module import LanguageModeling
 
 POWERCAP = Path("/sys/class/powercap")
-"""Where Linux shows the counters of processor packages (RAPL, running average power limit)."""
+"""Linux's folder of the counters of processor packages (RAPL, running average power limit)."""
 
 
 class Meter(Protocol):
-    """What reports an energy that only grows."""
+    """An energy counter that only grows."""
 
     def read(self) -> float:
-        """Return the joules since some moment, the same at every call."""
+        """Return the joules since a fixed moment."""
 
 
 class Nothing:
-    """The meter of a rank whose device another rank of its node reads."""
+    """The meter of a rank whose energy is read by another rank of its node."""
 
     def read(self) -> float:
         return 0.0
@@ -36,7 +36,7 @@ class Gpu:
     """One NVIDIA GPU's own count since its driver was loaded (NVML, ``nvmlDeviceGetTotalEnergyConsumption``).
 
     Args:
-        millijoules: reads that count.
+        millijoules: reads the counter.
     """
 
     def __init__(self, millijoules: Callable[[], int]) -> None:
@@ -47,15 +47,15 @@ class Gpu:
 
 
 class Packages:
-    """All processor packages of a machine together, whatever else they compute meanwhile.
+    """All processor packages of a machine together, including the work of other processes.
 
-    Their counters start again at 0 after a few minutes at full power, so they are to be read more often than that.
+    Their counters restart at 0 after a few minutes at full power, so they must be read more often than that.
 
     Args:
         zones: folders of packages below ``/sys/class/powercap``.
 
     Raises:
-        OSError: one cannot be read; most systems let the administrator only.
+        OSError: a counter cannot be read; on most systems only the administrator may.
     """
 
     def __init__(self, zones: Iterable[Path]) -> None:
@@ -72,10 +72,10 @@ class Packages:
 
 
 def meter(device: torch.device, local_rank: int) -> Meter | None:
-    """Return what counts the energy of the device that a rank trains on; ``None``: nothing here does.
+    """Return the energy meter of the device that a rank trains on; ``None``: there is none.
 
     Args:
-        local_rank: the rank on its node; the first reads the packages for all.
+        local_rank: the rank on its node; rank 0 reads the packages for all.
     """
     if device.type == "cuda":
         return _gpu(device)
@@ -85,7 +85,7 @@ def meter(device: torch.device, local_rank: int) -> Meter | None:
 
 
 def packages(folder: Path) -> Packages | None:
-    """Return the meter of all packages that ``folder`` shows; ``None``: there are none, or they may not be read."""
+    """Return the meter of all packages in ``folder``; ``None``: there are none, or reading is not permitted."""
     try:
         zones = [zone for zone in sorted(folder.glob("intel-rapl:*")) if _name(zone).startswith("package")]
         return Packages(zones) if zones else None
@@ -98,12 +98,12 @@ def _gpu(device: torch.device) -> Gpu | None:
         import pynvml
 
         pynvml.nvmlInit()
-        # By its own number: CUDA may show devices in another order, and not all of them.
+        # By UUID: CUDA may show devices in another order, and not all of them.
         handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
-        found = Gpu(lambda: int(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)))
-        found.read()
-        return found
-    except Exception:  # no such package, driver or counter, or a part of a GPU, which has no count of its own
+        gpu = Gpu(lambda: int(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)))
+        gpu.read()
+        return gpu
+    except Exception:  # no such package, driver or counter, or a part of a GPU, which has no counter
         return None
 
 
@@ -116,18 +116,17 @@ def _name(zone: Path) -> str:
 
 
 SECONDS_BETWEEN_READINGS = 20.0
-"""A meter of energy may start again at 0 unless it is read so often."""
+"""Seconds between readings of an energy meter, whose counter may restart at 0."""
 
 
 class Clock(pl.Callback):
-    """Adds up seconds spent in training steps, and joules; goes on where a resumed run's checkpoint left them.
+    """Adds up the seconds and joules of training steps; continues from the values in a resumed run's checkpoint.
 
-    Seconds are those of rank 0, on whose device everything that it was given is done. Joules are those of the devices
-    that train, of all ranks together: of their GPUs (what processors take meanwhile is not counted), or, on CPUs, of
-    all packages of every machine, with whatever else these compute. They are left out where a device does not report
-    them, or did not in an earlier attempt.
+    Seconds are those of rank 0, after its device has finished all work. Joules are those of the training devices of all
+    ranks together: of GPUs (without the energy of processors), or, on CPUs, of all packages of every machine, including
+    the work of other processes. They are omitted if a device does not report them, or did not in an earlier attempt.
 
-    First in the list of callbacks: what others do at a validation, and at the end, is no part of it.
+    First in the list of callbacks, so that the work of other callbacks at a validation and at the end is not counted.
     """
 
     def __init__(self) -> None:
@@ -136,20 +135,20 @@ class Clock(pl.Callback):
         self._joules_before: float | None = 0.0
         self._read_at = 0.0
         self.joules: float | None = None
-        """Joules of training of all ranks, all attempts together, when last asked for."""
+        """Joules of training of all ranks and attempts, when last read."""
 
     @property
     def seconds(self) -> float:
-        """Seconds of training so far, all attempts together."""
+        """Return the seconds of training so far, over all attempts."""
         return self._seconds.total
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        found = meter(pl_module.device, trainer.local_rank)
-        all_have_one = _over_ranks(trainer, pl_module, float(found is not None), "min")
-        if found is None or not all_have_one:
+        energy = meter(pl_module.device, trainer.local_rank)
+        all_have_one = _over_ranks(trainer, pl_module, float(energy is not None), "min")
+        if energy is None or not all_have_one:
             self._joules_before = self.joules = None
         elif self._joules_before is not None:
-            self._joules = Stretches(found.read)
+            self._joules = Stretches(energy.read)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -185,7 +184,7 @@ class Clock(pl.Callback):
         self._note(trainer, pl_module)
 
     def _note(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Have the rows that come say how much it is by now; called on every rank."""
+        """Add the current totals to the next rows; called on every rank."""
         module = cast(LanguageModeling, pl_module)
         module.times = {"time/seconds": self.seconds}
         if self._joules is not None:
@@ -205,7 +204,7 @@ class Clock(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self._note(trainer, pl_module)  # here and not in the state: every rank is asked
+        self._note(trainer, pl_module)  # here and not in state_dict(): every rank has to take part
         checkpoint["joules"] = self.joules
 
     def on_load_checkpoint(
@@ -215,10 +214,10 @@ class Clock(pl.Callback):
 
 
 class Stretches:
-    """By how much something that only grows has grown, in stretches of time.
+    """The growth of a counter during several intervals.
 
     Args:
-        read: returns how much it is now.
+        read: returns the current value.
     """
 
     def __init__(self, read: Callable[[], float]) -> None:
@@ -228,16 +227,16 @@ class Stretches:
 
     @property
     def total(self) -> float:
-        """The growth in all stretches so far, that under way among them."""
+        """Return the growth in all intervals so far, including the current one."""
         return self.before + (0.0 if self._since is None else self._read() - self._since)
 
     def go_on(self) -> None:
-        """Begin a stretch, if none is under way."""
+        """Begin an interval, unless one is running."""
         if self._since is None:
             self._since = self._read()
 
     def pause(self) -> None:
-        """End the stretch under way, if there is one."""
+        """End the current interval, if there is one."""
         self.before, self._since = self.total, None
 
 
@@ -251,14 +250,16 @@ def _over_ranks(trainer: pl.Trainer, module: pl.LightningModule, value: float, r
 
 
 def _wait_for(device: torch.device) -> None:
-    """Let a device do all that it was given: a GPU's work goes on behind what Python has done."""
+    """Wait until a device has finished its work: a GPU runs asynchronously."""
     if device.type != "cpu":
         torch.get_device_module(device).synchronize(device)
 
 
 class PeakMemory(pl.Callback):
-    """Keeps the peak over all attempts: of a GPU, what torch's allocator handed out at most at a time; of a CPU, the
-    largest resident set of the process, libraries and all."""
+    """Records the peak of memory over all attempts.
+
+    On a GPU, it is the peak of torch's allocator; on a CPU, the largest resident set of the process, with libraries.
+    """
 
     def __init__(self) -> None:
         self._before = 0
@@ -269,14 +270,14 @@ class PeakMemory(pl.Callback):
 
     @property
     def bytes(self) -> int:
-        """The peak of this rank so far."""
+        """Return the peak of this rank so far."""
         if self._device.type == "cuda":
             return max(self._before, torch.cuda.max_memory_allocated(self._device))
         return max(self._before, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
     @property
     def what(self) -> str:
-        """What :attr:`bytes` is the peak of."""
+        """Return the kind of memory that :attr:`bytes` measures."""
         return "allocated by torch" if self._device.type == "cuda" else "resident set of the process"
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether the network of a run keeps its contract, found out before its first step."""
+"""Check the contract of a run's network before the first step."""
 
 import logging
 import sys
@@ -16,13 +16,13 @@ from lmlab.training.objectives.objective import eager
 
 
 class Contract(pl.Callback):
-    """Tries the network with its first weights, where and as it is trained, and records what it does as ``checks``.
+    """Checks the network with its initial weights, on the device and in the precision of training; records ``checks``.
 
-    A network that breaks the contract is trained all the same, with a warning: what it scores means little.
+    A network that breaks the contract is trained nevertheless, with a warning: its scores are not comparable.
 
     Args:
         context: tokens in a sequence of training.
-        compiled: the network is compiled for training; it is tried as it is without.
+        compiled: the network is compiled for training; it is checked uncompiled.
     """
 
     def __init__(self, run: Run, context: int, compiled: bool) -> None:
@@ -35,35 +35,35 @@ class Contract(pl.Callback):
             return
         model = cast(LanguageModeling, pl_module).model
         problem = ""
-        found: dict[str, Any]
+        results: dict[str, Any]
         try:
             with eager(self.compiled):
                 checks = contract.check(model, self.context)  # on every rank: the weights may be in shards
-            found, problem = checks.as_dict(), describe(checks)
+            results, problem = checks.as_dict(), describe(checks)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             problem = f"a few tokens cannot be read, one by one or at once ({type(error).__name__}: {error})"
-            found = {"causal": False, "stepwise": None, "stepwise_agrees": False}
+            results = {"causal": False, "stepwise": None, "stepwise_agrees": False}
         parallel.reshard(model)
         if not trainer.is_global_zero:
             return
-        self.run.update(checks=found)
+        self.run.update(checks=results)
         if problem:
-            text = f"{self.run.path.name}: {problem}; its results are not to be compared with others"
+            text = f"{self.run.path.name}: {problem}; its results cannot be compared with others"
             logging.getLogger("lmlab").warning(text)
             print(f"WARNING: {text}", file=sys.stderr)
 
 
 def describe(checks: Checks) -> str:
-    """Say what is wrong; nothing if nothing is."""
+    """Return a description of the violations; empty if there are none."""
     wrong = []
     if not checks.causal:
         wrong.append("positions of this network see tokens after their own")
     if not checks.stepwise_agrees:
-        apart = "numbers that are none" if checks.stepwise is None else f"logits {checks.stepwise:.2g} apart"
+        apart = "NaN" if checks.stepwise is None else f"logits {checks.stepwise:.2g} apart"
         wrong.append(
-            f"reading one by one is not reading at once ({apart}, {checks.tolerance:g} would be rounding in "
+            f"reading one by one differs from reading at once ({apart}, tolerance {checks.tolerance:g} in "
             f"{checks.dtype})"
         )
     return " and ".join(wrong)

@@ -10,7 +10,7 @@ from lmlab.training.module import COST
 class EarlyStopping(pl.callbacks.EarlyStopping):
     """Ends training after ``patience`` validations that are not better than the best by at least ``min_delta``.
 
-    What is watched is the loss in nats per token, or the first metric of a task that is judged by decoded answers.
+    It watches the loss in nats per token, or the first metric of a task that is judged by decoded answers.
     """
 
     def __init__(self, patience: int = 3, min_delta: float = 0.0) -> None:

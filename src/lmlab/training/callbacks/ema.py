@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, beside those that are trained."""
+"""An exponential moving average of the trained weights."""
 
 from typing import Any, cast
 
@@ -20,8 +20,8 @@ class EMA(pl.Callback):
         d_t = min(decay, (1 + t) / (10 + t))
         m_t = d_t m_(t-1) + (1 - d_t) w_t,    m_0 = w_0
 
-    The second argument of the minimum keeps the first weights, which are random, from lasting. Averages are at least of
-    single precision. Training goes on from w_t and is the same as without.
+    The second argument of the minimum limits the influence of the random initial weights. Averages have at least single
+    precision. Training continues from w_t and is the same as without.
 
     Raises:
         UserError: a decay out of its range.
@@ -33,7 +33,7 @@ class EMA(pl.Callback):
         self.decay = decay
         self._means: dict[str, Tensor] = {}
         self._trained: list[Tensor] | None = None
-        """The weights of training, while the averages are in their place."""
+        """The weights of training, while the model holds the averages."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         module, data = cast(LanguageModeling, pl_module), cast(LanguageDataModule, cast(Any, trainer).datamodule)
@@ -76,7 +76,7 @@ class EMA(pl.Callback):
 
     @torch.no_grad()
     def exchange(self, model: nn.Module, in_place: bool) -> None:
-        """Put the averages in the place of the weights of ``model``, or those back."""
+        """Replace the weights of ``model`` by the averages (``in_place``), or restore them."""
         if in_place is (self._trained is not None):
             return
         weights = _weights(model)
@@ -95,5 +95,5 @@ class EMA(pl.Callback):
 
 
 def _weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights that are trained, by name; of those that several layers share, once."""
+    """Return the trained weights by name, shared ones once."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

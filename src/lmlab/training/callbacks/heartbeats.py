@@ -1,4 +1,4 @@
-"""Signs of life for whoever watches a run from outside."""
+"""Write heartbeats, which show other processes that a run is alive."""
 
 import time
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Micro-batches that do not fit into memory."""
+"""Handle micro-batches that do not fit into memory."""
 
 import logging
 import sys
@@ -16,14 +16,14 @@ from lmlab.training.trainer import shares
 
 
 class OutOfMemory(pl.Callback):
-    """When a micro-batch does not fit, has the run go on from its last checkpoint with smaller ones; same steps.
+    """If a micro-batch does not fit, resumes the run from its last checkpoint with smaller ones and the same steps.
 
-    Recorded is how many sequences were too many, as a row of ``events.jsonl``: see :func:`fitting`. The run goes on in
-    new processes, so that nothing of what was in memory stays, and no other rank waits for the one that failed.
+    The number of sequences that did not fit is a row of ``events.jsonl``: see :func:`fitting`. The run resumes in new
+    processes, so that all memory is freed, and no other rank waits for the one that failed.
 
     Args:
-        run: whose configuration is ``config``, with the micro-batches that are in use.
-        pieces: parts in which a batch is scored in a validation.
+        run: the run; ``config`` is its configuration with the current micro-batches.
+        pieces: parts of a batch in a validation.
     """
 
     def __init__(self, run: Run, config: Config, pieces: int) -> None:
@@ -44,7 +44,7 @@ class OutOfMemory(pl.Callback):
         self._began = True
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Record and announce what did not fit. Raises ``Restart``, or ``CannotGoOn`` where nothing is to be done."""
+        """Record and report the batch that did not fit. Raises ``Restart``, or ``CannotGoOn`` if there is no remedy."""
         if not is_out_of_memory(exception):
             return
         if not self._began:
@@ -55,7 +55,7 @@ class OutOfMemory(pl.Callback):
         where = "validating" if validating else "training"
         text = f"step {step}: {where} on {rows} sequences of {self.batch['context']} tokens does not fit into memory"
         if self.action == "fail":
-            raise CannotGoOn(f"{text} (trainer.out_of_memory=halve would take fewer at a time)") from exception
+            raise CannotGoOn(f"{text} (trainer.out_of_memory=halve uses smaller micro-batches)") from exception
         if rows == 1:
             raise CannotGoOn(f"{text}, and there are no smaller micro-batches") from exception
         if self.batch["carry_state"] and not validating:
@@ -63,7 +63,7 @@ class OutOfMemory(pl.Callback):
                 f"{text}, and batch.carry_state=true allows no micro-batches (choose a smaller batch.size or "
                 "batch.context, or more trainer.devices)"
             ) from exception
-        text += "; it goes on from the last checkpoint with at most half as many at a time"
+        text += "; resuming from the last checkpoint with micro-batches of at most half the size"
         if not any(row["where"] == where and row["rows"] == rows for row in events.done(self.run, "halve")):
             events.record(self.run, step, "out_of_memory", "halve", where=where, rows=rows)
             logging.getLogger("lmlab").warning(text)
@@ -72,10 +72,10 @@ class OutOfMemory(pl.Callback):
 
 
 def fitting(run: Run, config: Config) -> tuple[Config, int]:
-    """Return ``config`` with micro-batches that are small enough as far as is known, and the parts of a validation.
+    """Return ``config`` with micro-batches that are expected to fit, and the parts of a batch in a validation.
 
-    A micro-batch has at most half as many sequences as the smallest that did not fit; how many micro-batches that
-    makes depends on how many devices there are now.
+    A micro-batch has at most half as many sequences as the smallest that did not fit; the number of
+    micro-batches depends on the current number of devices.
     """
     if config["trainer"]["out_of_memory"] == "fail":
         return config, 1

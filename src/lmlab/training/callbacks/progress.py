@@ -1,6 +1,6 @@
-"""Progress of one run: a bar with rate and time left on a terminal, a line now and then elsewhere.
+"""Progress of one run: a bar with rate and time left on a terminal, occasional lines elsewhere.
 
-After each validation a line shows its primary metric and the beginning of the sample that was written then.
+After each validation a line shows its primary metric and the beginning of the sample.
 """
 
 import time
@@ -25,8 +25,8 @@ class Progress(pl.Callback):
 
     Args:
         name: the run's name, shown in front.
-        measures: the metrics of the run, of which the primary one is shown for every split that has it.
-        console: where to show it.
+        measures: the metrics of the run; the primary one is shown for every split that has it.
+        console: the output console.
     """
 
     def __init__(self, name: str, measures: Measures, console: Console | None = None) -> None:
@@ -81,7 +81,7 @@ class Progress(pl.Callback):
         )
 
     def describe(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> str:
-        """Rate since this attempt began, in tokens per second, and the newest loss and metrics."""
+        """Return the rate of this attempt in tokens per second, and the newest loss and metrics."""
         module = cast(LanguageModeling, pl_module)
         rate = self._pace.rate(trainer.global_step) * module.tokens_per_step
         parts = [f"{rate:,.0f} tokens/s"]

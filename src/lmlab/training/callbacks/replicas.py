@@ -1,4 +1,4 @@
-"""Finding a rank whose copy of the training state is no longer that of the others."""
+"""Detect a rank whose copy of the training state differs from that of the others."""
 
 from collections import Counter
 from typing import Any
@@ -17,8 +17,8 @@ State = dict[str, int]
 class Replicas(pl.Callback):
     """Compares the parameters and the optimizer's state of all ranks, which plain data parallelism keeps equal.
 
-    A bit that flips in one rank's memory makes every later gradient wrong, without any sign of it in the loss. They are
-    also compared before each validation and each checkpoint, so that none is written of a state that is damaged.
+    A bit that flips in one rank's memory makes every later gradient wrong, without a visible effect on the loss. Ranks
+    are also compared before each validation and each checkpoint, so that no damaged state is saved.
 
     Args:
         every: optimizer steps between comparisons.
@@ -55,13 +55,13 @@ class Replicas(pl.Callback):
             return
         states: list[Any] = [None] * trainer.world_size
         torch.distributed.all_gather_object(states, checksums(pl_module, trainer.optimizers))
-        found = difference(states)
-        if found is not None:
-            raise Fault(f"{found} (at step {trainer.global_step})")
+        message = difference(states)
+        if message is not None:
+            raise Fault(f"{message} (at step {trainer.global_step})")
 
 
 def checksums(module: pl.LightningModule, optimizers: list[Any]) -> State:
-    """The checksum of every parameter of ``module`` and of every tensor that the optimizers keep for one."""
+    """Return the checksums of all parameters of ``module`` and all tensors of the optimizers' states."""
     sums: dict[str, Tensor] = {}
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -70,12 +70,14 @@ def checksums(module: pl.LightningModule, optimizers: list[Any]) -> State:
                 for key, value in sorted(optimizer.state.get(parameter, {}).items()):
                     if isinstance(value, Tensor):
                         sums[f"{name} ({key} of the optimizer)"] = checksum(value)
-    values = torch.stack([value.to(module.device) for value in sums.values()]).tolist()  # waits for a GPU only once
+    values = torch.stack(
+        [value.to(module.device) for value in sums.values()]
+    ).tolist()  # synchronises with a GPU only once
     return dict(zip(sums, values, strict=True))
 
 
 def checksum(tensor: Tensor) -> Tensor:
-    """The sum of a tensor's elements, read as whole numbers, modulo 2^64: exact in any order, other for any one bit."""
+    """Return the sum of a tensor's elements as integers modulo 2^64: order-independent; any flipped bit changes it."""
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor)
     whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
@@ -83,11 +85,11 @@ def checksum(tensor: Tensor) -> Tensor:
 
 
 def difference(states: list[State]) -> str | None:
-    """Say which ranks differ from most others (of two, from rank 0) and in which tensor first; ``None``: none does."""
+    """Describe which ranks differ from the majority (of two, from rank 0) and the first such tensor; ``None``: none."""
     counts = Counter(tuple(state.items()) for state in states)
     if len(counts) == 1:
         return None
-    usual = dict(counts.most_common(1)[0][0])  # the first rank's where as many have it as have another
+    usual = dict(counts.most_common(1)[0][0])  # that of the lowest rank in a tie
     odd = [rank for rank, state in enumerate(states) if state != usual]
     first = next(name for name in {**usual, **states[odd[0]]} if usual.get(name) != states[odd[0]].get(name))
     names = f"rank {odd[0]} differs" if len(odd) == 1 else f"ranks {', '.join(map(str, odd))} differ"

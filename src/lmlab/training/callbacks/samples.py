@@ -1,4 +1,4 @@
-"""Text that the model writes as it learns."""
+"""Samples of generated text during training."""
 
 import logging
 import sys
@@ -37,7 +37,7 @@ class Samples(pl.Callback):
         self.prompt = prompt
         self.length = length
         self.temperature = temperature
-        # What is wrong is said, or refused, now rather than at the first validation.
+        # Warn about or refuse a bad prompt now rather than at the first validation.
         Sampler(temperature)
         self.prompt_N = encode_prompt(tokenizer, prompt, _OPTION)
         self._say(unknown_parts(tokenizer, prompt, _OPTION))

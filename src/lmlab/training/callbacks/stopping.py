@@ -1,4 +1,4 @@
-"""Ending a run that is told to stop, with its state saved, on all ranks at the same step."""
+"""Stop a run after a signal, with its state saved, on all ranks at the same step."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from lmlab.training.module import LanguageModeling
 class Stopping(pl.Callback):
     """After a signal, writes a checkpoint before the next step and ends the run as ``Interrupted``.
 
-    A validation under way is given up: the run that goes on from the checkpoint begins with it. A run that is at its
-    last step when the signal comes finishes.
+    A running validation is abandoned: the resumed run begins with it. A run that is at its last step when the signal
+    comes finishes.
 
-    Before other callbacks that save something: what is written here need not be written by them as well.
+    It comes before other callbacks that save, so that they do not save the same step again.
     """
 
     def __init__(self) -> None:
         self._ranks: Ranks | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        # Lightning's handler of SIGTERM starts a collective operation whatever the rank is doing, and its loop another
-        # at every step, for which a GPU has to be waited for.
+        # Lightning's handler of SIGTERM starts a collective operation at any moment, and its loop another one at every
+        # step, which synchronises with the GPU.
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
         if self._ranks is None:
@@ -39,8 +39,8 @@ class Stopping(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if batch_idx % trainer.accumulate_grad_batches == 0 and (told := self._told()):
-            self._stop(trainer, told)
+        if batch_idx % trainer.accumulate_grad_batches == 0 and (received := self._told()):
+            self._stop(trainer, received)
 
     def on_validation_batch_start(
         self,
@@ -50,14 +50,14 @@ class Stopping(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if told := self._told():
+        if received := self._told():
             cast(LanguageModeling, pl_module).weights_to("train")
-            self._stop(trainer, told)
+            self._stop(trainer, received)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Say in Lightning's counters whether a validation was given up, for its loop to begin with."""
+        """Set Lightning's counters so that its loop begins with an abandoned validation."""
         begun = int(trainer.validating)
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
         for counters in (progress["total"], progress["current"]):
@@ -79,27 +79,28 @@ class Stopping(pl.Callback):
             checkpoints = [callback for callback in trainer.callbacks if isinstance(callback, Checkpoint)]  # type: ignore[attr-defined]
             if not checkpoints:
                 raise Interrupted(
-                    f"told to stop by {told.name} at step {step}; without callbacks.checkpoint it is lost"
+                    f"told to stop by {told.name} at step {step}; its state is lost without callbacks.checkpoint"
                 )
             checkpoints[0].save(trainer)
         raise Interrupted(f"told to stop by {told.name} at step {step}; its state is saved")
 
 
 class Ranks:
-    """What the ranks of a run have heard, made known to all of them.
+    """Exchange of signals among the ranks of a run.
 
-    Each says what it has heard at every call, and learns at the next what any of them had said: nobody waits for the
-    others, and all get the same answer at the same call, because all call equally often.
+    At every call, a rank sends the signal that it has received and gets the signals that any rank sent at the last
+    call. So no rank waits for another, and all ranks get the same answer at the same call, because all call equally
+    often.
     """
 
     def __init__(self) -> None:
         several = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
-        # A group of its own, of CPUs: its operations mix with no others, and a GPU's queue is not waited for.
+        # A separate group on CPUs: its operations do not mix with others, and it does not wait for a GPU.
         self._group = distributed.new_group(backend="gloo") if several else None
         self._said: tuple[torch.Tensor, distributed.Work] | None = None
 
     def told(self, heard: signal.Signals | None) -> signal.Signals | None:
-        """Say what this rank has heard; return what any had by the last call (alone: by this one)."""
+        """Send this rank's signal; return that of any rank at the last call (with a single rank: at this one)."""
         if self._group is None:
             return heard
         answer = self.hear()
@@ -110,7 +111,7 @@ class Ranks:
         return answer
 
     def hear(self) -> signal.Signals | None:
-        """Wait for what was said at the last call, if anything was, and return it."""
+        """Wait for the signal sent at the last call, if there was one, and return it."""
         if self._said is None:
             return None
         said, work = self._said

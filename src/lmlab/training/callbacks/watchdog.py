@@ -1,4 +1,4 @@
-"""Ending a rank that hangs, with the stacks of all its threads left behind."""
+"""End a rank that hangs, after writing the stacks of all its threads."""
 
 import faulthandler
 import signal
@@ -12,21 +12,21 @@ from lmlab.processes import stacks
 from lmlab.runs.run import Run
 
 SECONDS_TO_DUMP = 5.0
-"""Seconds from writing the stacks to the end of the process: the launcher ends all ranks once the first one is gone."""
+"""Seconds from writing the stacks to the end of the process: the launcher ends all ranks after the first has ended."""
 FIRST = 4
-"""How many times longer the first batch of training and of a validation may take: networks are compiled there."""
+"""Factor on the limit for the first batch of training and of a validation, which may compile the network."""
 
 
 class Watchdog(pl.Callback):
-    """Ends a rank on which no batch ended for ``seconds``, in training, validation or what happens beside them.
+    """Ends a rank on which no batch ended for ``seconds``, in training, validation or between them.
 
-    The rank first writes where all of its threads are to ``stacks/rank-<rank>.txt`` in the run directory
+    The rank first writes the stacks of all of its threads to ``stacks/rank-<rank>.txt`` in the run directory
     (:func:`lmlab.processes.stacks.hung` reads them), then dies of SIGALRM. Ranks that wait for one that hangs time out
-    with it and leave their stacks too. Neither needs Python to go on running: a thread of ``faulthandler`` that does
-    without the interpreter's lock writes, a timer of the kernel kills.
+    with it and write their stacks too. Neither depends on running Python code: ``faulthandler`` writes in a thread that
+    does not need the interpreter's lock, and a timer of the kernel kills.
 
     Args:
-        seconds: seconds without progress that are too many.
+        seconds: limit of seconds without progress.
         run: supplied by the run.
     """
 
@@ -75,7 +75,7 @@ class Watchdog(pl.Callback):
     def _arm(self, seconds: float) -> None:
         """Set the time at which this rank counts as hanging to ``seconds`` from now."""
         now = time.monotonic()
-        # Setting it costs a thread, so not after every batch.
+        # Setting it starts a thread, so not after every batch.
         if self._allowed == seconds and now - self._armed_at < min(1.0, seconds / 10):
             return
         assert self._file is not None

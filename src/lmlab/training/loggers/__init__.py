@@ -1,4 +1,4 @@
-"""Where metrics go: always JSON lines in the run directory; Weights & Biases and TensorBoard by choice."""
+"""Loggers of metrics: JSON lines in the run directory always; Weights & Biases and TensorBoard optionally."""
 
 from lmlab.training.loggers.jsonl import JsonlLogger
 from lmlab.training.loggers.tensorboard import tensorboard_logger

@@ -17,9 +17,9 @@ class JsonlLogger(Logger):
     """Appends ``{"step": ..., "tokens": ..., "<metric>": ...}`` to ``path``; flushed to disk at every checkpoint.
 
     Args:
-        module: the module in training. Every row is of the step and the tokens at which it is, also a row of a user's
-            callback (``pl_module.log``, ``trainer.logger.log_metrics``), whose metrics become part of its newest ones.
-            ``None``: rows say their own.
+        module: the module in training. Every row has its current step and tokens, also a row of a user's callback
+            (``pl_module.log``, ``trainer.logger.log_metrics``), whose metrics are added to the module's newest ones.
+            ``None``: rows contain their own.
     """
 
     def __init__(self, path: Path, module: "LanguageModeling | None" = None) -> None:
@@ -36,7 +36,7 @@ class JsonlLogger(Logger):
         return ""
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing to do: the run directory holds the whole configuration."""
+        """Do nothing: the run directory holds the whole configuration."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -54,13 +54,13 @@ class JsonlLogger(Logger):
 
 
 def row_of(metrics: Mapping[str, Any], step: int | None, module: "LanguageModeling | None") -> dict[str, Any]:
-    """Return logged metrics as a row of the step and the tokens at which ``module`` is; empty where there are none.
+    """Return logged metrics as a row with the current step and tokens of ``module``; empty without metrics.
 
-    Lightning adds the epoch, of which a run has only one, and counts the steps of a callback's metrics otherwise;
-    callbacks may log tensors.
+    Lightning adds the epoch, which is always the same, and counts the steps of a callback's metrics differently.
+    Callbacks may log tensors.
 
     Args:
-        module: ``None``: the row is of ``step``.
+        module: ``None``: the row is that of ``step``.
     """
     row = {name: value.item() if hasattr(value, "item") else value for name, value in metrics.items()}
     row.pop("epoch", None)
@@ -70,11 +70,11 @@ def row_of(metrics: Mapping[str, Any], step: int | None, module: "LanguageModeli
 
 
 def drop_rows_after(path: Path, step: int, validated_step: int) -> None:
-    """Leave out the rows that a resumed run will compute again, and a last row that was cut short.
+    """Remove the rows that a resumed run will compute again, and an incomplete last row.
 
     Args:
         step: the last step whose training is not repeated.
-        validated_step: the last step whose validation, with all that comes of it, is not repeated.
+        validated_step: the last step whose validation and its results are not repeated.
     """
 
     def is_of_training(row: dict[str, Any]) -> bool:
@@ -85,7 +85,7 @@ def drop_rows_after(path: Path, step: int, validated_step: int) -> None:
         for row in read_jsonl(path):
             if is_of_training(row):
                 keep = row["step"] <= step
-            else:  # after the validation of a part that ended training early, the last one is of the same step
+            else:  # if a partial validation ended training early, the last one is at the same step
                 before = kept[-1] if kept and kept[-1]["step"] == validated_step else {}
                 keep = row["step"] <= validated_step and row.keys() != before.keys()
             kept += [row] if keep else []

@@ -1,4 +1,4 @@
-"""TensorBoard, as an option."""
+"""The optional TensorBoard logger."""
 
 from importlib.util import find_spec
 

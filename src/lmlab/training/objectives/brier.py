@@ -1,4 +1,4 @@
-"""The Brier score: squared error between the predicted distribution and the one-hot truth."""
+"""The Brier score: squared error between the predicted distribution and the one-hot target."""
 
 from torch import Tensor
 
@@ -22,7 +22,7 @@ class Brier(Objective):
 
 
 def brier_score(log_probs_NV: Tensor, targets_N: Tensor) -> Tensor:
-    """Brier score of each of N predictions [N, V] against ``targets_N`` [N]; [N], in [0, 2]."""
+    """Return the Brier scores [N], in [0, 2], of predictions [N, V] against ``targets_N`` [N]."""
     probs_NV = log_probs_NV.exp()
     probs_of_truth_N = probs_NV.gather(1, targets_N[:, None]).squeeze(1)
     return probs_NV.square().sum(1) - 2 * probs_of_truth_N + 1

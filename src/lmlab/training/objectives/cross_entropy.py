@@ -9,7 +9,7 @@ from lmlab.training.objectives.objective import Objective, Terms
 class CrossEntropy(Objective):
     """Mean negative log-likelihood of the next token, in nats.
 
-    With label smoothing e the truth is (1 - e) one-hot + e uniform over the V types (Szegedy et al. 2016, section 7):
+    With label smoothing e the target is (1 - e) one-hot + e uniform over the V types (Szegedy et al. 2016, section 7):
     loss = -(1 - e) log p_y - (e / V) sum_v log p_v.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The objective of training: the loss of a batch, and how much of its optimizer step that batch is."""
+"""The objective of training: the loss of a batch, and the batch's share of its optimizer step."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from lmlab.training.settings import step_seed
 
 
 def eager(compiled: bool) -> AbstractContextManager[object]:
-    """Run below what is ``compiled`` as it is written: for a few tokens it is not compiled anew.
+    """Return a context in which a ``compiled`` network runs uncompiled: a few tokens do not cause a recompilation.
 
-    Nothing that compiles is imported for what is not.
+    For a network that is not compiled, the compiler is not imported.
     """
     return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
 
@@ -32,11 +32,11 @@ class Terms(NamedTuple):
     everything that the step scores, however its rows are divided.
 
     Attributes:
-        loss: scalar, the mean over what the batch scores; 0 if that is nothing.
-        share: what the batch scores as a part of what the whole step scores: ``batch.share`` for a mean over tokens,
-            ``batch.row_share`` for a mean over sequences.
-        output: of the model, for its state after the batch and its auxiliary losses.
-        logs: more means over the same, without gradient, logged as ``train/<name>``.
+        loss: scalar, the mean over the batch's scored positions; 0 if there are none.
+        share: weight of the batch in the step's mean: ``batch.share`` for a mean over tokens, ``batch.row_share`` for a
+            mean over sequences.
+        output: output of the model, for its state after the batch and its auxiliary losses.
+        logs: further means over the same positions, without gradient, logged as ``train/<name>``.
     """
 
     loss: Tensor
@@ -50,10 +50,10 @@ class StepContext:
     """The tools of :meth:`Objective.prepare`.
 
     Attributes:
-        tokenizer: between tokens and text.
-        context: most tokens that attention sees.
+        tokenizer: maps between tokens and text.
+        context: limit of tokens that attention sees.
         compiled: the network is compiled for training.
-        seed: of the random draws of this step, a function of the run's seed and the step.
+        seed: seed of the random draws of this step, a function of the run's seed and the step.
     """
 
     tokenizer: Tokenizer
@@ -66,7 +66,7 @@ class StepContext:
     ) -> list[list[int]]:
         """Return ``length`` tokens that continue each prompt, drawn in evaluation mode.
 
-        What is drawn for a prompt depends on the step and on its number alone, not on the prompts beside it.
+        The continuation of a prompt depends on the step and the prompt's number, not on other prompts.
 
         Args:
             prompts: at least one token each.
@@ -78,12 +78,12 @@ class StepContext:
 
 
 class Objective(ABC):
-    """A loss that training makes small."""
+    """A loss that training minimises."""
 
     def prepare(self, model: LanguageModel, batch: Batch, context: StepContext) -> Batch:
-        """Return the batch to take the loss of; called without gradients. The default returns it as it is.
+        """Return the batch for the loss; called without gradients. The default returns it unchanged.
 
-        Override it to train on what the model samples.
+        Override it to train on samples of the model.
         """
         return batch
 

@@ -1,7 +1,7 @@
 """Optimizers, one file each: ``optimizer = make(model)``, called with the network to train.
 
-One that evaluates at other weights than it trains at has ``eval()``, which puts those in place, and ``train()``, which
-puts the weights of training back. One that goes by validations has ``observe(validation_loss)``.
+An optimizer that evaluates at other weights than it trains at has ``eval()``, which loads them, and ``train()``, which
+restores the weights of training. An optimizer that depends on validations has ``observe(validation_loss)``.
 """
 
 from lmlab.training.optimizers.adam import adam, adamw

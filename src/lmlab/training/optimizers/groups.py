@@ -1,4 +1,4 @@
-"""Which parameters are decayed, and which optimizers have a fused form."""
+"""Parameter groups for weight decay, and the choice of fused kernels."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from lmlab.errors import UserError
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups of parameters: matrices (embeddings too), which decay, and vectors (gains, biases), which do not."""
+    """Return two groups of parameters: matrices (also embeddings) with decay, and vectors (gains, biases) without."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [parameter for parameter in parameters if parameter.ndim >= 2], "weight_decay": weight_decay},
@@ -18,10 +18,10 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 
 def fused(model: nn.Module, shards: bool = True) -> bool:
-    """Whether torch updates the parameters of ``model`` in one fused kernel on their device.
+    """Return whether torch updates the parameters of ``model`` in one fused kernel on their device.
 
     Args:
-        shards: whether the kernel can work on shards; those of several groups of processes are no work for one kernel.
+        shards: the kernel supports shards, but not shards of several process groups at once.
     """
     parameters = list(model.parameters())
     meshes = {getattr(parameter, "device_mesh", None) for parameter in parameters}

@@ -6,7 +6,7 @@ For a matrix W [m, n] with gradient G, momentum mu, learning rate lr and decay w
     U <- orthogonalise((1 - mu) G + mu M)                      (Nesterov momentum)
     W <- (1 - lr w) W - lr 0.2 sqrt(max(m, n)) U               (Liu et al. 2025, "Muon is scalable", equation 4)
 
-The factor gives the update the root mean square that AdamW's usually has, about 0.2, whatever the shape, so that
+The factor gives the update the root mean square that AdamW's usually has, about 0.2, for any shape, so that
 learning rates are of AdamW's magnitude. (Jordan's own factor is sqrt(max(1, m / n)).)
 
 Dimension legend: N matrices of one shape, R their shorter side, C their longer side.
@@ -48,10 +48,10 @@ def muon(
     Args:
         lr: learning rate of the hidden matrices.
         adamw_lr: learning rate of everything else.
-        betas: of AdamW.
-        momentum: of Muon.
-        iterations: of Newton-Schulz.
-        eps: of AdamW.
+        betas: betas of AdamW.
+        momentum: momentum of Muon.
+        iterations: iterations of Newton-Schulz.
+        eps: epsilon of AdamW.
         weight_decay: decoupled decay of all matrices, embeddings among them, times their learning rate.
 
     Raises:
@@ -67,15 +67,15 @@ def muon(
     settings_adamw = {"muon": False, "lr": adamw_lr, "betas": check_betas(betas), "eps": eps, "fused": fused(model)}
     groups: list[dict[str, Any]] = []
     for group in decay_groups(model, weight_decay):
-        for settings, wanted in ((settings_muon, True), (settings_adamw, False)):
-            parameters = [parameter for parameter in group["params"] if (id(parameter) in of_muon) is wanted]
+        for settings, uses_muon in ((settings_muon, True), (settings_adamw, False)):
+            parameters = [parameter for parameter in group["params"] if (id(parameter) in of_muon) is uses_muon]
             if parameters:
                 groups.append({**group, **settings, "params": parameters})
     return Muon(groups, row_blocks(model))
 
 
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
-    """Return the matrices that map hidden vectors to hidden vectors: none of an embedding, none of ``model.head``."""
+    """Return the matrices that map hidden vectors to hidden vectors: without embeddings and ``model.head``."""
     outside = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     if isinstance(head := getattr(model, "head", None), nn.Module):
         outside |= {id(parameter) for parameter in head.parameters()}
@@ -91,7 +91,7 @@ def row_blocks(model: nn.Module) -> dict[Tensor, list[int]]:
 
 
 class Muon(torch.optim.Optimizer):
-    """Both algorithms in one optimizer: each parameter group says which (``muon``) and has its settings.
+    """Both algorithms in one optimizer: each parameter group has the choice (``muon``) and its settings.
 
     Muon groups: ``lr``, ``momentum``, ``iterations``, ``weight_decay``. AdamW groups: ``lr``, ``betas``, ``eps``,
     ``weight_decay``, ``fused``.
@@ -172,8 +172,8 @@ def orthogonalise(x_NRC: Tensor, iterations: int = 5) -> Tensor:
     Newton-Schulz iteration of the quintic, on all matrices at once. In bfloat16 where that is fast, else in float32.
 
     An iteration is Y <- Z Y with Z = a I + b G + c G^2 and G = Y Y^T. Long matrices are multiplied by the product of
-    all Z, which needs nothing but G <- Z G Z: half the operations where C = 4 R. Rounding of G may give a singular
-    value of zero the wrong sign, which up to five iterations leave below 0.1 and further ones would make grow.
+    all Z, which only needs G <- Z G Z: half the operations where C = 4 R. Rounding of G may give a singular
+    value of zero the wrong sign, which stays below 0.1 for up to five iterations and would grow with more.
     """
     a, b, c = QUINTIC
     y_NRC = x_NRC.to(torch.bfloat16 if has_fast_bfloat16(x_NRC.device) else torch.float32)
@@ -203,24 +203,24 @@ def _product_of_factors(gram_NRR: Tensor, iterations: int) -> Tensor:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 matrices in hardware; elsewhere that is far slower than float32."""
+    """Return whether the device multiplies bfloat16 matrices in hardware; elsewhere that is far slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def _wide(matrix: Tensor) -> Tensor:
-    """The matrix, or its transpose where it has more rows than columns."""
+    """Return the matrix, or its transpose if it has more rows than columns."""
     return matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
 
 
 def _whole(tensor: Tensor) -> Tensor:
-    """The tensor, gathered from all processes that hold a shard of it: a direction follows from a whole matrix."""
+    """Return the whole tensor, gathered from its shards: the update needs a whole matrix."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def _shards_of(whole: Tensor, like: Any) -> Tensor:
-    """This process's shard of ``whole``, which all of them have."""
+    """Return this process's shard of ``whole``, which every process has."""
     from torch.distributed.tensor import DTensor, Replicate
 
     everywhere = [Replicate()] * like.device_mesh.ndim

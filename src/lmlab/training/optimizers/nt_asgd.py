@@ -1,7 +1,7 @@
 """Non-monotonically triggered averaged SGD (Merity, Keskar & Socher 2018, algorithm 1).
 
-Plain SGD until a validation loss is above the least of all those more than n validations ago; from the weights w_T of
-that moment on, the weights to evaluate at are their mean, (w_T + ... + w_k) / (k - T + 1), while SGD goes on from w_k.
+Plain SGD until a validation loss is above the lowest loss from more than n validations ago. From the weights w_T of
+that moment on, evaluation uses the mean (w_T + ... + w_k) / (k - T + 1), while SGD continues from w_k.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class NTASGD(torch.optim.SGD):
     """SGD that also keeps the mean of its weights once :meth:`observe` has seen validation losses stagnate.
 
     The losses seen and the number of weights in the mean are entries of the parameter groups, the means of the
-    parameters' state, so ``state_dict`` holds all of it.
+    parameters' state, so ``state_dict`` includes them.
     """
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float, fused: bool, patience: int) -> None:
@@ -46,7 +46,7 @@ class NTASGD(torch.optim.SGD):
             group |= {"losses": (), "triggered": False, "averaged": 0}
 
     def observe(self, validation_loss: float) -> None:
-        """Take note of a validation; start averaging if it is time to."""
+        """Record a validation loss; start averaging if losses have stagnated."""
         losses = self.param_groups[0]["losses"]
         triggered = len(losses) > self.patience and validation_loss > min(losses[: -self.patience])
         for group in self.param_groups:
@@ -55,9 +55,9 @@ class NTASGD(torch.optim.SGD):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """Take a step of SGD, and its end into the mean; return what ``closure`` returns."""
+        """Take a step of SGD and update the mean; return the result of ``closure``."""
         loss = None
-        if closure is not None:  # first: whoever gives it may find that there is no step to take, and raise
+        if closure is not None:  # first: the closure may raise to skip the step
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
@@ -74,11 +74,11 @@ class NTASGD(torch.optim.SGD):
         return loss
 
     def eval(self) -> None:
-        """Put the mean weights in place, where there are any."""
+        """Load the mean weights, if there are any."""
         self._exchange(True)
 
     def train(self) -> None:
-        """Put the weights of training back."""
+        """Restore the weights of training."""
         self._exchange(False)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent, with momentum (Sutskever et al. 2013, section 2) where wanted."""
+"""Stochastic gradient descent, with optional momentum (Sutskever et al. 2013, section 2)."""
 
 import torch
 from torch import nn
