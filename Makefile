@@ -24,10 +24,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 quickstart: install  ## train an LSTM and a Transformer of equal size side by side (under 3 minutes on 2 cores)
 	@$(BIN)/python scripts/quickstart.py
 
-check: install  ## lint, formatting and types
+check: install  ## lint, formatting, types and language
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/python scripts/check_language.py
 
 test: check  ## lint, types and the quick tests, before every commit (under 10 minutes on 2 cores)
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not slow'

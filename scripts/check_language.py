@@ -43,10 +43,18 @@ def problems(path: Path) -> Iterator[tuple[int, str]]:
     if path.suffix != ".py":
         yield from in_prose(text.splitlines())
         return
-    for node in ast.walk(ast.parse(text)):
+    tree = ast.parse(text)
+    fields = {
+        part.target
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        for part in node.body
+        if isinstance(part, ast.AnnAssign)
+    }
+    for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield from in_docstring(node)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in NAMES:
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in NAMES and node not in fields:
             yield node.lineno, f"variable {node.id}: name it after the thing"
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type in (tokenize.COMMENT, tokenize.STRING) or token.type == getattr(tokenize, "FSTRING_MIDDLE", -1):
