@@ -77,7 +77,7 @@ def test_runs_and_sweeps_are_stopped_and_gone_on_with(small_task, tmp_path):
         assert "is restarting" in act("retry", run=before[1]["key"])
         wait_until(lambda: status(1) == "finished", "the run is gone on with")
         assert status(2) == "interrupted"
-        assert "goes on" in act("retry_sweep", sweep=name)
+        assert "is restarting" in act("retry_sweep", sweep=name)
         wait_until(lambda: status(2) == "finished", "the sweep is gone on with")
         runs = {run.manifest["seed"]: run for run in all_runs(outputs / "runs")}
         stories = {seed: [attempt["status"] for attempt in run.manifest["attempts"]] for seed, run in runs.items()}
