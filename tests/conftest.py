@@ -81,7 +81,7 @@ def compose(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import open_dict
 
-    from lmlab.config import CONF, canonical
+    from lmlab.config.canonical import CONF, canonical
 
     def composed(*overrides: str, command: str = "train", outputs: Path = tmp_path / "outputs") -> dict[str, Any]:
         with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from lmlab.commands.options import architecture
-from lmlab.config import CONF, canonical, identity, set_at
+from lmlab.config.canonical import CONF, canonical
+from lmlab.config.identity import identity
+from lmlab.config.nodes import set_at
+from lmlab.config.options import architecture
 from lmlab.metrics import Measures, Metric
 from lmlab.runs.logged import Log
 from lmlab.runs.run import Run
@@ -54,7 +56,7 @@ def _composed(*overrides: str) -> dict[str, Any]:
 def _sizes(model: str, vocabulary: int, context: int) -> dict[str, Any]:
     import torch
 
-    from lmlab.config import build
+    from lmlab.config.build import build
     from lmlab.models.sizes import describe_sizes
 
     with torch.device("meta"):

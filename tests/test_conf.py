@@ -3,8 +3,11 @@
 import pytest
 import torch
 
-from lmlab.commands.options import MAY_BE_NULL, file_of, groups, options_of
-from lmlab.config import CONF, build, identity, validate
+from lmlab.config.build import build
+from lmlab.config.canonical import CONF
+from lmlab.config.check import validate
+from lmlab.config.identity import identity
+from lmlab.config.options import MAY_BE_NULL, file_of, groups, options_of
 from lmlab.models.language_model import LanguageModel
 from lmlab.training.preflight import check_objects
 from lmlab.training.settings import Settings

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lmlab.kinds import KINDS
-from lmlab.short_names import long_name
+from lmlab.config.kinds import KINDS
+from lmlab.config.short_names import long_name
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extend.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lmlab.config import build
+from lmlab.config.build import build
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "model.md").read_text(encoding="utf-8")

@@ -24,7 +24,7 @@ from architectures_timing import TOO_LONG, Mixer, Model, Timing, clock, expected
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from lmlab.commands.options import options_of
+from lmlab.config.options import options_of
 from lmlab.errors import UserError, nearest
 from lmlab.models.parameters import number_of_parameters
 from lmlab.training.threads import use_threads

@@ -17,7 +17,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from lmlab.config import CONF, Config, build, canonical, validate
+from lmlab.config.build import build
+from lmlab.config.canonical import CONF, canonical
+from lmlab.config.check import validate
+from lmlab.config.nodes import Config
 from lmlab.models.language_model import LanguageModelState
 from lmlab.models.parameters import parameter_counts
 from lmlab.models.sizes import state_bytes

@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from lmlab.config import CONF, Config, canonical
+from lmlab.config.canonical import CONF, canonical
+from lmlab.config.nodes import Config
 from lmlab.runs.run import Run
 from lmlab.training import callbacks
 from lmlab.training.allocator import keep_freed_memory

@@ -13,7 +13,8 @@ from pathlib import Path
 import harness
 import torch
 
-from lmlab.config import Config, build
+from lmlab.config.build import build
+from lmlab.config.nodes import Config
 from lmlab.training.preflight import build_model, open_task
 
 

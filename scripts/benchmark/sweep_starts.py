@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lmlab.commands.train import create
-from lmlab.config import Config
+from lmlab.config.nodes import Config
 from lmlab.runs.run import Run
 from lmlab.sweeps.engines.local import Local
 from lmlab.sweeps.sweep import Job

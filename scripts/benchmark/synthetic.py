@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lmlab.config import Config, identity
+from lmlab.config.identity import identity
+from lmlab.config.nodes import Config
 from lmlab.runs import config_file
 from lmlab.runs.logged import Log
 from lmlab.runs.run import Run

@@ -23,11 +23,11 @@ from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import GrammarParseError
 from yaml import MarkedYAMLError, YAMLError
 
-from lmlab import appending, short_names
-from lmlab.commands.options import default_name
-from lmlab.config import CONF
+from lmlab.config import appending, short_names
+from lmlab.config.canonical import CONF
+from lmlab.config.options import default_name
+from lmlab.config.references import explained, with_literal_texts
 from lmlab.errors import UserError
-from lmlab.references import explained, with_literal_texts
 from lmlab.surroundings import expanded
 
 appending.install()
@@ -86,7 +86,7 @@ class CombinationsSweeper(LmlabSweeper):
     """Sweeper that has Hydra's own launcher call a command with every combination of the varied options."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        from lmlab.commands.conditional import space_of
+        from lmlab.commands.jobs import space_of
 
         assert self.config is not None and self.launcher is not None  # after setup
         words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
@@ -107,7 +107,7 @@ class OptionsFolders(SearchPathPlugin):
     """Search path with lmlab's folder as an :class:`OptionsFolder`, and the folder of ``--config-dir`` before it."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        from lmlab.commands.options import users_folder
+        from lmlab.config.options import users_folder
 
         for place in search_path.get_path():
             if place.provider == "main" and place.path == str(CONF):
@@ -133,7 +133,7 @@ class OptionsFolder(FileConfigSource):
         return ("/" in config_path or Path(self.path) == CONF) and super().is_config(config_path)
 
     def load_config(self, config_path: str) -> ConfigResult:
-        from lmlab.commands import options
+        from lmlab.config import options
 
         group, _, name = config_path.rpartition("/")
         path = Path(self.path) / f"{config_path}.yaml"

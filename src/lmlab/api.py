@@ -11,7 +11,7 @@ from lmlab.errors import RunFailed, UserError
 from lmlab.surroundings import expanded
 
 if TYPE_CHECKING:
-    from lmlab.config import Config
+    from lmlab.config.nodes import Config
     from lmlab.data.tokenizers import Tokenizer
     from lmlab.models.language_model import LanguageModel
     from lmlab.runs.run import Run
@@ -40,7 +40,7 @@ def train(overrides: Sequence[str] = (), *, outputs: str | Path | None = None) -
     """
     from lmlab.cli import asks_for_several, only_shows
     from lmlab.command_process import run_command
-    from lmlab.overrides import written
+    from lmlab.config.overrides import written
 
     if isinstance(overrides, str) or not all(isinstance(word, str) for word in overrides):
         raise UserError(f"overrides={overrides!r}: expected a list of texts, as in ['model=lstm', 'seed=2']")
@@ -202,7 +202,7 @@ class TrainedRun:
         from lmlab.data.judges import Likelihood
         from lmlab.data.tokenizers import unknown_parts
         from lmlab.data.windows import fixed_windows
-        from lmlab.training.evaluation import evaluate
+        from lmlab.training.scoring import evaluate
 
         trained, tokenizer = self._trained, self.tokenizer
         try:

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lmlab.config.own_errors import about
 from lmlab.errors import Interrupted, RunFailed, UserError, nearest
 from lmlab.lazy_imports import postpone
-from lmlab.own_errors import about
 from lmlab.processes.signals import INTERRUPTED
 from lmlab.surroundings import drop_empty_variables, expanded, read_names_as_utf8, tolerate_encodings
 
@@ -69,7 +69,7 @@ def main() -> None:
     except (UserError, RunFailed) as error:
         if trace:
             raise
-        from lmlab.overrides import as_typed
+        from lmlab.config.overrides import as_typed
 
         sys.exit(f"lmlab {command}: {as_typed(str(error))}")
     except BrokenPipeError:  # the reader of the output has closed it, like head
@@ -98,8 +98,8 @@ def perform(command: str, words: list[str]) -> Any:
         from lmlab.commands import list_options
 
         return list_options.run(words)
-    # lmlab.sources imports a user's own modules. Nothing else is imported from the working folder, in this process or
-    # in its children: the helper processes of multiprocessing import standard modules by name.
+    # lmlab.config.sources imports a user's own modules. Nothing else is imported from the working folder, in this
+    # process or in its children: the helper processes of multiprocessing import standard modules by name.
     sys.path[:] = [place for place in sys.path if place not in ("", str(Path.cwd()))]
     os.environ["PYTHONSAFEPATH"] = "1"
     # Importing torch and composing a configuration create many objects that stay alive. With Python's default
@@ -161,7 +161,7 @@ def _read(command: str, words: list[str]) -> list[str]:
     Raises:
         UserError: a word is not valid UTF-8, or cannot be parsed.
     """
-    from lmlab.overrides import read
+    from lmlab.config.overrides import read
 
     words = _with_folders(words)
     for word in words:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from lmlab.other_words import VALUES
+from lmlab.config.other_words import VALUES
 
 
 class UserError(ValueError):

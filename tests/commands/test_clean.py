@@ -14,7 +14,7 @@ from lmlab.cleaning import removal
 from lmlab.cleaning.find import ABANDONED, find
 from lmlab.commands import clean, tables
 from lmlab.errors import RunFailed, UserError
-from lmlab.runs import disposal
+from lmlab.runs import files
 from lmlab.runs.lookup import all_runs, existing
 from lmlab.runs.run import Run
 from lmlab.sweeps.sweep import Job, Sweep
@@ -300,7 +300,7 @@ def test_a_kill_between_renaming_and_deleting_leaves_nothing_that_looks_like_a_r
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(disposal.shutil, "rmtree", killed)
+        patch.setattr(files.shutil, "rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
             lmlab_clean(what="failed")
     assert not run.path.exists() and not list(all_runs(outputs / "runs")) and not directories(outputs / "runs")

@@ -102,7 +102,7 @@ def test_activations_are_those_that_a_cpu_keeps(described, make_on_cpu, model):
 
 @pytest.fixture
 def make_on_cpu(compose):
-    from lmlab.config import build
+    from lmlab.config.build import build
 
     return lambda *overrides: build(compose(*overrides, command="describe")["model"], vocabulary=V, context=T)
 

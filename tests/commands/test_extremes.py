@@ -18,14 +18,16 @@ import yaml
 from synthetic_runs import BY_LOSS, write_run
 
 from lmlab.cli import COMMANDS
-from lmlab.commands.options import options_of
-from lmlab.config import CONF, check_arguments, leaves, set_at
+from lmlab.config.canonical import CONF
+from lmlab.config.check import check_arguments
+from lmlab.config.nodes import leaves, set_at
+from lmlab.config.options import options_of
+from lmlab.config.references import TEXTS
+from lmlab.config.targets import resolve_target, targets
 from lmlab.errors import UserError
 from lmlab.processes.layout import Execution
 from lmlab.sweeps.search import Space
 from lmlab.sweeps.study import Study
-from lmlab.targets import resolve_target, targets
-from lmlab.text_options import TEXTS
 
 NUMBERS = (-(10**30), -1, 0, 10**30, 2**63, -1e308, 1e308, 1e-320, math.inf, -math.inf, math.nan)
 LONG = "x" * 300

@@ -8,10 +8,10 @@ from torch import nn
 
 from lmlab.commands import generate
 from lmlab.commands.generate import read_stop
+from lmlab.config.overrides import read
 from lmlab.data.tokenizers import BPE, Byte, Character, Symbols, Word, encode_prompt, unknown_parts
 from lmlab.errors import UserError
 from lmlab.models.state import LanguageModelState, Output
-from lmlab.overrides import read
 from lmlab.training import load
 
 TEXT = "the cat sät on a mat\nand saw two birds, über every tree\n" * 4

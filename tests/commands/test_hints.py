@@ -4,10 +4,10 @@ import pytest
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from lmlab.commands import options
 from lmlab.commands.hints import checked_choices, explain, hint
+from lmlab.config import options
+from lmlab.config.other_words import VALUES, in_our_words
 from lmlab.errors import UserError, nearest, within
-from lmlab.other_words import VALUES, in_our_words
 from lmlab.sweeps.search import Space
 
 
@@ -91,7 +91,7 @@ def test_every_option_that_others_call_otherwise_is_one(compose):
         ["tokenizer=bpe"],
     ):
         known |= set(_dotted(compose(*words)))
-    from lmlab import other_words
+    from lmlab.config import other_words
 
     named = {ours for ours, _ in other_words._OPTIONS.values()}
     assert named <= known | set(options.groups()), named - known
@@ -99,7 +99,7 @@ def test_every_option_that_others_call_otherwise_is_one(compose):
 
 
 def test_no_word_of_others_is_there_twice():
-    from lmlab import other_words
+    from lmlab.config import other_words
 
     words = [
         word for words in (*other_words._BY_OPTION.values(), *other_words._WITHOUT.values()) for word in words.split()

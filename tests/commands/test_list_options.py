@@ -2,9 +2,10 @@
 
 import pytest
 
-from lmlab.commands import list_options, options, tables
+from lmlab.commands import list_options, tables
+from lmlab.config import options
+from lmlab.config.kinds import KINDS
 from lmlab.errors import UserError
-from lmlab.kinds import KINDS
 
 GROUPS = options.groups()
 

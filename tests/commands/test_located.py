@@ -1,7 +1,7 @@
 import pytest
 
 from lmlab.commands.located import _absolute, located
-from lmlab.config import identity
+from lmlab.config.identity import identity
 from lmlab.errors import UserError
 from lmlab.runs.run import Run
 

@@ -8,7 +8,7 @@ import pytest
 from lmlab.analysis.comparison import compare
 from lmlab.analysis.options import differing
 from lmlab.analysis.records import Record
-from lmlab.analysis.report.content.chain import chain
+from lmlab.analysis.report.content.every_run import chain
 from lmlab.commands.stages import words_of
 from lmlab.errors import UserError
 from lmlab.runs.lookup import all_runs

@@ -3,9 +3,9 @@ import re
 import pytest
 
 from lmlab.commands.study_plan import Plan
+from lmlab.config.overrides import option_of
 from lmlab.errors import UserError
 from lmlab.models.sizes import flops_per_token
-from lmlab.overrides import option_of
 from lmlab.sweeps.study import Study
 from lmlab.training.preflight import build_model, open_task
 

@@ -9,7 +9,7 @@ import pytest
 from golden_entries import BLOCKS, ENTRIES, MODELS, OBJECTIVES, OPTIMIZERS, SCHEDULERS, TASKS
 from golden_results import Runner, differences, read_golden
 
-from lmlab.commands.options import options_of
+from lmlab.config.options import options_of
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "golden.py"
 

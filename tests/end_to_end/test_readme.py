@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lmlab.commands.options import groups, options_of
+from lmlab.config.options import groups, options_of
 from lmlab.runs.lookup import all_runs
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lmlab.config import build
+from lmlab.config.build import build
 from lmlab.runs.checkpoints import saved
 from lmlab.runs.files import numbers, read_jsonl
 from lmlab.runs.run import Run

@@ -292,7 +292,7 @@ def test_sweeps_that_begin_together_have_directories_of_their_own(compose):
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
-    from lmlab.config import CONF
+    from lmlab.config.canonical import CONF
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         configs = [hydra_compose("train", [], return_hydra_config=True) for _ in range(2)]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lmlab.config import identity, validate
+from lmlab.config.check import validate
+from lmlab.config.identity import identity
 from lmlab.runs.run import Run
 from lmlab.training.load import load_trained
 

@@ -10,8 +10,10 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from lmlab.commands.options import options_of
-from lmlab.config import CONF, build, canonical, validate
+from lmlab.config.build import build
+from lmlab.config.canonical import CONF, canonical
+from lmlab.config.check import validate
+from lmlab.config.options import options_of
 from lmlab.models.language_model import LanguageModel
 
 VOCABULARY, CONTEXT = 13, 24

@@ -8,11 +8,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_model, save_model
+from torch import nn
 
 from lmlab.errors import UserError
 from lmlab.models import state as model_state
+from lmlab.models.channels.channel import Channel
 from lmlab.models.channels.moe import MixtureOfExperts
 from lmlab.models.hugging_face import HuggingFace
+from lmlab.models.language_model import adopt
+from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.state import has_room
 
 B, T, VOCABULARY, CONTEXT = 3, 12, 13, 24
@@ -299,3 +303,45 @@ def test_two_sets_of_weights_at_once_give_what_each_gives_alone(make_model, arch
         both = torch.cat([first[number], second[number]], 1)
         torch.testing.assert_close(both, model.head.log_probs(alone), rtol=0, atol=1e-5)
         assert state.position[number].tolist() == after.position.tolist()
+
+
+class Plain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, x_BTD, state):
+        return self.linear(x_BTD), state
+
+
+def test_a_plain_module_gets_the_methods_that_it_lacks():
+    part = Plain()
+    weights = list(part.state_dict())
+    mixer = adopt(part, Mixer, "model.mixer")
+    assert mixer is part and isinstance(mixer, Mixer) and isinstance(mixer, Plain)
+    assert mixer.extra_flops(8) == 0 and mixer.state_size(8) is None and mixer.split() is None
+    assert list(mixer.state_dict()) == weights and type(mixer).__name__ == "Plain"
+    assert mixer(torch.ones(1, 2, 3), None)[0].shape == (1, 2, 3)
+
+
+def test_its_own_methods_stay():
+    class Counting(Plain):
+        def extra_flops(self, context):
+            return 7 * context
+
+    assert adopt(Counting(), Mixer, "model.mixer").extra_flops(2) == 14
+
+
+@pytest.mark.parametrize(
+    ("name", "right"), [("extra_flop", "extra_flops"), ("statesize", "state_size"), ("splits", "split")]
+)
+@pytest.mark.parametrize("base", [Plain, Mixer])
+def test_a_misspelt_method_is_refused(base, name, right):
+    own = type("Own", (base,), {name: lambda self, context: 1})
+    with pytest.raises(UserError, match=rf"^model\.mixer: Own\.{name}: did you mean {right}\?$"):
+        adopt(own(), Mixer, "model.mixer")
+
+
+def test_other_names_are_free():
+    own = type("Own", (Channel,), {"flops": 3, "gate": lambda self: 1, "_split": 1, "stated": 2})
+    assert adopt(own(), Channel, "model.channel").gate() == 1

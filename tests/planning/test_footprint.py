@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from lmlab.config import build
+from lmlab.config.build import build
 from lmlab.planning.footprint import footprint, head_bytes
 from lmlab.planning.memory import FusedAttention, LiveBytes
 

@@ -10,7 +10,8 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
 from lmlab.commands.plan import load_of
-from lmlab.config import CONF, build, canonical
+from lmlab.config.build import build
+from lmlab.config.canonical import CONF, canonical
 from lmlab.errors import UserError
 from lmlab.planning.plan import Plan, enough_devices, plans, recommended
 from lmlab.planning.workload import Cluster

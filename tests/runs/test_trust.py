@@ -7,13 +7,14 @@ import stat
 
 import pytest
 
-from lmlab import sources
-from lmlab.config import build, identity
+from lmlab.config import sources
+from lmlab.config.build import build
+from lmlab.config.identity import identity
+from lmlab.config.targets import resolve_target
 from lmlab.errors import UserError
 from lmlab.runs import content, trust
 from lmlab.runs.content import own_sources, with_content
 from lmlab.runs.run import Run
-from lmlab.targets import resolve_target
 
 MIXER = "from activation import act\nclass Mixer:\n    act = act\n"
 

@@ -3,7 +3,7 @@ import json
 import pytest
 from synthetic_runs import EXACT_MATCH
 
-from lmlab.config import identity
+from lmlab.config.identity import identity
 from lmlab.errors import UserError
 from lmlab.metrics import Measures
 from lmlab.runs.lookup import find

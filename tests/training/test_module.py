@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from lmlab.data.judges.language_model_metrics import LOSS
+from lmlab.data.judges.likelihood import LOSS
 from lmlab.errors import CannotGoOn, SkipStep
 from lmlab.metrics import Measures
 from lmlab.training.module import LanguageModeling

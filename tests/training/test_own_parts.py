@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from lmlab.config import build
+from lmlab.config.build import build
+from lmlab.config.own_errors import about
 from lmlab.errors import UserError
 from lmlab.models.block import mix
-from lmlab.own_errors import about
 from lmlab.runs.run import Run
 from lmlab.training.module import LanguageModeling
 from lmlab.training.objectives import Objective

@@ -7,8 +7,8 @@ import torch.distributed
 import torch.multiprocessing
 from torch.distributed.device_mesh import init_device_mesh
 
-from lmlab.commands.options import options_of
-from lmlab.config import build
+from lmlab.config.build import build
+from lmlab.config.options import options_of
 from lmlab.errors import UserError
 from lmlab.models.state import join, part
 from lmlab.training import parallel

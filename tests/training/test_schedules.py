@@ -5,7 +5,8 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lmlab.config import CONF, build
+from lmlab.config.build import build
+from lmlab.config.canonical import CONF
 from lmlab.errors import UserError
 from lmlab.training.schedules import (
     Constant,

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from lmlab.commands.options import options_of
-from lmlab.config import build, identity
+from lmlab.config.build import build
+from lmlab.config.identity import identity
+from lmlab.config.options import options_of
 from lmlab.errors import UserError
 from lmlab.models.parameters import parameter_counts
 from lmlab.runs.lookup import all_runs

@@ -14,7 +14,7 @@ import torch
 import wandb
 
 from lmlab.commands.wandb import hand_to_agent, sync, synchronise
-from lmlab.config import CONF
+from lmlab.config.canonical import CONF
 from lmlab.errors import UserError
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.provenance import PACKAGE, code_fingerprint

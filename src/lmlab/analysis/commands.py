@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lmlab.analysis.comparison import Comparison, evaluate_command
 from lmlab.analysis.records import Record
+from lmlab.config.overrides import as_typed, option_of
 from lmlab.errors import UserError
-from lmlab.overrides import as_typed, option_of
 from lmlab.sweeps.sweep import Sweep
 
 

@@ -4,13 +4,15 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from lmlab.analysis.options import assigned, varied
 from lmlab.analysis.records import Record, together
-from lmlab.config import identity
+from lmlab.config.identity import identity
+from lmlab.config.nodes import at
+from lmlab.config.overrides import written
 from lmlab.errors import UserError, nearest
 from lmlab.metrics import VALIDATION, Measures, on_split, split_of
 
@@ -283,3 +285,42 @@ def can_be_scored(record: Record, metric: str) -> bool:
     missing = record.status == "finished" and record.metric(metric) is None
     split = split_of(metric)
     return missing and record.measures.metric(metric) is not None and split != VALIDATION and split in record.splits
+
+
+def compare_by(
+    records: Sequence[Record],
+    arm: Sequence[str] = (),
+    metric: str | None = None,
+    baseline: str | None = None,
+    direction: str | None = None,
+) -> Comparison:
+    """Sort records into arms, with the baseline first.
+
+    Args:
+        arm: groups (``model``) or options (``optimizer.lr``) whose values name an arm; empty: those that differ.
+        metric, direction: see :func:`lmlab.analysis.comparison.compare`.
+        baseline: the name of an arm; ``None``: that of the first run.
+
+    Raises:
+        UserError: no run has the option, or the metric or arm is unknown.
+    """
+    for key in arm:
+        _check(key, records)
+    comparison = compare(records, metric, (lambda record: arm_of(record, arm)) if arm else None, direction)
+    names = [one.name for one in comparison.arms]
+    if baseline is not None and baseline not in names:
+        raise UserError(f"baseline={baseline}: unknown arm{nearest(baseline, names)}")
+    return replace(comparison, arms=sorted(comparison.arms, key=lambda one: one.name != baseline))
+
+
+def arm_of(record: Record, keys: Sequence[str]) -> str:
+    """Return the name of a run's arm: ``lstm``, or ``optimizer.lr=0.001``; for a group, only the option's name."""
+    return " ".join(record.choice(key) or f"{key}={written(at(record.config, key))}" for key in keys)
+
+
+def _check(key: str, records: Sequence[Record]) -> None:
+    """Raise ``UserError`` if no run has the option ``key``."""
+    has = [record for record in records if record.choice(key) is not None or at(record.config, key) is not None]
+    if records and not has:
+        options = {*records[0].manifest.get("choices", {}), *varied(records)}
+        raise UserError(f"arm={key}: none of these runs has this option{nearest(key, options)}")

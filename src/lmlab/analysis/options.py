@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lmlab import config
-from lmlab.config import NOT_IDENTITY, at, differences
-from lmlab.overrides import written
+from lmlab.config import nodes
+from lmlab.config.identity import NOT_IDENTITY
+from lmlab.config.nodes import at, differences
+from lmlab.config.overrides import written
 
 if TYPE_CHECKING:
     from lmlab.analysis.records import Record
@@ -83,7 +84,7 @@ ABSENT = "—"
 
 def has(record: "Record", key: str) -> bool:
     """Return whether a run has a group or a dotted key, even if its value is null."""
-    return key in _GROUPS or config.has(record.setting, key)
+    return key in _GROUPS or nodes.has(record.setting, key)
 
 
 def text_of(record: "Record", key: str) -> str:

@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from lmlab.config import Config, identity
+from lmlab.config.identity import identity
+from lmlab.config.nodes import Config
 from lmlab.errors import UserError, nearest
 from lmlab.metrics import Measures
 from lmlab.runs.files import read_jsonl

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from lmlab.analysis.records import Record, Records, read
-from lmlab.config import Config, Paths, at
+from lmlab.config.nodes import Config, Paths, at
 from lmlab.errors import UserError, nearest
 from lmlab.runs.lookup import by_start, run_by_id
 from lmlab.runs.run import Run, Status

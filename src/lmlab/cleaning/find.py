@@ -10,12 +10,11 @@ from typing import Literal, get_args
 
 from lmlab.analysis.records import Record, Records
 from lmlab.analysis.selection import named
-from lmlab.config import Paths
+from lmlab.config.nodes import Paths
+from lmlab.config.overrides import written
 from lmlab.errors import UserError
-from lmlab.overrides import written
 from lmlab.runs import checkpoints, lock
-from lmlab.runs.disposal import DISCARDED, size_of
-from lmlab.runs.files import read_json
+from lmlab.runs.files import DISCARDED, read_json, size_of
 from lmlab.runs.run import Run, Status
 from lmlab.sweeps.sweep import Sweep, all_sweeps
 from lmlab.wandb.artifacts import Extras

@@ -8,7 +8,7 @@ from pathlib import Path
 from lmlab.cleaning.find import Item, Kept
 from lmlab.errors import UserError
 from lmlab.runs import lock
-from lmlab.runs.disposal import discard
+from lmlab.runs.files import discard
 from lmlab.runs.run import Run
 
 

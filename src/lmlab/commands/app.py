@@ -18,11 +18,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from lmlab.commands import options
 from lmlab.commands.hints import check_words, checked_choices, explain
-from lmlab.config import CONF, canonical, check_arguments, leaves
+from lmlab.config import options
+from lmlab.config.canonical import CONF, canonical
+from lmlab.config.check import check_arguments
+from lmlab.config.nodes import leaves
+from lmlab.config.overrides import as_typed
 from lmlab.errors import Interrupted, RunFailed, UserError
-from lmlab.overrides import as_typed
 from lmlab.runs.disk import failure_of_disk
 from lmlab.runs.places import settle
 

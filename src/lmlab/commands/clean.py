@@ -13,7 +13,7 @@ from lmlab.cleaning.removal import remove_items
 from lmlab.commands import tables
 from lmlab.commands.app import typed_words
 from lmlab.commands.describe import readable
-from lmlab.config import Paths
+from lmlab.config.nodes import Paths
 from lmlab.errors import RunFailed, UserError, nearest
 from lmlab.numerals import counted, seconds
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lmlab.commands import tables
-from lmlab.config import Paths
+from lmlab.config.nodes import Paths
 from lmlab.errors import UserError
 
 SHORTEST = 16

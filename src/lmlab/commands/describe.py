@@ -14,12 +14,14 @@ from rich.text import Text
 from rich.tree import Tree
 
 from lmlab.commands import tables
-from lmlab.commands.options import architecture
-from lmlab.config import Config, build, check_arguments, validate
+from lmlab.config.build import build
+from lmlab.config.check import check_arguments, validate
+from lmlab.config.nodes import Config
+from lmlab.config.options import architecture
+from lmlab.config.overrides import written
 from lmlab.errors import UserError
-from lmlab.overrides import written
-from lmlab.runs.average import keeps_average
 from lmlab.runs.run import training_flops
+from lmlab.training.callbacks.ema import keeps_average
 
 CONTEXTS = (1, 128, 1024, 8192, 65_536, 1_048_576)
 """Tokens after which the size of a state is shown."""
@@ -85,7 +87,7 @@ def built_model(node: Config, vocabulary: int, batch: dict[str, Any]) -> tuple[A
     Raises:
         UserError: an option is wrong.
     """
-    from lmlab.models.without_memory import without_memory
+    from lmlab.models.sizes import without_memory
     from lmlab.training.settings import Batch
     from lmlab.training.sizing import solve_width
 
@@ -137,7 +139,7 @@ def measure(model: Any, config: Config) -> dict[str, Any]:
     from lmlab.models.parameters import parameter_counts
     from lmlab.models.sizes import flops_per_token, state_bytes
     from lmlab.planning.memory import generation_memory, training_memory
-    from lmlab.training.make_optimizer import make_optimizer
+    from lmlab.training.optimizers.groups import make_optimizer
 
     optimizer, batch, averaged = config["optimizer"], config["batch"], keeps_average(config["callbacks"])
     validate(optimizer, "optimizer")

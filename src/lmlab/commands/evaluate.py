@@ -9,7 +9,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from lmlab.commands import tables
 from lmlab.commands.answers import Answers, metrics_of, output_file, show_answers
-from lmlab.config import Paths, check_arguments
+from lmlab.config.check import check_arguments
+from lmlab.config.nodes import Paths
 from lmlab.errors import UserError
 from lmlab.metrics import score_of
 from lmlab.numerals import written
@@ -157,9 +158,9 @@ def score(
     Raises:
         UserError: the run has no such split or weights, its data have changed, or an option is wrong.
     """
-    from lmlab.data.reading import Reading
     from lmlab.data.tasks import ScoredText, Task
-    from lmlab.training.evaluation import evaluate
+    from lmlab.data.windows import Reading
+    from lmlab.training.scoring import evaluate
 
     trained = _load(run, checkpoint, average, accelerator, threads, trust)
     about: dict[str, Any] = {}

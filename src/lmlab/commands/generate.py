@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lmlab.commands.prompts import Prompt, check_keys, read_prompts
-from lmlab.config import Paths
+from lmlab.config.nodes import Paths
+from lmlab.config.overrides import written
 from lmlab.errors import UserError
-from lmlab.overrides import written
 from lmlab.progress import ProgressBar
 from lmlab.runs.files import dumps
 from lmlab.runs.lookup import find

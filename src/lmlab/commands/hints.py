@@ -9,14 +9,14 @@ from hydra.errors import CompactHydraException, HydraException, MissingConfigExc
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lmlab.commands import options
-from lmlab.commands.options import LIST, SEVERAL
-from lmlab.config import CONF
+from lmlab.config import options
+from lmlab.config.canonical import CONF
+from lmlab.config.options import LIST, SEVERAL
+from lmlab.config.other_words import in_our_words
+from lmlab.config.overrides import option_of
+from lmlab.config.references import explained
+from lmlab.config.short_names import BASE, long_name, short_name
 from lmlab.errors import UserError, nearest
-from lmlab.other_words import in_our_words
-from lmlab.overrides import option_of
-from lmlab.references import explained
-from lmlab.short_names import BASE, long_name, short_name
 
 SHOWN = 6
 """The largest number of options of a group that a message names as those that have an option."""

@@ -11,17 +11,16 @@ from typing import Any, cast
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 
 from lmlab.analysis.records import Record
-from lmlab.commands import results, sweep_sizes, tables
+from lmlab.commands import jobs, results, tables
 from lmlab.commands.app import typed_words
-from lmlab.commands.composing import compose, composed, computes_elsewhere, plain
-from lmlab.commands.conditional import space_of
-from lmlab.commands.job_checks import check_jobs
+from lmlab.commands.jobs import check_jobs, compose, composed, computes_elsewhere, plain, space_of
 from lmlab.commands.progress_table import LinesView, TableView, say_not_started
 from lmlab.commands.train import Prepared
-from lmlab.config import check_arguments
+from lmlab.config.check import check_arguments
+from lmlab.config.overrides import as_typed
+from lmlab.config.targets import resolve_target
 from lmlab.errors import RunFailed, UserError
 from lmlab.metrics import Measures
-from lmlab.overrides import as_typed
 from lmlab.processes.signals import stopped_by_signals
 from lmlab.processes.spawn import warm_up
 from lmlab.runs import trust
@@ -32,7 +31,6 @@ from lmlab.sweeps.options import SweepOptions
 from lmlab.sweeps.search import Grid, Proposal, Search, Space, make
 from lmlab.sweeps.search.search import Queue
 from lmlab.sweeps.sweep import Job, Sweep
-from lmlab.targets import resolve_target
 from lmlab.wandb.mirror import under_agent
 
 
@@ -52,25 +50,25 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
     try:
         search = make(options.search or None, space, folder, lambda: _measures(launcher, space, checked))
         checked()
-        sweep_sizes.check(launcher, space, search, not computes_elsewhere(launcher))
+        jobs.check(launcher, space, search, not computes_elsewhere(launcher))
     except UserError:
         if not before:  # remove files that the search has written
             shutil.rmtree(folder, ignore_errors=True)
         raise
     if search.warning is not None:
         tables.say(search.warning, "note:", "yellow")
-    record, jobs = conduct(launcher, search, options.section, space.fixed, sweeper.retry)
-    _show(record, jobs, search)
-    if failed := [job for job in jobs if job.status in ("failed", "interrupted")]:
+    record, conducted = conduct(launcher, search, options.section, space.fixed, sweeper.retry)
+    _show(record, conducted, search)
+    if failed := [job for job in conducted if job.status in ("failed", "interrupted")]:
         again = f"{tables.command('sweep', 'retry', f'name={record.path.name}')} tries them again"
         what = "failed" if all(job.status == "failed" for job in failed) else "failed or were stopped"
-        if left := _not_started(record, jobs):
+        if left := _not_started(record, conducted):
             what, again = (
                 f"{what}, {left} {'was' if left == 1 else 'were'} not started",
                 f"{again}, and then the others",
             )
-        raise RunFailed(f"{len(failed)} of {len(jobs) + record.to_come} jobs {what} ({again})")
-    return jobs
+        raise RunFailed(f"{len(failed)} of {len(conducted) + record.to_come} jobs {what} ({again})")
+    return conducted
 
 
 def _measures(launcher: Any, space: Space, check: Callable[[], None]) -> Measures:
@@ -99,10 +97,10 @@ def launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[Jo
     if options.zipped:
         raise UserError("sweep.zip: only hydra/sweeper=lmlab pairs values")
     search = Queue(Proposal(first + index, words) for index, words in enumerate(job_overrides))
-    record, jobs = conduct(launcher, search, options.section, _common(job_overrides), retry=True)
-    _show(record, jobs, search)
+    record, conducted = conduct(launcher, search, options.section, _common(job_overrides), retry=True)
+    _show(record, conducted, search)
     returned = []
-    for job in jobs:
+    for job in conducted:
         done = JobReturn(overrides=job.overrides)
         done.status = JobStatus.COMPLETED if job.status == "finished" else JobStatus.FAILED
         done.return_value = _score(job) if job.status == "finished" else UserError(job.error or job.status)

@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from lmlab.commands import options
-from lmlab.config import CONF
+from lmlab.config import options
+from lmlab.config.canonical import CONF
+from lmlab.config.kinds import kind_of
 from lmlab.errors import UserError, nearest
-from lmlab.kinds import kind_of
 
 HELP = """lmlab options                  every group of options, with its base class
 lmlab options mixer            the options of a group, a line each, and where they are defined

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.commands import tables
-from lmlab.config import Config, identity
+from lmlab.config.identity import identity
+from lmlab.config.nodes import Config
 from lmlab.errors import UserError
 from lmlab.runs.content import with_content
 from lmlab.runs.lookup import all_runs

@@ -9,9 +9,11 @@ from hydra.core.hydra_config import HydraConfig
 
 from lmlab.commands import tables
 from lmlab.commands.describe import number_of_types, readable
-from lmlab.config import Config, build, validate
+from lmlab.config.build import build
+from lmlab.config.check import validate
+from lmlab.config.nodes import Config
+from lmlab.config.overrides import option_of
 from lmlab.errors import UserError, within
-from lmlab.overrides import option_of
 from lmlab.runs.files import dumps
 from lmlab.runs.run import training_flops
 from lmlab.training.threads import check_threads
@@ -150,7 +152,7 @@ def check(config: Config, device: Config) -> None:
 
 def load_of(config: Config, vocabulary: int | None) -> Any:
     """Simulate what a training configuration asks for. Raises ``UserError``."""
-    from lmlab.models.without_memory import without_memory
+    from lmlab.models.sizes import without_memory
     from lmlab.planning.workload import Load
     from lmlab.training.sizing import solve_width
 

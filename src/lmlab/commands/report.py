@@ -16,7 +16,7 @@ from lmlab.analysis.report.document import Document
 from lmlab.analysis.selection import select
 from lmlab.analysis.studies import comparison_of
 from lmlab.commands import tables
-from lmlab.config import Paths
+from lmlab.config.nodes import Paths
 from lmlab.errors import UserError
 from lmlab.metrics import split_of
 from lmlab.progress import ProgressBar
@@ -43,7 +43,7 @@ def task(
         raise UserError("open=true: opens the page, which formats= leaves out (add html)")
     if output and expanded(output).exists() and not expanded(output).is_dir():
         raise UserError(f"output={output}: is a file, expected a folder")
-    from lmlab.analysis.arms import compare_by
+    from lmlab.analysis.comparison import compare_by
 
     records = select(paths, runs, tag, where)
     sweep = None if tag or where or arm or metric or baseline or direction else _study_sweep(paths, runs)

@@ -6,15 +6,15 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from lmlab import overrides
 from lmlab.analysis.options import by_choice, differing, text_of
 from lmlab.analysis.records import Record, together
-from lmlab.commands.by_arm import show_by_arm
+from lmlab.commands.by_arm import SPLITS, show_by_arm, show_grid
 from lmlab.commands.describe import readable
-from lmlab.commands.grid import SPLITS, show_grid
-from lmlab.commands.options import PARTS_OF_MODEL
 from lmlab.commands.tables import command, compact, console, place, print_table, say
-from lmlab.config import NOT_IDENTITY, Config, differences
+from lmlab.config import overrides
+from lmlab.config.identity import NOT_IDENTITY
+from lmlab.config.nodes import Config, differences
+from lmlab.config.options import PARTS_OF_MODEL
 from lmlab.metrics import VALIDATION, Measures, averaged, cost, is_averaged, score_of, split_of
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.provenance import code_fingerprint

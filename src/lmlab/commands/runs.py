@@ -12,7 +12,7 @@ from rich.markup import escape
 from lmlab.analysis.records import Record, together
 from lmlab.analysis.selection import check_status, fits, named
 from lmlab.commands import results, tables
-from lmlab.config import Paths, at
+from lmlab.config.nodes import Paths, at
 from lmlab.errors import UserError, nearest
 from lmlab.metrics import VALIDATION, Measures
 from lmlab.numerals import counted

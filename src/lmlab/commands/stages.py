@@ -3,7 +3,7 @@
 The section ``stages`` of a configuration has a list of overrides for each stage, in order. A stage is an ordinary run.
 Its configuration is composed from the overrides of the command line followed by those of the stage, and ``start.run``
 may name an earlier stage. ``stages.<stage>.<option>=value`` changes an option of one stage (see
-:func:`lmlab.overrides.read`).
+:func:`lmlab.config.overrides.read`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,13 +20,14 @@ from lmlab.analysis.records import Record
 from lmlab.commands import results, tables
 from lmlab.commands.hints import checked_choices, explain
 from lmlab.commands.located import located
-from lmlab.commands.options import choices_of
 from lmlab.commands.train import NOT_OF_A_RUN, check_run, compute, task
-from lmlab.config import Config, canonical, check_arguments
+from lmlab.config.canonical import canonical
+from lmlab.config.check import check_arguments
+from lmlab.config.nodes import Config
+from lmlab.config.options import choices_of
+from lmlab.config.overrides import STAGE_OPTIONS, STAGE_VALUE, is_several, option_of, read, written
 from lmlab.errors import UserError, nearest, within
-from lmlab.overrides import STAGE_OPTIONS, STAGE_VALUE, is_several, option_of, read, written
-from lmlab.runs.lookup import existing
-from lmlab.runs.names import check_name
+from lmlab.runs.lookup import check_name, existing
 from lmlab.runs.run import Run
 from lmlab.wandb.mirror import under_agent
 

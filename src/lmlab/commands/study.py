@@ -8,16 +8,16 @@ from omegaconf import OmegaConf, read_write
 
 from lmlab.analysis.comparison import Comparison, can_be_scored
 from lmlab.analysis.studies import comparison_of
-from lmlab.commands import launching, options, tables
-from lmlab.commands.composing import composed, computes_elsewhere, plain
-from lmlab.commands.conditional import Composed
+from lmlab.commands import launching, tables
+from lmlab.commands.jobs import Composed, composed, computes_elsewhere, plain
 from lmlab.commands.progress_table import say_not_started
 from lmlab.commands.train import task
-from lmlab.config import Paths
+from lmlab.config import options
+from lmlab.config.nodes import Paths
+from lmlab.config.overrides import option_of
 from lmlab.errors import RunFailed, UserError
 from lmlab.metrics import score_of, split_of
 from lmlab.numerals import counted
-from lmlab.overrides import option_of
 from lmlab.processes.signals import stopped_by_signals
 from lmlab.processes.spawn import warm_up
 from lmlab.surroundings import expanded

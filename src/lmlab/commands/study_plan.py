@@ -9,20 +9,21 @@ from functools import cache
 from typing import Any
 
 from lmlab.commands.hints import hint_among
-from lmlab.config import Config, build, has, identity
+from lmlab.config.build import build
+from lmlab.config.identity import identity
+from lmlab.config.nodes import Config, has
+from lmlab.config.overrides import option_of
+from lmlab.config.targets import targets
 from lmlab.data.tasks import Task
 from lmlab.errors import UserError, nearest, within
 from lmlab.metrics import VALIDATION, Measures, split_of
 from lmlab.models.parameters import parameter_counts, tolerance
-from lmlab.models.sizes import flops_per_token
-from lmlab.models.without_memory import without_memory
-from lmlab.overrides import option_of
-from lmlab.runs.average import check_averaged
+from lmlab.models.sizes import flops_per_token, without_memory
 from lmlab.runs.run import training_flops
 from lmlab.sweeps.search.space import Lacking
 from lmlab.sweeps.search.study import Pilot
 from lmlab.sweeps.study import Study
-from lmlab.targets import targets
+from lmlab.training.callbacks.ema import check_averaged
 from lmlab.training.preflight import check
 from lmlab.training.settings import Settings
 from lmlab.training.sizing import SizeMissed, SizeRequest, check_sizes, solve_width

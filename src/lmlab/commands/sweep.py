@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from lmlab.commands import results, tables
 from lmlab.commands.progress_table import STYLE, counts, say_not_started
-from lmlab.config import Paths
+from lmlab.config.nodes import Paths
 from lmlab.errors import UserError
 from lmlab.metrics import Measures
 from lmlab.runs.heartbeat import Heartbeat

@@ -11,11 +11,13 @@ from hydra.types import RunMode
 
 from lmlab.commands import results, tables
 from lmlab.commands.located import located
-from lmlab.commands.options import choices_of, replaced
 from lmlab.commands.wandb import hand_to_agent
-from lmlab.config import Config, Paths, check_arguments, validate
+from lmlab.config.check import check_arguments, validate
+from lmlab.config.nodes import Config, Paths
+from lmlab.config.options import choices_of, replaced
+from lmlab.config.overrides import written
+from lmlab.config.targets import own_targets, resolve_target
 from lmlab.errors import UserError
-from lmlab.overrides import written
 from lmlab.processes.layout import Execution, ranks_of
 from lmlab.processes.other_nodes import follow
 from lmlab.processes.signals import stopped_by_signals, undisturbed
@@ -24,14 +26,12 @@ from lmlab.processes.supervisor import execute
 from lmlab.runs import trust
 from lmlab.runs.content import own_sources
 from lmlab.runs.files import remove
-from lmlab.runs.lookup import existing, next_copy
-from lmlab.runs.names import check_name
+from lmlab.runs.lookup import check_name, existing, next_copy
 from lmlab.runs.provenance import git_state, provenance
 from lmlab.runs.run import Run
 from lmlab.runs.start import Start
 from lmlab.sweeps.options import SweepOptions
 from lmlab.sweeps.sweep import Sweep
-from lmlab.targets import own_targets, resolve_target
 from lmlab.training.sections import check_sections
 
 if TYPE_CHECKING:

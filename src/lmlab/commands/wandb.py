@@ -8,7 +8,7 @@ from typing import Any, Literal
 from rich.markup import escape
 
 from lmlab.commands import tables
-from lmlab.config import Config, Paths
+from lmlab.config.nodes import Config, Paths
 from lmlab.errors import RunFailed, UserError
 from lmlab.runs.lookup import all_runs, find
 from lmlab.runs.run import Run

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from lmlab.errors import UserError
 from lmlab.models.channels.channel import Channel
+from lmlab.models.layers import TokenShift
 from lmlab.models.mixers.mixer import Mixer
-from lmlab.models.token_shift import TokenShift
 
 
 class Mixed(NamedTuple):
@@ -108,7 +108,7 @@ class ResidualBlock(Block):
 
     Args:
         token_shift: initial share of the previous vector in the mix that both mixers read
-            (:class:`lmlab.models.token_shift.TokenShift`); ``None``: mixers read the vectors themselves. With a token
+            (:class:`lmlab.models.layers.TokenShift`); ``None``: mixers read the vectors themselves. With a token
             shift, the state holds the mixer's state and the last input vector of each mixer.
 
     Raises:

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from lmlab.errors import UserError
 from lmlab.models import hugging_face_cache as library_cache
 from lmlab.models import state as model_state
-from lmlab.models.counts import check_count, check_width
 from lmlab.models.heads.hugging_face import Hidden, LibraryHead
 from lmlab.models.hugging_face_cache import LayerSize
-from lmlab.models.hugging_face_config import EXPERTS, configuration, first_line, last_position, number
-from lmlab.models.hugging_face_weights import built
+from lmlab.models.hugging_face_config import EXPERTS, built, configuration, first_line, last_position, number
+from lmlab.models.layers import check_count, check_width
 from lmlab.models.parameters import check_size
 from lmlab.models.state import LanguageModelState, Output
 from lmlab.surroundings import expanded

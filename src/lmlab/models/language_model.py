@@ -5,24 +5,52 @@ Dimension legend: B sequences, T tokens, D width, V vocabulary.
 
 import math
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from functools import partial
 from itertools import cycle, islice
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from lmlab.errors import UserError, nearest
-from lmlab.models.adopt import adopt
 from lmlab.models.block import Block, add_up, mix
 from lmlab.models.channels.channel import Channel
-from lmlab.models.counts import check_count, check_width
-from lmlab.models.dropout import EmbeddingDropout, VariationalDropout
 from lmlab.models.heads.head import Head
+from lmlab.models.layers import EmbeddingDropout, VariationalDropout, check_count, check_width
 from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.ngram_embedding import NGramEmbedding
 from lmlab.models.parameters import check_size
 from lmlab.models.state import LanguageModelState, Output
+
+Kind = TypeVar("Kind", bound=nn.Module)
+
+
+def adopt(part: nn.Module, kind: type[Kind], option: str) -> Kind:
+    """Return a module, changed in place, with the methods of ``kind`` that it does not define itself.
+
+    Args:
+        option: names the part in messages.
+
+    Raises:
+        UserError: a method of the user's own class is called almost as one of ``kind`` that it lacks.
+    """
+    own = type(part)
+    if not own.__module__.startswith(("lmlab.", "torch.")):
+        _check_names(own, kind, option)
+    if not isinstance(part, kind):
+        part.__class__ = type(own.__name__, (own, kind), {"__module__": own.__module__, "__doc__": own.__doc__})
+    assert isinstance(part, kind)
+    return part
+
+
+def _check_names(own: type, kind: type, option: str) -> None:
+    """Refuse a method that would have no effect because its name is misspelt. Raises ``UserError``."""
+    expected = {name for name in vars(kind) if not name.startswith("_")}
+    names = {name for base in own.__mro__ if base is not kind and base is not nn.Module for name in vars(base)}
+    for name in sorted(names - expected - set(dir(nn.Module))):
+        if (near := get_close_matches(name, expected - names, 1, 0.85)) and not name.startswith("_"):
+            raise UserError(f"{option}: {own.__name__}.{name}: did you mean {near[0]}?")
 
 
 class LanguageModel(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from lmlab.errors import UserError
-from lmlab.models.counts import check_width
+from lmlab.models.layers import check_width
 
 _MULTIPLIER = 0x9E3779B97F4A7C15 - (1 << 64)
 """The odd number next to 2^64 / golden ratio, as a signed one (Knuth 1998, section 6.4): products modulo 2^64 mix."""

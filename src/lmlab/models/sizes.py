@@ -1,8 +1,11 @@
-"""Sizes of a model: parameters by kind, state, and operations per token. All of it works on the meta device."""
+"""Sizes of a model: parameters by kind, state, and operations per token, on the meta device: without memory."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lmlab.models import state as model_state
 from lmlab.models.channels.channel import Channel
@@ -56,3 +59,19 @@ def describe_sizes(model: LanguageModel, context: int) -> dict[str, Any]:
         "flops_per_token": flops_per_token(model, context),
         "context": context,
     }
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Create tensors on the meta device, where they have no values, and draw none."""
+    with torch.device("meta"), _WithoutDraws():
+        yield
+
+
+class _WithoutDraws(TorchDispatchMode):
+    """Skips random initialisation of meta tensors, which torch implements slowly in Python."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.Tag.nondeterministic_seeded in func.tags and func._schema.name.endswith("_") and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))

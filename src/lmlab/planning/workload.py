@@ -6,15 +6,15 @@ from typing import Any
 
 from torch import nn
 
-from lmlab.config import Config
+from lmlab.config.nodes import Config
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import flops_per_token, state_bytes
 from lmlab.planning.footprint import Footprint, footprint, head_bytes
 from lmlab.planning.memory import average_bytes, optimizer_bytes
-from lmlab.runs.average import keeps_average
+from lmlab.training.callbacks.ema import keeps_average
 from lmlab.training.devices import Device
-from lmlab.training.make_optimizer import make_optimizer
+from lmlab.training.optimizers.groups import make_optimizer
 from lmlab.training.settings import Settings
 
 LINK_SHARE = 0.75

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lmlab.config import Config, check_arguments
+from lmlab.config.check import check_arguments
+from lmlab.config.nodes import Config
 from lmlab.errors import UserError
 from lmlab.processes.signals import INTERRUPTED
 from lmlab.runs.files import write_json

@@ -8,12 +8,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from lmlab.errors import Interrupted
+from lmlab.processes import signals
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Stop signals: from a keyboard, ``kill``, and cluster schedulers before they take a machine away."""
@@ -109,3 +110,40 @@ def end_with_parent() -> None:
             time.sleep(0.2)
 
     threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
+
+
+_SECONDS_BETWEEN_LOOKS = 0.1
+
+
+def in_background(work: Callable[[Iterator[str]], None], texts: Iterable[str]) -> None:
+    """Call ``work(texts)`` in a thread and wait for it: Python handles signals only between its own instructions.
+
+    Raises:
+        Interrupted: this process received a stop signal. The thread gets no more texts and is abandoned; it ends with
+            the process at the latest.
+    """
+    stopped = threading.Event()
+    errors: list[BaseException] = []
+
+    def until_stopped() -> Iterator[str]:
+        for text in texts:
+            if stopped.is_set():
+                return
+            yield text
+
+    def begin() -> None:
+        try:
+            work(until_stopped())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=begin, daemon=True, name="background")
+    try:
+        thread.start()
+        while thread.is_alive():
+            thread.join(_SECONDS_BETWEEN_LOOKS)
+            signals.check()
+    finally:
+        stopped.set()
+    if errors:
+        raise errors[0]

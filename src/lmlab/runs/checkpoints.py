@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lmlab.errors import UserError
-from lmlab.runs.disposal import discard
-from lmlab.runs.files import clear_leftovers, errors_name, flush, place_again, write_json
+from lmlab.runs.files import clear_leftovers, discard, errors_name, flush, place_again, write_json
 
 STATE = "state"
 BEST = "best.safetensors"

@@ -4,10 +4,13 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from lmlab.config import Config, build, result_config, validate
+from lmlab.config.build import build
+from lmlab.config.check import validate
+from lmlab.config.identity import result_config
+from lmlab.config.nodes import Config
+from lmlab.config.sources import files_beside, follow
+from lmlab.config.targets import check_own, own_targets
 from lmlab.errors import UserError
-from lmlab.sources import files_beside, follow
-from lmlab.targets import check_own, own_targets
 
 
 def with_content(config: Config, data: str | None = None) -> Config:
@@ -37,7 +40,7 @@ MOST_BYTES = 16 * 2**20
 def own_sources(config: Config) -> dict[str, bytes]:
     """Return the user's source files that the targets of ``config`` reach, by their path below the user's folder.
 
-    The files that they name and may read from their own folder are among them (see :mod:`lmlab.sources`).
+    The files that they name and may read from their own folder are among them (see :mod:`lmlab.config.sources`).
 
     Raises:
         UserError: a file is missing, not allowed, not Python source, or too large to be copied.

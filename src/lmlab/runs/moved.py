@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lmlab.config import Config
+from lmlab.config.nodes import Config
 from lmlab.runs.run import Run
 
 

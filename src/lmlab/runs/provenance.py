@@ -10,7 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lmlab.config import CONF, Config
+from lmlab.config.canonical import CONF
+from lmlab.config.nodes import Config
 
 PACKAGE = Path(__file__).parents[1]
 _NUMBERS = ("models", "data", "training")
@@ -125,7 +126,7 @@ def _version(package: str) -> str | None:
 
 def environment_differences(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return the parts of two :func:`provenance` records that differ and could explain different results."""
-    from lmlab.config import differences
+    from lmlab.config.nodes import differences
 
     ignored = ("command", "directory", "hardware.host", "git.branch", "git.dirty")
     changes = differences(first, second)

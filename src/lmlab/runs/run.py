@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from lmlab.config import Config, identity
+from lmlab.config.identity import identity
+from lmlab.config.nodes import Config
+from lmlab.config.targets import own_targets
 from lmlab.errors import UserError
 from lmlab.metrics import Measures
 from lmlab.runs import checkpoints, config_file, content, lock, trust, version
-from lmlab.runs.disposal import discard
-from lmlab.runs.files import numbers, read_json, remove, write_json, write_text
+from lmlab.runs.files import discard, numbers, read_json, remove, write_json, write_text
 from lmlab.runs.lock import RunLock
-from lmlab.targets import own_targets
 
 _SECONDS_BETWEEN_TRIES = 0.2
 _LAID_OUT = ("start", "code", "config.yaml", "config.json", "git.diff", "run.json", "run.lock")

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from lmlab.config import Config, check_arguments, identity
+from lmlab.config.check import check_arguments
+from lmlab.config.identity import identity
+from lmlab.config.nodes import Config
 from lmlab.errors import UserError, nearest
 from lmlab.runs import checkpoints
 from lmlab.runs.lookup import all_runs, existing, find

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmlab import sources
+from lmlab.config import sources
+from lmlab.config.targets import check_own, own_targets
 from lmlab.errors import UserError
 from lmlab.runs.content import checksum_of, own_sources
 from lmlab.runs.files import write_whole
-from lmlab.targets import check_own, own_targets
 
 if TYPE_CHECKING:
     from lmlab.runs.run import Run

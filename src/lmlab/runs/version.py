@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lmlab.config import Config
+from lmlab.config.nodes import Config
 from lmlab.errors import UserError
 from lmlab.metrics import DIRECTIONS, Measures, Metric
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lmlab.config.overrides import written
 from lmlab.errors import UserError
-from lmlab.overrides import written
 
 
 @dataclass(frozen=True)

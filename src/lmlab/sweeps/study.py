@@ -4,10 +4,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lmlab.config import Config, at, check_arguments, differences, has
+from lmlab.config.check import check_arguments
+from lmlab.config.nodes import Config, at, differences, has
+from lmlab.config.overrides import option_of, written
 from lmlab.errors import UserError, nearest
 from lmlab.metrics import TEST, VALIDATION, Better, Measures, check_direction, is_averaged, on_split, split_of
-from lmlab.overrides import option_of, written
 from lmlab.sweeps.search.space import Lacking, Space
 from lmlab.sweeps.search.varied import Interval
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from lmlab.config import CONF
+from lmlab.config.canonical import CONF
 from lmlab.errors import UserError
 
 if TYPE_CHECKING:

@@ -13,7 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model
 from torch import Tensor
 
-from lmlab.config import Config, build, validate
+from lmlab.config.build import build
+from lmlab.config.check import validate
+from lmlab.config.nodes import Config
+from lmlab.config.targets import resolve_target
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.errors import UserError, nearest
 from lmlab.models.language_model import LanguageModel
@@ -23,7 +26,6 @@ from lmlab.runs.content import code_checksum
 from lmlab.runs.provenance import code_fingerprint
 from lmlab.runs.run import Run
 from lmlab.runs.trust import adopt
-from lmlab.targets import resolve_target
 
 _PLAIN = ("torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem")
 _TYPES: tuple[Any, ...] = (torch.Size, torch.device, torch.serialization._get_layout, collections.OrderedDict)
@@ -188,7 +190,7 @@ def load_state(state: Path, where: str) -> dict[str, Any]:
     except checkpoints.Damaged as error:
         raise UserError(f"{where} is damaged: {error}") from error
     if state.is_dir():
-        from lmlab.training.fsdp import read_shards
+        from lmlab.training.parallel import read_shards
 
         return read_shards(state)
     return cast(dict[str, Any], torch.load(state, map_location="cpu", mmap=True, weights_only=True))

@@ -17,8 +17,8 @@ from lmlab.errors import CannotGoOn, SkipStep, UserError
 from lmlab.models import state as model_state
 from lmlab.models.language_model import LanguageModel
 from lmlab.training import parallel
-from lmlab.training.make_optimizer import load_but_rates
 from lmlab.training.objectives import Objective, StepContext, Terms
+from lmlab.training.optimizers.groups import load_but_rates
 from lmlab.training.scoring import Scoring
 from lmlab.training.settings import step_seed
 

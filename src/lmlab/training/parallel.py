@@ -16,16 +16,19 @@ from typing import Any, cast
 
 import torch
 import torch.distributed._functional_collectives as collectives
+from lightning_fabric.utilities.load import _load_distributed_checkpoint
+from pytorch_lightning.strategies import ModelParallelStrategy
 from safetensors.torch import save_model
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict, set_optimizer_state_dict
 from torch.distributed.device_mesh import DeviceMesh
 from torch.utils.checkpoint import checkpoint
 
 from lmlab.errors import UserError
 from lmlab.models.channels.channel import Channel
 from lmlab.models.language_model import LanguageModel
+from lmlab.models.layers import Split
 from lmlab.models.mixers.mixer import Mixer
-from lmlab.models.split import Split
 from lmlab.runs.files import write_whole
 
 
@@ -176,3 +179,40 @@ def save_weights(model: nn.Module, path: Path) -> None:
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         whole = cast(nn.Module, SimpleNamespace(state_dict=lambda: weights))
         write_whole(path, lambda temporary: save_model(whole, str(temporary)))
+
+
+class FSDP(ModelParallelStrategy):
+    """Lightning's strategy, which also resumes from the checkpoint of a run without shards."""
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        if Path(checkpoint_path).is_dir():
+            return super().load_checkpoint(checkpoint_path, weights_only)
+        checkpoint: dict[str, Any] = torch.load(
+            checkpoint_path, map_location="cpu", mmap=True, weights_only=weights_only
+        )
+        assert self.model is not None
+        whole = StateDictOptions(full_state_dict=True)
+        set_model_state_dict(self.model, checkpoint.pop("state_dict"), options=whole)
+        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        for optimizer, state in zip(self.optimizers, checkpoint.pop("optimizer_states"), strict=True):
+            ordered = [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
+            set_optimizer_state_dict(self.model, optimizer, _renamed(state, dict(enumerate(ordered))), options=whole)
+        return checkpoint
+
+
+def read_shards(folder: Path) -> dict[str, Any]:
+    """Return the checkpoint in ``folder`` as a run without shards would have written it."""
+    checkpoint = _load_distributed_checkpoint(folder)
+    checkpoint["optimizer_states"] = []
+    while (state := checkpoint.pop(f"optimizer_{len(checkpoint['optimizer_states'])}", None)) is not None:
+        ordered = [name for group in state["param_groups"] for name in group["params"]]
+        checkpoint["optimizer_states"].append(_renamed(state, {name: number for number, name in enumerate(ordered)}))
+    return checkpoint
+
+
+def _renamed(optimizer_state: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
+    groups = optimizer_state["param_groups"]
+    return {
+        "state": {names[old]: state for old, state in optimizer_state["state"].items()},
+        "param_groups": [group | {"params": [names[old] for old in group["params"]]} for group in groups],
+    }

@@ -3,18 +3,18 @@
 from pathlib import Path
 from typing import cast
 
-from lmlab.config import Config, build
+from lmlab.config.build import build
+from lmlab.config.nodes import Config
 from lmlab.data.dataset import Dataset, Opening, Prepared
 from lmlab.data.tasks import Task
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
-from lmlab.models.sizes import grows_with_context
-from lmlab.models.without_memory import without_memory
+from lmlab.models.sizes import grows_with_context, without_memory
 from lmlab.runs.run import Run
 from lmlab.surroundings import expanded
 from lmlab.training import parallel, sizing
-from lmlab.training.make_optimizer import make_optimizer
 from lmlab.training.objectives import Objective
+from lmlab.training.optimizers.groups import make_optimizer
 from lmlab.training.sections import check_chosen, check_schedule, check_sections, numbers_of
 from lmlab.training.settings import Settings
 from lmlab.training.trainer import check_devices

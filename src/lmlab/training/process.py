@@ -10,15 +10,15 @@ from contextlib import suppress
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
+from lmlab.config.own_errors import about
+from lmlab.config.sources import use_copy
 from lmlab.errors import CannotGoOn, Fault, Interrupted, Restart, UserError
-from lmlab.own_errors import about
 from lmlab.processes import signals
 from lmlab.processes.layout import get_rank
 from lmlab.processes.signals import INTERRUPTED, end_with_parent
 from lmlab.runs import disk
 from lmlab.runs.files import write_json
 from lmlab.runs.run import Run
-from lmlab.sources import use_copy
 from lmlab.surroundings import tolerate_encodings
 from lmlab.training.worker import train
 

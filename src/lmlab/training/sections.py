@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lmlab.config import Config, build, leaves, validate
+from lmlab.config.build import build
+from lmlab.config.check import validate
+from lmlab.config.nodes import Config, leaves
+from lmlab.config.overrides import written
 from lmlab.errors import UserError
-from lmlab.overrides import written
 from lmlab.processes.layout import Execution
 from lmlab.training.settings import Settings
 from lmlab.training.trainer import check_shares

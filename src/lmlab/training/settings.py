@@ -4,7 +4,8 @@ import hashlib
 import math
 from dataclasses import dataclass
 
-from lmlab.config import Config, check_arguments
+from lmlab.config.check import check_arguments
+from lmlab.config.nodes import Config
 from lmlab.errors import UserError
 
 

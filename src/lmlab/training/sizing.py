@@ -17,10 +17,11 @@ from functools import cache, reduce
 from itertools import product, takewhile
 from typing import Any
 
-from lmlab.config import Config, build, set_at
+from lmlab.config.build import build
+from lmlab.config.nodes import Config, set_at
 from lmlab.errors import UserError
 from lmlab.models.parameters import TOLERANCE, number_of_parameters, parameter_counts, tolerance
-from lmlab.models.without_memory import without_memory
+from lmlab.models.sizes import without_memory
 
 MULTIPLES = (128, 64, 32, 16, 8, 4, 2, 1)
 """Hardware works best with widths that are multiples of a large power of two, so those are preferred."""

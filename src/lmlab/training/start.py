@@ -12,19 +12,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lmlab.config import Config, build, differences
+from lmlab.config.build import build
+from lmlab.config.nodes import Config, differences
+from lmlab.config.overrides import written
+from lmlab.config.targets import resolve_target
 from lmlab.data.tasks import Task
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.errors import UserError
-from lmlab.models.without_memory import without_memory
-from lmlab.overrides import written
+from lmlab.models.sizes import without_memory
 from lmlab.runs import checkpoints, events
-from lmlab.runs.average import keeps_average
 from lmlab.runs.files import place_again, read_json, write_text
 from lmlab.runs.run import Run, training_flops
 from lmlab.runs.start import Start, setting_of
-from lmlab.targets import resolve_target
 from lmlab.training import sizing
+from lmlab.training.callbacks.ema import keeps_average
 from lmlab.training.load import load_state, load_weights, put_weights, saved_state, weights_file, weights_in
 from lmlab.training.module import LanguageModeling
 from lmlab.training.preflight import build_model, open_task

@@ -11,7 +11,10 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
-from lmlab.config import Config, build, validate
+from lmlab.config.build import build
+from lmlab.config.check import validate
+from lmlab.config.nodes import Config
+from lmlab.config.targets import accepted
 from lmlab.data.datamodule import LanguageDataModule
 from lmlab.data.tasks import Task
 from lmlab.errors import Interrupted, UserError
@@ -26,15 +29,14 @@ from lmlab.runs.logged import Log
 from lmlab.runs.moved import config_here
 from lmlab.runs.provenance import hardware
 from lmlab.runs.run import Run
-from lmlab.targets import accepted
 from lmlab.training import accounting, callbacks, parallel, start
 from lmlab.training.allocator import keep_freed_memory
 from lmlab.training.callbacks.out_of_memory import fitting
 from lmlab.training.load import check_loadable
 from lmlab.training.loggers.jsonl import JsonlLogger, drop_rows_after
-from lmlab.training.make_optimizer import make_optimizer
 from lmlab.training.module import LanguageModeling
 from lmlab.training.objectives import StepContext
+from lmlab.training.optimizers.groups import make_optimizer
 from lmlab.training.parallel import save_weights
 from lmlab.training.preflight import build_model, open_task
 from lmlab.training.scoring import Scoring

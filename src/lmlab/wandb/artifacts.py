@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lmlab.config import CONF, Config
+from lmlab.config.canonical import CONF
+from lmlab.config.nodes import Config
 from lmlab.runs.provenance import PACKAGE, code_fingerprint
 from lmlab.runs.run import Run
 

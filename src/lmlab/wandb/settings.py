@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from lmlab.config import Config
+from lmlab.config.nodes import Config
 from lmlab.errors import UserError, nearest
 from lmlab.surroundings import expanded
 

@@ -2,7 +2,7 @@ import pytest
 from compared_arms import arm, between, found
 
 from lmlab.analysis.doubts import examine, held_equal
-from lmlab.analysis.doubts.measures import equal_kinds
+from lmlab.analysis.doubts.size import equal_kinds
 from lmlab.runs.lookup import all_runs
 
 

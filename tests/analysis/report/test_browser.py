@@ -10,7 +10,7 @@ import pytest
 from example_report import example
 
 from lmlab.analysis.report import html
-from lmlab.analysis.report.palette import contrast_ratio
+from lmlab.analysis.report.charts import contrast_ratio
 
 sys.path.append(str(Path(__file__).parents[2]))
 from processes import wait_until

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from example_report import example
 
-from lmlab.analysis.report import figures, palette
+from lmlab.analysis.report import charts, figures
 from lmlab.analysis.report.document import Axis, Chart, Document, Section, Series
 
 
@@ -23,7 +23,7 @@ def _chart(**changes):
 
 
 def _styles(chart):
-    return palette.styles(Document("t", "c", [], [Section("s", [chart])]))
+    return charts.styles(Document("t", "c", [], [Section("s", [chart])]))
 
 
 def test_every_chart_is_a_file_of_each_kind_and_the_same_each_time(tmp_path):
@@ -46,7 +46,7 @@ def test_lines_bands_and_labels_are_those_of_the_chart():
     axes = figures.draw(chart, "tokens", _styles(chart)).axes[0]
     assert axes.get_xscale() == "log"
     np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[1e4, 2.0], [1e6, 1.0]])
-    assert axes.lines[0].get_color() == palette.style(0).line[0]
+    assert axes.lines[0].get_color() == charts.style(0).line[0]
     band = axes.collections[0].get_paths()[0].vertices
     assert {tuple(point) for point in band} == {(1e4, 1.9), (1e4, 2.1), (1e6, 0.9), (1e6, 1.1)}
     labels = {text.get_text(): text for text in axes.texts}
@@ -60,7 +60,7 @@ def test_lines_bands_and_labels_are_those_of_the_chart():
 def test_names_lie_on_nothing_else_where_lines_end_before_the_edge():
     ends = ([1.0, 2.0, 3.0], [1.0, 2.0])  # the second line ends where the first one goes on
     series = [Series(name, name, {"x": x}, [2.0] * len(x)) for name, x in zip("ab", ends, strict=True)]
-    reference = Series("diagonal", palette.REFERENCE, {"x": [1.0, 3.0]}, [2.0, 1.0], kind="dashes")
+    reference = Series("diagonal", charts.REFERENCE, {"x": [1.0, 3.0]}, [2.0, 1.0], kind="dashes")
     chart = _chart(x={"x": Axis("x (s)")}, series=[*series, reference])
     axes = figures.draw(chart, "x", _styles(chart)).axes[0]
     assert not axes.texts

@@ -3,7 +3,7 @@
 import pytest
 from synthetic_runs import write_run
 
-from lmlab.analysis.arms import compare_by
+from lmlab.analysis.comparison import compare_by
 from lmlab.analysis.records import read
 from lmlab.analysis.report import html
 from lmlab.analysis.report.folder import check_formats, name_of, write

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from example_report import HOSTILE, example
 
-from lmlab.analysis.report import charts, html, palette
+from lmlab.analysis.report import charts, html
 from lmlab.analysis.report.document import Axis, Chart, Document, Section, Series, Text
 
 INF, NAN = float("inf"), float("nan")
@@ -80,11 +80,11 @@ def test_json_cannot_end_its_element_and_is_the_same_json():
 
 def test_a_chart_becomes_plain_data():
     chart = Chart("n", "t", {"x": Axis("tokens", log=True)}, Axis("loss"), [SERIES], "s")
-    (series,) = charts.as_json(chart, {"a": palette.style(0)})["series"]
+    (series,) = charts.as_json(chart, {"a": charts.style(0)})["series"]
     assert series["y"] == [0.1234568, None]
     assert series["low"] == [None, 1]
     assert series["x"] == {"x": [1, 2]}
     assert series["details"] == ["␀", "b"]
     short = Chart("n", "t", {"x": Axis("x")}, Axis("y"), [Series("b", "a", {"x": [1]}, [1.0, 2.0])], "s")
     with pytest.raises(ValueError, match="series 'b': 1 values of x for 2 of y"):
-        charts.as_json(short, {"a": palette.style(0)})
+        charts.as_json(short, {"a": charts.style(0)})

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from example_report import example
 
+from lmlab.analysis.report.charts import DARK, LIGHT, OKABE_ITO, REFERENCE, contrast_ratio, style, styles
 from lmlab.analysis.report.document import Axis, Chart, Document, Section, Series
-from lmlab.analysis.report.palette import DARK, LIGHT, OKABE_ITO, REFERENCE, contrast_ratio, style, styles
 
 # Machado, Oliveira and Fernandes, "A Physiologically-based Model for Simulation of Color Vision Deficiency" (2009),
 # severity 1.

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab.data.judges.breakdown import Breakdown
-from lmlab.data.judges.language_model_metrics import LanguageModelMetrics
+from lmlab.data.judges.likelihood import LanguageModelMetrics
 
 COUNTS = np.array([0, 1, 9, 10, 99, 100, 12_345, 10**12])
 

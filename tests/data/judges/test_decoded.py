@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lmlab.config import build
+from lmlab.config.build import build
 from lmlab.data.batch import Batch, nothing
 from lmlab.data.judges import Decoded
 from lmlab.data.tokenizers import Symbols

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torchmetrics.classification import BinaryCalibrationError
 from torchmetrics.text import Perplexity
 
-from lmlab.data.judges.language_model_metrics import BINS, LanguageModelMetrics
+from lmlab.data.judges.likelihood import BINS, LanguageModelMetrics
 
 
 def scores(tokens: int, vocabulary: int = 11, seed: int = 0):

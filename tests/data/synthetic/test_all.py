@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
-from lmlab.config import CONF, check_arguments
+from lmlab.config.canonical import CONF
+from lmlab.config.check import check_arguments
 from lmlab.data.synthetic import NOT_SCORED, Generator
 from lmlab.errors import UserError
 

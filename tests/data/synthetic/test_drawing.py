@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from lmlab.data.synthetic.drawing import distinct, first_occurrences
+from lmlab.data.synthetic.generator import distinct, first_occurrences
 
 
 @pytest.mark.parametrize(("among", "size"), [(4, 2), (4, 4), (5, 3)])

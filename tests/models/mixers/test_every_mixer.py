@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lmlab.commands.options import options_of
-from lmlab.config import build
+from lmlab.config.build import build
+from lmlab.config.options import options_of
 from lmlab.models.block import mix
 
 B, T, D = 1, 5, 8

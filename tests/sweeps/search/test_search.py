@@ -11,7 +11,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from synthetic_runs import BY_LOSS
 
-from lmlab.config import CONF
+from lmlab.config.canonical import CONF
 from lmlab.errors import UserError
 from lmlab.sweeps.options import SweepOptions
 from lmlab.sweeps.search import Search, Space, make

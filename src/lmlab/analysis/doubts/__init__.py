@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lmlab.analysis.comparison import Comparison
-from lmlab.analysis.doubts import budget, data, flops, hidden, models, scoring, seeds, size, splits, tuning
+from lmlab.analysis.doubts import budget, data, flops, hidden, models, scoring, seeds, size, tuning
 from lmlab.analysis.doubts.arms import differences_between
 from lmlab.analysis.doubts.doubt import Doubt, Error
 from lmlab.analysis.doubts.equal import held_equal
@@ -24,7 +24,7 @@ ERRORS: Sequence[Error] = (
     Error(11, "causal leakage", models.leakage),
     Error(12, "parallel and stepwise form disagree", models.disagreement),
     Error(13, "too few seeds", seeds.too_few_seeds),
-    Error(14, "tuned and concluded on one split", splits.tuned_on_the_same_split),
+    Error(14, "tuned and concluded on one split", tuning.tuned_on_the_same_split),
 )
 """All errors that are checked, in the order of their numbers."""
 

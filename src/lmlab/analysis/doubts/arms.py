@@ -7,8 +7,9 @@ from typing import Any
 from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.analysis.options import ABSENT
 from lmlab.analysis.records import Record
-from lmlab.config import Config, without_effect
-from lmlab.overrides import option_of, option_of_run
+from lmlab.config.identity import without_effect
+from lmlab.config.nodes import Config
+from lmlab.config.overrides import option_of, option_of_run
 
 PARTS_OF_MODEL = ("model", "mixer", "channel", "block", "head", "architecture")
 """Config groups that determine sections of ``model``."""

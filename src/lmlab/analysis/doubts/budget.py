@@ -6,9 +6,9 @@ from lmlab.analysis.commands import train_again, train_with
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.arms import subject
 from lmlab.analysis.doubts.doubt import Finding
-from lmlab.analysis.doubts.measures import BUDGETS, equal_budgets, measured, number, numbers, spread
+from lmlab.analysis.doubts.size import BUDGETS, equal_budgets, measured, number, numbers, spread
 from lmlab.analysis.records import Record
-from lmlab.overrides import written
+from lmlab.config.overrides import written
 
 FAR = 0.25
 """Arms further apart than this in tokens, FLOPs and seconds alike are refused; nearer ones are doubted."""

@@ -8,8 +8,8 @@ from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.arms import all_equal, by_arm, differ, told
 from lmlab.analysis.doubts.doubt import Finding
 from lmlab.analysis.records import Record
+from lmlab.config.overrides import written
 from lmlab.metrics import VALIDATION, score_of, split_of
-from lmlab.overrides import written
 from lmlab.runs.files import read_json, read_jsonl
 
 PER_BYTE = "bits_per_byte"

@@ -7,7 +7,7 @@ from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.arms import all_equal, by_arm, chosen_value, short, tried
 from lmlab.analysis.doubts.data import corpus_of, data_of, scored_tokens
 from lmlab.analysis.doubts.hidden import device_of
-from lmlab.analysis.doubts.measures import (
+from lmlab.analysis.doubts.size import (
     BUDGET_TOLERANCES,
     BUDGETS,
     Measured,

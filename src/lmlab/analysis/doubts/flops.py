@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from lmlab.analysis.commands import train_again
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.doubt import Finding, Severity
-from lmlab.analysis.doubts.measures import equal_budgets, number
 from lmlab.analysis.doubts.rebuilt import names_own_code, recounted_flops
+from lmlab.analysis.doubts.size import equal_budgets, number
 from lmlab.analysis.records import Record
 from lmlab.runs.run import training_flops
 

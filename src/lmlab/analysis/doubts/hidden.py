@@ -19,12 +19,12 @@ from lmlab.analysis.doubts.arms import (
 from lmlab.analysis.doubts.doubt import Finding
 from lmlab.analysis.options import ABSENT
 from lmlab.analysis.records import Record
-from lmlab.config import at, differences
+from lmlab.config.nodes import at, differences
+from lmlab.config.overrides import written
+from lmlab.config.targets import targets
 from lmlab.errors import UserError
-from lmlab.overrides import written
 from lmlab.runs.content import checksum_of
 from lmlab.runs.trust import read_code
-from lmlab.targets import targets
 
 ELSEWHERE = ("data.", "budget.", "batch.", "validation.tokens")
 """Options that other errors cover."""

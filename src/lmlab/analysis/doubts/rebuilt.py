@@ -10,10 +10,10 @@ from functools import lru_cache
 from typing import Any
 
 from lmlab.analysis.records import Record
+from lmlab.config.targets import own_targets
 from lmlab.errors import UserError
 from lmlab.runs.files import write_text
 from lmlab.runs.provenance import package_hash
-from lmlab.targets import own_targets
 
 
 def recounted_flops(run: Record) -> int | None:
@@ -76,8 +76,8 @@ def _averages(optimizer: str) -> bool | None:
 
 def _built(text: str, *arguments: Any, **supplied: Any) -> Any | None:
     """Build a section, and call it with ``arguments`` if there are any; ``None`` if it cannot be built here."""
-    from lmlab.config import build
-    from lmlab.models.without_memory import without_memory
+    from lmlab.config.build import build
+    from lmlab.models.sizes import without_memory
 
     try:
         with without_memory():

@@ -1,21 +1,124 @@
-"""Error 8: models of different size, and "parameters" without saying which."""
+"""Error 8: models of different size, and "parameters" without saying which; sizes and budgets of arms."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from lmlab.analysis.commands import train_again, train_with
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts.doubt import Finding
-from lmlab.analysis.doubts.measures import (
-    KINDS,
-    close,
-    equal_budgets,
-    equal_kinds,
-    measured,
-    number,
-    numbers,
-    parameters,
-    spread,
-)
+from lmlab.analysis.records import Record
+from lmlab.runs.run import training_flops
+
+KINDS = ("total", "non_embedding", "matmul")
+"""The three senses of the number of parameters."""
+
+SIZE_WITHIN = 0.01
+"""Default tolerance of ``model.parameters``, as a share of the requested size."""
+
+BUDGET_TOLERANCES = {"tokens": 0.01, "FLOPs": 0.05, "seconds": 0.1}
+"""Tokens are rounded up to whole steps, FLOPs follow from a size that is 1 % off, seconds depend on the machine."""
+
+Measured = Mapping[str, float | None]
+"""A number for each arm; ``None`` if one of its runs did not record it."""
+
+
+def planned_tokens(run: Record) -> float | None:
+    """Return the tokens of the whole schedule of a run, including the runs that it continues."""
+    own = _own_tokens(run)
+    return None if own is None else own + (run.metric("start/tokens") or 0.0)
+
+
+def _own_tokens(run: Record) -> float | None:
+    steps, batch = run.metric("training/steps"), run.config.get("batch", {})
+    if steps is None or "size" not in batch or "context" not in batch:
+        return None
+    return steps * float(batch["size"]) * float(batch["context"])
+
+
+def planned_flops(run: Record) -> float | None:
+    """Return the operations of training on :func:`planned_tokens`."""
+    tokens, each = _own_tokens(run), run.metric("sizes/flops_per_token")
+    return None if tokens is None or each is None else training_flops(each, tokens) + (run.metric("start/flops") or 0.0)
+
+
+BUDGETS: Mapping[str, Callable[[Record], float | None]] = {
+    "tokens": planned_tokens,
+    "FLOPs": planned_flops,
+    "seconds": lambda run: run.metric("timings/seconds"),
+}
+"""Units of a budget, with the function that reads it from a run."""
+
+
+def measured(comparison: Comparison, read: Callable[[Record], float | None]) -> dict[str, float | None]:
+    """Return the mean over the chosen runs of each arm; ``None`` if one of them has no value."""
+    means: dict[str, float | None] = {}
+    for arm in comparison.arms:
+        values = [value for value in map(read, arm.chosen.runs) if value is not None]
+        means[arm.name] = sum(values) / len(values) if len(values) == len(arm.chosen.runs) else None
+    return means
+
+
+def parameters(comparison: Comparison) -> dict[str, dict[str, float | None]]:
+    """Return the number of parameters of each arm, by kind."""
+    return {kind: measured(comparison, _parameters_of(kind)) for kind in KINDS}
+
+
+def _parameters_of(kind: str) -> Callable[[Record], float | None]:
+    return lambda run: run.metric(f"sizes/parameters/{kind}")
+
+
+def spread(values: Measured) -> float | None:
+    """Return how much larger the largest value is than the smallest, as a share of it; ``None`` if one is unknown."""
+    numbers_present = [value for value in values.values() if value is not None]
+    if len(numbers_present) < len(values) or not numbers_present:
+        return None
+    return (
+        0.0
+        if max(numbers_present) == min(numbers_present)
+        else max(numbers_present) / min(numbers_present) - 1
+        if min(numbers_present) > 0
+        else float("inf")
+    )
+
+
+def close(values: Measured, tolerance: float) -> bool:
+    """Return whether all values are known and equal within ``tolerance``."""
+    apart = spread(values)
+    return apart is not None and apart <= tolerance
+
+
+def equal_budgets(comparison: Comparison) -> list[str]:
+    """Return the budgets of ``BUDGETS`` that the arms share."""
+    return [name for name, read in BUDGETS.items() if close(measured(comparison, read), BUDGET_TOLERANCES[name])]
+
+
+def size_tolerance(comparison: Comparison, kind: str) -> float:
+    """Return how far apart the sizes of two arms may be to count as equal, as a share of the smaller one.
+
+    Each may miss the requested size by 1 %, or by ``model.parameters_within`` where all arms request the same number of
+    that kind of parameters.
+    """
+    models = [run.config.get("model") or {} for run in comparison.runs]
+    declared = {(model.get("parameters"), model.get("parameters_of")) for model in models}
+    within = SIZE_WITHIN
+    if len(declared) == 1 and (request := declared.pop())[0] is not None and request[1] == kind:
+        within = max(model.get("parameters_within") or SIZE_WITHIN for model in models)
+    return (1 + within) / (1 - within) - 1 + 1e-9
+
+
+def equal_kinds(comparison: Comparison) -> list[str]:
+    """Return the kinds of parameters that all arms have in equal number."""
+    return [kind for kind, sizes in parameters(comparison).items() if close(sizes, size_tolerance(comparison, kind))]
+
+
+def number(value: float | None) -> str:
+    """Return a count as text: 1,053,824; 1.2e+15."""
+    return "unknown" if value is None else f"{value:,.0f}" if value < 1e9 else f"{value:.3g}"
+
+
+def numbers(values: Measured) -> str:
+    """Return counts by arm as text."""
+    return ", ".join(f"{arm} {number(value)}" for arm, value in values.items())
+
 
 FLOPS_APART = 0.25
 """Arms of equal size and tokens are doubted if their FLOPs per token are further apart than this.

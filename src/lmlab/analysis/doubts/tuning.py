@@ -1,17 +1,18 @@
-"""Error 6: one arm tuned more, over another range, or to the end of its range."""
+"""Errors 6 and 14: one arm tuned more, or over another range; settings chosen on the split of the conclusion."""
 
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lmlab.analysis.commands import train_with
+from lmlab.analysis.commands import report_with, score_with, train_with
 from lmlab.analysis.comparison import Arm, Comparison, Setting
 from lmlab.analysis.doubts.arms import SIZES, as_list, chosen_value, distinct, short, subject, told, tried, varied
 from lmlab.analysis.doubts.doubt import Finding
 from lmlab.analysis.options import has
 from lmlab.analysis.records import Record
 from lmlab.analysis.statistics.tuning import beyond
-from lmlab.overrides import option_of_run, written
+from lmlab.config.overrides import option_of_run, written
+from lmlab.metrics import TEST, is_averaged, on_split, split_of
 from lmlab.sweeps.search.space import Space
 from lmlab.sweeps.search.varied import Interval
 
@@ -199,3 +200,48 @@ def _around(values: dict[str, Any]) -> str:
     """Return a third, the whole and three times the value that was used, as an example."""
     numbers = [value for value in as_list(list(values.values())) if isinstance(value, (int, float))]
     return ",".join(f"{numbers[0] * factor:.2g}" for factor in (1 / 3, 1, 3)) if numbers else "1e-3,3e-3,1e-2"
+
+
+def tuned_on_the_same_split(comparison: Comparison) -> Iterator[Finding]:
+    """Find arms whose settings were chosen by their scores on the split on which the arms are compared.
+
+    The best of several settings is in part the luckiest on that split. Arms of one setting, or of settings that differ
+    in size and budget only, have nothing to choose.
+    """
+    split = split_of(comparison.metric)
+    if split_of(comparison.chosen_by) != split:
+        return
+    tuned = [arm for arm in comparison.arms if any(not option.startswith(SIZES) for option in varied(comparison, arm))]
+    if not tuned:
+        return
+    remedy, commands = _remedy(comparison)
+    counts = {arm.name: len(tried(comparison, arm)) for arm in tuned}
+    yield Finding(
+        "doubt",
+        f"The settings were chosen on the {split} split (settings tried: {told(counts)}), and the conclusion is about "
+        f"the same split, on which the best of several settings is in part the luckiest. {remedy}",
+        [run for arm in tuned for run in arm.chosen.runs],
+        commands,
+    )
+
+
+def _remedy(comparison: Comparison) -> tuple[str, list[str]]:
+    """Return advice on how to conclude on another split, and the commands that do so."""
+    metric, runs = comparison.metric, comparison.runs
+    if is_averaged(metric):
+        return "Averaged weights are scored on this split only.", []
+    if comparison.measures.metric(metric) is None:
+        metric = comparison.measures.primary  # a callback's own metric exists on the validation split only
+    for split in (TEST, "longer"):
+        if split != split_of(metric) and all(split in run.splits for run in runs):
+            other = on_split(metric, split)
+            missing = [run for run in runs if run.metric(other) is None]
+            score = [score_with(comparison, missing, split)] if missing else []
+            return f"{'Score the runs, then conclude' if missing else 'Conclude'} on the {split} split.", [
+                *score,
+                report_with(comparison, f"metric={other}"),
+            ]
+    if all("test" in run.config.get("data", {}) for run in runs):
+        words = "Train with a test split (data.test=0.05), and conclude on it."
+        return words, train_with(comparison, runs, "data.test=0.05")
+    return "These data have no test split; to conclude on, they need one.", []

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmlab.analysis.report import palette
+from lmlab.analysis.report import charts
 from lmlab.analysis.report.cells import clipped
+from lmlab.analysis.report.charts import Style
 from lmlab.analysis.report.document import Chart, Document, Series, placed
-from lmlab.analysis.report.palette import Style
 from lmlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -66,11 +66,11 @@ def write(document: Document, folder: Path, endings: Sequence[str]) -> list[Path
     except ImportError:
         raise UserError("figures need the package matplotlib (pip install 'lmlab[report]')") from None
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    styles = palette.styles(document)
+    styles = charts.styles(document)
     files = []
-    charts = [place for _, _, parts in placed(document) for place in parts if isinstance(place.part, Chart)]
+    drawn = [place for _, _, parts in placed(document) for place in parts if isinstance(place.part, Chart)]
     with matplotlib.rc_context(_LOOK):
-        for place in charts:
+        for place in drawn:
             assert isinstance(place.part, Chart)
             for index, axis in enumerate(place.part.x):
                 figure = draw(place.part, axis, styles)

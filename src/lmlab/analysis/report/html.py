@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from lmlab.analysis.report import cells, charts, palette
+from lmlab.analysis.report import cells, charts
 from lmlab.analysis.report.document import Chart, Document, placed
 from lmlab.errors import UserError
 
@@ -35,7 +35,7 @@ def page(document: Document) -> str:
     except ImportError:
         raise UserError("the HTML report needs the package jinja2 (pip install 'lmlab[report]')") from None
     sections = list(placed(document))
-    styles = palette.styles(document)
+    styles = charts.styles(document)
     drawn = {
         place.name: charts.as_json(place.part, styles)
         for _, _, parts in sections

@@ -11,8 +11,7 @@ from typing import Any
 
 from lmlab.data.corpora.corpus import SPLITS, Corpus
 from lmlab.data.corpora.files import Inspector, TextFile
-from lmlab.data.corpora.folders import listed, names, text_files, visible
-from lmlab.data.corpora.split_names import as_option, is_about, named_splits
+from lmlab.data.corpora.folders import as_option, is_about, listed, named_splits, names, text_files, visible
 from lmlab.errors import UserError, nearest
 from lmlab.surroundings import expanded
 

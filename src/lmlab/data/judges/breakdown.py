@@ -20,7 +20,7 @@ DECADES = 16
 class Breakdown(Metric):
     """Loss in bins of a token's position in its context and of how often it occurs in the training split.
 
-    Sums in float64, as those of :class:`lmlab.data.judges.language_model_metrics.LanguageModelMetrics`: batches and
+    Sums in float64, as those of :class:`lmlab.data.judges.likelihood.LanguageModelMetrics`: batches and
     ranks change the result only by rounding.
 
     Args:

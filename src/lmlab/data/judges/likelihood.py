@@ -1,23 +1,103 @@
 """Metrics from the probability of each token of a text or an answer."""
 
+import math
 from typing import Any
 
 import torch
+from torch import Tensor
+from torchmetrics import Metric as TorchMetric
 
 from lmlab.data.batch import Batch
 from lmlab.data.judges.breakdown import Breakdown
 from lmlab.data.judges.judge import Judge
-from lmlab.data.judges.language_model_metrics import (
-    ACCURACY,
-    BITS_PER_BYTE,
-    CALIBRATION_ERROR,
-    LOSS,
-    PERPLEXITY,
-    LanguageModelMetrics,
-)
 from lmlab.metrics import Metric
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.state import LanguageModelState
+
+BINS = 15
+
+BITS_PER_BYTE = Metric("bits_per_byte", "bits/byte", "lower", "{:.4f}", "bits")
+LOSS = Metric("loss", "loss (nats/token)", "lower", "{:.4f}", "nats")
+PERPLEXITY = Metric("perplexity", "perplexity", "lower", "{:,.2f}")
+ACCURACY = Metric("accuracy", "accuracy", "higher", "{:.1%}")
+CALIBRATION_ERROR = Metric("calibration_error", "calibration error", "lower", "{:.3f}")
+
+
+class LanguageModelMetrics(TorchMetric):
+    """Loss, perplexity, bits per byte, next-token accuracy and calibration error from per-token scores.
+
+    All states are sums, in float64 and int64, so the result does not depend on the division into batches or
+    among ranks.
+
+    - ``loss``: mean negative log-likelihood, nats per token;
+    - ``perplexity``: exp(loss);
+    - ``bits_per_byte``: loss / ln 2 * tokens per UTF-8 byte of the split, comparable across tokenizers; absent if
+      the data are not text;
+    - ``accuracy``: how often the most probable token is the next one;
+    - ``calibration_error``: expected difference between confidence and accuracy over 15 equal bins of the confidence
+      (ECE with the L1 norm; Guo et al. 2017, equation 3).
+
+    ``calibration`` holds, after :meth:`compute`, the bins that have tokens: their mean ``confidence`` and ``accuracy``,
+    and how many ``tokens``.
+
+    Args:
+        tokens_per_byte: tokens of the scored split divided by its UTF-8 bytes; ``None`` for data that are not text.
+    """
+
+    full_state_update = False
+    nats: Tensor
+    tokens: Tensor
+    bin_tokens: Tensor
+    bin_correct: Tensor
+    bin_confidence: Tensor
+
+    def __init__(self, tokens_per_byte: float | None) -> None:
+        super().__init__()
+        self.tokens_per_byte = tokens_per_byte
+        self.calibration: list[dict[str, Any]] = []
+        self.add_state("nats", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("tokens", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        for name in ("bin_tokens", "bin_correct", "bin_confidence"):
+            self.add_state(name, torch.zeros(BINS, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def set_dtype(self, dst_type: torch.dtype | str) -> TorchMetric:
+        """Stay in float64 when the module around this metric is moved to another precision."""
+        return self
+
+    def update(self, nats: Tensor, correct: Tensor, confidence: Tensor) -> None:
+        """Add tokens, each given by its loss in nats, whether the first guess was right, and that guess's probability.
+
+        Args:
+            nats, correct, confidence: [N] of the scored tokens.
+        """
+        self.nats += nats.double().sum()
+        self.tokens += nats.numel()
+        # Bins are (lower, upper]; a confidence of exactly 0 cannot occur for the most probable token.
+        bins_N = (confidence.double() * BINS).ceil().long().sub(1).clamp(0, BINS - 1)
+        for name, values_N in (
+            ("bin_tokens", torch.ones_like(confidence)),
+            ("bin_correct", correct),
+            ("bin_confidence", confidence),
+        ):
+            getattr(self, name).index_add_(0, bins_N, values_N.double())
+
+    def compute(self) -> dict[str, float]:
+        """Return the metrics as plain numbers; nan where no token was scored."""
+        tokens = int(self.tokens)
+        loss = float(self.nats) / tokens if tokens else math.nan
+        values = {LOSS: loss, PERPLEXITY: math.exp(min(loss, 700.0))}
+        if self.tokens_per_byte is not None:
+            values[BITS_PER_BYTE] = loss / math.log(2) * self.tokens_per_byte
+        correct, confidence = self.bin_correct, self.bin_confidence
+        values[ACCURACY] = float(correct.sum()) / tokens if tokens else math.nan
+        values[CALIBRATION_ERROR] = float((correct - confidence).abs().sum()) / tokens if tokens else math.nan
+        bins = torch.stack([self.bin_tokens, correct, confidence], 1).tolist()
+        self.calibration = [
+            {"confidence": sure / number, "accuracy": right / number, "tokens": int(number)}
+            for number, right, sure in bins
+            if number
+        ]
+        return {metric.name: value for metric, value in values.items()}
 
 
 class Likelihood(Judge):

@@ -9,8 +9,7 @@ recurrence answers from its state, as in MAD, while attention can still look at 
 
 import numpy as np
 
-from lmlab.data.synthetic.drawing import at_least, require
-from lmlab.data.synthetic.generator import NOT_SCORED, Generator
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator, at_least, require
 
 
 class Compression(Generator):

@@ -9,8 +9,7 @@ symbols of 8, ``delayed``, after a wait of 100 to 500 (batch.context = wait + 20
 
 import numpy as np
 
-from lmlab.data.synthetic.drawing import at_least, require
-from lmlab.data.synthetic.generator import NOT_SCORED, Generator
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator, at_least, require
 
 
 class Copying(Generator):

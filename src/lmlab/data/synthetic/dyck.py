@@ -7,8 +7,7 @@ Settings: k = 2, 8, 32 or 128 with m = 3 or 5 (Hewitt et al.), k = 8 with m = 10
 
 import numpy as np
 
-from lmlab.data.synthetic.drawing import at_least, require
-from lmlab.data.synthetic.generator import NOT_SCORED, Generator
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator, at_least, require
 
 
 class Dyck(Generator):

@@ -8,8 +8,7 @@ tests the answers to keys of the greatest size; here the same sequences train an
 
 import numpy as np
 
-from lmlab.data.synthetic.drawing import at_least, distinct, first_occurrences, require
-from lmlab.data.synthetic.generator import NOT_SCORED, Generator
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator, at_least, distinct, first_occurrences, require
 
 
 class FuzzyInContextRecall(Generator):

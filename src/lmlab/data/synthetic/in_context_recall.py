@@ -8,8 +8,7 @@ noise. MAD trains on every next symbol and tests the answers; here training too 
 
 import numpy as np
 
-from lmlab.data.synthetic.drawing import at_least, first_occurrences, require
-from lmlab.data.synthetic.generator import NOT_SCORED, Generator
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator, at_least, first_occurrences, require
 from lmlab.errors import UserError
 
 

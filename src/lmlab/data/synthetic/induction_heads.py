@@ -7,8 +7,7 @@ Mamba's settings: batch.context=256, vocabulary 16, tested at up to 4,000 times 
 
 import numpy as np
 
-from lmlab.data.synthetic.drawing import at_least, require
-from lmlab.data.synthetic.generator import NOT_SCORED, Generator
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator, at_least, require
 
 
 class InductionHeads(Generator):

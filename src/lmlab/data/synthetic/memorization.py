@@ -7,8 +7,7 @@ MAD's settings: batch.context=32, vocabulary 256, the map drawn with seed 12345.
 
 import numpy as np
 
-from lmlab.data.synthetic.drawing import at_least, require
-from lmlab.data.synthetic.generator import NOT_SCORED, Generator
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator, at_least, require
 
 
 class Memorization(Generator):

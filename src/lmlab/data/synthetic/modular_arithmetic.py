@@ -8,8 +8,7 @@ The paper's settings: modulus 5, ``answers: last``, lengths drawn from 1 to 40 (
 
 import numpy as np
 
-from lmlab.data.synthetic.drawing import at_least
-from lmlab.data.synthetic.generator import NOT_SCORED
+from lmlab.data.synthetic.generator import NOT_SCORED, at_least
 from lmlab.data.synthetic.state_tracking import Answers, StateTracking
 from lmlab.errors import UserError
 

@@ -10,8 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from lmlab.data.synthetic.drawing import at_least, distinct, require
-from lmlab.data.synthetic.generator import NOT_SCORED, Generator
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator, at_least, distinct, require
 from lmlab.errors import UserError
 
 

@@ -7,8 +7,7 @@ The paper's settings: an alphabet of 2, lengths drawn from 1 to 40 (batch.contex
 
 import numpy as np
 
-from lmlab.data.synthetic.drawing import at_least, require
-from lmlab.data.synthetic.generator import NOT_SCORED, Generator
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator, at_least, require
 
 
 class Reversal(Generator):

@@ -9,8 +9,7 @@ symbol; here all places are equally likely.
 
 import numpy as np
 
-from lmlab.data.synthetic.drawing import at_least, distinct, require
-from lmlab.data.synthetic.generator import NOT_SCORED, Generator
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator, at_least, distinct, require
 
 
 class SelectiveCopying(Generator):

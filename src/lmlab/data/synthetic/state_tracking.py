@@ -5,8 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from lmlab.data.synthetic.drawing import require
-from lmlab.data.synthetic.generator import NOT_SCORED, Generator
+from lmlab.data.synthetic.generator import NOT_SCORED, Generator, require
 
 Answers = Literal["every", "last"]
 

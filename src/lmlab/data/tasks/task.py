@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmlab.data.batch import Batch
-from lmlab.data.reading import Reading
 from lmlab.data.tokenizers import Tokenizer
+from lmlab.data.windows import Reading
 from lmlab.errors import UserError, nearest
 from lmlab.metrics import Measures, Metric
 

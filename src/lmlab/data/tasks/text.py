@@ -11,12 +11,10 @@ import torch
 from lmlab.data.batch import Batch
 from lmlab.data.corpora.corpus import Corpus
 from lmlab.data.dataset import Opening
-from lmlab.data.frequencies import frequencies
 from lmlab.data.order import TrainingOrder, share
-from lmlab.data.reading import Reading
-from lmlab.data.shards import TokenizedCorpus, find_prepared, prepare
+from lmlab.data.shards import TokenizedCorpus, find_prepared, frequencies, prepare
 from lmlab.data.tasks.task import Task
-from lmlab.data.windows import fixed_windows, read
+from lmlab.data.windows import Reading, fixed_windows, read
 from lmlab.errors import UserError
 
 if TYPE_CHECKING:

@@ -3,9 +3,8 @@
 from lmlab.data.tokenizers.bpe import BPE
 from lmlab.data.tokenizers.byte import Byte
 from lmlab.data.tokenizers.character import Character
-from lmlab.data.tokenizers.prompt import encode_prompt, left_out, unknown_parts
 from lmlab.data.tokenizers.symbols import Symbols
-from lmlab.data.tokenizers.tokenizer import Tokenizer, load_tokenizer
+from lmlab.data.tokenizers.tokenizer import Tokenizer, encode_prompt, left_out, load_tokenizer, unknown_parts
 from lmlab.data.tokenizers.word import Word
 
 __all__ = [

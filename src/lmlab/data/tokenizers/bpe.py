@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmlab.data.background import in_background
 from lmlab.data.tokenizers.tokenizer import Tokenizer
 from lmlab.errors import UserError
+from lmlab.processes.signals import in_background
 
 if TYPE_CHECKING:
     import tokenizers

@@ -6,8 +6,7 @@ from torch import Tensor, nn
 
 from lmlab.errors import UserError
 from lmlab.models.channels.channel import Channel
-from lmlab.models.linear import Linear
-from lmlab.models.split import Split
+from lmlab.models.layers import Linear, Split
 
 
 class MLP(Channel):

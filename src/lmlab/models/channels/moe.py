@@ -26,8 +26,7 @@ from torch.nn.functional import one_hot
 from lmlab.errors import UserError
 from lmlab.models.channels.channel import Channel
 from lmlab.models.channels.swiglu import SwiGLU
-from lmlab.models.counts import check_count
-from lmlab.models.linear import Linear
+from lmlab.models.layers import Linear, check_count
 
 
 class MixtureOfExperts(Channel):

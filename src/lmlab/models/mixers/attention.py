@@ -18,10 +18,8 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from lmlab.errors import UserError
-from lmlab.models.counts import divisors
-from lmlab.models.linear import Linear
+from lmlab.models.layers import Linear, Split, divisors
 from lmlab.models.mixers.mixer import Mixer
-from lmlab.models.split import Split
 from lmlab.models.state import KeyValueCache
 
 

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from lmlab.errors import UserError
-from lmlab.models.counts import check_count
-from lmlab.models.dropout import VariationalDropout
+from lmlab.models.layers import VariationalDropout, check_count
 from lmlab.models.mixers.lstm import INPUT_GAINS, RECURRENT_GAINS
 from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.mixers.recurrence import initialise

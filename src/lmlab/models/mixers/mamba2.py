@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import rms_norm, silu
 
 from lmlab.errors import UserError
-from lmlab.models.counts import check_width, divisors
-from lmlab.models.linear import Linear
+from lmlab.models.layers import Linear, check_width, divisors
 from lmlab.models.mixers import kernels
 from lmlab.models.mixers.chunks import HeadDecay, chunks, full_precision, into_chunks, segment_sums, wide
 from lmlab.models.mixers.mixer import Mixer

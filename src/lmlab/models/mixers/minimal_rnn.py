@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lmlab.errors import UserError
-from lmlab.models.linear import Linear
+from lmlab.models.layers import Linear
 from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.mixers.short_convolution import ShortConvolution
 from lmlab.models.scan import scan

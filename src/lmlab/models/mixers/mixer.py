@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lmlab.models.split import Split
+from lmlab.models.layers import Split
 
 
 class Mixer(nn.Module):

@@ -31,8 +31,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, pad, silu
 
 from lmlab.errors import UserError
-from lmlab.models.counts import check_width, divisors
-from lmlab.models.linear import Linear
+from lmlab.models.layers import Linear, check_width, divisors
 from lmlab.models.mixers.chunks import chunks, full_precision
 from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.mixers.short_convolution import ShortConvolution

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from lmlab.errors import UserError
-from lmlab.models.counts import divisors
+from lmlab.models.layers import divisors
 
 
 class BlockDiagonal(nn.Module):

@@ -4,14 +4,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lmlab.config import build, validate
+from lmlab.config.build import build
+from lmlab.config.check import validate
+from lmlab.config.targets import accepted
 from lmlab.metrics import Measures
 from lmlab.sweeps.search.grid import Grid
 from lmlab.sweeps.search.halving import Halving
 from lmlab.sweeps.search.random import Random
 from lmlab.sweeps.search.search import Outcome, Proposal, Search
 from lmlab.sweeps.search.space import Space
-from lmlab.targets import accepted
 
 __all__ = ["Grid", "Halving", "Outcome", "Proposal", "Random", "Search", "Space", "make"]
 

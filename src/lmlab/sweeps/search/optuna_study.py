@@ -30,10 +30,10 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, 
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from lmlab.config.targets import named_parameters
 from lmlab.errors import UserError, nearest
 from lmlab.sweeps.search.space import Space
 from lmlab.sweeps.search.varied import Interval, Range, Varied
-from lmlab.targets import named_parameters
 
 JOURNAL = "study.jsonl"
 """File in a sweep's directory with every change of its study, one per line."""

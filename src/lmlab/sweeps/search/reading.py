@@ -5,9 +5,9 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from lmlab.config.overrides import is_addition, is_of_stage, option_of, plain_word, read
+from lmlab.config.short_names import short_name
 from lmlab.errors import UserError, nearest
-from lmlab.overrides import is_addition, is_of_stage, option_of, plain_word, read
-from lmlab.short_names import short_name
 from lmlab.sweeps.search.varied import Choices, Interval, Range, Varied
 
 

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from functools import cached_property
 from typing import Any
 
-from lmlab.overrides import is_of_stage, option_of
+from lmlab.config.overrides import is_of_stage, option_of
 from lmlab.sweeps.search.reading import paired_keys, read_options
 from lmlab.sweeps.search.varied import (
     Dimension,

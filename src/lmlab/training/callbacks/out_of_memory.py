@@ -6,7 +6,7 @@ from typing import Literal, cast
 
 import pytorch_lightning as pl
 
-from lmlab.config import Config
+from lmlab.config.nodes import Config
 from lmlab.errors import CannotGoOn, Restart
 from lmlab.runs import events
 from lmlab.runs.run import Run

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from synthetic_runs import write_run
 
-from lmlab.analysis.arms import compare_by
-from lmlab.analysis.comparison import Arm, Comparison, Setting
+from lmlab.analysis.comparison import Arm, Comparison, Setting, compare_by
 from lmlab.analysis.records import Record, read
 from lmlab.analysis.report.document import Chart, Section, Table
-from lmlab.config import identity
+from lmlab.config.identity import identity
 from lmlab.runs.lookup import all_runs
 from lmlab.runs.run import Run
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from lmlab.analysis.comparison import Comparison
-from lmlab.analysis.report.content.differences import differences
+from lmlab.analysis.report.content.arms import differences
 from lmlab.analysis.report.content.every_run import every_run
 from lmlab.analysis.report.content.power import SHARES, power
 from lmlab.analysis.report.content.provenance import commands, left_out, provenance

@@ -5,13 +5,11 @@ from pathlib import Path
 
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts import Doubt
-from lmlab.analysis.report.content.arms import arms
+from lmlab.analysis.report.content.arms import arms, differences
 from lmlab.analysis.report.content.breakdown import breakdown
 from lmlab.analysis.report.content.captions import data_of, listed
-from lmlab.analysis.report.content.chain import chain
 from lmlab.analysis.report.content.conclusion import conclusion
-from lmlab.analysis.report.content.differences import differences
-from lmlab.analysis.report.content.every_run import every_run
+from lmlab.analysis.report.content.every_run import chain, every_run
 from lmlab.analysis.report.content.loss_curves import loss_curves
 from lmlab.analysis.report.content.power import power
 from lmlab.analysis.report.content.provenance import commands, left_out, provenance

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.analysis.doubts import Doubt
-from lmlab.analysis.doubts.measures import equal_budgets, equal_kinds
+from lmlab.analysis.doubts.size import equal_budgets, equal_kinds
 from lmlab.analysis.report.content.captions import data_of, decimals, listed, probability
 from lmlab.analysis.report.content.contrasts import Contrast, contrasts, correction, level, number_format, same_as
 from lmlab.analysis.report.content.power import seeds_for

@@ -12,7 +12,7 @@ from lmlab.analysis.report.content.captions import caption, data_of, listed, sho
 from lmlab.analysis.report.content.ranking import mean_score, minimizes, of_those_shown, shown
 from lmlab.analysis.report.document import Axis, Chart, Column, Part, Section, Series, Table, Text
 from lmlab.analysis.statistics.tuning import beyond, expected_best, sensitivity
-from lmlab.overrides import written
+from lmlab.config.overrides import written
 
 TRIALS = 3
 """Least number of an arm's settings for a curve of expected best scores."""

@@ -1,0 +1,1 @@
+"""Configurations: composing, checking, identity, the typed experiment, and building of objects."""

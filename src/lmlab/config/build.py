@@ -1,0 +1,40 @@
+"""Build the objects that a configuration describes. Only this module calls targets."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from lmlab.config.targets import resolve_target, targets
+
+
+def build(node: Mapping[str, Any] | None, **supplied: Any) -> Any:
+    """Build the object that ``node`` describes, with nested nodes first; ``supplied`` adds arguments to the call.
+
+    The node must have passed :func:`validate`. ``None`` builds ``None``.
+
+    Raises:
+        UserError: a constructor refused its arguments, or a target may not be called.
+    """
+    if node is None:
+        return None
+    for target, _, where in targets(node):  # no target is called before all are checked
+        resolve_target(target, where)
+    return _built(node, supplied)
+
+
+def _built(node: Any, supplied: Mapping[str, Any]) -> Any:
+    """Build the object of a plain node. Hydra's ``instantiate`` would read ``${`` in a text as a reference."""
+    if isinstance(node, list):
+        return [_built(value, {}) for value in node]
+    if not isinstance(node, Mapping):
+        return node
+    values = {key: _built(value, {}) for key, value in node.items() if not _is_special(key)} | dict(supplied)
+    if "_target_" not in node:
+        return values
+    target = resolve_target(node["_target_"], node["_target_"])
+    return functools.partial(target, **values) if node.get("_partial_") else target(**values)
+
+
+def _is_special(key: str) -> bool:
+    """Return whether a key of a node is an instruction for the call, like ``_partial_``, and not an argument."""
+    return key.startswith("_") and key.endswith("_")

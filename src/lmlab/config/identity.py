@@ -1,0 +1,86 @@
+"""The identity of a result: a hash of all options that can change it."""
+
+import hashlib
+import json
+from typing import Any
+
+from lmlab.config.nodes import Config, set_at
+
+NOT_IDENTITY = (
+    "name",
+    "tags",
+    "rerun",
+    "progress",
+    "paths",
+    "logger",
+    "execution",
+    "start.directory",
+    "callbacks.checkpoint",
+    "callbacks.samples",
+    "callbacks.watchdog",
+    "callbacks.replicas",
+    *(f"trainer.{key}" for key in ("devices", "nodes", "strategy", "accumulate", "threads", "out_of_memory")),
+    *(f"trainer.{key}" for key in ("tensor_parallel", "activation_checkpointing")),
+)
+"""Keys that do not define the result, and so are no part of a run's identity.
+
+The distribution of a batch over devices and micro-batches changes a result only by rounding and by the dropout masks,
+as another machine would. A run can therefore be resumed with other devices.
+"""
+
+_LATER = ("validation.share", "model.ngrams", "model.block.token_shift", "start.embeddings")
+"""Options that earlier versions lacked. A null value means the behaviour of these versions."""
+
+
+def identity(config: Config) -> str:
+    """Return the ten-character id of a result: a hash of all keys of ``config`` that can change it."""
+    relevant = result_config(config)
+    model = relevant.get("model") or {}
+    if (
+        model.get("parameters") is None or model.get("parameters_within") is None
+    ):  # keep the ids of versions without this option
+        model.pop("parameters_within", None)
+    if model.get("parameters") is not None:
+        # Values that are solved from the requested size are no part of the identity.
+        relevant["model"].pop("width", None)
+        for key, requested in (relevant["model"].pop("solved_from", None) or {}).items():
+            set_at(relevant["model"], key, requested)
+    for key in _LATER:
+        *sections, option = key.split(".")
+        node: Any = relevant
+        for section in sections:
+            node = node.get(section) or {}
+        if node.get(option) is None:
+            node.pop(option, None)
+    text = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def without_effect(config: Config) -> tuple[str, ...]:
+    """Return the keys of ``config`` that cannot change a result; the path of a text with a checksum is one of them."""
+    return (*NOT_IDENTITY, "data.paths") if "data" in (config.get("content") or {}) else NOT_IDENTITY
+
+
+def result_config(config: Config) -> Config:
+    """Return a copy of ``config`` without the keys that cannot change a result."""
+    relevant: Config = json.loads(json.dumps(config), parse_float=_whole, object_hook=_without_none)
+    for key in without_effect(config):
+        *parents, last = key.split(".")
+        node = relevant
+        for parent in parents:
+            node = node.get(parent) or {}
+        node.pop(last, None)
+    if (relevant.get("start") or {}).get("run") is None:  # keep the ids of versions without this option
+        relevant.pop("start", None)
+    return relevant
+
+
+def _without_none(section: Config) -> Config:
+    """Replace the word None, which ``wandb agent`` writes, by null."""
+    return {key: None if value == "None" else value for key, value in section.items()}
+
+
+def _whole(number: str) -> int | float:
+    """Parse a number; whole numbers become ``int``, so that 1e6 and 1_000_000 have the same identity."""
+    value = float(number)
+    return int(value) if value.is_integer() else value

@@ -1,0 +1,52 @@
+"""Configurations as nested dictionaries: reading, changing and comparing options by their dotted keys."""
+
+from collections.abc import Iterator
+from typing import Any
+
+Config = dict[str, Any]
+Paths = dict[str, Any]
+"""The section ``paths`` of every command: outputs, runs, cache, corpora."""
+
+
+def set_at(section: Config, key: str, value: Any) -> None:
+    """Change the option with the dotted ``key`` below ``section`` in place."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        section = section[parent]
+    section[last] = value
+
+
+def at(section: Any, key: str) -> Any:
+    """Return the value of the option with the dotted ``key`` below ``section``; ``None`` if there is none."""
+    for part in key.split("."):
+        section = section.get(part) if isinstance(section, dict) else None
+    return section
+
+
+def has(section: Config, key: str) -> bool:
+    """Return whether ``section`` has an option with the dotted ``key``, with any value."""
+    parent, _, last = key.rpartition(".")
+    section = at(section, parent) if parent else section
+    return isinstance(section, dict) and last in section
+
+
+def differences(first: Config, second: Config, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Return the dotted keys whose values differ, with both values; an absent key has the value ``None``."""
+    changed: dict[str, tuple[Any, Any]] = {}
+    for key in sorted({*first, *second}):
+        one, other = first.get(key), second.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            changed |= differences(one, other, f"{prefix}{key}.")
+        elif one != other:
+            changed[f"{prefix}{key}"] = (one, other)
+    return changed
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the value of every option below ``node``; a list yields each of its elements."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            for one in value if isinstance(value, list) else [value]:
+                yield f"{prefix}{key}", one
