@@ -6,11 +6,11 @@ import torch
 from lmlab.config.build import build
 from lmlab.config.canonical import CONF
 from lmlab.config.check import validate
+from lmlab.config.experiment import Experiment
 from lmlab.config.identity import identity
 from lmlab.config.options import MAY_BE_NULL, file_of, groups, options_of
 from lmlab.models.language_model import LanguageModel
 from lmlab.training.preflight import check_objects
-from lmlab.training.settings import Settings
 
 COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "app")
 OPTIONS = [
@@ -44,14 +44,14 @@ def test_every_command_composes(command, compose):
 def test_every_option_composes_fits_its_signature_and_builds(group, option, compose):
     config = compose(*overrides_for(group, option), command="plan" if group == "device" else "train")
     validate(config)
-    check_objects(config, Settings.of(config))
+    check_objects(Experiment.of(config))
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_fits_its_signatures_and_builds(experiment, compose):
     config = compose(f"experiment={experiment}")
     validate(config)
-    check_objects(config, Settings.of(config))
+    check_objects(Experiment.of(config))
 
 
 def test_no_file_is_out_of_reach():

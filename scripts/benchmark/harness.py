@@ -24,12 +24,12 @@ from rich.progress import Progress
 from rich.table import Table
 
 from lmlab.config.canonical import CONF, canonical
+from lmlab.config.experiment import Experiment
 from lmlab.config.nodes import Config
 from lmlab.runs.run import Run
 from lmlab.training import callbacks
 from lmlab.training.allocator import keep_freed_memory
 from lmlab.training.preflight import build_model, open_task
-from lmlab.training.settings import Settings
 from lmlab.training.threads import use_threads
 from lmlab.training.worker import build_callbacks, build_loggers, make_data, make_module, make_trainer
 
@@ -80,10 +80,10 @@ class Ours:
 
     def __init__(self, config: Config, folder: Path) -> None:
         self.config, self.folder = config, folder
-        self.settings = Settings.of(config)
-        self.task = open_task(config, progress=True)
+        self.experiment = Experiment.of(config)
+        self.task = open_task(self.experiment, progress=True)
         torch.manual_seed(0)
-        self.model = build_model(config, self.task)
+        self.model = build_model(self.experiment, self.task)
         self.blocks = 0
 
     def block(self, steps: int) -> list[float]:
@@ -91,15 +91,14 @@ class Ours:
         self.blocks += 1
         run = Run(self.folder / f"block-{self.blocks}")
         run.path.mkdir()
-        config = self.config | {"budget": {"tokens": (steps + 1) * self.settings.tokens_per_step}}
-        settings = Settings.of(config)
+        experiment = self.experiment.with_options(budget={"tokens": (steps + 1) * self.experiment.batch.tokens})
         times = StepTimes()
-        watching = [callbacks.Clock(), *build_callbacks(run, config, self.task)]
-        module = make_module(config, settings, self.task, self.model)
-        trainer = make_trainer(run, config, settings, watching, build_loggers(run, config, module))
+        watching = [callbacks.Clock(), *build_callbacks(run, experiment, self.task)]
+        module = make_module(experiment, self.task, self.model)
+        trainer = make_trainer(run, experiment, watching, build_loggers(run, experiment, module))
         trainer.callbacks.append(times)  # type: ignore[attr-defined]
         trainer.limit_val_batches = 0
-        trainer.fit(module, make_data(config, self.task))
+        trainer.fit(module, make_data(experiment, self.task))
         return times.seconds
 
 

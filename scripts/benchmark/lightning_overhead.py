@@ -14,6 +14,7 @@ import harness
 import torch
 
 from lmlab.config.build import build
+from lmlab.config.experiment import Experiment
 from lmlab.config.nodes import Config
 from lmlab.training.preflight import build_model, open_task
 
@@ -22,9 +23,9 @@ class Bare:
     """A training loop without a framework."""
 
     def __init__(self, config: Config) -> None:
-        self.task = open_task(config)
+        self.task = open_task(Experiment.of(config))
         torch.manual_seed(0)
-        self.model = build_model(config, self.task)
+        self.model = build_model(Experiment.of(config), self.task)
         self.objective = build(config["objective"])
         self.optimizer = build(config["optimizer"])(self.model)
         self.schedule = build(config["scheduler"])

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from nanogpt import load
 
+from lmlab.config.experiment import Experiment
 from lmlab.training.preflight import open_task
 
 BATCH, CONTEXT = 20, 35
@@ -58,7 +59,7 @@ def main() -> None:
     options = parser.parse_args()
     with harness.scratch(options.threads) as folder:
         config = harness.composed("experiment=wikitext2_lstm", f"paths.outputs={Path('outputs').resolve()}")
-        corpus = open_task(config, progress=True).corpus
+        corpus = open_task(Experiment.of(config), progress=True).corpus
         peer = Peer(options.checkout, np.asarray(corpus.tokens("train")), corpus.tokenizer.size)
         arms = {"lmlab": harness.Ours(config, folder).block, "the example": peer.block}
         medians = harness.in_turn(arms, options.rounds, options.steps)

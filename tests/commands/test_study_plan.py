@@ -3,6 +3,7 @@ import re
 import pytest
 
 from lmlab.commands.study_plan import Plan
+from lmlab.config.experiment import Experiment
 from lmlab.config.overrides import option_of
 from lmlab.errors import UserError
 from lmlab.models.sizes import flops_per_token
@@ -39,8 +40,9 @@ def test_a_budget_in_operations_is_what_the_runs_spend_within_one_step(plan, com
     for candidates in found.candidates.values():
         for words in candidates:
             config = compose(*words)
+            experiment = Experiment.of(config)
             tokens, per_step = config["budget"]["tokens"], 4 * 16
-            each = 3 * flops_per_token(build_model(config, open_task(config)), 16)
+            each = 3 * flops_per_token(build_model(experiment, open_task(experiment)), 16)
             assert tokens % per_step == 0 and tokens * each <= flops < (tokens + per_step) * each
             budgets.add(tokens)
     assert len(budgets) == 4, "a deeper model trains on fewer tokens"

@@ -28,7 +28,7 @@ def breakdown(run: Run) -> dict:
 def slow_breakdown(run: Run) -> dict[str, list[tuple[int, int, float]]]:
     """(``from``, tokens, loss) of every bin, a window and a token at a time, with the weights that the run has left."""
     trained = load_trained(run)
-    source = open_task(trained.config)
+    source = open_task(trained.run.experiment)
     assert isinstance(source, TextTask)
     seen = Counter(source.corpus.tokens("train")[1:].tolist())
     stream = torch.from_numpy(source.corpus.tokens("validation")[: 256 + 1].astype("int64"))

@@ -15,11 +15,12 @@ import torch
 from safetensors.torch import load_file
 
 from lmlab.config.build import build
+from lmlab.config.experiment import Experiment
+from lmlab.data.order import step_seed
 from lmlab.runs.checkpoints import saved
 from lmlab.runs.files import numbers, read_jsonl
 from lmlab.runs.run import Run
 from lmlab.training.preflight import build_model, open_task
-from lmlab.training.settings import step_seed
 
 pytestmark = pytest.mark.slow
 
@@ -114,9 +115,10 @@ def by_hand(
         steps: how many the schedule is for, if the loop ends before.
     """
     config = run.config
-    source = open_task(config)
+    experiment = Experiment.of(config)
+    source = open_task(experiment)
     torch.manual_seed(step_seed(config["seed"], -1, 0))
-    model = build_model(config, source)
+    model = build_model(experiment, source)
     optimizer = build(config["optimizer"])(model)
     objective, schedule = build(config["objective"]), build(config["scheduler"])
     for step, place in enumerate(places):

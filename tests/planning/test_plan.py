@@ -94,12 +94,12 @@ def test_llm_c(load, model, name, tokens, rows, seconds, utilisation):
 def test_llm_c_costs_what_it_cost(load):
     """About 20 dollars for GPT-2 124M, 672 for 1558M; the same scripts."""
     found = load(*GPT2_124M, "batch.size=512", f"budget.tokens={18_865 * 524_288}")
-    assert found.settings.steps == 18_865
+    assert found.experiment.steps == 18_865
     ddp, on = of("ddp", plans(found, cluster("a100_80", 8))), cluster("a100_80", 8)
-    assert ddp.step * found.settings.steps / 3600 * 8 * on.price == pytest.approx(20, rel=0.25)
+    assert ddp.step * found.experiment.steps / 3600 * 8 * on.price == pytest.approx(20, rel=0.25)
     found = load(*GPT2_1558M, "batch.size=1024", "trainer.accumulate=8", f"budget.tokens={32_000 * 1_048_576}")
     ddp, on = of("ddp", plans(found, cluster("h100", 8))), cluster("h100", 8)
-    assert ddp.step * found.settings.steps / 3600 * 8 * on.price == pytest.approx(672, rel=0.25)
+    assert ddp.step * found.experiment.steps / 3600 * 8 * on.price == pytest.approx(672, rel=0.25)
 
 
 def test_tiny_llama(load):
@@ -108,10 +108,10 @@ def test_tiny_llama(load):
     assert found.footprint.parameters == pytest.approx(1.1e9, rel=0.01)
     fsdp = of("fsdp", plans(found, cluster("a100_40", 16)))
     assert fsdp.rows == 8  # 16k tokens
-    per_device = found.settings.tokens_per_step / fsdp.step / 16
+    per_device = found.experiment.batch.tokens / fsdp.step / 16
     assert per_device == pytest.approx(24_000, rel=0.25)
     assert 3 * found.flops * 24_000 / 312e12 == pytest.approx(0.56, abs=0.01)
-    assert fsdp.step * found.settings.steps / 3600 * 16 == pytest.approx(3456, rel=0.25)
+    assert fsdp.step * found.experiment.steps / 3600 * 16 == pytest.approx(3456, rel=0.25)
 
 
 def test_nano_gpt(load):
@@ -124,7 +124,7 @@ def test_nano_gpt(load):
     measured = 3 * found.flops * 480 * 1024 / 0.562 / (8 * 312e12)
     assert measured == pytest.approx(0.30, abs=0.01)
     days = [
-        of("ddp", plans(found, on)).step * found.settings.steps / 86400
+        of("ddp", plans(found, on)).step * found.experiment.steps / 86400
         for on in (cluster("a100_40", 8, efficiency=measured), cluster("a100_40", 8))
     ]
     assert days[0] == pytest.approx(4, rel=0.25)
@@ -140,7 +140,7 @@ def test_torchtitan(load, model, vocabulary, rows, tokens, checkpointing, utilis
     found = load(*model, f"batch.size={64 * rows}", vocabulary=vocabulary)
     assert 3 * found.flops * tokens / 312e12 == pytest.approx(utilisation, abs=0.03)
     fsdp = of("fsdp", plans(found, cluster("a100_80", 64)), checkpointing)
-    assert found.settings.tokens_per_step / fsdp.step / 64 == pytest.approx(tokens, rel=0.25)
+    assert found.experiment.batch.tokens / fsdp.step / 64 == pytest.approx(tokens, rel=0.25)
 
 
 def test_memory_of_torchtitan(load):

@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
+from lmlab.config.experiment import TrainerOptions
 from lmlab.training import accounting as peak_module
 from lmlab.training.accounting import peak
 from lmlab.training.devices import reported_as
 
-TRAINER = {"precision": "32-true", "devices": 1, "nodes": 1}
+TRAINER = TrainerOptions({})
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
@@ -54,9 +57,9 @@ def test_a_cpu_is_measured_once_for_each_precision_and_number_of_threads(measure
     found = peak(TRAINER, CPU, tmp_path, worth_measuring=True)
     assert (found.flops, found.device, found.source) == (1e11, "p, 1 thread", "measured")
     assert peak(TRAINER, CPU, tmp_path, worth_measuring=False) == found
-    several = peak(TRAINER | {"devices": 8, "nodes": 2}, CPU, tmp_path, worth_measuring=True)
+    several = peak(replace(TRAINER, devices=8, nodes=2), CPU, tmp_path, worth_measuring=True)
     assert several.flops == 8e11, "eight ranks have no more than the four cores of each machine"
-    half = peak(TRAINER | {"precision": "bf16-mixed"}, CPU, tmp_path, worth_measuring=True)
+    half = peak(replace(TRAINER, precision="bf16-mixed"), CPU, tmp_path, worth_measuring=True)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert (half.flops, peak(TRAINER, CPU, tmp_path, worth_measuring=True).flops) == (4e11, 3e11)
     assert not measured
@@ -72,8 +75,8 @@ def test_a_measurement_that_a_run_has_exceeded_is_taken_again(measured, tmp_path
 
 def test_a_gpu_of_the_table_is_not_measured_unless_it_lacks_the_precision(measured, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
-    four = peak(TRAINER | {"precision": "16-mixed", "devices": 4}, GPU, tmp_path, worth_measuring=True)
+    four = peak(replace(TRAINER, precision="16-mixed", devices=4), GPU, tmp_path, worth_measuring=True)
     assert (four.flops, four.device, four.source) == (4 * 65e12, "4 x NVIDIA T4", "data sheet")
     measured += [5e12]
-    found = peak(TRAINER | {"precision": "bf16-mixed"}, GPU, tmp_path, worth_measuring=True)
+    found = peak(replace(TRAINER, precision="bf16-mixed"), GPU, tmp_path, worth_measuring=True)
     assert (found.flops, found.device, found.source) == (5e12, "Tesla T4", "measured")

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from lmlab.data.judges.likelihood import LOSS
+from lmlab.data.order import step_seed
 from lmlab.errors import CannotGoOn, SkipStep
 from lmlab.metrics import Measures
 from lmlab.training.module import LanguageModeling
 from lmlab.training.schedules import Plateau
-from lmlab.training.settings import step_seed
 
 places = st.tuples(st.integers(0, 2**31), st.integers(-1, 10**7), st.integers(0, 1024))
 

@@ -4,6 +4,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from experiments import experiment_of
 
 from lmlab.config.build import build
 from lmlab.config.own_errors import about
@@ -126,9 +127,9 @@ def test_an_objective_that_returns_a_loss_alone_is_named():
 
 
 def test_a_callback_that_is_none_of_lightnings_is_named(tmp_path):
-    config = {"callbacks": {"mine": {"_target_": "wrong_parts.NoCorpus"}}, "batch": {"context": 4}, "progress": False}
+    experiment = experiment_of(callbacks={"mine": {"_target_": "wrong_parts.NoCorpus"}})
     with pytest.raises(UserError, match=r"callbacks.mine._target_=wrong_parts.NoCorpus: expected a subclass of"):
-        build_callbacks(Run(tmp_path), config, SimpleNamespace(tokenizer=None))
+        build_callbacks(Run(tmp_path), experiment, SimpleNamespace(tokenizer=None))
 
 
 def test_a_mixer_that_returns_no_state_is_named():

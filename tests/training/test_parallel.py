@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ import torch.multiprocessing
 from torch.distributed.device_mesh import init_device_mesh
 
 from lmlab.config.build import build
+from lmlab.config.experiment import TrainerOptions
 from lmlab.config.options import options_of
 from lmlab.errors import UserError
 from lmlab.models.state import join, part
@@ -142,22 +144,22 @@ def test_recomputed_blocks_give_the_same_gradients(make_model, name):
             torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
-TRAINER = {"strategy": "fsdp", "tensor_parallel": 1, "activation_checkpointing": False}
+TRAINER = TrainerOptions({}, strategy="fsdp")
 
 
 def test_what_cannot_be_shared_is_refused(make_model):
     model = make_model("model=llama")  # two heads of keys and values
     optimizer = OPTIMIZERS["adamw"](model)
-    parallel.check(model, optimizer, TRAINER | {"tensor_parallel": 2}, carry_state=False)
+    parallel.check(model, optimizer, replace(TRAINER, tensor_parallel=2), carry_state=False)
     message = r"tensor_parallel=4: must divide model\.mixer\.kv_heads, here 2 \(nearest that does: 2\)"
     with pytest.raises(UserError, match=message):
-        parallel.check(model, optimizer, TRAINER | {"tensor_parallel": 4}, carry_state=False)
+        parallel.check(model, optimizer, replace(TRAINER, tensor_parallel=4), carry_state=False)
     with pytest.raises(UserError, match="tensor_parallel=2: must be 1 with batch.carry_state=true"):
-        parallel.check(model, optimizer, TRAINER | {"tensor_parallel": 2}, carry_state=True)
+        parallel.check(model, optimizer, replace(TRAINER, tensor_parallel=2), carry_state=True)
     with pytest.raises(UserError, match="fsdp: not with an optimizer that evaluates at other weights"):
         parallel.check(model, nt_asgd(model, 1.0), TRAINER, carry_state=False)
     with pytest.raises(UserError, match="activation_checkpointing=true: only for models that are made of"):
-        parallel.check(torch.nn.Linear(2, 2), optimizer, TRAINER | {"activation_checkpointing": True}, False)
+        parallel.check(torch.nn.Linear(2, 2), optimizer, replace(TRAINER, activation_checkpointing=True), False)
 
 
 def test_heads_with_gains_in_common_stay_whole(make_model):

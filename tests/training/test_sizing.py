@@ -2,13 +2,13 @@ import pytest
 import torch
 
 from lmlab.config.build import build
+from lmlab.config.experiment import Experiment
 from lmlab.config.identity import identity
 from lmlab.config.options import options_of
 from lmlab.errors import UserError
 from lmlab.models.parameters import parameter_counts
 from lmlab.runs.lookup import all_runs
 from lmlab.training.preflight import check_objects
-from lmlab.training.settings import Settings
 from lmlab.training.sizing import MULTIPLES, fits, solve_width
 
 V, C = 1000, 32
@@ -123,7 +123,7 @@ def test_what_is_wrong_at_any_width_is_said(node):
 def test_a_size_that_is_none_is_refused_before_anything_is_built(target, compose):
     config = compose("data=text", "data.paths=x.txt", f"model.parameters={target}")
     with pytest.raises(UserError, match=rf"model\.parameters={target}: expected a number of parameters, like 10M"):
-        check_objects(config, Settings.of(config))
+        check_objects(Experiment.of(config))
 
 
 def test_a_model_without_a_width_cannot_be_sized():
@@ -133,10 +133,10 @@ def test_a_model_without_a_width_cannot_be_sized():
 
 def test_a_width_that_will_not_be_the_model_s_does_not_matter_before_it_is_solved(compose):
     sized = compose("data=text", "data.paths=x.txt", "model=transformer", "model.mixer.heads=7", "model.parameters=3M")
-    check_objects(sized, Settings.of(sized))
+    check_objects(Experiment.of(sized))
     with pytest.raises(UserError, match="must divide model.width=128"):
         plain = compose("data=text", "data.paths=x.txt", "model=transformer", "model.mixer.heads=7")
-        check_objects(plain, Settings.of(plain))
+        check_objects(Experiment.of(plain))
 
 
 def test_the_identity_is_known_before_the_width(compose):

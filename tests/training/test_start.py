@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from lmlab.config.experiment import Experiment
 from lmlab.data.tokenizers import BPE, load_tokenizer
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.lookup import all_runs
@@ -193,4 +194,4 @@ def test_tokens_that_both_have_keep_their_embeddings(train, small, tmp_path):
     ],
 )
 def test_the_weights_with_rows_for_tokens_are_told_apart_by_building_two_networks(words, rows, compose):
-    assert _of_vocabulary(compose(*words, "model.width=16")["model"], 4) == rows
+    assert _of_vocabulary(Experiment.of(compose(*words, "model.width=16", "batch.context=4"))) == rows

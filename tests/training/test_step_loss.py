@@ -7,12 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lmlab.config.experiment import Experiment
 from lmlab.models.generation import Sampler
 from lmlab.runs.run import Run
 from lmlab.training.module import LanguageModeling
 from lmlab.training.objectives import Objective, Terms
 from lmlab.training.preflight import build_model, open_task
-from lmlab.training.settings import Settings
 from lmlab.training.worker import make_module
 
 STEP = 3
@@ -86,10 +86,11 @@ def gradient(
 
 def case(compose, *words: str):
     config = compose(*SIZES, *words)
-    source = open_task(config)
+    experiment = Experiment.of(config)
+    source = open_task(experiment)
     torch.manual_seed(0)
-    model = build_model(config, source).double()
-    return make_module(config, Settings.of(config), source, model).train(), source
+    model = build_model(experiment, source).double()
+    return make_module(experiment, source, model).train(), source
 
 
 def agree(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:

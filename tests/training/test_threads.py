@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lmlab.errors import UserError
-from lmlab.training import threads
+from lmlab.training import threads as module
 from lmlab.training.threads import (
     CONTENDED,
     FREE,
@@ -35,7 +35,7 @@ def test_a_process_has_as_many_threads_as_it_is_given_or_its_share_of_the_cores(
 ):
     set_to = []
     monkeypatch.setattr(torch, "set_num_threads", set_to.append)
-    monkeypatch.setattr(threads, "share_cores", lambda: None)
+    monkeypatch.setattr(module, "share_cores", lambda: None)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     for name, value in (("OMP_NUM_THREADS", limit), ("RAYON_NUM_THREADS", "7")):
         monkeypatch.setenv(name, value or "")
@@ -82,9 +82,9 @@ def test_nothing_is_watched_where_nothing_spins_or_the_environment_decides(threa
     if variable is not None:
         monkeypatch.setenv(variable, "1")
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    monkeypatch.setattr(threads, "NAME", f"{NAME} in a test")
+    monkeypatch.setattr(module, "NAME", f"{NAME} in a test")
     share_cores()
-    assert not any(thread.name == threads.NAME for thread in threading.enumerate())
+    assert not any(thread.name == module.NAME for thread in threading.enumerate())
 
 
 def test_a_single_thread_watches(monkeypatch, tmp_path):
@@ -98,10 +98,10 @@ def test_a_single_thread_watches(monkeypatch, tmp_path):
     monkeypatch.setattr(threading, "enumerate", lambda: [Recorded(name=name) for name in started])
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     (tmp_path / "schedstat").write_text("1 2 3\n")
-    monkeypatch.setattr(threads, "WAITING", tmp_path / "schedstat")
+    monkeypatch.setattr(module, "WAITING", tmp_path / "schedstat")
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     share_cores()
     share_cores()
     assert started == [NAME]
-    assert threads._waited() == 2e-9
+    assert module._waited() == 2e-9

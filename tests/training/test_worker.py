@@ -18,7 +18,7 @@ CONTEXT = 16
 def loss(run: Run, which: str, numbers: list[int]) -> float:
     """Nats per token of the windows with these numbers, one after the other."""
     trained = load_trained(run, which)
-    stream = torch.from_numpy(open_task(trained.config).corpus.tokens("validation").astype("int64"))
+    stream = torch.from_numpy(open_task(trained.run.experiment).corpus.tokens("validation").astype("int64"))
     nats = []
     for number in numbers:
         window = stream[number * CONTEXT : (number + 1) * CONTEXT + 1]

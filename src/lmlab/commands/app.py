@@ -22,7 +22,7 @@ from lmlab.commands.hints import check_words, checked_choices, explain
 from lmlab.config import options
 from lmlab.config.canonical import CONF, canonical
 from lmlab.config.check import check_arguments
-from lmlab.config.nodes import leaves
+from lmlab.config.nodes import at, leaves
 from lmlab.config.overrides import as_typed
 from lmlab.errors import Interrupted, RunFailed, UserError
 from lmlab.runs.disk import failure_of_disk
@@ -66,7 +66,7 @@ def run_app(command: str) -> Any:
         config: Any = {}
         try:
             config = canonical(composed)
-            settle(Path(config["paths"]["cache"]))
+            settle(Path(at(config, "paths.cache")))
             check_arguments(module.task, config, name=f"lmlab {command}")
             value = module.task(**config)
             return value

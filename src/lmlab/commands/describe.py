@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -16,12 +17,12 @@ from rich.tree import Tree
 from lmlab.commands import tables
 from lmlab.config.build import build
 from lmlab.config.check import check_arguments, validate
-from lmlab.config.nodes import Config
+from lmlab.config.experiment import Experiment
+from lmlab.config.nodes import Config, at
 from lmlab.config.options import architecture
 from lmlab.config.overrides import written
 from lmlab.errors import UserError
 from lmlab.runs.run import training_flops
-from lmlab.training.callbacks.ema import keeps_average
 
 CONTEXTS = (1, 128, 1024, 8192, 65_536, 1_048_576)
 """Tokens after which the size of a state is shown."""
@@ -87,8 +88,8 @@ def built_model(node: Config, vocabulary: int, batch: dict[str, Any]) -> tuple[A
     Raises:
         UserError: an option is wrong.
     """
+    from lmlab.config.experiment import Batch
     from lmlab.models.sizes import without_memory
-    from lmlab.training.settings import Batch
     from lmlab.training.sizing import solve_width
 
     if "_target_" not in node:
@@ -121,16 +122,17 @@ def number_of_types(config: Config, vocabulary: int | None) -> int:
         return vocabulary
     for section in ("data", "tokenizer"):
         validate(config[section], section)
-    if isinstance(size := config["data"].get("vocabulary"), int):  # a generated task
+    if isinstance(size := at(config, "data.vocabulary"), int):  # a generated task
         return size
     data, tokenizer = build(config["data"]), build(config["tokenizer"])
     if isinstance(size := getattr(data, "vocabulary", None), int):
         return size
-    if size := config["tokenizer"].get("size") or (tokenizer.size if tokenizer.fitted else None):
+    if size := at(config, "tokenizer.size") or (tokenizer.size if tokenizer.fitted else None):
         return int(size)
     from lmlab.training.preflight import open_task
 
-    return int(open_task(config, config["progress"]).tokenizer.size)
+    experiment = Experiment.of(config)
+    return int(open_task(experiment, experiment.progress).tokenizer.size)
 
 
 def measure(model: Any, config: Config) -> dict[str, Any]:
@@ -141,19 +143,20 @@ def measure(model: Any, config: Config) -> dict[str, Any]:
     from lmlab.planning.memory import generation_memory, training_memory
     from lmlab.training.optimizers.groups import make_optimizer
 
-    optimizer, batch, averaged = config["optimizer"], config["batch"], keeps_average(config["callbacks"])
+    experiment = Experiment.of(config)
+    batch, optimizer, averaged = experiment.batch, experiment.optimizer, experiment.keeps_average
     validate(optimizer, "optimizer")
-    context = batch["context"]
+    context = batch.context
     declared = model.state_size(1) is not None
     longest = model.max_positions or CONTEXTS[-1]
     contexts = [length for length in CONTEXTS if length <= (longest if declared else min(longest, 128))]
     return {
-        "batch": batch,
+        "batch": asdict(batch),
         "parameters": parameter_counts(model),
         "parameters_by_kind": parameters_by_kind(model),
         "state_bytes": {str(length): state_bytes(model, length) for length in contexts},
         "flops_per_token": flops_per_token(model, context),
-        "training_memory": training_memory(model, partial(make_optimizer, optimizer), batch["size"], context, averaged),
+        "training_memory": training_memory(model, partial(make_optimizer, optimizer), batch.size, context, averaged),
         "generation_memory": generation_memory(model, context),
     }
 

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from lmlab.commands import tables
 from lmlab.commands.answers import Answers, metrics_of, output_file, show_answers
 from lmlab.config.check import check_arguments
+from lmlab.config.experiment import Experiment
 from lmlab.config.nodes import Paths
 from lmlab.errors import UserError
 from lmlab.metrics import score_of
@@ -220,8 +221,8 @@ def open_recorded(run: Run, paths: Paths) -> "Task":
 
     try:
         config = config_here(run)
-        config |= {"paths": paths, "validation": config["validation"] | {"tokens": None}}
-        return open_task(config, progress=True, run=run, download=False)
+        whole = Experiment.of(config | {"paths": paths, "validation": config["validation"] | {"tokens": None}})
+        return open_task(whole, progress=True, run=run, download=False)
     except UserError as error:
         fingerprint = run.manifest["data"]["fingerprint"][:12]
         raise UserError(

@@ -17,7 +17,8 @@ from lmlab.commands.hints import explain, hint_among, only_with
 from lmlab.commands.located import located
 from lmlab.commands.train import NOT_OF_A_RUN, check_job
 from lmlab.config.canonical import canonical
-from lmlab.config.nodes import Config
+from lmlab.config.experiment import Experiment
+from lmlab.config.nodes import Config, at
 from lmlab.config.overrides import is_addition, option_of
 from lmlab.config.targets import resolve_target
 from lmlab.errors import UserError, within
@@ -28,7 +29,6 @@ from lmlab.sweeps.options import SweepOptions
 from lmlab.sweeps.search import Search, Space
 from lmlab.sweeps.search.search import Queue
 from lmlab.sweeps.search.varied import Interval
-from lmlab.training.callbacks.ema import check_averaged
 
 
 def compose(launcher: Any, overrides: list[str], number: int = 0) -> DictConfig:
@@ -193,7 +193,7 @@ def check_jobs(launcher: Any, space: Space) -> None:
                             composed, other = compose(launcher, words), []
                         config = canonical(changed(composed, other))
                         for objective in map(str, objectives):
-                            check_averaged(f"sweep.objectives.{objective}", objective, config["callbacks"])
+                            Experiment.of(config).check_averaged(f"sweep.objectives.{objective}", objective)
                         check_job(config, words, here)
                     except (UserError, HydraException, OmegaConfBaseException) as error:
                         why = str(error) if isinstance(error, UserError) else explain(error, "train", words)
@@ -225,12 +225,12 @@ def check(launcher: Any, space: Space, search: Search, here: bool) -> None:
     jobs = _differing(search, space)
     if not any("parameters" in option_of(word) for job in jobs for word in job):
         first = _composed(launcher, jobs[:1])
-        if not first or first[0]["model"].get("parameters") is None:
+        if not first or at(first[0], "model.parameters") is None:
             return
     common = set(jobs[0]).intersection(*jobs)
     names = [" ".join(word for word in job if word not in common and _counts(word)) or "the model" for job in jobs]
     named = [(name, config) for name, job in zip(names, jobs, strict=True) for config in _composed(launcher, [job])]
-    sized = [(name, config) for name, config in named if config["model"].get("parameters") is not None]
+    sized = [(name, config) for name, config in named if at(config, "model.parameters") is not None]
     if all(existing(config).exists for _, config in sized):
         return
     warm_up()
@@ -243,7 +243,7 @@ def check(launcher: Any, space: Space, search: Search, here: bool) -> None:
             vocabulary = preflight.check(config, here).tokenizer.size
         except UserError:
             continue
-        requests.append(SizeRequest(name, config["model"], vocabulary, config["batch"]["context"]))
+        requests.append(SizeRequest.of(name, Experiment.of(config), vocabulary))
     check_sizes(requests)
 
 
@@ -278,6 +278,6 @@ def _composed(launcher: Any, jobs: Iterable[Sequence[str]]) -> list[Config]:
             config = composed(launcher, job, "")
         except (UserError, HydraException, OmegaConfBaseException):
             continue
-        if isinstance(config.get("model"), dict):
+        if isinstance(at(config, "model"), dict):
             configs.append(config)
     return configs

@@ -17,6 +17,7 @@ from lmlab.commands.jobs import check_jobs, compose, composed, computes_elsewher
 from lmlab.commands.progress_table import LinesView, TableView, say_not_started
 from lmlab.commands.train import Prepared
 from lmlab.config.check import check_arguments
+from lmlab.config.experiment import Experiment
 from lmlab.config.overrides import as_typed
 from lmlab.config.targets import resolve_target
 from lmlab.errors import RunFailed, UserError
@@ -78,11 +79,11 @@ def _measures(launcher: Any, space: Space, check: Callable[[], None]) -> Measure
         check: called before data are read.
     """
     check()
-    config = composed(launcher, next(space.samples())[0], "")
+    experiment = Experiment.of(composed(launcher, next(space.samples())[0], ""))
     warm_up()
     from lmlab.training.preflight import open_task
 
-    return open_task(config, config["progress"]).measures()
+    return open_task(experiment, experiment.progress).measures()
 
 
 def _not_started(record: Sweep, jobs: list[Job]) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from lmlab.commands import tables
 from lmlab.config.identity import identity
-from lmlab.config.nodes import Config
+from lmlab.config.nodes import Config, at
 from lmlab.errors import UserError
 from lmlab.runs.content import with_content
 from lmlab.runs.lookup import all_runs
@@ -48,7 +48,7 @@ def _with_content(config: Config) -> Config:
     try:
         return with_content(config)
     except UserError as error:
-        runs = _runs_by_text(config) if _is_gone(config["data"].get("paths")) else {}
+        runs = _runs_by_text(config) if _is_gone(at(config, "data.paths")) else {}
         names = ", ".join(name for of_text in runs.values() for name in of_text)
         if not runs:
             raise
@@ -68,11 +68,11 @@ def _is_gone(paths: Any) -> bool:
 def _runs_by_text(config: Config) -> dict[str, list[str]]:
     """Return the names of the runs of ``config`` by the checksum of their text at ``data.paths``."""
     runs: dict[str, list[str]] = {}
-    for run in all_runs(Path(config["paths"]["runs"])):
+    for run in all_runs(Path(at(config, "paths.runs"))):
         with suppress(UserError):  # skip runs that cannot be read
             saved = config_here(run)
             text = saved.get("content", {}).get("data")
-            same_place = text is not None and saved["data"]["paths"] == config["data"]["paths"]
+            same_place = text is not None and at(saved, "data.paths") == at(config, "data.paths")
             if same_place and identity(saved) == identity(with_content(config, text)):
                 runs.setdefault(text, []).append(run.path.name)
     return runs

@@ -11,6 +11,7 @@ from lmlab.commands import tables
 from lmlab.commands.describe import number_of_types, readable
 from lmlab.config.build import build
 from lmlab.config.check import validate
+from lmlab.config.experiment import Experiment
 from lmlab.config.nodes import Config
 from lmlab.config.overrides import option_of
 from lmlab.errors import UserError, within
@@ -79,11 +80,12 @@ def cluster_of(
     from lmlab.planning.workload import Cluster
     from lmlab.training.devices import check_efficiency
 
+    trainer = Experiment.of(config).trainer
     if efficiency is None:
-        efficiency = device.efficiency * (1 if config["trainer"]["compile"] else EAGER)
+        efficiency = device.efficiency * (1 if trainer.compile else EAGER)
     check_efficiency(efficiency, "efficiency")
-    device.peak(config["trainer"]["precision"])
-    number = devices if devices is not None else config["trainer"]["devices"] * config["trainer"]["nodes"]
+    device.peak(trainer.precision)
+    number = devices if devices is not None else trainer.ranks
     return Cluster(device, number, devices_per_node, network, efficiency, device.price if price is None else price)
 
 
@@ -94,7 +96,7 @@ def as_json(load: Any, cluster: Any) -> dict[str, Any]:
     best = recommended(load, cluster)
     shown = {"device": asdict(cluster.device), "devices": cluster.devices, "nodes": cluster.nodes}
     shown |= {"efficiency": cluster.efficiency, "parameters": load.footprint.parameters}
-    shown |= {"flops_per_token": training_flops(load.flops), "tokens": load.tokens, "steps": load.settings.steps}
+    shown |= {"flops_per_token": training_flops(load.flops), "tokens": load.tokens, "steps": load.experiment.steps}
     shown |= {"plans": [as_row(plan, load, cluster) for plan in plans(load, cluster)]}
     return shown | {"recommended": as_row(best, load, cluster) if best else None}
 
@@ -134,7 +136,6 @@ def _amounts(values: dict[str, float]) -> dict[str, str]:
 def check(config: Config, device: Config) -> None:
     """Refuse options that cannot be. Raises ``UserError``."""
     from lmlab.training.preflight import LIGHT_SECTIONS, check_objects
-    from lmlab.training.settings import Settings
 
     for section in LIGHT_SECTIONS:
         if "_target_" not in config[section]:
@@ -143,11 +144,12 @@ def check(config: Config, device: Config) -> None:
     if "_target_" not in device:
         raise UserError("device: nothing is chosen, give an option as device=...")
     validate(device, "device")
-    check_threads(config["trainer"]["threads"], "trainer.threads")
+    experiment = Experiment.of(config)
+    check_threads(experiment.trainer.threads, "trainer.threads")
     for option in ("devices", "nodes", "accumulate"):
-        if config["trainer"][option] < 1:
-            raise UserError(f"trainer.{option}={config['trainer'][option]}: expected at least 1")
-    check_objects(config, Settings.of(config))
+        if (value := getattr(experiment.trainer, option)) < 1:
+            raise UserError(f"trainer.{option}={value}: expected at least 1")
+    check_objects(experiment)
 
 
 def load_of(config: Config, vocabulary: int | None) -> Any:
@@ -156,11 +158,11 @@ def load_of(config: Config, vocabulary: int | None) -> Any:
     from lmlab.planning.workload import Load
     from lmlab.training.sizing import solve_width
 
-    types = number_of_types(config, vocabulary)
-    context = config["batch"]["context"]
-    node = solve_width(config["model"], types, context)
+    types, experiment = number_of_types(config, vocabulary), Experiment.of(config)
+    context = experiment.batch.context
+    node = solve_width(experiment.model, types, context)
     with without_memory():
-        return Load.of(config, build(node, vocabulary=types, context=context), types)
+        return Load.of(experiment, build(node, vocabulary=types, context=context), types)
 
 
 def show(load: Any, cluster: Any) -> None:
@@ -177,7 +179,7 @@ def show_plans(load: Any, cluster: Any, every: list[Any]) -> None:
     from lmlab.planning.plan import ALLOWANCE
     from lmlab.planning.workload import LINK_SHARE
 
-    settings, device = load.settings, cluster.device
+    settings, device = load.experiment, cluster.device
     tables.say(
         f"{tables.compact(load.footprint.parameters)} parameters, {load.vocabulary:,} types, "
         f"{load.tokens:,} tokens in {settings.steps:,} steps of {settings.batch.size:,} x "
@@ -219,7 +221,7 @@ def print_plans(load: Any, cluster: Any, every: list[Any]) -> None:
     """Print one row per plan: a table of memory, then a table of time."""
     memory, time = [], []
     for plan in every:
-        row = {"strategy": name_of(plan), "micro-batch": f"{plan.rows:,} x {load.settings.batch.context:,}"}
+        row = {"strategy": name_of(plan), "micro-batch": f"{plan.rows:,} x {load.experiment.batch.context:,}"}
         row |= {kind: readable(size) for kind, size in plan.memory.items()}
         memory.append(row | {"total": readable(plan.total), "fits": "yes" if plan.fits else "[red]no[/red]"})
         numbers = as_row(plan, load, cluster)
@@ -274,14 +276,14 @@ def recommend(load: Any, cluster: Any, every: list[Any], best: Any, more: Any) -
 
 def as_row(plan: Any, load: Any, cluster: Any) -> dict[str, Any]:
     """Return a plan as plain numbers, with the time and cost of the whole run."""
-    seconds = plan.step * load.settings.steps
+    seconds = plan.step * load.experiment.steps
     peak = cluster.device.peak(load.precision) * cluster.devices
     hours = seconds / 3600 * cluster.devices
     return asdict(plan) | {
         "total": plan.total,
         "step_seconds": plan.step,
-        "tokens_per_second": load.settings.tokens_per_step / plan.step,
-        "utilisation": training_flops(load.flops) * load.settings.tokens_per_step / plan.step / peak,
+        "tokens_per_second": load.experiment.batch.tokens / plan.step,
+        "utilisation": training_flops(load.flops) * load.experiment.batch.tokens / plan.step / peak,
         "seconds": seconds,
         "device_hours": hours,
         "dollars": hours * cluster.price if cluster.price else None,

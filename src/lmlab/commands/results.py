@@ -13,7 +13,7 @@ from lmlab.commands.describe import readable
 from lmlab.commands.tables import command, compact, console, place, print_table, say
 from lmlab.config import overrides
 from lmlab.config.identity import NOT_IDENTITY
-from lmlab.config.nodes import Config, differences
+from lmlab.config.nodes import Config, at, differences
 from lmlab.config.options import PARTS_OF_MODEL
 from lmlab.metrics import VALIDATION, Measures, averaged, cost, is_averaged, score_of, split_of
 from lmlab.runs.files import read_jsonl
@@ -134,7 +134,7 @@ def show_side_by_side(runs: Sequence[Run]) -> None:
         arms = {key: escape(text_of(record, key)) for key in shown}
         rows.append({"run": escape(record.label), **arms, **cells(record, measures)})
     console.print()
-    limits = {config["validation"]["tokens"] for config in configs}
+    limits = {at(config, "validation.tokens") for config in configs}
     part = (
         ""
         if limits == {None}

@@ -23,7 +23,8 @@ from lmlab.commands.located import located
 from lmlab.commands.train import NOT_OF_A_RUN, check_run, compute, task
 from lmlab.config.canonical import canonical
 from lmlab.config.check import check_arguments
-from lmlab.config.nodes import Config
+from lmlab.config.experiment import Experiment
+from lmlab.config.nodes import Config, at
 from lmlab.config.options import choices_of
 from lmlab.config.overrides import STAGE_OPTIONS, STAGE_VALUE, is_several, option_of, read, written
 from lmlab.errors import UserError, nearest, within
@@ -50,6 +51,11 @@ class Stage:
     config: Config
     choices: dict[str, str]
     parent: "Stage | None" = None
+
+    @property
+    def experiment(self) -> Experiment:
+        """The configuration as an experiment. Raises ``UserError`` for a wrong option."""
+        return Experiment.of(self.config)
 
     @property
     def run(self) -> Run:
@@ -164,7 +170,7 @@ def _composed(words: list[str]) -> tuple[Config, dict[str, str]]:
         with open_dict(composed):
             del composed["hydra"]
         config = canonical(composed)
-        return config, choices_of(config["model"].get("pattern"))
+        return config, choices_of(at(config, "model.pattern"))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, "train", words)) from error
     finally:
@@ -177,7 +183,7 @@ def _parent(config: Config, name: str, stages: Mapping[str, Stage], own: Mapping
     Raises:
         UserError: it names the stage itself or a later one.
     """
-    run = (config.get("start") or {}).get("run")
+    run = at(config, "start.run")
     if run in own and run not in stages:
         which = "the stage itself" if run == name else "a later stage"
         earlier = f" (choose one of: {', '.join(stages)})" if stages else " (there is no earlier one)"
@@ -227,12 +233,12 @@ def check_options(stages: Sequence[Stage], here: bool = True) -> None:
     """
     for stage in stages:
         try:
-            check_name(stage.config["name"])
+            check_name(stage.experiment.name)
             check_run(stage.config, here)
             if stage.parent is not None and not stage.run.exists:
                 from lmlab.training.start import check_stage_options
 
-                check_stage_options(stage.config, stage.parent.config, stage.parent.name)
+                check_stage_options(stage.experiment, stage.parent.experiment, stage.parent.name)
         except UserError as error:
             raise UserError(within(f"stages.{stage.name}", error)) from error
 
@@ -254,7 +260,7 @@ def check(stages: Sequence[Stage], here: bool = True) -> None:
         try:
             opened = preflight.check(stage.config, here)
             if stage.parent is not None and not stage.parent.is_finished:
-                start.check_stage(stage.config, opened, stage.parent.config, stage.parent.name)
+                start.check_stage(stage.experiment, opened, stage.parent.experiment, stage.parent.name)
         except UserError as error:
             raise UserError(within(f"stages.{stage.name}", error)) from error
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from lmlab.commands.hints import hint_among
 from lmlab.config.build import build
+from lmlab.config.experiment import Experiment
 from lmlab.config.identity import identity
 from lmlab.config.nodes import Config, has
 from lmlab.config.overrides import option_of
@@ -23,9 +24,7 @@ from lmlab.runs.run import training_flops
 from lmlab.sweeps.search.space import Lacking
 from lmlab.sweeps.search.study import Pilot
 from lmlab.sweeps.study import Study
-from lmlab.training.callbacks.ema import check_averaged
 from lmlab.training.preflight import check
-from lmlab.training.settings import Settings
 from lmlab.training.sizing import SizeMissed, SizeRequest, check_sizes, solve_width
 
 Compose = Callable[[Sequence[str], str], Config]
@@ -38,27 +37,29 @@ class Candidate:
 
     Attributes:
         words: the overrides, without the seed.
-        config: the composed configuration.
+        experiment: the composed configuration.
         model: the network, without memory.
     """
 
     words: list[str]
-    config: Config
+    experiment: Experiment
     model: Any
 
     @classmethod
     def of(cls, words: list[str], config: Config, vocabulary: int) -> "Candidate":
         """Build the network for a vocabulary of this size. Raises ``UserError`` if none has the requested size."""
-        return cls(words, config, _network(json.dumps(config["model"]), vocabulary, config["batch"]["context"]))
+        experiment = Experiment.of(config)
+        network = _network(json.dumps(experiment.model), vocabulary, experiment.batch.context)
+        return cls(words, experiment, network)
 
     @property
     def parameters(self) -> int:
         """Number of parameters of the kind in ``model.parameters_of``."""
-        return parameter_counts(self.model)[self.config["model"]["parameters_of"]]
+        return parameter_counts(self.model)[self.experiment.model["parameters_of"]]
 
     @property
     def tokens_per_step(self) -> int:
-        return Settings.of(self.config).tokens_per_step
+        return self.experiment.batch.tokens
 
     def tokens_for(self, flops: float, where: str) -> int:
         """Return the number of training tokens for a number of operations, rounded down to whole optimizer steps.
@@ -66,7 +67,7 @@ class Candidate:
         Raises:
             UserError: the operations do not suffice for one step.
         """
-        step = training_flops(flops_per_token(self.model, self.config["batch"]["context"]), self.tokens_per_step)
+        step = training_flops(flops_per_token(self.model, self.experiment.batch.context), self.tokens_per_step)
         if flops < step:
             raise UserError(f"study.budget.flops={flops:g}: a single optimizer step of {where} takes {step:.3g}")
         return int(flops // step) * self.tokens_per_step
@@ -166,7 +167,7 @@ class Plan:
         words_by_arm = {arm: [_words(one, flops, arm) for one in candidates] for arm, candidates in tried.items()}
         timed = "seconds" in (study.budget or {})
         pilots = {arm: Pilot(one.words, one.tokens_per_step) for arm, one in arms.items()} if timed else {}
-        ids = {arm: [identity(one.config) for one in candidates] for arm, candidates in tried.items()}
+        ids = {arm: [identity(one.experiment.config) for one in candidates] for arm, candidates in tried.items()}
         declaration = json.dumps([ids, {**study.section, "question": None}], sort_keys=True)
         digest = hashlib.sha256(declaration.encode()).hexdigest()[:8]
         return cls(study, words, words_by_arm, pilots, digest, Measures.together(several), splits)
@@ -200,30 +201,30 @@ def check_metric(study: Study, task: Task, config: Config, where: str) -> None:
     Raises:
         UserError: the message names the nearest metric.
     """
-    measures, callbacks = task.measures(), config["callbacks"]
+    measures, experiment = task.measures(), Experiment.of(config)
     metric, _ = study.chosen_by(measures), study.better(measures)
     option, split = f"study.metric={metric}", split_of(metric)
-    check_averaged(option, metric, callbacks)
+    experiment.check_averaged(option, metric)
     names = [name for split in task.scored_splits for name in measures.names(split)]
     if measures.metric(metric) is not None:
         if split not in task.scored_splits:
             raise UserError(f"{option}: {where} has no split {split}{nearest(metric, names)}")
         return
     logs = metric.startswith(f"{VALIDATION}/") and metric != f"{VALIDATION}/"
-    if not logs or all(target.startswith("lmlab.") for target, _, _ in targets(callbacks)):
+    if not logs or all(target.startswith("lmlab.") for target, _, _ in targets(experiment.callbacks)):
         raise UserError(f"{option}: {where} has no such metric{nearest(metric, names) or f' (it has {names[0]})'}")
 
 
 def check_alike(study: Study, arms: Mapping[str, Candidate], other: Candidate, where: str) -> None:
     """Refuse a candidate that differs from the first arm in an option of ``study.equal``. Raises ``UserError``."""
     reference, first = next(iter(arms.items()))
-    study.check_equal(first.config, other.config, where, reference)
-    if "parameters" in study.equal and other.config["model"] != first.config["model"]:
+    study.check_equal(first.experiment.config, other.experiment.config, where, reference)
+    if "parameters" in study.equal and other.experiment.model != first.experiment.model:
         expected, actual = first.parameters, other.parameters
-        within = max(tolerance(one.config["model"].get("parameters_within")) for one in (first, other))
+        within = max(tolerance(one.experiment.model.get("parameters_within")) for one in (first, other))
         if abs(actual - expected) > 2 * within * expected:  # each model may miss the requested size by this share
             raise UserError(
-                f"{where}: {actual:,} parameters ({first.config['model']['parameters_of']}), but {expected:,} in "
+                f"{where}: {actual:,} parameters ({first.experiment.model['parameters_of']}), but {expected:,} in "
                 f"{reference}, and study.equal has parameters (model.parameters= sets one size for all)"
             )
 
@@ -232,7 +233,7 @@ def check_distinct(arms: Mapping[str, Candidate]) -> None:
     """Refuse two arms that are the same. Raises ``UserError``."""
     arm_of: dict[str, str] = {}
     for arm, candidate in arms.items():
-        before = arm_of.setdefault(identity(candidate.config), arm)
+        before = arm_of.setdefault(identity(candidate.experiment.config), arm)
         if before != arm:
             raise UserError(f"study.arms.{arm}: is the same as {before}")
 
@@ -263,11 +264,11 @@ def _size_requests(
     for arm, words in words_of.items():
         config = compose(study.untuned(arm, words), f"study.arms.{arm}")
         vocabulary = check(config, here).tokenizer.size
-        yield SizeRequest(arm, config["model"], vocabulary, config["batch"]["context"])
+        yield SizeRequest.of(arm, Experiment.of(config), vocabulary)
         for own in study.candidates(arm, words, config):
-            tuned = compose(own, "study.tune")
+            tuned = Experiment.of(compose(own, "study.tune"))
             name = " ".join([arm, *(word for word in own if option_of(word) in study.tune)])
-            yield SizeRequest(name, tuned["model"], vocabulary, tuned["batch"]["context"])
+            yield SizeRequest.of(name, tuned, vocabulary)
 
 
 def _words(candidate: Candidate, flops: float | None, arm: str) -> list[str]:

@@ -13,12 +13,13 @@ from lmlab.commands import results, tables
 from lmlab.commands.located import located
 from lmlab.commands.wandb import hand_to_agent
 from lmlab.config.check import check_arguments, validate
-from lmlab.config.nodes import Config, Paths
+from lmlab.config.experiment import Experiment
+from lmlab.config.nodes import Config, Paths, at
 from lmlab.config.options import choices_of, replaced
 from lmlab.config.overrides import written
 from lmlab.config.targets import own_targets, resolve_target
 from lmlab.errors import UserError
-from lmlab.processes.layout import Execution, ranks_of
+from lmlab.processes.layout import ranks_of
 from lmlab.processes.other_nodes import follow
 from lmlab.processes.signals import stopped_by_signals, undisturbed
 from lmlab.processes.spawn import Ranks, warm_up
@@ -29,7 +30,6 @@ from lmlab.runs.files import remove
 from lmlab.runs.lookup import check_name, existing, next_copy
 from lmlab.runs.provenance import git_state, provenance
 from lmlab.runs.run import Run
-from lmlab.runs.start import Start
 from lmlab.sweeps.options import SweepOptions
 from lmlab.sweeps.sweep import Sweep
 from lmlab.training.sections import check_sections
@@ -184,10 +184,11 @@ def compute(
         RunFailed: the training failed; the run directory has the reason, and another call resumes it.
         Interrupted, KeyboardInterrupt: the run was stopped; another call resumes it.
     """
-    settings = Execution.of(config)
-    if config["trainer"].get("nodes") != 1 or settings.node > 0:  # on one node, a recorded result needs no torch
-        validate(config["trainer"], "trainer")
-        ranks = ranks_of(config["trainer"], settings)
+    experiment = Experiment.of(config)
+    trainer, settings = experiment.trainer, experiment.execution
+    if trainer.nodes != 1 or settings.node > 0:  # on one node, a recorded result needs no torch
+        validate(trainer.node, "trainer")
+        ranks = ranks_of(trainer, settings)
         if ranks.node > 0:
             return accompany(config, ranks, settings.grace, rerun)
     run = prepare(config, rerun=rerun, choices=choices, stage=stage, parent=parent)
@@ -273,7 +274,7 @@ def prepare(
     if parent is not None:
         config = config | {"start": config["start"] | {"directory": str(parent.path.absolute())}}
         fields |= parent_of(config, task)
-    elif Start.of(config).run is not None:
+    elif at(config, "start.run") is not None:
         fields |= {**parent_of(config, task, earlier), "earlier": earlier}
     while not run.exists:
         with undisturbed():  # signals must not leave a partial directory
@@ -304,7 +305,7 @@ def parent_of(config: Config, task: "Task", earlier: Run | None = None) -> dict[
     if earlier is not None and earlier.exists:
         recorded: dict[str, Any] = earlier.manifest["start"]
     else:
-        recorded, shared = start.check(config, task)
+        recorded, shared = start.check(Experiment.of(config), task)
     order = "continue after those of that run" if recorded["position"] else "begin at the start of their order"
     line = f"starts from {recorded['run']} after {recorded['tokens']:,} tokens; its batches {order}"
     tables.say(line, f"{config['name']}:")
@@ -333,10 +334,11 @@ def with_size(config: Config, vocabulary: int, earlier: Run) -> Config:
     """
     from lmlab.training import sizing
 
-    model, context = config["model"], config["batch"]["context"]
+    experiment = Experiment.of(config)
+    model, context = experiment.model, experiment.batch.context
     if sizing.check_parameters(model) is None:
         return config
-    kept = earlier.config["model"] if earlier.exists else None
+    kept = earlier.experiment.model if earlier.exists else None
     solved = kept if kept and sizing.fits(kept, vocabulary, context) else sizing.solve_width(model, vocabulary, context)
     size = f"{sizing.size_of(solved, vocabulary, context):,} {model['parameters_of']}"
     changed = [f"{key} other than {requested:.4g}" for key, requested in (solved.get("solved_from") or {}).items()]
@@ -371,7 +373,7 @@ def create(
         from lmlab.training import start
 
         try:
-            start.put(run, config, earlier, shared)
+            start.put(run, Experiment.of(config).start, earlier, shared)
         except BaseException:
             remove(run.start)
             raise

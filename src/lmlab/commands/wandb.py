@@ -8,7 +8,7 @@ from typing import Any, Literal
 from rich.markup import escape
 
 from lmlab.commands import tables
-from lmlab.config.nodes import Config, Paths
+from lmlab.config.nodes import Config, Paths, at
 from lmlab.errors import RunFailed, UserError
 from lmlab.runs.lookup import all_runs, find
 from lmlab.runs.run import Run
@@ -84,7 +84,7 @@ def hand_to_agent(run: Run, config: Config) -> None:
     if not logged_in():
         return
     WandbRecord(run).begin(run, options)
-    section = config["logger"]["wandb"]
+    section = at(config, "logger.wandb")
     row = synchronise(run, {key: section[key] for key in ("init_timeout", "finish_timeout")})
     if row["result"] != "sent":
         tables.say(f"The recorded result could not be sent to W&B's agent ({row['why']})")

@@ -3,6 +3,7 @@
 Dimension legend: R rows of a micro-batch, T context, W windows of an epoch.
 """
 
+import hashlib
 from typing import Literal
 
 import numpy as np
@@ -131,3 +132,9 @@ def share(batch_size: int, rank: int, world: int, micro: int, accumulate: int) -
     rows = batch_size // parts
     first = (rank * accumulate + micro) * rows
     return slice(first, first + rows)
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """Return the seed of all random draws of one micro-batch on one rank; different for any (seed, step, rank)."""
+    digest = hashlib.blake2b(f"{seed},{step},{rank}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1

@@ -71,7 +71,7 @@ def plans(load: Load, cluster: Cluster, accumulate: int | None = None) -> list[P
     for strategy, group in _strategies(load, cluster):
         replicas = cluster.devices // group
         times = accumulate or load.accumulate
-        if load.settings.batch.size % (replicas * times):
+        if load.experiment.batch.size % (replicas * times):
             continue
         for checkpointing in (False, True) if load.footprint.blocks else (False,):
             candidates.append(_plan(load, cluster, strategy, group, times, checkpointing))
@@ -83,8 +83,8 @@ def recommended(load: Load, cluster: Cluster) -> Plan | None:
 
     Micro-batches may be smaller than configured, but not larger, and are not split while a state is carried.
     """
-    size, least = load.settings.batch.size, load.accumulate
-    splits = [least] if load.settings.batch.carry_state else [n for n in range(least, size + 1) if size % n == 0]
+    size, least = load.experiment.batch.size, load.accumulate
+    splits = [least] if load.experiment.batch.carry_state else [n for n in range(least, size + 1) if size % n == 0]
     fitting = [plan for times in splits for plan in plans(load, cluster, times) if plan.fits]
     order: list[Strategy] = ["ddp", "fsdp", "tp", "fsdp x tp"]
     # Differences below a tenth are within the uncertainty of the estimates.
@@ -124,7 +124,7 @@ def _strategies(load: Load, cluster: Cluster) -> Iterator[tuple[Strategy, int]]:
 
 def _plan(load: Load, cluster: Cluster, strategy: Strategy, group: int, accumulate: int, checkpointing: bool) -> Plan:
     replicas = cluster.devices // group
-    rows = load.settings.batch.size // replicas // accumulate
+    rows = load.experiment.batch.size // replicas // accumulate
     sharded = strategy.startswith("fsdp")
     shards = replicas if sharded else 1
     memory = _memory(load, rows, shards, group, replicas, checkpointing, sharded)
@@ -188,7 +188,7 @@ def _seconds(
     """
     model, each = load.footprint, load.footprint.bytes_each
     narrow = COMPUTES_IN[load.precision].itemsize
-    forward = load.flops * load.settings.tokens_per_step / cluster.devices
+    forward = load.flops * load.experiment.batch.tokens / cluster.devices
     peak = cluster.device.peak(load.precision) * cluster.efficiency
     computing = forward * (4 if checkpointing else 3) / peak
     # The devices of a group are in one machine: replicas are in other machines if a group fills its own.

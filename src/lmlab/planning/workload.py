@@ -6,16 +6,14 @@ from typing import Any
 
 from torch import nn
 
-from lmlab.config.nodes import Config
+from lmlab.config.experiment import Experiment
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import flops_per_token, state_bytes
 from lmlab.planning.footprint import Footprint, footprint, head_bytes
 from lmlab.planning.memory import average_bytes, optimizer_bytes
-from lmlab.training.callbacks.ema import keeps_average
 from lmlab.training.devices import Device
 from lmlab.training.optimizers.groups import make_optimizer
-from lmlab.training.settings import Settings
 
 LINK_SHARE = 0.75
 """Share of a link's nominal bandwidth that collectives achieve."""
@@ -79,7 +77,7 @@ class Load:
         logits: bytes of the head, by sequences in a micro-batch; filled on demand.
     """
 
-    settings: Settings
+    experiment: Experiment
     precision: str
     accumulate: int
     vocabulary: int
@@ -94,35 +92,34 @@ class Load:
     logits: dict[int, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, config: Config, model: LanguageModel, vocabulary: int) -> "Load":
+    def of(cls, experiment: Experiment, model: LanguageModel, vocabulary: int) -> "Load":
         """Simulate the training of ``model``, on the meta device, with a training configuration."""
-        settings, trainer = Settings.of(config), config["trainer"]
-        context = settings.batch.context
-        memory = footprint(model, context, trainer["precision"])
+        context, precision = experiment.batch.context, experiment.trainer.precision
+        memory = footprint(model, context, precision)
         return cls(
-            settings=settings,
-            precision=trainer["precision"],
-            accumulate=trainer["accumulate"],
+            experiment=experiment,
+            precision=precision,
+            accumulate=experiment.trainer.accumulate,
             vocabulary=vocabulary,
             model=model,
             footprint=memory,
-            optimizer=optimizer_bytes(model, make_optimizer(config["optimizer"], model)),
-            average=average_bytes(model) if keeps_average(config["callbacks"]) else 0,
+            optimizer=optimizer_bytes(model, make_optimizer(experiment.optimizer, model)),
+            average=average_bytes(model) if experiment.keeps_average else 0,
             flops=flops_per_token(model, context),
             heads=_heads(model),
-            state=state_bytes(model, context) if settings.batch.carry_state else 0,
+            state=state_bytes(model, context) if experiment.batch.carry_state else 0,
             unrolled=any(isinstance(module, nn.RNNBase) for module in model.modules()),
         )
 
     @property
     def tokens(self) -> int:
         """Return the tokens of the whole run."""
-        return self.settings.steps * self.settings.tokens_per_step
+        return self.experiment.steps * self.experiment.batch.tokens
 
     def logit_bytes(self, rows: int) -> int:
         """Return the bytes of head and cross-entropy for a micro-batch."""
         if rows not in self.logits:
-            self.logits[rows] = head_bytes(self.model, rows * self.settings.batch.context, self.precision)
+            self.logits[rows] = head_bytes(self.model, rows * self.experiment.batch.context, self.precision)
         return self.logits[rows]
 
 

@@ -6,17 +6,14 @@ PyTorch's elastic launcher, which ``torchrun`` uses, starts, monitors and connec
 import logging
 import multiprocessing
 import os
-import re
 import signal
 import socket
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lmlab.config.check import check_arguments
-from lmlab.config.nodes import Config
+from lmlab.config.experiment import Execution, TrainerOptions
 from lmlab.errors import UserError
 from lmlab.processes.signals import INTERRUPTED
 from lmlab.runs.files import write_json
@@ -102,47 +99,13 @@ def _rank(be_rank: Callable[[Path], None], path: Path) -> None:
     be_rank(path)
 
 
-@dataclass(frozen=True)
-class Execution:
-    """Section ``execution`` of a training configuration: supervision of a run's processes.
-
-    Args:
-        restarts: number of automatic restarts after a process died, hung or diverged from the other ranks.
-        grace: seconds that a run has to write its state after a stop request, before its processes are killed.
-        requeue: under SLURM, requeue the job after a stop request.
-        rendezvous: ``host:port`` of the first of several nodes; ``None``: from SLURM's environment.
-        node: the number of this node.
-    """
-
-    restarts: int = 1
-    grace: float = 60.0
-    requeue: bool = True
-    rendezvous: str | None = None
-    node: int = 0
-
-    def __post_init__(self) -> None:
-        for option, least in (("restarts", 0), ("grace", 0), ("node", 0)):
-            value = getattr(self, option)
-            if value < least:
-                raise UserError(f"execution.{option}={value}: expected at least {least}")
-        if self.rendezvous is not None and not re.fullmatch(r"[^:\s]+:\d+", self.rendezvous):
-            raise UserError(f"execution.rendezvous={self.rendezvous}: expected host:port, for example node1:29500")
-
-    @classmethod
-    def of(cls, config: Config) -> "Execution":
-        """Read a configuration. Raises ``UserError`` for an unknown option, a wrong type or a value out of range."""
-        section = config.get("execution") or {}
-        check_arguments(cls, section, "execution.")
-        return cls(**section)
-
-
-def ranks_of(trainer: Config, settings: Execution) -> Ranks:
+def ranks_of(trainer: TrainerOptions, settings: Execution) -> Ranks:
     """Return the layout that a section ``trainer`` asks for on this node; the tasks of a SLURM job are nodes.
 
     Raises:
         UserError: several nodes have no rendezvous, or the numbers of nodes and tasks do not match.
     """
-    nodes, node, rendezvous = trainer.get("nodes", 1), settings.node, settings.rendezvous
+    nodes, node, rendezvous = trainer.nodes, settings.node, settings.rendezvous
     tasks = int(os.environ.get("SLURM_NTASKS", 1))
     if nodes > 1 and rendezvous is None and tasks > 1:
         if tasks != nodes:
@@ -156,7 +119,7 @@ def ranks_of(trainer: Config, settings: Execution) -> Ranks:
         )
     if node >= max(nodes, 1):
         raise UserError(f"execution.node={node}: expected 0 to {nodes - 1} with trainer.nodes={nodes}")
-    return Ranks(trainer["devices"], nodes, node, rendezvous)
+    return Ranks(trainer.devices, nodes, node, rendezvous)
 
 
 def _free_port() -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from lmlab.errors import Interrupted, RunFailed, UserError
 from lmlab.processes import stacks
-from lmlab.processes.layout import Execution, ranks_of
+from lmlab.processes.layout import ranks_of
 from lmlab.processes.other_nodes import follow
 from lmlab.processes.signals import undisturbed
 from lmlab.processes.spawn import EVERYTHING, Processes, Share
@@ -38,7 +38,7 @@ class Supervisor:
         self.run = run
         self.lock = lock
         self.share = share
-        self.settings = Execution.of(run.config)
+        self.settings = run.experiment.execution
         self.faults = 0
         self.error: Exception | None = None
         """The error with which the run ended; ``None`` if it finished."""
@@ -87,7 +87,7 @@ class Supervisor:
         self._deadline = -math.inf
 
     def _start(self) -> Processes:
-        run, trainer = self.run, self.run.config["trainer"]
+        run, trainer = self.run, self.run.experiment.trainer
         run.error.unlink(missing_ok=True)
         stacks.clear(run)
         ranks = ranks_of(trainer, self.settings)._replace(attempt=len(run.manifest["attempts"]) + 1)
@@ -152,10 +152,10 @@ def execute(run: Run, waiting: Callable[[str], None]) -> None:
         Interrupted: the run was stopped from outside; it can be resumed from its saved state.
         KeyboardInterrupt: the user, or a signal to this process, stopped it.
     """
-    settings = Execution.of(run.config)
-    ranks = ranks_of(run.config["trainer"], settings)
+    experiment = run.experiment
+    ranks = ranks_of(experiment.trainer, experiment.execution)
     if ranks.node > 0:
-        follow(run, ranks, settings.grace)
+        follow(run, ranks, experiment.execution.grace)
         return
     try:
         with run.lock(waiting) as lock:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from lmlab.config.experiment import Experiment
 from lmlab.config.identity import identity
 from lmlab.config.nodes import Config
 from lmlab.config.targets import own_targets
@@ -86,6 +87,11 @@ class Run:
         if not isinstance(config, dict) or "model" not in config:
             raise UserError(f"{self.path}: config.yaml is no configuration of a run")
         return version.read_config(config)
+
+    @property
+    def experiment(self) -> Experiment:
+        """The saved configuration as an experiment. Raises ``UserError`` if it cannot be read."""
+        return Experiment.of(self.config)
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -6,79 +6,29 @@ The child copies its initial state to its own directory and does not need the pa
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-from lmlab.config.check import check_arguments
+from lmlab.config.experiment import Start, section_of
 from lmlab.config.identity import identity
 from lmlab.config.nodes import Config
-from lmlab.errors import UserError, nearest
+from lmlab.errors import UserError
 from lmlab.runs import checkpoints
 from lmlab.runs.lookup import all_runs, existing, find
 from lmlab.runs.run import Run
 from lmlab.surroundings import expanded
 
-CHECKPOINTS = ("final", "best", "ema")
-"""Weights of a run that are separate files."""
+
+def step_of(start: Start, parent: Run) -> int | None:
+    """Return the step of the parent's checkpoint to begin with; ``None`` if ``checkpoint`` is a file of weights."""
+    if start.checkpoint.isdecimal():
+        return int(start.checkpoint)
+    return max(checkpoints.saved(parent.checkpoints), default=0) if start.optimizer else None
 
 
-@dataclass(frozen=True)
-class Start:
-    """Section ``start`` of a training configuration.
-
-    Args:
-        run: the parent: a directory, or the start of an id; in a saved configuration its identity. ``None``: no parent;
-            weights are drawn at random.
-        checkpoint: ``final``, ``best``, ``ema``, or the step of a checkpoint.
-        optimizer: also begin with the state of the parent's optimizer.
-        embeddings: ``overlap``: if the parent has another tokenizer, begin with its embeddings of the tokens that both
-            have; ``None``: both must have the same tokenizer.
-        directory: location of the parent; filled in.
-    """
-
-    run: str | None = None
-    checkpoint: str = "final"
-    optimizer: bool = False
-    embeddings: Literal["overlap"] | None = None
-    directory: str | None = None
-
-    @classmethod
-    def of(cls, config: Config) -> "Start":
-        """Read a configuration. Raises ``UserError`` for an unknown option, a wrong type or an unknown checkpoint."""
-        section = config.get("start") or {}
-        check_arguments(cls, section, "start.")
-        start = cls(**section)
-        if start.checkpoint not in CHECKPOINTS and not start.checkpoint.isdecimal():
-            choices = [*CHECKPOINTS, "the step of a checkpoint"]
-            raise UserError(f"start.checkpoint={start.checkpoint}: unknown{nearest(start.checkpoint, choices)}")
-        if start.optimizer and start.checkpoint in ("best", "ema"):
-            raise UserError(
-                f"start.optimizer=true: there is no optimizer state with start.checkpoint={start.checkpoint} "
-                "(choose final, or the step of a checkpoint)"
-            )
-        if start.optimizer and start.embeddings is not None:
-            raise UserError(
-                f"start.embeddings={start.embeddings}: not with start.optimizer=true, whose state belongs to the "
-                "parent's tokens"
-            )
-        return start
-
-    def of_parent(self, run: str, directory: Path | str) -> dict[str, Any]:
-        """Return the section of a configuration with the parent's identity and location filled in."""
-        return {
-            "run": run,
-            "checkpoint": self.checkpoint,
-            "optimizer": self.optimizer,
-            "embeddings": self.embeddings,
-            "directory": str(directory),
-        }
-
-    def step(self, parent: Run) -> int | None:
-        """Return the step of the checkpoint to begin with; ``None`` if ``checkpoint`` is a file of weights."""
-        if self.checkpoint.isdecimal():
-            return int(self.checkpoint)
-        return max(checkpoints.saved(parent.checkpoints), default=0) if self.optimizer else None
+def start_of(config: Config) -> Start:
+    """Read the section ``start`` of a configuration. Raises ``UserError`` for a wrong option."""
+    return section_of(config, "start", Start)
 
 
 def identified(config: Config) -> Config:
@@ -89,7 +39,7 @@ def identified(config: Config) -> Config:
     Raises:
         UserError: the parent does not exist, or is not finished.
     """
-    start = Start.of(config)
+    start = start_of(config)
     if start.run is None:
         return config
     try:
@@ -111,7 +61,7 @@ def started_from(config: Config, parent: Config) -> Config:
     Args:
         parent: as :func:`lmlab.commands.located.located` returns it.
     """
-    section = Start.of(config).of_parent(identity(parent), existing(parent).path.absolute())
+    section = start_of(config).of_parent(identity(parent), existing(parent).path.absolute())
     return config | {"start": section}
 
 
@@ -152,7 +102,7 @@ def check_parent(config: Config) -> None:
     Raises:
         UserError: the parent is gone.
     """
-    start = Start.of(config)
+    start = start_of(config)
     if start.directory is None or Run(Path(start.directory)).exists or existing(config).exists:
         return
     raise UserError(f"start.run={start.run}: {start.directory} is gone, and this run needs it to begin")
@@ -163,7 +113,7 @@ def _recorded(start: Start, folder: Path) -> list[dict[str, str]]:
     parents: dict[str, dict[str, str]] = {}
     for run in all_runs(folder):
         with suppress(UserError):  # unreadable
-            saved = Start.of(run.config)
+            saved = start_of(run.config)
             if saved.run is not None and saved.directory is not None and _means(cast(str, start.run), saved):
                 parents[saved.run] = {"run": saved.run, "directory": saved.directory}
     return list(parents.values())

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, cast
 import torch
 from pytorch_lightning import Trainer
 
-from lmlab.config.nodes import Config
+from lmlab.config.experiment import Experiment, TrainerOptions
 from lmlab.errors import UserError
 from lmlab.models import state as model_state
 from lmlab.models.generation import Row, Sampler, generate
@@ -41,7 +40,7 @@ class Peak:
 
 
 def peak(
-    trainer: Mapping[str, Any], device: torch.device, cache: Path, worth_measuring: bool, at_least: float = 0.0
+    trainer: TrainerOptions, device: torch.device, cache: Path, worth_measuring: bool, at_least: float = 0.0
 ) -> Peak | None:
     """Return the peak of the devices of a ``trainer`` section; ``None``: unknown.
 
@@ -53,7 +52,7 @@ def peak(
         at_least: FLOPs a second that the run reached: a lower measurement was disturbed by other processes, and is
             repeated.
     """
-    precision, ranks, nodes = trainer["precision"], trainer["devices"], trainer["nodes"]
+    precision, ranks, nodes = trainer.precision, trainer.devices, trainer.nodes
     dtype = torch.float32 if precision == "32-true" else torch.float16 if precision == "16-mixed" else torch.bfloat16
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
@@ -104,7 +103,7 @@ PROMPT, TOKENS, SECONDS = 128, 32, 0.5
 
 
 def timings(
-    run: Run, config: Config, trainer: Trainer, module: LanguageModeling, clock: Clock, memory: PeakMemory
+    run: Run, experiment: Experiment, trainer: Trainer, module: LanguageModeling, clock: Clock, memory: PeakMemory
 ) -> dict[str, Any]:
     """Return the costs of training, over all attempts and ranks; called on every rank.
 
@@ -134,8 +133,8 @@ def timings(
         "flops": flops,
         "flops_per_second": round(speed),
     }
-    cache, worth_it = Path(config["paths"]["cache"]), clock.seconds >= WORTH_MEASURING
-    limit = peak(config["trainer"], module.device, cache, worth_it, speed)
+    cache, worth_it = experiment.paths.cache, clock.seconds >= WORTH_MEASURING
+    limit = peak(experiment.trainer, module.device, cache, worth_it, speed)
     if limit is not None:
         costs |= {"utilisation": speed / limit.flops, "peak_flops": round(limit.flops)}
         costs |= {"device": limit.device, "peak_source": limit.source}
@@ -143,7 +142,7 @@ def timings(
 
 
 @torch.no_grad()
-def generation(config: Config, trainer: Trainer, module: LanguageModeling) -> dict[str, Any]:
+def generation(experiment: Experiment, trainer: Trainer, module: LanguageModeling) -> dict[str, Any]:
     """Time the continuation of one sequence with the current weights; called on every rank.
 
     Generation is greedy. The time after the first token is measured, with weights and state as in training, in float32
@@ -153,11 +152,11 @@ def generation(config: Config, trainer: Trainer, module: LanguageModeling) -> di
         ``tokens_per_second``, of ``tokens`` after a prompt of ``prompt_tokens``, and ``state_bytes``, the size of the
         state after the prompt (with tensor parallelism, a rank's part); empty if the network cannot generate.
     """
-    model, context = module.model, config["batch"]["context"]
+    model, context = module.model, experiment.batch.context
     was_training = model.training
     model.eval()
     try:
-        with eager(config["trainer"]["compile"]):
+        with eager(experiment.trainer.compile):
             return _generation(trainer, module, model, context)
     except Exception as error:  # the run is complete without it
         logging.getLogger("lmlab").warning("the speed of generation was not measured", exc_info=error)

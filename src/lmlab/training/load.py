@@ -120,14 +120,15 @@ def load_trained(
     else:
         path = weights_file(run, which)
     adopt(run, trust)
-    config = run.config
+    experiment = run.experiment
+    config = experiment.config
     code = code_fingerprint({"content": {"code": code_checksum(config) or ""}})
     for section in ("model", "data", "tokenizer"):
         validate(config[section], section)
-    tokenizer = load_tokenizer(run.tokenizer, cast(Any, resolve_target(config["tokenizer"]["_target_"], "tokenizer")))
-    context = config["batch"]["context"]
+    tokenizer = load_tokenizer(run.tokenizer, cast(Any, resolve_target(experiment.tokenizer["_target_"], "tokenizer")))
+    context = experiment.batch.context
     with torch.device(device):
-        model = build(config["model"], vocabulary=tokenizer.size, context=context)
+        model = build(experiment.model, vocabulary=tokenizer.size, context=context)
     if weights is None:
         load_weights(model, path, device)
     else:
@@ -190,7 +191,7 @@ def load_state(state: Path, where: str) -> dict[str, Any]:
     except checkpoints.Damaged as error:
         raise UserError(f"{where} is damaged: {error}") from error
     if state.is_dir():
-        from lmlab.training.parallel import read_shards
+        from lmlab.training.fsdp import read_shards
 
         return read_shards(state)
     return cast(dict[str, Any], torch.load(state, map_location="cpu", mmap=True, weights_only=True))

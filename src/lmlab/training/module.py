@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from lmlab.data.batch import Batch
 from lmlab.data.datamodule import share_of_rows
+from lmlab.data.order import step_seed
 from lmlab.errors import CannotGoOn, SkipStep, UserError
 from lmlab.models import state as model_state
 from lmlab.models.language_model import LanguageModel
@@ -20,7 +21,6 @@ from lmlab.training import parallel
 from lmlab.training.objectives import Objective, StepContext, Terms
 from lmlab.training.optimizers.groups import load_but_rates
 from lmlab.training.scoring import Scoring
-from lmlab.training.settings import step_seed
 
 if TYPE_CHECKING:
     from lmlab.training.callbacks.ema import EMA

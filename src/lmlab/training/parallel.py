@@ -8,7 +8,7 @@ Dimension legend: B sequences, T tokens, N outputs of a linear layer, n a proces
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,14 +16,12 @@ from typing import Any, cast
 
 import torch
 import torch.distributed._functional_collectives as collectives
-from lightning_fabric.utilities.load import _load_distributed_checkpoint
-from pytorch_lightning.strategies import ModelParallelStrategy
 from safetensors.torch import save_model
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict, set_optimizer_state_dict
 from torch.distributed.device_mesh import DeviceMesh
 from torch.utils.checkpoint import checkpoint
 
+from lmlab.config.experiment import TrainerOptions
 from lmlab.errors import UserError
 from lmlab.models.channels.channel import Channel
 from lmlab.models.language_model import LanguageModel
@@ -32,18 +30,18 @@ from lmlab.models.mixers.mixer import Mixer
 from lmlab.runs.files import write_whole
 
 
-def check(model: nn.Module, optimizer: Any, trainer: Mapping[str, Any], carry_state: bool) -> None:
+def check(model: nn.Module, optimizer: Any, trainer: TrainerOptions, carry_state: bool) -> None:
     """Refuse a ``trainer`` section that a model does not support. Raises ``UserError``."""
-    ranks = trainer["tensor_parallel"]
+    ranks = trainer.tensor_parallel
     for _, split in splits(model) if ranks > 1 else ():
         split.check(ranks)
         if carry_state and split.state:
             raise UserError(f"trainer.tensor_parallel={ranks}: must be 1 with batch.carry_state=true and {split.what}")
-    if trainer["strategy"] == "fsdp" and hasattr(optimizer, "eval"):
+    if trainer.strategy == "fsdp" and hasattr(optimizer, "eval"):
         raise UserError(
             "trainer.strategy=fsdp: not with an optimizer that evaluates at other weights than it trains at"
         )
-    if trainer["activation_checkpointing"] and not isinstance(model, LanguageModel):
+    if trainer.activation_checkpointing and not isinstance(model, LanguageModel):
         raise UserError("trainer.activation_checkpointing=true: only for models that are made of lmlab's own blocks")
 
 
@@ -179,40 +177,3 @@ def save_weights(model: nn.Module, path: Path) -> None:
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         whole = cast(nn.Module, SimpleNamespace(state_dict=lambda: weights))
         write_whole(path, lambda temporary: save_model(whole, str(temporary)))
-
-
-class FSDP(ModelParallelStrategy):
-    """Lightning's strategy, which also resumes from the checkpoint of a run without shards."""
-
-    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        if Path(checkpoint_path).is_dir():
-            return super().load_checkpoint(checkpoint_path, weights_only)
-        checkpoint: dict[str, Any] = torch.load(
-            checkpoint_path, map_location="cpu", mmap=True, weights_only=weights_only
-        )
-        assert self.model is not None
-        whole = StateDictOptions(full_state_dict=True)
-        set_model_state_dict(self.model, checkpoint.pop("state_dict"), options=whole)
-        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
-        for optimizer, state in zip(self.optimizers, checkpoint.pop("optimizer_states"), strict=True):
-            ordered = [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
-            set_optimizer_state_dict(self.model, optimizer, _renamed(state, dict(enumerate(ordered))), options=whole)
-        return checkpoint
-
-
-def read_shards(folder: Path) -> dict[str, Any]:
-    """Return the checkpoint in ``folder`` as a run without shards would have written it."""
-    checkpoint = _load_distributed_checkpoint(folder)
-    checkpoint["optimizer_states"] = []
-    while (state := checkpoint.pop(f"optimizer_{len(checkpoint['optimizer_states'])}", None)) is not None:
-        ordered = [name for group in state["param_groups"] for name in group["params"]]
-        checkpoint["optimizer_states"].append(_renamed(state, {name: number for number, name in enumerate(ordered)}))
-    return checkpoint
-
-
-def _renamed(optimizer_state: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
-    groups = optimizer_state["param_groups"]
-    return {
-        "state": {names[old]: state for old, state in optimizer_state["state"].items()},
-        "param_groups": [group | {"params": [names[old] for old in group["params"]]} for group in groups],
-    }

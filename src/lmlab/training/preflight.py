@@ -1,9 +1,9 @@
 """Checks of a configuration before a run directory exists or a process starts."""
 
-from pathlib import Path
 from typing import cast
 
 from lmlab.config.build import build
+from lmlab.config.experiment import Experiment
 from lmlab.config.nodes import Config
 from lmlab.data.dataset import Dataset, Opening, Prepared
 from lmlab.data.tasks import Task
@@ -11,12 +11,10 @@ from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import grows_with_context, without_memory
 from lmlab.runs.run import Run
-from lmlab.surroundings import expanded
 from lmlab.training import parallel, sizing
 from lmlab.training.objectives import Objective
 from lmlab.training.optimizers.groups import make_optimizer
 from lmlab.training.sections import check_chosen, check_schedule, check_sections, numbers_of
-from lmlab.training.settings import Settings
 from lmlab.training.trainer import check_devices
 
 LIGHT_SECTIONS = ("model", "data", "tokenizer", "objective", "optimizer", "scheduler", "trainer")
@@ -35,15 +33,16 @@ def check(config: Config, here: bool = True, run: Run | None = None) -> Task:
     Raises:
         UserError: an option is wrong; the message names it.
     """
+    experiment = Experiment.of(config)
     model = check_options(config, here)
     with numbers_of(config, "batch", "data", "validation"):
-        task = open_task(config, config["progress"], run)
+        task = open_task(experiment, experiment.progress, run)
     if model.max_positions is not None and task.longest > model.max_positions:
         raise UserError(
             f"data.longer: sequences of {task.longest} tokens are scored, but the positions of this model end at "
             f"batch.context={model.max_positions} (choose data.longer=null, or a model without learned positions)"
         )
-    if config["trainer"]["strategy"] == "fsdp":  # every rank has a part of each layer, and all must call it together
+    if experiment.trainer.strategy == "fsdp":  # every rank has a part of each layer, and all must call it together
         for judge in (judge for split in task.scored_splits for judge in task.judges(split)):
             if judge.generates:
                 raise UserError(
@@ -62,30 +61,31 @@ def check_options(config: Config, here: bool = True) -> LanguageModel:
     Raises:
         UserError: an option is wrong; the message names it.
     """
-    settings = check_sections(config)
-    check_devices(config["trainer"], here)
+    experiment = check_sections(config)
+    check_devices(experiment.trainer, here)
     for section in LIGHT_SECTIONS:
         check_chosen(config, section)
-    return check_objects(config, settings)
+    return check_objects(experiment)
 
 
-def check_objects(config: Config, settings: Settings) -> LanguageModel:
+def check_objects(experiment: Experiment) -> LanguageModel:
     """Build all objects that need no data, and return the network without memory and with a placeholder vocabulary.
 
     Raises:
         UserError: an option is wrong; the message names it.
     """
+    config, context = experiment.config, experiment.batch.context
     with numbers_of(config, "model", "batch.context"), without_memory():
-        node = sizing.without_size(config["model"], vocabulary=2, context=settings.batch.context)
-        model = build(node, vocabulary=2, context=settings.batch.context)
+        node = sizing.without_size(experiment.model, vocabulary=2, context=context)
+        model = build(node, vocabulary=2, context=context)
     with numbers_of(config, "objective"):
-        _check_objective(build(config["objective"]), config["objective"]["_target_"])
+        _check_objective(build(experiment.objective), experiment.objective["_target_"])
     with numbers_of(config, "optimizer"):
-        optimizer = make_optimizer(config["optimizer"], model)
-    parallel.check(model, optimizer, config["trainer"], settings.batch.carry_state)
-    check_schedule(config, settings)
-    if settings.batch.carry_state:
-        if config["trainer"]["accumulate"] > 1:
+        optimizer = make_optimizer(experiment.optimizer, model)
+    parallel.check(model, optimizer, experiment.trainer, experiment.batch.carry_state)
+    check_schedule(experiment)
+    if experiment.batch.carry_state:
+        if experiment.trainer.accumulate > 1:
             raise UserError(
                 "trainer.accumulate: must be 1 with batch.carry_state=true, each row has one state to carry"
             )
@@ -117,7 +117,7 @@ def _check_objective(objective: object, target: str) -> None:
         )
 
 
-def open_task(config: Config, progress: bool = False, run: Run | None = None, download: bool = True) -> Task:
+def open_task(experiment: Experiment, progress: bool = False, run: Run | None = None, download: bool = True) -> Task:
     """Return the task of a configuration; text is tokenised once and cached.
 
     Args:
@@ -127,31 +127,30 @@ def open_task(config: Config, progress: bool = False, run: Run | None = None, do
     Raises:
         UserError: the data are missing, or do not fit the tokenizer or the batch.
     """
-    data, settings, paths = build(config["data"]), Settings.of(config), config["paths"]
-    _check_data(data, config["data"]["_target_"])
-    cache = Path(paths["cache"])
+    data, batch, cache = build(experiment.data), experiment.batch, experiment.paths.cache
+    _check_data(data, experiment.data["_target_"])
     prepared = None
     if run is not None and (fingerprint := run.manifest.get("data", {}).get("fingerprint")):
         prepared = Prepared(fingerprint, (cache, run.path.absolute().parents[1] / "cache"))
     opening = Opening(
-        build(config["tokenizer"]),
-        settings.seed,
-        settings.batch.size,
-        settings.batch.context,
-        settings.batch.carry_state,
-        settings.validation.tokens,
+        build(experiment.tokenizer),
+        experiment.seed,
+        batch.size,
+        batch.context,
+        batch.carry_state,
+        experiment.validation.tokens,
         cache,
-        expanded(paths["corpora"]) if paths["corpora"] else None,
+        experiment.paths.corpora,
         progress,
         download,
         began=run is not None,
         prepared=prepared,
-        checksum=config.get("content", {}).get("data"),
+        checksum=experiment.checksum,
     )
     return cast(Dataset, data).open(opening)
 
 
-def build_model(config: Config, task: Task) -> LanguageModel:
+def build_model(experiment: Experiment, task: Task) -> LanguageModel:
     """Return the network of a configuration, on the default device."""
-    model = build(config["model"], vocabulary=task.tokenizer.size, context=config["batch"]["context"])
+    model = build(experiment.model, vocabulary=task.tokenizer.size, context=experiment.batch.context)
     return cast(LanguageModel, model)

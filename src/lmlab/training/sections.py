@@ -8,11 +8,10 @@ from contextlib import contextmanager
 
 from lmlab.config.build import build
 from lmlab.config.check import validate
+from lmlab.config.experiment import Experiment
 from lmlab.config.nodes import Config, leaves
 from lmlab.config.overrides import written
 from lmlab.errors import UserError
-from lmlab.processes.layout import Execution
-from lmlab.training.settings import Settings
 from lmlab.training.trainer import check_shares
 from lmlab.wandb.settings import WandbOptions, check_settings
 
@@ -25,27 +24,25 @@ _OF_NUMBERS = re.compile(
 """Words in the errors of libraries about an extreme number."""
 
 
-def check_sections(config: Config) -> Settings:
-    """Check all options that need neither torch nor data, and return the plain sections.
+def check_sections(config: Config) -> Experiment:
+    """Check all options that need neither torch nor data, and return the configuration as an experiment.
 
     Raises:
         UserError: an option is wrong; the message names it.
     """
-    settings = Settings.of(config)
+    experiment = Experiment.of(config)
     for section in WITHOUT_TORCH:
         check_chosen(config, section)
-    Execution.of(config)
     if WandbOptions.of(config) is not None:
         check_settings()
-    check_schedule(config, settings)
+    check_schedule(experiment)
     for section in ("data", "tokenizer"):
         with numbers_of(config, section):
             build(config[section])
-    check_shares(config["trainer"], settings.batch.size)
-    averages = any(node and str(node.get("_target_")).endswith(".EMA") for node in config["callbacks"].values())
-    if averages and config["trainer"]["strategy"] == "fsdp":
+    check_shares(experiment.trainer, experiment.batch.size)
+    if experiment.keeps_average and experiment.trainer.strategy == "fsdp":
         raise UserError("trainer.strategy=fsdp: not with callbacks=ema (choose strategy=ddp, or callbacks=default)")
-    return settings
+    return experiment
 
 
 def check_chosen(config: Config, section: str) -> None:
@@ -55,21 +52,21 @@ def check_chosen(config: Config, section: str) -> None:
     validate(config[section], section)
 
 
-def check_schedule(config: Config, settings: Settings) -> None:
+def check_schedule(experiment: Experiment) -> None:
     """Refuse an invalid schedule, or one that does not fit the run. Raises ``UserError``."""
-    with numbers_of(config, "scheduler", "budget"):
-        schedule = build(config["scheduler"])
+    with numbers_of(experiment.config, "scheduler", "budget"):
+        schedule = build(experiment.scheduler)
         expected = "expected schedule(step, total) to return the factor on the learning rate"
         name = type(schedule).__name__
         try:
-            inspect.signature(schedule).bind(0, settings.steps)
+            inspect.signature(schedule).bind(0, experiment.steps)
         except TypeError as error:
             raise UserError(f"scheduler: {name} cannot be called ({error}); {expected}") from error
-        factor = schedule(0, settings.steps)
+        factor = schedule(0, experiment.steps)
         if not isinstance(factor, (int, float)):
             raise UserError(f"scheduler: {name} returned {factor!r} for step 0; {expected}")
         if hasattr(schedule, "check"):
-            schedule.check(validations=(settings.steps - 1) // settings.validation_interval)
+            schedule.check(validations=(experiment.steps - 1) // experiment.validation_interval)
 
 
 @contextmanager

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, reduce
 from itertools import product, takewhile
-from typing import Any
+from typing import Any, Self
 
 from lmlab.config.build import build
+from lmlab.config.experiment import Experiment
 from lmlab.config.nodes import Config, set_at
 from lmlab.errors import UserError
 from lmlab.models.parameters import TOLERANCE, number_of_parameters, parameter_counts, tolerance
@@ -246,6 +247,11 @@ class SizeRequest:
     model: Config
     vocabulary: int
     context: int
+
+    @classmethod
+    def of(cls, name: str, experiment: Experiment, vocabulary: int) -> Self:
+        """Return the request of a configuration for a number of tokens."""
+        return cls(name, experiment.model, vocabulary, experiment.batch.context)
 
     @property
     def share(self) -> float:

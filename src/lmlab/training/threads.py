@@ -5,8 +5,6 @@ import threading
 import time
 from pathlib import Path
 
-import torch
-
 from lmlab.errors import UserError
 
 MOST_THREADS = 1024
@@ -60,6 +58,8 @@ def share_cores() -> None:
     No effect if operations have a single thread, if the environment sets the spin count, or if the system does not
     report waiting times.
     """
+    import torch
+
     decided = any(os.environ.get(name) for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"))
     if decided or torch.get_num_threads() == 1 or not WAITING.exists():
         return
@@ -94,6 +94,8 @@ class Idle:
     def set(self, needed: bool) -> None:
         """Start or end the threads."""
         if needed and not self.holding:
+            import torch
+
             self._end = threading.Event()
             cores, others = len(os.sched_getaffinity(0)), max(1, torch.get_num_threads() - 1)
             for _ in range(-(-cores // others)):
@@ -106,6 +108,8 @@ class Idle:
 
 def _hold(end: threading.Event) -> None:
     """Make OpenMP create threads for this one, by a large operation; they end with this thread."""
+    import torch
+
     torch.zeros(1 << 20).add_(1)
     end.wait()
 

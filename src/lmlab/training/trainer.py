@@ -1,8 +1,8 @@
 """The Lightning trainer of a run. Lightning and torch are imported when it is built: the signature is read earlier."""
 
-from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
+from lmlab.config.experiment import TrainerOptions
 from lmlab.errors import UserError, nearest
 from lmlab.training.threads import check_threads
 
@@ -24,31 +24,31 @@ def device_kind(accelerator: str, option: str = "accelerator") -> Literal["cpu",
     return "cuda" if available else "cpu"
 
 
-def check_shares(trainer: Mapping[str, Any], batch_size: int) -> None:
+def check_shares(trainer: TrainerOptions, batch_size: int) -> None:
     """Refuse a ``trainer`` section that contradicts itself or cannot divide the batch.
 
     Raises:
         UserError: an option is wrong; the message names it.
     """
-    devices, nodes, accumulate = trainer["devices"], trainer["nodes"], trainer["accumulate"]
-    check_threads(trainer["threads"], "trainer.threads")
+    devices, nodes, accumulate = trainer.devices, trainer.nodes, trainer.accumulate
+    check_threads(trainer.threads, "trainer.threads")
     for option in ("devices", "nodes", "accumulate", "tensor_parallel"):
-        value = trainer[option]
+        value = getattr(trainer, option)
         if value is not None and value < 1:
             raise UserError(f"trainer.{option}={value}: expected at least 1")
-    clip = trainer["gradient_clip"]
+    clip = trainer.gradient_clip
     if clip is not None and not clip > 0:
         raise UserError(f"trainer.gradient_clip={clip}: expected a number above 0, or null for no limit")
-    ranks, shared = devices * nodes, trainer["tensor_parallel"]
-    if trainer["strategy"] != "fsdp" and shared > 1:
+    ranks, shared = trainer.ranks, trainer.tensor_parallel
+    if trainer.strategy != "fsdp" and shared > 1:
         raise UserError(f"trainer.tensor_parallel={shared}: needs trainer.strategy=fsdp")
     if ranks % shared:
         raise UserError(f"trainer.tensor_parallel={shared}: must divide trainer.devices times trainer.nodes, {ranks}")
-    if trainer["strategy"] == "fsdp" and trainer["compile"]:
+    if trainer.strategy == "fsdp" and trainer.compile:
         raise UserError("trainer.compile=true: not with trainer.strategy=fsdp (choose false, or strategy=ddp)")
-    if trainer["strategy"] == "fsdp" and trainer["precision"] in ("16-mixed", "bf16-true"):
-        raise UserError(f"trainer.precision={trainer['precision']}: not with trainer.strategy=fsdp (choose bf16-mixed)")
-    if batch_size % (shares(trainer) * accumulate):
+    if trainer.strategy == "fsdp" and trainer.precision in ("16-mixed", "bf16-true"):
+        raise UserError(f"trainer.precision={trainer.precision}: not with trainer.strategy=fsdp (choose bf16-mixed)")
+    if batch_size % (trainer.shares * accumulate):
         by = f" (over trainer.tensor_parallel={shared})" if shared > 1 else ""
         raise UserError(
             f"batch.size={batch_size}: not divisible by trainer.devices={devices} times trainer.nodes={nodes}{by} "
@@ -56,7 +56,7 @@ def check_shares(trainer: Mapping[str, Any], batch_size: int) -> None:
         )
 
 
-def check_devices(trainer: Mapping[str, Any], here: bool = True) -> None:
+def check_devices(trainer: TrainerOptions, here: bool = True) -> None:
     """Refuse a ``trainer`` section that this machine has no devices for.
 
     Args:
@@ -65,19 +65,14 @@ def check_devices(trainer: Mapping[str, Any], here: bool = True) -> None:
     Raises:
         UserError: an option is wrong; the message names it.
     """
-    kind = device_kind(trainer["accelerator"], "trainer.accelerator") if here else trainer["accelerator"]
+    kind = device_kind(trainer.accelerator, "trainer.accelerator") if here else trainer.accelerator
     if here and kind == "cuda":
         import torch
 
-        if trainer["devices"] > torch.cuda.device_count():
-            raise UserError(f"trainer.devices={trainer['devices']}: this machine has {torch.cuda.device_count()} GPUs")
-    if kind == "cpu" and trainer["precision"] == "16-mixed":
+        if trainer.devices > torch.cuda.device_count():
+            raise UserError(f"trainer.devices={trainer.devices}: this machine has {torch.cuda.device_count()} GPUs")
+    if kind == "cpu" and trainer.precision == "16-mixed":
         raise UserError("trainer.precision=16-mixed: needs a GPU (bf16-mixed also runs on a CPU)")
-
-
-def shares(trainer: Mapping[str, Any]) -> int:
-    """Return the number of parts of a batch: ranks that share the work of each layer read the same rows."""
-    return int(trainer["devices"] * trainer["nodes"] // trainer["tensor_parallel"])
 
 
 def build_trainer(
@@ -119,7 +114,7 @@ def build_trainer(
     backend = "nccl" if kind == "cuda" else "gloo"
     strategy_object: Any = "auto"
     if strategy == "fsdp":
-        from lmlab.training.parallel import FSDP
+        from lmlab.training.fsdp import FSDP
 
         strategy_object = FSDP(devices * nodes // tensor_parallel, tensor_parallel, process_group_backend=backend)
     elif devices * nodes > 1 or strategy == "ddp":

@@ -13,9 +13,10 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lmlab.config.build import build
 from lmlab.config.check import validate
-from lmlab.config.nodes import Config
+from lmlab.config.experiment import Experiment
 from lmlab.config.targets import accepted
 from lmlab.data.datamodule import LanguageDataModule
+from lmlab.data.order import step_seed
 from lmlab.data.tasks import Task
 from lmlab.errors import Interrupted, UserError
 from lmlab.models.language_model import LanguageModel
@@ -40,7 +41,6 @@ from lmlab.training.optimizers.groups import make_optimizer
 from lmlab.training.parallel import save_weights
 from lmlab.training.preflight import build_model, open_task
 from lmlab.training.scoring import Scoring
-from lmlab.training.settings import Settings, step_seed
 from lmlab.training.threads import use_threads
 from lmlab.wandb.logger import WandbRunLogger
 
@@ -51,49 +51,48 @@ def train(run: Run) -> None:
         Heartbeat("starting").write(run)
     config = config_here(run)
     validate(config)
-    settings = Settings.of(config)
     forget_pruning(run)
-    config, pieces = fitting(run, config)
-    use_threads(config["trainer"]["threads"], config["trainer"]["devices"])
+    experiment, pieces = fitting(run, Experiment.of(config))
+    use_threads(experiment.trainer.threads, experiment.trainer.devices)
     keep_freed_memory()
 
-    task = open_task(config, run=run)
-    torch.manual_seed(step_seed(settings.seed, -1, 0))  # the same first weights on every rank
-    model = build_model(config, task)
+    task = open_task(experiment, run=run)
+    torch.manual_seed(step_seed(experiment.seed, -1, 0))  # the same first weights on every rank
+    model = build_model(experiment, task)
     left_out = [(row.get("to"), row["step"]) for row in events.done(run, "roll_back")]
-    data = make_data(config, task, left_out, settings.validation_part)
-    describe(run, model, data, config, settings)
-    if config["trainer"]["activation_checkpointing"]:
+    data = make_data(experiment, task, left_out, experiment.validation_part)
+    describe(run, model, data, experiment)
+    if experiment.trainer.activation_checkpointing:
         parallel.recompute(model)
-    if config["trainer"]["compile"]:
+    if experiment.trainer.compile:
         model.compile()
 
     parent = run.manifest.get("start") or {"position": 0, "steps": 0}
     data.first = parent["position"]
-    module = make_module(config, settings, task, model)
+    module = make_module(experiment, task, model)
     clock, memory = callbacks.Clock(), callbacks.PeakMemory()
     watching = [
         clock,
         memory,
         callbacks.Stopping(),
-        callbacks.Contract(run, settings.batch.context, config["trainer"]["compile"]),
+        callbacks.Contract(run, experiment.batch.context, experiment.trainer.compile),
         callbacks.Heartbeats(run),
-        *build_callbacks(run, config, task),
-        callbacks.OutOfMemory(run, config, pieces),
+        *build_callbacks(run, experiment, task),
+        callbacks.OutOfMemory(run, experiment, pieces),
     ]
     signals.check()
     checkpoint = resume(run)
     module.steps_before = parent["steps"]
     if checkpoint is None and run.start.exists():
-        start.begin(run, config, module)
-    loggers = build_loggers(run, config, module)
+        start.begin(run, experiment, module)
+    loggers = build_loggers(run, experiment, module)
     try:
         signals.check()
-        trainer = make_trainer(run, config, settings, watching, loggers)
+        trainer = make_trainer(run, experiment, watching, loggers)
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         if module.all_validated_step != module.global_step:
             trainer.validate(module, data, verbose=False)
-        finish(run, config, trainer, module, clock, memory)
+        finish(run, experiment, trainer, module, clock, memory)
     except BaseException as error:
         pruned = isinstance(error, Interrupted) and run.pruned.exists()
         close(loggers, {"status": "pruned"} if pruned else {}, exit_code=0 if pruned else 1)
@@ -102,35 +101,35 @@ def train(run: Run) -> None:
 
 
 def make_data(
-    config: Config, task: Task, left_out: Sequence[tuple[int | None, int]] = (), part: int | None = None
+    experiment: Experiment, task: Task, left_out: Sequence[tuple[int | None, int]] = (), part: int | None = None
 ) -> LanguageDataModule:
     """Return the datamodule of a configuration, without the batches that a run has ``left_out``.
 
     Args:
         part: tokens that each validation but the last scores; ``None``: all.
     """
-    return LanguageDataModule(task, config["trainer"]["accumulate"], left_out, part)
+    return LanguageDataModule(task, experiment.trainer.accumulate, left_out, part)
 
 
-def make_module(config: Config, settings: Settings, task: Task, model: LanguageModel) -> LanguageModeling:
+def make_module(experiment: Experiment, task: Task, model: LanguageModel) -> LanguageModeling:
     """Return the LightningModule of a configuration."""
     return LanguageModeling(
         model,
-        build(config["objective"]),
-        partial(make_optimizer, config["optimizer"]),
-        build(config["scheduler"]),
-        seed=settings.seed,
-        total_steps=settings.steps,
-        tokens_per_step=settings.tokens_per_step,
-        step_context=StepContext(task.tokenizer, settings.batch.context, config["trainer"]["compile"]),
+        build(experiment.objective),
+        partial(make_optimizer, experiment.optimizer),
+        build(experiment.scheduler),
+        seed=experiment.seed,
+        total_steps=experiment.steps,
+        tokens_per_step=experiment.batch.tokens,
+        step_context=StepContext(task.tokenizer, experiment.batch.context, experiment.trainer.compile),
         scoring=Scoring(task),
-        log_every=settings.log_every,
-        carry_state=settings.batch.carry_state,
+        log_every=experiment.log_every,
+        carry_state=experiment.batch.carry_state,
     )
 
 
 @rank_zero_only
-def describe(run: Run, model: LanguageModel, data: LanguageDataModule, config: Config, settings: Settings) -> None:
+def describe(run: Run, model: LanguageModel, data: LanguageDataModule, experiment: Experiment) -> None:
     """Record sizes, data and device before training, and keep the tokenizer with the run."""
     if not run.tokenizer.exists():
 
@@ -142,12 +141,12 @@ def describe(run: Run, model: LanguageModel, data: LanguageDataModule, config: C
     manifest = run.manifest
     run.update(
         measures=data.task.measures().to_record(),
-        sizes=describe_sizes(model, settings.batch.context) | {"width": config["model"].get("width")},
+        sizes=describe_sizes(model, experiment.batch.context) | {"width": experiment.model.get("width")},
         provenance=manifest["provenance"] | {"hardware": hardware()},
         training={
-            "steps": settings.steps,
-            "compiled": config["trainer"]["compile"],
-            "accumulate": config["trainer"]["accumulate"],
+            "steps": experiment.steps,
+            "compiled": experiment.trainer.compile,
+            "accumulate": experiment.trainer.accumulate,
             "validation": {
                 split: {"part": len(part), "all": len(part) + len(rest), "length": data.task.length(split)}
                 for split, (part, rest) in data.scored.items()
@@ -193,52 +192,51 @@ def resume(run: Run) -> Path | None:
     return newest and newest.state
 
 
-def build_loggers(run: Run, config: Config, module: LanguageModeling) -> list[Any]:
+def build_loggers(run: Run, experiment: Experiment, module: LanguageModeling) -> list[Any]:
     """Return the JSON lines logger and the configured loggers."""
-    loggers = [build(node, run=run) for node in (config.get("logger") or {}).values()]
+    loggers = [build(node, run=run) for node in experiment.loggers.values()]
     for logger in loggers:
         if isinstance(logger, WandbRunLogger):
             logger.module = module
     return [JsonlLogger(run.metrics, module), *(logger for logger in loggers if logger is not None)]
 
 
-def build_callbacks(run: Run, config: Config, task: Task) -> list[Any]:
+def build_callbacks(run: Run, experiment: Experiment, task: Task) -> list[Any]:
     """Return the callbacks of a configuration; the run supplies the arguments for which they have parameters."""
     offered = {
         "run": run,
         "folder": run.checkpoints,
         "tokenizer": task.tokenizer,
-        "context": config["batch"]["context"],
+        "context": experiment.batch.context,
     }
     built = []
-    for key, node in config["callbacks"].items():
-        if node:
-            built.append(build(node, **accepted(node, offered)))
-            if not isinstance(built[-1], Callback):
-                target = node["_target_"]
-                raise UserError(f"callbacks.{key}._target_={target}: expected a subclass of pytorch_lightning.Callback")
-    return [*built, callbacks.Progress(run.path.name, run.measures)] if config["progress"] else built
+    for key, node in experiment.callbacks.items():
+        built.append(build(node, **accepted(node, offered)))
+        if not isinstance(built[-1], Callback):
+            target = node["_target_"]
+            raise UserError(f"callbacks.{key}._target_={target}: expected a subclass of pytorch_lightning.Callback")
+    return [*built, callbacks.Progress(run.path.name, run.measures)] if experiment.progress else built
 
 
-def make_trainer(run: Run, config: Config, settings: Settings, watching: list[Any], loggers: list[Any]) -> Trainer:
+def make_trainer(run: Run, experiment: Experiment, watching: list[Any], loggers: list[Any]) -> Trainer:
     """Return the Lightning trainer with this run's callbacks, loggers and schedule of validation."""
     arguments = {
         "callbacks": watching,
         "logger": loggers,
-        "max_steps": settings.steps,
-        "val_check_interval": settings.validation_interval * config["trainer"]["accumulate"],
+        "max_steps": experiment.steps,
+        "val_check_interval": experiment.validation_interval * experiment.trainer.accumulate,
         "check_val_every_n_epoch": None,
         "log_every_n_steps": 1,
         "default_root_dir": run.path,
     }
-    trainer = build(config["trainer"], supplied=arguments)
+    trainer = build(experiment.trainer.node, supplied=arguments)
     assert isinstance(trainer, Trainer)
     return trainer
 
 
 def finish(
     run: Run,
-    config: Config,
+    experiment: Experiment,
     trainer: Trainer,
     module: LanguageModeling,
     clock: callbacks.Clock,
@@ -254,8 +252,8 @@ def finish(
         module.weights_to("ema")
         save_weights(module.model, run.ema)
         module.weights_to("eval")
-    timings = accounting.timings(run, config, trainer, module, clock, memory)
-    generation = accounting.generation(config, trainer, module)
+    timings = accounting.timings(run, experiment, trainer, module, clock, memory)
+    generation = accounting.generation(experiment, trainer, module)
     if not trainer.is_global_zero:
         return
     metrics = {name: value for name, value in module.latest.items() if name.partition("/")[0] in module.scoring.splits}

@@ -2,6 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from experiments import experiment_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,8 +18,8 @@ FULL = torch.OutOfMemoryError("CUDA out of memory.")
 
 
 def config_of(size=8, devices=1, accumulate=1, carry_state=False, action="halve"):
-    trainer = {"devices": devices, "nodes": 1, "tensor_parallel": 1, "accumulate": accumulate, "out_of_memory": action}
-    return {"batch": {"size": size, "context": 16, "carry_state": carry_state}, "trainer": trainer}
+    trainer = {"devices": devices, "accumulate": accumulate, "out_of_memory": action}
+    return experiment_of(batch={"size": size, "context": 16, "carry_state": carry_state}, trainer=trainer)
 
 
 def fail(run, config, pieces=1, validating=False, began=True, error=FULL):
@@ -42,13 +43,13 @@ def test_micro_batches_and_validations_are_halved_until_a_sequence_is_left(tmp_p
     tried = []
     for _ in range(2):
         chosen, pieces = fitting(run, config)
-        tried.append((chosen["trainer"]["accumulate"], pieces))
+        tried.append((chosen.trainer.accumulate, pieces))
         with pytest.raises(Restart, match=r"step 3: training on \d sequences of 16 tokens does not fit"):
             fail(run, chosen, pieces)
         with pytest.raises(Restart, match=r"step 3: validating on \d sequences"):
             fail(run, chosen, pieces, validating=True)
     chosen, pieces = fitting(run, config)
-    assert [*tried, (chosen["trainer"]["accumulate"], pieces)] == [(1, 1), (2, 2), (6, 6)]
+    assert [*tried, (chosen.trainer.accumulate, pieces)] == [(1, 1), (2, 2), (6, 6)]
     assert config == config_of(size=6), "what was asked for stays as it was"
     for validating in (False, True):
         with pytest.raises(CannotGoOn, match="no smaller micro-batches"):
@@ -69,10 +70,10 @@ def test_a_step_has_the_same_sequences_in_micro_batches_small_enough(devices, ac
     row = {"where": "training", "rows": too_many}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(events, "done", lambda run, action: [row])
-        chosen = fitting(None, config)[0]["trainer"]["accumulate"]
+        chosen = fitting(None, config)[0].trainer.accumulate
     assert chosen >= accumulate
-    assert config["batch"]["size"] % (devices * chosen) == 0
-    assert config["batch"]["size"] // (devices * chosen) <= too_many // 2
+    assert config.batch.size % (devices * chosen) == 0
+    assert config.batch.size // (devices * chosen) <= too_many // 2
 
 
 def test_what_cannot_be_cured_is_said_in_one_line(tmp_path):

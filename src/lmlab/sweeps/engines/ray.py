@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.errors import Interrupted, RunFailed, UserError
-from lmlab.processes.layout import Execution
 from lmlab.processes.signals import stopped_by_signals
 from lmlab.processes.supervisor import execute
 from lmlab.runs import trust
@@ -154,7 +153,7 @@ class Ray(Engine):
             job.end_with(cause if isinstance(cause, (Interrupted, RunFailed, UserError)) else RunFailed(_line(cause)))
         except RayError as error:  # the worker is gone
             self._lost[job.number] += 1
-            if self._lost[job.number] <= Execution.of(job.run.config).restarts:
+            if self._lost[job.number] <= job.run.experiment.execution.restarts:
                 print(f"{job.run.path.name}: {_line(error)}; it goes on from its last checkpoint", file=sys.stderr)
                 return False
             job.end("failed", f"its task was lost: {_line(error)}")

@@ -6,7 +6,6 @@ import time as clock
 from typing import Any
 
 from lmlab.errors import UserError
-from lmlab.processes.layout import Execution
 from lmlab.runs.run import Run
 from lmlab.sweeps.engines import slurm_job
 from lmlab.sweeps.engines.engine import Engine, check_memory
@@ -184,8 +183,8 @@ class Slurm(Engine):
         Returns:
             Machines, tasks on each, seconds of notice, and whether it may be requeued.
         """
-        config = run.config
-        tasks, settings = config["trainer"].get("nodes", 1), Execution.of(config)
+        experiment = run.experiment
+        tasks, settings = experiment.trainer.nodes, experiment.execution
         here = 1 if tasks == 1 else self.tasks_per_node
         if tasks % here:
             raise UserError(f"trainer.nodes={tasks}: not divisible by hydra.launcher.tasks_per_node={here}")

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.errors import Interrupted, RunFailed
-from lmlab.processes.layout import Execution
 from lmlab.processes.signals import stopped_by_signals
 from lmlab.processes.supervisor import execute
 from lmlab.runs import checkpoints, trust
@@ -161,7 +160,7 @@ def work(path: str, voucher: str | None = None) -> None:
                 f"{interrupt}; {IN_VAIN} jobs in a row made no new checkpoint: give them more time "
                 "(hydra.launcher.time)"
             ) from None
-        if _told(run) or not Execution.of(run.config).requeue or not queue_again(os.environ["SLURM_JOB_ID"]):
+        if _told(run) or not run.experiment.execution.requeue or not queue_again(os.environ["SLURM_JOB_ID"]):
             raise RunFailed(str(interrupt)) from None
         while True:  # SLURM ends this process; ending first might count as a failure
             time.sleep(1)

@@ -1,6 +1,5 @@
 """An exponential moving average of the trained weights."""
 
-from collections.abc import Mapping
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -9,7 +8,6 @@ from torch import Tensor, nn
 
 from lmlab.data.datamodule import LanguageDataModule
 from lmlab.errors import UserError
-from lmlab.metrics import is_averaged
 from lmlab.training import parallel
 from lmlab.training.module import LanguageModeling
 
@@ -99,18 +97,3 @@ class EMA(pl.Callback):
 def _weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return the trained weights by name, shared ones once."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
-CALLBACK = "lmlab.training.callbacks.EMA"
-
-
-def keeps_average(callbacks: Mapping[str, Any]) -> bool:
-    """Return whether a section ``callbacks`` keeps a moving average of the weights."""
-    sections = (section for section in callbacks.values() if isinstance(section, Mapping))
-    return any(section.get("_target_") == CALLBACK for section in sections)
-
-
-def check_averaged(option: str, metric: str, callbacks: Mapping[str, Any]) -> None:
-    """Refuse a metric of averaged weights if none are kept. Raises ``UserError`` that names ``option``."""
-    if is_averaged(metric) and not keeps_average(callbacks):
-        raise UserError(f"{option}: metrics of averaged weights need callbacks=ema")

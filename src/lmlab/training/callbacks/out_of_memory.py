@@ -2,17 +2,16 @@
 
 import logging
 import sys
-from typing import Literal, cast
+from typing import cast
 
 import pytorch_lightning as pl
 
-from lmlab.config.nodes import Config
+from lmlab.config.experiment import Experiment
 from lmlab.errors import CannotGoOn, Restart
 from lmlab.runs import events
 from lmlab.runs.run import Run
 from lmlab.training.allocator import is_out_of_memory
 from lmlab.training.module import LanguageModeling
-from lmlab.training.trainer import shares
 
 
 class OutOfMemory(pl.Callback):
@@ -22,15 +21,15 @@ class OutOfMemory(pl.Callback):
     processes, so that all memory is freed, and no other rank waits for the one that failed.
 
     Args:
-        run: the run; ``config`` is its configuration with the current micro-batches.
+        run: the run; ``experiment`` is its configuration with the current micro-batches.
         pieces: parts of a batch in a validation.
     """
 
-    def __init__(self, run: Run, config: Config, pieces: int) -> None:
+    def __init__(self, run: Run, experiment: Experiment, pieces: int) -> None:
         self.run = run
-        self.batch = config["batch"]
-        self.action: Literal["halve", "fail"] = config["trainer"]["out_of_memory"]
-        self.rows = _rows(config)
+        self.batch = experiment.batch
+        self.action = experiment.trainer.out_of_memory
+        self.rows = self.batch.size // (experiment.trainer.shares * experiment.trainer.accumulate)
         self.pieces = pieces
         self._began = False
 
@@ -51,14 +50,14 @@ class OutOfMemory(pl.Callback):
             raise CannotGoOn("the network alone does not fit into memory") from exception
         step = trainer.global_step + 1
         validating = trainer.validating
-        rows = -(-self.batch["size"] // self.pieces) if validating else self.rows
+        rows = -(-self.batch.size // self.pieces) if validating else self.rows
         where = "validating" if validating else "training"
-        text = f"step {step}: {where} on {rows} sequences of {self.batch['context']} tokens does not fit into memory"
+        text = f"step {step}: {where} on {rows} sequences of {self.batch.context} tokens does not fit into memory"
         if self.action == "fail":
             raise CannotGoOn(f"{text} (trainer.out_of_memory=halve uses smaller micro-batches)") from exception
         if rows == 1:
             raise CannotGoOn(f"{text}, and there are no smaller micro-batches") from exception
-        if self.batch["carry_state"] and not validating:
+        if self.batch.carry_state and not validating:
             raise CannotGoOn(
                 f"{text}, and batch.carry_state=true allows no micro-batches (choose a smaller batch.size or "
                 "batch.context, or more trainer.devices)"
@@ -71,28 +70,24 @@ class OutOfMemory(pl.Callback):
         raise Restart(text) from exception
 
 
-def fitting(run: Run, config: Config) -> tuple[Config, int]:
-    """Return ``config`` with micro-batches that are expected to fit, and the parts of a batch in a validation.
+def fitting(run: Run, experiment: Experiment) -> tuple[Experiment, int]:
+    """Return ``experiment`` with micro-batches that are expected to fit, and the parts of a batch in a validation.
 
     A micro-batch has at most half as many sequences as the smallest that did not fit; the number of
     micro-batches depends on the current number of devices.
     """
-    if config["trainer"]["out_of_memory"] == "fail":
-        return config, 1
+    trainer, size = experiment.trainer, experiment.batch.size
+    if trainer.out_of_memory == "fail":
+        return experiment, 1
     too_many = {
         where: min((row["rows"] for row in events.done(run, "halve") if row["where"] == where), default=None)
         for where in ("training", "validating")
     }
-    size, trainer = config["batch"]["size"], config["trainer"]
-    accumulate, pieces = trainer["accumulate"], 1
+    accumulate, pieces = trainer.accumulate, 1
     if (limit := too_many["training"]) is not None:
-        share = size // shares(trainer)
+        share = size // trainer.shares
         while share % accumulate or share // accumulate > limit // 2:
             accumulate += 1
     if (limit := too_many["validating"]) is not None:
         pieces = -(-size // (limit // 2))
-    return config | {"trainer": trainer | {"accumulate": accumulate}}, pieces
-
-
-def _rows(config: Config) -> int:
-    return int(config["batch"]["size"] // (shares(config["trainer"]) * config["trainer"]["accumulate"]))
+    return experiment.with_options(trainer=trainer.node | {"accumulate": accumulate}), pieces

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from lmlab.data.batch import Batch
+from lmlab.data.order import step_seed
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.models.generation import Row, Sampler, decode
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.state import Output
-from lmlab.training.settings import step_seed
 
 
 def eager(compiled: bool) -> AbstractContextManager[object]:

@@ -1,9 +1,10 @@
 import pytest
+from experiments import experiment_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmlab.config.experiment import MOST_TOKENS_PER_STEP, SCORED_PER_TRAINED, Batch, Validation
 from lmlab.errors import UserError
-from lmlab.training.settings import MOST_TOKENS_PER_STEP, SCORED_PER_TRAINED, Batch, Budget, Settings, Validation
 
 
 def test_a_step_has_tokens_that_can_be_counted():
@@ -18,10 +19,14 @@ def test_a_step_has_tokens_that_can_be_counted():
 
 @given(st.integers(1, 10**9), st.integers(1, 64), st.integers(1, 512), st.integers(1, 40), st.floats(0.001, 1.0))
 def test_validations_before_the_last_take_their_share_of_the_training(tokens, size, context, times, share):
-    settings = Settings(1, 1, Batch(size, context), Budget(tokens), Validation(times, share=share))
-    steps = range(settings.validation_interval, settings.steps, settings.validation_interval)
-    cost = len(steps) * settings.validation_part / SCORED_PER_TRAINED
-    trained = settings.steps * settings.tokens_per_step
+    experiment = experiment_of(
+        batch={"size": size, "context": context},
+        budget={"tokens": tokens},
+        validation={"times": times, "share": share},
+    )
+    steps = range(experiment.validation_interval, experiment.steps, experiment.validation_interval)
+    cost = len(steps) * experiment.validation_part / SCORED_PER_TRAINED
+    trained = experiment.steps * experiment.batch.tokens
     assert cost <= share * trained
     assert not steps or cost >= share * trained - len(steps)
 
