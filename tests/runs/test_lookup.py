@@ -1,17 +1,7 @@
 import pytest
 
 from lmlab.errors import UserError
-from lmlab.runs.lookup import (
-    LONGEST,
-    as_name,
-    by_start,
-    check_name,
-    directory_for,
-    existing,
-    find,
-    next_copy,
-    run_by_id,
-)
+from lmlab.runs.lookup import by_start, directory_for, existing, find, next_copy, run_by_id
 from lmlab.runs.run import Run
 
 CONFIG = {"name": "lstm-text", "seed": 1, "tags": [], "paths": {}, "model": {"width": 1}}
@@ -104,38 +94,3 @@ def test_a_run_and_its_repetitions_count_as_one():
     assert run_by_id("run", "abc", ["abc-10", "abc-2"]) == "abc-2"
     with pytest.raises(UserError, match="ambiguous"):
         run_by_id("run", "ab", ["abc", "abd-2"])
-
-
-@pytest.mark.parametrize("name", ["lstm-text", "größe", "2024", "lr=3e-3+wd@1", "a" * LONGEST])
-def test_a_name_that_a_directory_can_have(name):
-    assert check_name(name) == name
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "exp1/lr3",
-        "../../elsewhere/x",
-        "/tmp/x",
-        "[red]x",
-        ".hidden",
-        "-m",
-        "a b",
-        "a\nb",
-        "a,b",
-        "a" * 300,
-        "é" * 60,
-    ],
-)
-def test_a_name_that_a_directory_cannot_have_is_refused_in_one_line(name):
-    with pytest.raises(UserError, match="^name") as refused:
-        check_name(name)
-    assert "\n" not in str(refused.value) and len(str(refused.value)) < 200
-    if name.strip("./-") and len(name.encode()) <= LONGEST:
-        assert check_name(as_name(name)) in str(refused.value), "the message offers one that can be"
-
-
-def test_whatever_a_model_is_called_makes_a_name():
-    assert as_name("mine/leaky-stdlib") == "mine-leaky-stdlib"
-    assert check_name(as_name("/" + "ü/" * 200))

@@ -7,9 +7,10 @@ from typing import Any
 
 from lmlab.commands import tables
 from lmlab.commands.train import compute
+from lmlab.config.names import check_name
 from lmlab.config.nodes import Config, Paths
 from lmlab.errors import UserError
-from lmlab.runs.lookup import check_name, find, next_copy
+from lmlab.runs.lookup import find, next_copy
 from lmlab.runs.moved import config_here
 from lmlab.runs.provenance import environment_differences
 from lmlab.runs.run import Run

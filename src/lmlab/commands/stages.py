@@ -24,11 +24,12 @@ from lmlab.commands.train import NOT_OF_A_RUN, check_run, compute, task
 from lmlab.config.canonical import canonical
 from lmlab.config.check import check_arguments
 from lmlab.config.experiment import Experiment
+from lmlab.config.names import check_name
 from lmlab.config.nodes import Config, at
 from lmlab.config.options import choices_of
 from lmlab.config.overrides import STAGE_OPTIONS, STAGE_VALUE, is_several, option_of, read, written
 from lmlab.errors import UserError, nearest, within
-from lmlab.runs.lookup import check_name, existing
+from lmlab.runs.lookup import existing
 from lmlab.runs.run import Run
 from lmlab.wandb.mirror import under_agent
 

@@ -14,6 +14,7 @@ from lmlab.commands.located import located
 from lmlab.commands.wandb import hand_to_agent
 from lmlab.config.check import check_arguments, validate
 from lmlab.config.experiment import Experiment
+from lmlab.config.names import check_name
 from lmlab.config.nodes import Config, Paths, at
 from lmlab.config.options import choices_of, replaced
 from lmlab.config.overrides import written
@@ -27,7 +28,7 @@ from lmlab.processes.supervisor import execute
 from lmlab.runs import trust
 from lmlab.runs.content import own_sources
 from lmlab.runs.files import remove
-from lmlab.runs.lookup import check_name, existing, next_copy
+from lmlab.runs.lookup import existing, next_copy
 from lmlab.runs.provenance import git_state, provenance
 from lmlab.runs.run import Run
 from lmlab.sweeps.options import SweepOptions

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.config.canonical import CONF
+from lmlab.config.names import as_name
 from lmlab.config.short_names import BASE, NESTED, long_name, short_name
 from lmlab.errors import UserError
-from lmlab.runs.lookup import as_name
 
 PARTS_OF_MODEL = tuple(NESTED)
 """Groups whose options are sections of ``model``; a stack of blocks has one of each."""
