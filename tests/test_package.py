@@ -26,7 +26,7 @@ def test_the_conf_folder_travels_inside_the_wheel(tmp_path):
     for path in CONF.rglob("*.yaml"):
         assert f"lmlab/conf/{path.relative_to(CONF)}" in names
     assert {f"lmlab/analysis/report/{name}" for name in ("page.html", "page.css", "page.js", "charts.js")} <= names
-    code = "import lmlab.config; print(lmlab.config.canonical.CONF)"
+    code = "import lmlab.config.canonical; print(lmlab.config.canonical.CONF)"
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
     shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert shown.stdout.strip() == str(tmp_path / "installed" / "lmlab" / "conf")
