@@ -14,7 +14,7 @@ from lmlab.config.canonical import CONF
 from lmlab.config.nodes import Config
 
 PACKAGE = Path(__file__).parents[1]
-_NUMBERS = ("models", "data", "training")
+_NUMBERS = ("models/", "data/", "training/", "config/experiment.py")
 _NO_NUMBERS = ("training/loggers/", "training/callbacks/progress.py")
 PACKAGES = (
     "lmlab",
@@ -48,9 +48,9 @@ def provenance(config: Config) -> dict[str, Any]:
 def package_hash() -> str:
     """Return the SHA-256 of those of lmlab's sources that can change a number."""
     digest = hashlib.sha256()
-    for path in sorted(path for part in _NUMBERS for path in (PACKAGE / part).rglob("*.py")):
+    for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
-        if not name.startswith(_NO_NUMBERS):
+        if name.startswith(_NUMBERS) and not name.startswith(_NO_NUMBERS):
             digest.update(f"{name}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 
