@@ -16,6 +16,7 @@ from lmlab.training.schedules import (
     Linear,
     Plateau,
     WarmupStableDecay,
+    as_schedule,
 )
 
 TOTAL = st.integers(1, 300)
@@ -178,3 +179,21 @@ def test_plateau_refuses_runs_in_which_even_the_worst_losses_reduce_nothing(pati
 def test_impossible_settings_are_named(schedule, named):
     with pytest.raises(UserError, match=named):
         schedule()
+
+
+def test_any_function_is_a_schedule_but_methods_need_the_base_class():
+    assert as_schedule(lambda step, total: step / total)(1, 4) == 0.25
+    own = Plateau()
+    assert as_schedule(own) is own
+
+    class Observing:
+        def __call__(self, step, total):
+            return 1.0
+
+        def observe(self, loss):
+            pass
+
+    with pytest.raises(
+        UserError, match=r"^scheduler: Observing has observe\(\), for which it has to be a subclass of "
+    ):
+        as_schedule(Observing())

@@ -49,7 +49,7 @@ KINDS = (
     Kind("tokenizer", "lmlab.data.tokenizers.Tokenizer", "between text and tokens"),
     Kind("objective", "lmlab.training.objectives.Objective", "the loss of a batch"),
     Kind("optimizer", "torch.optim.Optimizer", "called with the network", ("model",)),
-    Kind("scheduler", "a function of (step, total steps)", "the factor on the learning rate"),
+    Kind("scheduler", "lmlab.training.schedules.Schedule", "the factor on the learning rate"),
     Kind(
         "callbacks",
         "pytorch_lightning.Callback",

@@ -20,6 +20,7 @@ from lmlab.models.language_model import LanguageModel
 from lmlab.training import parallel
 from lmlab.training.objectives import Objective, StepContext, Terms
 from lmlab.training.optimizers.groups import load_but_rates
+from lmlab.training.schedules import Schedule
 from lmlab.training.scoring import Scoring
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class LanguageModeling(pl.LightningModule):
     Args:
         objective: the loss to minimise.
         optimizer: called with the model, returns its optimizer.
-        schedule: called with (step, total steps), returns the factor on the learning rate; a schedule
-            with ``observe`` gets the cost of each validation (see :class:`lmlab.training.scoring.Scoring`).
+        schedule: the factor on the learning rate; it observes the cost of each validation (see
+            :class:`lmlab.training.scoring.Scoring`).
         total_steps: optimizer steps in the whole run.
         tokens_per_step: tokens that all ranks together read in one optimizer step.
         step_context: tools of the objective to prepare a batch.
@@ -54,7 +55,7 @@ class LanguageModeling(pl.LightningModule):
         model: LanguageModel,
         objective: Objective,
         optimizer: Callable[[torch.nn.Module], Optimizer],
-        schedule: Callable[[int, int], float],
+        schedule: Schedule,
         *,
         seed: int,
         total_steps: int,
@@ -257,20 +258,20 @@ class LanguageModeling(pl.LightningModule):
 
     def on_validation_end(self) -> None:  # after the callbacks, which save the best weights and write samples
         if self.trainer.state.fn == "fit":
-            parts: tuple[Any, Any] = self.made_optimizer, self.schedule
-            for part in parts:
-                if hasattr(part, "observe"):
-                    part.observe(self.scoring.cost)
-            self._apply_schedule()
+            optimizer: Any = self.made_optimizer
+            if hasattr(optimizer, "observe"):
+                optimizer.observe(self.scoring.cost)
+            self.schedule.observe(self.scoring.cost)
+            if self.schedule.follows_validations:
+                self._apply_schedule()
         self.weights_to("train")
 
     def _apply_schedule(self) -> None:
         """Set the learning rates of the next step again, after the schedule has seen a validation."""
         assert self.made_optimizer is not None
-        if hasattr(self.schedule, "observe"):
-            factor = self.schedule(self.global_step, self.total_steps)
-            for group in self.made_optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor
+        factor = self.schedule(self.global_step, self.total_steps)
+        for group in self.made_optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.scoring.update(self.model, batch, dataloader_idx)
@@ -305,8 +306,7 @@ class LanguageModeling(pl.LightningModule):
         checkpoint["all_validated_step"] = self.all_validated_step
         checkpoint["latest"] = dict(self.latest)
         checkpoint["breakdown"] = self.breakdown
-        if hasattr(self.schedule, "state_dict"):
-            checkpoint["schedule"] = self.schedule.state_dict()
+        checkpoint["schedule"] = self.schedule.state_dict()
         states: list[Any] = [model_state.leaves(self.carried)]
         if self.trainer.world_size > 1:
             states = [None] * self.trainer.world_size
@@ -320,8 +320,8 @@ class LanguageModeling(pl.LightningModule):
         self.all_validated_step = checkpoint.get("all_validated_step", self.validated_step)
         self.latest = checkpoint["latest"]
         self.breakdown = checkpoint.get("breakdown")
-        if hasattr(self.schedule, "load_state_dict"):
-            self.schedule.load_state_dict(checkpoint["schedule"])
+        if state := checkpoint.get("schedule"):
+            self.schedule.load_state_dict(state)
         self._resume_carried(checkpoint["carried_state"])
         # Lightning counts micro-batches; a step may have more of them now than when the checkpoint was written.
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]

@@ -1,15 +1,67 @@
-"""Factors on the learning rate: ``schedule(step, total)`` in [0, 1], for step 0 to total - 1.
-
-A schedule that depends on the validations has four more methods (see :class:`Plateau`): ``observe(loss)``, called
-after each validation during training; ``state_dict()`` and ``load_state_dict(state)``, for checkpoints;
-``check(validations)``, called before a run starts.
-"""
+"""Factors on the learning rate: ``schedule(step, total)`` in [0, 1], for step 0 to total - 1."""
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from lmlab.errors import UserError
+
+
+class Schedule(ABC):
+    """Base class of schedules. Those that depend on the validations override ``observe`` and the two state methods."""
+
+    follows_validations = False
+    """``observe`` may change the factor."""
+
+    @abstractmethod
+    def __call__(self, step: int, total: int) -> float:
+        """Return the factor on the learning rate of optimizer step ``step`` of ``total``."""
+
+    def check(self, validations: int) -> None:  # noqa: B027
+        """Refuse a run that the schedule does not fit. Raises ``UserError``.
+
+        Args:
+            validations: number of validations before the last step.
+        """
+
+    def observe(self, validation_loss: float) -> None:  # noqa: B027
+        """Take note of a validation during training."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """Restore what a checkpoint kept."""
+
+
+class Function(Schedule):
+    """A function of (step, total), or any other object that is called like one."""
+
+    def __init__(self, function: Callable[[int, int], float]) -> None:
+        self.function = function
+
+    def __call__(self, step: int, total: int) -> float:
+        return self.function(step, total)
+
+
+def as_schedule(built: Callable[[int, int], float]) -> Schedule:
+    """Return ``built`` as a schedule.
+
+    Raises:
+        UserError: it has methods of a schedule without being one, which nothing would call.
+    """
+    if isinstance(built, Schedule):
+        return built
+    if methods := [name for name in ("check", "observe", "state_dict", "load_state_dict") if hasattr(built, name)]:
+        own = type(built).__name__
+        raise UserError(f"scheduler: {own} has {methods[0]}(), for which it has to be a subclass of {BASE}")
+    return Function(built)
+
+
+BASE = "lmlab.training.schedules.Schedule"
 
 
 def _steps(option: str, value: int | float, total: int) -> int:
@@ -38,7 +90,7 @@ def _check_floor(floor: float) -> None:
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(Schedule):
     """Linear warm-up, then 1."""
 
     warmup: int | float = 0
@@ -48,7 +100,7 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(Schedule):
     """Linear warm-up, then floor + (1 - floor) (1 + cos(pi t)) / 2 with t from 0 to 1 (Loshchilov & Hutter 2017)."""
 
     warmup: int | float = 0.05
@@ -65,7 +117,7 @@ class Cosine:
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Schedule):
     """Linear warm-up, then linear down to ``floor`` at the last step (Devlin et al. 2019, appendix A.2)."""
 
     warmup: int | float = 0.05
@@ -80,7 +132,7 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class InverseSquareRoot:
+class InverseSquareRoot(Schedule):
     """Linear warm-up, then sqrt(warmup / step), both counted from 1 (Vaswani et al. 2017, equation 3)."""
 
     warmup: int | float = 0.05
@@ -91,7 +143,7 @@ class InverseSquareRoot:
 
 
 @dataclass(frozen=True)
-class WarmupStableDecay:
+class WarmupStableDecay(Schedule):
     """Linear warm-up, 1, then linear down to ``floor`` at the last step (Hu et al. 2024, section 4.2)."""
 
     warmup: int | float = 0.05
@@ -113,7 +165,7 @@ class WarmupStableDecay:
 
 
 @dataclass(frozen=True)
-class Cooldown:
+class Cooldown(Schedule):
     """Linear down to ``floor`` at the last step, like the end of :class:`WarmupStableDecay`: after a constant rate."""
 
     floor: float = 0.0
@@ -126,7 +178,7 @@ class Cooldown:
 
 
 @dataclass
-class Plateau:
+class Plateau(Schedule):
     """Linear warm-up, then 1, times ``factor`` whenever the validation loss stagnates, down to ``floor`` at least.
 
     It stagnates when more than ``patience`` validations in a row are not ``threshold`` nats per token below the lowest
@@ -134,6 +186,7 @@ class Plateau:
     absolute threshold.
     """
 
+    follows_validations = True
     factor: float = 0.25
     patience: int = 0
     threshold: float = 0.0

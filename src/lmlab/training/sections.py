@@ -12,6 +12,7 @@ from lmlab.config.experiment import Experiment
 from lmlab.config.nodes import Config, leaves
 from lmlab.config.overrides import written
 from lmlab.errors import UserError
+from lmlab.training.schedules import as_schedule
 from lmlab.training.trainer import check_shares
 from lmlab.wandb.settings import WandbOptions, check_settings
 
@@ -55,18 +56,18 @@ def check_chosen(config: Config, section: str) -> None:
 def check_schedule(experiment: Experiment) -> None:
     """Refuse an invalid schedule, or one that does not fit the run. Raises ``UserError``."""
     with numbers_of(experiment.config, "scheduler", "budget"):
-        schedule = build(experiment.scheduler)
+        built = build(experiment.scheduler)
         expected = "expected schedule(step, total) to return the factor on the learning rate"
-        name = type(schedule).__name__
+        name = type(built).__name__
         try:
-            inspect.signature(schedule).bind(0, experiment.steps)
+            inspect.signature(built).bind(0, experiment.steps)
         except TypeError as error:
             raise UserError(f"scheduler: {name} cannot be called ({error}); {expected}") from error
+        schedule = as_schedule(built)
         factor = schedule(0, experiment.steps)
         if not isinstance(factor, (int, float)):
             raise UserError(f"scheduler: {name} returned {factor!r} for step 0; {expected}")
-        if hasattr(schedule, "check"):
-            schedule.check(validations=(experiment.steps - 1) // experiment.validation_interval)
+        schedule.check(validations=(experiment.steps - 1) // experiment.validation_interval)
 
 
 @contextmanager

@@ -40,6 +40,7 @@ from lmlab.training.objectives import StepContext
 from lmlab.training.optimizers.groups import make_optimizer
 from lmlab.training.parallel import save_weights
 from lmlab.training.preflight import build_model, open_task
+from lmlab.training.schedules import as_schedule
 from lmlab.training.scoring import Scoring
 from lmlab.training.threads import use_threads
 from lmlab.wandb.logger import WandbRunLogger
@@ -117,7 +118,7 @@ def make_module(experiment: Experiment, task: Task, model: LanguageModel) -> Lan
         model,
         build(experiment.objective),
         partial(make_optimizer, experiment.optimizer),
-        build(experiment.scheduler),
+        as_schedule(build(experiment.scheduler)),
         seed=experiment.seed,
         total_steps=experiment.steps,
         tokens_per_step=experiment.batch.tokens,
