@@ -81,7 +81,7 @@ def _measures(launcher: Any, space: Space, check: Callable[[], None]) -> Measure
     """
     check()
     config = composed(launcher, next(space.samples())[0], "")
-    warm_up()
+    warm_up("wandb" in (config.get("logger") or {}))
     from lmlab.training.preflight import open_task
 
     return open_task(config, config["progress"]).measures()
