@@ -23,6 +23,20 @@ from lmlab.runs.lookup import all_runs
 
 
 @pytest.mark.parametrize(
+    ("words", "may"),
+    [
+        (["model=lstm"], True),
+        (["logger=[]"], False),
+        (["logger=csv", "logger.csv.x=wandb"], False),
+        (["logger=[csv,wandb]"], True),
+        (["logger=[]", "logger=wandb"], True),
+    ],
+)
+def test_wandb_is_imported_ahead_unless_other_loggers_are_typed(words, may):
+    assert cli._may_use_wandb(words) is may
+
+
+@pytest.mark.parametrize(
     ("command", "flag"),
     [(command, flag) for command in COMMANDS for flag in (["--help"], ["--cfg", "job"])][
         :-1

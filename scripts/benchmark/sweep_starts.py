@@ -2,12 +2,13 @@
 
     python scripts/benchmark/sweep_starts.py [--runs 4] [--rounds 3] [overrides ...]
 
-Four ways take turns: one after another, forked from a process that has already imported the libraries, as in sweeps;
-two at a time from there; each in a new interpreter; and all of them in this process, as Hydra's own launcher does it,
-which is the lower bound but does not isolate runs from each other.
+Five ways take turns: one after another, forked from a process that has already imported the libraries, as in sweeps;
+the same with runs that log to W&B, offline; two at a time from there; each in a new interpreter; and all of them in
+this process, as Hydra's own launcher does it, which is the lower bound but does not isolate runs from each other.
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from rich.table import Table
 
 from lmlab.commands.train import create
 from lmlab.config.nodes import Config
+from lmlab.processes.spawn import warm_up
 from lmlab.runs.run import Run
 from lmlab.sweeps.engines.local import Local
 from lmlab.sweeps.sweep import Job
@@ -39,7 +41,8 @@ from lmlab.runs.run import Run
 main(Run(Path(sys.argv[1])))
 """
 
-WARM, PAIRS, COLDLY, HERE = "warm, one at a time", "warm, two at a time", "an interpreter each", "in one process"
+WARM, WANDB, PAIRS = "warm, one at a time", "warm, with W&B offline", "warm, two at a time"
+COLDLY, HERE = "an interpreter each", "in one process"
 
 
 def by(engine: Local, runs: list[Run]) -> None:
@@ -72,9 +75,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="rounds, after one that is not counted")
     parser.add_argument("overrides", nargs="*", help="further overrides of lmlab train")
     options = parser.parse_args()
+    os.environ["WANDB_MODE"] = "offline"
+    del sys.modules["__main__"].__file__  # otherwise every process of a run executes the imports of this file
+    warm_up()
     one, two = Local(workers=1), Local(workers=2)
     ways: dict[str, Callable[[list[Run]], None]] = {
         WARM: lambda runs: by(one, runs),
+        WANDB: lambda runs: by(one, runs),
         PAIRS: lambda runs: by(two, runs),
         COLDLY: coldly,
         HERE: here,
@@ -82,10 +89,13 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in ways}
     with harness.scratch(1) as folder:
         config = harness.composed(*TINY, f"paths.outputs={folder}", *options.overrides)
+        logged = harness.composed(*TINY, f"paths.outputs={folder}", "logger=wandb", *options.overrides)
         data = check(config).describe()
         for turn in range(options.rounds + 1):
             for number, (name, way) in enumerate(ways.items()):
-                runs = [laid_out(config, folder / f"{turn}-{number}-{i}", i, data) for i in range(options.runs)]
+                paths = [folder / f"{turn}-{number}-{i}" for i in range(options.runs)]
+                used = logged if name == WANDB else config
+                runs = [laid_out(used, path, seed, data) for seed, path in enumerate(paths)]
                 start = time.perf_counter()
                 way(runs)
                 seconds = time.perf_counter() - start
@@ -111,7 +121,7 @@ def report(found: dict[str, list[float]], runs: int) -> None:
         table.add_row(name, *(f"{value:.2f}" for value in (statistics.median(seconds), min(seconds), max(seconds))))
     console = Console()
     console.print(table)
-    for name, other in ((WARM, COLDLY), (WARM, HERE), (PAIRS, WARM)):
+    for name, other in ((WARM, COLDLY), (WARM, HERE), (WANDB, WARM), (PAIRS, WARM)):
         ratios = [a / b for a, b in zip(found[name], found[other], strict=True)]
         spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
         console.print(f"{name} / {other}: median {statistics.median(ratios):.2f} of {len(ratios)} rounds {spread}")

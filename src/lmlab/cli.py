@@ -108,12 +108,18 @@ def perform(command: str, words: list[str]) -> Any:
     if command in _TRAINING and not any(map(only_shows, words)):
         from lmlab.processes.spawn import warm_up
 
-        warm_up()  # runs on another core while the configuration is composed
+        warm_up(_may_use_wandb(words))  # runs on another core while the configuration is composed
     from lmlab.commands.app import run_app
 
     postpone()
     sys.argv[1:] = _read(command, _with_action(command, words))
     return run_app(command)
+
+
+def _may_use_wandb(words: list[str]) -> bool:
+    """Return whether the runs of a command may log to W&B: they do by default, unless ``words`` name other loggers."""
+    loggers = [word for word in words if word.startswith("logger=")]
+    return not loggers or "wandb" in loggers[-1]
 
 
 def unforeseen(error: Exception) -> str:

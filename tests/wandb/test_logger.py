@@ -27,6 +27,7 @@ from lmlab.wandb.settings import WandbOptions
 
 sys.path.append(str(Path(__file__).parents[2]))
 from processes import wait_until
+from wandb.analytics.opentelemetry import opentelemetry_proxy
 from wandb_server import KEY, WandbServer, wandb_server
 
 pytestmark = pytest.mark.slow
@@ -239,6 +240,16 @@ def test_an_attempt_that_goes_on_sends_what_the_server_lacks_and_nothing_twice(d
     assert server.only_run.exit_code == 0
 
 
+def test_an_offline_run_sends_nothing_not_even_wandb_s_reports_about_itself(server, run, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    training = Training(run)
+    training.steps(1, 5)
+    training.end()
+    if (proxy := opentelemetry_proxy.get_open_telemetry_proxy()) is not None:
+        proxy.shutdown()  # sends what would be sent after a minute
+    assert not server.requests
+
+
 def test_several_offline_attempts_leave_one_folder_with_everything(server, run, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     for first, exit_code in ((1, 1), (9, 0)):
@@ -426,7 +437,7 @@ def test_code_that_is_not_the_run_s_is_not_passed_off_as_it(server, whole, capfd
     training.end()
     assert_complete(server, whole, 5)
     assert sent_artifacts(server) == {}
-    assert "not given code" in capfd.readouterr().err
+    assert "did not receive code" in capfd.readouterr().err
     wandb.teardown()
     whole.refresh(whole.config | {"logger": {"wandb": {"code": True}}})
     row = synchronise(whole, TIMEOUTS)

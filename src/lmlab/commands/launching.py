@@ -80,7 +80,7 @@ def _measures(launcher: Any, space: Space, check: Callable[[], None]) -> Measure
     """
     check()
     experiment = Experiment.of(composed(launcher, next(space.samples())[0], ""))
-    warm_up()
+    warm_up("wandb" in experiment.loggers)
     from lmlab.training.preflight import open_task
 
     return open_task(experiment, experiment.progress).measures()

@@ -156,7 +156,7 @@ def check_run(config: Config, here: bool = True) -> None:
     if run.exists and run.status_recorded == "finished":  # it was checked before it was computed
         return
     check_sections(config)
-    warm_up()  # while the rest of the configuration is checked
+    warm_up("wandb" in (config.get("logger") or {}))  # while the rest of the configuration is checked
     from lmlab.training.preflight import check_options
 
     check_options(config, here)
@@ -257,7 +257,7 @@ def prepare(
     elif rerun and run.path.absolute() in taken:
         run = next_copy(config, taken)
     check_sections(config)
-    warm_up()  # while the rest of the configuration is checked
+    warm_up("wandb" in (config.get("logger") or {}))  # while the rest of the configuration is checked
     from lmlab.training.preflight import check
 
     task = check(config, here, run=earlier if earlier.exists else None)

@@ -14,7 +14,7 @@ import os
 import threading
 
 from lmlab.lazy_imports import postpone
-from lmlab.processes import ENTRY
+from lmlab.processes import ENTRY, PRELOAD
 from lmlab.processes.signals import PARENT
 
 _server, _command = os.getpid(), int(os.environ.get(PARENT, os.getppid()))
@@ -32,7 +32,7 @@ _watcher = threading.Thread(target=_end_with_command, daemon=True)
 _watcher.start()
 gc.disable()
 postpone()
-for _name in (ENTRY, "torch.distributed.launcher.api"):
+for _name in (ENTRY, "torch.distributed.launcher.api", *os.environ.get(PRELOAD, "").split()):
     importlib.import_module(_name)
 gc.freeze()
 gc.enable()

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lmlab.errors import UserError
-from lmlab.processes import ENTRY
+from lmlab.processes import ENTRY, PRELOAD
 from lmlab.processes.layout import Ranks, start_ranks
 from lmlab.processes.signals import PARENT, end_with_parent
 from lmlab.runs.lock import Owner
@@ -44,11 +44,15 @@ class Share(NamedTuple):
 EVERYTHING = Share()
 
 
-def warm_up() -> None:
+def warm_up(wandb: bool = True) -> None:
     """Start the import of libraries in the server process, without blocking this one; repeated calls do nothing.
 
     A cluster sends its signals to every process of a job. The server blocks them, and a process forked from it receives
     them as soon as it listens (see :mod:`lmlab.processes.signals`).
+
+    Args:
+        wandb: import W&B's library too, unless W&B is disabled. Otherwise every run that logs to W&B imports it, which
+            takes half a second.
     """
     from multiprocessing import forkserver, resource_tracker
 
@@ -58,7 +62,8 @@ def warm_up() -> None:
     surroundings, folder = dict(os.environ), tempfile.tempdir
     try:
         # For the server alone, not for other processes that are started from here.
-        os.environ.update(_ENVIRONMENT | {PARENT: str(os.getpid())})
+        preload = "wandb" if wandb and os.environ.get("WANDB_MODE") != "disabled" else ""
+        os.environ.update(_ENVIRONMENT | {PARENT: str(os.getpid()), PRELOAD: preload})
         tempfile.tempdir = socket_folder()
         forkserver.ensure_running()
     finally:
@@ -77,7 +82,7 @@ class Processes:
     """
 
     def __init__(self, run: Run, ranks: Ranks, lock: int | None, share: Share = EVERYTHING) -> None:
-        warm_up()
+        warm_up("wandb" in (run.config.get("logger") or {}))
         # Temporary files of killed processes are removed with this folder. Compiled kernels are shared by all runs.
         self._temporary = TemporaryFolder()
         kernels = str(Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}")
