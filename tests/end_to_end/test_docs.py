@@ -54,7 +54,7 @@ def small(command: Documented) -> list[str]:
     if "pretrain_and_tune" in line:
         return [*options, *NARROW, *(f"stages.{stage}.budget.tokens=4096" for stage in ("pretrain", "tune"))]
     if command.page != "README.md" or name == "study" or "experiment=" in line:
-        options.append("budget.tokens=4096")
+        options.append("sweep.tokens=1024" if "sweep=halving" in line else "budget.tokens=4096")
     if name == "study" and "study.trials=" not in line:
         options += ["study.trials=1", "study.seeds=[1,2]"]
     sized = "experiment=" in line or "model.parameters=" in line
