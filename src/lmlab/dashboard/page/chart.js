@@ -19,11 +19,11 @@ export function draw(place, lines, colours, settings) {
     place,
     traces,
     {
-      margin: { l: 55, r: 12, t: wide ? 34 : 12, b: 45 },
+      margin: { l: 55, r: 12, t: wide ? 34 : 12, b: 50 },
       paper_bgcolor: "transparent",
       plot_bgcolor: "transparent",
       font: { color: ink, family: "system-ui, sans-serif", size: 12 },
-      xaxis: { ...axis, title: { text: settings.axisName }, type: settings.log ? "log" : "linear" },
+      xaxis: { ...axis, title: { text: settings.axisName, standoff: 10 }, type: settings.log ? "log" : "linear" },
       yaxis: { ...axis, ...range, title: { text: top === null ? settings.heading : `${settings.heading} (up to ${top.toPrecision(3)}; higher values are cut off)` }, type: settings.log ? "log" : "linear" },
       showlegend: traces.length > 1,
       legend: wide ? { tracegroupgap: 0 } : { orientation: "h", y: -0.4 },
