@@ -191,7 +191,7 @@ def load_state(state: Path, where: str) -> dict[str, Any]:
     except checkpoints.Damaged as error:
         raise UserError(f"{where} is damaged: {error}") from error
     if state.is_dir():
-        from lmlab.training.parallel import read_shards
+        from lmlab.training.fsdp import read_shards
 
         return read_shards(state)
     return cast(dict[str, Any], torch.load(state, map_location="cpu", mmap=True, weights_only=True))

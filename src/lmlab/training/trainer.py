@@ -114,7 +114,7 @@ def build_trainer(
     backend = "nccl" if kind == "cuda" else "gloo"
     strategy_object: Any = "auto"
     if strategy == "fsdp":
-        from lmlab.training.parallel import FSDP
+        from lmlab.training.fsdp import FSDP
 
         strategy_object = FSDP(devices * nodes // tensor_parallel, tensor_parallel, process_group_backend=backend)
     elif devices * nodes > 1 or strategy == "ddp":

@@ -118,7 +118,7 @@ class OneFile(TorchCheckpointIO):
     def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
         if not Path(path).is_dir():
             return super().load_checkpoint(path, *arguments, **options)
-        from lmlab.training.parallel import read_shards
+        from lmlab.training.fsdp import read_shards
 
         return read_shards(path)
 
