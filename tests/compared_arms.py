@@ -79,7 +79,7 @@ def found(folder: Path, number: int, severity: str, *words: str, only: bool = Tr
     own = [doubt for doubt in doubts if doubt.number == number]
     assert len(own) == 1, doubts
     assert own[0].severity == severity and own[0].runs
-    assert own[0].name == ERRORS[number - 1].name
+    assert own[0].name == list(ERRORS)[number - 1]
     for word in words:
         assert word in " ".join([own[0].text, *own[0].commands]), own[0]
     for doubt in doubts:

@@ -60,7 +60,7 @@ def main() -> None:
             with run.metrics.open("a") as file:
                 file.writelines(rows_of(np.random.default_rng(0), 10, options.points + 1))
         grown = timed(f"ten rows more of {options.grown} runs", lambda: changed(again))
-        records = read(directories(folder)).found
+        records = read(directories(folder)).readable
         timed("a report of all of them", lambda: write(compare(records), {}, Path(temporary) / "report"))
         for run in runs:
             run.metrics.with_name(CURVES).unlink()
@@ -73,7 +73,7 @@ def main() -> None:
 
 def curves(records: Records) -> int:
     """Read all curves and return the number of their rows."""
-    return sum(len(record.curves.columns["step"]) for record in records.found)
+    return sum(len(record.curves.columns["step"]) for record in records.readable)
 
 
 def processor_seconds() -> float:
@@ -83,7 +83,7 @@ def processor_seconds() -> float:
 
 def changed(records: Records) -> int:
     """Read new rows, and return how many runs have grown."""
-    return sum(record.log.read() for record in records.found)
+    return sum(record.log.read() for record in records.readable)
 
 
 if __name__ == "__main__":

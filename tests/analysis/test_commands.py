@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from synthetic_runs import write_run
 
-from lmlab.analysis.commands import asked_by, report_with, score_with, train_again, train_with
+from lmlab.analysis.commands import command_of, report_with, score_with, train_again, train_with
 from lmlab.analysis.comparison import compare
 from lmlab.analysis.records import Record
 from lmlab.sweeps.sweep import Job, Sweep
@@ -33,7 +33,7 @@ def swept(tmp_path):
 def test_runs_of_a_sweep_share_a_command(swept):
     runs, sweep = swept
     comparison = compare(runs)
-    assert asked_by(runs[0]) == sweep.command
+    assert command_of(runs[0]) == sweep.command
     more = "lmlab train --config-dir=/conf -m model=lstm,gru budget.tokens=640 seed=3,4"
     assert train_with(comparison, runs, "seed=3,4") == [more.replace("--config-dir=/conf -m", "-m --config-dir=/conf")]
     assert train_with(comparison, runs[:1], "optimizer.lr=1e-3") == [
@@ -94,7 +94,7 @@ def test_what_was_reproduced_was_not_asked_for_by_train(tmp_path):
     run = write_run(tmp_path / "runs", "model=lstm")
     run.update(provenance=run.manifest["provenance"] | {"command": ["lmlab", "run=3f9a"]})
     record = Record.of(run)
-    assert asked_by(record) == "lmlab reproduce run=3f9a"
+    assert command_of(record) == "lmlab reproduce run=3f9a"
     assert train_with(compare([record]), [record], "seed=2") == []
 
 

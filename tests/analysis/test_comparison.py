@@ -32,22 +32,22 @@ def records(tmp_path):
 
 def test_runs_are_sorted_into_arms_settings_and_seeds_and_none_is_averaged_in_silence(records):
     assert not records.unreadable
-    comparison = compare(records.found, "validation/loss", lambda record: record.choice("model"))
+    comparison = compare(records.readable, "validation/loss", lambda record: record.choice("model"))
     assert {arm.name: sorted(len(s.runs) for s in arm.settings) for arm in comparison.arms} == {
         "lstm": [1, 3],
         "transformer": [1, 3],
     }
-    assert all(arm.chosen.runs[0].config["optimizer"]["lr"] == 1e-3 for arm in comparison.arms)
+    assert all(arm.runs[0].config["optimizer"]["lr"] == 1e-3 for arm in comparison.arms)
     assert sorted(left.why.split(":")[0] for left in comparison.left_out) == ["has no validation/loss", "is failed"]
     assert sorted(left.arm for left in comparison.left_out) == ["gru", "rnn"]
-    lstm = comparison.arms[0].chosen
+    lstm = comparison.arms[0].representative
     assert list(lstm.scores("validation/loss")) == [1, 2, 3]
     assert lstm.runs[0].metric("timings/seconds") == 100.0
     assert lstm.runs[0].metric("sizes/parameters/total") == 1_000_000
 
 
 def test_curves_have_every_axis_that_was_logged(records):
-    curves = records.found[0].curves
+    curves = records.readable[0].curves
     tokens, loss = curves.curve("validation/loss")
     flops, same = curves.curve("validation/loss", "flops")
     assert np.array_equal(loss, same) and np.allclose(flops, tokens * 6e6)
@@ -71,13 +71,13 @@ def test_a_thinned_curve_keeps_its_ends_and_extremes(values, points):
 def test_a_score_that_is_no_number_is_not_averaged(tmp_path):
     for seed, loss in ((1, 1.5), (2, float("nan"))):
         write_run(tmp_path / "runs", "model=lstm", seed=seed, metrics={"validation/loss": loss})
-    comparison = compare(read(all_runs(tmp_path / "runs")).found, "validation/loss", lambda record: "lstm")
+    comparison = compare(read(all_runs(tmp_path / "runs")).readable, "validation/loss", lambda record: "lstm")
     assert [run.seed for run in comparison.runs] == [1]
     assert [left.why for left in comparison.left_out] == ["has validation/loss=nan"]
 
 
 def made(folder, *runs):
-    return read([write_run(folder / "runs", *overrides, **options) for overrides, options in runs]).found
+    return read([write_run(folder / "runs", *overrides, **options) for overrides, options in runs]).readable
 
 
 def test_repetitions_count_once_and_runs_that_diverged_are_left_out_by_name(tmp_path):
@@ -92,7 +92,7 @@ def test_repetitions_count_once_and_runs_that_diverged_are_left_out_by_name(tmp_
     shutil.copytree(records[0].run.path, again.path)
     again.update(id=f"{records[0].id}-2", metrics={"validation/loss": 0.0})
     comparison = compare([Record.of(again), *records], "validation/loss")
-    assert [(arm.name, len(arm.chosen.runs), arm.has_one_seed) for arm in comparison.arms] == [
+    assert [(arm.name, len(arm.runs), arm.has_one_seed) for arm in comparison.arms] == [
         ("lstm", 2, False),
         ("gru", 1, True),
     ]
@@ -145,11 +145,11 @@ def test_settings_are_chosen_on_validation_whichever_split_is_concluded_on(tmp_p
                 run = write_run(tmp_path, f"model={model}", seed=seed, loss=loss, options={"optimizer.lr": rate})
                 if (model, seed) != ("gru", 3):
                     score_on(run, shift=shift)
-    records = read(all_runs(tmp_path)).found
+    records = read(all_runs(tmp_path)).readable
     comparison = compare(records, "test/loss")
-    assert (comparison.metric, comparison.chosen_by) == ("test/loss", "validation/loss")
+    assert (comparison.metric, comparison.selection_metric) == ("test/loss", "validation/loss")
     assert {run.config["optimizer"]["lr"] for run in comparison.runs} == {1e-3}, "the best on test is the other"
-    assert {arm.name: [run.seed for run in arm.chosen.runs] for arm in comparison.arms} == {
+    assert {arm.name: [run.seed for run in arm.runs] for arm in comparison.arms} == {
         "lstm": [1, 2, 3],
         "gru": [1, 2],
     }
@@ -160,11 +160,11 @@ def test_settings_are_chosen_on_validation_whichever_split_is_concluded_on(tmp_p
 def test_a_metric_of_a_callback_is_minimized_unless_said_otherwise(tmp_path):
     for rate, value in ((1e-3, 1.0), (3e-3, 2.0)):
         write_run(tmp_path, "model=lstm", options={"optimizer.lr": rate}, metrics={"validation/mine": value})
-    records = read(all_runs(tmp_path)).found
+    records = read(all_runs(tmp_path)).readable
 
     def chosen(direction):
         comparison = compare(records, "validation/mine", lambda record: "lstm", direction)
-        return comparison.arms[0].chosen.scores("validation/mine")
+        return comparison.arms[0].scores("validation/mine")
 
     assert (chosen(None), chosen("minimize"), chosen("maximize")) == ({1: 1.0}, {1: 1.0}, {1: 2.0})
     with pytest.raises(UserError, match="metric=validation/min: unknown .*'validation/mine'"):
@@ -174,7 +174,7 @@ def test_a_metric_of_a_callback_is_minimized_unless_said_otherwise(tmp_path):
 @pytest.fixture
 def read_again(tmp_path):
     def found():
-        return read(all_runs(tmp_path / "runs")).found
+        return read(all_runs(tmp_path / "runs")).readable
 
     return found
 
@@ -225,20 +225,20 @@ def test_what_there_is_not(tmp_path, read_again, options, message):
 )
 def test_arms_are_called_by_the_options_that_were_chosen(tmp_path, first, second, names):
     runs = [write_run(tmp_path / "runs", *words) for words in (first, second)]
-    assert [arm.name for arm in compare_by(read(runs).found).arms] == names
+    assert [arm.name for arm in compare_by(read(runs).readable).arms] == names
 
 
 def test_arms_of_runs_that_do_not_say_what_was_chosen_are_not_called_by_class_paths(tmp_path):
     runs = [write_run(tmp_path / "runs", f"mixer={mixer}", choices={"model": "lstm"}) for mixer in ("rnn", "gru")]
-    assert [arm.name for arm in compare_by(read(runs).found).arms] == ["mixer=RNN", "mixer=GRU"]
+    assert [arm.name for arm in compare_by(read(runs).readable).arms] == ["mixer=RNN", "mixer=GRU"]
 
 
 def test_an_option_that_follows_from_another_choice_does_not_vary_by_itself(tmp_path):
     words = [f"model={model} optimizer={name}" for model in ("lstm", "transformer") for name in ("sgd", "adamw")]
     runs = [write_run(tmp_path / "runs", *word.split(" ")) for word in words]
-    assert varied(read(runs).found) == ["model", "optimizer"]
+    assert varied(read(runs).readable) == ["model", "optimizer"]
     runs.append(write_run(tmp_path / "runs", "model=lstm", "optimizer=sgd", "optimizer.lr=5", "model.head.bias=true"))
-    assert varied(read(runs).found) == ["model", "model.head.bias", "optimizer", "optimizer.lr"]
+    assert varied(read(runs).readable) == ["model", "model.head.bias", "optimizer", "optimizer.lr"]
 
 
 def test_what_varies_and_how_it_is_written():

@@ -5,7 +5,7 @@ from compared_arms import arm, between
 from lmlab.analysis.doubts import examine
 from lmlab.analysis.doubts.arms import options
 from lmlab.analysis.options import ABSENT, differing, has, text_of
-from lmlab.analysis.report.content.every_run import every_run
+from lmlab.analysis.report.content.provenance import every_run
 from lmlab.analysis.report.content.tuning import tuning
 
 

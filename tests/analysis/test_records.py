@@ -66,7 +66,7 @@ def test_what_cannot_be_read_is_named_and_hides_nothing_else(run, damage, said):
     other = write_run(run.path.parent, "model=lstm", seed=2)
     damage(run)
     found = read(directories(run.path.parent))
-    assert [record.run for record in found.found] == [other]
+    assert [record.run for record in found.readable] == [other]
     (message,) = found.unreadable.values()
     assert list(found.unreadable) == [run.path] and said in message and str(run.path) in message
 
@@ -79,7 +79,7 @@ def test_links_that_lead_nowhere_and_folders_that_are_no_run_are_named(run):
     (folder / ".hidden").mkdir()
     (folder / "notes.txt").write_text("")
     found = read(directories(folder))
-    assert [record.run for record in found.found] == [run]
+    assert [record.run for record in found.readable] == [run]
     assert sorted(path.name for path in found.unreadable) == ["empty", "loop"]
     assert directories(folder / "missing") == []
 

@@ -32,7 +32,7 @@ def paths(outputs):
 
 
 def meant(records):
-    return {record.run.path for record in records.found}
+    return {record.run.path for record in records.readable}
 
 
 def of(*runs):
@@ -54,7 +54,7 @@ def test_everything_that_a_run_may_be_called(outputs, paths):
         assert meant(select(paths, word)) == meant(select(paths, [word])) == expected, word
     assert meant(select(paths)) == of(a, b, c, d, again)
     mixed = select(paths, [b.id, "2026-01-01", str(a.path), d.id[:8]])
-    assert len(mixed.found) == 3 and meant(mixed) == of(a, b, d)
+    assert len(mixed.readable) == 3 and meant(mixed) == of(a, b, d)
 
 
 def test_tags_and_options(outputs, paths):

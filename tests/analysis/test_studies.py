@@ -52,17 +52,17 @@ def sweep(tmp_path):
 
 def test_arms_are_those_declared_with_their_trials_and_the_final_runs_that_stand_for_them(sweep):
     comparison = comparison_of(sweep)
-    assert (comparison.metric, comparison.chosen_by) == ("test/loss", "validation/loss")
+    assert (comparison.metric, comparison.selection_metric) == ("test/loss", "validation/loss")
     assert comparison.minimizes and comparison.study == Study.read(STUDY)
     transformer, lstm = comparison.arms
     assert (transformer.name, lstm.name) == ("transformer", "lstm")
-    assert [run.seed for run in lstm.chosen.runs] == [1, 2, 3] and lstm.settings[-1] is lstm.chosen
+    assert [run.seed for run in lstm.runs] == [1, 2, 3] and lstm.settings[-1] is lstm.representative
     trials = lstm.settings[:-1]
     assert [(run.seed, run.config["optimizer"]["lr"]) for setting in trials for run in setting.runs] == [
         (0, 1e-3),
         (0, 3e-3),
     ]
-    assert transformer.chosen.scores("test/loss") == {1: 3.0, 3: 5.0} and len(transformer.settings) == 2
+    assert transformer.scores("test/loss") == {1: 3.0, 3: 5.0} and len(transformer.settings) == 2
     assert {run.seed for run in comparison.runs} == {1, 2, 3}, "no score that something was chosen for"
 
 
@@ -85,9 +85,7 @@ def test_a_run_that_cannot_be_read_hides_no_other(sweep):
     (sweep.jobs[-3].run.path / "run.json").write_text("{")
     comparison = comparison_of(sweep)
     assert any("cannot be read" in run.why for run in comparison.left_out)
-    assert [len(arm.chosen.runs) for arm in comparison.arms] == [2, 3] or [
-        len(arm.chosen.runs) for arm in comparison.arms
-    ] == [1, 3]
+    assert [len(arm.runs) for arm in comparison.arms] == [2, 3] or [len(arm.runs) for arm in comparison.arms] == [1, 3]
 
 
 def test_a_sweep_of_no_study_has_no_arms(tmp_path):
@@ -104,8 +102,8 @@ def test_without_a_test_split_a_study_concludes_where_it_has_chosen(sweep):
             splits = {"train": {"tokens": 10}, "validation": {"tokens": 10}}
             job.run.update(data=job.run.manifest["data"] | {"splits": splits})
     comparison = comparison_of(sweep)
-    assert comparison.metric == comparison.chosen_by == "validation/loss"
-    assert comparison.arms[0].chosen.scores("validation/loss") == {1: 2.0, 3: 4.0}
+    assert comparison.metric == comparison.selection_metric == "validation/loss"
+    assert comparison.arms[0].scores("validation/loss") == {1: 2.0, 3: 4.0}
 
 
 def test_a_metric_of_a_callback_has_its_direction_and_no_test_split(tmp_path):
@@ -115,4 +113,4 @@ def test_a_metric_of_a_callback_has_its_direction_and_no_test_split(tmp_path):
     sweep.write([Job(0, ["model=lstm"], "lstm", "finished", str(run.path), arm="lstm", phase="final")])
     comparison = comparison_of(sweep)
     assert comparison.metric == "validation/mine" and not comparison.minimizes
-    assert comparison.arms[0].chosen.scores("validation/mine") == {1: 3.0}
+    assert comparison.arms[0].scores("validation/mine") == {1: 3.0}

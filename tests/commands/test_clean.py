@@ -112,7 +112,7 @@ def test_weights_go_only_when_asked_for(outputs, lmlab_clean):
     assert run.weights.exists() and run.best.exists()
     lmlab_clean(what="weights")
     assert not run.weights.exists() and not run.best.exists()
-    assert read(directories(outputs / "runs")).found[0].metric("validation/loss") is not None
+    assert read(directories(outputs / "runs")).readable[0].metric("validation/loss") is not None
 
 
 def test_files_of_wandb_go_once_they_are_there(outputs, lmlab_clean):

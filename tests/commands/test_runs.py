@@ -64,7 +64,7 @@ def test_a_pruned_run_is_called_pruned_wherever_runs_are_listed(tmp_path, capsys
     task(paths, None, **options, limit=None, format="json")
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["path"], row["status"]) == (str(run.path), "pruned")
-    records = read(all_runs(folder)).found
+    records = read(all_runs(folder)).readable
     comparison = compare(records)
     (left,) = comparison.left_out
     assert left.why == f"is pruned: {why}"

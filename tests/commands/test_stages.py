@@ -8,7 +8,7 @@ import pytest
 from lmlab.analysis.comparison import compare
 from lmlab.analysis.options import differing
 from lmlab.analysis.records import Record
-from lmlab.analysis.report.content.every_run import chain
+from lmlab.analysis.report.content.provenance import chain
 from lmlab.commands.stages import words_of
 from lmlab.errors import UserError
 from lmlab.runs.lookup import all_runs
@@ -88,11 +88,11 @@ def test_runs_of_other_seeds_along_the_chain_are_repetitions(train, outputs):
     assert len({record.config["start"]["run"] for record in tuned}) == 3
     assert differing(tuned) == {"seed", "start.directory"}
     (arm,) = compare(tuned).arms
-    assert [record.seed for record in arm.chosen.runs] == [1, 2, 3]
+    assert [record.seed for record in arm.runs] == [1, 2, 3]
     section = chain(compare(tuned))
     (table,) = section.parts
     assert [row[3:6] for row in table.rows] == [[640, 320, 960]] * 3
-    assert [row[2] for row in table.rows] == [" > ".join(chain_of(record.run)) for record in arm.chosen.runs]
+    assert [row[2] for row in table.rows] == [" > ".join(chain_of(record.run)) for record in arm.runs]
 
 
 def test_reproduce_follows_the_chain(train, outputs, lmlab):

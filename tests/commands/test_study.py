@@ -58,7 +58,7 @@ def test_every_final_run_is_scored_once_and_no_trial(sweep, scored):
     assert scored == [job.run for job in sweep.jobs if job.phase == "final"]
     comparison = comparison_of(sweep)
     assert score_final_runs(comparison, {}) == 0 and len(scored) == 4
-    assert comparison.metric == "test/loss" and [len(arm.chosen.runs) for arm in comparison.arms] == [2, 2]
+    assert comparison.metric == "test/loss" and [len(arm.runs) for arm in comparison.arms] == [2, 2]
     for run in comparison.runs:
         expected = run.metric("validation/loss") + 0.05
         assert run.metric("test/loss") == pytest.approx(expected) and run.manifest["status"] == "finished"

@@ -86,7 +86,7 @@ def test_runs_their_status_and_curves_are_shown_and_grow(outputs, growing, serve
     lines_until(page, "chart.data.some((trace) => trace.name == 'lstm (n = 2)')")
 
 
-def test_runs_of_one_arm_are_told_apart_and_a_point_says_where_it_is(outputs, serve, visit):
+def test_runs_of_one_arm_are_is_significant_and_a_point_says_where_it_is(outputs, serve, visit):
     page = visit(serve(outputs))
     lines_until(page, "chart.data.length == 4")
     looks = page.evaluate("chart.data.map((trace) => [trace.line.color, trace.line.dash])")

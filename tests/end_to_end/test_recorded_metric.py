@@ -134,10 +134,10 @@ def test_the_dashboard_shows_it_and_draws_it_by_itself(written, tmp_path):
 def test_a_comparison_chooses_settings_and_concludes_by_it(written, tmp_path):
     for seed in (0, 1):  # a setting with as many seeds, a better loss and worse answers
         write(tmp_path, "lstm", seed, 0.5, options={"optimizer.lr": 1.0})
-    records = read(all_runs(tmp_path / "runs")).found
+    records = read(all_runs(tmp_path / "runs")).readable
     comparison = compare(records)
     assert (comparison.metric, comparison.minimizes, comparison.heading) == (METRIC, False, "validation exact match")
-    chosen = {arm.name: arm.chosen.scores(METRIC) for arm in comparison.arms}
+    chosen = {arm.name: arm.scores(METRIC) for arm in comparison.arms}
     assert chosen == {"lstm": {0: 0.75, 1: 0.875}, "gru": {0: 0.25, 1: 0.3125}}
     assert [left.why for left in comparison.left_out] == [f"has {METRIC}=nan"]
     document = report(comparison, [], {})
@@ -165,7 +165,7 @@ def test_a_study_without_a_metric_chooses_by_it(written, tmp_path):
     record.write(jobs)
     record.end("finished")
     comparison = comparison_of(record)
-    assert (comparison.chosen_by, comparison.minimizes) == (METRIC, False)
+    assert (comparison.selection_metric, comparison.minimizes) == (METRIC, False)
     assert comparison.metric == "test/exact_match", "the data have a test split"
 
 

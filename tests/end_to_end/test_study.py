@@ -75,13 +75,13 @@ def test_killed_and_repeated_a_study_tunes_both_alike_and_computes_nothing_twice
         trials = [run for setting in arm.settings[:-1] for run in setting.runs]
         rates.append([run.config["optimizer"]["lr"] for run in trials])
         best = min(trials, key=lambda run: run.metric("validation/bits_per_byte"))
-        assert {run.config["optimizer"]["lr"] for run in arm.chosen.runs} == {best.config["optimizer"]["lr"]}
-        assert {run.choice("model") for run in [*trials, *arm.chosen.runs]} == {arm.name}
+        assert {run.config["optimizer"]["lr"] for run in arm.runs} == {best.config["optimizer"]["lr"]}
+        assert {run.choice("model") for run in [*trials, *arm.runs]} == {arm.name}
         assert not any("study" in run.config for run in trials)
     assert rates[0] == rates[1] and len(set(rates[0])) == 2
     report = outputs / "reports" / sweep.path.name / "report.html"
     shown = report.read_text()
-    assert all(arm.chosen.runs[0].id in shown and arm.name in shown for arm in comparison.arms)
+    assert all(arm.runs[0].id in shown and arm.name in shown for arm in comparison.arms)
     assert "lmlab study experiment=rnn_vs_transformer" in shown
     report.unlink()
     said = finish(study("budget.tokens=640"))

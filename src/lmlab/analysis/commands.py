@@ -8,12 +8,13 @@ from pathlib import Path
 
 from lmlab.analysis.comparison import Comparison, evaluate_command
 from lmlab.analysis.records import Record
+from lmlab.config.nodes import at
 from lmlab.config.overrides import as_typed, option_of
 from lmlab.errors import UserError
 from lmlab.sweeps.sweep import Sweep
 
 
-def asked_by(run: Record) -> str | None:
+def command_of(run: Record) -> str | None:
     """Return the command that started a run: that of its sweep, or its own; ``None`` if not recorded."""
     if (sweep := _sweep_of(run)) is not None:
         return sweep.command
@@ -145,7 +146,7 @@ def _words_of(run: Record) -> list[str] | None:
 
 
 def _own_words(run: Record) -> list[str]:
-    words = [as_typed(word) for word in (run.manifest.get("provenance") or {}).get("command", ())][1:]
+    words = [as_typed(word) for word in at(run.manifest, "provenance.command") or ()][1:]
     return words[1:] if words[:1] == ["train"] else words
 
 
@@ -155,7 +156,7 @@ def _is_reproduction(words: Sequence[str]) -> bool:
 
 def _folder_of(run: Record) -> str | None:
     """Return the directory in which a run was started, if it exists and is not the current one; else ``None``."""
-    folder = (run.manifest.get("provenance") or {}).get("directory")
+    folder = at(run.manifest, "provenance.directory")
     if not folder or not Path(folder).is_dir() or Path(folder).resolve() == Path.cwd():
         return None
     return str(folder)

@@ -32,6 +32,11 @@ class Setting:
         values = {run.seed: run.metric(metric) for run in self.runs}
         return {seed: value for seed, value in values.items() if value is not None}
 
+    def mean(self, metric: str) -> float:
+        """Return the mean of a metric over seeds; nan if one of them diverged."""
+        scores = list(self.scores(metric).values())
+        return sum(scores) / len(scores) if scores else math.nan
+
 
 @dataclass(frozen=True, eq=False)
 class Arm:
@@ -39,18 +44,31 @@ class Arm:
 
     Attributes:
         name: its name.
-        settings: every setting that was tried, including the chosen one.
-        chosen: the setting that represents the arm.
+        settings: every setting that was tried.
+        representative: the one of them that represents the arm in the conclusion.
     """
 
     name: str
     settings: Sequence[Setting]
-    chosen: Setting
+    representative: Setting
+
+    @property
+    def runs(self) -> Sequence[Record]:
+        """The runs of the representative setting, one a seed."""
+        return self.representative.runs
+
+    def scores(self, metric: str) -> dict[int, float]:
+        """Return the final values of a metric by seed, of the representative setting."""
+        return self.representative.scores(metric)
+
+    def mean(self, metric: str) -> float:
+        """Return the mean of a metric over the seeds of the representative setting; nan if one diverged."""
+        return self.representative.mean(metric)
 
     @property
     def has_one_seed(self) -> bool:
         """True if the arm has one seed, so that nothing is known about its variation."""
-        return len(self.chosen.runs) == 1
+        return len(self.runs) == 1
 
 
 @dataclass(frozen=True)
@@ -77,7 +95,7 @@ class Comparison:
         arms: in the order of display.
         left_out: selected runs that cannot be averaged.
         study: the study that declared what is held equal and what is tuned; ``None`` for runs outside a study.
-        choice: the metric by which settings were chosen; ``None``: ``metric``.
+        selection: the metric by which settings were selected; ``None``: ``metric``.
         direction: ``minimize`` or ``maximize``, for the user's own metrics; ``None``: the metric's known direction.
         command: the words of the command that reports on it.
     """
@@ -86,19 +104,19 @@ class Comparison:
     arms: Sequence[Arm]
     left_out: Sequence[LeftOut] = field(default_factory=list)
     study: Any | None = None
-    choice: str | None = None
+    selection: str | None = None
     direction: str | None = None
     command: Sequence[str] = ("lmlab", "report")
 
     @property
-    def chosen_by(self) -> str:
-        """The metric by which settings were chosen; all of their runs have it."""
-        return self.choice or self.metric
+    def selection_metric(self) -> str:
+        """The metric by which settings were selected; all of their runs have it."""
+        return self.selection or self.metric
 
     @cached_property
     def measures(self) -> Measures:
         """The metrics of all runs, including those left out."""
-        runs = [run for arm in self.arms for setting in arm.settings for run in setting.runs]
+        runs = self.all_runs
         return together([*runs, *(left.record for left in self.left_out if left.record is not None)])
 
     @property
@@ -117,14 +135,26 @@ class Comparison:
         return self.measures.heading(self.metric)
 
     @property
-    def heading_of_choice(self) -> str:
+    def selection_heading(self) -> str:
         """The name, with its split, of the metric by which settings were chosen."""
-        return self.measures.heading(self.chosen_by)
+        return self.measures.heading(self.selection_metric)
 
     @property
     def runs(self) -> list[Record]:
-        """The runs of the chosen settings, on which the conclusion is based."""
-        return [run for arm in self.arms for run in arm.chosen.runs]
+        """The runs of the representative settings, on which the conclusion is based."""
+        return [run for arm in self.arms for run in arm.runs]
+
+    @property
+    def all_runs(self) -> list[Record]:
+        """The runs of all settings."""
+        return [run for arm in self.arms for setting in arm.settings for run in setting.runs]
+
+    @property
+    def ranked(self) -> list[Arm]:
+        """The arms, best first; those that diverged come last."""
+        sign = 1 if self.minimizes else -1
+        means = {id(arm): sign * arm.mean(self.metric) for arm in self.arms}
+        return sorted(self.arms, key=lambda arm: math.inf if math.isnan(means[id(arm)]) else means[id(arm)])
 
 
 def default_metric(records: Iterable[Record]) -> str:
@@ -169,8 +199,8 @@ def _corpora(records: Iterable[Record]) -> dict[tuple[str | None, str | None], s
 
 def _data_of(record: Record) -> tuple[str | None, str | None]:
     """Return the data option of a run and, for local text, its fingerprint."""
-    is_local = bool(record.config.get("data", {}).get("paths"))
-    return record.choice("data"), record.manifest.get("data", {}).get("corpus_fingerprint") if is_local else None
+    is_local = bool(at(record.config, "data.paths"))
+    return record.choice("data"), at(record.manifest, "data.corpus_fingerprint") if is_local else None
 
 
 def compare(
@@ -197,13 +227,13 @@ def compare(
     metric = metric or default_metric(records)
     check_metric(metric, records)
     better = together(records).better(metric, direction)
-    choice = _choice(metric, records)
+    selection = _selection_metric(metric, records)
     arm = arm or default_arm(records)
     arms: dict[str, dict[str, dict[int, Record]]] = {}
     left_out = []
     counted: dict[tuple[str, int], Record] = {}
     for record in sorted(records, key=lambda record: record.copy):
-        name, why = arm(record), why_not(record, choice)
+        name, why = arm(record), why_not(record, selection)
         if why is None:
             setting = identity({**record.setting, "seed": 0})
             first = counted.setdefault((setting, record.seed), record)
@@ -216,11 +246,11 @@ def compare(
     sign = 1 if better == "lower" else -1
 
     def quality(setting: Setting) -> tuple[int, float]:
-        scores = list(setting.scores(choice).values())
+        scores = list(setting.scores(selection).values())
         return -len(scores), sign * sum(scores) / len(scores)
 
     scored_arms = []
-    for name in dict.fromkeys(arm(record) for record in records if why_not(record, choice) is None):
+    for name in dict.fromkeys(arm(record) for record in records if why_not(record, selection) is None):
         settings = [Setting([runs[seed] for seed in sorted(runs)]) for runs in arms.get(name, {}).values()]
         if not settings:
             continue
@@ -231,7 +261,7 @@ def compare(
         if representative.runs:
             settings = [representative if setting is best else setting for setting in settings]
             scored_arms.append(Arm(name, settings, representative))
-    return Comparison(metric, scored_arms, left_out, choice=choice, direction=direction)
+    return Comparison(metric, scored_arms, left_out, selection=selection, direction=direction)
 
 
 def check_metric(metric: str, records: Sequence[Record]) -> None:
@@ -255,10 +285,10 @@ def check_metric(metric: str, records: Sequence[Record]) -> None:
     raise UserError(f"metric={metric}: unknown{nearest(metric, recorded)}")
 
 
-def _choice(metric: str, records: Iterable[Record]) -> str:
+def _selection_metric(metric: str, records: Iterable[Record]) -> str:
     """Return the metric by which settings are chosen: the same score on the validation split, if runs have it."""
-    choice = on_split(metric, VALIDATION)
-    return choice if any(record.metric(choice) is not None for record in records) else metric
+    validated = on_split(metric, VALIDATION)
+    return validated if any(record.metric(validated) is not None for record in records) else metric
 
 
 def why_not(record: Record, metric: str) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from lmlab.config.identity import identity
-from lmlab.config.nodes import Config
+from lmlab.config.nodes import Config, at
 from lmlab.errors import UserError, nearest
 from lmlab.metrics import Measures
 from lmlab.runs.files import read_jsonl
@@ -94,7 +94,7 @@ class Record:
 
         So runs that differ only in their seeds, along a whole chain, have the same setting except for the seed.
         """
-        parent = (self.manifest.get("start") or {}).get("setting")
+        parent = at(self.manifest, "start.setting")
         return self.config if parent is None else {**self.config, "start": {**self.config["start"], "run": parent}}
 
     @property
@@ -120,7 +120,7 @@ class Record:
     @property
     def is_task(self) -> bool:
         """True if the data are a generated task rather than text."""
-        return bool(self.manifest.get("data", {}).get("licence") == "generated")
+        return bool(at(self.manifest, "data.licence") == "generated")
 
     @cached_property
     def measures(self) -> Measures:
@@ -134,17 +134,17 @@ class Record:
 
     def choice(self, group: str) -> str | None:
         """Return the option chosen from a group of ``conf/``: ``lstm`` for ``model``."""
-        option = self.manifest.get("choices", {}).get(group)
+        option = at(self.manifest, f"choices.{group}")
         return None if option in (None, "None") else str(option)
 
     @property
     def corpus(self) -> str:
         """The name of its data; of local text, the names of its files and folders."""
-        paths = self.config.get("data", {}).get("paths")
+        paths = at(self.config, "data.paths")
         paths = list(paths.values()) if isinstance(paths, Mapping) else paths if isinstance(paths, list) else [paths]
         names = dict.fromkeys(Path(path).name for path in paths if isinstance(path, str) and Path(path).name)
         if not names:
-            return str(self.manifest.get("data", {}).get("name") or "unknown data")
+            return str(at(self.manifest, "data.name") or "unknown data")
         first, *others = names
         return f"{first} and {len(others)} more" if len(others) > 1 else " and ".join(names)
 
@@ -158,18 +158,16 @@ class Record:
 
         For a split that validation does not score (``test/loss``), it is the score in :attr:`evaluated`.
         """
-        section, _, key = name.partition("/")
-        if name not in self.manifest["metrics"] and section not in self.manifest:
+        if name not in self.manifest["metrics"] and name.partition("/")[0] not in self.manifest:
             return self.evaluated.get(name)
-        node: Any = self.manifest["metrics"] if name in self.manifest["metrics"] else self.manifest.get(section, {})
-        for part in [name] if node is self.manifest["metrics"] else key.split("/"):
-            node = node.get(part) if isinstance(node, Mapping) else None
-        return None if node is None else float(node)
+        metrics = self.manifest["metrics"]
+        value = metrics[name] if name in metrics else at(self.manifest, name.replace("/", "."))
+        return None if value is None else float(value)
 
     @property
     def splits(self) -> list[str]:
         """The splits of its data."""
-        return list(self.manifest.get("data", {}).get("splits") or {})
+        return list(at(self.manifest, "data.splits") or {})
 
     @cached_property
     def evaluated(self) -> dict[str, float]:
@@ -197,9 +195,9 @@ class Record:
             value is not None for key, value in settings.items() if key not in _SETTINGS
         ):
             return False
-        split = (self.manifest.get("data", {}).get("splits") or {}).get(settings.get("split")) or {}
-        length = split.get("length")  # of a task's sequences; windows of text are as long as in training
-        context = self.config.get("batch", {}).get("context") if length is None else length
+        # Sequences of a task have a length; windows of text are as long as in training.
+        length = at(self.manifest, f"data.splits.{settings.get('split')}.length")
+        context = at(self.config, "batch.context") if length is None else length
         return bool(settings.get("context") == context)
 
     @property
@@ -225,7 +223,8 @@ class Record:
     @property
     def flops_per_token(self) -> float:
         """Operations of training on one token; nan if the run did not start."""
-        return training_flops(float(self.manifest.get("sizes", {}).get("flops_per_token", math.nan)))
+        each = at(self.manifest, "sizes.flops_per_token")
+        return math.nan if each is None else training_flops(float(each))
 
     @property
     def training_flops(self) -> float | None:
@@ -254,11 +253,11 @@ class Records:
     """The records of several run directories.
 
     Attributes:
-        found: those that could be read.
+        readable: those that could be read.
         unreadable: the error of each other one, by path.
     """
 
-    found: list[Record] = field(default_factory=list)
+    readable: list[Record] = field(default_factory=list)
     unreadable: dict[Path, str] = field(default_factory=dict)
 
 
@@ -271,7 +270,7 @@ def read(runs: Iterable[Run], cache: Path | None = None, home: Path | None = Non
     records = Records()
     for run in runs:
         try:
-            records.found.append(Record.of(run, cache, home))
+            records.readable.append(Record.of(run, cache, home))
         except UserError as error:
             records.unreadable[run.path] = str(error)
     return records

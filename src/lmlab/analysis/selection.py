@@ -31,14 +31,16 @@ def select(
         UserError: nothing matches one of ``runs``, or no run has the tag or the options.
     """
     records = named(paths, runs)
-    if not records.found and not records.unreadable:
+    if not records.readable and not records.unreadable:
         raise UserError(f"{paths['runs']} holds no runs (start one: lmlab train model=lstm budget.tokens=200_000)")
-    tags = {one for record in records.found for one in record.tags}
+    tags = {one for record in records.readable for one in record.tags}
     if tag is not None and tag not in tags:
-        raise UserError(f"tag={tag}: none of {len(records.found)} runs has this tag{nearest(tag, tags)}")
-    matching = [record for record in records.found if fits(record, tag, where)]
+        raise UserError(f"tag={tag}: none of {len(records.readable)} runs has this tag{nearest(tag, tags)}")
+    matching = [record for record in records.readable if fits(record, tag, where)]
     if where and not matching:
-        raise UserError(f"{_written(where)}: none of {len(records.found)} runs has this{_hint(records.found, where)}")
+        raise UserError(
+            f"{_written(where)}: none of {len(records.readable)} runs has this{_hint(records.readable, where)}"
+        )
     return Records(matching, records.unreadable)
 
 
@@ -68,7 +70,7 @@ def named(paths: Paths, runs: str | Sequence[str] | None = None) -> Records:
     every = read(directories(folder), cache, folder)
     by_start = {_by_id(word, every, paths).run.path.resolve() for word in starts}
     others = read((run for path, run in meant.items() if path not in by_start), cache, folder)
-    selected = [record for record in every.found if record.run.path.resolve() in by_start] + others.found
+    selected = [record for record in every.readable if record.run.path.resolve() in by_start] + others.readable
     return Records(sorted(selected, key=lambda record: record.run.path.name), others.unreadable)
 
 
@@ -161,7 +163,7 @@ def _of_sweep(sweep: Any, folder: Path) -> list[Run]:
 
 def _by_id(word: str, every: Records, paths: Paths) -> Record:
     """Return the run whose id starts with ``word``: of a run and its repetitions, the first."""
-    ids = {record.id: record for record in every.found}
+    ids = {record.id: record for record in every.readable}
     if word in ids:
         return ids[word]
     for path, why in every.unreadable.items():  # the word may refer to one of these
@@ -170,7 +172,7 @@ def _by_id(word: str, every: Records, paths: Paths) -> Record:
     if (run_id := run_by_id("runs", word, ids)) is not None:
         return ids[run_id]
     sweeps = [path.name for path in (Path(paths["outputs"]) / "sweeps").glob("*") if path.is_dir()]
-    candidates = [*(record.id for record in every.found), *(record.run.path.name for record in every.found), *sweeps]
+    candidates = [*(name for record in every.readable for name in (record.id, record.run.path.name)), *sweeps]
     hint = nearest(word, candidates) or (
         " (lmlab runs lists the runs)" if candidates else f" ({paths['runs']} holds no runs)"
     )

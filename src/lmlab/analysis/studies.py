@@ -27,18 +27,18 @@ def comparison_of(sweep: Sweep, cache: Path | None = None, home: Path | None = N
     jobs = [job for job in sweep.jobs if job.phase in ("trial", "final")]
     paths = dict.fromkeys(Path(job.path) for job in jobs if job.path is not None)
     records = read((Run(path) for path in paths), cache, home)
-    by_path = {record.run.path: record for record in records.found}
+    by_path = {record.run.path: record for record in records.readable}
     usable: dict[str, dict[str, dict[Path, Record]]] = {arm: {"trial": {}, "final": {}} for arm in study.arms}
     final = [by_path.get(Path(job.path)) for job in jobs if job.phase == "final" and job.path is not None]
-    measures = together(records.found)
-    choice = study.chosen_by(measures)
+    measures = together(records.readable)
+    selection_metric = study.chosen_by(measures)
     metric = study.concludes_by(measures, (record.splits for record in final if record is not None))
     left_out = []
     for job in jobs:
         assert job.arm is not None and job.phase is not None
         path = None if job.path is None else Path(job.path)
         record = by_path.get(path) if path is not None else None
-        why = _why_not(job, record, metric if job.phase == "final" else choice)
+        why = _why_not(job, record, metric if job.phase == "final" else selection_metric)
         if record is None and path in records.unreadable:
             why = records.unreadable[path]
         if why is None:
@@ -56,7 +56,7 @@ def comparison_of(sweep: Sweep, cache: Path | None = None, home: Path | None = N
         arms.append(
             Arm(name, [*(Setting([record]) for record in by_phase["trial"].values()), final_setting], final_setting)
         )
-    return Comparison(metric, arms, left_out, study, choice, study.direction)
+    return Comparison(metric, arms, left_out, study, selection_metric, study.direction)
 
 
 def _why_not(job: Job, record: Record | None, metric: str) -> str | None:

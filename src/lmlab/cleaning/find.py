@@ -305,8 +305,8 @@ def find(
     if _leads_out(folder, outputs):
         plan.kept.append(Kept(str(folder), "is a link out of the outputs folder"))
     else:
-        selected = [record for record in records.found if fits is None or fits(record)]
-        needed = references(outputs / "sweeps", records.found)
+        selected = [record for record in records.readable if fits is None or fits(record)]
+        needed = references(outputs / "sweeps", records.readable)
         for entry in of_runs(selected, kinds, folder, needed, older):
             plan.add(entry)
     if "caches" in kinds:
@@ -320,7 +320,7 @@ def find(
 
 
 def _of_caches(folder: Path, cache: Path, outputs: Path, records: Records) -> Iterable[Item | Kept]:
-    fingerprints = {str(record.manifest.get("data", {}).get("fingerprint")) for record in records.found}
+    fingerprints = {str(record.manifest.get("data", {}).get("fingerprint")) for record in records.readable}
     unknown = any((path / "run.json").exists() for path in records.unreadable)
     yield from prepared(cache, None if unknown else fingerprints)
     yield from curves(cache / "curves")

@@ -50,7 +50,7 @@ def task(
     if sweep is not None:  # the same comparison as by lmlab study
         comparison = comparison_of(sweep, Path(paths["cache"]), Path(paths["runs"]))
     else:
-        comparison = compare_by(records.found, _several(arm), metric, baseline, direction)
+        comparison = compare_by(records.readable, _several(arm), metric, baseline, direction)
     unscored = _unscored(comparison)
     if unscored and not comparison.arms:
         raise UserError(f"metric={metric}: no run has it yet; score the runs first: {unscored}")

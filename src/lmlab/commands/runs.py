@@ -96,7 +96,7 @@ def _fitting(
     if limit is not None and limit < 1:
         raise UserError(f"limit={limit}: expected at least 1, or null for all")
     records = named(paths, runs)
-    fitting = {str(record.run.path): record for record in records.found if fits(record, tag, where, name, status)}
+    fitting = {str(record.run.path): record for record in records.readable if fits(record, tag, where, name, status)}
     names = results.measured(fitting.values())
     rows = [
         results.summary(record, names)

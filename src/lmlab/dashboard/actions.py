@@ -57,7 +57,7 @@ class Actions:
         if not runs:
             raise UserError("select the runs to compare first")
         records = read((self.index.run(key) for key in dict.fromkeys(runs)), self.index.cache)
-        comparison = compare(records.found, metric)
+        comparison = compare(records.readable, metric)
         if not comparison.arms:
             raise UserError(f"none of the selected runs is finished and has {comparison.metric}")
         command = f"lmlab report 'runs=[{','.join(sorted(runs))}]' metric={comparison.metric}"
@@ -67,15 +67,15 @@ class Actions:
         self.reports[name] = folder / report.PAGE
         return name
 
-    def carry_out(self, action: str, asked: dict[str, Any]) -> dict[str, str]:
+    def carry_out(self, action: str, request: dict[str, Any]) -> dict[str, str]:
         """Execute the action that the page requests.
 
         Raises:
             UserError: the action fails or does not exist.
         """
-        subject = asked.get("run") or asked.get("sweep")
+        subject = request.get("run") or request.get("sweep")
         if action == "compare":
-            runs, metric = asked.get("runs"), asked.get("metric")
+            runs, metric = request.get("runs"), request.get("metric")
             if not isinstance(runs, list) or not all(isinstance(run, str) for run in [*runs, metric or ""]):
                 raise UserError("runs: expected a list of names")
             return {"report": self.compare(runs, metric)}

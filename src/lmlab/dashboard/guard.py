@@ -92,8 +92,8 @@ class Guard:
                 return PlainTextResponse("expected JSON", 415)
         return None
 
-    def _fits(self, given: str) -> bool:
-        return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
+    def _fits(self, token: str) -> bool:
+        return self.token is not None and hmac.compare_digest(token.encode(), self.token.encode())
 
     def _is_here(self, host: str) -> bool:
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.analysis.records import Record
+from lmlab.config.nodes import at
 from lmlab.errors import UserError
 from lmlab.metrics import Measures
 from lmlab.runs.files import dumps, read_json, read_jsonl
@@ -47,7 +48,7 @@ def row_of(record: Record, beat: Heartbeat | None, arm: str | None = None) -> di
         "phase": alive and alive.phase,
         "done": _finite(done),
         "step": beat and beat.step,
-        "steps": beat.steps if beat else manifest.get("training", {}).get("steps"),
+        "steps": beat.steps if beat else at(manifest, "training.steps"),
         "left": _finite(alive.seconds_left if alive else None),
         "tokens_per_second": _finite(
             alive.tokens_per_second if alive else record.metric("timings/tokens_per_second") if not beat else None
@@ -56,7 +57,7 @@ def row_of(record: Record, beat: Heartbeat | None, arm: str | None = None) -> di
         "error": record.error,
         "sweep": manifest.get("sweep"),
         "stage": manifest.get("stage"),
-        "start": (manifest.get("start") or {}).get("run"),
+        "start": at(manifest, "start.run"),
         "tags": [str(tag) for tag in manifest["tags"]],
         "created": str(manifest["created"]),
     }
@@ -69,13 +70,13 @@ def unreadable(run: Run, why: str) -> dict[str, Any]:
 
 def details_of(run: Run) -> dict[str, Any]:
     """Return the details of a run for the page. Raises ``UserError`` if the run cannot be read."""
-    from lmlab.analysis.commands import asked_by
+    from lmlab.analysis.commands import command_of
 
     record = Record.of(run)
     manifest = record.manifest
     return {
         "path": str(run.path),
-        "command": asked_by(record) or "",
+        "command": command_of(record) or "",
         "chain": chain_of(run),
         "attempts": [
             {key: attempt.get(key) for key in ("started", "ended", "host", "status", "error")}

@@ -56,10 +56,12 @@ def test_14_longer_sequences_are_another_split(tmp_path):
                 write_run(tmp_path / "runs", f"model={model}", seed=seed, options=options, metrics=scores, data=data)
     records = [Record.of(run) for run in all_runs(tmp_path / "runs")]
     longer = compare(records, "longer/accuracy")
-    assert longer.chosen_by == "validation/accuracy"
+    assert longer.selection_metric == "validation/accuracy"
     assert {run.config["optimizer"]["lr"] for run in longer.runs} == {3e-3}, "the best on the validation split"
     assert 14 not in {doubt.number for doubt in examine(longer)}
     doubts = examine(compare(records, "validation/accuracy"))
     (doubt,) = (doubt for doubt in doubts if doubt.number == 14)
     assert doubt.commands == ("lmlab report metric=longer/accuracy",)
-    assert 14 in {doubt.number for doubt in examine(replace(longer, choice=None))}, "a study that tunes on this split"
+    assert 14 in {doubt.number for doubt in examine(replace(longer, selection=None))}, (
+        "a study that tunes on this split"
+    )

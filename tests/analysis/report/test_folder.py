@@ -19,7 +19,7 @@ def folder(tmp_path):
 @pytest.mark.slow
 def test_a_report_that_breaks_off_leaves_the_last_one_whole(folder, tmp_path, monkeypatch):
     write_run(folder, "model=lstm")
-    found, place = compare_by(read(all_runs(folder)).found), tmp_path / "report"
+    found, place = compare_by(read(all_runs(folder)).readable), tmp_path / "report"
     formats = ("html", "markdown", "latex")
     write(found, {}, place, "lmlab report", formats)
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
@@ -42,7 +42,7 @@ def test_a_report_that_breaks_off_leaves_the_last_one_whole(folder, tmp_path, mo
 )
 def test_only_the_files_of_a_format_are_written(formats, kinds, folder, tmp_path):
     write_run(folder, "model=lstm")
-    write(compare_by(read(all_runs(folder)).found), {}, tmp_path / "report", None, formats)
+    write(compare_by(read(all_runs(folder)).readable), {}, tmp_path / "report", None, formats)
     assert {path.suffix for path in (tmp_path / "report").rglob("*") if path.is_file()} == kinds
 
 
@@ -56,7 +56,7 @@ def test_an_unknown_format_is_refused_with_the_nearest():
 def test_the_name_of_a_report_says_what_it_is_of_and_changes_with_the_runs(folder):
     for model in ("lstm", "gru", "rnn", "transformer"):
         write_run(folder, f"model={model}")
-    found = read(all_runs(folder)).found
+    found = read(all_runs(folder)).readable
     name = name_of(compare_by(found))
     assert name == name_of(compare_by(found)) != name_of(compare_by(found, metric="validation/loss"))
     assert name.startswith("gru-and-3-others-stdlib-")

@@ -46,7 +46,7 @@ def test_every_line_and_label_is_seen_on_both_grounds(ground):
 
 @pytest.mark.parametrize("vision", VISION)
 @pytest.mark.parametrize("side", [0, 1])
-def test_seven_arms_are_told_apart_with_any_colour_vision(vision, side):
+def test_seven_arms_are_is_significant_with_any_colour_vision(vision, side):
     seen = [_lab(np.array(VISION[vision]) @ _linear(style(i).line[side])) for i in range(7)]
     for first, second in itertools.combinations(seen, 2):
         assert np.linalg.norm(first - second) > 10  # CIE76; 2.3 is just noticeable

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.analysis.statistics.tuning import BINS, beyond, expected_best, sensitivity
+from lmlab.analysis.statistics.tuning import best_value, beyond, expected_best
 from lmlab.errors import UserError
 from lmlab.sweeps.search.varied import Interval
 
@@ -49,48 +49,36 @@ def test_trials_that_diverged_count():
         expected_best([math.nan])
 
 
-def test_a_grid_of_learning_rates():
-    grid = [(1e-4, 3.0), (1e-3, 2.2), (1e-3, 2.0), (1e-2, 2.5), (1e-1, math.nan)]
-    found = sensitivity(grid, tolerance=0.1)
-    assert found.values == [1e-4, 1e-3, 1e-2, 1e-1] and found.scores == [3.0, 2.0, 2.5, math.inf]
-    assert (found.best, found.score, found.at_edge, found.spread) == (1e-3, 2.0, False, 1.0)
-    # 2.2 is a fifth of the way to 3.0 on the left, two fifths to 2.5 on the right
-    assert found.log and found.basin == pytest.approx((10**-3.2, 10**-2.6)) and found.width == pytest.approx(0.6)
-    assert not found.open
-    higher = sensitivity([(value, -score) for value, score in grid], minimize=False, tolerance=0.1)
-    assert (higher.best, higher.score, higher.basin) == (found.best, -2.0, found.basin)
+def test_the_best_of_a_grid_of_learning_rates():
+    grid = {1e-4: 3.0, 1e-3: 2.0, 1e-2: 2.5, 1e-1: math.nan}
+    assert best_value(grid) == (1e-3, False)
+    assert best_value({value: -score for value, score in grid.items()}, minimize=False) == (1e-3, False)
+    assert best_value({1e-4: 3.0, 1e-3: 2.0, 1e-2: math.inf}) == (1e-3, False)
 
 
 def test_the_best_at_the_edge_is_said_to_be():
-    assert sensitivity([(1e-4, 3.0), (1e-3, 2.5), (1e-2, 2.0)]).at_edge
-    assert sensitivity([(0.1, 3.0)]).at_edge and sensitivity([(0.1, 3.0), (0.2, 2.0)]).at_edge
-    flat = sensitivity([(0.0, 2.0), (0.1, 2.0), (0.2, 2.0)])
-    assert flat.best == 0.1 and not flat.at_edge and flat.open and not flat.log and flat.width == pytest.approx(0.2)
-    diverged_next = sensitivity([(1e-4, 3.0), (1e-3, 2.0), (1e-2, math.inf)], tolerance=0.1)
-    assert not diverged_next.at_edge and diverged_next.basin[1] == pytest.approx(1e-3)
+    assert best_value({1e-4: 3.0, 1e-3: 2.5, 1e-2: 2.0}) == (1e-2, True)
+    assert best_value({0.1: 3.0}).at_edge and best_value({0.1: 3.0, 0.2: 2.0}).at_edge
+    assert best_value({0.0: 2.0, 0.1: 2.0, 0.2: 2.0}) == (0.1, False), "of ties, the inner one"
+    with pytest.raises(UserError, match="at least one finite score"):
+        best_value({0.1: math.nan})
 
 
 @pytest.mark.parametrize("centre", [-3.0, -0.5])
 def test_points_of_a_random_search(centre):
-    """A parabola over the logarithm between -5 and -1: within 10 % of the best for sqrt(0.1) decades on either side."""
+    """A parabola over the logarithm between -5 and -1: the best value is at an edge if its lowest point is beyond."""
     draw = np.random.default_rng(1)
-    points = [(10**x, 1 + (x - centre) ** 2) for x in draw.uniform(-5, -1, 400)]
-    found = sensitivity(points, tolerance=0.1)
-    assert len(found.values) <= BINS
-    assert found.score == min(score for _, score in points)
-    assert found.at_edge == (centre > -1)
-    if centre == -3.0:
-        assert found.width == pytest.approx(2 * math.sqrt(0.1), rel=0.2)
+    points = {10**x: 1 + (x - centre) ** 2 for x in draw.uniform(-5, -1, 400)}
+    best = best_value(points)
+    assert points[best.value] == min(points.values())
+    assert best.at_edge == (centre > -1)
 
 
-def test_what_is_no_number_is_refused():
-    for points in ([("cosine", 1.0)], [(True, 1.0)], [(math.nan, 1.0)]):
-        with pytest.raises(UserError, match="needs numbers"):
-            sensitivity(points)
-    with pytest.raises(UserError, match="at least one finite score"):
-        sensitivity([(0.1, math.nan)])
-    with pytest.raises(UserError, match="tolerance=-1"):
-        sensitivity([(0.1, 1.0)], tolerance=-1)
+def test_the_edge_of_a_random_search_is_a_bin_and_not_a_single_value():
+    inner, outer = 0.96, 0.5
+    points = {0.01 * step: 2.0 for step in range(101)}
+    assert best_value(points | {inner: 1.0}) == (inner, True)
+    assert best_value(points | {outer: 1.0}) == (outer, False)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def differences_between(comparison: Comparison) -> list[tuple[str, dict[str, Any
 
     An option that an arm does not have is ``ABSENT`` there. Seeds, and what cannot change a result, are left out.
     """
-    configs = {arm.name: dict(options(arm.chosen.runs[0].setting)) for arm in comparison.arms}
+    configs = {arm.name: dict(options(arm.runs[0].setting)) for arm in comparison.arms}
     names = sorted({name for config in configs.values() for name in config})
     by_option = [(name, {arm: config.get(name, ABSENT) for arm, config in configs.items()}) for name in names]
     return [
@@ -67,7 +67,7 @@ def subject(comparison: Comparison) -> set[str]:
         if all(
             arm.name in (run.choice(group), f"{group}={run.choice(group)}")
             for arm in comparison.arms
-            for run in arm.chosen.runs
+            for run in arm.runs
         )
     }
     if named:
@@ -98,14 +98,14 @@ def varied(comparison: Comparison, arm: Arm) -> dict[str, list[Any]]:
     return {name: values for name, values in by_option.items() if len(values) > 1}
 
 
-def chosen_value(arm: Arm, option: str) -> Any:
+def value_of_arm(arm: Arm, option: str) -> Any:
     """Return the value of a dotted option in the chosen setting of an arm; ``None`` if it has none."""
-    return dict(options(arm.chosen.runs[0].config)).get(option)
+    return dict(options(arm.runs[0].config)).get(option)
 
 
 def by_arm(comparison: Comparison, read: Callable[[Record], Hashable]) -> dict[str, list[Any]]:
     """Return the distinct values of ``read`` over the chosen runs of each arm."""
-    return {arm.name: distinct([read(run) for run in arm.chosen.runs]) for arm in comparison.arms}
+    return {arm.name: distinct([read(run) for run in arm.runs]) for arm in comparison.arms}
 
 
 def differ(values: Mapping[str, Sequence[Any]]) -> bool:
@@ -113,7 +113,7 @@ def differ(values: Mapping[str, Sequence[Any]]) -> bool:
     return not all_equal([value for of_arm in values.values() for value in of_arm])
 
 
-def told(values: Mapping[str, Any]) -> str:
+def text(values: Mapping[str, Any]) -> str:
     """Return values by arm as text: ``lstm 128, transformer 256``."""
     return ", ".join(f"{arm} {' and '.join(map(short, as_list(value)))}" for arm, value in values.items())
 

@@ -5,9 +5,10 @@ from typing import Any
 
 from lmlab.analysis.commands import report_with, score_with, train_again, train_with
 from lmlab.analysis.comparison import Comparison
-from lmlab.analysis.doubts.arms import all_equal, by_arm, differ, told
-from lmlab.analysis.doubts.doubt import Finding
+from lmlab.analysis.doubts.arms import all_equal, by_arm, differ, text
+from lmlab.analysis.doubts.doubt import Finding, flawed
 from lmlab.analysis.records import Record
+from lmlab.config.nodes import at
 from lmlab.config.overrides import written
 from lmlab.metrics import VALIDATION, score_of, split_of
 from lmlab.runs.files import read_json, read_jsonl
@@ -19,19 +20,14 @@ UNKNOWN = 1e-3
 """Share of unknown tokens above which bits per byte are no longer those of the text."""
 
 
-def data_of(run: Record, key: str) -> Any:
-    """Return a field of a run's record of its data; ``None`` if absent."""
-    return run.manifest.get("data", {}).get(key)
-
-
 def corpus_of(run: Record) -> Any:
     """Return the fingerprint of the text, independent of the tokenizer; for generated data, that of the task."""
-    return data_of(run, "corpus_fingerprint") or data_of(run, "fingerprint")
+    return at(run.manifest, "data.corpus_fingerprint") or at(run.manifest, "data.fingerprint")
 
 
 def tokenizers_differ(comparison: Comparison) -> bool:
     """Return whether two runs have different tokenizers."""
-    return not all_equal([data_of(run, "tokenizer_fingerprint") for run in comparison.runs])
+    return not all_equal([at(run.manifest, "data.tokenizer_fingerprint") for run in comparison.runs])
 
 
 def other_data(comparison: Comparison) -> Iterator[Finding]:
@@ -39,28 +35,29 @@ def other_data(comparison: Comparison) -> Iterator[Finding]:
 
     The same text in other tokens is not different data; its comparison depends on the unit (error 5).
     """
-    nameless = [run for run in comparison.runs if not data_of(run, "fingerprint")]
-    if nameless:
-        yield Finding(
-            "refuse",
-            f"{len(nameless)} of {len(comparison.runs)} runs have no fingerprint of their data on record, so it is not "
-            "known which data their scores are of. Train them again.",
-            nameless,
-            train_again(comparison, nameless),
-        )
-    fingerprints = by_arm(comparison, lambda run: data_of(run, "fingerprint"))
+    nameless = [run for run in comparison.runs if not at(run.manifest, "data.fingerprint")]
+    yield from flawed(
+        comparison,
+        "refuse",
+        nameless,
+        "runs have no fingerprint of their data on record, so it is not known which data their scores are of. Train "
+        "them again.",
+    )
+    fingerprints = by_arm(comparison, lambda run: at(run.manifest, "data.fingerprint"))
     same_text = all_equal([corpus_of(run) for run in comparison.runs])
     if differ(fingerprints) and not nameless and not (same_text and tokenizers_differ(comparison)):
-        names = by_arm(comparison, lambda run: f"{data_of(run, 'name')} {str(data_of(run, 'fingerprint'))[:12]}")
+        names = by_arm(
+            comparison, lambda run: f"{at(run.manifest, 'data.name')} {str(at(run.manifest, 'data.fingerprint'))[:12]}"
+        )
         yield Finding(
             "refuse",
-            f"The runs are not on the same data: {told(names)} (name and fingerprint). Compare runs of one corpus and "
+            f"The runs are not on the same data: {text(names)} (name and fingerprint). Compare runs of one corpus and "
             "tokenizer.",
             comparison.runs,
             of_one_data(comparison),
         )
     for arm in comparison.arms:
-        own = corpus_of(arm.chosen.runs[0])
+        own = corpus_of(arm.runs[0])
         others = [run for setting in arm.settings for run in setting.runs if corpus_of(run) != own]
         if others:
             yield Finding(
@@ -80,7 +77,7 @@ def tokens_not_scored_once(comparison: Comparison) -> Iterator[Finding]:
     if not per_byte and differ(tokens):
         yield Finding(
             "refuse",
-            f"The arms are scored on different numbers of tokens of the {split} split ({told(tokens)}), so on "
+            f"The arms are scored on different numbers of tokens of the {split} split ({text(tokens)}), so on "
             "different text. Train all with one validation.tokens (null: the whole split).",
             comparison.runs,
             train_with(comparison, comparison.runs, "validation.tokens=null"),
@@ -88,7 +85,7 @@ def tokens_not_scored_once(comparison: Comparison) -> Iterator[Finding]:
     elif per_byte and any(limit is not None for of_arm in limits.values() for limit in of_arm):
         yield Finding(
             "refuse",
-            f"Only the first tokens of the validation split are scored (validation.tokens: {told(limits)}), which are "
+            f"Only the first tokens of the validation split are scored (validation.tokens: {text(limits)}), which are "
             "different text with different tokenizers. Train all with validation.tokens=null.",
             comparison.runs,
             train_with(comparison, comparison.runs, "validation.tokens=null"),
@@ -96,7 +93,7 @@ def tokens_not_scored_once(comparison: Comparison) -> Iterator[Finding]:
     elif per_byte and differ(size := by_arm(comparison, lambda run: _split(run, split).get("bytes"))):
         yield Finding(
             "refuse",
-            f"The {split} splits have different sizes ({told(size)} bytes), so they are different text. Compare "
+            f"The {split} splits have different sizes ({text(size)} bytes), so they are different text. Compare "
             "runs of one corpus.",
             comparison.runs,
             of_one_data(comparison),
@@ -129,7 +126,7 @@ def metrics_across_tokenizers(comparison: Comparison) -> Iterator[Finding]:
     """Find scores per token between arms with different tokenizers, and bits per byte that differ in their bytes."""
     if not tokenizers_differ(comparison):
         return
-    vocabularies = by_arm(comparison, lambda run: data_of(run, "vocabulary"))
+    vocabularies = by_arm(comparison, lambda run: at(run.manifest, "data.vocabulary"))
     split = split_of(comparison.metric)
     if score_of(comparison.metric) != PER_BYTE:
         is_text, is_score = PER_BYTE in comparison.measures.metrics, comparison.measures.metric(comparison.metric)
@@ -137,13 +134,13 @@ def metrics_across_tokenizers(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "refuse" if per_token else "doubt",
             f"{comparison.label} {'is' if per_token else 'may be'} per token, and the tokens are not the same: "
-            f"vocabularies of {told(vocabularies)} types. {f'Compare by {PER_BYTE}, or train' if is_text else 'Train'} "
+            f"vocabularies of {text(vocabularies)} types. {f'Compare by {PER_BYTE}, or train' if is_text else 'Train'} "
             "all arms with one tokenizer.",
             comparison.runs,
             [report_with(comparison, f"metric={split}/{PER_BYTE}")] if is_text else [],
         )
         return
-    shares = {arm.name: max(_unknown(run, split) for run in arm.chosen.runs) for arm in comparison.arms}
+    shares = {arm.name: max(_unknown(run, split) for run in arm.runs) for arm in comparison.arms}
     if any(shares.values()):
         words = ", ".join(f"{arm} {share:.2%}" for arm, share in shares.items())
         yield Finding(
@@ -164,11 +161,11 @@ def of_one_data(comparison: Comparison) -> list[str]:
 
 def one_data(comparison: Comparison) -> str | None:
     """Return the report option that selects one corpus; ``None`` if there is only one, or no option selects one."""
-    every = [run for arm in comparison.arms for setting in arm.settings for run in setting.runs]
+    every = comparison.all_runs
     choices = sorted({name for run in every if (name := run.choice("data"))})
     if len(choices) > 1:
         return f"+where.data={choices[0]}"
-    paths = [run.config.get("data", {}).get("paths") for run in every]
+    paths = [at(run.config, "data.paths") for run in every]
     if not paths or paths[0] is None or all_equal(paths):
         return None
     return f"+where.data.paths={written(paths[0])}"
@@ -181,7 +178,7 @@ def scored_tokens(run: Record, split: str) -> int | None:
     """
     recorded = _split(run, split)
     whole = recorded.get("tokens", recorded.get("sequences"))
-    limit = run.config.get("validation", {}).get("tokens") if "tokens" in recorded and split == VALIDATION else None
+    limit = at(run.config, "validation.tokens") if "tokens" in recorded and split == VALIDATION else None
     return None if whole is None else int(whole) if limit is None else min(int(whole), int(limit))
 
 
@@ -198,12 +195,12 @@ def _limit(run: Record, split: str) -> int | None:
     """Return ``validation.tokens`` if it leaves out part of the split."""
     if split != VALIDATION:
         return None
-    whole, limit = _split(run, split).get("tokens"), run.config.get("validation", {}).get("tokens")
+    whole, limit = _split(run, split).get("tokens"), at(run.config, "validation.tokens")
     return None if limit is None or whole is None or limit >= whole else int(limit)
 
 
 def _split(run: Record, split: str) -> dict[str, Any]:
-    return (data_of(run, "splits") or {}).get(split) or {}
+    return at(run.manifest, f"data.splits.{split}") or {}
 
 
 def _unknown(run: Record, split: str) -> float:

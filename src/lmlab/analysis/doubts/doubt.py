@@ -1,9 +1,10 @@
-"""Errors that make a comparison worthless, or less sure than it looks: one :class:`Error` for each of the fourteen."""
+"""Reasons to doubt a comparison, as checks yield them and as reports show them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lmlab.analysis.commands import train_again
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.records import Record
 
@@ -41,33 +42,19 @@ class Finding:
     commands: Sequence[str] = ()
 
 
-Find = Callable[[Comparison], Iterator[Finding]]
+def flawed(
+    comparison: Comparison,
+    severity: Severity,
+    runs: Sequence[Record],
+    text: str,
+    among: Sequence[Record] | None = None,
+) -> Iterator[Finding]:
+    """Yield a finding about some of the runs, if there are any; its remedy is to train them again.
 
-
-@dataclass(frozen=True)
-class Error:
-    """A kind of error and its check.
-
-    Attributes:
-        number: its number, 1 to 14.
-        name: in a few words.
-        find: the check; yields a finding each time that a comparison commits the error.
+    Args:
+        text: begins after their number, ``2 of 6``.
+        among: the runs that they are part of; ``None``: all runs that the conclusion is based on.
     """
-
-    number: int
-    name: str
-    find: Find
-
-    def doubts(self, comparison: Comparison) -> list[Doubt]:
-        """Return a doubt for each time that ``comparison`` commits this error."""
-        return [
-            Doubt(
-                self.number,
-                self.name,
-                finding.severity,
-                finding.text,
-                tuple(run.label for run in finding.runs),
-                tuple(finding.commands),
-            )
-            for finding in self.find(comparison)
-        ]
+    if runs:
+        number = len(comparison.runs if among is None else among)
+        yield Finding(severity, f"{len(runs)} of {number} {text}", runs, train_again(comparison, runs))

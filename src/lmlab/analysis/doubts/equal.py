@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from lmlab.analysis.comparison import Comparison
-from lmlab.analysis.doubts.arms import all_equal, by_arm, chosen_value, short, tried
-from lmlab.analysis.doubts.data import corpus_of, data_of, scored_tokens
+from lmlab.analysis.doubts.arms import all_equal, by_arm, short, tried, value_of_arm
+from lmlab.analysis.doubts.data import corpus_of, scored_tokens
 from lmlab.analysis.doubts.hidden import device_of
 from lmlab.analysis.doubts.size import (
     BUDGET_TOLERANCES,
@@ -18,6 +18,7 @@ from lmlab.analysis.doubts.size import (
     size_tolerance,
 )
 from lmlab.analysis.records import Record
+from lmlab.config.nodes import at
 
 OPTIONS = {
     "optimizer": "optimizer._target_",
@@ -39,8 +40,8 @@ def held_equal(comparison: Comparison) -> dict[str, str]:
         "data": _same(comparison, _data),
         "tokenizer": _same(comparison, _tokenizer),
         "scored": _same(comparison, lambda run: scored_tokens(run, "validation")),
-        "context": _same(comparison, lambda run: run.config.get("batch", {}).get("context")),
-        "batch size": _same(comparison, lambda run: run.config.get("batch", {}).get("size")),
+        "context": _same(comparison, lambda run: at(run.config, "batch.context")),
+        "batch size": _same(comparison, lambda run: at(run.config, "batch.size")),
     }
     shared = {
         name: f"{value} tokens" if name in ("scored", "context") and value else value for name, value in shared.items()
@@ -56,17 +57,17 @@ def held_equal(comparison: Comparison) -> dict[str, str]:
         measured(comparison, lambda run: run.metric("sizes/state_bytes_per_sequence")), 0.0
     )
     for name, option in OPTIONS.items():
-        values = [chosen_value(arm, option) for arm in comparison.arms]
+        values = [value_of_arm(arm, option) for arm in comparison.arms]
         if all_equal(values) and values[0] is not None:
             shared[name] = str(values[0]).rpartition(".")[2]
     trials = {len(tried(comparison, arm)) for arm in comparison.arms}
     if len(trials) == 1:
         number_of_trials = trials.pop()
         shared["trials"] = f"{number_of_trials} setting{'s' * (number_of_trials > 1)} of each arm"
-    seeds = [sorted(arm.chosen.scores(comparison.metric)) for arm in comparison.arms]
+    seeds = [sorted(arm.scores(comparison.metric)) for arm in comparison.arms]
     if all_equal(seeds):
         shared["seeds"] = ", ".join(map(str, seeds[0]))
-    shared["code"] = _same(comparison, lambda run: (run.manifest.get("provenance") or {}).get("code"))
+    shared["code"] = _same(comparison, lambda run: at(run.manifest, "provenance.code"))
     shared["device"] = _same(comparison, device_of)
     return {name: value for name, value in shared.items() if value}
 
@@ -87,11 +88,11 @@ def _about(values: Measured, tolerance: float) -> str | None:
 
 def _data(run: Record) -> str | None:
     corpus = corpus_of(run)
-    return None if corpus is None else f"{data_of(run, 'name')} (fingerprint {short(str(corpus))})"
+    return None if corpus is None else f"{at(run.manifest, 'data.name')} (fingerprint {short(str(corpus))})"
 
 
 def _tokenizer(run: Record) -> str | None:
-    tokenizer, vocabulary = data_of(run, "tokenizer_fingerprint"), data_of(run, "vocabulary")
-    name = str((run.config.get("tokenizer") or {}).get("_target_")).rpartition(".")[2]
+    tokenizer, vocabulary = at(run.manifest, "data.tokenizer_fingerprint"), at(run.manifest, "data.vocabulary")
+    name = str(at(run.config, "tokenizer._target_")).rpartition(".")[2]
     mark = f", fingerprint {short(str(tokenizer))}" if tokenizer else ""
     return None if vocabulary is None else f"{name}, {short(vocabulary)} types{mark}"

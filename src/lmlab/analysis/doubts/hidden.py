@@ -13,10 +13,10 @@ from lmlab.analysis.doubts.arms import (
     distinct,
     short,
     subject,
-    told,
+    text,
     varied,
 )
-from lmlab.analysis.doubts.doubt import Finding
+from lmlab.analysis.doubts.doubt import Finding, flawed
 from lmlab.analysis.options import ABSENT
 from lmlab.analysis.records import Record
 from lmlab.config.nodes import at, differences
@@ -58,7 +58,7 @@ def _options(comparison: Comparison) -> Iterator[Finding]:
         and not all_equal([value for value in values.values() if value is not ABSENT])
     ]
     if differing:
-        words = "; ".join(f"{option}: {told(values)}" for option, values in differing[:SHOWN])
+        words = "; ".join(f"{option}: {text(values)}" for option, values in differing[:SHOWN])
         more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
         yield Finding(
             "doubt",
@@ -80,14 +80,12 @@ def _alike(comparison: Comparison, differing: Sequence[tuple[str, dict[str, Any]
 def _code(comparison: Comparison) -> Iterator[Finding]:
     """Find runs on different or unknown source code, and uncommitted changes."""
     nameless = [run for run in comparison.runs if not _codes(run)]
-    if nameless:
-        yield Finding(
-            "doubt",
-            f"{len(nameless)} of {len(comparison.runs)} runs have no fingerprint of their code on record. Train them "
-            "again.",
-            nameless,
-            train_again(comparison, nameless),
-        )
+    yield from flawed(
+        comparison,
+        "doubt",
+        nameless,
+        "runs have no fingerprint of their code on record. Train them again.",
+    )
     files = {run: _own_files(run) for run in comparison.runs if own_modules(run)}
     by_own_code: dict[Any, list[Record]] = {}
     for run in comparison.runs:  # an arm's own modules do not make another version of lmlab
@@ -113,16 +111,14 @@ def _code(comparison: Comparison) -> Iterator[Finding]:
             [run for run, own in files.items() if not own.keys().isdisjoint(differing)],
             train_with(comparison, [run for run, own in files.items() if not own.keys().isdisjoint(differing)]),
         )
-    dirty = [run for run in comparison.runs if (_provenance(run).get("git") or {}).get("dirty")]
-    if dirty:
-        yield Finding(
-            "doubt",
-            f"{len(dirty)} of {len(comparison.runs)} runs were computed from a checkout with uncommitted changes, "
-            "which the commit on record does not have (git.diff in their directories does). Commit, and train them "
-            "again.",
-            dirty,
-            train_again(comparison, dirty),
-        )
+    dirty = [run for run in comparison.runs if at(run.manifest, "provenance.git.dirty")]
+    yield from flawed(
+        comparison,
+        "doubt",
+        dirty,
+        "runs were computed from a checkout with uncommitted changes, which the commit on record does not have "
+        "(git.diff in their directories does). Commit, and train them again.",
+    )
 
 
 def _environment(comparison: Comparison) -> Iterator[Finding]:
@@ -143,11 +139,11 @@ def _environment(comparison: Comparison) -> Iterator[Finding]:
 
 def _device(comparison: Comparison) -> Iterator[Finding]:
     """Find arms on different devices, and compiled beside uncompiled arms: their times cannot be compared."""
-    compiled = by_arm(comparison, lambda run: bool(run.manifest.get("training", {}).get("compiled", False)))
+    compiled = by_arm(comparison, lambda run: bool(at(run.manifest, "training.compiled")))
     if differ(compiled):
         yield Finding(
             "doubt",
-            f"Not all arms were compiled ({told(compiled)}), so their times and throughputs are not comparable. "
+            f"Not all arms were compiled ({text(compiled)}), so their times and throughputs are not comparable. "
             "Train all with one trainer.compile.",
             comparison.runs,
             train_again(comparison, comparison.runs, "trainer.compile=false"),
@@ -156,7 +152,7 @@ def _device(comparison: Comparison) -> Iterator[Finding]:
     if len({tuple(of_arm) for of_arm in devices.values()}) > 1:
         yield Finding(
             "doubt",
-            f"The arms were not trained on the same devices ({told(devices)}): times, energy and throughput are not "
+            f"The arms were not trained on the same devices ({text(devices)}): times, energy and throughput are not "
             "comparable, and losses differ by rounding. Train all arms on one kind of device.",
             comparison.runs,
         )
@@ -181,26 +177,22 @@ def _own_files(run: Record) -> dict[str, str]:
 
 def device_of(run: Record) -> str:
     """Return the GPU that a run trained on, or the processor; ``unknown`` if neither is recorded."""
-    hardware = _provenance(run).get("hardware") or {}
-    gpus = hardware.get("gpus") if run.config.get("trainer", {}).get("accelerator") != "cpu" else None
+    hardware = at(run.manifest, "provenance.hardware") or {}
+    gpus = hardware.get("gpus") if at(run.config, "trainer.accelerator") != "cpu" else None
     return " + ".join(distinct(gpus)) if gpus else str(hardware.get("processor") or "unknown")
 
 
 def _codes(run: Record) -> list[str]:
     """Return the code fingerprints of all attempts at a run; if they have none, that of its creation."""
     attempts = distinct([attempt["code"] for attempt in run.manifest.get("attempts", []) if attempt.get("code")])
-    return attempts or [code for code in [_provenance(run).get("code")] if code]
-
-
-def _provenance(run: Record) -> dict[str, Any]:
-    return run.manifest.get("provenance") or {}
+    return attempts or [code for code in [at(run.manifest, "provenance.code")] if code]
 
 
 def _versions(run: Record) -> dict[str, Any]:
-    packages = _provenance(run).get("packages") or {}
+    packages = at(run.manifest, "provenance.packages") or {}
     return {
         "run directory": run.manifest.get("version"),
         "lmlab": packages.get("lmlab"),
-        "python": _provenance(run).get("python"),
+        "python": at(run.manifest, "provenance.python"),
         **{name: version for name, version in packages.items() if name not in NO_RESULT},
     }

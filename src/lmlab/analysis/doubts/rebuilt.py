@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from lmlab.analysis.records import Record
+from lmlab.config.nodes import at
 from lmlab.config.targets import own_targets
 from lmlab.errors import UserError
 from lmlab.runs.files import write_text
@@ -23,8 +24,8 @@ def recounted_flops(run: Record) -> int | None:
     """
     if names_own_code(run, "model"):
         return None
-    vocabulary = int(run.manifest.get("data", {}).get("vocabulary") or 0)
-    arguments = _text(run, "model"), vocabulary, int(run.config.get("batch", {}).get("context", 0))
+    vocabulary = int(at(run.manifest, "data.vocabulary") or 0)
+    arguments = _text(run, "model"), vocabulary, int(at(run.config, "batch.context") or 0)
     if run.cache is None:
         return _flops(*arguments)
     # Counting imports torch, which takes longer than the rest of a report, so counts are cached by version of the code.

@@ -5,10 +5,11 @@ from typing import Any
 
 from lmlab.analysis.commands import score_with, train_with
 from lmlab.analysis.comparison import Comparison
-from lmlab.analysis.doubts.arms import by_arm, differ, subject, told
+from lmlab.analysis.doubts.arms import by_arm, differ, subject, text
 from lmlab.analysis.doubts.doubt import Finding
 from lmlab.analysis.doubts.rebuilt import evaluates_elsewhere
 from lmlab.analysis.records import Record
+from lmlab.config.nodes import at
 from lmlab.runs.files import read_jsonl
 
 DEFINED_BY: Mapping[str, tuple[str, ...]] = {
@@ -33,21 +34,21 @@ def unequal_context(comparison: Comparison) -> Iterator[Finding]:
 
     Arms that are about the batch (``batch.context`` itself, say) are doubted, not refused.
     """
-    carried = by_arm(comparison, lambda run: bool(run.config.get("batch", {}).get("carry_state", False)))
+    carried = by_arm(comparison, lambda run: bool(at(run.config, "batch.carry_state")))
     if differ(carried):
         yield Finding(
             "refuse",
-            f"State is carried from batch to batch in some arms only (batch.carry_state: {told(carried)}), so one "
+            f"State is carried from batch to batch in some arms only (batch.carry_state: {text(carried)}), so one "
             "reads the corpus in order with all that came before, another in windows from an empty state. Train all "
             "arms with batch.carry_state=false.",
             comparison.runs,
             train_with(comparison, comparison.runs, "batch.carry_state=false"),
         )
-    contexts = by_arm(comparison, lambda run: run.config.get("batch", {}).get("context"))
+    contexts = by_arm(comparison, lambda run: at(run.config, "batch.context"))
     if differ(contexts):
         yield Finding(
             "doubt" if "batch" in subject(comparison) else "refuse",
-            f"The windows that are trained on and scored have different lengths (batch.context: {told(contexts)} "
+            f"The windows that are trained on and scored have different lengths (batch.context: {text(contexts)} "
             "tokens), and a longer one lowers the loss by itself. Train all arms with one batch.context.",
             comparison.runs,
             train_with(comparison, comparison.runs, f"batch.context={next(iter(contexts.values()))[0]}"),
@@ -58,7 +59,7 @@ def unequal_context(comparison: Comparison) -> Iterator[Finding]:
             lengths = {run.label: sorted({_words(one) for one in settings}) for run, settings in by_run.items()}
             yield Finding(
                 "doubt",
-                f"{metric} on the split {split} was scored with different settings ({told(lengths)}), so these numbers "
+                f"{metric} on the split {split} was scored with different settings ({text(lengths)}), so these numbers "
                 "of evaluations.jsonl cannot be compared. Score every run with the same context, stride and streams.",
                 list(by_run),
                 [score_with(comparison, by_run, split)],
@@ -67,25 +68,25 @@ def unequal_context(comparison: Comparison) -> Iterator[Finding]:
 
 def different_evaluations(comparison: Comparison) -> Iterator[Finding]:
     """Find averaged, best or pretrained weights that are compared with weights as training left them."""
-    pretrained = by_arm(comparison, lambda run: run.config.get("model", {}).get("path"))
+    pretrained = by_arm(comparison, lambda run: at(run.config, "model.path"))
     if any(value is not None for paths in pretrained.values() for value in paths):
         some = differ({arm: [value is not None for value in paths] for arm, paths in pretrained.items()})
         yield Finding(
             "refuse" if some else "doubt",
-            f"Training began with the weights of a folder (model.path: {told(pretrained)}), which saw other text "
+            f"Training began with the weights of a folder (model.path: {text(pretrained)}), which saw other text "
             "before; that is fine-tuning, not the plain training of its neighbours. Train every arm from scratch with "
             "model.path=null.",
             comparison.runs,
             train_with(comparison, comparison.runs, "model.path=null"),
         )
-    if differ(by_arm(comparison, lambda run: str((run.config.get("optimizer") or {}).get("_target_")))):
+    if differ(by_arm(comparison, lambda run: str(at(run.config, "optimizer._target_")))):
         averaged = by_arm(comparison, evaluates_elsewhere)
         if differ(averaged):
             optimizer = comparison.runs[0].choice("optimizer")
             words = {arm: " or ".join(_WEIGHTS[one] for one in kinds) for arm, kinds in averaged.items()}
             yield Finding(
                 "doubt",
-                f"The arms are not scored at the same kind of weights: {told(words)}. Averaging lowers a loss by "
+                f"The arms are not scored at the same kind of weights: {text(words)}. Averaging lowers a loss by "
                 "itself; train all arms with one optimizer.",
                 comparison.runs,
                 train_with(comparison, comparison.runs, f"optimizer={optimizer}") if optimizer else [],
@@ -96,7 +97,7 @@ def different_evaluations(comparison: Comparison) -> Iterator[Finding]:
             which = {run.label: sorted({dict(one)["checkpoint"] for one in some}) for run, some in by_run.items()}
             yield Finding(
                 "doubt",
-                f"{metric} on the split {split} was scored at different checkpoints ({told(which)}): the best of many "
+                f"{metric} on the split {split} was scored at different checkpoints ({text(which)}): the best of many "
                 "validations is a choice on that split, the final weights are not. Score every run with "
                 "checkpoint=final.",
                 list(by_run),
@@ -109,7 +110,7 @@ def _scored(comparison: Comparison) -> Iterator[tuple[str, str, dict[Record, set
     by_metric: dict[tuple[str, str], dict[Record, set[Settings]]] = {}
     arms: dict[tuple[str, str], set[str]] = {}
     for arm in comparison.arms:
-        for run in arm.chosen.runs:
+        for run in arm.runs:
             for row in read_jsonl(run.run.path / "evaluations.jsonl"):
                 settings = row["settings"]
                 for metric in row["metrics"]:
@@ -123,8 +124,8 @@ def _scored(comparison: Comparison) -> Iterator[tuple[str, str, dict[Record, set
             yield split, metric, by_run
 
 
-def _in_common(found: list[set[Settings]]) -> bool:
-    return bool(set.intersection(*found))
+def _in_common(by_run: list[set[Settings]]) -> bool:
+    return bool(set.intersection(*by_run))
 
 
 def _without_checkpoint(settings: Settings) -> Settings:

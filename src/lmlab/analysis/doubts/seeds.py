@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from lmlab.analysis.commands import train_with
 from lmlab.analysis.comparison import Comparison
-from lmlab.analysis.doubts.arms import by_arm, differ, subject, told
+from lmlab.analysis.doubts.arms import by_arm, differ, subject, text
 from lmlab.analysis.doubts.doubt import Finding
+from lmlab.config.nodes import at
 from lmlab.runs import events
 
 FEW = 3
@@ -14,7 +15,7 @@ FEW = 3
 
 def too_few_seeds(comparison: Comparison) -> Iterator[Finding]:
     """Find arms without an interval or with a very wide one, and arms that cannot be paired by seed and data order."""
-    seeds = {arm.name: sorted(arm.chosen.scores(comparison.metric)) for arm in comparison.arms}
+    seeds = {arm.name: sorted(arm.scores(comparison.metric)) for arm in comparison.arms}
     every = sorted({seed for of_arm in seeds.values() for seed in of_arm})
     few = [arm for arm in comparison.arms if len(seeds[arm.name]) < FEW]
     if few:
@@ -27,8 +28,8 @@ def too_few_seeds(comparison: Comparison) -> Iterator[Finding]:
         )
         yield Finding(
             "refuse" if least == 1 and len(comparison.arms) > 1 else "doubt",  # one arm is compared with nothing
-            f"Number of seeds: {told(counts)}; {why}. Train every arm with {FEW} seeds or more.",
-            [run for arm in few for run in arm.chosen.runs],
+            f"Number of seeds: {text(counts)}; {why}. Train every arm with {FEW} seeds or more.",
+            [run for arm in few for run in arm.runs],
             _with_seeds(comparison, sorted({*every, *range(1, FEW + 3)})),
         )
     missing = {arm: [seed for seed in every if seed not in of_arm] for arm, of_arm in seeds.items()}
@@ -59,11 +60,11 @@ def _with_seeds(comparison: Comparison, seeds: Sequence[int]) -> list[str]:
 
 def _order(comparison: Comparison) -> Iterator[Finding]:
     """Find runs of one seed that did not read the same batches."""
-    sizes = by_arm(comparison, lambda run: run.config.get("batch", {}).get("size"))
+    sizes = by_arm(comparison, lambda run: at(run.config, "batch.size"))
     if differ(sizes) and "batch" not in subject(comparison):
         yield Finding(
             "doubt",
-            f"Runs of one seed did not read the same batches (batch.size: {told(sizes)}), so pairing them by seed "
+            f"Runs of one seed did not read the same batches (batch.size: {text(sizes)}), so pairing them by seed "
             "removes less of the variance. Train all arms with one batch.size.",
             comparison.runs,
             train_with(comparison, comparison.runs, f"batch.size={next(iter(sizes.values()))[0]}"),

@@ -1,11 +1,14 @@
-"""Error 8: models of different size, and "parameters" without saying which; sizes and budgets of arms."""
+"""Errors 7 and 8: unequal budgets, runs that stopped in mid-schedule, and models of different size."""
 
 from collections.abc import Callable, Iterator, Mapping
 
-from lmlab.analysis.commands import train_again, train_with
+from lmlab.analysis.commands import train_with
 from lmlab.analysis.comparison import Comparison
-from lmlab.analysis.doubts.doubt import Finding
+from lmlab.analysis.doubts.arms import subject
+from lmlab.analysis.doubts.doubt import Finding, flawed
 from lmlab.analysis.records import Record
+from lmlab.config.nodes import at
+from lmlab.config.overrides import written
 from lmlab.runs.run import training_flops
 
 KINDS = ("total", "non_embedding", "matmul")
@@ -28,10 +31,14 @@ def planned_tokens(run: Record) -> float | None:
 
 
 def _own_tokens(run: Record) -> float | None:
-    steps, batch = run.metric("training/steps"), run.config.get("batch", {})
-    if steps is None or "size" not in batch or "context" not in batch:
-        return None
-    return steps * float(batch["size"]) * float(batch["context"])
+    steps, per_step = run.metric("training/steps"), tokens_per_step(run)
+    return None if steps is None or per_step is None else steps * per_step
+
+
+def tokens_per_step(run: Record) -> float | None:
+    """Return the tokens of an optimizer step; ``None`` if not recorded."""
+    size, context = at(run.config, "batch.size"), at(run.config, "batch.context")
+    return None if size is None or context is None else float(size) * float(context)
 
 
 def planned_flops(run: Record) -> float | None:
@@ -52,8 +59,8 @@ def measured(comparison: Comparison, read: Callable[[Record], float | None]) -> 
     """Return the mean over the chosen runs of each arm; ``None`` if one of them has no value."""
     means: dict[str, float | None] = {}
     for arm in comparison.arms:
-        values = [value for value in map(read, arm.chosen.runs) if value is not None]
-        means[arm.name] = sum(values) / len(values) if len(values) == len(arm.chosen.runs) else None
+        values = [value for value in map(read, arm.runs) if value is not None]
+        means[arm.name] = sum(values) / len(values) if len(values) == len(arm.runs) else None
     return means
 
 
@@ -135,14 +142,9 @@ def unequal_size(comparison: Comparison) -> Iterator[Finding]:
     sizes = parameters(comparison)
     per_token = measured(comparison, lambda run: run.metric("sizes/flops_per_token"))
     unsized = [run for run in comparison.runs if any(run.metric(f"sizes/parameters/{kind}") is None for kind in KINDS)]
+    text = "runs do not say how many parameters they have. Train them again."
+    yield from flawed(comparison, "doubt", unsized, text)
     if unsized:
-        yield Finding(
-            "doubt",
-            f"{len(unsized)} of {len(comparison.runs)} runs do not say how many parameters they have. Train them "
-            "again.",
-            unsized,
-            train_again(comparison, unsized),
-        )
         return
     equal = equal_kinds(comparison)
     budgets = equal_budgets(comparison)
@@ -168,3 +170,73 @@ def unequal_size(comparison: Comparison) -> Iterator[Finding]:
             "FLOPs too: choose budget.tokens in inverse proportion.",
             comparison.runs,
         )
+
+
+FAR = 0.25
+"""Arms further apart than this in tokens, FLOPs and seconds alike are refused; nearer ones are doubted."""
+
+
+def unequal_budget(comparison: Comparison) -> Iterator[Finding]:
+    """Find runs that ended before the end of their schedule, and arms that share no budget.
+
+    Equal tokens, equal FLOPs and equal seconds are all fair, each in its own sense.
+    """
+    early = [run for run in comparison.runs if (done := share_done(run)) is not None and done < 1]
+    if early:
+        scheduled = [run for run in early if not _constant(run)]
+        least = min(early, key=lambda run: share_done(run) or 0.0)
+        words = f"{len(early)} of {len(comparison.runs)} runs ended before their last step, {least.label} after "
+        words += f"{share_done(least) or 0.0:.0%} of {number(least.metric('training/steps'))} steps"
+        why = (
+            ", while the learning rate was still decaying, so they do not show what this budget gives. "
+            if scheduled
+            else "; their learning rate does not depend on the budget, so this is just a smaller budget. "
+        )
+        cure = "Train them without early stopping (callbacks=default)."
+        commands = train_with(comparison, early, "callbacks=default")
+        yield Finding(
+            "refuse" if scheduled else "doubt",
+            words + why + cure,
+            early,
+            commands,
+        )
+    unknown = [run for run in comparison.runs if share_done(run) is None]
+    yield from flawed(
+        comparison,
+        "doubt",
+        unknown,
+        "runs do not say at which of their steps they ended, so they may have stopped in mid-schedule. Train them "
+        "again.",
+    )
+    if not equal_budgets(comparison) and "budget" not in subject(comparison):
+        budgets = {name: measured(comparison, read) for name, read in BUDGETS.items()}
+        near = any((apart := spread(values)) is not None and apart <= FAR for values in budgets.values())
+        words = "; ".join(f"{name} of training: {numbers(values)}" for name, values in budgets.items())
+        yield Finding(
+            "doubt" if near else "refuse",
+            f"The arms have no budget in common ({words}), so the one that trained more may win by that alone. Train "
+            "all arms with one budget.tokens, or with tokens that give equal FLOPs.",
+            comparison.runs,
+            train_with(comparison, comparison.runs, f"budget.tokens={_most_tokens(comparison)}"),
+        )
+
+
+def share_done(run: Record) -> float | None:
+    """Return the share of its schedule that a finished run completed; ``None`` if not recorded."""
+    steps, stopped_at = run.metric("training/steps"), run.metric("training/stopped_at")
+    if not steps:
+        return None
+    if stopped_at is None:
+        tokens, per_step = run.metric("timings/tokens"), tokens_per_step(run)
+        stopped_at = None if tokens is None or not per_step else round(tokens / per_step)
+    return None if stopped_at is None else stopped_at / steps
+
+
+def _most_tokens(comparison: Comparison) -> str:
+    """Return the largest ``budget.tokens`` of any run, as it would be typed."""
+    return written(max((at(run.config, "budget.tokens") or 0 for run in comparison.runs), default=0))
+
+
+def _constant(run: Record) -> bool:
+    """Return whether a run's learning rate does not depend on the length of training."""
+    return str(at(run.config, "scheduler._target_")).endswith((".Constant", ".Plateau"))

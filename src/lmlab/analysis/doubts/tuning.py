@@ -6,11 +6,12 @@ from typing import Any
 
 from lmlab.analysis.commands import report_with, score_with, train_with
 from lmlab.analysis.comparison import Arm, Comparison, Setting
-from lmlab.analysis.doubts.arms import SIZES, as_list, chosen_value, distinct, short, subject, told, tried, varied
+from lmlab.analysis.doubts.arms import SIZES, as_list, distinct, short, subject, text, tried, value_of_arm, varied
 from lmlab.analysis.doubts.doubt import Finding
 from lmlab.analysis.options import has
 from lmlab.analysis.records import Record
 from lmlab.analysis.statistics.tuning import beyond
+from lmlab.config import nodes
 from lmlab.config.overrides import option_of_run, written
 from lmlab.metrics import TEST, is_averaged, on_split, split_of
 from lmlab.sweeps.search.space import Space
@@ -28,11 +29,11 @@ def unequal_tuning(comparison: Comparison) -> Iterator[Finding]:
     options = {arm.name: _tuned(comparison, arm) for arm in comparison.arms}
     yield from _trials(comparison)
     if not any(LEARNING_RATE in of_arm for of_arm in options.values()):
-        rates = {arm.name: chosen_value(arm, LEARNING_RATE) for arm in comparison.arms}
+        rates = {arm.name: value_of_arm(arm, LEARNING_RATE) for arm in comparison.arms}
         if any(rate is not None for rate in rates.values()):
             yield Finding(
                 "doubt",
-                f"No arm's learning rate was tuned ({LEARNING_RATE}: {told(rates)}), and one that suits one "
+                f"No arm's learning rate was tuned ({LEARNING_RATE}: {text(rates)}), and one that suits one "
                 "architecture may not suit another. Train every arm with several.",
                 comparison.runs,
                 _tune(comparison, comparison.runs, LEARNING_RATE, _around(rates)),
@@ -56,9 +57,9 @@ def _trials(comparison: Comparison) -> Iterator[Finding]:
         fewer = [arm for arm in comparison.arms if trials[arm.name] < most]
         yield Finding(
             "doubt",
-            f"The arms were tuned with different numbers of settings ({told(trials)}), and the best of more is better "
+            f"The arms were tuned with different numbers of settings ({text(trials)}), and the best of more is better "
             f"by luck alone. Try {most} settings of {' and '.join(arm.name for arm in fewer)} too.",
-            [run for arm in fewer for run in arm.chosen.runs],
+            [run for arm in fewer for run in arm.runs],
         )
 
 
@@ -68,21 +69,21 @@ def _values(comparison: Comparison, options: dict[str, dict[str, list[Any]]]) ->
     for option in sorted({option for of_arm in options.values() for option in of_arm}):
         values = {arm: of_arm[option] for arm, of_arm in options.items() if option in of_arm}
         if len(values) < len(options):
-            without = [arm for arm in comparison.arms if arm.name not in values and has(arm.chosen.runs[0], option)]
+            without = [arm for arm in comparison.arms if arm.name not in values and has(arm.runs[0], option)]
             if without and not option.startswith(own):
-                fixed = {arm.name: chosen_value(arm, option) for arm in without}
+                fixed = {arm.name: value_of_arm(arm, option) for arm in without}
                 yield Finding(
                     "doubt",
-                    f"{option} was tuned for {' and '.join(values)} ({told(values)}) but not for others "
-                    f"({told(fixed)}). Try the same values for every arm.",
-                    (runs := [run for arm in without for run in arm.chosen.runs]),
+                    f"{option} was tuned for {' and '.join(values)} ({text(values)}) but not for others "
+                    f"({text(fixed)}). Try the same values for every arm.",
+                    (runs := [run for arm in without for run in arm.runs]),
                     _tune(comparison, runs, option, _listed([one for some in values.values() for one in some])),
                 )
         if len(values) > 1 and not _same_values(list(values.values())):
             ordered = {arm: _ordered(of_arm) for arm, of_arm in values.items()}
             yield Finding(
                 "doubt",
-                f"{option} was tuned over different values ({told(ordered)}). Try the same values for every arm.",
+                f"{option} was tuned over different values ({text(ordered)}). Try the same values for every arm.",
                 comparison.runs,
                 _tune(comparison, comparison.runs, option, _listed([one for some in values.values() for one in some])),
             )
@@ -105,10 +106,10 @@ def _listed(values: Sequence[Any]) -> str:
     return ",".join(written(value) for value in _ordered(distinct(values)))
 
 
-def _same_values(found: Sequence[list[Any]]) -> bool:
+def _same_values(grids: Sequence[list[Any]]) -> bool:
     """Return whether the values tried in all arms are the same grid, or drawn from about the same range."""
-    first = found[0]
-    for other in found[1:]:
+    first = grids[0]
+    for other in grids[1:]:
         same = all(value in first for value in other) and all(value in other for value in first)
         drawn = _are_numbers([*first, *other]) and not any(value in first for value in other)
         if not same and not (drawn and min(len(first), len(other)) > 2 and _overlap(first, other) >= OVERLAP):
@@ -125,7 +126,7 @@ def _overlap(first: list[float], other: list[float]) -> float:
 
 def _edge(comparison: Comparison, arm: Arm, option: str, values: list[Any]) -> Iterator[Finding]:
     """Find a chosen value that is the least or greatest tried; zero does not count, as nothing lies below it."""
-    best, values = chosen_value(arm, option), [value for value in values if value is not None]
+    best, values = value_of_arm(arm, option), [value for value in values if value is not None]
     if not _are_numbers(values) or best not in (min(values), max(values)) or best == 0:
         return
     further, side = beyond(values, best, drawn_from(comparison, option)), "least" if best == min(values) else "greatest"
@@ -134,12 +135,12 @@ def _edge(comparison: Comparison, arm: Arm, option: str, values: list[Any]) -> I
     yield Finding(
         "doubt",
         f"The best {option} of {arm.name}, {short(best)}, is the {side} of the {len(values)} that were tried{advice}.",
-        arm.chosen.runs,
+        arm.runs,
         []
         if further is None or study_draws
         else _tune(
             comparison,
-            arm.chosen.runs,
+            arm.runs,
             option,
             written(further) if comparison.study is None else _listed([*values, further]),
         ),
@@ -157,35 +158,35 @@ def drawn_from(comparison: Comparison, option: str) -> Interval | None:
 def _passed_over(comparison: Comparison, arm: Arm) -> Iterator[Finding]:
     """Find a setting that is better than the chosen one on the seeds that both have, but has fewer seeds."""
     sign = 1 if comparison.minimizes else -1
-    own = arm.chosen.scores(comparison.chosen_by)
+    own = arm.scores(comparison.selection_metric)
 
     def lead(setting: Setting) -> float:
         """Return by how much the chosen setting is worse on common seeds; minus infinity if there are none."""
-        scores = setting.scores(comparison.chosen_by)
+        scores = setting.scores(comparison.selection_metric)
         common = [seed for seed in own if seed in scores]
         return sum(sign * (own[seed] - scores[seed]) for seed in common) / len(common) if common else -math.inf
 
-    better = max((setting for setting in arm.settings if setting is not arm.chosen), key=lead, default=None)
+    better = max((setting for setting in arm.settings if setting is not arm.representative), key=lead, default=None)
     if better is None or lead(better) <= 0:
         return
-    seeds = ",".join(str(seed) for seed in own if seed not in better.scores(comparison.chosen_by))
+    seeds = ",".join(str(seed) for seed in own if seed not in better.scores(comparison.selection_metric))
     changed = {
         option: better_value
         for option in varied(comparison, arm)
-        if has(better.runs[0], option) and (better_value := _of(better, arm, option)) != chosen_value(arm, option)
+        if has(better.runs[0], option) and (better_value := _of(better, arm, option)) != value_of_arm(arm, option)
     }
     words = " ".join(f"{option}={short(value)}" for option, value in changed.items())
     yield Finding(
         "doubt",
         f"{arm.name} is not represented by its best setting: {words} is better by {lead(better):.3g} on the seeds that "
         f"both have. Train it with the other seeds as well (seed={seeds}).",
-        [*arm.chosen.runs, *better.runs],
+        [*arm.runs, *better.runs],
         train_with(comparison, better.runs[:1], f"seed={seeds}") if comparison.study is None else [],
     )
 
 
 def _of(setting: Setting, arm: Arm, option: str) -> Any:
-    return chosen_value(Arm(arm.name, arm.settings, setting), option)
+    return value_of_arm(Arm(arm.name, arm.settings, setting), option)
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:
@@ -209,7 +210,7 @@ def tuned_on_the_same_split(comparison: Comparison) -> Iterator[Finding]:
     in size and budget only, have nothing to choose.
     """
     split = split_of(comparison.metric)
-    if split_of(comparison.chosen_by) != split:
+    if split_of(comparison.selection_metric) != split:
         return
     tuned = [arm for arm in comparison.arms if any(not option.startswith(SIZES) for option in varied(comparison, arm))]
     if not tuned:
@@ -218,9 +219,9 @@ def tuned_on_the_same_split(comparison: Comparison) -> Iterator[Finding]:
     counts = {arm.name: len(tried(comparison, arm)) for arm in tuned}
     yield Finding(
         "doubt",
-        f"The settings were chosen on the {split} split (settings tried: {told(counts)}), and the conclusion is about "
+        f"The settings were chosen on the {split} split (settings tried: {text(counts)}), and the conclusion is about "
         f"the same split, on which the best of several settings is in part the luckiest. {remedy}",
-        [run for arm in tuned for run in arm.chosen.runs],
+        [run for arm in tuned for run in arm.runs],
         commands,
     )
 
@@ -241,7 +242,7 @@ def _remedy(comparison: Comparison) -> tuple[str, list[str]]:
                 *score,
                 report_with(comparison, f"metric={other}"),
             ]
-    if all("test" in run.config.get("data", {}) for run in runs):
+    if all(nodes.has(run.config, "data.test") for run in runs):
         words = "Train with a test split (data.test=0.05), and conclude on it."
         return words, train_with(comparison, runs, "data.test=0.05")
     return "These data have no test split; to conclude on, they need one.", []

@@ -96,7 +96,7 @@ def _write(document: Document, folder: Path, formats: Collection[str]) -> None:
 
 def name_of(comparison: Comparison) -> str:
     """Return a report's default name: its arms, data and a hash of its runs, so that the next report replaces it."""
-    every = [run for arm in comparison.arms for setting in arm.settings for run in setting.runs]
+    every = comparison.all_runs
     arms = [arm.name for arm in comparison.arms]
     words = arms if len(arms) <= 3 else [arms[0], f"and-{len(arms) - 1}-others"]
     data = sorted({str(run.choice("data")) for run in every})

@@ -70,12 +70,12 @@ def _wide(part: Table, column: int) -> bool:
 
 def escaped(text: str) -> str:
     """Return a text with every special character escaped, for any of the engines."""
-    text = "".join(_ESCAPES.get(c) or (c if _known(c) else f"[U+{ord(c):04X}]") for c in text)
+    text = "".join(_ESCAPES.get(c) or (c if _is_latin(c) else f"[U+{ord(c):04X}]") for c in text)
     text = text.replace("--", "-{}-").replace(",,", ",{},")  # no ligatures
     return f"{{{text[0]}}}{text[1:]}" if text[:1] in ("[", "*") else text  # not an argument of a line break before it
 
 
-def _known(character: str) -> bool:
+def _is_latin(character: str) -> bool:
     return character.isascii() or "\u00c0" <= character <= "\u00ff"
 
 

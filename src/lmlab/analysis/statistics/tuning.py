@@ -1,9 +1,8 @@
-"""Tuning: the expected best score of a budget of trials, and the sensitivity of the score to an option."""
+"""Tuning: the expected best score of a budget of trials, and the best value of an option."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -59,88 +58,42 @@ def expected_best(scores: Sequence[float], minimize: bool = True, confidence: fl
     return [Estimate(mean, low, high, n, sd) for mean, low, high, sd in zip(*columns, strict=True)]
 
 
-@dataclass(frozen=True)
-class Sensitivity:
-    """The dependence of an arm's score on one option.
+class Best(NamedTuple):
+    """The value of an option with the best score; at an edge of the values tried, a better one may lie outside."""
 
-    Attributes:
-        values: the values tried, ascending: [V].
-        scores: the best score with each value, over all other options: [V]; infinite if none was finite.
-        best: the value with the best score.
-        score: that score.
-        at_edge: ``best`` is the least or greatest value tried, so a better one may lie outside; of ties, an
-            inner value is the best.
-        spread: the difference between the best and the worst of the finite ``scores``.
-        basin: the stretch of values around the best, by linear interpolation, in which the score is within the
-            tolerance.
-        width: of the basin, in decades where ``log`` and otherwise in the unit of the option.
-        open: the basin reaches the edge of what was tried; ``width`` is a lower bound.
-        log: values are compared by their logarithm: all are positive and the greatest is at least ten times the
-            least.
-    """
-
-    values: Sequence[float]
-    scores: Sequence[float]
-    best: float
-    score: float
+    value: float
     at_edge: bool
-    spread: float
-    basin: tuple[float, float]
-    width: float
-    open: bool
-    log: bool
 
 
-def sensitivity(points: Iterable[tuple[float, float]], minimize: bool = True, tolerance: float = 0.01) -> Sensitivity:
-    """Return the dependence of the score on an option such as the learning rate, from a grid or a random search.
+def best_value(scores: Mapping[float, float], minimize: bool = True) -> Best:
+    """Return the best value of an option such as the learning rate, from a grid or a random search.
 
-    Values of a random search (more than ``BINS`` distinct ones) are put into ``BINS`` bins of equal width. The best of
-    each bin represents it, with its own value. Average over seeds first; otherwise the best value is that of the
-    luckiest seed.
+    The edges of a random search (more than ``BINS`` values) are the outer ones of ``BINS`` bins of equal width, of the
+    logarithm if all values are positive and the greatest is at least ten times the least. Of ties, an inner value is
+    the best.
 
     Args:
-        points: pairs of the option's value and the score; a score that is not finite counts as the worst.
+        scores: by value; one that is not finite counts as the worst. Average over seeds first; otherwise the best value
+            is that of the luckiest seed.
         minimize: True if lower is better.
-        tolerance: allowed distance of the basin's scores from the best one, as a share of the best.
 
     Raises:
-        UserError: no finite score, an option that is not a number, or a negative tolerance.
+        UserError: no finite score.
     """
-    if tolerance < 0:
-        raise UserError(f"tolerance={tolerance}: must be zero or more, 0.01 say")
+    if not any(map(math.isfinite, scores.values())):
+        raise UserError("the best value of an option needs at least one finite score")
     sign = 1.0 if minimize else -1.0
-    least: dict[float, float] = {}
-    for value, score in points:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise UserError(f"sensitivity to an option needs numbers, not {value!r}")
-        cost = sign * score if math.isfinite(score) else math.inf
-        least[float(value)] = min(cost, least.get(float(value), math.inf))
-    if not any(map(math.isfinite, least.values())):
-        raise UserError("sensitivity to an option needs at least one finite score")
-    log = min(least) > 0 and max(least) >= 10 * min(least)
-    tried = sorted(least)
+    costs = {value: sign * score if math.isfinite(score) else math.inf for value, score in scores.items()}
+    tried = sorted(costs)
+    last = len(tried) - 1
+    places = dict(zip(tried, range(len(tried)), strict=True))
     if len(tried) > BINS:
-        tried = _best_of_bins(tried, least, log)
-    costs = np.array([least[value] for value in tried])
-    x = np.log10(tried) if log else np.array(tried)
-    tied = np.flatnonzero(costs == costs.min())
-    best = int(tied[np.argmin(np.abs(tied - (len(tried) - 1) / 2))])
-    limit = costs[best] + tolerance * abs(costs[best])
-    low, left_open = _crossing(x[best::-1], costs[best::-1], limit)
-    high, right_open = _crossing(x[best:], costs[best:], limit)
-    ended = costs[np.isfinite(costs)]
-    return Sensitivity(
-        values=tried,
-        scores=[float(sign * cost) for cost in costs],
-        best=tried[best],
-        score=float(sign * costs[best]),
-        at_edge=best in (0, len(tried) - 1),
-        spread=float(np.ptp(ended)),
-        basin=(10**low, 10**high) if log else (low, high),
-        width=high - low,
-        open=left_open or right_open,
-        log=log,
-    )
+        x = np.log(tried) if tried[0] > 0 and tried[-1] >= 10 * tried[0] else np.array(tried)
+        last = BINS - 1
+        bins = np.minimum((BINS * (x - x[0]) / (x[-1] - x[0])).astype(int), last)
+        places = dict(zip(tried, bins.tolist(), strict=True))
+    value = min(tried, key=lambda value: (costs[value], abs(places[value] - last / 2)))
+    return Best(value, places[value] in (0, last))
 
 
 def beyond(values: Iterable[float], best: float, interval: "Interval | None" = None) -> float | None:
@@ -210,23 +163,3 @@ def _rounded(value: float, best: float, tried: Sequence[float]) -> float:
     short = [float(f"{value:.{count}g}") for count in range(1, 7)]
     near = (number for number in [*series, *short] if abs(number - value) <= 0.4 * abs(value - best))
     return next(near, value)
-
-
-def _best_of_bins(tried: Sequence[float], costs: dict[float, float], log: bool) -> list[float]:
-    x = np.log(tried) if log else np.array(tried)
-    bins = np.minimum((BINS * (x - x[0]) / (x[-1] - x[0])).astype(int), BINS - 1)
-    best: dict[int, float] = {}
-    for value, number in zip(tried, bins.tolist(), strict=True):
-        if number not in best or costs[value] < costs[best[number]]:
-            best[number] = value
-    return list(best.values())
-
-
-def _crossing(x: Array, costs: Array, limit: float) -> tuple[float, bool]:
-    """Return the point at which costs, going outward from the best, exceed the limit, and True if they never do."""
-    for inner in range(len(x) - 1):
-        if costs[inner + 1] > limit:
-            rise = costs[inner + 1] - costs[inner]
-            part = (limit - costs[inner]) / rise if math.isfinite(rise) else 0.0
-            return float(x[inner] + part * (x[inner + 1] - x[inner])), False
-    return float(x[-1]), True

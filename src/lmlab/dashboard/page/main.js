@@ -12,7 +12,7 @@ const DRAWN = 12; // runs drawn if none are selected
 const AT_ONCE = 60; // maximum number of drawn runs
 
 const at = (id) => document.getElementById(id);
-const state = { session: "", number: 0, curvesNumber: 0, runs: new Map(), sweeps: [], curves: new Map(), axes: {}, asked: "" };
+const state = { session: "", number: 0, curvesNumber: 0, runs: new Map(), sweeps: [], curves: new Map(), axes: {}, query: "" };
 const colours = new Colours();
 const details = new Details(act);
 const table = new Table(at("runs"), at("more"), colours, { choose, open: (key) => details.open(key, state.runs.get(key)) });
@@ -37,16 +37,16 @@ async function update() {
 }
 
 function question() {
-  const chosen = drawnKeys();
-  const what = JSON.stringify([at("metric").value, at("axis").value, chosen]);
-  if (what !== state.asked) {
-    state.asked = what;
+  const drawn = drawnKeys();
+  const query = JSON.stringify([at("metric").value, at("axis").value, drawn]);
+  if (query !== state.query) {
+    state.query = query;
     state.curvesNumber = 0;
   }
   const words = new URLSearchParams({ session: state.session, since: state.number, curves_since: state.curvesNumber });
   if (at("metric").value) words.set("metric", at("metric").value);
   if (at("axis").value) words.set("axis", at("axis").value);
-  for (const key of chosen) words.append("run", key);
+  for (const key of drawn) words.append("run", key);
   return `api/update?${words}`;
 }
 
@@ -100,7 +100,7 @@ function fitting() {
 
 // The selected runs, or else the newest that match the filter, running ones first.
 function drawnKeys() {
-  if (table.chosen.size) return [...table.chosen].sort().slice(0, AT_ONCE);
+  if (table.selected.size) return [...table.selected].sort().slice(0, AT_ONCE);
   const rank = ([, row]) => (row.status === "running" ? "1" : "0") + row.created;
   const readable = fitting().filter(([, row]) => row.status !== "unreadable");
   return readable.sort((a, b) => (rank(a) < rank(b) ? 1 : rank(a) > rank(b) ? -1 : a[0] < b[0] ? -1 : 1)).slice(0, DRAWN).map(([key]) => key);
@@ -116,8 +116,8 @@ function showRuns() {
   const empty = "No runs yet. A first one: lmlab train model=lstm budget.tokens=200_000";
   at("counts").textContent = state.runs.size ? `${state.runs.size} runs: ${parts.join(", ")}${fit}` : empty;
   table.show(entries);
-  at("compare").disabled = table.chosen.size === 0;
-  at("compare").textContent = table.chosen.size ? `Compare ${table.chosen.size}` : "Compare";
+  at("compare").disabled = table.selected.size === 0;
+  at("compare").textContent = table.selected.size ? `Compare ${table.selected.size}` : "Compare";
 }
 
 function showSweeps() {
@@ -157,18 +157,18 @@ function drawCurves() {
   const metric = at("metric").value;
   const settings = { metric, heading: state.heading, falls: state.falls, axis: at("axis").value, axisName: state.axes[at("axis").value], lines: at("lines").value, log: at("log").checked };
   draw(at("chart"), lines, colours, settings);
-  const others = table.chosen.size || fitting().length;
-  const how = table.chosen.size ? "selected runs" : "runs, the newest (select others in the table)";
+  const others = table.selected.size || fitting().length;
+  const how = table.selected.size ? "selected runs" : "runs, the newest (select others in the table)";
   at("drawn").textContent = `${metric} of ${lines.length} of ${others} ${how}`;
   at("chart").setAttribute("aria-label", `${metric} against ${settings.axisName}, ${lines.length} runs`);
 }
 
-function choose(key, chosen) {
-  table.mark(key, chosen);
-  chosenChanged();
+function choose(key, selected) {
+  table.mark(key, selected);
+  selectionChanged();
 }
 
-function chosenChanged() {
+function selectionChanged() {
   showRuns();
   drawCurves();
   update();
@@ -195,13 +195,13 @@ async function compare() {
   say("Writing the report");
   try {
     const metric = state.measures.compared.includes(at("metric").value) ? at("metric").value : null;
-    const { report } = await send("compare", { runs: [...table.chosen], metric });
+    const { report } = await send("compare", { runs: [...table.selected], metric });
     say("Report written: ", element("a", { href: `reports/${report}`, target: "_blank" }, "open it"));
     window.open(`reports/${report}`, "_blank");
   } catch (error) {
     say(error.message);
   }
-  at("compare").disabled = table.chosen.size === 0;
+  at("compare").disabled = table.selected.size === 0;
 }
 
 let silence = null;
@@ -230,11 +230,11 @@ at("status").addEventListener("change", filtered);
 at("compare").addEventListener("click", compare);
 at("choose").addEventListener("click", () => {
   for (const [key, row] of fitting().slice(0, 1000)) if (row.status !== "unreadable") table.mark(key, true);
-  chosenChanged();
+  selectionChanged();
 });
 at("clear").addEventListener("click", () => {
-  for (const key of [...table.chosen]) table.mark(key, false);
-  chosenChanged();
+  for (const key of [...table.selected]) table.mark(key, false);
+  selectionChanged();
 });
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input, select, textarea") || details.dialog.open;

@@ -22,7 +22,7 @@ export class Table {
     this.colours = colours;
     this.choose = choose;
     this.open = open;
-    this.chosen = new Set();
+    this.selected = new Set();
     this.columns = COLUMNS;
     this.sort = { key: "created", descending: true };
     this.limit = SHOWN;
@@ -116,7 +116,7 @@ export class Table {
 
   build(key, row) {
     const box = element("input", { type: "checkbox", "data-part": "box", "aria-label": `select ${row.name} ${row.id}` });
-    box.checked = this.chosen.has(key);
+    box.checked = this.selected.has(key);
     box.addEventListener("change", () => this.choose(key, box.checked));
     const swatch = element("span", { class: "swatch", "aria-hidden": "true" });
     swatch.style.background = this.colours.of(row.arm);
@@ -137,16 +137,16 @@ export class Table {
     };
     const texts = (key) => content[key] ?? [row.metrics?.[key]?.text ?? ""];
     const cells = this.columns.map((column) => element("td", { class: classes(column) }, ...texts(column.key)));
-    return element("tr", { class: this.chosen.has(key) ? "chosen" : "", "data-run": key }, element("td", {}, box), ...cells);
+    return element("tr", { class: this.selected.has(key) ? "selected" : "", "data-run": key }, element("td", {}, box), ...cells);
   }
 
-  mark(key, chosen) {
-    if (chosen) this.chosen.add(key);
-    else this.chosen.delete(key);
+  mark(key, selected) {
+    if (selected) this.selected.add(key);
+    else this.selected.delete(key);
     const entry = this.built.get(key);
     if (entry) {
-      entry.element.classList.toggle("chosen", chosen);
-      entry.element.querySelector("input").checked = chosen;
+      entry.element.classList.toggle("selected", selected);
+      entry.element.querySelector("input").checked = selected;
     }
   }
 }

@@ -24,11 +24,11 @@ export function duration(seconds) {
 }
 
 // Set a select's options; unchanged options are left alone, so that an open select stays open.
-export function options(select, values, chosen) {
+export function options(select, values, selected) {
   const now = JSON.stringify(values);
   if (select.dataset.values !== now) {
     select.dataset.values = now;
     select.replaceChildren(...values.map(([value, text]) => element("option", { value }, text)));
   }
-  if (values.some(([value]) => value === chosen)) select.value = chosen;
+  if (values.some(([value]) => value === selected)) select.value = selected;
 }

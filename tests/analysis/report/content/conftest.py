@@ -43,7 +43,7 @@ def compared(folder: Path) -> Callable[..., Comparison]:
     def made(
         metric: str = "validation/loss", baseline: str | None = None, arm: tuple[str, ...] = ("model",)
     ) -> Comparison:
-        return compare_by(read(all_runs(folder)).found, arm, metric, baseline)
+        return compare_by(read(all_runs(folder)).readable, arm, metric, baseline)
 
     return made
 
@@ -54,7 +54,7 @@ def with_diverged(folder: Path) -> Callable[[], Comparison]:
 
     def made() -> Comparison:
         arms: dict[str, dict[str, list[Record]]] = {}
-        for record in read(all_runs(folder)).found:
+        for record in read(all_runs(folder)).readable:
             setting = identity({**record.config, "seed": 0})
             arms.setdefault(str(record.choice("model")), {}).setdefault(setting, []).append(record)
         found = [(name, [Setting(runs) for runs in settings.values()]) for name, settings in arms.items()]

@@ -68,7 +68,7 @@ def test_p_values_and_intervals_are_corrected_for_all_pairs(arm, compared, table
             assert abs(held[other]["difference to lstm"].value) == pytest.approx(abs(row["difference"].value))
 
 
-def test_the_best_and_those_that_cannot_be_told_apart_from_it_are_bold(arm, compared):
+def test_the_best_and_those_that_cannot_be_is_significant_from_it_are_bold(arm, compared):
     def bold():
         parts = arms(compared(baseline="lstm")).parts
         part = next(part for part in parts if isinstance(part, Table) and part.name == "results")

@@ -33,7 +33,7 @@ def test_two_arms_that_differ(arm, compared, losses):
     assert conclusion(compared(baseline="transformer"), []) == expected  # whichever is the baseline
 
 
-def test_two_arms_that_cannot_be_told_apart_and_the_seeds_that_would(arm, compared):
+def test_two_arms_that_cannot_be_is_significant_and_the_seeds_that_would(arm, compared):
     arm("lstm", {1: 1.50, 2: 1.52, 3: 1.48})
     arm("transformer", {1: 1.51, 2: 1.49, 3: 1.47})
     differences = np.array([-0.01, 0.03, 0.01])

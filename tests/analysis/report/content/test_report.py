@@ -9,8 +9,8 @@ import pytest
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts import Doubt
 from lmlab.analysis.report.content import SECTIONS, report
+from lmlab.analysis.report.content.captions import ARMS_SHOWN, shown
 from lmlab.analysis.report.content.loss_curves import loss_curves
-from lmlab.analysis.report.content.ranking import ARMS_SHOWN, shown
 from lmlab.analysis.report.document import Chart, Table
 
 

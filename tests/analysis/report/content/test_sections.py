@@ -10,9 +10,8 @@ from scipy import stats
 
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.report.content.arms import differences
-from lmlab.analysis.report.content.every_run import every_run
 from lmlab.analysis.report.content.power import SHARES, power
-from lmlab.analysis.report.content.provenance import commands, left_out, provenance
+from lmlab.analysis.report.content.provenance import commands, every_run, left_out, provenance
 from lmlab.analysis.report.content.samples import samples
 from lmlab.analysis.report.content.tradeoffs import POINTS, tradeoffs
 from lmlab.analysis.report.document import Code, SideBySide, Text
@@ -90,7 +89,7 @@ def test_the_newest_sample_of_each_arm(arm, compared):
         run.samples.unlink()
     comparison = compared()
     _, shown = samples(comparison).parts
-    first = comparison.arms[0].chosen.runs[0]
+    first = comparison.arms[0].runs[0]
     assert shown == SideBySide({f"lstm (seed 1, {first.label})": f"new\N{REPLACEMENT CHARACTER}[31m {first.id}"})
     assert samples(replace(comparison, arms=comparison.arms[1:])) is None
 
@@ -172,7 +171,7 @@ def test_the_commands_of_runs_and_of_sweeps(arm, compared, folder):
         "lmlab train model=rnn",
         "lmlab train -m model=transformer seed=1,2",
     ]
-    assert afresh == [f"lmlab reproduce run={one.chosen.runs[0].id}" for one in comparison.arms]
+    assert afresh == [f"lmlab reproduce run={one.runs[0].id}" for one in comparison.arms]
     assert commands(EMPTY) is None
 
 

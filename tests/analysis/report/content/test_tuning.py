@@ -71,7 +71,7 @@ def test_a_study_s_final_runs_are_no_trials(arm, compared, table, chart):
     losses_by_rate(arm, "lstm", {1e-3: {0: 1.6}, 3e-3: {0: 1.5}, 1e-2: {0: 1.55}})
     comparison = compared()
     (one,) = comparison.arms
-    final = replace(one, settings=[*one.settings[:2], one.settings[2]], chosen=one.settings[2])
+    final = replace(one, settings=[*one.settings[:2], one.settings[2]], representative=one.settings[2])
     section = tuning(replace(comparison, arms=[final], study=object()))
     assert table(section, "tuning")[0]["values"] == 2
 

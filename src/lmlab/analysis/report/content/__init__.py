@@ -9,15 +9,15 @@ from lmlab.analysis.report.content.arms import arms, differences
 from lmlab.analysis.report.content.breakdown import breakdown
 from lmlab.analysis.report.content.captions import data_of, listed
 from lmlab.analysis.report.content.conclusion import conclusion
-from lmlab.analysis.report.content.every_run import chain, every_run
 from lmlab.analysis.report.content.loss_curves import loss_curves
 from lmlab.analysis.report.content.power import power
-from lmlab.analysis.report.content.provenance import commands, left_out, provenance
+from lmlab.analysis.report.content.provenance import chain, commands, every_run, left_out, provenance
 from lmlab.analysis.report.content.samples import samples
 from lmlab.analysis.report.content.scaling import scaling
 from lmlab.analysis.report.content.tradeoffs import tradeoffs
 from lmlab.analysis.report.content.tuning import tuning
 from lmlab.analysis.report.document import Document, Note
+from lmlab.config.nodes import at
 from lmlab.numerals import counted
 
 SECTIONS = (
@@ -80,12 +80,12 @@ def _about_runs(doubt: Doubt) -> str:
 
 
 def _about(comparison: Comparison) -> str:
-    every = [run for arm in comparison.arms for setting in arm.settings for run in setting.runs]
+    every = comparison.all_runs
     if not every:
         return "lmlab report"
     days = sorted(str(run.manifest.get("created", ""))[:10] for run in every)
     when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
-    versions = sorted({str(run.manifest.get("provenance", {}).get("packages", {}).get("lmlab")) for run in every})
+    versions = sorted({str(at(run.manifest, "provenance.packages.lmlab")) for run in every})
     return (
         f"{counted(len(every), 'run')} of {counted(len(comparison.arms), 'arm')}, {when}, by lmlab {listed(versions)}"
     )

@@ -77,7 +77,7 @@ def _metrics(comparison: Comparison) -> Table | None:
     names = dict.fromkeys(name for run in runs for name in run.manifest["metrics"] if name != comparison.metric)
     if not names:
         return None
-    rows = [[arm.name, *(_mean(arm.chosen.runs, partial(_metric, name)) for name in names)] for arm in comparison.arms]
+    rows = [[arm.name, *(_mean(arm.runs, partial(_metric, name)) for name in names)] for arm in comparison.arms]
     columns = [Column("arm"), *(Column(comparison.measures.heading(name), form="{:.4f}") for name in names)]
     return Table("metrics", f"Other final metrics on {of_runs(comparison)}", columns, rows, NOTE)
 
@@ -90,7 +90,7 @@ def _evaluations(comparison: Comparison) -> Table | None:
     """List the scores that ``lmlab evaluate`` recorded; each way of scoring is a metric of its own."""
     scores: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for arm in comparison.arms:
-        for run in arm.chosen.runs:
+        for run in arm.runs:
             try:
                 evaluations = numbers(read_jsonl(run.run.path / "evaluations.jsonl"))
             except ValueError:
@@ -123,7 +123,7 @@ def _described(settings: dict[str, object]) -> str:
 
 
 def _measured(comparison: Comparison, name: str, title: str, costs: Sequence[Cost]) -> Table | None:
-    measured = [[_mean(arm.chosen.runs, cost.of) for cost in costs] for arm in comparison.arms]
+    measured = [[_mean(arm.runs, cost.of) for cost in costs] for arm in comparison.arms]
     kept = [i for i in range(len(costs)) if any(row[i] is not None for row in measured)]
     if not kept:
         return None

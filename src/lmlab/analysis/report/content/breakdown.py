@@ -7,8 +7,7 @@ from typing import Any
 
 from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.analysis.records import Record
-from lmlab.analysis.report.content.captions import of_runs, short
-from lmlab.analysis.report.content.ranking import of_those_shown, shown
+from lmlab.analysis.report.content.captions import of_runs, of_those_shown, short, shown
 from lmlab.analysis.report.document import Axis, Chart, Section, Series, Text
 from lmlab.runs.files import numbers, read_json
 
@@ -18,15 +17,15 @@ BINS = 15
 _BAND = "Mean over seeds; band: from the lowest to the highest seed. Final weights on the validation split."
 
 Point = tuple[float, float]
-Found = Mapping[str, Sequence[Mapping[str, float]]]
+Breakdown = Mapping[str, Sequence[Mapping[str, float]]]
 
 
 def breakdown(comparison: Comparison) -> Section | None:
     """Break down the loss of the final weights, for the runs that recorded a breakdown."""
-    by_arm: dict[str, list[Found]] = {}
+    by_arm: dict[str, list[Breakdown]] = {}
     unread = []
     for arm in shown(comparison):
-        parts = [(run, read(run)) for run in arm.chosen.runs]
+        parts = [(run, read(run)) for run in arm.runs]
         by_arm[arm.name] = [part for _, part in parts if part]
         unread += [run.label for run, part in parts if part is None and (run.run.path / "breakdown.json").exists()]
     note = _BAND + of_those_shown(comparison)
@@ -43,7 +42,7 @@ def breakdown(comparison: Comparison) -> Section | None:
     return Section("Where the loss comes from", [*charts, *warnings]) if charts or warnings else None
 
 
-def read(run: Record) -> Found | None:
+def read(run: Record) -> Breakdown | None:
     """Return the breakdown of a run; ``None`` if it has none that can be read."""
     try:
         content = numbers(read_json(run.run.path / "breakdown.json"))
@@ -53,15 +52,15 @@ def read(run: Record) -> Found | None:
 
 
 def _bands(
-    found: Sequence[Found], kind: str, key: Callable[[Any], Any], point: Callable[[Any], Point]
+    breakdowns: Sequence[Breakdown], kind: str, key: Callable[[Any], Any], point: Callable[[Any], Point]
 ) -> list[tuple[float, float, float, float]]:
     """Return (x, y, low, high) of each bin that all seeds have: mean, least and greatest over seeds, ordered by x."""
     bins: dict[Any, list[Point]] = defaultdict(list)
-    for part in found:
+    for part in breakdowns:
         for row in part.get(kind, ()):
             if row["tokens"] > 0 and _is_finite(row):
                 bins[key(row)].append(point(row))
-    several = [rows for rows in bins.values() if len(rows) == len(found)]
+    several = [rows for rows in bins.values() if len(rows) == len(breakdowns)]
     means = []
     for rows in several:
         x, y = zip(*rows, strict=True)
@@ -73,25 +72,25 @@ def _is_finite(row: Mapping[str, Any]) -> bool:
     return all(math.isfinite(value) for value in row.values() if isinstance(value, (int, float)))
 
 
-def _series(comparison: Comparison, found: Mapping[str, list[Found]], kind: str, *how: Any) -> list[Series]:
+def _series(comparison: Comparison, by_arm: Mapping[str, list[Breakdown]], kind: str, *how: Any) -> list[Series]:
     series = []
-    for arm in _with(comparison, found):
-        if bands := _bands(found[arm.name], kind, *how):
+    for arm in _with(comparison, by_arm):
+        if bands := _bands(by_arm[arm.name], kind, *how):
             x, y, low, high = zip(*bands, strict=True)
-            several = len(found[arm.name]) > 1
+            several = len(by_arm[arm.name]) > 1
             band = (low, high) if several else (None, None)
             series.append(Series(arm.name, arm.name, {kind: x}, y, *band))
     return series
 
 
-def _with(comparison: Comparison, found: Mapping[str, list[Found]]) -> list[Arm]:
-    return [arm for arm in comparison.arms if found.get(arm.name)]
+def _with(comparison: Comparison, by_arm: Mapping[str, list[Breakdown]]) -> list[Arm]:
+    return [arm for arm in comparison.arms if by_arm.get(arm.name)]
 
 
-def _calibration(comparison: Comparison, found: Mapping[str, list[Found]], note: str) -> Chart | None:
+def _calibration(comparison: Comparison, by_arm: Mapping[str, list[Breakdown]], note: str) -> Chart | None:
     series = _series(
         comparison,
-        found,
+        by_arm,
         "calibration",
         lambda row: math.ceil(row["confidence"] * BINS),
         lambda row: (row["confidence"], row["accuracy"]),
@@ -115,12 +114,14 @@ def _calibration(comparison: Comparison, found: Mapping[str, list[Found]], note:
     )
 
 
-def _loss(comparison: Comparison, found: Mapping[str, list[Found]], kind: str, label: str, note: str) -> Chart | None:
+def _loss(
+    comparison: Comparison, by_arm: Mapping[str, list[Breakdown]], kind: str, label: str, note: str
+) -> Chart | None:
     # Bins hold from <= value < to. Position 0 is predicted from one token; a count of 0 has no place on such an axis.
     first = 1 if kind == "position" else 0
     series = _series(
         comparison,
-        found,
+        by_arm,
         kind,
         lambda row: (row["from"], row["to"]),
         lambda row: (math.sqrt(max(row["from"] + first, 0.5) * max(row["to"] - 1 + first, 0.5)), row["loss"]),

@@ -1,10 +1,13 @@
-"""Captions of tables and figures, and the text of numbers and lists in sentences."""
+"""Arms that a figure shows, captions of tables and figures, and the text of numbers and lists in sentences."""
 
 import math
 from collections.abc import Sequence
 
-from lmlab.analysis.comparison import Comparison
+from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.numerals import counted, written
+
+ARMS_SHOWN = 12
+"""Number of lines that a reader can distinguish in a figure."""
 
 
 def data_of(comparison: Comparison) -> str:
@@ -23,13 +26,28 @@ def caption(text: str) -> str:
 
 
 def _seeds(comparison: Comparison) -> str:
-    numbers = sorted({len(arm.chosen.runs) for arm in comparison.arms})
+    numbers = sorted({len(arm.runs) for arm in comparison.arms})
     if not numbers:
         return "no runs"
     several = " of each arm" if len(comparison.arms) > 1 else ""
     if len(numbers) > 1:
         return f"{numbers[0]} to {numbers[-1]} seeds{several}"
     return f"{counted(numbers[0], 'seed')}{several}"
+
+
+def shown(comparison: Comparison) -> Sequence[Arm]:
+    """Return the arms of figures: all, or the baseline and the best others, in the order of the comparison."""
+    if len(comparison.arms) <= ARMS_SHOWN:
+        return comparison.arms
+    kept = [comparison.arms[0], *(arm for arm in comparison.ranked if arm is not comparison.arms[0])][:ARMS_SHOWN]
+    return [arm for arm in comparison.arms if arm in kept]
+
+
+def of_those_shown(comparison: Comparison) -> str:
+    """Return the sentence of a figure's note about arms that it does not show; empty if it shows all."""
+    if len(comparison.arms) <= ARMS_SHOWN:
+        return ""
+    return f" Shown are the baseline and the best {ARMS_SHOWN - 1} of the other {len(comparison.arms) - 1} arms."
 
 
 def listed(words: Sequence[str], most: int = 8) -> str:

@@ -10,7 +10,6 @@ from lmlab.analysis.doubts.size import equal_budgets, equal_kinds
 from lmlab.analysis.report.content.captions import data_of, decimals, listed, probability
 from lmlab.analysis.report.content.contrasts import Contrast, contrasts, correction, level, number_format, same_as
 from lmlab.analysis.report.content.power import seeds_for
-from lmlab.analysis.report.content.ranking import mean_score, minimizes, ranked
 from lmlab.analysis.statistics.intervals import mean_interval
 from lmlab.metrics import split_of
 from lmlab.numerals import counted, written
@@ -45,7 +44,7 @@ def conclusion(comparison: Comparison, doubts: Sequence[Doubt]) -> str:
 
 def _alone(comparison: Comparison, where: str) -> str:
     (arm,) = comparison.arms
-    estimate = mean_interval(list(arm.chosen.scores(comparison.metric).values()))
+    estimate = mean_interval(list(arm.scores(comparison.metric).values()))
     form = f"{{:.{decimals((estimate.high - estimate.low) / 2)}f}}"
     shown = written(estimate.mean, form)
     if estimate.n > 1 and math.isfinite(estimate.low):
@@ -60,33 +59,33 @@ def _pair(comparison: Comparison, where: str, one: Contrast) -> str:
     label = comparison.label
     better, worse = _in_order(comparison, one)
     form = number_format([one])
-    scores = {arm.name: written(mean_score(arm.chosen, comparison.metric), form) for arm in (better, worse)}
+    scores = {arm.name: written(arm.mean(comparison.metric), form) for arm in (better, worse)}
     both = f"{better.name} reaches {scores[better.name]} {label} against {worse.name} {scores[worse.name]}"
     if one.diverged:
         shown = listed([f"{name} {score}" for name, score in scores.items()])
         return f"{where}, {_diverged(comparison, one)}, so a mean over seeds is meaningless ({shown})."
     if one.p_value != one.p_value:
         return f"{where}, {both}, but {_untested(one)}, so it is unknown which is better."
-    if one.told_apart:
+    if one.is_significant:
         return f"{where}, {both}: {_difference(comparison, one, form)}."
     needed = seeds_for(one, one.paired.difference.mean, level(comparison)) if one.is_paired else None
     more = "" if needed is None else f"; if the difference is as large as it seems, it takes {needed:,} paired seeds"
     return f"{where}, no significant difference: {both}, {_difference(comparison, one, form)}{more}."
 
 
-def _several(comparison: Comparison, where: str, found: Sequence[Contrast]) -> str:
+def _several(comparison: Comparison, where: str, differences: Sequence[Contrast]) -> str:
     label, baseline = comparison.label, comparison.arms[0]
-    form = number_format(found)
-    order = {id(arm): place for place, arm in enumerate(ranked(comparison))}
-    ordered = sorted(found, key=lambda one: order[id(one.arm)])
-    apart = [one for one in ordered if one.told_apart]
-    open_ones = [one for one in ordered if not one.told_apart]
-    best = ranked(comparison)[0]
+    form = number_format(differences)
+    order = {id(arm): place for place, arm in enumerate(comparison.ranked)}
+    ordered = sorted(differences, key=lambda one: order[id(one.arm)])
+    apart = [one for one in ordered if one.is_significant]
+    open_ones = [one for one in ordered if not one.is_significant]
+    best = comparison.ranked[0]
     start = f"{where}, of {len(comparison.arms)} arms {best.name} has the best mean, "
-    start += f"{written(mean_score(best.chosen, comparison.metric), form)} {label}"
+    start += f"{written(best.mean(comparison.metric), form)} {label}"
     reference = f"compared with {baseline.name}"
     if baseline is not best:
-        reference += f" ({written(mean_score(baseline.chosen, comparison.metric), form)})"
+        reference += f" ({written(baseline.mean(comparison.metric), form)})"
     clauses = [f"{one.arm.name} is {_difference(comparison, one, form, with_seeds=False)}" for one in apart]
     if open_ones:
         names = listed([f"{one.arm.name}{_how_open(one)}" for one in open_ones])
@@ -134,16 +133,16 @@ def _difference(comparison: Comparison, one: Contrast, form: str, with_seeds: bo
     return f"{shown} ({probability(one.p_value)}{how})"
 
 
-def _seeds(found: Sequence[Contrast]) -> str:
-    counts = sorted({one.paired.n for one in found})
+def _seeds(differences: Sequence[Contrast]) -> str:
+    counts = sorted({one.paired.n for one in differences})
     number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    kind = "paired seeds" if all(one.is_paired for one in found) else "unpaired seeds"
+    kind = "paired seeds" if all(one.is_paired for one in differences) else "unpaired seeds"
     return f"{number} {kind if counts != [1] else 'seed'}"
 
 
 def _untested(one: Contrast) -> str:
     """Return the reason why there is no p value."""
-    seeds = [len(arm.chosen.runs) for arm in (one.arm, one.reference)]
+    seeds = [len(arm.runs) for arm in (one.arm, one.reference)]
     if min(seeds) < 2:
         if max(seeds) < 2:
             return "with one seed each there is no interval and no test"
@@ -154,7 +153,7 @@ def _untested(one: Contrast) -> str:
 
 def _diverged(comparison: Comparison, one: Contrast) -> str:
     def lost(arm: Arm) -> int:
-        return sum(not math.isfinite(score) for score in arm.chosen.scores(comparison.metric).values())
+        return sum(not math.isfinite(score) for score in arm.scores(comparison.metric).values())
 
     counts = [f"{counted(n, 'run')} of {arm.name}" for arm in (one.arm, one.reference) if (n := lost(arm))]
     return f"{' and '.join(counts)} diverged"
@@ -163,7 +162,7 @@ def _diverged(comparison: Comparison, one: Contrast) -> str:
 def _in_order(comparison: Comparison, one: Contrast) -> tuple[Arm, Arm]:
     """Return the two arms of a contrast, the better one first."""
     lower = one.paired.difference.mean < 0
-    return (one.arm, one.reference) if lower == minimizes(comparison) else (one.reference, one.arm)
+    return (one.arm, one.reference) if lower == comparison.minimizes else (one.reference, one.arm)
 
 
 _KINDS = {"total": "total parameters", "non_embedding": "non-embedding parameters", "matmul": "matmul parameters"}

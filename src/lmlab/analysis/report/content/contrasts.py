@@ -8,7 +8,6 @@ from functools import lru_cache
 
 from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.analysis.report.content.captions import decimals
-from lmlab.analysis.report.content.ranking import mean_score, ranked
 from lmlab.analysis.statistics.pairs import Paired, number_tested, simultaneous
 
 ALPHA = 0.05
@@ -38,7 +37,7 @@ class Contrast:
         return Contrast(self.reference, self.arm, self.paired.turned())
 
     @property
-    def told_apart(self) -> bool:
+    def is_significant(self) -> bool:
         """True if the two arms differ by more than chance explains."""
         return self.p_value < ALPHA
 
@@ -57,7 +56,7 @@ class Contrast:
 def all_pairs(comparison: Comparison) -> tuple[Contrast, ...]:
     """Compare every arm with each one before it, by seed, corrected for the number of pairs."""
     pairs = list(itertools.combinations(comparison.arms, 2))
-    scores = {id(arm): arm.chosen.scores(comparison.metric) for arm in comparison.arms}
+    scores = {id(arm): arm.scores(comparison.metric) for arm in comparison.arms}
     tests = simultaneous([(scores[id(arm)], scores[id(before)]) for before, arm in pairs], ALPHA)
     return tuple(Contrast(arm, before, test) for (before, arm), test in zip(pairs, tests, strict=True))
 
@@ -84,7 +83,7 @@ def correction(comparison: Comparison) -> str:
 
 def same_as(comparison: Comparison, arm: Arm) -> list[Arm]:
     """Return the other arms that do not differ significantly from this one, in the order of the comparison."""
-    pairs = [one for one in all_pairs(comparison) if arm in (one.arm, one.reference) and not one.told_apart]
+    pairs = [one for one in all_pairs(comparison) if arm in (one.arm, one.reference) and not one.is_significant]
     return [one.reference if one.arm is arm else one.arm for one in pairs]
 
 
@@ -95,17 +94,13 @@ def unbeaten(comparison: Comparison) -> frozenset[int]:
     """
     if tests_counted(comparison) == 0:
         return frozenset()
-    sound = [
-        arm
-        for arm in ranked(comparison)
-        if len(arm.chosen.runs) > 1 and math.isfinite(mean_score(arm.chosen, comparison.metric))
-    ]
+    sound = [arm for arm in comparison.ranked if len(arm.runs) > 1 and math.isfinite(arm.mean(comparison.metric))]
     kept = [sound[0], *same_as(comparison, sound[0])]
     return frozenset(place for place, arm in enumerate(comparison.arms) if arm in kept and arm in sound)
 
 
-def number_format(found: Sequence[Contrast]) -> str:
+def number_format(pairs: Sequence[Contrast]) -> str:
     """Return the format of scores, with as many decimals as the uncertainty of their differences needs."""
-    differences = [one.paired.difference for one in found]
+    differences = [one.paired.difference for one in pairs]
     scales = [(d.high - d.low) / 2 if math.isfinite(d.high - d.low) else abs(d.mean) for d in differences]
     return f"{{:.{decimals(min((scale for scale in scales if scale > 0), default=1.0))}f}}"

@@ -10,9 +10,9 @@ import numpy as np
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.curves import AXES, Array, thinned
 from lmlab.analysis.records import Record
-from lmlab.analysis.report.content.captions import caption, listed, of_runs, short
-from lmlab.analysis.report.content.ranking import of_those_shown, shown
+from lmlab.analysis.report.content.captions import caption, listed, of_runs, of_those_shown, short, shown
 from lmlab.analysis.report.document import Axis, Chart, Section, Series
+from lmlab.config.nodes import at
 from lmlab.metrics import TRAINING_LOSS
 from lmlab.numerals import counted
 
@@ -32,14 +32,14 @@ _GRID = 4000
 def loss_curves(comparison: Comparison) -> Section | None:
     """Plot a validation metric and the training loss against tokens, steps, FLOPs, seconds and energy."""
     labels = {TRAINING_LOSS: "training loss (nats/token)"}
-    if comparison.chosen_by not in labels:
-        labels = {comparison.chosen_by: comparison.heading_of_choice} | labels
+    if comparison.selection_metric not in labels:
+        labels = {comparison.selection_metric: comparison.selection_heading} | labels
     charts = [chart for metric, label in labels.items() if (chart := _chart(comparison, metric, label))]
     return Section("Learning curves", charts) if charts else None
 
 
 def _chart(comparison: Comparison, metric: str, label: str) -> Chart | None:
-    arms = [(arm, [run for run in arm.chosen.runs if _logged(run, metric)]) for arm in shown(comparison)]
+    arms = [(arm, [run for run in arm.runs if _logged(run, metric)]) for arm in shown(comparison)]
     arms = [(arm, runs) for arm, runs in arms if runs]
     logged = [run for _, runs in arms for run in runs]
     axes = [axis for axis in AXES if logged and all(run.curves.axis(axis) is not None for run in logged)]
@@ -116,7 +116,7 @@ def _of_a_part(runs: Sequence[Record], metric: str) -> str:
     """Return a sentence on the part that validations before the last score; empty if all of it, or not recorded."""
     shares = []
     for run in runs:
-        counts = run.manifest.get("training", {}).get("validation", {}).get(metric.partition("/")[0])
+        counts = at(run.manifest, f"training.validation.{metric.partition('/')[0]}")
         if counts and counts["part"] < counts["all"]:
             shares.append(counts["part"] / counts["all"])
     if not shares:

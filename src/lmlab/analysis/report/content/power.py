@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.report.content.captions import data_of, short
 from lmlab.analysis.report.content.contrasts import ALPHA, Contrast, contrasts, level, number_format
-from lmlab.analysis.report.content.ranking import mean_score
 from lmlab.analysis.report.document import Axis, Cell, Chart, Column, Section, Series, Table
 from lmlab.analysis.statistics.power import resolvable, seeds_needed
 from lmlab.errors import UserError
@@ -35,12 +34,12 @@ def seeds_for(contrast: Contrast, difference: float, alpha: float) -> int | None
         return None
 
 
-def _table(comparison: Comparison, found: Sequence[Contrast]) -> Table:
-    form, label = number_format(found), comparison.heading
+def _table(comparison: Comparison, testable: Sequence[Contrast]) -> Table:
+    form, label = number_format(testable), comparison.heading
     alpha = level(comparison)
-    scale = abs(mean_score(comparison.arms[0].chosen, comparison.metric))
+    scale = abs(comparison.arms[0].mean(comparison.metric))
     rows: list[list[Cell]] = []
-    for one in found:
+    for one in testable:
         difference = one.paired.difference
         now = resolvable(difference.sd, one.paired.n, alpha=alpha)
         needed = [seeds_for(one, share * scale, alpha) for share in SHARES]
@@ -60,10 +59,10 @@ def _table(comparison: Comparison, found: Sequence[Contrast]) -> Table:
     return Table("power", f"Seeds needed to find a difference in {label} on {data_of(comparison)}", columns, rows, note)
 
 
-def _chart(comparison: Comparison, found: Sequence[Contrast]) -> Chart:
+def _chart(comparison: Comparison, testable: Sequence[Contrast]) -> Chart:
     label, baseline = comparison.heading, comparison.arms[0].name
     series = []
-    for one in found[:12]:
+    for one in testable[:12]:
         least = [resolvable(one.paired.difference.sd, n, alpha=level(comparison)) for n in SEEDS]
         series.append(Series(one.arm.name, one.arm.name, {"seeds": [float(n) for n in SEEDS]}, least))
     words = [f"with 5 seeds {one.name} must differ by {short(one.y[SEEDS.index(5)])}" for one in series]

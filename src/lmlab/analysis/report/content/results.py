@@ -13,7 +13,6 @@ from lmlab.analysis.report.content.contrasts import (
     tests_counted,
     unbeaten,
 )
-from lmlab.analysis.report.content.ranking import minimizes, ranked
 from lmlab.analysis.report.document import Cell, Column, Interval, Table
 from lmlab.analysis.statistics.intervals import Estimate, bootstrap_interval, mean_interval
 
@@ -42,7 +41,7 @@ def results(comparison: Comparison) -> Table:
     by_arm = {id(one.arm): one for one in differences}
     rows: list[Row] = []
     for arm in comparison.arms:
-        estimate = mean_interval(list(arm.chosen.scores(comparison.metric).values()))
+        estimate = mean_interval(list(arm.scores(comparison.metric).values()))
         row: Row = [arm.name, estimate.n, interval(estimate)]
         if one := by_arm.get(id(arm)):
             rows.append([*row, interval(one.paired.difference), _or_none(one.p_value), verdict(comparison, one)])
@@ -51,7 +50,7 @@ def results(comparison: Comparison) -> Table:
     columns = [
         Column("arm"),
         Column("seeds"),
-        Column(label, "mean [95 % interval]", form, "lower" if minimizes(comparison) else "higher", best),
+        Column(label, "mean [95 % interval]", form, "lower" if comparison.minimizes else "higher", best),
     ]
     if not differences:
         return Table("results", title, columns, [row[:3] for row in rows], NOTE)
@@ -69,9 +68,9 @@ def verdict(comparison: Comparison, one: Contrast) -> str:
     """Return how an arm compares with another: ``better``, ``worse``, ``not significant`` or ``not tested``."""
     if one.p_value != one.p_value:
         return "not tested"
-    if not one.told_apart:
+    if not one.is_significant:
         return "not significant"
-    return "better" if (one.paired.difference.mean < 0) == minimizes(comparison) else "worse"
+    return "better" if (one.paired.difference.mean < 0) == comparison.minimizes else "worse"
 
 
 def statistics(comparison: Comparison) -> Table | None:
@@ -82,7 +81,7 @@ def statistics(comparison: Comparison) -> Table | None:
     single = len(differences) == 1  # of several, :func:`pairs` has these columns
     rows: list[Row] = []
     for arm in comparison.arms:
-        scores = list(arm.chosen.scores(comparison.metric).values())
+        scores = list(arm.scores(comparison.metric).values())
         several = len(scores) > 1
         row: Row = [arm.name, *((bootstrap(scores), mean_interval(scores).sd) if several else (None, None))]
         one = by_arm.get(id(arm))
@@ -116,7 +115,7 @@ def pairs(comparison: Comparison) -> Table | None:
     if len(every) < 2:
         return None
     form = number_format(every)
-    place = {id(arm): number for number, arm in enumerate(ranked(comparison))}
+    place = {id(arm): number for number, arm in enumerate(comparison.ranked)}
     facing = [one if place[id(one.arm)] < place[id(one.reference)] else one.turned() for one in every]
     facing.sort(key=lambda one: (place[id(one.arm)], place[id(one.reference)]))
     rows: list[Row] = [

@@ -2,7 +2,7 @@
 
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.records import Record
-from lmlab.analysis.report.content.ranking import of_those_shown, shown
+from lmlab.analysis.report.content.captions import of_those_shown, shown
 from lmlab.analysis.report.document import Section, SideBySide, Text
 from lmlab.runs.files import read_jsonl
 
@@ -11,11 +11,7 @@ def samples(comparison: Comparison) -> Section | None:
     """Show the newest text of each arm's first run that has one; generated tasks have none to read."""
     texts = {}
     for arm in shown(comparison):
-        texts_of_arm = (
-            (run, text)
-            for run in arm.chosen.runs
-            if run.manifest.get("data", {}).get("licence") != "generated" and (text := _newest(run))
-        )
+        texts_of_arm = ((run, text) for run in arm.runs if not run.is_task and (text := _newest(run)))
         if first := next(texts_of_arm, None):
             run, text = first
             heading = arm.name if arm.name == run.label else f"{arm.name} (seed {run.seed}, {run.label})"

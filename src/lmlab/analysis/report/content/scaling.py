@@ -8,10 +8,9 @@ import numpy as np
 
 from lmlab.analysis.comparison import Arm, Comparison
 from lmlab.analysis.report.content.arms import interval
-from lmlab.analysis.report.content.captions import caption, data_of, short
-from lmlab.analysis.report.content.ranking import of_those_shown, shown
+from lmlab.analysis.report.content.captions import caption, data_of, of_those_shown, short, shown
 from lmlab.analysis.report.document import Axis, Cell, Chart, Column, Interval, Part, Section, Series, Table
-from lmlab.analysis.statistics.scaling import PowerLaw, ScalingFit, fit, power_law
+from lmlab.analysis.statistics.scaling import Law, ScalingLaw, power_law, scaling_law
 from lmlab.errors import UserError
 
 BUDGETS = 30
@@ -32,14 +31,14 @@ class Point:
 class _Fitted:
     arm: Arm
     points: Sequence[Point]
-    law: ScalingFit | PowerLaw
+    law: Law
 
 
 def scaling(comparison: Comparison) -> Section | None:
     """Fit a scaling law to every arm whose runs determine one: in parameters and tokens, or in operations alone."""
     measures = comparison.measures
     falling = [name for name in measures.shown if measures.better(name) == "lower"]
-    metric = comparison.chosen_by if comparison.minimizes else next(iter(falling), None)
+    metric = comparison.selection_metric if comparison.minimizes else next(iter(falling), None)
     if metric is None:
         return None
     heading = measures.heading(metric)
@@ -47,13 +46,13 @@ def scaling(comparison: Comparison) -> Section | None:
     if not fits:
         return None
     parts: list[Part] = [_chart(comparison, fits, heading)]
-    if both := [(one, one.law) for one in fits if isinstance(one.law, ScalingFit)]:
+    if both := [(one, one.law) for one in fits if isinstance(one.law, ScalingLaw)]:
         rows: list[list[Cell | Interval]] = []
         for one, law in both:
-            terms = (law.E, law.A, law.alpha, law.B, law.beta)
+            E, A, B, alpha, beta = map(interval, law.coefficients)
             largest = max(one.points, key=lambda point: point.flops)
             ratio = _tokens_per_parameter(law, largest)
-            rows.append([one.arm.name, len(one.points), *map(interval, terms), law.error, ratio])
+            rows.append([one.arm.name, len(one.points), E, A, alpha, B, beta, law.error, ratio])
         columns = [*map(Column, ("arm", "points")), *_terms("E", "A", "alpha", "B", "beta")]
         columns += [Column("error of the fit", form="{:.2%}"), Column("best tokens per parameter", form="{:.1f}")]
         note = (
@@ -69,8 +68,8 @@ def scaling(comparison: Comparison) -> Section | None:
                 note,
             )
         )
-    if only := [(one, one.law) for one in fits if isinstance(one.law, PowerLaw)]:
-        rows = [[one.arm.name, len(one.points), *map(interval, (law.c, law.a, law.b)), law.error] for one, law in only]
+    if only := [one for one in fits if not isinstance(one.law, ScalingLaw)]:
+        rows = [[one.arm.name, len(one.points), *map(interval, one.law.coefficients), one.law.error] for one in only]
         columns = [*map(Column, ("arm", "points")), *_terms("c", "a", "b"), Column("error of the fit", form="{:.2%}")]
         note = "Loss = c + a / FLOPs^b, with 95 % bootstrap intervals."
         parts.append(
@@ -104,7 +103,7 @@ def _fitted(arm: Arm, metric: str) -> _Fitted | None:
     flops, losses = [point.flops for point in settings], [point.loss for point in settings]
     try:
         sizes, tokens = [point.parameters for point in settings], [point.tokens for point in settings]
-        return _Fitted(arm, settings, fit(sizes, tokens, losses))
+        return _Fitted(arm, settings, scaling_law(sizes, tokens, losses))
     except UserError:  # too few runs, or too similar ones
         pass
     try:
@@ -113,7 +112,7 @@ def _fitted(arm: Arm, metric: str) -> _Fitted | None:
         return None
 
 
-def _tokens_per_parameter(law: ScalingFit, point: Point) -> float | None:
+def _tokens_per_parameter(law: ScalingLaw, point: Point) -> float | None:
     try:
         best = law.optimal(point.flops, point.flops / (point.parameters * point.tokens))
     except UserError:  # the loss does not fall with both
@@ -124,7 +123,7 @@ def _tokens_per_parameter(law: ScalingFit, point: Point) -> float | None:
 def _curve(one: _Fitted) -> tuple[list[float], list[Interval]]:
     """Return losses at budgets between the least and the greatest; a law of two quantities is used at its optimum."""
     budgets = np.geomspace(one.points[0].flops, one.points[-1].flops, BUDGETS).tolist()
-    if isinstance(one.law, PowerLaw):
+    if not isinstance(one.law, ScalingLaw):
         bounds = zip(one.law.predict(budgets), *one.law.band(budgets), strict=True)
         return budgets, [Interval(float(mean), float(low), float(high)) for mean, low, high in bounds]
     each = float(np.median([point.flops / (point.parameters * point.tokens) for point in one.points]))
@@ -135,9 +134,9 @@ def _curve(one: _Fitted) -> tuple[list[float], list[Interval]]:
     return budgets, [Interval(loss.mean, loss.low, loss.high) for loss in losses]
 
 
-def _chart(comparison: Comparison, found: Sequence[_Fitted], label: str) -> Chart:
+def _chart(comparison: Comparison, fits: Sequence[_Fitted], label: str) -> Chart:
     series = []
-    for one in found:
+    for one in fits:
         details = [f"{point.parameters:,.0f} parameters, {point.tokens:,.0f} tokens" for point in one.points]
         places = {"flops": [point.flops for point in one.points]}
         losses = [point.loss for point in one.points]
@@ -149,7 +148,7 @@ def _chart(comparison: Comparison, found: Sequence[_Fitted], label: str) -> Char
                 Series(f"{one.arm.name}, fitted", one.arm.name, {"flops": budgets}, means, low, high, kind="dashes")
             )
     words = [
-        f"{one.arm.name} from {short(one.points[0].loss)} to {short(min(p.loss for p in one.points))}" for one in found
+        f"{one.arm.name} from {short(one.points[0].loss)} to {short(min(p.loss for p in one.points))}" for one in fits
     ]
     return Chart(
         "scaling-flops",

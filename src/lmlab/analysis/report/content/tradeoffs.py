@@ -4,13 +4,44 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from lmlab.analysis.comparison import Arm, Comparison, Setting
 from lmlab.analysis.options import text_of, varied
 from lmlab.analysis.records import Record
-from lmlab.analysis.report.content.captions import caption, compact, data_of, listed, short
-from lmlab.analysis.report.content.ranking import mean_score, minimizes, of_those_shown, shown
+from lmlab.analysis.report.content.captions import caption, compact, data_of, listed, of_those_shown, short, shown
 from lmlab.analysis.report.document import Axis, Chart, Section, Series
-from lmlab.analysis.statistics.pareto import front
+from lmlab.errors import UserError
+
+
+def front(points: Sequence[Sequence[float]], minimize: Sequence[bool]) -> list[int]:
+    """Return the indices of the points that no other point dominates, in ascending order.
+
+    A point dominates another if it is at least as good in every objective and better in one, so equal points are on the
+    front together. A point with a nan is not on the front, and dominates none.
+
+    Args:
+        points: [N][K].
+        minimize: [K]: True where lower is better.
+
+    Raises:
+        UserError: a point does not have one value for each objective.
+    """
+    for point in points:
+        if len(point) != len(minimize):
+            raise UserError(f"a point of {len(minimize)} objectives has {len(point)} values: {list(point)}")
+    costs = np.array(points, dtype=np.float64).reshape(len(points), len(minimize))
+    costs = np.where(minimize, costs, -costs)
+    complete = np.flatnonzero(~np.isnan(costs).any(axis=1))
+    order = complete[np.lexsort(costs[complete].T[::-1])]  # what dominates a point comes before it
+    indices: list[int] = []
+    for index in order.tolist():
+        others = costs[indices]
+        dominated = (others <= costs[index]).all(axis=1) & (others < costs[index]).any(axis=1)
+        if not dominated.any():
+            indices.append(index)
+    return sorted(indices)
+
 
 POINTS = 200
 """Settings of an arm that are drawn: those on the front, and the best of the others."""
@@ -63,12 +94,12 @@ def _chart(comparison: Comparison, cost: Cost) -> Chart | None:
         _Point(arm, setting, value, score)
         for arm in shown(comparison)
         for setting in arm.settings
-        if math.isfinite(score := mean_score(setting, comparison.chosen_by))
+        if math.isfinite(score := setting.mean(comparison.selection_metric))
         and (value := _mean(setting, cost)) is not None
     ]
     if len({point.cost for point in points}) < 2:
         return None
-    minimize = minimizes(comparison)
+    minimize = comparison.minimizes
     best = [points[i] for i in front([(p.cost, p.score) for p in points], (cost.minimize, minimize))]
     best.sort(key=lambda point: point.cost)
     series = [
@@ -78,7 +109,7 @@ def _chart(comparison: Comparison, cost: Cost) -> Chart | None:
     ]
     line = Series("Pareto front", "", {cost.name: [p.cost for p in best]}, [p.score for p in best], kind="dashes")
     low, high = min(p.cost for p in points), max(p.cost for p in points)
-    label = comparison.heading_of_choice
+    label = comparison.selection_heading
     members = listed([f"{p.arm.name} ({short(p.score)} at {compact(p.cost)})" for p in best], most=6)
     return Chart(
         f"{cost.name}-front",

@@ -3,15 +3,15 @@
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from lmlab.analysis.comparison import Arm, Comparison, Setting
 from lmlab.analysis.doubts.tuning import drawn_from
 from lmlab.analysis.options import ABSENT, has, is_number, text_of, value_of, varied
-from lmlab.analysis.report.content.captions import caption, data_of, listed, short
-from lmlab.analysis.report.content.ranking import mean_score, minimizes, of_those_shown, shown
+from lmlab.analysis.report.content.captions import caption, data_of, listed, of_those_shown, short, shown
 from lmlab.analysis.report.document import Axis, Chart, Column, Part, Section, Series, Table, Text
-from lmlab.analysis.statistics.tuning import beyond, expected_best, sensitivity
+from lmlab.analysis.statistics.tuning import best_value, beyond, expected_best
 from lmlab.config.overrides import written
 
 TRIALS = 3
@@ -36,25 +36,31 @@ def tuning(comparison: Comparison) -> Section | None:
         for arm in arms:
             best = profile(comparison, arm, option)
             values = [value for value, _ in best]
-            scores = [mean_score(setting, comparison.chosen_by) for _, setting in best]
+            scores = [setting.mean(comparison.selection_metric) for _, setting in best]
             finite = [score for score in scores if math.isfinite(score)]
             at_edge = None
-            chosen_value = text_of(arm.chosen.runs[0], option)
             if finite and all(map(is_number, values)):
-                shape = sensitivity(list(zip(values, scores, strict=True)), minimizes(comparison))
-                at_edge = shape.at_edge
+                value, at_edge = best_value(dict(zip(values, scores, strict=True)), comparison.minimizes)
                 if at_edge:
-                    further = beyond(values, shape.best, drawn_from(comparison, option))
+                    further = beyond(values, value, drawn_from(comparison, option))
                     advice = "" if further is None else f" (try {option}={written(further)})"
-                    edges.append(f"{arm.name}: {option}={written(shape.best)}{advice}")
+                    edges.append(f"{arm.name}: {option}={written(value)}{advice}")
             spread = max(finite) - min(finite) if finite else None
             shown_edge = "" if at_edge is None else "yes" if at_edge else "no"
             rows.append(
-                (arm.name, option, listed(list(map(written, values))), len(best), chosen_value, shown_edge, spread)
+                (
+                    arm.name,
+                    option,
+                    listed(list(map(written, values))),
+                    len(best),
+                    text_of(arm.runs[0], option),
+                    shown_edge,
+                    spread,
+                )
             )
             if finite and arm in shown(comparison):
                 series.append(_series(comparison, arm, option, best))
-        lacking = [arm for arm in comparison.arms if not has(arm.chosen.runs[0], option) and arm not in arms]
+        lacking = [arm for arm in comparison.arms if not has(arm.runs[0], option) and arm not in arms]
         rows += [(arm.name, option, ABSENT, None, ABSENT, "", None) for arm in lacking]
         if series:
             charts.append(_chart(comparison, option, series))
@@ -69,7 +75,7 @@ def tuning(comparison: Comparison) -> Section | None:
     parts.append(
         Table(
             "tuning",
-            f"Options varied within an arm, on {data_of(comparison)}, scored by {comparison.heading_of_choice}",
+            f"Options varied within an arm, on {data_of(comparison)}, scored by {comparison.selection_heading}",
             [
                 Column("arm"),
                 Column("option"),
@@ -77,7 +83,7 @@ def tuning(comparison: Comparison) -> Section | None:
                 Column("values", form="{:,}"),
                 Column("chosen"),
                 Column("best at an edge"),
-                Column("spread", comparison.heading_of_choice, "{:.4f}"),
+                Column("spread", comparison.selection_heading, "{:.4f}"),
             ],
             rows,
             "A value is scored by the best setting that has it, a setting by the mean of its seeds. "
@@ -93,7 +99,7 @@ def trials(comparison: Comparison, arm: Arm) -> Sequence[Setting]:
     """Return the settings tried to tune an arm, except a study's final runs, which repeat the best of them."""
     if comparison.study is None:
         return arm.settings
-    return [setting for setting in arm.settings if setting is not arm.chosen] or arm.settings
+    return [setting for setting in arm.settings if setting is not arm.representative] or arm.settings
 
 
 def profile(comparison: Comparison, arm: Arm, option: str) -> list[tuple[Any, Setting]]:
@@ -118,13 +124,13 @@ def profile(comparison: Comparison, arm: Arm, option: str) -> list[tuple[Any, Se
 
 def _cost(comparison: Comparison, setting: Setting) -> float:
     """Return a score to minimize; infinite if a run diverged."""
-    score = mean_score(setting, comparison.chosen_by) * (1 if minimizes(comparison) else -1)
+    score = setting.mean(comparison.selection_metric) * (1 if comparison.minimizes else -1)
     return score if math.isfinite(score) else math.inf
 
 
 def _series(comparison: Comparison, arm: Arm, option: str, best: Sequence[tuple[Any, Setting]]) -> Series:
     best = [(value, setting) for value, setting in best if math.isfinite(_cost(comparison, setting))]
-    scores = [list(setting.scores(comparison.chosen_by).values()) for _, setting in best]
+    scores = [list(setting.scores(comparison.selection_metric).values()) for _, setting in best]
     numeric = all(is_number(value) for value, _ in best)
     return Series(
         arm.name,
@@ -138,25 +144,13 @@ def _series(comparison: Comparison, arm: Arm, option: str, best: Sequence[tuple[
 
 
 def _chart(comparison: Comparison, option: str, series: Sequence[Series]) -> Chart:
-    label = comparison.heading_of_choice
+    label = comparison.selection_heading
     values = [value for one in series for value in one.x[option]]
     numbers = [value for value in values if isinstance(value, float)]
     if len(numbers) < len(values):  # categories of some arms are categories of all
-        series = [
-            Series(
-                one.name,
-                one.arm,
-                {option: list(map(written, one.x[option]))},
-                one.y,
-                one.low,
-                one.high,
-                one.kind,
-                one.details,
-            )
-            for one in series
-        ]
+        series = [replace(one, x={option: list(map(written, one.x[option]))}) for one in series]
     log = len(numbers) == len(values) and min(numbers) > 0 and max(numbers) >= 4 * min(numbers)
-    best = min if minimizes(comparison) else max
+    best = min if comparison.minimizes else max
     words = []
     for one in series:
         score, value = best(zip(one.y, map(written, one.x[option]), strict=True))
@@ -176,10 +170,10 @@ def _chart(comparison: Comparison, option: str, series: Sequence[Series]) -> Cha
 def _budget(comparison: Comparison) -> Chart | None:
     series = []
     for arm in shown(comparison):
-        scores = [mean_score(setting, comparison.chosen_by) for setting in trials(comparison, arm)]
+        scores = [setting.mean(comparison.selection_metric) for setting in trials(comparison, arm)]
         if len(scores) < TRIALS or not any(map(math.isfinite, scores)):
             continue
-        best = expected_best(scores, minimizes(comparison))
+        best = expected_best(scores, comparison.minimizes)
         numbers = sorted({round(len(best) ** (place / POINTS)) for place in range(POINTS + 1)})
         best = [best[number - 1] for number in numbers]
         series.append(
@@ -194,7 +188,7 @@ def _budget(comparison: Comparison) -> Chart | None:
         )
     if not series:
         return None
-    label = comparison.heading_of_choice
+    label = comparison.selection_heading
     words = [f"{one.name} from {short(one.y[0])} to {short(one.y[-1])} with {one.x['trials'][-1]:g}" for one in series]
     return Chart(
         "expected-best",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.analysis.statistics.pareto import front
+from lmlab.analysis.report.content.tradeoffs import front
 from lmlab.errors import UserError
 
 VALUE = st.one_of(st.integers(0, 4).map(float), st.just(math.nan), st.sampled_from([math.inf, -math.inf]))
