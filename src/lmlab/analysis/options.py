@@ -1,6 +1,6 @@
 """Options of runs: those that vary, and their values."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from lmlab.config import nodes
@@ -71,6 +71,18 @@ def _differ(records: Sequence["Record"], key: str, alike: Sequence[str | None] =
         if values.setdefault(tuple(group and record.choice(group) for group in alike), value) != value:
             return True
     return False
+
+
+def flat(section: Mapping[str, Any], left_out: Set[str] = frozenset(), prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and value of every option below ``section``; lists and empty sections are values."""
+    for key, value in section.items():
+        name = f"{prefix}{key}"
+        if name in left_out:
+            continue
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, left_out, f"{name}.")
+        else:
+            yield name, value
 
 
 def value_of(record: "Record", key: str) -> Any:

@@ -1,9 +1,10 @@
 """Selection of runs: by directory, start of an id, sweep or folder, and by tag or options."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from lmlab.analysis.options import flat
 from lmlab.analysis.records import Record, Records, read
 from lmlab.config.nodes import Config, Paths, at
 from lmlab.errors import UserError, nearest
@@ -179,26 +180,18 @@ def _by_id(word: str, every: Records, paths: Paths) -> Record:
     raise UserError(f"runs={word}: neither a directory, nor a sweep, nor the start of a run's id{hint}")
 
 
-def _flat(where: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in where.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _written(where: Mapping[str, Any]) -> str:
-    return " ".join(f"where.{key}={value}" for key, value in _flat(where))
+    return " ".join(f"where.{key}={value}" for key, value in flat(where))
 
 
 def _hint(records: Sequence[Record], where: Mapping[str, Any]) -> str:
     """Return a hint for the first option whose value no run has: the nearest value or option."""
-    for key, value in _flat(where):
+    for key, value in flat(where):
         values = {one for record in records for one in _values(record, key)}
         if str(value) not in values:
             if values:
                 return f": no run has {key}={value}{nearest(value, values)}"
-            options = {name for record in records for name, _ in _flat(record.config)}
+            options = {name for record in records for name, _ in flat(record.config)}
             return f": {key} is not an option of these runs{nearest(key, options)}"
     return ""
 

@@ -23,11 +23,6 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 """Terminal control sequences (colours, cursor movements) and other unprintable characters."""
 
 
-def arm_of(record: Record) -> str:
-    """Return the label that a run is grouped by in comparisons: its architecture."""
-    return record.architecture
-
-
 def row_of(record: Record, beat: Heartbeat | None, arm: str | None = None) -> dict[str, Any]:
     """Return a run's row in the table.
 
@@ -42,7 +37,7 @@ def row_of(record: Record, beat: Heartbeat | None, arm: str | None = None) -> di
     return {
         "id": record.id,
         "name": str(manifest["name"]),
-        "arm": arm or arm_of(record),
+        "arm": arm or record.architecture,
         "seed": record.seed,
         "status": status,
         "phase": alive and alive.phase,

@@ -1,11 +1,11 @@
 """Options of arms: those in which they differ, those that they are about, and those varied to tune them."""
 
 import json
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lmlab.analysis.comparison import Arm, Comparison
-from lmlab.analysis.options import ABSENT
+from lmlab.analysis.options import ABSENT, flat
 from lmlab.analysis.records import Record
 from lmlab.config.identity import without_effect
 from lmlab.config.nodes import Config
@@ -20,18 +20,7 @@ SIZES = ("budget.", "model.width", "model.depth", "model.parameters", "model.sol
 
 def options(config: Config) -> Iterator[tuple[str, Any]]:
     """Yield the dotted options of a configuration that can change a result, with their values; lists are values."""
-    return _options(config, {*without_effect(config), "seed"}, "")
-
-
-def _options(section: Mapping[str, Any], left_out: Set[str], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in section.items():
-        name = f"{prefix}{key}"
-        if name in left_out:
-            continue
-        if isinstance(value, Mapping) and value:
-            yield from _options(value, left_out, f"{name}.")
-        else:
-            yield name, value
+    return flat(config, {*without_effect(config), "seed"})
 
 
 def differences_between(comparison: Comparison) -> list[tuple[str, dict[str, Any]]]:

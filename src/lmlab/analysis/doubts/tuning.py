@@ -8,7 +8,7 @@ from lmlab.analysis.commands import report_with, score_with, train_with
 from lmlab.analysis.comparison import Arm, Comparison, Setting
 from lmlab.analysis.doubts.arms import SIZES, as_list, distinct, short, subject, text, tried, value_of_arm, varied
 from lmlab.analysis.doubts.doubt import Finding
-from lmlab.analysis.options import has
+from lmlab.analysis.options import has, is_number
 from lmlab.analysis.records import Record
 from lmlab.analysis.statistics.tuning import beyond
 from lmlab.config import nodes
@@ -111,7 +111,7 @@ def _same_values(grids: Sequence[list[Any]]) -> bool:
     first = grids[0]
     for other in grids[1:]:
         same = all(value in first for value in other) and all(value in other for value in first)
-        drawn = _are_numbers([*first, *other]) and not any(value in first for value in other)
+        drawn = all(map(is_number, [*first, *other])) and not any(value in first for value in other)
         if not same and not (drawn and min(len(first), len(other)) > 2 and _overlap(first, other) >= OVERLAP):
             return False
     return True
@@ -127,7 +127,7 @@ def _overlap(first: list[float], other: list[float]) -> float:
 def _edge(comparison: Comparison, arm: Arm, option: str, values: list[Any]) -> Iterator[Finding]:
     """Find a chosen value that is the least or greatest tried; zero does not count, as nothing lies below it."""
     best, values = value_of_arm(arm, option), [value for value in values if value is not None]
-    if not _are_numbers(values) or best not in (min(values), max(values)) or best == 0:
+    if not all(map(is_number, values)) or best not in (min(values), max(values)) or best == 0:
         return
     further, side = beyond(values, best, drawn_from(comparison, option)), "least" if best == min(values) else "greatest"
     advice = "" if further is None else f", so a better one may lie beyond. Try {option}={written(further)} as well"
@@ -189,17 +189,13 @@ def _of(setting: Setting, arm: Arm, option: str) -> Any:
     return value_of_arm(Arm(arm.name, arm.settings, setting), option)
 
 
-def _are_numbers(values: Sequence[Any]) -> bool:
-    return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
-
-
 def _ordered(values: list[Any]) -> list[Any]:
-    return sorted(values) if _are_numbers(values) else values
+    return sorted(values) if all(map(is_number, values)) else values
 
 
 def _around(values: dict[str, Any]) -> str:
     """Return a third, the whole and three times the value that was used, as an example."""
-    numbers = [value for value in as_list(list(values.values())) if isinstance(value, (int, float))]
+    numbers = [value for value in as_list(list(values.values())) if is_number(value)]
     return ",".join(f"{numbers[0] * factor:.2g}" for factor in (1 / 3, 1, 3)) if numbers else "1e-3,3e-3,1e-2"
 
 

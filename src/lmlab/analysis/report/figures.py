@@ -125,26 +125,30 @@ def draw(chart: Chart, axis: str, styles: dict[str, Style]) -> "Figure":
 
 
 def _series(axes: "Axes", series: Series, x: list[float], width: float, style: Style) -> None:
-    colour, line = style.line[0], series.kind in ("line", "dashes")
     y = [value if math.isfinite(value) else math.nan for value in series.y]
-    look: dict[str, Any] = {"color": colour}
-    bounded = series.low is not None and series.high is not None
-    if bounded and not line:
-        assert series.low is not None and series.high is not None
-        look["yerr"] = [[_length(v - low) for v, low in zip(y, series.low, strict=True)],
-                        [_length(high - v) for v, high in zip(y, series.high, strict=True)]]  # fmt: skip
+    low, high, marks = series.low, series.high, _marks(series, style)
+    if series.kind in ("line", "dashes"):
+        axes.plot(x, y, linewidth=0.9 if series.kind == "dashes" else None, **marks)
+        if low is not None and high is not None:
+            drawn = [math.isfinite(sum(values)) for values in zip(y, low, high, strict=True)]
+            axes.fill_between(x, low, high, where=drawn, color=marks["color"], alpha=0.18, linewidth=0)
+        return
+    errors = None
+    if low is not None and high is not None:
+        errors = [[_length(value - bound) for value, bound in zip(y, low, strict=True)],
+                  [_length(bound - value) for value, bound in zip(y, high, strict=True)]]  # fmt: skip
     if series.kind == "bars":
-        axes.bar(x, y, width=width or 0.8, ecolor="#1b1c1f", **look)
-    elif series.kind == "points":
-        axes.errorbar(x, y, fmt=_MARKERS[style.marker], elinewidth=0.8, **look)
+        axes.bar(x, y, yerr=errors, width=width or 0.8, ecolor="#1b1c1f", color=marks["color"])
     else:
-        dash = "--" if series.kind == "dashes" else _DASHES[style.dash]
-        marker = _MARKERS[style.marker] if series.kind == "line" and len(y) <= _POINTS_WITH_MARKERS else ""
-        axes.plot(x, y, dash, marker=marker, linewidth=0.9 if series.kind == "dashes" else None, **look)
-        if bounded:
-            assert series.low is not None and series.high is not None
-            drawn = [math.isfinite(sum(values)) for values in zip(y, series.low, series.high, strict=True)]
-            axes.fill_between(x, series.low, series.high, where=drawn, color=colour, alpha=0.18, linewidth=0)
+        axes.errorbar(x, y, yerr=errors, elinewidth=0.8, **marks)
+
+
+def _marks(series: Series, style: Style) -> dict[str, Any]:
+    """Return matplotlib's options for the lines and markers of a series; a line of many points has no markers."""
+    dash = {"line": _DASHES[style.dash], "dashes": "--"}.get(series.kind, "")
+    marker = {"bars": "s", "dashes": ""}.get(series.kind, _MARKERS[style.marker])
+    many = series.kind == "line" and len(series.y) > _POINTS_WITH_MARKERS
+    return {"linestyle": dash, "marker": "" if many else marker, "color": style.line[0]}
 
 
 def _ends(
@@ -209,11 +213,8 @@ def _legend(axes: "Axes", shown: Sequence[Series], styles: dict[str, Style]) -> 
 
     handles: dict[str, Line2D] = {}
     for series in shown:
-        style, line = styles[series.arm], series.kind in ("line", "dashes")
-        dash = "--" if series.kind == "dashes" else _DASHES[style.dash] if line else ""
-        marker = "s" if series.kind == "bars" else "" if series.kind == "dashes" else _MARKERS[style.marker]
-        look: Any = {"linestyle": dash, "marker": marker, "color": style.line[0]}
-        handles.setdefault(series.name, Line2D([], [], label=_short(series.name), **look))
+        handle = Line2D([], [], label=_short(series.name), **_marks(series, styles[series.arm]))
+        handles.setdefault(series.name, handle)
     longest = max((len(_short(name)) for name in handles), default=0)
     place: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": max(1, min(6, 88 // (longest + 7)))}
     axes.legend(handles=list(handles.values()), frameon=False, fontsize=7, handlelength=1.8, columnspacing=1.5, **place)

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from operator import attrgetter
 
 from lmlab.analysis.comparison import Comparison
@@ -77,13 +76,9 @@ def _metrics(comparison: Comparison) -> Table | None:
     names = dict.fromkeys(name for run in runs for name in run.manifest["metrics"] if name != comparison.metric)
     if not names:
         return None
-    rows = [[arm.name, *(_mean(arm.runs, partial(_metric, name)) for name in names)] for arm in comparison.arms]
+    rows = [[arm.name, *(_mean(arm.runs, _recorded(name, name).of) for name in names)] for arm in comparison.arms]
     columns = [Column("arm"), *(Column(comparison.measures.heading(name), form="{:.4f}") for name in names)]
     return Table("metrics", f"Other final metrics on {of_runs(comparison)}", columns, rows, NOTE)
-
-
-def _metric(name: str, run: Record) -> float | None:
-    return run.metric(name)
 
 
 def _evaluations(comparison: Comparison) -> Table | None:

@@ -1,7 +1,5 @@
 """Scores of the arms with intervals, and their differences with tests."""
 
-from collections.abc import Sequence
-
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.report.content.captions import of_runs
 from lmlab.analysis.report.content.contrasts import (
@@ -82,8 +80,9 @@ def statistics(comparison: Comparison) -> Table | None:
     rows: list[Row] = []
     for arm in comparison.arms:
         scores = list(arm.scores(comparison.metric).values())
-        several = len(scores) > 1
-        row: Row = [arm.name, *((bootstrap(scores), mean_interval(scores).sd) if several else (None, None))]
+        row: Row = [arm.name, None, None]
+        if len(scores) > 1:
+            row = [arm.name, interval(bootstrap_interval(scores)), mean_interval(scores).sd]
         one = by_arm.get(id(arm))
         rows.append([*row, *(_further(one) if one else (None, None, None))])
     if all(row[1] is None for row in rows):
@@ -102,11 +101,6 @@ def statistics(comparison: Comparison) -> Table | None:
         [row[: len(columns)] for row in rows],
         f"{_BOOTSTRAP}{baseline}",
     )
-
-
-def bootstrap(scores: Sequence[float]) -> Interval | float:
-    """Return the mean with its bootstrap interval."""
-    return interval(bootstrap_interval(scores))
 
 
 def pairs(comparison: Comparison) -> Table | None:
