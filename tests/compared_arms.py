@@ -68,12 +68,12 @@ def score_on(run: Run, split: str = "test", shift: float = 0.05) -> None:
 
 def between(folder: Path, metric: str = BPB, group: str = "model", study=None) -> Comparison:
     records = [Record.of(run) for run in all_runs(folder)]
-    found = compare(records, metric, lambda record: record.choice(group))
-    assert len(found.arms) == 2
-    return replace(found, study=study)
+    comparison = compare(records, metric, lambda record: record.choice(group))
+    assert len(comparison.arms) == 2
+    return replace(comparison, study=study)
 
 
-def found(folder: Path, number: int, severity: str, *words: str, only: bool = True, **comparing):
+def doubt_about(folder: Path, number: int, severity: str, *words: str, only: bool = True, **comparing):
     """The one doubt of a number, which has these words; with ``only``, there is no other of any number."""
     doubts = examine(between(folder, **comparing))
     own = [doubt for doubt in doubts if doubt.number == number]

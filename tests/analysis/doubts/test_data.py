@@ -1,6 +1,6 @@
 import json
 
-from compared_arms import DATA, RATES, VALIDATION_BPB, arm, between, found
+from compared_arms import DATA, RATES, VALIDATION_BPB, arm, between, doubt_about
 
 from lmlab.analysis.doubts import examine
 from lmlab.runs.lookup import all_runs
@@ -8,10 +8,10 @@ from lmlab.runs.lookup import all_runs
 
 def test_2_other_data_and_data_without_a_name(runs):
     arm(runs, "lstm", data=DATA | {"fingerprint": "e" * 64, "corpus_fingerprint": "d" * 64})
-    found(runs, 2, "refuse", "eeeeeeeeeeee", "ffffffffffff")
+    doubt_about(runs, 2, "refuse", "eeeeeeeeeeee", "ffffffffffff")
     for run in all_runs(runs):
         run.update(data={key: value for key, value in DATA.items() if key != "fingerprint"})
-    found(runs, 2, "refuse", "6 of 6 runs have no fingerprint")
+    doubt_about(runs, 2, "refuse", "6 of 6 runs have no fingerprint")
 
 
 def test_2_a_setting_chosen_from_runs_on_other_data(runs):
@@ -20,19 +20,19 @@ def test_2_a_setting_chosen_from_runs_on_other_data(runs):
     for run in all_runs(runs):
         if run.manifest["choices"]["model"] == "lstm" and run.config["optimizer"]["lr"] == RATES[0]:
             run.update(data=other)
-    found(runs, 2, "doubt", "from which lstm was chosen, 1 are")
+    doubt_about(runs, 2, "doubt", "from which lstm was chosen, 1 are")
 
 
 def test_3_different_parts_of_a_split(runs):
     arm(runs, "lstm", "validation.tokens=20000")
-    found(runs, 3, "refuse", "lstm 20,000, transformer 100,000", only=False, metric=VALIDATION_BPB)
+    doubt_about(runs, 3, "refuse", "lstm 20,000, transformer 100,000", only=False, metric=VALIDATION_BPB)
     assert examine(between(runs)) == []  # the whole test split is scored
 
 
 def test_3_the_first_tokens_of_different_tokenizers_are_different_text(runs):
     options = {"validation.tokens": 20_000}
     arm(runs, "lstm", options=options, data=DATA | {"fingerprint": "a" * 64, "tokenizer_fingerprint": "b" * 64})
-    found(runs, 3, "refuse", "validation.tokens: lstm 20,000", only=False, metric=VALIDATION_BPB)
+    doubt_about(runs, 3, "refuse", "validation.tokens: lstm 20,000", only=False, metric=VALIDATION_BPB)
 
 
 def test_3_tokens_skipped_or_scored_twice(runs):
@@ -48,10 +48,10 @@ def test_3_tokens_skipped_or_scored_twice(runs):
     chosen = between(runs).runs[0]
     rows[1]["tokens"] = 49_900
     (chosen.run.path / "breakdown.json").write_text(json.dumps({"position": rows}))
-    assert found(runs, 3, "refuse", "99,900", "100,000").runs == (chosen.label,)
+    assert doubt_about(runs, 3, "refuse", "99,900", "100,000").runs == (chosen.label,)
 
 
 def test_5_words_that_are_unknown_cost_nothing(runs):
     splits = {split: {"tokens": 100_000, "bytes": 200_000, "unknown": 5_000} for split in ("validation", "test")}
     arm(runs, "lstm", data=DATA | {"fingerprint": "a" * 64, "tokenizer_fingerprint": "b" * 64, "splits": splits})
-    found(runs, 5, "refuse", "lstm 5.00%, transformer 0.00%")
+    doubt_about(runs, 5, "refuse", "lstm 5.00%, transformer 0.00%")

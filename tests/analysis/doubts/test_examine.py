@@ -3,7 +3,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from compared_arms import BPB, DATA, LOSS, arm, between, found
+from compared_arms import BPB, DATA, LOSS, arm, between, doubt_about
 
 from lmlab.analysis.comparison import Arm, Setting
 from lmlab.analysis.doubts import ERRORS, differences_between, examine, held_equal
@@ -44,7 +44,7 @@ def test_tokenizers_compare_in_bits_per_byte(tmp_path):
         options = {"tokenizer": {"_target_": "lmlab.data.tokenizers.Byte"}} if tokenizer == "byte" else {}
         arm(tmp_path / "runs", "transformer", f"tokenizer={tokenizer}", data=data, options=options)
     assert examine(between(tmp_path / "runs", group="tokenizer")) == []
-    doubt = found(tmp_path / "runs", 5, "refuse", "2,048", "256", BPB, group="tokenizer", metric=LOSS)
+    doubt = doubt_about(tmp_path / "runs", 5, "refuse", "2,048", "256", BPB, group="tokenizer", metric=LOSS)
     assert len(doubt.runs) == 6
 
 
@@ -66,7 +66,7 @@ def test_a_comparison_of_optimizers_is_about_the_optimizer(tmp_path):
 def test_a_study_says_what_its_arms_are_about(tmp_path):
     arm(tmp_path / "runs", "lstm", options={"optimizer.eps": 1e-6})
     arm(tmp_path / "runs", "transformer")
-    found(tmp_path / "runs", 9, "doubt", "optimizer.eps: lstm 1e-06, transformer 1e-08")
+    doubt_about(tmp_path / "runs", 9, "doubt", "optimizer.eps: lstm 1e-06, transformer 1e-08")
     arms = {"lstm": ["model=lstm", "optimizer.eps=1e-6"], "transformer": ["model=transformer"]}
     assert examine(between(tmp_path / "runs", study=SimpleNamespace(arms=arms))) == []
 

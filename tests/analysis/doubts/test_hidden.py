@@ -1,5 +1,5 @@
 import pytest
-from compared_arms import arm, between, found
+from compared_arms import arm, between, doubt_about
 from synthetic_runs import VERSION
 
 from lmlab.analysis.doubts import examine
@@ -8,7 +8,7 @@ from lmlab.runs.lookup import all_runs
 
 def test_9_options_that_the_comparison_is_not_about(runs):
     arm(runs, "lstm", "optimizer.weight_decay=0.0", "trainer.precision=bf16-mixed", "log_every=5")
-    doubt = found(runs, 9, "doubt", "differ in 2 options", "optimizer.weight_decay: lstm 0, transformer 0.1")
+    doubt = doubt_about(runs, 9, "doubt", "differ in 2 options", "optimizer.weight_decay: lstm 0, transformer 0.1")
     assert "trainer.precision: lstm bf16-mixed, transformer 32-true" in doubt.text
 
 
@@ -29,7 +29,7 @@ def test_9_options_that_the_comparison_is_not_about(runs):
 )
 def test_9_other_code_packages_and_devices(runs, change, words):
     arm(runs, "lstm", **change)
-    found(runs, 9, "doubt", *words)
+    doubt_about(runs, 9, "doubt", *words)
 
 
 def test_9_other_versions_of_own_modules_but_not_that_one_arm_has_some(runs):
@@ -45,4 +45,4 @@ def test_9_other_versions_of_own_modules_but_not_that_one_arm_has_some(runs):
     rates = [run.config["optimizer"]["lr"] for run in own]
     repeated = next(run for run, rate in zip(own, rates, strict=True) if rates.count(rate) > 1)
     (repeated.code / "mine.py").write_text("x = 2")
-    found(runs, 9, "doubt", "different versions of your own mine.py", only=False)
+    doubt_about(runs, 9, "doubt", "different versions of your own mine.py", only=False)

@@ -1,5 +1,5 @@
 import pytest
-from compared_arms import arm, between, found, sizes_of
+from compared_arms import arm, between, doubt_about, sizes_of
 
 from lmlab.analysis.doubts import examine, rebuilt
 from lmlab.analysis.doubts.rebuilt import recounted_flops
@@ -16,7 +16,7 @@ from lmlab.runs.lookup import all_runs
 )
 def test_11_and_12_checks_that_failed_or_were_not_made(runs, number, checks):
     arm(runs, "lstm", checks=checks)
-    found(runs, number, "refuse", "3 of 6 models")
+    doubt_about(runs, number, "refuse", "3 of 6 models")
     for run in all_runs(runs):
         run.update(checks={})
     doubts = examine(between(runs))
@@ -29,7 +29,7 @@ def test_10_flops_that_the_configuration_does_not_give(runs):
     for run in all_runs(runs):
         run.update(sizes=wrong)
     arm(runs, "lstm")
-    found(runs, 10, "doubt", "4,734,976", "2,367,488", only=False)
+    doubt_about(runs, 10, "doubt", "4,734,976", "2,367,488", only=False)
 
 
 def test_10_what_was_counted_is_kept_and_belongs_to_a_configuration(runs, tmp_path, monkeypatch):
@@ -51,17 +51,17 @@ def test_10_what_rests_on_wrong_flops_is_refused(tmp_path):
         if run.manifest["choices"]["model"] == "transformer":
             sizes = run.manifest["sizes"]
             run.update(sizes=sizes | {"flops_per_token": 2 * 2_099_200})
-    found(tmp_path / "runs", 10, "refuse", "4,198,400", "2,367,488")
+    doubt_about(tmp_path / "runs", 10, "refuse", "4,198,400", "2,367,488")
 
 
 def test_10_a_device_that_does_more_than_it_can(runs):
     arm(runs, "lstm", timings={"seconds": 100.0, "tokens": 1_001_472, "utilisation": 1.4, "peak_flops": 1e11})
-    found(runs, 10, "doubt", "140%", "1e+11")
+    doubt_about(runs, 10, "doubt", "140%", "1e+11")
 
 
 def test_10_flops_of_training_that_do_not_add_up(runs):
     arm(runs, "lstm", timings={"seconds": 100.0, "tokens": 1_001_472, "flops": 2 * 2_099_200 * 1_001_472})
-    found(runs, 10, "doubt", "3 of 3 runs of lstm", "three times")
+    doubt_about(runs, 10, "doubt", "3 of 3 runs of lstm", "three times")
 
 
 def test_10_a_report_runs_no_code_of_a_user_s_and_says_so(runs, tmp_path, monkeypatch):
@@ -71,5 +71,5 @@ def test_10_a_report_runs_no_code_of_a_user_s_and_says_so(runs, tmp_path, monkey
     for run in all_runs(runs):
         text = (run.path / "config.yaml").read_text()
         (run.path / "config.yaml").write_text(text.replace("lmlab.models.mixers.lstm.LSTM", "evil.Model"))
-    found(runs, 10, "doubt", "user's own modules, which a report does not run", only=False)
+    doubt_about(runs, 10, "doubt", "user's own modules, which a report does not run", only=False)
     assert not (tmp_path / "mark").exists()

@@ -1,4 +1,4 @@
-from compared_arms import arm, between, evaluated, found, score_on, sizes_of
+from compared_arms import arm, between, doubt_about, evaluated, score_on, sizes_of
 
 from lmlab.analysis.doubts import examine
 from lmlab.runs.lookup import all_runs
@@ -6,12 +6,12 @@ from lmlab.runs.lookup import all_runs
 
 def test_1_state_carried_in_one_arm_only(runs):
     arm(runs, "lstm", "batch.carry_state=true")
-    found(runs, 1, "refuse", "batch.carry_state: lstm true, transformer false")
+    doubt_about(runs, 1, "refuse", "batch.carry_state: lstm true, transformer false")
 
 
 def test_1_windows_of_different_length(runs):
     arm(runs, "lstm", "batch.context=256", "batch.size=8")
-    found(runs, 1, "refuse", "batch.context: lstm 256, transformer 128", only=False)
+    doubt_about(runs, 1, "refuse", "batch.context: lstm 256, transformer 128", only=False)
     assert {doubt.number for doubt in examine(between(runs))} == {1, 13}
 
 
@@ -27,14 +27,14 @@ def test_1_and_4_evaluations_that_are_no_column(runs):
         score_on(run)
     evaluated(runs, "lstm", stride=32)
     evaluated(runs, "transformer")
-    found(runs, 1, "doubt", "sliding_window", "stride=32", "stride=64")
+    doubt_about(runs, 1, "doubt", "sliding_window", "stride=32", "stride=64")
     evaluated(runs, "lstm", checkpoint="best")
-    found(runs, 4, "doubt", "best", "final")
+    doubt_about(runs, 4, "doubt", "best", "final")
 
 
 def test_4_averaged_weights_beside_last_ones(runs):
     arm(runs, "lstm", "optimizer=nt_asgd")
-    found(runs, 4, "doubt", "lstm the mean of its weights, transformer its last weights", only=False)
+    doubt_about(runs, 4, "doubt", "lstm the mean of its weights, transformer its last weights", only=False)
     assert {doubt.number for doubt in examine(between(runs))} == {4, 9}
 
 

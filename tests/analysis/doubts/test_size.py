@@ -1,5 +1,5 @@
 import pytest
-from compared_arms import arm, between, found
+from compared_arms import arm, between, doubt_about
 
 from lmlab.analysis.doubts import examine, held_equal
 from lmlab.analysis.doubts.size import equal_kinds
@@ -8,7 +8,7 @@ from lmlab.runs.lookup import all_runs
 
 def test_8_unequal_sizes(runs):
     arm(runs, "lstm", "model.width=400")
-    found(runs, 8, "doubt", "equal: of no kind", "total lstm 3,3", "model.parameters=1_053_824")
+    doubt_about(runs, 8, "doubt", "equal: of no kind", "total lstm 3,3", "model.parameters=1_053_824")
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,12 @@ def test_8_equal_sizes_of_which_one_computes_far_more(tmp_path):
     arm(tmp_path / "runs2", "transformer_2017", "model.depth=8")
     for run in all_runs(tmp_path / "runs2"):
         run.update(sizes=run.manifest["sizes"] | {"parameters": sizes})
-    found(tmp_path / "runs2", 8, "doubt", "equal: total, non_embedding, matmul", "more for each")
+    doubt_about(tmp_path / "runs2", 8, "doubt", "equal: total, non_embedding, matmul", "more for each")
 
 
 def test_7_stopped_in_mid_schedule(runs):
     arm(runs, "lstm", training={"steps": 489, "stopped_at": 300, "compiled": False})
-    doubt = found(runs, 7, "refuse", "3 of 6 runs ended before their last step", "61% of 489 steps")
+    doubt = doubt_about(runs, 7, "refuse", "3 of 6 runs ended before their last step", "61% of 489 steps")
     assert all(label.startswith("lstm") for label in doubt.runs)
 
 
@@ -57,9 +57,9 @@ def test_7_a_constant_rate_has_no_middle(tmp_path):
     for model in ("lstm", "transformer"):
         stopped = {"steps": 489, "stopped_at": 300 if model == "lstm" else 489, "compiled": False}
         arm(tmp_path / "runs", model, "scheduler=constant", training=stopped)
-    found(tmp_path / "runs", 7, "doubt", "just a smaller budget")
+    doubt_about(tmp_path / "runs", 7, "doubt", "just a smaller budget")
 
 
 def test_7_unequal_budgets(runs):
     arm(runs, "lstm", "budget.tokens=3_000_000", timings={"seconds": 300.0, "tokens": 3_000_320})
-    found(runs, 7, "refuse", "tokens of training: lstm 3,000,320, transformer 1,001,472")
+    doubt_about(runs, 7, "refuse", "tokens of training: lstm 3,000,320, transformer 1,001,472")

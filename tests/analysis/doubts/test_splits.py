@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from compared_arms import BPB, DATA, LOSS, VALIDATION_BPB, arm, between, found
+from compared_arms import BPB, DATA, LOSS, VALIDATION_BPB, arm, between, doubt_about
 from synthetic_runs import write_run
 
 from lmlab.analysis.comparison import compare
@@ -11,7 +11,7 @@ from lmlab.runs.lookup import all_runs
 
 def test_14_tuned_and_concluded_on_one_split(runs):
     arm(runs, "lstm")
-    doubt = found(
+    doubt = doubt_about(
         runs, 14, "doubt", "on the validation split", "lstm 3, transformer 3", f"metric={BPB}", metric=VALIDATION_BPB
     )
     assert len(doubt.runs) == 6
@@ -22,11 +22,11 @@ def test_14_the_runs_to_score_are_named(runs):
     arm(runs, "lstm")
     chosen = between(runs).runs
     (chosen[0].run.path / "evaluations.jsonl").unlink()
-    doubt = found(runs, 14, "doubt", metric="validation/loss")
+    doubt = doubt_about(runs, 14, "doubt", metric="validation/loss")
     assert doubt.commands == (f"lmlab evaluate run={chosen[0].id} split=test", f"lmlab report metric={LOSS}")
     for record in chosen:
         (record.run.path / "evaluations.jsonl").unlink(missing_ok=True)
-    doubt = found(runs, 14, "doubt", metric="validation/loss")
+    doubt = doubt_about(runs, 14, "doubt", metric="validation/loss")
     ids = ",".join(record.id for record in chosen)
     assert doubt.commands[0] == f"lmlab evaluate -m run={ids} split=test"
 
@@ -42,7 +42,7 @@ def test_14_data_without_a_test_split(tmp_path):
     data = DATA | {"splits": {"validation": DATA["splits"]["validation"]}}
     for model in ("lstm", "transformer"):
         arm(tmp_path / "runs", model, data=data)
-    found(tmp_path / "runs", 14, "doubt", "no test split", metric=VALIDATION_BPB)
+    doubt_about(tmp_path / "runs", 14, "doubt", "no test split", metric=VALIDATION_BPB)
 
 
 def test_14_longer_sequences_are_another_split(tmp_path):

@@ -1,4 +1,4 @@
-from compared_arms import RATES, VALIDATION_BPB, arm, between, found
+from compared_arms import RATES, VALIDATION_BPB, arm, between, doubt_about
 
 from lmlab.analysis.doubts import examine
 
@@ -31,13 +31,13 @@ def test_6_tuned_beside_untuned(runs):
 def test_6_nothing_tuned(tmp_path):
     for model in ("lstm", "transformer"):
         arm(tmp_path / "runs", model, rates=(5e-3,))
-    found(tmp_path / "runs", 6, "doubt", "optimizer.lr: lstm 0.005", "optimizer.lr=0.0017,0.005,0.015")
+    doubt_about(tmp_path / "runs", 6, "doubt", "optimizer.lr: lstm 0.005", "optimizer.lr=0.0017,0.005,0.015")
 
 
 def test_6_the_best_rate_is_at_the_edge_of_its_grid(runs):
     for rate, loss in zip(RATES, (1.7, 1.6, 1.5), strict=True):
         arm(runs, "lstm", rates=(rate,), metrics={VALIDATION_BPB: loss})
-    doubt = found(
+    doubt = doubt_about(
         runs, 6, "doubt", "The best optimizer.lr of lstm, 0.012, is the greatest of the 3", "Try optimizer.lr=0.03 as"
     )
     assert len(doubt.runs) == 3

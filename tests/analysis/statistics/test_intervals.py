@@ -14,16 +14,16 @@ from lmlab.errors import UserError
 def test_the_interval_is_that_of_a_textbook():
     """Student's own data (1908): the gain of sleep by two drugs, mean 1.58, 95 % interval 0.70 to 2.46."""
     gains = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]
-    found = mean_interval(gains)
-    assert found.mean == pytest.approx(1.58)
-    assert (found.low, found.high) == pytest.approx((0.7001142, 2.4598858), abs=1e-6)
-    assert found.n == 10 and found.sd == pytest.approx(1.229995, abs=1e-6)
+    estimate = mean_interval(gains)
+    assert estimate.mean == pytest.approx(1.58)
+    assert (estimate.low, estimate.high) == pytest.approx((0.7001142, 2.4598858), abs=1e-6)
+    assert estimate.n == 10 and estimate.sd == pytest.approx(1.229995, abs=1e-6)
 
 
 def test_two_seeds_say_what_little_two_seeds_say():
     """With one degree of freedom Student's t is Cauchy's: half the width is |a - b| / 2 * tan(0.95 pi / 2)."""
-    found = mean_interval([1.0, 3.0])
-    assert found.high - found.mean == pytest.approx(math.tan(0.95 * math.pi / 2))
+    estimate = mean_interval([1.0, 3.0])
+    assert estimate.high - estimate.mean == pytest.approx(math.tan(0.95 * math.pi / 2))
 
 
 @pytest.mark.parametrize("interval", [mean_interval, bootstrap_interval])
@@ -51,16 +51,16 @@ def test_the_bootstrap_is_bca_written_slowly():
     off = without.mean() - without
     skew = (off**3).sum() / (6 * (off**2).sum() ** 1.5)
     level = [special.ndtr(bias + (bias + z) / (1 - skew * (bias + z))) for z in special.ndtri([0.025, 0.975])]
-    found = bootstrap_interval(values)
-    assert [found.low, found.high] == pytest.approx(np.quantile(means, level), rel=0.04)
-    assert found == bootstrap_interval(values)
+    estimate = bootstrap_interval(values)
+    assert [estimate.low, estimate.high] == pytest.approx(np.quantile(means, level), rel=0.04)
+    assert estimate == bootstrap_interval(values)
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=8, unique=True), st.floats(-1e3, 1e3), st.floats(0.5, 2))
 def test_an_interval_moves_with_its_values(values, shift, scale):
-    found, moved = mean_interval(values), mean_interval([scale * v + shift for v in values])
-    assert moved.low == pytest.approx(scale * found.low + shift, abs=1e-6)
-    assert moved.high == pytest.approx(scale * found.high + shift, abs=1e-6)
+    estimate, moved = mean_interval(values), mean_interval([scale * v + shift for v in values])
+    assert moved.low == pytest.approx(scale * estimate.low + shift, abs=1e-6)
+    assert moved.high == pytest.approx(scale * estimate.high + shift, abs=1e-6)
 
 
 def test_coverage_is_what_the_docstring_says():
@@ -68,8 +68,8 @@ def test_coverage_is_what_the_docstring_says():
     draw = np.random.default_rng(0)
 
     def coverage(interval, n, times):
-        found = [interval(row) for row in draw.standard_normal((times, n))]
-        return np.mean([f.low <= 0 <= f.high for f in found])
+        estimates = [interval(row) for row in draw.standard_normal((times, n))]
+        return np.mean([f.low <= 0 <= f.high for f in estimates])
 
     for n in (2, 3, 5):
         assert coverage(mean_interval, n, 2000) == pytest.approx(0.95, abs=0.02)

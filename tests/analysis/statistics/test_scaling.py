@@ -44,15 +44,15 @@ def test_predictions_are_the_published_ones(exact):
 
 
 def test_noise_is_in_the_intervals():
-    found = scaling_law(*grid(4, seed=3, noise=0.003))
-    for estimate, (name, value) in zip(found.coefficients, PUBLISHED.items(), strict=True):
+    law = scaling_law(*grid(4, seed=3, noise=0.003))
+    for estimate, (name, value) in zip(law.coefficients, PUBLISHED.items(), strict=True):
         assert estimate.low <= value <= estimate.high and estimate.low <= estimate.mean <= estimate.high, name
         assert estimate.n == 16 and estimate.high > estimate.low
-    assert found.error == pytest.approx(0.003, rel=0.5)
-    low, high = found.band([1e8, 1e9], 1e11)
-    assert np.all((low <= found.predict([1e8, 1e9], 1e11)) & (found.predict([1e8, 1e9], 1e11) <= high))
+    assert law.error == pytest.approx(0.003, rel=0.5)
+    low, high = law.band([1e8, 1e9], 1e11)
+    assert np.all((low <= law.predict([1e8, 1e9], 1e11)) & (law.predict([1e8, 1e9], 1e11) <= high))
     again = scaling_law(*grid(4, seed=3, noise=0.003))
-    assert again.coefficients == found.coefficients
+    assert again.coefficients == law.coefficients
 
 
 def test_outliers_hardly_move_it():
@@ -60,8 +60,8 @@ def test_outliers_hardly_move_it():
     parameters, tokens, loss = grid(6, seed=1, noise=0.0005)
     spoilt = loss.copy()
     spoilt[[3, 17, 30]] *= 1.3
-    clean, found = scaling_law(parameters, tokens, loss), scaling_law(parameters, tokens, spoilt)
-    E, _, _, alpha, beta = found.best
+    clean, law = scaling_law(parameters, tokens, loss), scaling_law(parameters, tokens, spoilt)
+    E, _, _, alpha, beta = law.best
     assert alpha == pytest.approx(0.34, abs=0.01) and beta == pytest.approx(0.28, abs=0.01)
     assert pytest.approx(clean.best[0], abs=0.03) == E
 
@@ -76,7 +76,7 @@ def test_outliers_hardly_move_it():
 def test_it_is_the_minimum_of_the_papers_objective():
     """Equation 3, descended by L-BFGS from a grid like the paper's: none goes lower."""
     parameters, tokens, loss = grid(3, seed=7, noise=0.005)
-    found = scaling_law(parameters, tokens, loss)
+    law = scaling_law(parameters, tokens, loss)
 
     def objective(x):
         a, b, e, alpha, beta = x
@@ -84,7 +84,7 @@ def test_it_is_the_minimum_of_the_papers_objective():
         off = np.abs(np.logaddexp.reduce(terms) - np.log(loss))
         return 1e4 * np.sum(np.where(off <= 1e-3, off**2 / 2, 1e-3 * (off - 1e-3 / 2)))
 
-    E, A, B, alpha, beta = found.best
+    E, A, B, alpha, beta = law.best
     ours = objective([*np.log([A, B, E]), alpha, beta])
     starts = [(a, b, e, s, s) for a, b in ((5, 5), (5, 10), (10, 5)) for e in (0.0, 0.7) for s in (0.3,)]
     theirs = [optimize.minimize(objective, start, method="L-BFGS-B").fun for start in starts]
@@ -95,13 +95,13 @@ def test_it_is_the_minimum_of_the_papers_objective():
 def test_what_to_spend_operations_on(exact):
     """The allocation is the least loss along N * D = C / 6, found by a line search instead of equation 4."""
     for flops in (1e18, 5.76e23):
-        found = exact.optimal(flops)
+        law = exact.optimal(flops)
         line = optimize.minimize_scalar(
             lambda log, c=flops: published(math.exp(log), c / 6 / math.exp(log)), bounds=(10, 35), method="bounded"
         )
-        assert found.parameters.mean == pytest.approx(math.exp(line.x), rel=1e-2)
-        assert found.loss.mean == pytest.approx(line.fun, rel=1e-6)
-        assert 6 * found.parameters.mean * found.tokens.mean == pytest.approx(flops)
+        assert law.parameters.mean == pytest.approx(math.exp(line.x), rel=1e-2)
+        assert law.loss.mean == pytest.approx(line.fun, rel=1e-6)
+        assert 6 * law.parameters.mean * law.tokens.mean == pytest.approx(flops)
     exponent = math.log(exact.optimal(1e24).parameters.mean / exact.optimal(1e20).parameters.mean) / math.log(1e4)
     assert exponent == pytest.approx(0.46, abs=0.01)  # Table 2, approach 3
     with pytest.raises(UserError, match="flops=0"):
@@ -140,6 +140,6 @@ def test_runs_that_cannot_determine_it_are_refused_with_the_reason():
 
 def test_no_allocation_is_best_where_more_parameters_are_worse():
     parameters, tokens, _ = grid(4)
-    found = scaling_law(parameters, tokens, 1.0 + 0.01 * parameters**0.2 + 410.7 / tokens**0.28)
+    law = scaling_law(parameters, tokens, 1.0 + 0.01 * parameters**0.2 + 410.7 / tokens**0.28)
     with pytest.raises(UserError, match="no allocation is best"):
-        found.optimal(1e20)
+        law.optimal(1e20)

@@ -75,16 +75,13 @@ def _parameters_of(kind: str) -> Callable[[Record], float | None]:
 
 def spread(values: Measured) -> float | None:
     """Return how much larger the largest value is than the smallest, as a share of it; ``None`` if one is unknown."""
-    numbers_present = [value for value in values.values() if value is not None]
-    if len(numbers_present) < len(values) or not numbers_present:
+    present = [value for value in values.values() if value is not None]
+    if len(present) < len(values) or not present:
         return None
-    return (
-        0.0
-        if max(numbers_present) == min(numbers_present)
-        else max(numbers_present) / min(numbers_present) - 1
-        if min(numbers_present) > 0
-        else float("inf")
-    )
+    least, most = min(present), max(present)
+    if least == most:
+        return 0.0
+    return most / least - 1 if least > 0 else float("inf")
 
 
 def close(values: Measured, tolerance: float) -> bool:
