@@ -123,7 +123,7 @@ def runs(
     """
     from lmlab.commands.runs import listed
 
-    rows, unreadable = listed(_paths(outputs), runs, name, status, tag, where or {}, sort, descending, limit)
+    rows, _, unreadable = listed(_paths(outputs), runs, name, status, tag, where or {}, sort, descending, limit)
     for error in unreadable:
         warnings.warn(f"left out: {error}", stacklevel=3)  # the line that calls lmlab.runs
     return _table(rows)

@@ -61,7 +61,7 @@ def test_runs_are_listed_with_its_heading_and_sorted_best_first(written, tmp_pat
     options = {"name": None, "status": None, "tag": None, "where": {}, "limit": None}
 
     def listed(sort, descending=None, format="paths"):
-        runs.task(paths, None, **options, sort=sort, descending=descending, format=format)
+        runs.main(paths, None, **options, sort=sort, descending=descending, format=format)
         return capsys.readouterr().out
 
     best_first = ["lstm1", "lstm0", "gru1", "gru0", "rnn0"]

@@ -26,7 +26,7 @@ OF_ANOTHER_RUN = (
 STYLE = {"sent": "green", "not sent": "red", "left out": "yellow"}
 
 
-def task(
+def main(
     paths: Paths,
     action: Literal["sync", "workspace"] | None,
     run: str | None,
