@@ -7,7 +7,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lmlab.commands.hints import check_output, checked_choices, explain, hint
 from lmlab.config import options
 from lmlab.config.other_words import VALUES, in_our_words
-from lmlab.errors import UserError, nearest, within
+from lmlab.errors import UserError, first_line, nearest, within
 from lmlab.sweeps.search import Space
 
 
@@ -207,3 +207,8 @@ def test_jobs_that_would_write_the_same_output_are_refused(words, message):
 )
 def test_jobs_with_an_output_each_are_accepted(words):
     check_output(["-m", *words])
+
+
+def test_the_first_line_of_an_error():
+    assert first_line(ValueError("one\ntwo")) == "one"
+    assert first_line(ValueError()) == first_line(ValueError("\ntwo")) == "ValueError"

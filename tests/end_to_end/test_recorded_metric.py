@@ -154,10 +154,10 @@ def test_a_study_without_a_metric_chooses_by_it(written, tmp_path):
     section = {"arms": {"lstm": ["model=lstm"], "gru": ["model=gru"]}, "tune": {"x": "1,2"}, "seeds": [1]}
     study = Study.read(section)
     candidates = {arm: study.candidates(arm, []) for arm in study.arms}
-    search = StudySearch(study, candidates, None, study.chosen_by(EXACT_MATCH), study.better(EXACT_MATCH))
+    search = StudySearch(study, candidates, None, study.selection_metric(EXACT_MATCH), study.better(EXACT_MATCH))
     for score in (0.25, 0.5, 0.75, math.nan):
         search.tell(search.ask(), "finished", {METRIC: score, "validation/loss": score})
-    assert search.chosen == {"lstm": 1, "gru": 0}
+    assert search.winners == {"lstm": 1, "gru": 0}
     record = Sweep(tmp_path / "sweeps" / "study")
     record.begin(["experiment=x"], {}, {}, study.section)
     ended = [("lstm", written["lstm1"]), ("gru", written["gru1"])]

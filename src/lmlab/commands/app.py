@@ -26,7 +26,7 @@ from lmlab.config.nodes import at, leaves
 from lmlab.config.overrides import as_typed
 from lmlab.errors import Interrupted, RunFailed, UserError
 from lmlab.runs.disk import failure_of_disk
-from lmlab.runs.places import settle
+from lmlab.surroundings import use_writable_folders
 
 _typed: dict[str, str] = {}
 """Words whose evaluation is left to the jobs of a sweep: typed form by Hydra's form."""
@@ -67,7 +67,7 @@ def run_app(command: str) -> Any:
         config: Any = {}
         try:
             config = canonical(composed)
-            settle(Path(at(config, "paths.cache")))
+            use_writable_folders(Path(at(config, "paths.cache")))
             check_arguments(module.main, config, name=f"lmlab {command}")
             value = module.main(**config)
             return value
