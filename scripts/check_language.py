@@ -52,9 +52,9 @@ def problems(path: Path) -> Iterator[tuple[int, str]]:
         if isinstance(part, ast.AnnAssign)
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            yield from in_docstring(node)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in NAMES and node not in fields:
+        for line, docstring in docstrings(node):
+            yield from in_docstring(line, docstring)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in NAMES and node not in fields:
             yield node.lineno, f"variable {node.id}: name it after the thing"
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type in (tokenize.COMMENT, tokenize.STRING) or token.type == getattr(tokenize, "FSTRING_MIDDLE", -1):
@@ -69,12 +69,21 @@ def in_prose(lines: list[str]) -> Iterator[tuple[int, str]]:
             yield number, f"'{match[0]}': write {WORDS[match[0].lower()]}"
 
 
-def in_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[int, str]]:
+def docstrings(node: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield the lines and texts of the docstrings of ``node`` itself and of the attributes assigned directly in it."""
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return
+    for before, part in zip([node, *node.body], node.body, strict=False):
+        match part:
+            case ast.Expr(ast.Constant(str(text))) if before is node or isinstance(before, ast.Assign | ast.AnnAssign):
+                yield part.lineno, text
+
+
+def in_docstring(line: int, docstring: str) -> Iterator[tuple[int, str]]:
     """Yield the problem of a docstring's first word."""
-    docstring = ast.get_docstring(node)
-    first = re.match(r"\w+", docstring or "")
+    first = re.match(r"\w+", docstring.strip())
     if first and first[0] in OPENINGS:
-        yield node.body[0].lineno, f"a docstring begins with '{first[0]}': begin with a verb or a noun"
+        yield line, f"a docstring begins with '{first[0]}': begin with a verb or a noun"
 
 
 def main(places: list[str]) -> int:

@@ -128,13 +128,13 @@ def record(results: dict[str, Result], environment: dict[str, str]) -> bool:
 
 
 def compare(entries: list[Entry], results: dict[str, Result], environment: dict[str, str], tolerance: float) -> bool:
-    """Print the changed results, and return whether there are unexpected ones."""
+    """Print the changed results, and return whether there are any."""
     recorded = {file: read_golden(file) for file in by_file(results)}
     for file, golden in recorded.items():
         if golden["environment"] not in ({}, environment):
             print(f"tests/golden/{file}.json was recorded with {golden['environment']}, this is {environment}")
     table = Table("entry", "moved", "most", "recorded", "now", "relative", "texts", "id", box=None, pad_edge=False)
-    exact, within, moved, expected, new = 0, 0, 0, 0, 0
+    exact, within, moved, new = 0, 0, 0, 0
     for entry in entries:
         before = recorded[entry.name.partition("/")[0]]["entries"].get(entry.name)
         if before is None:
@@ -148,16 +148,17 @@ def compare(entries: list[Entry], results: dict[str, Result], environment: dict[
         elif not beyond:
             within += 1
         else:
-            expected += bool(entry.changes)
-            moved += not entry.changes
+            moved += 1
         if beyond:
-            table.add_row(*row(entry, beyond), style="yellow" if entry.changes else "red")
+            table.add_row(*row(entry, beyond), style="red")
     if table.rows:
         Console(width=max(160, Console().width), highlight=False).print(table)
-    for why in sorted({entry.changes for entry in entries} - {""}):
-        print(f"(expected): {why}") if expected else None
-    counts = [(exact, "the same to the bit"), (within, f"within {tolerance:g}"), (moved, "moved")]
-    counts += [(expected, "moved as expected"), (new, "not recorded yet")]
+    counts = [
+        (exact, "the same to the bit"),
+        (within, f"within {tolerance:g}"),
+        (moved, "moved"),
+        (new, "not recorded yet"),
+    ]
     print(", ".join(f"{number} {what}" for number, what in counts if number))
     return moved > 0
 
@@ -169,9 +170,8 @@ def row(entry: Entry, beyond: list[Difference]) -> list[str]:
     most = max(numbers, key=lambda one: one.relative or 0, default=None) or (texts or beyond)[0]
     shown = [f"{value:.8g}" if isinstance(value, float) else str(value)[:24] for value in (most.recorded, most.now)]
     relative = "" if most.relative is None else f"{most.relative:.2g}"
-    name = f"{entry.name} (expected)" if entry.changes else entry.name
     changed = ["changed" if any(one.name == "id" for one in beyond) else ""]
-    return [name, str(len(beyond)), most.name, *shown, relative, str(len(texts) or ""), *changed]
+    return [entry.name, str(len(beyond)), most.name, *shown, relative, str(len(texts) or ""), *changed]
 
 
 if __name__ == "__main__":

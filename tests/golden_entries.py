@@ -93,7 +93,6 @@ class Entry:
         evaluations: also record the scores of ``lmlab evaluate`` with these options.
         command: ``train`` or ``study``.
         several: it is a sweep or a study.
-        changes: why its numbers are to change with the restructuring; empty: they are not.
     """
 
     name: str
@@ -103,7 +102,6 @@ class Entry:
     evaluations: tuple[str, ...] = ()
     command: str = "train"
     several: bool = False
-    changes: str = ""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -225,19 +223,18 @@ def _training() -> list[Entry]:
 
     ranks = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
     micro = ("trainer.accumulate=2",)
-    step = "a step's loss becomes one mean over all its tokens, not over micro-batches and ranks"
     experts = ("model=moe", "model.channel.experts=4")
     return [
         *entries,
         Entry("micro/text", (*lstm, *micro)),
         Entry("micro/text_dropout", (*lstm, *micro, "model.dropout=0.1")),
         Entry("micro/text_moe", (*experts, *TEXT, *micro)),
-        Entry("micro/task", ("model=lstm", *TASK, *micro), changes=step),
-        Entry("micro/task_brier", ("model=lstm", "objective=brier", *TASK, *micro), changes=step),
-        Entry("micro/task_transformer", ("model=transformer", *TASK, "trainer.accumulate=4"), changes=step),
-        Entry("micro/task_moe", (*experts, *TASK, *micro), changes=step),
+        Entry("micro/task", ("model=lstm", *TASK, *micro)),
+        Entry("micro/task_brier", ("model=lstm", "objective=brier", *TASK, *micro)),
+        Entry("micro/task_transformer", ("model=transformer", *TASK, "trainer.accumulate=4")),
+        Entry("micro/task_moe", (*experts, *TASK, *micro)),
         Entry("micro/text_two_ranks", (*lstm, *ranks)),
-        Entry("micro/task_two_ranks", ("model=lstm", *TASK, *ranks), changes=step),
+        Entry("micro/task_two_ranks", ("model=lstm", *TASK, *ranks)),
         Entry("micro/task_one_answer", ("model=lstm", "data=parity", "data.answers=last", *micro)),
     ]
 

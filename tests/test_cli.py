@@ -60,6 +60,15 @@ def test_help_and_cfg_answer_without_torch(command, flag, tmp_path):
     assert not list(tmp_path.iterdir()), "nothing is written"
 
 
+def test_commands_import_no_torch_before_they_need_it(tmp_path):
+    modules = [f"lmlab.commands.{'list_options' if command == 'options' else command}" for command in COMMANDS]
+    code = (
+        f"import sys, {', '.join(modules)}; sys.exit(' '.join({{'torch', 'transformers', 'wandb'}} & {{*sys.modules}}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stderr.strip() == ""
+
+
 @pytest.mark.parametrize(
     "prompt", ["def main():", "Hello, world", "don't", "5", "", "[x]", "a=b {c} \\\\ d", '"quoted']
 )

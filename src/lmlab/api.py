@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from lmlab.errors import RunFailed, UserError
+from lmlab.errors import RunFailed, UserError, first_line
 from lmlab.surroundings import expanded
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def load(
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device={device}: torch has no such device here ({str(error).splitlines()[0]})") from error
+        raise UserError(f"device={device}: torch has no such device here ({first_line(error)})") from error
     place = run.path if isinstance(run, (Run, TrainedRun)) else run
     directory = find(str(place), Path(_paths(outputs)["runs"])).path.absolute()
     return TrainedRun(load_trained(Run(directory), str(checkpoint), device, trust))
@@ -123,7 +123,7 @@ def runs(
     """
     from lmlab.commands.runs import listed
 
-    rows, unreadable = listed(_paths(outputs), runs, name, status, tag, where or {}, sort, descending, limit)
+    rows, _, unreadable = listed(_paths(outputs), runs, name, status, tag, where or {}, sort, descending, limit)
     for error in unreadable:
         warnings.warn(f"left out: {error}", stacklevel=3)  # the line that calls lmlab.runs
     return _table(rows)

@@ -93,11 +93,11 @@ def main() -> None:
 
 
 def perform(command: str, words: list[str]) -> Any:
-    """Run a command in this process and return the value of its last task. The process must do nothing else."""
+    """Run a command in this process and return the value of its last job. The process must do nothing else."""
     if command == "options":
         from lmlab.commands import list_options
 
-        return list_options.run(words)
+        return list_options.main(words)
     # lmlab.config.sources imports a user's own modules. Nothing else is imported from the working folder, in this
     # process or in its children: the helper processes of multiprocessing import standard modules by name.
     sys.path[:] = [place for place in sys.path if place not in ("", str(Path.cwd()))]

@@ -34,6 +34,11 @@ class CannotGoOn(Exception):
     """Failure of training that a retry would not remove; the message gives the reason and the step."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; without a message, the name of its type."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
 def within(where: str, error: object) -> str:
     """Return the message of ``error`` with the option ``where`` in front, unless it begins with it already."""
     text = str(error)

@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 
 pytest.importorskip("uvicorn", reason="needs the extra: pip install 'lmlab[report]'")
-from lmlab.commands.dashboard import link, listen, task
+from lmlab.commands.dashboard import link, listen, main
 from lmlab.errors import UserError
 
 
@@ -39,13 +39,13 @@ def test_a_port_that_is_taken_is_one_clear_line(tmp_path):
 )
 def test_options_that_cannot_be_are_one_clear_line(options, message):
     with pytest.raises(UserError, match=message):
-        task(**({"paths": {"outputs": "x"}, "host": "127.0.0.1", "port": 0, "token": None} | options))
+        main(**({"paths": {"outputs": "x"}, "host": "127.0.0.1", "port": 0, "token": None} | options))
 
 
 def test_a_package_that_is_missing_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr("lmlab.commands.dashboard.find_spec", lambda name: None if name == "uvicorn" else True)
     with pytest.raises(UserError, match=r"uvicorn: missing \(pip install 'lmlab\[report\]'\)"):
-        task({"outputs": "x"}, "127.0.0.1", 0, None)
+        main({"outputs": "x"}, "127.0.0.1", 0, None)
 
 
 def test_links_can_be_opened():

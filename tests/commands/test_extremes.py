@@ -41,7 +41,7 @@ def hints(function: Any) -> dict[str, Any]:
 def options() -> Iterator[tuple[str, Any]]:
     """Every option that some signature has, with its type: of commands, of targets in ``conf/``, of plain sections."""
     for command in set(COMMANDS) - {"options"}:  # which has words, no options
-        yield from hints(importlib.import_module(f"lmlab.commands.{command}").task).items()
+        yield from hints(importlib.import_module(f"lmlab.commands.{command}").main).items()
     for section, function in (("execution", Execution), ("study", Study)):
         yield from ((f"{section}.{name}", hint) for name, hint in hints(function).items())
     for path in sorted(CONF.glob("*/**/*.yaml")):
@@ -87,7 +87,7 @@ def refused(call: Any) -> str | None:
 @pytest.mark.parametrize("model", ["lstm", "transformer"])
 def test_numbers_of_a_run_at_their_extremes_are_refused_in_one_line_or_taken(model, compose):
     from lmlab.commands.located import located
-    from lmlab.commands.train import task
+    from lmlab.commands.train import main
     from lmlab.training.preflight import check
 
     overrides = ["data=parity", f"model={model}", "trainer=cpu", "trainer.threads=1", "progress=false"]
@@ -97,7 +97,7 @@ def test_numbers_of_a_run_at_their_extremes_are_refused_in_one_line_or_taken(mod
     def call(key: str, value: Any) -> None:
         config = copy.deepcopy(composed)
         set_at(config, key, value)
-        check_arguments(task, config)
+        check_arguments(main, config)
         check(located({name: section for name, section in config.items() if name not in ("sweep", "study")}))
 
     assert not unforeseen(
@@ -112,7 +112,7 @@ CHOICES = [(group, name) for group in ("model", "objective", "optimizer", "sched
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_numbers_of_a_choice_at_all_extremes_are_refused_in_one_line_or_taken_at_once(group, name, compose):
-    from lmlab.commands.train import task
+    from lmlab.commands.train import main
     from lmlab.training.preflight import check_options
 
     composed = compose("data=parity", f"{group}={name}", "trainer=cpu", "trainer.threads=1", "progress=false")
@@ -121,7 +121,7 @@ def test_numbers_of_a_choice_at_all_extremes_are_refused_in_one_line_or_taken_at
     def call(key: str, value: Any) -> None:
         config = copy.deepcopy(composed)
         set_at(config, key, value)
-        check_arguments(task, config)
+        check_arguments(main, config)
         check_options(config)
 
     keys = [key for key in numeric(composed) if key.startswith(f"{group}.")]
@@ -201,12 +201,12 @@ def test_numbers_of_a_command_at_their_extremes_are_refused_in_one_line_or_taken
     module = importlib.import_module(f"lmlab.commands.{command}")
 
     def call(arguments: dict[str, Any]) -> None:
-        check_arguments(module.task, arguments)
-        module.task(**arguments)
+        check_arguments(module.main, arguments)
+        module.main(**arguments)
 
     cases = [
         (where, functools.partial(call, arguments))
-        for where, arguments in extremes(module.task, config)
+        for where, arguments in extremes(module.main, config)
         if not (where.startswith("samples=") and abs(arguments["samples"]) > 1)  # each of them takes its time
     ]
     assert not unforeseen(cases)
@@ -218,8 +218,8 @@ def test_numbers_of_a_command_at_their_extremes_are_refused_in_one_line_or_taken
 def test_numbers_that_mean_nothing_are_refused(option, value, finished_run, compose):
     command = {"limit": "runs", "tolerance": "reproduce", "init_timeout": "wandb", "price": "plan"}[option]
     config = compose(*OPTIONS[command], command=command, outputs=finished_run)
-    task = importlib.import_module(f"lmlab.commands.{command}").task
-    assert f"{option}={value}: expected" in (refused(lambda: task(**config | {option: value})) or "")
+    main = importlib.import_module(f"lmlab.commands.{command}").main
+    assert f"{option}={value}: expected" in (refused(lambda: main(**config | {option: value})) or "")
 
 
 @pytest.mark.parametrize("name", ["Random", "Halving", "Optuna"])
@@ -271,8 +271,8 @@ def test_numbers_of_an_engine_at_their_extremes_are_refused_in_one_line_or_taken
 @pytest.mark.parametrize("command", ["runs", "report", "sweep", "evaluate", "generate", "reproduce", "wandb"])
 def test_texts_and_paths_that_are_too_long_are_refused_in_one_line(command, compose, tmp_path, lmlab):
     write_run(tmp_path / "outputs" / "runs", "model=lstm")
-    task = importlib.import_module(f"lmlab.commands.{command}").task
-    names = [name for name, hint in hints(task).items() if is_text(hint) and name != "return"]
+    main = importlib.import_module(f"lmlab.commands.{command}").main
+    names = [name for name, hint in hints(main).items() if is_text(hint) and name != "return"]
     for name in names:
         done = lmlab(command, f"{name}={LONG}", check=False)
         assert "Traceback" not in done.stderr, done.stderr

@@ -77,7 +77,7 @@ def written(monkeypatch, compose, capsys, tmp_path):
         monkeypatch.setattr(load, "load_trained", lambda *_: trained)
         monkeypatch.setattr(generate, "find", lambda *_: run)
         config = compose(*(read(word) for word in words), "threads=1", command="generate")
-        generate.task(**config)
+        generate.main(**config)
         return capsys.readouterr()
 
     return write

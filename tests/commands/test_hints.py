@@ -4,10 +4,10 @@ import pytest
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from lmlab.commands.hints import checked_choices, explain, hint
+from lmlab.commands.hints import check_output, checked_choices, explain, hint
 from lmlab.config import options
 from lmlab.config.other_words import VALUES, in_our_words
-from lmlab.errors import UserError, nearest, within
+from lmlab.errors import UserError, first_line, nearest, within
 from lmlab.sweeps.search import Space
 
 
@@ -178,3 +178,37 @@ def test_no_message_repeats_where_it_comes_from():
     assert within("study.tune", "lr=1: wrong") == "study.tune: lr=1: wrong"
     for text in ("study.tune: wrong", "study.tune.lr=1: wrong", "study.tune=1: wrong"):
         assert within("study.tune", text) == text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run=a,b", "output=x.jsonl"], "output=x.jsonl: 2 jobs would write it, each over the one before; "),
+        (["run=a,b", "output=x.jsonl,y.jsonl"], "output=x.jsonl: 2 jobs would write it"),
+        (["run=a,b", "split=c,d", "output='${run}.jsonl'"], "as in output='${run}-${split}.jsonl'"),
+        (["runs=a,b", "output=folder"], "as in output='${runs}'"),
+    ],
+)
+def test_jobs_that_would_write_the_same_output_are_refused(words, message):
+    with pytest.raises(UserError) as refused:
+        check_output(["-m", *words])
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run=a,b"],
+        ["run=a", "output=x.jsonl"],
+        ["run=a,b", "output='${run}.jsonl'"],
+        ["run=a", "output=x,y"],
+        ["output=("],
+    ],
+)
+def test_jobs_with_an_output_each_are_accepted(words):
+    check_output(["-m", *words])
+
+
+def test_the_first_line_of_an_error():
+    assert first_line(ValueError("one\ntwo")) == "one"
+    assert first_line(ValueError()) == first_line(ValueError("\ntwo")) == "ValueError"

@@ -18,7 +18,7 @@ def no_folder(monkeypatch):
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_option_is_listed_with_a_line_and_its_place(group, capsys):
-    list_options.run([group])
+    list_options.main([group])
     printed = capsys.readouterr().out
     for option in options.options_of(group):
         (line,) = [line for line in printed.splitlines() if line.split()[:1] == [option]]
@@ -26,7 +26,7 @@ def test_every_option_is_listed_with_a_line_and_its_place(group, capsys):
 
 
 def test_groups_are_listed_with_their_base_classes(capsys):
-    list_options.run([])
+    list_options.main([])
     printed = capsys.readouterr().out
     for kind in KINDS:
         (line,) = [line for line in printed.splitlines() if line.split()[:1] == [kind.group]]
@@ -34,7 +34,7 @@ def test_groups_are_listed_with_their_base_classes(capsys):
 
 
 def test_settings_have_their_defaults_and_comments(capsys):
-    list_options.run(["mixer=attention"])
+    list_options.main(["mixer=attention"])
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
     assert "null" in lines["window"] and "tokens that a token sees" in lines["window"]
     assert "conf/model/mixer/attention.yaml" in lines["Defined"]
@@ -44,11 +44,11 @@ def test_a_folder_of_the_users_comes_first(capsys, tmp_path):
     (tmp_path / "optimizer").mkdir()
     (tmp_path / "optimizer" / "lion.yaml").write_text("# Lion.\n_target_: mine.Lion\nlr: 1e-4  # rate\n")
     (tmp_path / "optimizer" / "sgd.yaml").write_text("# My own.\n_target_: mine.SGD\n")
-    list_options.run(["optimizer", f"--config-dir={tmp_path}"])
+    list_options.main(["optimizer", f"--config-dir={tmp_path}"])
     printed = capsys.readouterr().out
     assert "Lion." in printed and str(tmp_path / "optimizer" / "lion.yaml") in printed.replace("\n", "")
     assert "My own." in printed
-    list_options.run(["--config-dir", str(tmp_path), "optimizer=lion"])
+    list_options.main(["--config-dir", str(tmp_path), "optimizer=lion"])
     assert "rate" in capsys.readouterr().out
 
 
@@ -63,4 +63,4 @@ def test_a_folder_of_the_users_comes_first(capsys, tmp_path):
 )
 def test_what_there_is_not_is_refused(words, message):
     with pytest.raises(UserError, match=message):
-        list_options.run(words)
+        list_options.main(words)

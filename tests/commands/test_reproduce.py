@@ -22,7 +22,7 @@ def computed(monkeypatch, compose):
             ("show", lambda *_: []),
         ):
             monkeypatch.setattr(reproduce, name, value)
-        reproduce.task(**compose("run=a", command="reproduce") | options)
+        reproduce.main(**compose("run=a", command="reproduce") | options)
         return configs[0]
 
     return ask

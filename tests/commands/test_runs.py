@@ -9,7 +9,7 @@ from synthetic_runs import write_run
 from lmlab.analysis.comparison import compare
 from lmlab.analysis.doubts.arms import tried
 from lmlab.analysis.records import read
-from lmlab.commands.runs import ordered, task
+from lmlab.commands.runs import main, ordered
 from lmlab.dashboard.rows import row_of
 from lmlab.errors import UserError
 from lmlab.runs.lookup import all_runs
@@ -29,7 +29,7 @@ def test_what_is_broken_is_left_out_by_name_and_the_rest_is_listed(tmp_path, cap
     write_run(folder, "model=gru").path.joinpath("config.yaml").write_text("")
     paths = {"outputs": str(tmp_path), "runs": str(folder), "cache": str(tmp_path / "cache")}
     asked = {"name": None, "status": None, "tag": None, "where": {"seed": 2}, "sort": "loss", "descending": False}
-    task(paths, None, **asked, limit=None, format="json")
+    main(paths, None, **asked, limit=None, format="json")
     rows, said = capsys.readouterr()
     assert said.startswith("left out:") and "gru" in said and "config.yaml cannot be read" in said
     (row,) = json.loads(rows)
@@ -42,15 +42,15 @@ def test_runs_as_csv_and_as_paths(tmp_path, capsys):
     runs = [write_run(folder, "model=lstm", seed=seed, tags=["a", "b"]) for seed in (1, 2)]
     paths = {"outputs": str(tmp_path), "runs": str(folder), "cache": str(tmp_path / "cache")}
     asked = {"name": None, "status": None, "tag": None, "where": {}, "sort": "seed", "descending": True, "limit": None}
-    task(paths, None, **asked, format="csv")
+    main(paths, None, **asked, format="csv")
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["seed"] for row in rows] == ["2", "1"] and rows[0]["tags"] == "a b"
     assert float(rows[0]["validation/loss"]) == runs[1].manifest["metrics"]["validation/loss"]
     assert rows[0]["path"] == str(runs[1].path)
-    task(paths, None, **asked, format="paths")
+    main(paths, None, **asked, format="paths")
     assert capsys.readouterr().out == f"{runs[1].path}\n{runs[0].path}\n"
-    task(paths, None, **asked | {"status": "failed"}, format="paths")
-    task(paths, None, **asked | {"status": "failed"}, format="csv")
+    main(paths, None, **asked | {"status": "failed"}, format="paths")
+    main(paths, None, **asked | {"status": "failed"}, format="csv")
     assert capsys.readouterr().out.strip() == "tags"
 
 
@@ -61,7 +61,7 @@ def test_a_pruned_run_is_called_pruned_wherever_runs_are_listed(tmp_path, capsys
     run = write_run(folder, "model=lstm", seed=1, options={"optimizer.lr": 1.0}, status="pruned", attempts=attempts)
     paths = {"outputs": str(tmp_path), "runs": str(folder), "cache": str(tmp_path / "cache")}
     options = {"name": None, "status": "pruned", "tag": None, "where": {}, "sort": "loss", "descending": False}
-    task(paths, None, **options, limit=None, format="json")
+    main(paths, None, **options, limit=None, format="json")
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["path"], row["status"]) == (str(run.path), "pruned")
     records = read(all_runs(folder)).readable
@@ -91,6 +91,6 @@ def test_the_metric_that_is_sorted_by_is_shown(tmp_path, capsys):
     write_run(tmp_path / "runs", "model=lstm", metrics={"validation/mine": 0.125}, timings=timings)
     paths = {"outputs": str(tmp_path), "runs": str(tmp_path / "runs"), "cache": str(tmp_path / "cache")}
     options = {"name": None, "status": None, "tag": None, "where": {}, "descending": False, "limit": None}
-    task(paths, None, **options, sort="mine", format="table")
+    main(paths, None, **options, sort="mine", format="table")
     shown = capsys.readouterr().out
     assert "validation/mine" in shown and "0.1250" in shown

@@ -53,7 +53,7 @@ def test_a_short_run_gives_the_recorded_result(entry, command_line, tmp_path):
     now = Runner(command_line, tmp_path).run(entry)
     if found := moved(recorded, now, COARSE.get(entry.name, TOLERANCE)):
         lines = "\n".join(f"{one.name}: {one.recorded} -> {one.now}" for one in found)
-        (pytest.xfail if entry.changes else pytest.fail)(f"{entry.changes}\n{lines}")
+        pytest.fail(lines)
 
 
 def test_every_entry_is_recorded_with_its_options_and_nothing_else():

@@ -61,7 +61,7 @@ def test_runs_are_listed_with_its_heading_and_sorted_best_first(written, tmp_pat
     options = {"name": None, "status": None, "tag": None, "where": {}, "limit": None}
 
     def listed(sort, descending=None, format="paths"):
-        runs.task(paths, None, **options, sort=sort, descending=descending, format=format)
+        runs.main(paths, None, **options, sort=sort, descending=descending, format=format)
         return capsys.readouterr().out
 
     best_first = ["lstm1", "lstm0", "gru1", "gru0", "rnn0"]
@@ -154,10 +154,10 @@ def test_a_study_without_a_metric_chooses_by_it(written, tmp_path):
     section = {"arms": {"lstm": ["model=lstm"], "gru": ["model=gru"]}, "tune": {"x": "1,2"}, "seeds": [1]}
     study = Study.read(section)
     candidates = {arm: study.candidates(arm, []) for arm in study.arms}
-    search = StudySearch(study, candidates, None, study.chosen_by(EXACT_MATCH), study.better(EXACT_MATCH))
+    search = StudySearch(study, candidates, None, study.selection_metric(EXACT_MATCH), study.better(EXACT_MATCH))
     for score in (0.25, 0.5, 0.75, math.nan):
         search.tell(search.ask(), "finished", {METRIC: score, "validation/loss": score})
-    assert search.chosen == {"lstm": 1, "gru": 0}
+    assert search.winners == {"lstm": 1, "gru": 0}
     record = Sweep(tmp_path / "sweeps" / "study")
     record.begin(["experiment=x"], {}, {}, study.section)
     ended = [("lstm", written["lstm1"]), ("gru", written["gru1"])]

@@ -23,8 +23,8 @@ def test_what_is_not_said_has_a_value_and_what_is_read_is_written():
     study = Study.read({key: SECTION[key] for key in ("arms", "seeds")})
     assert (study.trials, study.budget, study.tune) == (None, None, {})
     assert set(study.equal) == set(EQUAL) and study.metric is None
-    assert (study.chosen_by(TEXT), study.better(TEXT)) == ("validation/bits_per_byte", "lower")
-    assert (study.chosen_by(EXACT_MATCH), study.better(EXACT_MATCH)) == ("validation/exact_match", "higher")
+    assert (study.selection_metric(TEXT), study.better(TEXT)) == ("validation/bits_per_byte", "lower")
+    assert (study.selection_metric(EXACT_MATCH), study.better(EXACT_MATCH)) == ("validation/exact_match", "higher")
     assert Study.read(json.loads(json.dumps(study.section))).section == study.section
 
 

@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from lmlab.errors import UserError
-from lmlab.wandb.settings import MODES, WandbOptions, forget_empty_variables
+from lmlab.surroundings import drop_empty_variables
+from lmlab.wandb.settings import MODES, WandbOptions
 
 SECTION = dict.fromkeys(("project", "entity", "name", "group", "notes")) | {"mode": "auto"}
 
@@ -51,7 +52,7 @@ def test_a_variable_without_a_value_counts_as_unset(write_settings, monkeypatch,
     ):
         monkeypatch.setenv(f"WANDB_{name}", "")
     assert read() == WandbOptions("offline", "folder", None, None, None, None, None, [])
-    forget_empty_variables()
+    drop_empty_variables()
     assert not [name for name in os.environ if name.startswith("WANDB_")]
 
 

@@ -31,7 +31,7 @@ def comparison_of(sweep: Sweep, cache: Path | None = None, home: Path | None = N
     usable: dict[str, dict[str, dict[Path, Record]]] = {arm: {"trial": {}, "final": {}} for arm in study.arms}
     final = [by_path.get(Path(job.path)) for job in jobs if job.phase == "final" and job.path is not None]
     measures = together(records.readable)
-    selection_metric = study.chosen_by(measures)
+    selection_metric = study.selection_metric(measures)
     metric = study.concludes_by(measures, (record.splits for record in final if record is not None))
     left_out = []
     for job in jobs:

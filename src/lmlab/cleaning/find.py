@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from lmlab.analysis.records import Record, Records
 from lmlab.analysis.selection import named
-from lmlab.config.nodes import Paths
+from lmlab.config.nodes import Paths, at, has
 from lmlab.config.overrides import written
 from lmlab.errors import UserError
 from lmlab.runs import checkpoints, lock
@@ -242,14 +242,13 @@ def _of_run(record: Record, kinds: Collection[Kind], needed: str | None) -> Iter
             return
         yield Kept(run.path.name, needed or f"contains files that are not lmlab's ({', '.join(foreign[:3])})")
     states = checkpoints.to_resume_from(run.checkpoints) if _is_own_folder(run.checkpoints) else []
-    keep = ((record.config.get("callbacks") or {}).get("checkpoint") or {}).get("keep", USUALLY_KEPT)
+    option = "callbacks.checkpoint.keep"
+    keep = at(record.config, option) if has(record.config, option) else USUALLY_KEPT  # null: all
     if "checkpoints" in kinds and status == "finished" and states:
         if keep == USUALLY_KEPT:
             yield from _item("checkpoints", states, record)
         elif "weights" not in kinds:
-            yield Kept(
-                run.path.name, f"keeps its checkpoints (callbacks.checkpoint.keep={written(keep)}; what=weights)"
-            )
+            yield Kept(run.path.name, f"keeps its checkpoints ({option}={written(keep)}; what=weights)")
     at_wandb = WandbRecord(run)
     extras = Extras.of(record.config)
     complete = at_wandb.holds(extras)
@@ -320,7 +319,7 @@ def find(
 
 
 def _of_caches(folder: Path, cache: Path, outputs: Path, records: Records) -> Iterable[Item | Kept]:
-    fingerprints = {str(record.manifest.get("data", {}).get("fingerprint")) for record in records.readable}
+    fingerprints = {str(at(record.manifest, "data.fingerprint")) for record in records.readable}
     unknown = any((path / "run.json").exists() for path in records.unreadable)
     yield from prepared(cache, None if unknown else fingerprints)
     yield from curves(cache / "curves")

@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from lmlab.commands.hints import check_words, checked_choices, explain
+from lmlab.commands.hints import check_output, check_words, checked_choices, explain
 from lmlab.config import options
 from lmlab.config.canonical import CONF, canonical
 from lmlab.config.check import check_arguments
@@ -26,7 +26,7 @@ from lmlab.config.nodes import at, leaves
 from lmlab.config.overrides import as_typed
 from lmlab.errors import Interrupted, RunFailed, UserError
 from lmlab.runs.disk import failure_of_disk
-from lmlab.runs.places import settle
+from lmlab.surroundings import use_writable_folders
 
 _typed: dict[str, str] = {}
 """Words whose evaluation is left to the jobs of a sweep: typed form by Hydra's form."""
@@ -38,16 +38,17 @@ def typed_words() -> list[str]:
 
 
 def run_app(command: str) -> Any:
-    """Compose ``conf/<command>.yaml`` with the overrides in ``sys.argv``, call ``task(**config)`` and return its value.
+    """Compose ``conf/<command>.yaml`` with the overrides in ``sys.argv``, call ``main(**config)`` and return its value.
 
-    ``task`` is defined in ``lmlab.commands.<command>``; its signature is the schema of the command's options. If the
+    ``main`` is defined in ``lmlab.commands.<command>``; its signature is the schema of the command's options. If the
     module has a function ``finish()``, it is called after the last job.
 
     Raises:
-        UserError: the configuration cannot be composed, or the task refuses it.
+        UserError: the configuration cannot be composed, or the command refuses it.
         RunFailed: a run's own processes failed.
     """
     check_words(command, sys.argv[1:])
+    check_output(sys.argv[1:])
     options.use_folder(sys.argv[1:])
     sys.argv[1:] = checked_choices(sys.argv[1:])
     # Hydra then raises instead of printing and exiting.
@@ -56,7 +57,7 @@ def run_app(command: str) -> Any:
     began = False
     value: Any = None
 
-    def task(composed: DictConfig) -> Any:
+    def job(composed: DictConfig) -> Any:
         # The command is imported only here, so that --help and --cfg are fast. Errors are stored and raised after
         # Hydra has returned, because Hydra would print a line of its own about an exception.
         nonlocal began, value
@@ -66,9 +67,9 @@ def run_app(command: str) -> Any:
         config: Any = {}
         try:
             config = canonical(composed)
-            settle(Path(at(config, "paths.cache")))
-            check_arguments(module.task, config, name=f"lmlab {command}")
-            value = module.task(**config)
+            use_writable_folders(Path(at(config, "paths.cache")))
+            check_arguments(module.main, config, name=f"lmlab {command}")
+            value = module.main(**config)
             return value
         except Exception as error:
             reason = _explained(error, config)
@@ -76,7 +77,7 @@ def run_app(command: str) -> Any:
                 raise reason from reason.__cause__  # the sweep records the error with the job
             failures.append(reason)
 
-    app = hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(task)
+    app = hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(job)
     try:
         with _mode_from_words(command, sys.argv[1:]):
             _call(app)
@@ -89,7 +90,7 @@ def run_app(command: str) -> Any:
     except OSError as error:
         if began or isinstance(error, BrokenPipeError):
             raise
-        # Hydra creates its folder before it calls the task.
+        # Hydra creates its folder before it calls the function.
         raise UserError(f"paths.outputs: cannot be written ({error})") from error
     finish = getattr(sys.modules.get(f"lmlab.commands.{command}"), "finish", None)
     try:

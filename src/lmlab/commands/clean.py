@@ -24,7 +24,7 @@ _CHOOSING = ("runs", "name", "status", "tag", "where")
 """Options that choose runs."""
 
 
-def task(
+def main(
     paths: Paths,
     what: str | list[str] | None,
     yes: bool,

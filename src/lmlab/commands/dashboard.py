@@ -17,7 +17,7 @@ SHORTEST = 16
 """The least number of characters of a token."""
 
 
-def task(paths: Paths, host: str, port: int, token: str | None) -> None:
+def main(paths: Paths, host: str, port: int, token: str | None) -> None:
     """Serve the dashboard of the outputs folder until Ctrl-C."""
     if not 0 <= port < 65_536:
         raise UserError(f"port={port}: expected 0 (any free one) to 65535")

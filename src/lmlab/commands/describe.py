@@ -40,7 +40,7 @@ _ROWS: list[dict[str, Any]] = []
 """Results of the jobs of a sweep, which run one after another in this process."""
 
 
-def task(*, vocabulary: int | None, **config: Any) -> None:
+def main(*, vocabulary: int | None, **config: Any) -> None:
     """Print the parts and costs of the model; in a sweep, store them for the table at the end.
 
     ``config`` is a configuration of ``lmlab train``. Only the model, the optimizer, the batch, the callbacks and,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
 
 
-def task(
+def main(
     paths: Paths,
     run: str | None,
     data: dict[str, Any],

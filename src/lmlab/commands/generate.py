@@ -35,7 +35,7 @@ NOTES = 5
 _ESCAPE = re.compile(r"\\(?:[nrt\\]|u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})*)")
 
 
-def task(
+def main(
     paths: Paths,
     run: str | None,
     prompt: str,

@@ -1,7 +1,8 @@
 """One-line messages for overrides that cannot be composed, with the nearest valid choice."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -55,6 +56,36 @@ def check_words(command: str, words: Sequence[str]) -> None:
         if "=" not in word and not word.startswith("~"):
             example = f", as in {NAMED_BY[command]}={word}" if command in NAMED_BY else ""
             raise UserError(f"{word}: cannot be read; expected option=value{example}")
+
+
+def check_output(words: Sequence[str]) -> None:
+    """Refuse an ``output`` that several jobs of a sweep would write, each replacing the one before.
+
+    Raises:
+        UserError: two jobs have the same ``output``, with references to options that vary replaced by their values.
+    """
+    if not any(word.startswith("output=") for word in words):
+        return
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    try:
+        overrides = OverridesParser.create().parse_overrides([word for word in words if not word.startswith("-")])
+        (jobs,) = BasicSweeper.split_arguments(overrides, None)
+    except HydraException:
+        return  # Hydra refuses these words
+    files = [_output_of(dict(word.split("=", 1) for word in job)) for job in jobs]
+    if (shared := next((file for file in files if files.count(file) > 1), None)) is not None:
+        varied = [word.key_or_group for word in overrides if word.is_sweep_override() and word.key_or_group != "output"]
+        name = "-".join(f"${{{key}}}" for key in varied)
+        raise UserError(
+            f"output={shared}: {files.count(shared)} jobs would write it, each over the one before; name another for "
+            f"each job, as in output='{name}{Path(shared).suffix}'"
+        )
+
+
+def _output_of(options: Mapping[str, str]) -> str:
+    return re.sub(r"\$\{([^{}]+)\}", lambda name: options.get(name[1], name[0]), options["output"].strip("'\""))
 
 
 def checked_choices(words: Iterable[str]) -> list[str]:

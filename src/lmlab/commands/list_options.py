@@ -21,7 +21,7 @@ lmlab options mixer=attention  the settings of one option
 --config-dir FOLDER            with the options in a folder of your own"""
 
 
-def run(words: Sequence[str]) -> None:
+def main(words: Sequence[str]) -> None:
     """Print groups, the options of a group, or the settings of an option.
 
     Raises:

@@ -25,7 +25,7 @@ UNROLLED = (
 )
 
 
-def task(
+def main(
     *,
     device: dict[str, Any],
     devices: int | None,

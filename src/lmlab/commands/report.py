@@ -24,7 +24,7 @@ from lmlab.surroundings import expanded
 from lmlab.sweeps.sweep import Sweep, find_sweep
 
 
-def task(
+def main(
     paths: Paths,
     runs: str | list[str] | None,
     tag: str | None,

@@ -21,7 +21,7 @@ from lmlab.training.threads import check_threads
 STYLE = {"identical": "green", "within tolerance": "green", "different": "red"}
 
 
-def task(
+def main(
     paths: Paths,
     run: str | None,
     tolerance: float,
@@ -80,9 +80,9 @@ def verdict(first: float, second: float, tolerance: float) -> str:
     return "within tolerance" if math.isclose(first, second, rel_tol=tolerance) else "different"
 
 
-def show(original: Run, afresh: Run, tolerance: float) -> list[str]:
+def show(original: Run, repeated: Run, tolerance: float) -> list[str]:
     """Print the metrics of both runs and the differences between their environments; return the verdicts."""
-    before, after = original.manifest, afresh.manifest
+    before, after = original.manifest, repeated.manifest
     rows, verdicts = [], []
     for name, old in before["metrics"].items():
         new = after["metrics"].get(name, math.nan)
@@ -103,5 +103,5 @@ def show(original: Run, afresh: Run, tolerance: float) -> list[str]:
     if None not in weights:
         same = "identical bit for bit" if weights[0] == weights[1] else "not identical"
         tables.say(f"The final weights are {same}.")
-    tables.say(tables.place(afresh.path), "New run directory:")
+    tables.say(tables.place(repeated.path), "New run directory:")
     return verdicts

@@ -31,7 +31,7 @@ STYLE = {
 }
 
 
-def task(
+def main(
     paths: Paths,
     runs: str | list[str] | None,
     name: str | None,
@@ -44,12 +44,12 @@ def task(
     format: Literal["table", "json", "csv", "paths"],
 ) -> None:
     """Print the selected runs in the requested order."""
-    rows, fitting, unreadable = _fitting(paths, runs, name, status, tag, where, sort, descending, limit)
+    rows, records, unreadable = listed(paths, runs, name, status, tag, where, sort, descending, limit)
     for error in unreadable:
         tables.warn(error, "left out:")
     match format:
         case "table":
-            show([fitting[row["path"]] for row in rows], Path(paths["runs"]), sort)
+            show([records[row["path"]] for row in rows], Path(paths["runs"]), sort)
         case "json":
             print(dumps(rows, indent=2))
         case "csv":
@@ -68,43 +68,29 @@ def listed(
     sort: str,
     descending: bool | None,
     limit: int | None,
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return a row for each selected run, and a line for each directory that cannot be read.
+) -> tuple[list[dict[str, Any]], dict[str, Record], list[str]]:
+    """Return a row for each selected run, the records by path, and a line for each directory that cannot be read.
 
-    A row has all columns of the table, all metrics and the configuration.
+    A row has all columns of the table, all metrics and the configuration. The records include those beyond ``limit``.
 
     Raises:
         UserError: an option is wrong, or one of ``runs`` matches no run.
     """
-    rows, _, unreadable = _fitting(paths, runs, name, status, tag, where, sort, descending, limit)
-    return rows, unreadable
-
-
-def _fitting(
-    paths: Paths,
-    runs: str | list[str] | None,
-    name: str | None,
-    status: str | None,
-    tag: str | None,
-    where: Mapping[str, Any],
-    sort: str,
-    descending: bool | None,
-    limit: int | None,
-) -> tuple[list[dict[str, Any]], dict[str, Record], list[str]]:
-    """Return the rows and errors of :func:`listed`, and the records of the rows by path."""
     check_status(status)
     if limit is not None and limit < 1:
         raise UserError(f"limit={limit}: expected at least 1, or null for all")
-    records = named(paths, runs)
-    fitting = {str(record.run.path): record for record in records.readable if fits(record, tag, where, name, status)}
-    names = results.measured(fitting.values())
+    named_records = named(paths, runs)
+    records = {
+        str(record.run.path): record for record in named_records.readable if fits(record, tag, where, name, status)
+    }
+    names = results.measured(records.values())
     rows = [
         results.summary(record, names)
         | {"metrics": record.scores, "measures": record.measures.to_record(), "config": record.config}
-        for record in fitting.values()
+        for record in records.values()
     ]
     rows = ordered(rows, sort, has_best_last(rows, sort) if descending is None else descending)[:limit]
-    return rows, fitting, list(records.unreadable.values())
+    return rows, records, list(named_records.unreadable.values())
 
 
 def ordered(rows: list[dict[str, Any]], key: str, descending: bool) -> list[dict[str, Any]]:
@@ -179,7 +165,7 @@ def show(records: Sequence[Record], folder: Path, sort: str) -> None:
             "status": f"[{STYLE[record.status]}]{record.status}[/]",
             "seed": str(record.seed),
             "stage": escape(record.manifest.get("stage") or ""),
-            "begins with": (record.manifest.get("start") or {}).get("run", ""),
+            "begins with": at(record.manifest, "start.run") or "",
             **({sorted_by: measures.written(sorted_by, record.scores.get(sorted_by))} if sorted_by else {}),
             **results.cells(record, measures),
             "created": record.manifest.get("created", "")[:16].replace("T", " "),

@@ -20,7 +20,7 @@ from lmlab.analysis.records import Record
 from lmlab.commands import results, tables
 from lmlab.commands.hints import checked_choices, explain
 from lmlab.commands.located import located
-from lmlab.commands.train import NOT_OF_A_RUN, check_run, compute, task
+from lmlab.commands.train import NOT_OF_A_RUN, check_run, compute, main
 from lmlab.config.canonical import canonical
 from lmlab.config.check import check_arguments
 from lmlab.config.experiment import Experiment
@@ -201,7 +201,7 @@ def _identified(config: Config, parent: Stage | None, stages: Iterable[str]) -> 
     Raises:
         UserError: it is no configuration of a run, or starts from neither a stage nor a run.
     """
-    check_arguments(task, config, name="lmlab train")
+    check_arguments(main, config, name="lmlab train")
     config = {key: value for key, value in config.items() if key not in NOT_OF_A_RUN}
     if parent is not None:
         return located(config, parent.config)

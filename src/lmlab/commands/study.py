@@ -11,7 +11,7 @@ from lmlab.analysis.studies import comparison_of
 from lmlab.commands import launching, tables
 from lmlab.commands.jobs import Composed, composed, computes_elsewhere, plain
 from lmlab.commands.progress_table import say_not_started
-from lmlab.commands.train import task
+from lmlab.commands.train import main
 from lmlab.config import options
 from lmlab.config.nodes import Paths
 from lmlab.config.overrides import option_of
@@ -25,7 +25,7 @@ from lmlab.sweeps.search.study import PILOT_STEPS, StudySearch
 from lmlab.sweeps.study import BUDGETS, Study
 from lmlab.sweeps.sweep import Job, Sweep
 
-__all__ = ["conduct", "task"]  # the runs of a study are prepared by the task of lmlab train
+__all__ = ["conduct", "main"]  # the runs of a study are prepared by lmlab train
 
 
 def conduct(sweeper: Any, words: list[str]) -> list[Job]:

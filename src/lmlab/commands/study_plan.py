@@ -98,7 +98,7 @@ class Plan:
     @property
     def choice(self) -> str:
         """The metric for choosing settings."""
-        return self.study.chosen_by(self.measures)
+        return self.study.selection_metric(self.measures)
 
     @property
     def metric(self) -> str:
@@ -202,7 +202,7 @@ def check_metric(study: Study, task: Task, config: Config, where: str) -> None:
         UserError: the message names the nearest metric.
     """
     measures, experiment = task.measures(), Experiment.of(config)
-    metric, _ = study.chosen_by(measures), study.better(measures)
+    metric, _ = study.selection_metric(measures), study.better(measures)
     option, split = f"study.metric={metric}", split_of(metric)
     experiment.check_averaged(option, metric)
     names = [name for split in task.scored_splits for name in measures.names(split)]

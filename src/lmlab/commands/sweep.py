@@ -18,7 +18,7 @@ from lmlab.runs.heartbeat import Heartbeat
 from lmlab.sweeps.sweep import Job, Sweep, find_sweep
 
 
-def task(
+def main(
     paths: Paths, action: Literal["status", "resume", "retry", "cancel"], name: str | None, trust: bool = False
 ) -> None:
     """Show a sweep, resume it in this process, or stop the process that computes it."""

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _said: set[str] = set()  # notes on data that have been printed
 
 
-def task(
+def main(
     *,
     paths: Paths,
     name: str,
@@ -136,7 +136,7 @@ def check_job(config: Config, words: Sequence[str], here: bool = True) -> None:
     Raises:
         UserError: the message names the wrong option.
     """
-    check_arguments(task, config, name="lmlab train")
+    check_arguments(main, config, name="lmlab train")
     check_name(config["name"])
     if config["stages"] is not None:
         from lmlab.commands import stages

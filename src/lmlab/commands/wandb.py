@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from lmlab.commands import tables
 from lmlab.config.nodes import Config, Paths, at
-from lmlab.errors import RunFailed, UserError
+from lmlab.errors import RunFailed, UserError, first_line
 from lmlab.runs.lookup import all_runs, find
 from lmlab.runs.run import Run
 from lmlab.sweeps.sweep import find_sweep
@@ -26,7 +26,7 @@ OF_ANOTHER_RUN = (
 STYLE = {"sent": "green", "not sent": "red", "left out": "yellow"}
 
 
-def task(
+def main(
     paths: Paths,
     action: Literal["sync", "workspace"] | None,
     run: str | None,
@@ -100,8 +100,7 @@ def synchronise(run: Run, timeouts: dict[str, float]) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             return row | {"result": "sent"} | _send(run, Path(folder), timeouts)
     except Exception as error:  # an error with one run must not keep the others from being sent
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        return row | {"result": "not sent", "why": reason}
+        return row | {"result": "not sent", "why": first_line(error)}
     finally:
         lock.release()
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmlab.commands import tables
-from lmlab.errors import RunFailed, UserError, nearest
+from lmlab.config.nodes import leaves
+from lmlab.errors import RunFailed, UserError, first_line, nearest
 from lmlab.metrics import TRAINING_LOSS, Measures
 from lmlab.runs.files import read_json, write_json
 from lmlab.runs.run import Run
@@ -60,8 +61,7 @@ def make(sweep: Sweep, arm: str) -> None:
         try:
             addresses[kind] = save(shown, addresses.get(kind))
         except Exception as error:  # the package documents no errors
-            reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-            raise RunFailed(f"W&B does not take the {kind} ({reason}); repeat the command") from error
+            raise RunFailed(f"W&B does not take the {kind} ({first_line(error)}); repeat the command") from error
         write_json(path, addresses)
         tables.say(addresses[kind], f"W&B {kind}:")
     for line in lacking:
@@ -187,16 +187,9 @@ def _existing(load: Callable[[str], Any], url: str | None) -> Any | None:
 
 
 def _check_option(arm: str, configs: Sequence[Mapping[str, Any]]) -> None:
-    options = {key for config in configs for key in _options(config)}
+    options = {key for config in configs for key, _ in leaves(config)}
     if arm not in options:
         raise UserError(f"arm={arm}: neither {GROUP} nor an option of the sweep's runs{nearest(arm, options)}")
-
-
-def _options(section: Mapping[str, Any], prefix: str = "") -> list[str]:
-    options = []
-    for key, value in section.items():
-        options += _options(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [f"{prefix}{key}"]
-    return options
 
 
 def _require_package() -> None:

@@ -42,7 +42,7 @@ class Supervisor:
         self.faults = 0
         self.error: Exception | None = None
         """The error with which the run ended; ``None`` if it finished."""
-        self._told: str | None = None
+        self._stop_reason: str | None = None
         self._deadline = math.inf
         self._processes = self._start()
 
@@ -70,15 +70,15 @@ class Supervisor:
             self._end_attempt("finished", None)
             return True
         self.error, restart = self._why(code)
-        if restart and self._told is None:
+        if restart and self._stop_reason is None:
             self._processes = self._start()
             return False
         return True
 
     def stop(self, why: str) -> None:
         """Ask the run to write its state and end; it is killed after its grace period."""
-        if self._told is None:
-            self._told = why
+        if self._stop_reason is None:
+            self._stop_reason = why
             self._deadline = time.monotonic() + self.settings.grace
             self._processes.send(signal.SIGTERM)
 
@@ -114,8 +114,8 @@ class Supervisor:
             kind, message = "Fault", f"a process of the run ended: {how}"
         if (hung := stacks.hung(run)) is not None:
             kind, message = "Fault", hung
-        if self._told is not None and kind in ("Interrupted", "Fault"):
-            kind, message = "Interrupted", self._told
+        if self._stop_reason is not None and kind in ("Interrupted", "Fault"):
+            kind, message = "Interrupted", self._stop_reason
         status = "interrupted" if kind == "Interrupted" else "failed"
         self._end_attempt(status, message)
         if kind == "Interrupted":

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lmlab.config.nodes import Config
+from lmlab.config.nodes import Config, at
 from lmlab.runs.run import Run
 
 
@@ -44,7 +44,7 @@ def _roots(run: Run, config: Config) -> tuple[Path, Path] | None:
 
     It is the outermost folder that the old and new path of the run have in common, counted from their ends.
     """
-    directory = run.manifest.get("provenance", {}).get("directory")
+    directory = at(run.manifest, "provenance.directory")
     if directory is None:
         return None
     old, new = Path(directory, config["paths"]["runs"]), run.path.absolute().parent

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.config.canonical import CONF
-from lmlab.config.nodes import Config
+from lmlab.config.nodes import Config, at
 
 PACKAGE = Path(__file__).parents[1]
 _NUMBERS = ("models/", "data/", "training/", "config/experiment.py")
@@ -57,7 +57,7 @@ def package_hash() -> str:
 
 def code_fingerprint(config: Config) -> str:
     """Return the SHA-256 over lmlab's own sources and the checksum of the user's source files in ``config``."""
-    own = (config.get("content") or {}).get("code", "")
+    own = at(config, "content.code") or ""
     return hashlib.sha256(package_hash().encode() + own.encode()).hexdigest()[:16]
 
 

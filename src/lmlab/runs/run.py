@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 from lmlab.config.experiment import Experiment
 from lmlab.config.identity import identity
-from lmlab.config.nodes import Config
+from lmlab.config.nodes import Config, at
 from lmlab.config.targets import own_targets
 from lmlab.errors import UserError
 from lmlab.metrics import Measures
@@ -192,7 +192,7 @@ class Run:
     def _save(self, config: Config) -> dict[str, Any]:
         """Write the configuration and the sources that it names; return the fields that the manifest needs for them."""
         files = content.own_sources(config)
-        recorded = (config.get("content") or {}).get("code")
+        recorded = at(config, "content.code")
         if recorded is not None and recorded != content.code_checksum(config):
             raise UserError(f"{self.path.name}: its source files have changed since this configuration was composed")
         trust.write_code(self.code, files)

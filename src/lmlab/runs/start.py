@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from lmlab.config.experiment import Start, section_of
 from lmlab.config.identity import identity
-from lmlab.config.nodes import Config
+from lmlab.config.nodes import Config, at
 from lmlab.errors import UserError
 from lmlab.runs import checkpoints
 from lmlab.runs.lookup import all_runs, existing, find
@@ -67,7 +67,7 @@ def started_from(config: Config, parent: Config) -> Config:
 
 def setting_of(config: Config, manifest: Mapping[str, Any]) -> str:
     """Return the identity of a run without its seed, which runs that differ only in the seed share."""
-    parent = (manifest.get("start") or {}).get("setting")
+    parent = at(manifest, "start.setting")
     section = {} if parent is None else {"start": {**config["start"], "run": parent}}
     return identity({**config, "seed": 0, **section})
 

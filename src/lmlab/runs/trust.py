@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmlab.config import sources
+from lmlab.config.nodes import at
 from lmlab.config.targets import check_own, own_targets
 from lmlab.errors import UserError
 from lmlab.runs.content import checksum_of, own_sources
@@ -196,7 +197,7 @@ def _check_there(run: "Run", target: str, option: str) -> None:
     try:
         check_own(target, option)
     except UserError as error:
-        directory = run.manifest.get("provenance", {}).get("directory")
+        directory = at(run.manifest, "provenance.directory")
         started = f"; the run was started in {directory}" if directory and "not found" in str(error) else ""
         raise UserError(f"{error}{started}") from None
 

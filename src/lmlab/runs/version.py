@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lmlab.config.nodes import Config
+from lmlab.config.nodes import Config, at
 from lmlab.errors import UserError
 from lmlab.metrics import DIRECTIONS, Measures, Metric
 
@@ -62,7 +62,7 @@ def read_manifest(manifest: dict[str, Any], path: Path) -> dict[str, Any]:
     """
     manifest = {"version": 0, **manifest}
     if manifest["version"] > VERSION:
-        writer = manifest.get("provenance", {}).get("packages", {}).get("lmlab", "unknown")
+        writer = at(manifest, "provenance.packages.lmlab") or "unknown"
         raise UserError(
             f"{path}: written in version {manifest['version']} of the run directory by lmlab {writer}; "
             f"this lmlab reads versions up to {VERSION}"
@@ -85,7 +85,7 @@ def measures_of(manifest: Mapping[str, Any]) -> Measures:
     """Return the metrics of a run from a manifest that :func:`read_manifest` returned; without data, those of text."""
     if "measures" in manifest:
         return Measures.of(manifest["measures"])
-    return _GENERATED if manifest.get("data", {}).get("licence") == "generated" else _TEXT
+    return _GENERATED if at(manifest, "data.licence") == "generated" else _TEXT
 
 
 def _are_measures(record: Any) -> bool:

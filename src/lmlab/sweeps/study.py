@@ -129,13 +129,13 @@ class Study:
             del section["direction"]
         return section
 
-    def chosen_by(self, measures: Measures) -> str:
+    def selection_metric(self, measures: Measures) -> str:
         """Return the metric by which settings are selected, for runs with the metrics ``measures``."""
         return self.metric or measures.primary
 
     def better(self, measures: Measures) -> Better:
         """Return the direction in which that metric is better. Raises ``UserError`` if another one is declared."""
-        return measures.better(self.chosen_by(measures), self.direction, "study.direction")
+        return measures.better(self.selection_metric(measures), self.direction, "study.direction")
 
     def concludes_by(self, measures: Measures, splits: Iterable[Collection[str]]) -> str:
         """Return the metric of the conclusion: that of the test split, if all data have one.
@@ -146,7 +146,7 @@ class Study:
             measures: the metrics of the runs.
             splits: of the data of each run.
         """
-        metric, has_test = self.chosen_by(measures), [TEST in own for own in splits]
+        metric, has_test = self.selection_metric(measures), [TEST in own for own in splits]
         of_validation = split_of(metric) == VALIDATION and not is_averaged(metric)
         same = measures.metric(metric) is not None and of_validation
         return on_split(metric, TEST) if same and has_test and all(has_test) else metric

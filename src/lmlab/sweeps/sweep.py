@@ -140,7 +140,7 @@ class Sweep:
         directory = str(self.located(before["directory"])) if before else str(Path.cwd())
         # Another user's command stays unsigned until this user gives it in the same folder.
         own = not before or self.is_signed or (before["command"], directory) == (command, str(Path.cwd()))
-        asked_for = {
+        signed = {
             "path": str(self.path.absolute()),
             "command": before.get("command", command),
             "directory": directory,
@@ -150,8 +150,8 @@ class Sweep:
             self.path / "sweep.json",
             {
                 "version": 1,
-                **asked_for,
-                "signature": trust.signature(_checksum(asked_for), self.path.name, "sweep resume") if own else None,
+                **signed,
+                "signature": trust.signature(_checksum(signed), self.path.name, "sweep resume") if own else None,
                 "created": before.get("created", now()),
                 "search": search,
                 "engine": engine,

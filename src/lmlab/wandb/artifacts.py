@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lmlab.config.canonical import CONF
-from lmlab.config.nodes import Config
+from lmlab.config.nodes import Config, at
 from lmlab.runs.provenance import PACKAGE, code_fingerprint
 from lmlab.runs.run import Run
 
@@ -27,7 +27,7 @@ class Extras:
     @classmethod
     def of(cls, config: Config) -> "Extras":
         """Return the optional content that a run's saved configuration asks for."""
-        section: Mapping[str, Any] = (config.get("logger") or {}).get("wandb") or {}
+        section: Mapping[str, Any] = at(config, "logger.wandb") or {}
         return cls(**{name: section[name] for name in cls.__dataclass_fields__ if name in section})
 
     @property
@@ -50,12 +50,12 @@ def code(run: Run, folder: Path) -> Any | None:
     if fingerprint != (attempts[-1] if attempts else manifest["provenance"].get("code")):
         return None
     shutil.rmtree(folder, ignore_errors=True)
-    unwanted = shutil.ignore_patterns("__pycache__", "*.pyc")
-    shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=unwanted)
+    compiled = shutil.ignore_patterns("__pycache__", "*.pyc")
+    shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=compiled)
     if not CONF.is_relative_to(PACKAGE):
-        shutil.copytree(CONF, folder / CONF.name, ignore=unwanted)
+        shutil.copytree(CONF, folder / CONF.name, ignore=compiled)
     if run.code.is_dir():
-        shutil.copytree(run.code, folder / "own", ignore=unwanted)
+        shutil.copytree(run.code, folder / "own", ignore=compiled)
     artifact = wandb.Artifact(
         "lmlab-code", "code", metadata={"code": fingerprint, "git": manifest["provenance"].get("git")}
     )

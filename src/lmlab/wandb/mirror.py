@@ -18,12 +18,12 @@ from typing import Any, Literal
 
 from lmlab.runs.files import numbers, read_json, read_jsonl, write_json
 from lmlab.runs.run import Run
+from lmlab.surroundings import drop_empty_variables
 from lmlab.wandb.artifacts import Extras, code, of_finished
 from lmlab.wandb.settings import (
     LONGEST_NAME,
     WandbOptions,
     check_settings,
-    forget_empty_variables,
     own_folder,
     wandb_dir,
 )
@@ -245,7 +245,7 @@ def set_up() -> None:
     """
     import wandb
 
-    forget_empty_variables()
+    drop_empty_variables()  # wandb uses and sometimes refuses empty values
     check_settings()
     # For every value, wandb checks for a pandas table, which would import pandas. The name of the value's type is
     # enough for that.

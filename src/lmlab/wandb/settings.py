@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from lmlab.config.nodes import Config
+from lmlab.config.nodes import Config, at
 from lmlab.errors import UserError, nearest
 from lmlab.surroundings import expanded
 
@@ -75,12 +75,6 @@ def check_settings() -> None:
     for key, (value, path) in rows.items():
         fields: dict[str, Any] = {key: value.split(",") if key == "ignore_globs" else value}
         _check(partial(wandb.Settings, **fields), f"{path}: {key}={value}")
-
-
-def forget_empty_variables() -> None:
-    """Remove W&B's variables without a value from the environment: wandb uses and sometimes refuses empty values."""
-    for name in [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value]:
-        del os.environ[name]
 
 
 def wandb_dir() -> Path | None:
@@ -165,7 +159,7 @@ class WandbOptions:
         Raises:
             UserError: W&B would refuse a value; the message names the option, the variable or the file that sets it.
         """
-        section = (config.get("logger") or {}).get("wandb")
+        section = at(config, "logger.wandb")
         return None if section is None else cls.read(section, config.get("tags") or ())
 
     @classmethod

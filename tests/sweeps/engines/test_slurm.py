@@ -1,6 +1,7 @@
 """What is submitted to SLURM, held against commands that stand in for it: the end-to-end tests have a real one."""
 
 import pytest
+from experiments import SECTIONS
 
 from lmlab.errors import UserError
 from lmlab.runs.run import Run
@@ -53,7 +54,7 @@ def engine(cluster, tmp_path):
     engine = slurm.Slurm()
     for number in range(7):
         run = Run(tmp_path / "runs" / f"lstm-text-{number}")
-        run.create({"name": "lstm-text", "seed": 1, "tags": [], "model": {}, "trainer": {}, "execution": {}}, "abc")
+        run.create(SECTIONS | {"name": "lstm-text", "seed": 1, "tags": [], "model": {}}, "abc")
         job = Job(number, [f"seed={number}"])
         job.path = str(run.path)
         engine.submit(job)

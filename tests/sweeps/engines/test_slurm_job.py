@@ -1,6 +1,7 @@
 """What a job does when it is told to stop, without a cluster: the end-to-end tests have one."""
 
 import pytest
+from experiments import SECTIONS
 
 from lmlab.errors import Interrupted, RunFailed
 from lmlab.runs.run import Run
@@ -14,7 +15,7 @@ class QueuedAgain(Exception):
 @pytest.fixture
 def job(tmp_path, monkeypatch):
     run = Run(tmp_path / "runs" / "lstm-text-abc")
-    run.create({"name": "lstm-text", "seed": 1, "tags": [], "model": {}, "execution": {}}, "abc")
+    run.create(SECTIONS | {"name": "lstm-text", "seed": 1, "tags": [], "model": {}}, "abc")
     steps: list[int] = []
 
     def execute(run, waiting):

@@ -59,7 +59,7 @@ def compute(search, outcomes=None, stop_after=math.inf, order=None):
         else:
             search.tell(proposal, "finished", {LOSS: score})
     assert search.ask() is None and search.total == len(proposals) and search.to_come(proposals) == 0
-    given_up = len(search.candidates) - len(search.chosen)  # arms of which all trials failed
+    given_up = len(search.candidates) - len(search.winners)  # arms of which all trials failed
     assert len(proposals) == expected - given_up * len(search.study.seeds)
     return proposals
 
@@ -118,7 +118,7 @@ def test_a_metric_of_which_more_is_better_chooses_the_greatest_and_of_equal_ones
     for _ in range(6):
         proposal = search.ask()
         search.tell(proposal, "finished", {"validation/accuracy": scores[proposal.number]})
-    assert search.chosen == {"arm0": 1, "arm1": 0} and search.best() == [2, 1]
+    assert search.winners == {"arm0": 1, "arm1": 0} and search.best() == [2, 1]
 
 
 def test_an_arm_goes_on_to_its_final_runs_while_another_is_still_tuned():

@@ -19,10 +19,10 @@ class Engine(ABC):
     """Executes run directories. Engines differ in location only; directories and resumption are the same."""
 
     shows_runs = True
-    """Whether the output of runs goes to their logs, so that the sweep shows all runs in one table."""
+    """True if the output of runs goes to their logs, so that the sweep shows all runs in one table."""
 
     elsewhere = False
-    """Whether runs are computed on other machines, so that this one needs no devices."""
+    """True if runs are computed on other machines, so that this one needs no devices."""
 
     @property
     @abstractmethod

@@ -74,7 +74,7 @@ class Ray(Engine):
         self._waiting: list[Job] = []
         self._withdrawn: list[Job] = []
         self._running: dict[int, tuple[Job, Any]] = {}
-        self._told: dict[int, str] = {}
+        self._stop_reasons: dict[int, str] = {}
         self._lost: Counter[int] = Counter()
 
     def _room(self) -> int:
@@ -137,7 +137,7 @@ class Ray(Engine):
         """Set the status of a job whose task is over; return ``False`` if it has to be resubmitted."""
         from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
-        stop_reason = self._told.pop(job.number, None)
+        stop_reason = self._stop_reasons.pop(job.number, None)
         if job.run.exists and job.run.status_recorded == "finished":  # regardless of later errors of the task
             job.end("finished")
             return True
@@ -166,8 +166,8 @@ class Ray(Engine):
             self._waiting.remove(job)
             job.end("interrupted", why)
             self._withdrawn.append(job)
-        elif job.number in self._running and job.number not in self._told:
-            self._told[job.number] = why
+        elif job.number in self._running and job.number not in self._stop_reasons:
+            self._stop_reasons[job.number] = why
             self._ray.cancel(self._running[job.number][1])
 
     def kill(self) -> None:

@@ -221,10 +221,10 @@ class Slurm(Engine):
             slurm_job.write_record(job.run, {"job": job_id, "name": name, "stop": None})
             self._keep(job, job_id, len(job.run.manifest["attempts"]))
 
-    def _keep(self, job: Job, known: str, attempts: int) -> None:
+    def _keep(self, job: Job, slurm_id: str, attempts: int) -> None:
         self._new.remove(job)
-        job.where = f"slurm job {known}"
-        self._submitted.append(Submitted(job, known, attempts))
+        job.where = f"slurm job {slurm_id}"
+        self._submitted.append(Submitted(job, slurm_id, attempts))
 
     def _end(self) -> list[Job]:
         """Return the jobs that have ended, and update the status of the others."""

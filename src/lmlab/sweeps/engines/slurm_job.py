@@ -145,7 +145,7 @@ def work(path: str, voucher: str | None = None) -> None:
     run = Run(Path(path))
     first = os.environ.get("SLURM_PROCID", "0") == "0"
     try:
-        if _told(run):
+        if _must_stop(run):
             return
         before = _newest_step(run)
         with stopped_by_signals():  # instead of submitit's own handlers, which were set before this function is called
@@ -160,7 +160,7 @@ def work(path: str, voucher: str | None = None) -> None:
                 f"{interrupt}; {IN_VAIN} jobs in a row made no new checkpoint: give them more time "
                 "(hydra.launcher.time)"
             ) from None
-        if _told(run) or not run.experiment.execution.requeue or not queue_again(os.environ["SLURM_JOB_ID"]):
+        if _must_stop(run) or not run.experiment.execution.requeue or not queue_again(os.environ["SLURM_JOB_ID"]):
             raise RunFailed(str(interrupt)) from None
         while True:  # SLURM ends this process; ending first might count as a failure
             time.sleep(1)
@@ -170,7 +170,7 @@ def _newest_step(run: Run) -> int:
     return max(checkpoints.saved(run.checkpoints), default=0)
 
 
-def _told(run: Run) -> bool:
+def _must_stop(run: Run) -> bool:
     """Return whether this job was asked to stop, so that it must not start or be requeued."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     own = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]

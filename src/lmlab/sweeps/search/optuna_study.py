@@ -31,7 +31,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from lmlab.config.targets import named_parameters
-from lmlab.errors import UserError, nearest
+from lmlab.errors import UserError, first_line, nearest
 from lmlab.sweeps.search.space import Space
 from lmlab.sweeps.search.varied import Interval, Range, Varied
 
@@ -171,7 +171,7 @@ def _opening(place: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise UserError(f"{place}: cannot be opened ({str(error).splitlines()[0]})") from error
+        raise UserError(f"{place}: cannot be opened ({first_line(error)})") from error
 
 
 def _recorded(storage: optuna.storages.BaseStorage, name: str) -> Mapping[str, str] | None:
@@ -323,15 +323,15 @@ def _named(option: str, module: Any, ending: str, name: str) -> Callable[..., An
     raise UserError(f"sweep.{option}={name}: Optuna has no such {option}{nearest(name, short)}")
 
 
-def _build(option: str, name: str, found: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    parameters = named_parameters(found)
+def _build(option: str, name: str, constructor: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    parameters = named_parameters(constructor)
     for key in options:
         if key not in parameters:
             raise UserError(f"sweep.{option}_options.{key}: {name} has no such option{nearest(key, parameters)}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return found(**options)
+            return constructor(**options)
     except (ImportError, TypeError, ValueError) as error:
         raise UserError(f"sweep.{option}={name}: {' '.join(str(error).split())}") from error
 

@@ -56,7 +56,7 @@ class StudySearch(Search):
         self.study, self.candidates, self.pilots = study, candidates, pilots or {}
         self.trials = {arm: len(own) if len(own) > 1 else 0 for arm, own in candidates.items()}
         """Number of trials of each arm; 0 if it has a single candidate."""
-        self.chosen: dict[str, int] = {}
+        self.winners: dict[str, int] = {}
         """The best candidate by arm, once it is determined."""
         self._arms = list(candidates)
         self._first_trial = len(self.pilots)
@@ -90,10 +90,12 @@ class StudySearch(Search):
 
     @property
     def total(self) -> int:
-        given_up = [
-            arm for arm, trials in self.trials.items() if len(self._costs[arm]) == trials > 0 and arm not in self.chosen
+        failed = [
+            arm
+            for arm, trials in self.trials.items()
+            if len(self._costs[arm]) == trials > 0 and arm not in self.winners
         ]
-        return sum(self.counts.values()) - len(given_up) * len(self.study.seeds)
+        return sum(self.counts.values()) - len(failed) * len(self.study.seeds)
 
     def tell(self, proposal: Proposal, outcome: Outcome, metrics: dict[str, float], run: Path | None = None) -> None:
         """Receive the outcome of a job.
@@ -130,7 +132,7 @@ class StudySearch(Search):
         """Return the selected trial of each arm, or its first final run if there were no trials."""
         numbers = {trial: number for number, trial in self._trial_of.items()}
         return [
-            numbers.get((best, arm), self._first_final + self._arms.index(arm)) for arm, best in self.chosen.items()
+            numbers.get((best, arm), self._first_final + self._arms.index(arm)) for arm, best in self.winners.items()
         ]
 
     @property
@@ -158,7 +160,7 @@ class StudySearch(Search):
             self._put(number, self._overrides(arm, candidate), arm, "trial", self.study.tuning_seed)
 
     def _choose(self, arm: str, candidate: int) -> None:
-        self.chosen[arm] = candidate
+        self.winners[arm] = candidate
         for index, seed in enumerate(self.study.seeds):
             number = self._first_final + len(self._arms) * index + self._arms.index(arm)
             self._put(number, self._overrides(arm, candidate), arm, "final", seed)

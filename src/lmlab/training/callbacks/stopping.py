@@ -39,7 +39,7 @@ class Stopping(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if batch_idx % trainer.accumulate_grad_batches == 0 and (received := self._told()):
+        if batch_idx % trainer.accumulate_grad_batches == 0 and (received := self._signal()):
             self._stop(trainer, received)
 
     def on_validation_batch_start(
@@ -50,7 +50,7 @@ class Stopping(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if received := self._told():
+        if received := self._signal():
             cast(LanguageModeling, pl_module).weights_to("train")
             self._stop(trainer, received)
 
@@ -67,22 +67,22 @@ class Stopping(pl.Callback):
         if self._ranks is not None:
             self._ranks.hear()
 
-    def _told(self) -> signal.Signals | None:
+    def _signal(self) -> signal.Signals | None:
         assert self._ranks is not None
         return self._ranks.told(signals.received())
 
-    def _stop(self, trainer: pl.Trainer, told: signal.Signals) -> NoReturn:
+    def _stop(self, trainer: pl.Trainer, received: signal.Signals) -> NoReturn:
         step = trainer.global_step
         if step == 0:
-            raise Interrupted(f"told to stop by {told.name} before its first step")
+            raise Interrupted(f"told to stop by {received.name} before its first step")
         if trainer.state.fn == TrainerFn.FITTING:
             checkpoints = [callback for callback in trainer.callbacks if isinstance(callback, Checkpoint)]  # type: ignore[attr-defined]
             if not checkpoints:
                 raise Interrupted(
-                    f"told to stop by {told.name} at step {step}; its state is lost without callbacks.checkpoint"
+                    f"told to stop by {received.name} at step {step}; its state is lost without callbacks.checkpoint"
                 )
             checkpoints[0].save(trainer)
-        raise Interrupted(f"told to stop by {told.name} at step {step}; its state is saved")
+        raise Interrupted(f"told to stop by {received.name} at step {step}; its state is saved")
 
 
 class Ranks:
