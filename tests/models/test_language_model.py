@@ -14,7 +14,6 @@ from lmlab.errors import UserError
 from lmlab.models import state as model_state
 from lmlab.models.channels.channel import Channel
 from lmlab.models.channels.moe import MixtureOfExperts
-from lmlab.models.hugging_face import HuggingFace
 from lmlab.models.language_model import adopt
 from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.state import has_room
@@ -280,8 +279,6 @@ class Predictor(torch.nn.Module):
 def test_two_sets_of_weights_at_once_give_what_each_gives_alone(make_model, architecture):
     """torch.func.vmap over stacked weights, tokens and states."""
     models = [make_model(architecture) for _ in range(2)]
-    if isinstance(models[0], HuggingFace):
-        pytest.skip("its head has a layer under two names, which torch.func.functional_call does not put back")
     for parameter in models[1].parameters():
         parameter += 0.1 * torch.randn_like(parameter)
     predictors = [Predictor(model) for model in models]
