@@ -42,6 +42,8 @@ class Metric(NamedTuple):
         better: the direction in which it is better.
         form: format of a value: ``{:.4f}``.
         unit: of a value; empty for a plain number.
+        per_token: the value depends on how a tokenizer divides the text, so it cannot be compared across tokenizers;
+            ``None``: not declared, and comparisons across tokenizers are doubted.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Metric(NamedTuple):
     better: Better
     form: str = "{:.4f}"
     unit: str = ""
+    per_token: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lmlab.config import options
-from lmlab.config.kinds import KINDS, given_at, kind_of
+from lmlab.config.kinds import KINDS, kind_of, supplied_at
 from lmlab.config.targets import named_parameters
 
 OPTIONS = [(kind, option) for kind in KINDS if kind.group != "model" for option in options.options_of(kind.group)]
@@ -43,7 +43,7 @@ def test_an_option_is_of_its_kind_and_is_given_what_it_needs(kind, option):
 
 
 @pytest.mark.parametrize(
-    ("path", "given"),
+    ("path", "supplied"),
     [
         ("model", {"vocabulary", "context"}),
         ("model.mixer", {"width"}),
@@ -53,8 +53,8 @@ def test_an_option_is_of_its_kind_and_is_given_what_it_needs(kind, option):
         ("budget", set()),
     ],
 )
-def test_what_a_section_of_a_configuration_is_given(path, given):
-    assert given_at(path) == given
+def test_parameters_that_the_program_supplies_to_a_section(path, supplied):
+    assert supplied_at(path) == supplied
 
 
 def test_kinds_are_found_by_their_group():

@@ -162,6 +162,18 @@ def test_saved_weights_are_loaded_exactly(model, tmp_path):
     assert torch.equal(other(some_tokens())[0], model(some_tokens())[0])
 
 
+@torch.no_grad()
+def test_a_checkpoint_with_a_second_name_of_the_last_layer_is_loaded():
+    model, other = make("gpt2"), make("gpt2")
+    for parameter in other.parameters():
+        parameter.zero_()
+    weight = model.head.linear.weight
+    assert [name for name, tensor in model.state_dict().items() if name.startswith("head") and "linear" in name] == []
+    other.load_state_dict({**model.state_dict(), "head.linear.weight": weight})
+    assert torch.equal(other.head.linear.weight, weight)
+    assert torch.equal(other(some_tokens())[0], model(some_tokens())[0])
+
+
 @pytest.mark.parametrize("kind", ["gpt2", "gemma2", "mamba"])
 @torch.no_grad()
 def test_a_checkpoint_folder_is_read(kind, tmp_path):

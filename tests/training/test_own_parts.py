@@ -7,6 +7,7 @@ import pytest
 from experiments import experiment_of
 
 from lmlab.config.build import build
+from lmlab.config.check import validate
 from lmlab.config.own_errors import about
 from lmlab.errors import UserError
 from lmlab.models.block import mix
@@ -20,6 +21,9 @@ WRONG = """
 import numpy as np
 from lmlab.data.corpora import Corpus
 from lmlab.data.synthetic import Generator
+from lmlab.models.block import Block
+from lmlab.models.channels.channel import Channel
+from lmlab.models.mixers.mixer import Mixer
 
 class NoFactor:
     def __call__(self, step, total):
@@ -31,6 +35,15 @@ class OneArgument:
 
 def no_optimizer(model, lr=1.0):
     return [model]
+
+class NoForward(Mixer):
+    pass
+
+class NoChannel(Channel):
+    pass
+
+class NoBlock(Block):
+    pass
 
 class NoCorpus:
     pass
@@ -104,6 +117,15 @@ SCHEDULE, TASK = ("warmup", "floor"), ("answers",)
 def test_what_does_not_keep_to_its_contract_is_refused(compose, small_task, words, message):
     with pytest.raises(UserError, match=message):
         check(compose(*small_task, *words))
+
+
+@pytest.mark.parametrize(
+    ("section", "name"), [("model.mixer", "NoForward"), ("model.channel", "NoChannel"), ("model.block", "NoBlock")]
+)
+def test_a_part_of_a_model_without_forward_is_refused(section, name):
+    node = {"_target_": f"wrong_parts.{name}", "_partial_": True}
+    with pytest.raises(UserError, match=rf"^{section}\._target_=wrong_parts\.{name}: lacks forward, which it has to"):
+        validate({"model": {section.removeprefix("model."): node}})
 
 
 def test_an_error_of_the_users_own_names_the_line(compose, small_task):

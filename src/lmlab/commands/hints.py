@@ -139,7 +139,7 @@ def explain(error: Exception, command: str, words: Sequence[str]) -> str:
         folder = max((one for one in folders if name.startswith(f"{one}/")), key=len, default=name)
         group, option = short_name(folder), name[len(folder) + 1 :]
         file = re.match(r"In '(.+?)': Could not load", str(error))
-        path = options.file_of(*file[1].rpartition("/")[::2]) if file else options.chosen_by(group, option)
+        path = options.file_of(*file[1].rpartition("/")[::2]) if file else options.file_choosing(group, option)
         where = "" if path is None or f"{group}={option}" in words else f"{path}: defaults: "
         return f"{where}{group}={option}: no such option{nearest(option, options.options_of(group), LISTED)}"
     if isinstance(error, OverrideParseException):

@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from lmlab.config.kinds import given_at
+from lmlab.config.kinds import supplied_at
 from lmlab.config.nodes import Config
 from lmlab.config.other_words import in_our_words
 from lmlab.config.overrides import written
@@ -33,13 +33,13 @@ def validate(config: Mapping[str, Any], path: str = "") -> None:
         if missing := getattr(function, "__abstractmethods__", None):
             raise UserError(f"{where}._target_={target}: lacks {', '.join(sorted(missing))}, which it has to define")
         # A partial gets its missing arguments later.
-        supplied = None if node.get("_partial_") else given_at(where)
+        supplied = None if node.get("_partial_") else supplied_at(where)
         check_arguments(function, typing.cast(Config, node), f"{where}.", supplied)
 
 
 def check_arguments(
     function: Callable[..., Any],
-    given: MutableMapping[str, Any],
+    arguments: MutableMapping[str, Any],
     prefix: str = "",
     supplied: AbstractSet[str] | None = frozenset(),
     name: str | None = None,
@@ -51,7 +51,7 @@ def check_arguments(
 
     Args:
         prefix: text before an option's name in messages.
-        supplied: parameters that need not be given; ``None``: any of them.
+        supplied: parameters that are not required; ``None``: any of them.
         name: the name of ``function`` in messages; ``None``: its own.
 
     Raises:
@@ -61,16 +61,17 @@ def check_arguments(
     parameters = named_parameters(function)
     anything = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
     hints = _hints(function.__init__ if inspect.isclass(function) else function)
-    for key, value in given.items():
+    for key, value in arguments.items():
         if key.startswith("_") and key.endswith("_"):  # Hydra's own
             continue
         if key not in parameters and not anything:
             other = in_our_words(f"{prefix}{key}", None if prefix else parameters)
             raise UserError(f"{prefix}{key}: {name} has no such option{other or nearest(key, parameters)}")
-        given[key] = _fitted(value, hints.get(key, Any), f"{prefix}{key}")
+        arguments[key] = _fitted(value, hints.get(key, Any), f"{prefix}{key}")
     for key, parameter in parameters.items():
-        if parameter.default is parameter.empty and key not in given and supplied is not None and key not in supplied:
-            own = " (or _partial_: true, if it is lmlab that gives it)" if "_target_" in given else ""
+        required = parameter.default is parameter.empty and supplied is not None and key not in supplied
+        if required and key not in arguments:
+            own = " (or _partial_: true, if it is lmlab that gives it)" if "_target_" in arguments else ""
             raise UserError(f"{prefix}{key} has no value: {name} needs one{own}")
 
 

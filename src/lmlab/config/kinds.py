@@ -73,7 +73,7 @@ def kind_of(group: str) -> Kind | None:
     return next((kind for kind in KINDS if kind.group == group), None)
 
 
-def given_at(path: str) -> frozenset[str]:
+def supplied_at(path: str) -> frozenset[str]:
     """Return the parameters that the program supplies to the target at a dotted path of a configuration."""
     top, _, rest = path.partition(".")
     part = rest.partition(".")[0].removesuffix("s")  # model.mixers holds the mixers of a pattern

@@ -314,7 +314,7 @@ def _parts_of(model: str, within: tuple[str, ...] = ()) -> dict[str, Any]:
     return parts
 
 
-def chosen_by(group: str, option: str) -> Path | None:
+def file_choosing(group: str, option: str) -> Path | None:
     """Return a user's file whose defaults list chooses an option of a group; ``None`` if none does."""
     paths = sorted(_folder.rglob("*.yaml")) if _folder is not None else []
     entries = ((path, entry) for path in paths for entry in _defaults(path) if isinstance(entry, dict))

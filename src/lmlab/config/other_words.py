@@ -139,15 +139,15 @@ VALUES: dict[str, str] = {
 """Values of options in other trainers, with lmlab's values."""
 
 
-def in_our_words(option: str, known: Collection[str] | None = None) -> str:
+def in_our_words(option: str, available: Collection[str] | None = None) -> str:
     """Return lmlab's name for an option of another trainer, as text to be appended to a message; empty if unknown.
 
     Args:
         option: its dotted name; only the last part matters.
-        known: the options that exist here; ``None``: any.
+        available: the options that exist here; ``None``: any.
     """
     word = option.rpartition(".")[2].lower().replace("-", "_")
     ours, unit = _OPTIONS.get(word, ("", ""))
-    if ours and ours != option and (known is None or ours in known or ours.partition(".")[0] in known):
+    if ours and ours != option and (available is None or ours in available or ours.partition(".")[0] in available):
         return f"; lmlab has {ours}{f' ({unit})' if unit else ''}"
     return f"; {_REASONS[word]}" if word in _REASONS else ""

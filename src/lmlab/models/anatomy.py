@@ -49,10 +49,10 @@ def parameters_by_kind(model: LanguageModel) -> dict[str, int]:
     """
     owners: list[tuple[str, Any]] = [
         ("embedding", model.embedding),
-        ("embedding", getattr(model, "position_embedding", None)),
-        ("embedding", getattr(model, "ngrams", None)),
+        ("embedding", model.position_embedding),
+        ("embedding", model.ngrams),
     ]
-    for block in getattr(model, "blocks", ()):
+    for block in model.blocks:  # an own block need not have a channel mixer
         owners += [("sequence mixers", block.mixer), ("channel mixers", getattr(block, "channel", None))]
     owners.append(("head", model.head))
     owners += [("norms", module) for name, module in model.named_modules() if name.endswith("norm")]

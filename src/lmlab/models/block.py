@@ -4,6 +4,7 @@ Every block is made by ``Block(width, mixer, channel, norm, dropout)``: the mixe
 two functions, ``norm(width)`` and ``dropout()``, that make a normalisation and a dropout layer.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -51,7 +52,7 @@ def add_up(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[str, 
     return {**one, **{name: one[name] + value if name in one else value for name, value in other.items()}}
 
 
-class Block(nn.Module):
+class Block(nn.Module, ABC):
     """The base class of blocks; a plain ``nn.Module`` that maps (x, state) to :class:`Mixed` serves as well.
 
     Attributes:
@@ -66,13 +67,17 @@ class Block(nn.Module):
     needs_closing_norm = False
     normalises = True
 
+    @abstractmethod
     def forward(self, x_BTD: Tensor, state: Any) -> Mixed:
         """Return the result for [B, T, D] with the state after the last token."""
-        raise NotImplementedError
 
     def state_size(self, context: int) -> int | None:
         """Return how many numbers the state of one sequence has after ``context`` tokens; ``None``: measure it."""
         return self.mixer.state_size(context)
+
+    def mixer_state(self, state: Any) -> Any:
+        """Return the part of the block's state that is its mixer's."""
+        return state
 
 
 class ClassicBlock(Block):
@@ -144,6 +149,9 @@ class ResidualBlock(Block):
         of_mixer = self.mixer.state_size(context)
         shifts = [len(shift.share) for shift in (self.mixer_shift, self.channel_shift) if shift is not None]
         return None if of_mixer is None else of_mixer + sum(shifts)
+
+    def mixer_state(self, state: Any) -> Any:
+        return state if self.mixer_shift is None else state[0]
 
     def shift(self, x_BTD: Tensor, state: Any) -> tuple[Tensor, Any, tuple[Tensor, ...]]:
         """Return the mixer's input, the mixer's state, and the other entries of the block's state."""

@@ -11,7 +11,6 @@ import random
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import zip_longest
 from typing import Literal, NamedTuple
 
 import torch
@@ -103,10 +102,7 @@ def tokens_left_out(model: LanguageModel, tokens: int, context: int) -> int:
     if model.max_positions is None:
         state = model(torch.zeros(1, 1, dtype=torch.int64, device=device_of(model)), None).state
         # Of a block with a token shift, the mixer's state alone: the shift reaches back by one token.
-        of_mixers = tuple(
-            part[0] if getattr(block, "mixer_shift", None) is not None else part
-            for block, part in zip_longest(model.blocks, state.blocks)
-        )
+        of_mixers = model.mixer_states(state)
         if len(model_state.values(of_mixers)) > sum(len(cache) for cache in model_state.caches(of_mixers)):
             return 0
     return tokens - context

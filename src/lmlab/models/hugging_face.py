@@ -16,7 +16,7 @@ from lmlab.models import hugging_face_cache as library_cache
 from lmlab.models import state as model_state
 from lmlab.models.heads.hugging_face import Hidden, LibraryHead
 from lmlab.models.hugging_face_cache import LayerSize
-from lmlab.models.hugging_face_config import EXPERTS, built, configuration, first_line, last_position, number
+from lmlab.models.hugging_face_config import EXPERTS, causal_model, configuration, first_line, last_position, number
 from lmlab.models.layers import check_count, check_width
 from lmlab.models.parameters import check_size
 from lmlab.models.state import LanguageModelState, Output
@@ -47,7 +47,9 @@ class HuggingFace(nn.Module):
         UserError: the library is missing, or cannot build this, or the architecture does not fit the contract.
     """
 
+    # Parts of ``LanguageModel`` that the library keeps to itself.
     blocks: tuple[nn.Module, ...] = ()
+    position_embedding = ngrams = None
 
     def __init__(
         self,
@@ -78,7 +80,7 @@ class HuggingFace(nn.Module):
         self.max_positions = last_position(self.config, self.name)
         if self.max_positions is not None and context > self.max_positions:
             raise UserError(f"batch.context={context}: the positions of {self.name} end at {self.max_positions}")
-        causal = built(self.config, path, self.name)
+        causal = causal_model(self.config, path, self.name)
         self.network = causal.base_model
         if self.network is causal:
             raise UserError(f"{self.name}: the library does not separate its head from the rest of the model")
@@ -205,6 +207,10 @@ class HuggingFace(nn.Module):
     def state_size(self, context: int) -> int:
         """Count the numbers in the state of a sequence after ``context`` tokens."""
         return sum(layer.constant + layer.per_token * layer.kept(context) for layer in self._layers)
+
+    def mixer_states(self, state: LanguageModelState) -> tuple[Any, ...]:
+        """Return the states of the library's layers."""
+        return state.blocks
 
     def extra_flops(self, context: int) -> int:
         """Count operations of attention with ``context`` keys, less those of experts that are not chosen.

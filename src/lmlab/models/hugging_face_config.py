@@ -52,19 +52,19 @@ def configuration(
         raise UserError(f"model.dropout={dropout}: expected a number in [0, 1)")
     kind = CONFIG_MAPPING[architecture]
     where = f"model.architecture={architecture}"
-    default = _made(kind, {}, where)
+    default = _build(kind, {}, where)
     _refuse_parts(default, where)
-    overrides = {kind.attribute_map.get(name, name): value for name, value in _known(config, default).items()}
+    overrides = {kind.attribute_map.get(name, name): value for name, value in _checked_fields(config, default).items()}
     fields = _fields(default, sizes, context) | _dropouts(default, dropout, where) | overrides
     fields["vocab_size"] = vocabulary
-    built = _made(kind, fields, where)
+    sized = _build(kind, fields, where)
     positions = _name(default, "max_position_embeddings")
-    if positions not in overrides and last_position(built, where) is not None:
-        built = _made(kind, fields | {positions: context}, where)
-    return built
+    if positions not in overrides and last_position(sized, where) is not None:
+        sized = _build(kind, fields | {positions: context}, where)
+    return sized
 
 
-def _made(kind: Any, fields: dict[str, Any], where: str) -> Any:
+def _build(kind: Any, fields: dict[str, Any], where: str) -> Any:
     """Build a configuration. Raises ``UserError`` where the library refuses it."""
     problem: Exception | None = None
     # Token ids of another tokenizer must not affect a model; some architectures require them.
@@ -113,7 +113,7 @@ def _of_checkpoint(path: str, vocabulary: int, context: int, config: dict[str, A
     except Exception as error:
         raise UserError(f"model.path={path}: {first_line(error)}") from error
     _refuse_parts(configuration, f"model.path={path}")
-    for name, value in _known(config, configuration).items():
+    for name, value in _checked_fields(config, configuration).items():
         setattr(configuration, name, value)
     if configuration.vocab_size < vocabulary:
         raise UserError(
@@ -132,7 +132,7 @@ def _refuse_parts(config: Any, where: str) -> None:
         raise UserError(f"{where}: it is not a text-only model (choose the text model in it: {parts.model_type})")
 
 
-def _known(config: dict[str, Any], default: Any) -> dict[str, Any]:
+def _checked_fields(config: dict[str, Any], default: Any) -> dict[str, Any]:
     """Return the fields of ``config``. Raises ``UserError`` for one that the architecture does not have."""
     fields = {name for name in vars(default) if not name.startswith("_")} | set(default.attribute_map)
     for name, value in config.items():
@@ -222,7 +222,7 @@ def number(config: Any, name: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def built(config: Any, path: str | None, where: str) -> Any:
+def causal_model(config: Any, path: str | None, where: str) -> Any:
     """Return the causal language model of a configuration; on the meta device, without weights.
 
     Args:

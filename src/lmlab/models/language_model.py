@@ -215,6 +215,10 @@ class LanguageModel(nn.Module):
         sizes = [cast(Block, block).state_size(context) for block in self.blocks]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
+    def mixer_states(self, state: LanguageModelState) -> tuple[Any, ...]:
+        """Return the states of the blocks' mixers."""
+        return tuple(cast(Block, b).mixer_state(part) for b, part in zip(self.blocks, state.blocks, strict=True))
+
     def extra_flops(self, context: int) -> int:
         """Return operations beyond those of the model's parts."""
         return 0

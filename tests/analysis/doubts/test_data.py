@@ -1,9 +1,13 @@
 import json
 
+import pytest
 from compared_arms import DATA, RATES, VALIDATION_BPB, arm, between, doubt_about
+from synthetic_runs import EXACT_MATCH
 
 from lmlab.analysis.doubts import examine
+from lmlab.metrics import Measures
 from lmlab.runs.lookup import all_runs
+from lmlab.runs.version import measures_of
 
 
 def test_2_other_data_and_data_without_a_name(runs):
@@ -55,3 +59,27 @@ def test_5_words_that_are_unknown_cost_nothing(runs):
     splits = {split: {"tokens": 100_000, "bytes": 200_000, "unknown": 5_000} for split in ("validation", "test")}
     arm(runs, "lstm", data=DATA | {"fingerprint": "a" * 64, "tokenizer_fingerprint": "b" * 64, "splits": splits})
     doubt_about(runs, 5, "refuse", "lstm 5.00%, transformer 0.00%")
+
+
+@pytest.mark.parametrize(
+    ("metric", "per_token", "severity"),
+    [
+        ("exact_match", False, None),
+        ("exact_match", None, "doubt"),
+        ("exact_match", True, "refuse"),
+        ("loss", True, "refuse"),
+        ("loss", None, "refuse"),
+        ("bits_per_byte", False, None),
+        ("bits_per_byte", None, None),
+    ],
+)
+def test_5_what_a_metric_counts_decides_whether_tokenizers_compare(runs, metric, per_token, severity):
+    measures = EXACT_MATCH if metric == "exact_match" else measures_of({})
+    metrics = measures.metrics | {metric: measures.metrics[metric]._replace(per_token=per_token)}
+    record = Measures(f"validation/{metric}", (f"validation/{metric}",), metrics).to_record()
+    folder = runs / "two"
+    for model, tokenizer, score in (("lstm", "a", 0.5), ("transformer", "b", 0.25)):
+        data = DATA | {"fingerprint": tokenizer * 64, "tokenizer_fingerprint": tokenizer * 64}
+        arm(folder, model, data=data, measures=record, metrics={f"validation/{metric}": score})
+    doubts = [doubt for doubt in examine(between(folder, f"test/{metric}")) if doubt.number == 5]
+    assert [doubt.severity for doubt in doubts] == ([] if severity is None else [severity])

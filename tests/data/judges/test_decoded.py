@@ -11,7 +11,7 @@ from lmlab.data.tokenizers import Symbols
 from lmlab.metrics import Metric
 
 EXACT = Metric("exact_match", "exact match", "higher", "{:.1%}")
-RIGHT = Metric("right", "right symbols", "higher")
+RIGHT = Metric("right", "right symbols", "higher", per_token=True)
 VOCABULARY, CONTEXT, ROWS = 5, 12, 9
 
 
@@ -68,6 +68,7 @@ def test_every_answer_counts_once(model, size):
     assert values["exact_match"] == pytest.approx(6 / 9)
     assert values["right"] == pytest.approx(np.mean(expected))
     assert judge.cost(values) == -values["exact_match"]
+    assert [metric.per_token for metric in judge.metrics] == [False, True]
     judge.reset()
     judge.update(model, batch(some[1:2], written[1:2]))
     assert judge.compute()["exact_match"] == 1

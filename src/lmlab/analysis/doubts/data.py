@@ -14,7 +14,7 @@ from lmlab.metrics import VALIDATION, score_of, split_of
 from lmlab.runs.files import read_json, read_jsonl
 
 PER_BYTE = "bits_per_byte"
-"""The only score that does not depend on the tokenizer."""
+"""The score of text that does not depend on the tokenizer."""
 
 UNKNOWN = 1e-3
 """Share of unknown tokens above which bits per byte are no longer those of the text."""
@@ -123,14 +123,18 @@ def tokens_not_scored_once(comparison: Comparison) -> Iterator[Finding]:
 
 
 def metrics_across_tokenizers(comparison: Comparison) -> Iterator[Finding]:
-    """Find scores per token between arms with different tokenizers, and bits per byte that differ in their bytes."""
+    """Find scores per token between arms with different tokenizers, and bits per byte that differ in their bytes.
+
+    Runs of earlier versions do not record which of their metrics are per token: of theirs, only bits per byte are not.
+    """
     if not tokenizers_differ(comparison):
         return
     vocabularies = by_arm(comparison, lambda run: at(run.manifest, "data.vocabulary"))
-    split = split_of(comparison.metric)
-    if score_of(comparison.metric) != PER_BYTE:
-        is_text, is_score = PER_BYTE in comparison.measures.metrics, comparison.measures.metric(comparison.metric)
-        per_token = is_text and is_score is not None
+    split, per_byte = split_of(comparison.metric), score_of(comparison.metric) == PER_BYTE
+    metric, is_text = comparison.measures.metric(comparison.metric), PER_BYTE in comparison.measures.metrics
+    declared = None if metric is None else metric.per_token
+    if declared or (declared is None and not per_byte):
+        per_token = declared or (is_text and metric is not None)
         yield Finding(
             "refuse" if per_token else "doubt",
             f"{comparison.label} {'is' if per_token else 'may be'} per token, and the tokens are not the same: "
@@ -139,6 +143,8 @@ def metrics_across_tokenizers(comparison: Comparison) -> Iterator[Finding]:
             comparison.runs,
             [report_with(comparison, f"metric={split}/{PER_BYTE}")] if is_text else [],
         )
+        return
+    if not per_byte:
         return
     shares = {arm.name: max(_unknown(run, split) for run in arm.runs) for arm in comparison.arms}
     if any(shares.values()):

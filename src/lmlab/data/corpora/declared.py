@@ -104,11 +104,11 @@ class DeclaredCorpus(Corpus):
     files: tuple[RemoteFile, ...]
 
     def find(self, corpora: Path | None, cache: Path, progress: bool = False) -> None:
-        self._found = [file.find(corpora, cache, progress, self.download) for file in self.files]
+        self._paths = [file.find(corpora, cache, progress, self.download) for file in self.files]
 
     def documents(self, split: str) -> Iterator[str]:
-        yield self.text(split, self._found)
+        yield self.text(split, self._paths)
 
     @abstractmethod
-    def text(self, split: str, found: list[Path]) -> str:
+    def text(self, split: str, paths: list[Path]) -> str:
         """Return the text of a split, from the paths of :attr:`files`."""

@@ -22,7 +22,7 @@ class TinyShakespeare(DeclaredCorpus):
         ),
     )
 
-    def text(self, split: str, found: list[Path]) -> str:
-        text = found[0].read_bytes().decode()
+    def text(self, split: str, paths: list[Path]) -> str:
+        text = paths[0].read_bytes().decode()
         cut = len(text) * 9 // 10
         return text[:cut] if split == "train" else text[cut:]

@@ -35,5 +35,5 @@ class WikiText2(DeclaredCorpus):
         ),
     )
 
-    def text(self, split: str, found: list[Path]) -> str:
-        return found[SPLITS.index(split)].read_bytes().decode()
+    def text(self, split: str, paths: list[Path]) -> str:
+        return paths[SPLITS.index(split)].read_bytes().decode()

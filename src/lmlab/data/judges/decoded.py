@@ -20,7 +20,8 @@ class Decoded(Judge):
     """Decodes answers greedily and averages each metric over all answers.
 
     A row up to its first scored position is the question; the targets from there on are the right answer. The model
-    generates as many tokens as the right answer has.
+    generates as many tokens as the right answer has. Answers are scored as text, so metrics are
+    comparable across tokenizers unless they declare ``per_token``.
 
     Args:
         tokenizer: turns answers into text.
@@ -32,7 +33,7 @@ class Decoded(Judge):
 
     def __init__(self, tokenizer: Tokenizer, scores: Mapping[Metric, Score], context: int) -> None:
         super().__init__()
-        self.metrics = tuple(scores)
+        self.metrics = tuple(each if each.per_token else each._replace(per_token=False) for each in scores)
         self._tokenizer = tokenizer
         self._scores = {metric.name: score for metric, score in scores.items()}
         self._context = context

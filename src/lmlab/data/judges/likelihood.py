@@ -16,11 +16,12 @@ from lmlab.models.state import LanguageModelState
 
 BINS = 15
 
-BITS_PER_BYTE = Metric("bits_per_byte", "bits/byte", "lower", "{:.4f}", "bits")
-LOSS = Metric("loss", "loss (nats/token)", "lower", "{:.4f}", "nats")
-PERPLEXITY = Metric("perplexity", "perplexity", "lower", "{:,.2f}")
-ACCURACY = Metric("accuracy", "accuracy", "higher", "{:.1%}")
-CALIBRATION_ERROR = Metric("calibration_error", "calibration error", "lower", "{:.3f}")
+BITS_PER_BYTE = Metric("bits_per_byte", "bits/byte", "lower", "{:.4f}", "bits", per_token=False)
+LOSS = Metric("loss", "loss (nats/token)", "lower", "{:.4f}", "nats", per_token=True)
+PERPLEXITY = Metric("perplexity", "perplexity", "lower", "{:,.2f}", per_token=True)
+ACCURACY = Metric("accuracy", "accuracy", "higher", "{:.1%}", per_token=True)
+CALIBRATION_ERROR = Metric("calibration_error", "calibration error", "lower", "{:.3f}", per_token=True)
+ANSWER_ACCURACY = ACCURACY._replace(per_token=False)
 
 
 class LanguageModelMetrics(TorchMetric):
@@ -146,7 +147,7 @@ class AnswerLikelihood(Likelihood):
         breakdown: see :class:`Likelihood`.
     """
 
-    metrics = (ACCURACY, LOSS, PERPLEXITY, CALIBRATION_ERROR)
+    metrics = (ANSWER_ACCURACY, LOSS, PERPLEXITY, CALIBRATION_ERROR)
 
     def __init__(self, breakdown: Breakdown | None = None) -> None:
         super().__init__(None, breakdown)

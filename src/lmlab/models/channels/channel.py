@@ -1,5 +1,6 @@
 """The base class of channel mixers."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from torch import Tensor, nn
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 from lmlab.models.layers import Split
 
 
-class Channel(nn.Module):
+class Channel(nn.Module, ABC):
     """A channel mixer: ``y_BTD = channel(x_BTD)``, each position by itself, made by ``Channel(width, **options)``.
 
     A channel mixer with losses of its own returns ``(y_BTD, losses by name)``. Each loss is a scalar, a mean over the
@@ -15,9 +16,9 @@ class Channel(nn.Module):
     methods below that it does not define.
     """
 
+    @abstractmethod
     def forward(self, x_BTD: Tensor) -> Any:
         """Return ``y_BTD`` or ``(y_BTD, losses by name)``."""
-        raise NotImplementedError
 
     def extra_flops(self, context: int) -> int:
         """Return operations of matrix products for one token beyond two for each entry of a matrix parameter."""

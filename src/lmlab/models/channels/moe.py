@@ -73,26 +73,26 @@ class MixtureOfExperts(Channel):
     def forward(self, x_BTD: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         x_ND = x_BTD.flatten(0, -2)
         scores_NE = self._scores(x_ND)
-        best_NK, chosen_NK = scores_NE.topk(self.active, dim=1)
+        best_NK, experts_NK = scores_NE.topk(self.active, dim=1)
         weights_NK = best_NK.softmax(1)
-        y_NKD = self._read(x_ND, chosen_NK)
+        y_NKD = self._read(x_ND, experts_NK)
         auxiliary = {}
         if self.training and self.balance:
             rows = (-1, x_BTD.shape[-2])
-            auxiliary["load_balance"] = self._imbalance(scores_NE.unflatten(0, rows), chosen_NK.unflatten(0, rows))
+            auxiliary["load_balance"] = self._imbalance(scores_NE.unflatten(0, rows), experts_NK.unflatten(0, rows))
         return (y_NKD * weights_NK[:, :, None]).sum(1).to(x_BTD.dtype).view_as(x_BTD), auxiliary
 
     @torch.compiler.disable  # how many tokens an expert reads is another shape at every step
-    def _read(self, x_ND: Tensor, chosen_NK: Tensor) -> Tensor:
+    def _read(self, x_ND: Tensor, experts_NK: Tensor) -> Tensor:
         """Return the outputs of the chosen experts for each token [N, K, D].
 
         Tokens are repeated K times and sorted by expert, so each expert reads one contiguous slice. An expert without
         tokens reads an empty slice, so that every parameter has a gradient in every process.
         """
-        order = chosen_NK.flatten().argsort(stable=True)
-        read = x_ND.repeat_interleave(self.active, 0)[order].split(self._shares(chosen_NK))
+        order = experts_NK.flatten().argsort(stable=True)
+        read = x_ND.repeat_interleave(self.active, 0)[order].split(self._shares(experts_NK))
         done = torch.cat([expert(part) for expert, part in zip(self.experts, read, strict=True)])
-        return done[order.argsort()].unflatten(0, chosen_NK.shape)
+        return done[order.argsort()].unflatten(0, experts_NK.shape)
 
     def _scores(self, x_ND: Tensor) -> Tensor:
         """Score in float32 even under autocast (Fedus et al. 2022, section 2.4): rounding makes ties."""
@@ -100,16 +100,16 @@ class MixtureOfExperts(Channel):
         with nullcontext() if x_ND.is_meta else torch.autocast(x_ND.device.type, enabled=False):
             return x_ND.to(wide) @ self.router.weight.to(wide).T
 
-    def _shares(self, chosen_NK: Tensor) -> list[int]:
+    def _shares(self, experts_NK: Tensor) -> list[int]:
         """Return how many rows each expert reads; equal numbers on the meta device, where choices have no values."""
         E = len(self.experts)
-        if chosen_NK.is_meta:
-            return [(chosen_NK.numel() + expert) // E for expert in range(E)]
-        return torch.bincount(chosen_NK.flatten(), minlength=E).tolist()
+        if experts_NK.is_meta:
+            return [(experts_NK.numel() + expert) // E for expert in range(E)]
+        return torch.bincount(experts_NK.flatten(), minlength=E).tolist()
 
-    def _imbalance(self, scores_BTE: Tensor, chosen_BTK: Tensor) -> Tensor:
+    def _imbalance(self, scores_BTE: Tensor, experts_BTK: Tensor) -> Tensor:
         E = len(self.experts)
-        share_BE = one_hot(chosen_BTK.flatten(1), E).to(scores_BTE.dtype).mean(1)
+        share_BE = one_hot(experts_BTK.flatten(1), E).to(scores_BTE.dtype).mean(1)
         return self.balance * E * (share_BE * scores_BTE.softmax(-1).mean(1)).sum(1).mean()
 
     def extra_flops(self, context: int) -> int:

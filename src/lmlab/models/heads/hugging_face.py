@@ -3,7 +3,7 @@
 Dimension legend: N tokens, D width, V vocabulary.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -52,9 +52,19 @@ class LibraryHead(Softmax):
     def __init__(self, causal: nn.Module, output: nn.Linear, vocabulary: int) -> None:
         Head.__init__(self)
         self.vocabulary = vocabulary
-        self.linear = output
         self.causal = causal
+        self._output = next(name for name, module in causal.named_modules() if module is output)
         self.linear_only = True
+
+    @property
+    def linear(self) -> nn.Linear:  # type: ignore[override]
+        """The last linear layer; not an attribute, because ``functional_call`` needs modules with a single name."""
+        return cast(nn.Linear, self.causal.get_submodule(self._output))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *options: Any) -> None:
+        for name in ("weight", "bias"):  # checkpoints of earlier versions have the layer under a second name
+            state_dict.pop(f"{prefix}linear.{name}", None)
+        super()._load_from_state_dict(state_dict, prefix, *options)
 
     def logits(self, hidden: Tensor) -> Tensor:
         logits = self.causal(inputs_embeds=hidden.reshape(1, -1, hidden.shape[-1]), use_cache=False).logits

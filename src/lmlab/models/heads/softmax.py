@@ -34,8 +34,9 @@ class Softmax(Head):
         if self.keeps(targets_N):
             logits_NV = self.linear(hidden_ND)
             logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
-            known_N = targets_N.clamp(min=-1)
-            total = cross_entropy(logits_NV, known_N, ignore_index=-1, reduction="sum", label_smoothing=label_smoothing)
+            total = cross_entropy(
+                logits_NV, targets_N.clamp(min=-1), ignore_index=-1, reduction="sum", label_smoothing=label_smoothing
+            )
             return total / (targets_N >= 0).sum().clamp(min=1)
         if not torch.is_grad_enabled():
             return super().cross_entropy(hidden_ND, targets_N, label_smoothing)

@@ -1,5 +1,6 @@
 """The base class of sequence mixers."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from torch import Tensor, nn
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 from lmlab.models.layers import Split
 
 
-class Mixer(nn.Module):
+class Mixer(nn.Module, ABC):
     """A sequence mixer: ``y_BTD, state = mixer(x_BTD, state)``, made by ``Mixer(width, **options)``.
 
     No position may depend on a later one, and reading a sequence in pieces with carried state gives what reading it at
@@ -18,9 +19,9 @@ class Mixer(nn.Module):
     A plain ``nn.Module`` with such a ``forward`` serves as well: it gets the methods below that it does not define.
     """
 
+    @abstractmethod
     def forward(self, x_BTD: Tensor, state: Any) -> Any:
         """Return ``(y_BTD, state)`` or a :class:`lmlab.models.block.Mixed`."""
-        raise NotImplementedError
 
     def state_size(self, context: int) -> int | None:
         """Return how many numbers the state of one sequence has after ``context`` tokens; ``None``: measure it."""
