@@ -62,7 +62,7 @@ def warm_up(wandb: bool = True) -> None:
     surroundings, folder = dict(os.environ), tempfile.tempdir
     try:
         # For the server alone, not for other processes that are started from here.
-        preload = "wandb" if wandb and os.environ.get("WANDB_MODE") != "disabled" else ""
+        preload = "lmlab.wandb.preload" if wandb and os.environ.get("WANDB_MODE") != "disabled" else ""
         os.environ.update(_ENVIRONMENT | {PARENT: str(os.getpid()), PRELOAD: preload})
         tempfile.tempdir = socket_folder()
         forkserver.ensure_running()

@@ -8,6 +8,7 @@ the last step on the server determines the missing rows.
 import os
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -245,6 +246,8 @@ def set_up() -> None:
     """
     import wandb
 
+    if (preloaded := sys.modules.get("lmlab.wandb.preload")) is not None:
+        preloaded.make_temporary_folders()
     drop_empty_variables()  # wandb uses and sometimes refuses empty values
     check_settings()
     # For every value, wandb checks for a pandas table, which would import pandas. The name of the value's type is
