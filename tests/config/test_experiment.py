@@ -1,10 +1,14 @@
+import inspect
+from dataclasses import FrozenInstanceError, fields
+
 import pytest
 from experiments import experiment_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.config.experiment import MOST_TOKENS_PER_STEP, SCORED_PER_TRAINED, Batch, Validation
+from lmlab.config.experiment import EMA, MOST_TOKENS_PER_STEP, SCORED_PER_TRAINED, Batch, TrainerOptions, Validation
 from lmlab.errors import UserError
+from lmlab.training.trainer import build_trainer
 
 
 def test_a_step_has_tokens_that_can_be_counted():
@@ -35,3 +39,20 @@ def test_validations_before_the_last_take_their_share_of_the_training(tokens, si
 def test_a_share_that_is_none_is_refused(share):
     with pytest.raises(UserError, match=r"^validation\.share=.*: expected a number above 0 and at most 1, or null"):
         Validation(1, share=share)
+
+
+def test_the_trainer_s_options_have_the_defaults_of_the_trainer():
+    parameters = inspect.signature(build_trainer).parameters
+    options = {one.name: one.default for one in fields(TrainerOptions)[1:]}
+    assert options == {name: parameter.default for name, parameter in parameters.items() if name != "supplied"}
+
+
+def test_an_experiment_is_read_once_and_with_options_leaves_the_first_as_it_was():
+    first = experiment_of(callbacks={"ema": {"_target_": EMA}, "samples": None})
+    second = first.with_options(batch={"size": 8, "context": 16})
+    assert (first.batch.tokens, second.batch.tokens, second.steps) == (64, 128, 5)
+    assert list(first.callbacks) == ["ema"] and first.keeps_average
+    with pytest.raises(FrozenInstanceError):
+        first.seed = 2
+    with pytest.raises(UserError, match=r"^batch\.contxt: .*did you mean 'context'"):
+        first.with_options(batch={"size": 8, "contxt": 16})
