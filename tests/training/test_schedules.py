@@ -181,19 +181,23 @@ def test_impossible_settings_are_named(schedule, named):
         schedule()
 
 
-def test_any_function_is_a_schedule_but_methods_need_the_base_class():
-    assert as_schedule(lambda step, total: step / total)(1, 4) == 0.25
+def test_any_function_is_a_schedule_and_keeps_its_methods():
+    schedule = as_schedule(lambda step, total: step / total)
+    schedule.check(validations=0)
+    schedule.observe(1.0)
+    assert schedule(1, 4) == 0.25 and not schedule.follows_validations and schedule.state_dict() == {}
     own = Plateau()
     assert as_schedule(own) is own
 
     class Observing:
+        factor = 1.0
+
         def __call__(self, step, total):
-            return 1.0
+            return self.factor
 
         def observe(self, loss):
-            pass
+            self.factor = loss
 
-    with pytest.raises(
-        UserError, match=r"^scheduler: Observing has observe\(\), for which it has to be a subclass of "
-    ):
-        as_schedule(Observing())
+    schedule = as_schedule(Observing())
+    schedule.observe(0.5)
+    assert schedule(1, 4) == 0.5 and schedule.follows_validations

@@ -38,30 +38,21 @@ class Schedule(ABC):
 
 
 class Function(Schedule):
-    """A function of (step, total), or any other object that is called like one."""
+    """A function of (step, total), or another object that is called like one, with those methods that it has."""
 
     def __init__(self, function: Callable[[int, int], float]) -> None:
         self.function = function
+        self.follows_validations = hasattr(function, "observe")
+        for name in {"check", "observe", "state_dict", "load_state_dict"}.intersection(dir(function)):
+            setattr(self, name, getattr(function, name))
 
     def __call__(self, step: int, total: int) -> float:
         return self.function(step, total)
 
 
 def as_schedule(built: Callable[[int, int], float]) -> Schedule:
-    """Return ``built`` as a schedule.
-
-    Raises:
-        UserError: it has methods of a schedule without being one, which nothing would call.
-    """
-    if isinstance(built, Schedule):
-        return built
-    if methods := [name for name in ("check", "observe", "state_dict", "load_state_dict") if hasattr(built, name)]:
-        own = type(built).__name__
-        raise UserError(f"scheduler: {own} has {methods[0]}(), for which it has to be a subclass of {BASE}")
-    return Function(built)
-
-
-BASE = "lmlab.training.schedules.Schedule"
+    """Return ``built`` as a schedule."""
+    return built if isinstance(built, Schedule) else Function(built)
 
 
 def _steps(option: str, value: int | float, total: int) -> int:
