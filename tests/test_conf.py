@@ -106,7 +106,7 @@ IDENTITIES = {
     "experiment=recall": "1b87a89cea",
     "experiment=rnn_vs_transformer": "89a6fd6ce7",
     "experiment=shakespeare_cpu": "30cea6de16",
-    "experiment=shakespeare_speedrun": "bc3e116795",
+    "experiment=shakespeare_speedrun budget.tokens=122_880": "bc3e116795",
     "experiment=wikitext2_lstm": "586add6d2f",
 }
 """What was composed when the parts of models were groups at the top of ``conf/``: runs of then are found again."""
