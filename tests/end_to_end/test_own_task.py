@@ -14,7 +14,7 @@ from lmlab.runs.lookup import all_runs
 TASK = '''
 import numpy as np
 
-from lmlab.data.judges import Decoded
+from lmlab.data.judges import Decoded, MeanScore
 from lmlab.data.synthetic import Generator
 from lmlab.metrics import Metric
 
@@ -36,7 +36,7 @@ class Echo(Generator):
         assert length >= 4
 
     def judges(self, tokenizer, context):
-        return [Decoded(tokenizer, {EXACT: lambda answer, right: float(answer == right)}, context)]
+        return [Decoded(tokenizer, [MeanScore(EXACT, lambda answer, right: float(answer == right))], context)]
 '''
 YAML = "defaults: [override /tokenizer: symbols, _self_]\n_target_: echo_task.Echo\nlonger: null\n"
 STUDY = """# @package _global_

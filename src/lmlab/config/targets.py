@@ -20,6 +20,7 @@ OPTIONS = (
     "lmlab.sweeps.engines.",
     "lmlab.sweeps.search.",
     "lmlab.data.corpora.",
+    "lmlab.data.examples.",
     "lmlab.data.synthetic.",
     "lmlab.data.tokenizers.",
     "lmlab.training.callbacks.",

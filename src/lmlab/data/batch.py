@@ -25,6 +25,7 @@ class Batch:
             ranks.
         row_share: sequences of this batch as a share of those of the whole optimizer step.
         first_row: number of the first sequence, counted over the whole optimizer step.
+        references: for each row the texts that are right answers; ``None``: the targets are the answers.
     """
 
     tokens: Tensor
@@ -35,6 +36,7 @@ class Batch:
     share: float = 1.0
     row_share: float = 1.0
     first_row: int = 0
+    references: tuple[tuple[str, ...], ...] | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch with its tokens and targets on ``device``."""
@@ -45,7 +47,8 @@ class Batch:
         """Yield the rows in ``number`` batches; with too few rows, some batches score nothing."""
         for piece in range(number):
             if piece < len(self.tokens):
-                yield Batch(self.tokens[piece::number], self.targets[piece::number])
+                references = None if self.references is None else self.references[piece::number]
+                yield Batch(self.tokens[piece::number], self.targets[piece::number], references=references)
             else:  # all ranks call the network equally often
                 yield Batch(self.tokens[:1], torch.full_like(self.targets[:1], NOT_SCORED))
 

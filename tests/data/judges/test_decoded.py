@@ -6,7 +6,7 @@ import torch
 
 from lmlab.config.build import build
 from lmlab.data.batch import Batch, nothing
-from lmlab.data.judges import Decoded
+from lmlab.data.judges import Decoded, MeanScore
 from lmlab.data.tokenizers import Symbols
 from lmlab.metrics import Metric
 
@@ -54,11 +54,13 @@ def test_every_answer_counts_once(model, size):
     for row in range(0, ROWS, 3):
         right[row][0] = (right[row][0] + 1) % VOCABULARY
     symbols = Symbols(VOCABULARY)
-    scores = {
-        EXACT: lambda answer, expected: float(answer == expected),
-        RIGHT: lambda answer, expected: sum(a == b for a, b in zip(answer.split(), expected.split(), strict=True)),
-    }
-    judge = Decoded(symbols, scores, CONTEXT)
+    metrics = [
+        MeanScore(EXACT, lambda answer, expected: float(answer == expected)),
+        MeanScore(
+            RIGHT, lambda answer, expected: sum(a == b for a, b in zip(answer.split(), expected.split(), strict=True))
+        ),
+    ]
+    judge = Decoded(symbols, metrics, CONTEXT)
     for first in range(0, ROWS, size):
         part = slice(first, first + size)
         judge.update(model, batch(some[part], right[part]))

@@ -1,0 +1,223 @@
+"""Examples tokenised once: their ids, their lengths and their texts on disk, under a fingerprint of all inputs."""
+
+import copy
+import hashlib
+import inspect
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmlab.data.examples.examples import Examples
+from lmlab.data.examples.template import Example
+from lmlab.data.tokenizers import Tokenizer, load_tokenizer
+from lmlab.errors import UserError, nearest
+from lmlab.processes import signals
+from lmlab.progress import ProgressBar
+from lmlab.runs.files import dumps, flush, read_json, read_jsonl
+
+_META = "meta.json"
+
+
+class PreparedExamples:
+    """Examples as token ids; made by :func:`prepare_examples`.
+
+    Attributes:
+        fingerprint: SHA-256, in hexadecimal, of all ids, references and the tokenizer.
+        tokenizer: the fitted tokenizer.
+        splits: the splits that there are.
+    """
+
+    def __init__(self, folder: Path, kind: type[Tokenizer]) -> None:
+        self.folder = folder
+        self._meta: dict[str, Any] = read_json(folder / _META)
+        self.splits: tuple[str, ...] = tuple(self._meta["splits"])
+        self.tokenizer: Tokenizer = load_tokenizer(folder, kind)
+        self.fingerprint: str = self._meta["fingerprint"]
+
+    def ids(self, split: str) -> np.ndarray:
+        """Return the memory-mapped ids of a split: prompt and first answer of each example, without separators."""
+        self.check_split(split)
+        path = self.folder / f"{split}.bin"
+        return np.memmap(path, "<i4", "r") if path.stat().st_size else np.empty(0, "<i4")
+
+    def lengths(self, split: str) -> np.ndarray:
+        """Return [N, 2] int64: tokens of the prompt and of the first answer of each example."""
+        self.check_split(split)
+        lengths: np.ndarray = np.load(self.folder / f"{split}.lengths.npy")
+        return lengths
+
+    def references(self, split: str) -> list[tuple[str, ...]]:
+        """Return the right answers of each example."""
+        self.check_split(split)
+        return [tuple(row["references"]) for row in read_jsonl(self.folder / f"{split}.jsonl")]
+
+    def answer_tokens_per_byte(self, split: str) -> float:
+        """Return tokens of the first answers, their ends included, per byte of their text and one for each end."""
+        counts = self._meta["splits"][split]
+        return float((counts["answer_tokens"] + counts["examples"]) / (counts["answer_bytes"] + counts["examples"]))
+
+    def describe(self) -> dict[str, Any]:
+        """Return name, licence, fingerprints, template and, per split, counts, as plain values."""
+        return copy.deepcopy(self._meta)
+
+    def check_split(self, split: str) -> None:
+        """Refuse a split that does not exist. Raises ``UserError``."""
+        if split not in self.splits:
+            raise UserError(f"split={split}: {self._meta['name']} has no such split{nearest(split, self.splits)}")
+
+
+def prepare_examples(
+    examples: Examples, tokenizer: Tokenizer, cache: Path, corpora: Path | None = None, progress: bool = True
+) -> PreparedExamples:
+    """Return ``examples`` as token ids, from ``cache`` if they were prepared before from the same texts.
+
+    Any number of processes may call this at once: one prepares, the others wait for it. A folder in ``cache`` with its
+    final name is complete, even if a process was killed.
+
+    Args:
+        tokenizer: not changed; if it is not fitted, a copy is fitted to prompts and answers of the training split.
+
+    Raises:
+        UserError: a source is missing or faulty, a split is empty, or ``cache`` cannot be written.
+    """
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        examples.find(corpora, cache, progress)
+        key = f"{examples.name}-{_key(examples, tokenizer)[:16]}"
+        folder, temporary = cache / key, cache / f".{key}.tmp"
+        from filelock import FileLock
+
+        with FileLock(cache / f".{key}.lock"):
+            prepared = _open_whole(folder, type(tokenizer))
+            if prepared is None:
+                shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(temporary, ignore_errors=True)
+                temporary.mkdir()
+                try:
+                    _write(examples, tokenizer, temporary, progress)
+                    flush(temporary)
+                    temporary.rename(folder)
+                finally:
+                    shutil.rmtree(temporary, ignore_errors=True)
+                prepared = PreparedExamples(folder, type(tokenizer))
+            return prepared
+    except OSError as error:
+        raise UserError(f"paths.cache={cache}: cannot prepare {examples.name} there ({error})") from error
+
+
+def find_prepared_examples(fingerprint: str, caches: Iterable[Path], kind: type[Tokenizer]) -> PreparedExamples | None:
+    """Return the examples with that fingerprint from one of some caches; ``None``: no cache holds them completely."""
+    for cache in caches:
+        for path in sorted(cache.glob(f"[!.]*/{_META}")):
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                same = read_json(path)["fingerprint"] == fingerprint
+                if same and (prepared := _open_whole(path.parent, kind)) is not None:
+                    return prepared
+    return None
+
+
+def made(examples: Examples, split: str) -> Iterator[Example]:
+    """Yield the examples of a split. Raises ``UserError`` for a template that does not fit the records."""
+    checked = False
+    for record in examples.records(split):
+        if not checked:
+            examples.template.check(record)
+            checked = True
+        yield examples.template(record)
+
+
+def _key(examples: Examples, tokenizer: Tokenizer) -> str:
+    """Return the SHA-256 of all that the files depend on: the examples, the tokenizer, the code."""
+    digest = hashlib.sha256(tokenizer.fingerprint().encode())
+    for split in examples.splits:
+        digest.update(f"\0{split}\0".encode())
+        for example in made(examples, split):
+            digest.update(dumps([example.prompt, *example.references]).encode())
+            signals.check()
+    for code in (type(tokenizer), Tokenizer, prepare_examples):
+        digest.update(Path(inspect.getfile(code)).read_bytes())
+    digest.update(version("tokenizers").encode())
+    return digest.hexdigest()
+
+
+def _write(examples: Examples, tokenizer: Tokenizer, folder: Path, progress: bool) -> None:
+    if not tokenizer.fitted:
+        tokenizer = copy.deepcopy(tokenizer)
+        with ProgressBar(f"Fitting the tokenizer to {examples.name}", None, progress) as bar:
+
+            def texts() -> Iterator[str]:
+                for example in made(examples, "train"):
+                    signals.check()
+                    bar.advance(1)
+                    yield f"{example.prompt}{example.references[0]}\n"
+
+            tokenizer.fit(texts())
+    tokenizer.save(folder)
+    digest = hashlib.sha256(tokenizer.fingerprint().encode())
+    splits = {}
+    for split in examples.splits:
+        splits[split] = _write_split(examples, tokenizer, split, folder, digest, progress)
+        if not splits[split]["examples"]:
+            raise UserError(f"data={examples.name}: its {split} split has no examples; it needs at least one")
+    meta = {
+        "name": examples.name,
+        "licence": examples.licence,
+        "fingerprint": digest.hexdigest(),
+        "tokenizer_fingerprint": tokenizer.fingerprint(),
+        "vocabulary": tokenizer.size,
+        "template": examples.template.texts,
+        "splits": splits,
+    }
+    (folder / _META).write_text(dumps(meta, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_split(
+    examples: Examples, tokenizer: Tokenizer, split: str, folder: Path, digest: Any, progress: bool
+) -> dict[str, int]:
+    """Write the files of a split, add them to ``digest``, and count its examples, tokens and bytes."""
+    counts = dict.fromkeys(("examples", "prompt_tokens", "answer_tokens", "answer_bytes", "unknown"), 0)
+    lengths: list[tuple[int, int]] = []
+    with (
+        ProgressBar(f"Tokenising {examples.name}: {split}", None, progress) as bar,
+        (folder / f"{split}.bin").open("wb") as ids_file,
+        (folder / f"{split}.jsonl").open("w", encoding="utf-8") as texts_file,
+    ):
+        for example in made(examples, split):
+            signals.check()
+            answer = example.references[0]
+            parts = [tokenizer.encode_prompt(text).astype("<i4") for text in (example.prompt, answer)]
+            lengths.append((len(parts[0]), len(parts[1])))
+            content = b"".join(part.tobytes() for part in parts)
+            line = dumps({"references": list(example.references)}) + "\n"
+            ids_file.write(content)
+            texts_file.write(line)
+            digest.update(content)
+            digest.update(line.encode())
+            counts["examples"] += 1
+            counts["answer_bytes"] += len(answer.encode())
+            counts["unknown"] += len(tokenizer.outside(example.prompt)) + len(tokenizer.outside(answer))
+            bar.advance(1)
+    lengths_N2 = np.array(lengths, np.int64).reshape(-1, 2)
+    digest.update(lengths_N2.astype("<i8").tobytes())
+    np.save(folder / f"{split}.lengths.npy", lengths_N2)
+    counts["prompt_tokens"], counts["answer_tokens"] = (int(total) for total in lengths_N2.sum(0))
+    return counts
+
+
+def _open_whole(folder: Path, kind: type[Tokenizer]) -> PreparedExamples | None:
+    """Return the examples in ``folder``, or ``None`` if it is absent or damaged."""
+    try:
+        prepared = PreparedExamples(folder, kind)
+        for split in prepared.splits:
+            if (folder / f"{split}.bin").stat().st_size != 4 * int(prepared.lengths(split).sum()):
+                return None
+            if not (folder / f"{split}.jsonl").is_file():
+                return None
+    except (OSError, ValueError, KeyError):
+        return None
+    return prepared

@@ -1,0 +1,93 @@
+"""Templates: the prompt and the answers of an example, from the fields of a record."""
+
+import string
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from lmlab.errors import UserError, nearest
+
+_PARTS = ("instruction", "input", "answer")
+
+
+class Example(NamedTuple):
+    """A prompt and the answers that are right.
+
+    Attributes:
+        prompt: ends with a line end, unless it is empty.
+        references: at least one; models are trained on the first.
+    """
+
+    prompt: str
+    references: tuple[str, ...]
+
+
+class Template:
+    """Makes examples from records. In a text, ``{name}`` stands for the field of that name, ``{{`` for a brace.
+
+    A prompt is the instruction and the input, each with a line end. A field that is a list of texts has several right
+    answers; only the answer may use such fields. In answers, white space is one space, since a line end ends an answer
+    for tokenizers that have no mark of their own.
+
+    Args:
+        instruction: says what is to be done; may be empty.
+        input: may be empty if there is an instruction.
+        answer: must name a field.
+
+    Raises:
+        UserError: a text is no template, both texts of the prompt are empty, or the answer names no field.
+    """
+
+    def __init__(self, instruction: str, input: str, answer: str) -> None:
+        self._texts = {"instruction": instruction, "input": input, "answer": answer}
+        self._fields = {part: _fields(part, text) for part, text in self._texts.items()}
+        if not instruction and not input:
+            raise UserError("data.template: instruction and input are both empty; one of them needs text")
+        if not self._fields["answer"]:
+            raise UserError(f"data.template.answer={answer}: names no field; expected one, as in {{answer}}")
+
+    @classmethod
+    def of(cls, texts: Mapping[str, str]) -> "Template":
+        """Return the template of a configuration's section ``data.template``. Raises ``UserError``."""
+        for part in texts:
+            if part not in _PARTS:
+                raise UserError(f"data.template.{part}: no such part{nearest(part, _PARTS)}")
+        return cls(*(texts.get(part) or "" for part in _PARTS))
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Return the text of each part."""
+        return dict(self._texts)
+
+    def check(self, fields: Mapping[str, Any]) -> None:
+        """Refuse a template that names a field which the records do not have. Raises ``UserError``."""
+        for part, names in self._fields.items():
+            for name in names:
+                if name not in fields:
+                    raise UserError(f"data.template.{part}: records have no field {name}{nearest(name, fields)}")
+                if part != "answer" and not isinstance(fields[name], str):
+                    raise UserError(f"data.template.{part}: the field {name} has several texts; only the answer may")
+
+    def __call__(self, fields: Mapping[str, Any]) -> Example:
+        """Return the example of a record: texts, or lists of texts, by field. :meth:`check` must have passed."""
+        prompt = "".join(f"{text.format_map(fields)}\n" for text in self._prompts())
+        lists = {name: value for name in self._fields["answer"] if not isinstance(value := fields[name], str)}
+        number = max((len(values) for values in lists.values()), default=1)
+        answers = (
+            self._texts["answer"].format_map({**fields, **{name: values[place] for name, values in lists.items()}})
+            for place in range(number)
+        )
+        return Example(prompt, tuple(" ".join(answer.split()) for answer in answers))
+
+    def _prompts(self) -> list[str]:
+        return [text for part in ("instruction", "input") if (text := self._texts[part])]
+
+
+def _fields(part: str, text: str) -> list[str]:
+    try:
+        parsed = list(string.Formatter().parse(text))
+    except ValueError as error:
+        raise UserError(f"data.template.{part}={text}: {error}; write {{{{ for a brace") from error
+    for _, name, form, conversion in parsed:
+        if name is not None and (not name.isidentifier() or form or conversion):
+            raise UserError(f"data.template.{part}={text}: expected the name of a field in braces, as in {{question}}")
+    return [name for _, name, _, _ in parsed if name is not None]

@@ -1,0 +1,232 @@
+"""Examples as a task: rows of whole examples to train on; prompts and right answers to be judged by.
+
+A row is the separator, then prompt, answer and separator of each example in turn. The separator ends an answer.
+Dimension legend: B rows, T positions, N examples.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lmlab.data.batch import Batch
+from lmlab.data.dataset import NOT_SCORED, Opening
+from lmlab.data.examples.examples import Examples
+from lmlab.data.examples.prepared import PreparedExamples, find_prepared_examples, prepare_examples
+from lmlab.data.order import share
+from lmlab.data.tasks.task import Task
+from lmlab.errors import UserError
+
+if TYPE_CHECKING:
+    from lmlab.data.judges import Judge
+
+
+class ExamplesTask(Task):
+    """Tokenised examples in rows of ``context`` tokens, in a new order for every pass.
+
+    The examples are shuffled by the seed and put into rows one after another; an example that does not fit into the
+    rest of a row begins the next one. Of a prompt, the last ``context - length - 1`` tokens are read, where ``length``
+    is the limit of a generated answer: every architecture sees the same. Examples with longer answers are left out of
+    training; of these, the first ``length`` tokens have a loss when they are scored. :attr:`notes` count both.
+
+    Args:
+        seed: seed of the training order.
+        batch_size: sequences in an optimizer step, over all ranks and micro-batches.
+        context: T, tokens in a sequence of training, and the most that a model sees of a prompt and its answer.
+        validation_tokens: score only as many examples as fill that many tokens; ``None``: all.
+
+    Raises:
+        UserError: the context has no room for a prompt, or no answer of the training split is short enough.
+    """
+
+    reading_options = ()
+
+    def __init__(
+        self,
+        examples: Examples,
+        prepared: PreparedExamples,
+        seed: int,
+        batch_size: int,
+        context: int,
+        validation_tokens: int | None = None,
+    ) -> None:
+        if context < examples.length + 2:
+            raise UserError(
+                f"batch.context={context}: answers of up to data.length={examples.length} tokens leave no room for a "
+                f"prompt; expected at least {examples.length + 2}"
+            )
+        self.examples = examples
+        self.prepared = prepared
+        self.tokenizer = prepared.tokenizer
+        self.fingerprint = prepared.fingerprint
+        self.seed = seed
+        self.batch_size = batch_size
+        self.context = context
+        self.longest = context
+        self.validation_tokens = validation_tokens
+        self.scored_splits = examples.scored_splits
+        self.notes = self._notes()
+        self._newest_order: tuple[int, np.ndarray] | None = None
+
+    @classmethod
+    def of(cls, examples: Examples, opening: Opening) -> "ExamplesTask":
+        """Return the task of ``examples`` in a run. Raises ``UserError`` for an option that does not fit them."""
+        if opening.carry_state:
+            raise UserError(f"batch.carry_state=true: the examples of {examples.name} do not go on in the next batch")
+        prepared = None
+        if (known := opening.prepared) is not None:
+            prepared = find_prepared_examples(known.fingerprint, known.caches, type(opening.tokenizer))
+        if prepared is None:
+            prepared = prepare_examples(examples, opening.tokenizer, opening.cache, opening.corpora, opening.progress)
+        return cls(examples, prepared, opening.seed, opening.batch_size, opening.context, opening.validation_tokens)
+
+    def describe(self) -> dict[str, Any]:
+        return self.prepared.describe()
+
+    def training_batch(self, step: int, rank: int, world: int, micro: int, accumulate: int) -> Batch:
+        own = share(self.batch_size, rank, world, micro, accumulate)
+        tokens_BT, targets_BT = self._training_rows(step)
+        own_tokens_BT, own_targets_BT = tokens_BT[own], targets_BT[own]
+        where = (own_targets_BT >= 0).flatten().nonzero().squeeze(1)
+        return Batch(
+            own_tokens_BT,
+            own_targets_BT,
+            where=where,
+            share=len(where) / max(1, int((targets_BT >= 0).sum())),
+            row_share=len(own_tokens_BT) / self.batch_size,
+            first_row=own.start,
+        )
+
+    def length(self, split: str) -> int:
+        return self.context
+
+    def sequences(self, split: str) -> int:
+        number = len(self.prepared.lengths(split))
+        limit = self.validation_tokens
+        return number if limit is None else min(number, max(1, limit // self.context))
+
+    def batches(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> Iterator[Batch]:
+        numbers = np.arange(self.sequences(split)) if sequences is None else np.asarray(sequences)
+        ids, lengths_N2 = self.prepared.ids(split), self.prepared.lengths(split)
+        ends_N, references = lengths_N2.sum(1).cumsum(), self.prepared.references(split)
+        numbers = numbers[np.argsort(lengths_N2[numbers].sum(1), kind="stable")]  # rows of similar length together
+        for first in range(0, len(numbers), self.batch_size):
+            some = numbers[first : first + self.batch_size]
+            rows = [self._sequence(ids, lengths_N2, ends_N, number) for number in some]
+            right = tuple(references[number] for number in some)
+            yield self._batch(rows, max(len(tokens) for tokens, _ in rows) - 1, right)
+
+    def judges(self, split: str) -> "list[Judge]":
+        from lmlab.data.judges import Decoded, Likelihood
+
+        metrics = self.examples.answer_metrics()
+        return [
+            Decoded(self.tokenizer, metrics, self.context, self.examples.length),
+            Likelihood(self.prepared.answer_tokens_per_byte(split)),
+        ]
+
+    def for_evaluation(self, split: str, context: int | None) -> "ExamplesTask":
+        self.prepared.check_split(split)
+        context = self.context if context is None else context
+        return ExamplesTask(self.examples, self.prepared, self.seed, self.batch_size, context)
+
+    @property
+    def _longest_prompt(self) -> int:
+        return self.context - self.examples.length - 1
+
+    @cached_property
+    def _training_tokens(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return ids, lengths and ends of the training split, read once."""
+        lengths_N2 = self.prepared.lengths("train")
+        return np.asarray(self.prepared.ids("train")), lengths_N2, lengths_N2.sum(1).cumsum()
+
+    @cached_property
+    def _rows(self) -> list[np.ndarray]:
+        """Return the numbers of the examples in each row of training."""
+        lengths_N2 = self._training_tokens[1]
+        numbers = np.flatnonzero(lengths_N2[:, 1] <= self.examples.length)
+        if not len(numbers):
+            raise UserError(
+                f"data.length={self.examples.length}: every answer of the training split is longer; the shortest has "
+                f"{int(lengths_N2[:, 1].min())} tokens"
+            )
+        np.random.Generator(np.random.Philox(key=self.seed)).shuffle(numbers)
+        sizes_N = np.minimum(lengths_N2[numbers, 0], self._longest_prompt) + lengths_N2[numbers, 1] + 1
+        begins, filled = [0], 0
+        for place, size in enumerate(sizes_N.tolist()):
+            if filled + size > self.context:
+                begins.append(place)
+                filled = 0
+            filled += size
+        return np.split(numbers, begins[1:])
+
+    def _training_rows(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return tokens and targets [B, T] of a step, over all ranks."""
+        rows = []
+        for number in range(step * self.batch_size, (step + 1) * self.batch_size):
+            epoch, place = divmod(number, len(self._rows))
+            rows.append(self._training_row(int(self._order(epoch)[place])))
+        batch = self._batch(rows, self.context)
+        return batch.tokens, batch.targets
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """Return the order of the rows in a pass."""
+        if self._newest_order is None or self._newest_order[0] != epoch:
+            random = np.random.Generator(np.random.Philox(key=self.seed, counter=epoch + 1))
+            self._newest_order = epoch, random.permutation(len(self._rows))
+        return self._newest_order[1]
+
+    def _training_row(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the tokens [1 + n] of a row's examples and whether each is a target."""
+        sequences = [self._sequence(*self._training_tokens, number) for number in self._rows[row]]
+        tokens = [sequences[0][0][:1], *(tokens[1:] for tokens, _ in sequences)]
+        scored = [sequences[0][1][:1], *(scored[1:] for _, scored in sequences)]
+        scored_T = np.concatenate(scored)
+        return np.concatenate(tokens), scored_T | (self.examples.loss == "all")
+
+    def _sequence(
+        self, ids: np.ndarray, lengths_N2: np.ndarray, ends_N: np.ndarray, number: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return separator, prompt, answer and separator of an example, and which of these tokens are of the answer."""
+        prompt, answer = map(int, lengths_N2[number])
+        first = int(ends_N[number]) - answer
+        read, length = min(prompt, self._longest_prompt), min(answer, self.examples.length)
+        separator = np.array([self.tokenizer.separator])
+        end = separator[: length == answer]  # an answer that is cut does not end
+        tokens = np.concatenate([separator, ids[first - read : first + length], end])
+        return tokens, np.arange(len(tokens)) > read
+
+    def _batch(
+        self,
+        rows: Sequence[tuple[np.ndarray, np.ndarray]],
+        length: int,
+        references: tuple[tuple[str, ...], ...] | None = None,
+    ) -> Batch:
+        """Return rows of tokens, of which ``length`` are read, with the tokens that are targets; padded at the end."""
+        tokens_BT = np.full((len(rows), length + 1), self.tokenizer.separator, np.int64)
+        targets_BT = np.full((len(rows), length + 1), NOT_SCORED, np.int64)
+        for number, (tokens, scored) in enumerate(rows):
+            tokens_BT[number, : len(tokens)] = tokens
+            targets_BT[number, : len(tokens)] = np.where(scored, tokens, NOT_SCORED)
+        return Batch(torch.from_numpy(tokens_BT[:, :-1]), torch.from_numpy(targets_BT[:, 1:]), references=references)
+
+    def _notes(self) -> tuple[str, ...]:
+        """Return a line for each split with prompts or answers that are too long."""
+        notes = []
+        for split in self.prepared.splits:
+            prompt_N, answer_N = self.prepared.lengths(split).T
+            cut, long = int((prompt_N > self._longest_prompt).sum()), int((answer_N > self.examples.length).sum())
+            if cut:
+                notes.append(
+                    f"{self.examples.name}, {split}: of {cut:,} of {len(prompt_N):,} prompts only the last "
+                    f"{self._longest_prompt:,} tokens are read (batch.context={self.context})"
+                )
+            if long:
+                what = "left out of training" if split == "train" else "scored by the loss of their beginning"
+                notes.append(
+                    f"{self.examples.name}, {split}: {long:,} of {len(answer_N):,} answers have more than "
+                    f"data.length={self.examples.length} tokens; they are {what}"
+                )
+        return tuple(notes)
