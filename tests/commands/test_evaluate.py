@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lmlab.commands.evaluate import record, text_paths
+from lmlab.commands.evaluate import record
+from lmlab.commands.scored_data import text_paths
 from lmlab.errors import UserError
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.run import Run

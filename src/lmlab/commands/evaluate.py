@@ -1,31 +1,37 @@
-"""``lmlab evaluate``: score a run's model on a split in up to three ways, every token exactly once."""
+"""``lmlab evaluate``: score a run's model on its own data, on any text, or on another task or corpus."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from lmlab.commands import tables
-from lmlab.commands.answers import Answers, metrics_of, output_file, show_answers
-from lmlab.config.check import check_arguments
-from lmlab.config.experiment import Experiment
-from lmlab.config.nodes import Paths
+from lmlab.commands.answers import Answers, metrics_of, show_answers
+from lmlab.commands.app import typed_words
+from lmlab.commands.predictions import (
+    file_of,
+    output_file,
+    overlap_with_training,
+    rows_of,
+    say_overlap,
+    write,
+)
+from lmlab.commands.scored_data import check_data, open_data, training_tasks, without_empty_paths
+from lmlab.config.nodes import Config, Paths
 from lmlab.errors import UserError
-from lmlab.metrics import score_of
+from lmlab.metrics import VALIDATION, Measures, Metric, score_of
 from lmlab.numerals import written
 from lmlab.runs.files import dumps, read_jsonl, write_rows, write_text
 from lmlab.runs.lookup import find
-from lmlab.runs.moved import config_here
 from lmlab.runs.run import Run, now
 from lmlab.surroundings import expanded
 from lmlab.training.threads import check_threads, use_threads
 
 if TYPE_CHECKING:
-    from lmlab.data.shards import TokenizedCorpus
+    from lmlab.data.judges import Judge
     from lmlab.data.tasks import Task
-    from lmlab.data.tokenizers import Tokenizer
     from lmlab.training.load import Trained
 
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
@@ -48,24 +54,29 @@ def main(
     accelerator: str,
     threads: int | None,
     trust: bool = False,
+    shots: int = 0,
+    tokenizer: dict[str, Any] | None = None,
 ) -> float:
     """Print and record the metrics, and return the first metric of the first way of scoring."""
     check_threads(threads)
-    source = find(run, Path(paths["runs"]))
+    source, data = find(run, Path(paths["runs"])), without_empty_paths(data)
+    if (word := next((word for word in typed_words() if word.startswith("tokenizer")), None)) is not None:
+        raise UserError(f"{word}: a run is scored with its own tokenizer; leave it out")
     if prompts is not None:
-        for option, value in (("split", split), ("data.paths", data.get("paths"))):
-            if value is not None:
-                raise UserError(f"{option}={value}: cannot be combined with prompts={prompts}; leave one of them out")
+        named = f"data={data['_target_'].rpartition('.')[2].lower()}" if "_target_" in data else ""
+        others = (("split", split), ("data.paths", data.get("paths")), ("shots", shots or None))
+        for option in [named, *(f"{name}={value}" for name, value in others if value is not None)]:
+            if option:
+                raise UserError(f"{option}: cannot be combined with prompts={prompts}; leave one of them out")
         load = partial(_load, source, checkpoint, average, accelerator, threads, trust)
         return score_answers(source, load, prompts, output, context, batch_size)
-    if output is not None:
-        raise UserError(f"output={output}: is for the answers that prompts=... names; leave it out")
-    text = text_paths(data, split, is_task(source))
     settings, scores, about = score(
         source,
         paths,
-        split or "validation",
-        text,
+        split,
+        data,
+        shots=shots,
+        output=output_file(output),
         checkpoint=checkpoint,
         average=average,
         metrics=metrics,
@@ -77,9 +88,7 @@ def main(
         threads=threads,
         trust=trust,
     )
-    show(source, settings, scores)
-    if text is not None:
-        say_text(about["text"])
+    show(source, settings, scores, about)
     return float(next(iter(next(iter(scores.values())).values())))
 
 
@@ -127,17 +136,14 @@ def _load(
     return load_trained(run, checkpoint, device_kind(accelerator), trust, average)
 
 
-def is_task(run: Run) -> bool:
-    """Return whether a run was trained on a generated task."""
-    return bool(run.manifest.get("data", {}).get("licence") == "generated")
-
-
 def score(
     run: Run,
     paths: Paths,
-    split: str,
-    text: list[str] | None = None,
+    split: str | None = None,
+    data: Config | None = None,
     *,
+    shots: int = 0,
+    output: Path | None = None,
     checkpoint: str = "final",
     average: int | None = None,
     metrics: Sequence[str] = ("fixed_window",),
@@ -149,113 +155,66 @@ def score(
     threads: int | None = None,
     trust: bool = False,
 ) -> tuple[dict[str, Any], dict[str, dict[str, float]], dict[str, Any]]:
-    """Score a run on a split or on a text, and record the result with the run.
+    """Score a run on a split of its data or of others, and record the result and the generated answers with the run.
 
     The defaults are those of a validation.
+
+    Args:
+        split: ``None``: validation.
+        data: a section ``data``: another data set, or ``paths`` to be scored as a whole; ``None``: the run's own data.
+        shots: number of training examples before every prompt.
+        output: a file for the generated answers; ``None``: one in the run directory.
 
     Returns:
         The settings, the scores by way of scoring, and the other recorded facts.
 
     Raises:
-        UserError: the run has no such split or weights, its data have changed, or an option is wrong.
+        UserError: there is no such split or weights, data are missing or have changed, or an option is wrong.
     """
-    from lmlab.data.tasks import ScoredText, Task
     from lmlab.data.windows import Reading
     from lmlab.training.scoring import evaluate
 
+    for option, value, least in (("shots", shots, 0), ("batch_size", batch_size, 1)):
+        if value < least:
+            raise UserError(f"{option}={value}: expected at least {least}")
+    dataset = check_data(data or {}, split, run)
     trained = _load(run, checkpoint, average, accelerator, threads, trust)
-    about: dict[str, Any] = {}
-    task: Task | ScoredText
-    if text is None:
-        recorded = open_recorded(run, paths)
-        check_same_data(run, recorded)
-        task = recorded.for_evaluation(split, context)
-    else:
-        corpus = prepared_text(text, trained.tokenizer, paths)
-        about = {"text": {"paths": text, **described(corpus)}}
-        task, split = ScoredText(corpus, trained.context), "text"
+    scored = open_data(dataset, trained, paths, split or VALIDATION, context, shots, batch_size)
+    task, split = scored.task, scored.split
     length = task.length(split) if context is None else context
     reading = Reading(length, max(1, length // 2) if stride is None else stride, streams, batch_size)
     reading.check(metrics, trained.model.max_positions)
-    scores = {}
+    options = {key: getattr(reading, key) for key in task.reading_options}
+    settings = scored.settings | {"checkpoint": trained.checkpoint, **options}
+    if output is not None and not any(judge.generates for judge in task.judges(split)):
+        raise UserError(f"output={output}: is for generated answers, and these data have none; leave it out")
+    scores: dict[str, dict[str, float]] = {}
+    answered: Judge | None = None
     with _bars() as bars:
         for name, batches in task.evaluation(split, metrics, reading).items():
+            judges = task.judges(split)
+            answered = next((judge for judge in judges if judge.generates), None)
+            if answered is not None:
+                answered.keep_predictions()
             bar = bars.add_task(f"{run.path.name}: {name}", total=task.scored(split))
-            scores[name] = evaluate(trained.model, batches, task.judges(split), length, partial(bars.advance, bar))
-    if about:  # a split name of its own, so that different texts never share a column
-        split = f"text {about['text']['fingerprint'][:12]}"
-    options = {key: getattr(reading, key) for key in task.reading_options}
-    settings = {"split": split, "checkpoint": trained.checkpoint, **options}
+            scores[name] = evaluate(trained.model, batches, judges, length, partial(bars.advance, bar))
+    about = dict(scored.about)
+    if "data" in settings:
+        about["measures"] = cast("Task", task).measures().to_record()
+    if answered is not None and answered.predictions is not None:
+        rows = rows_of(cast("Task", task), split, answered.predictions)
+        path = output or file_of(run, about["data"]["name"], settings, trained.code)
+        write(path, rows)
+        about["predictions"] = {
+            "file": str(path.absolute() if output else path.relative_to(run.path)),
+            "examples": len(rows),
+            "decoding": answered.decoding,
+            "signatures": answered.signatures,
+            "intervals": answered.intervals(),
+            "overlap": overlap_with_training(rows, partial(training_tasks, run, paths)),
+        }
     record(run, settings, scores, trained.code, **about)
     return settings, scores, about
-
-
-def text_paths(data: dict[str, Any], split: str | None, is_task: bool) -> list[str] | None:
-    """Return the files in ``data.paths`` that are scored instead of a split; ``None`` if there are none.
-
-    Raises:
-        UserError: another option cannot be combined with them.
-    """
-    check_arguments(_data, data, "data.", name="lmlab evaluate")
-    paths = data.get("paths")
-    if paths is None:
-        return None
-    if split is not None:
-        raise UserError(f"split={split}: data.paths is scored as a whole; leave one of them out")
-    if is_task:
-        raise UserError("data.paths: this run was trained on a generated task; its splits are validation and longer")
-    return [path and str(expanded(path).absolute()) for path in ([paths] if isinstance(paths, str) else paths)]
-
-
-def _data(paths: list[str] | str | None = None) -> None:
-    """Declare the options of the section ``data``."""
-
-
-def open_recorded(run: Run, paths: Paths) -> "Task":
-    """Open the prepared tokens of a run's data, or prepare its text again; nothing is downloaded.
-
-    Raises:
-        UserError: neither exists.
-    """
-    from lmlab.training.preflight import open_task
-
-    try:
-        config = config_here(run)
-        whole = Experiment.of(config | {"paths": paths, "validation": config["validation"] | {"tokens": None}})
-        return open_task(whole, progress=True, run=run, download=False)
-    except UserError as error:
-        fingerprint = run.manifest["data"]["fingerprint"][:12]
-        raise UserError(
-            f"run={run.id}: its tokens (fingerprint {fingerprint}) are not in {paths['cache']} any more and cannot be "
-            f"prepared again: {error}"
-        ) from error
-
-
-def check_same_data(run: Run, task: "Task") -> None:
-    """Refuse to score data that differ from the run's own. Raises ``UserError``."""
-    recorded = run.manifest["data"]["fingerprint"]
-    if task.fingerprint != recorded:
-        raise UserError(
-            f"run={run.id}: its data have changed (fingerprint {recorded[:12]} then, {task.fingerprint[:12]} now), "
-            "so a score would not be comparable"
-        )
-
-
-def prepared_text(paths: list[str], tokenizer: "Tokenizer", places: Paths) -> "TokenizedCorpus":
-    """Return the text of files and folders as one split, ``text``, tokenised by a run's tokenizer."""
-    from lmlab.data.corpora import WholeText
-    from lmlab.data.shards import prepare
-
-    corpus = prepare(WholeText(paths), tokenizer, Path(places["cache"]))
-    for note in corpus.notes:
-        tables.say(note)
-    return corpus
-
-
-def described(corpus: "TokenizedCorpus") -> dict[str, Any]:
-    """Return the fingerprint of a prepared text, and its sizes."""
-    recorded = corpus.describe()
-    return {"fingerprint": recorded["corpus_fingerprint"], **recorded["splits"]["text"]}
 
 
 def say_text(text: dict[str, Any]) -> None:
@@ -294,22 +253,60 @@ def record(run: Run, settings: dict[str, Any], scores: dict[str, Any], code: str
         tables.say(f"{len(others)} with the same settings by other code; it is kept", "Earlier evaluations:", "yellow")
 
 
-def show(run: Run, settings: dict[str, Any], found: dict[str, dict[str, float]]) -> None:
-    """Print one row per way of scoring."""
-    rows, measures = [], run.measures
-    for metric, values in found.items():
-        scores = {
-            one.heading: written(values[one.name], one.form) for one in measures.metrics.values() if one.name in values
+def show(
+    run: Run, settings: dict[str, Any], scores: dict[str, dict[str, float]], about: dict[str, Any] | None = None
+) -> None:
+    """Print one row per way of scoring, and what was recorded besides."""
+    about = about or {}
+    predictions = about.get("predictions", {})
+    rows, measures = [], Measures.of(about["measures"]) if "measures" in about else run.measures
+    for way, values in scores.items():
+        columns = {
+            one.heading: written(values[one.name], one.form)
+            + _bounds(predictions.get("intervals", {}).get(one.name), one)
+            for one in measures.metrics.values()
+            if one.name in values
         }
-        rows.append({"scored by": metric, "tokens": f"{values['tokens']:,}", **scores})
-    split = settings["split"] if settings["split"].startswith("text ") else f"{settings['split']} split"
+        counts = {"examples": f"{predictions['examples']:,}"} if predictions else {}
+        rows.append({"scored by": way, **counts, "tokens": f"{values['tokens']:,}", **columns})
     shown = {score_of(name) for name in measures.shown}
     further = [one.heading for one in measures.metrics.values() if one.name not in shown]
-    title = f"{run.path.name}: {split}, context {settings['context']}{_of_weights(settings['checkpoint'])}"
-    tables.print_table(title, rows, ["tokens", *further])
+    tables.print_table(_title(run, settings), rows, ["tokens", *further])
     if "stride" in settings:
         tables.say(f"sliding_window moves by {settings['stride']}; stateful reads {settings['streams']} streams.")
+    if unknown := about.get("data", {}).get("unknown"):
+        tables.say(
+            f"{unknown:,} tokens of this split are unknown to the run's tokenizer; one costs less than the text behind "
+            "it, so bits per byte are too low.",
+            "Unknown:",
+            "yellow",
+        )
+    if predictions:
+        tables.say("half the 95 % interval over examples (bootstrap)", "±:")
+        tables.say(predictions["decoding"], "Decoding:")
+        for name, signature in predictions["signatures"].items():
+            tables.say(signature, f"{measures.metrics[name].heading}:")
+        say_overlap(predictions["overlap"])
+        tables.say(tables.place(run.path / predictions["file"]), "Predictions:")
     tables.say(f"Recorded in {tables.place(run.path / 'evaluations.jsonl')}")
+    if "text" in about:
+        say_text(about["text"])
+
+
+def _title(run: Run, settings: dict[str, Any]) -> str:
+    """Return the title of the table: the data, the split and what else the scores depend on."""
+    split = settings["split"] if settings["split"].startswith("text ") else f"{settings['split']} split"
+    of_data = f"{settings['data']}, " if "data" in settings else ""
+    shots = f", {settings['shots']} shots" if "shots" in settings else ""
+    context = f", context {settings['context']}" if "context" in settings else ""
+    return f"{run.path.name}: {of_data}{split}{shots}{context}{_of_weights(settings['checkpoint'])}"
+
+
+def _bounds(interval: list[float] | None, metric: Metric) -> str:
+    """Return half the width of an interval, to be appended to a value; empty if there is none."""
+    if interval is None or any(bound != bound for bound in interval):
+        return ""
+    return f" ± {written((interval[1] - interval[0]) / 2, metric.form)}"
 
 
 def _of_weights(checkpoint: str) -> str:

@@ -24,7 +24,7 @@ _LAID_OUT = ("start", "code", "config.yaml", "config.json", "git.diff", "run.jso
 _WRITTEN = re.compile(
     r"config\.yaml|run\.json|run\.lock|owner\.\d+\.json|git\.diff|code|checkpoints|tokenizer|(model|ema)\.safetensors"
     r"|(metrics|samples|events|evaluations)\.jsonl|(config|breakdown|error|progress|pruned|wandb|slurm)\.json|curves\.npz|(run|retry)\.log"
-    r"|stacks|start|\.?wandb|tensorboard|\..*\.tmp"
+    r"|stacks|start|evaluations|\.?wandb|tensorboard|\..*\.tmp"
 )
 """Pattern of the names in a run directory that lmlab and its loggers write."""
 _MEASURED = ("metrics", "timings", "generation", "checks")
@@ -39,7 +39,8 @@ class Run:
 
     The directory holds ``config.yaml`` (resolved, complete; ``config.json`` is a copy of it that is read faster),
     ``run.json`` (the manifest), ``metrics.jsonl`` (and, of a finished run, ``curves.npz``: the points of its figures),
-    ``samples.jsonl``, ``events.jsonl`` (where something went wrong), ``run.log``, ``checkpoints/``, ``tokenizer/``,
+    ``samples.jsonl``, ``events.jsonl`` (where something went wrong), ``evaluations.jsonl`` and ``evaluations/`` (scores
+    and answers by ``lmlab evaluate``), ``run.log``, ``checkpoints/``, ``tokenizer/``,
     ``model.safetensors``, ``ema.safetensors`` (with ``callbacks=ema``), ``breakdown.json`` (where the loss of the final
     weights comes from) and, where the code had uncommitted changes, ``git.diff``; where its configuration names the
     user's own modules, ``code/``, a copy of their sources (see :mod:`lmlab.runs.trust`); where it began with the

@@ -96,7 +96,7 @@ def check_objects(experiment: Experiment) -> LanguageModel:
     return cast(LanguageModel, model)
 
 
-def _check_data(data: object, target: str) -> None:
+def check_dataset(data: object, target: str) -> None:
     """Refuse an object that is not a data set, or lacks a required attribute. Raises ``UserError``."""
     option = f"data._target_={target}"
     if not isinstance(data, Dataset):
@@ -128,7 +128,7 @@ def open_task(experiment: Experiment, progress: bool = False, run: Run | None = 
         UserError: the data are missing, or do not fit the tokenizer or the batch.
     """
     data, batch, cache = build(experiment.data), experiment.batch, experiment.paths.cache
-    _check_data(data, experiment.data["_target_"])
+    check_dataset(data, experiment.data["_target_"])
     prepared = None
     if run is not None and (fingerprint := run.manifest.get("data", {}).get("fingerprint")):
         prepared = Prepared(fingerprint, (cache, run.path.absolute().parents[1] / "cache"))

@@ -158,16 +158,17 @@ def _write(examples: Examples, tokenizer: Tokenizer, folder: Path, progress: boo
 
             tokenizer.fit(texts())
     tokenizer.save(folder)
-    digest = hashlib.sha256(tokenizer.fingerprint().encode())
+    digest, of_texts = hashlib.sha256(tokenizer.fingerprint().encode()), hashlib.sha256()
     splits = {}
     for split in examples.splits:
-        splits[split] = _write_split(examples, tokenizer, split, folder, digest, progress)
+        splits[split] = _write_split(examples, tokenizer, split, folder, digest, of_texts, progress)
         if not splits[split]["examples"]:
             raise UserError(f"data={examples.name}: its {split} split has no examples; it needs at least one")
     meta = {
         "name": examples.name,
         "licence": examples.licence,
         "fingerprint": digest.hexdigest(),
+        "corpus_fingerprint": of_texts.hexdigest(),
         "tokenizer_fingerprint": tokenizer.fingerprint(),
         "vocabulary": tokenizer.size,
         "template": examples.template.texts,
@@ -177,9 +178,12 @@ def _write(examples: Examples, tokenizer: Tokenizer, folder: Path, progress: boo
 
 
 def _write_split(
-    examples: Examples, tokenizer: Tokenizer, split: str, folder: Path, digest: Any, progress: bool
+    examples: Examples, tokenizer: Tokenizer, split: str, folder: Path, digest: Any, of_texts: Any, progress: bool
 ) -> dict[str, int]:
-    """Write the files of a split, add them to ``digest``, and count its examples, tokens and bytes."""
+    """Write the files of a split, and count its examples, tokens and bytes.
+
+    The files are added to ``digest``, and its texts, whatever the tokenizer, to ``of_texts``.
+    """
     counts = dict.fromkeys(("examples", "prompt_tokens", "answer_tokens", "answer_bytes", "unknown"), 0)
     lengths: list[tuple[int, int]] = []
     with (
@@ -198,6 +202,7 @@ def _write_split(
             texts_file.write(line)
             digest.update(content)
             digest.update(line.encode())
+            of_texts.update(dumps([split, example.prompt, *example.references]).encode())
             counts["examples"] += 1
             counts["answer_bytes"] += len(answer.encode())
             counts["unknown"] += len(tokenizer.outside(example.prompt)) + len(tokenizer.outside(answer))

@@ -11,6 +11,7 @@ from torch import Tensor
 from lmlab.data.batch import Batch
 from lmlab.data.judges.answers import AnswerMetric
 from lmlab.data.judges.judge import Judge
+from lmlab.data.judges.resampling import resampled_interval
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.models.generation import Row, Sampler, decode
 from lmlab.models.language_model import LanguageModel
@@ -24,12 +25,14 @@ class Prediction(NamedTuple):
         answer: the generated text, without white space at its ends.
         references: the right answers.
         scores: value of each metric for this answer alone, by name.
+        statistics: numbers of each metric that add up over answers, by name.
     """
 
     prompt: str
     answer: str
     references: tuple[str, ...]
     scores: dict[str, float]
+    statistics: dict[str, np.ndarray]
 
 
 class _Sums(torchmetrics.Metric):
@@ -64,7 +67,9 @@ class Decoded(Judge):
         answer_metrics: the metrics in order.
         context: limit of tokens that the model sees.
         length: most tokens of an answer; ``None``: as many as the targets have.
-        keep: keep the predictions, in :attr:`predictions`.
+
+    Attributes:
+        answer_metrics: the metrics in order.
     """
 
     generates = True
@@ -75,18 +80,20 @@ class Decoded(Judge):
         answer_metrics: Sequence[AnswerMetric],
         context: int,
         length: int | None = None,
-        keep: bool = False,
     ) -> None:
         super().__init__()
         metrics = [each.metric for each in answer_metrics]
         self.metrics = tuple(each if each.per_token else each._replace(per_token=False) for each in metrics)
         self.shown = len(self.metrics)
-        self.predictions: list[Prediction] | None = [] if keep else None
         self._tokenizer = tokenizer
-        self._answer_metrics = tuple(answer_metrics)
+        self.answer_metrics = tuple(answer_metrics)
         self._context = context
         self._length = length
-        for each in self._answer_metrics:
+        self.decoding = (
+            f"greedy, at most {'as many tokens as the answer has' if length is None else f'{length} tokens'}"
+        )
+        self.signatures = {each.metric.name: each.signature for each in answer_metrics if each.signature}
+        for each in self.answer_metrics:
             size = len(each.statistics("", [""]))
             self.add_module(f"sums_{each.metric.name}", _Sums(size))
 
@@ -109,19 +116,34 @@ class Decoded(Judge):
             generated = text(np.array(answer.text_tokens, np.int64))
             if self._length is not None:
                 generated = " ".join(generated.split())
-            for each in self._answer_metrics:
-                statistics = torch.from_numpy(each.statistics(generated, references))
-                self.get_submodule(f"sums_{each.metric.name}").update(statistics)  # type: ignore[operator]
+            statistics = {each.metric.name: each.statistics(generated, references) for each in self.answer_metrics}
+            for name, numbers in statistics.items():
+                self.get_submodule(f"sums_{name}").update(torch.from_numpy(numbers))  # type: ignore[operator]
             if self.predictions is not None:
-                scores = {each.metric.name: each.of_one(generated, references) for each in self._answer_metrics}
-                self.predictions.append(Prediction(text(np.array(row.prompt)[1:]), generated, references, scores))
+                scores = {each.metric.name: each.value(statistics[each.metric.name]) for each in self.answer_metrics}
+                prompt = text(np.array(row.prompt)[1:])
+                self.predictions.append(Prediction(prompt, generated, references, scores, statistics))
 
     def compute(self) -> dict[str, float]:
         values = {}
-        for each in self._answer_metrics:
+        for each in self.answer_metrics:
             sums: Tensor = self.get_submodule(f"sums_{each.metric.name}").compute()  # type: ignore[operator]
             values[each.metric.name] = each.value(sums.cpu().numpy())
         return values
+
+    def keep_predictions(self) -> None:
+        self.predictions = []
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        predictions = self.predictions or []
+        if len(predictions) < 2:
+            return {}
+        return {
+            each.metric.name: resampled_interval(
+                np.array([one.statistics[each.metric.name] for one in predictions]), each.value
+            )
+            for each in self.answer_metrics
+        }
 
     def reset(self) -> None:
         super().reset()

@@ -1,7 +1,9 @@
 """The base class of judges."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import torchmetrics
 from torch import nn
@@ -10,6 +12,9 @@ from lmlab.data.batch import Batch
 from lmlab.metrics import Metric
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.state import LanguageModelState
+
+if TYPE_CHECKING:
+    from lmlab.data.judges.decoded import Prediction
 
 
 class Judge(nn.Module, ABC):
@@ -22,11 +27,17 @@ class Judge(nn.Module, ABC):
         metrics: the metrics that it computes. The first is the primary metric of a task if this is its first judge.
         shown: number of metrics, from the first, in a narrow table.
         generates: it generates answers, so the number of calls of the model differs between ranks.
+        predictions: the answers that it has judged, in order, since :meth:`keep_predictions`; ``None``: not kept.
+        decoding: settings by which it generates answers, in a line.
+        signatures: rules by which metrics are computed, by name.
     """
 
     metrics: tuple[Metric, ...]
     shown: int = 1
     generates: bool = False
+    predictions: "list[Prediction] | None" = None
+    decoding: str = ""
+    signatures: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def update(self, model: LanguageModel, batch: Batch) -> LanguageModelState | None:
@@ -54,6 +65,13 @@ class Judge(nn.Module, ABC):
 
     def details(self) -> dict[str, list[dict[str, Any]]]:
         """Return rows that break down the newest values of :meth:`compute`, by kind; by default none."""
+        return {}
+
+    def keep_predictions(self) -> None:
+        """Keep the answers that are judged from now on; a judge without answers keeps none."""
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Return the 95 % interval over examples of metrics of the kept predictions, by name."""
         return {}
 
     def reset(self) -> None:

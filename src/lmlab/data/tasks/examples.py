@@ -4,6 +4,7 @@ A row is the separator, then prompt, answer and separator of each example in tur
 Dimension legend: B rows, T positions, N examples.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,15 @@ from lmlab.data.examples.examples import Examples
 from lmlab.data.examples.prepared import PreparedExamples, find_prepared_examples, prepare_examples
 from lmlab.data.order import share
 from lmlab.data.tasks.task import Task
+from lmlab.data.windows import Reading
 from lmlab.errors import UserError
 
 if TYPE_CHECKING:
     from lmlab.data.judges import Judge
+
+
+_SHOTS = 1
+"""Seed of the choice of examples before a scored prompt."""
 
 
 class ExamplesTask(Task):
@@ -36,12 +42,11 @@ class ExamplesTask(Task):
         batch_size: sequences in an optimizer step, over all ranks and micro-batches.
         context: T, tokens in a sequence of training, and the most that a model sees of a prompt and its answer.
         validation_tokens: score only as many examples as fill that many tokens; ``None``: all.
+        shots: number of examples of the training split that are put before every scored prompt.
 
     Raises:
         UserError: the context has no room for a prompt, or no answer of the training split is short enough.
     """
-
-    reading_options = ()
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class ExamplesTask(Task):
         batch_size: int,
         context: int,
         validation_tokens: int | None = None,
+        shots: int = 0,
     ) -> None:
         if context < examples.length + 2:
             raise UserError(
@@ -67,7 +73,9 @@ class ExamplesTask(Task):
         self.longest = context
         self.validation_tokens = validation_tokens
         self.scored_splits = examples.scored_splits
-        self.notes = self._notes()
+        self.shots = shots
+        self._before = self._shot_tokens()
+        self.notes = tuple(note for split in prepared.splits for note in self.notes_of(split))
         self._newest_order: tuple[int, np.ndarray] | None = None
 
     @classmethod
@@ -107,14 +115,18 @@ class ExamplesTask(Task):
         limit = self.validation_tokens
         return number if limit is None else min(number, max(1, limit // self.context))
 
-    def batches(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> Iterator[Batch]:
+    def scoring_order(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         numbers = np.arange(self.sequences(split)) if sequences is None else np.asarray(sequences)
+        lengths_N = self.prepared.lengths(split)[numbers].sum(1)
+        return numbers[np.argsort(lengths_N, kind="stable")]  # rows of similar length together
+
+    def batches(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> Iterator[Batch]:
+        numbers = self.scoring_order(split, sequences)
         ids, lengths_N2 = self.prepared.ids(split), self.prepared.lengths(split)
         ends_N, references = lengths_N2.sum(1).cumsum(), self.prepared.references(split)
-        numbers = numbers[np.argsort(lengths_N2[numbers].sum(1), kind="stable")]  # rows of similar length together
         for first in range(0, len(numbers), self.batch_size):
             some = numbers[first : first + self.batch_size]
-            rows = [self._sequence(ids, lengths_N2, ends_N, number) for number in some]
+            rows = [self._after_shots(*self._sequence(ids, lengths_N2, ends_N, number)) for number in some]
             right = tuple(references[number] for number in some)
             yield self._batch(rows, max(len(tokens) for tokens, _ in rows) - 1, right)
 
@@ -132,9 +144,60 @@ class ExamplesTask(Task):
         context = self.context if context is None else context
         return ExamplesTask(self.examples, self.prepared, self.seed, self.batch_size, context)
 
+    def with_shots(self, split: str, shots: int) -> "ExamplesTask":
+        task = ExamplesTask(self.examples, self.prepared, self.seed, self.batch_size, self.context, shots=shots)
+        shortest = int(self.prepared.lengths(split)[:, 0].min())
+        if task._longest_prompt < shortest:
+            raise UserError(
+                f"shots={shots}: these examples have {len(task._before):,} tokens; with answers of up to data.length="
+                f"{self.examples.length} tokens, context={self.context} leaves {max(0, task._longest_prompt):,} for a "
+                f"prompt, and the shortest of the {split} split has {shortest:,}"
+            )
+        return task
+
+    def evaluation(self, split: str, readings: Sequence[str], reading: Reading) -> dict[str, Iterator[Batch]]:
+        task = copy.copy(self)
+        task.batch_size = reading.batch_size
+        return {"answers": task.batches(split)}
+
+    def prompts(self, split: str) -> list[str]:
+        ids, lengths_N2 = self.prepared.ids(split), self.prepared.lengths(split)
+        begins_N = lengths_N2.sum(1).cumsum() - lengths_N2.sum(1)
+        decode = self.tokenizer.decode
+        return [decode(ids[begin : begin + read]) for begin, read in zip(begins_N, lengths_N2[:, 0], strict=True)]
+
+    def training_texts(self) -> Iterator[str]:
+        ids, lengths_N2, ends_N = self._training_tokens
+        for number, end in enumerate(ends_N):
+            yield self.tokenizer.decode(ids[end - lengths_N2[number].sum() : end])
+
+    def _shot_tokens(self) -> np.ndarray:
+        """Return the tokens of the examples before a scored prompt, each with the separator that ends its answer.
+
+        They are drawn by their numbers with a seed of their own, so all runs have the same.
+        """
+        if not self.shots:
+            return np.empty(0, np.int64)
+        ids, lengths_N2, ends_N = self._training_tokens
+        if self.shots > len(ends_N):
+            raise UserError(f"shots={self.shots}: the training split of {self.examples.name} has {len(ends_N):,}")
+        numbers = np.random.Generator(np.random.Philox(key=_SHOTS)).permutation(len(ends_N))[: self.shots]
+        texts = [ids[ends_N[number] - lengths_N2[number].sum() : ends_N[number]] for number in numbers]
+        return np.concatenate([part for text in texts for part in (text, [self.tokenizer.separator])])
+
+    def _after_shots(self, tokens: np.ndarray, scored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the tokens of an example and whether each is of the answer, with the shots after the separator."""
+        if not self.shots:
+            return tokens, scored
+        before = np.zeros(len(self._before), bool)
+        return (
+            np.concatenate([tokens[:1], self._before, tokens[1:]]),
+            np.concatenate([scored[:1], before, scored[1:]]),
+        )
+
     @property
     def _longest_prompt(self) -> int:
-        return self.context - self.examples.length - 1
+        return self.context - self.examples.length - 1 - len(self._before)
 
     @cached_property
     def _training_tokens(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -212,21 +275,19 @@ class ExamplesTask(Task):
             targets_BT[number, : len(tokens)] = np.where(scored, tokens, NOT_SCORED)
         return Batch(torch.from_numpy(tokens_BT[:, :-1]), torch.from_numpy(targets_BT[:, 1:]), references=references)
 
-    def _notes(self) -> tuple[str, ...]:
-        """Return a line for each split with prompts or answers that are too long."""
+    def notes_of(self, split: str) -> tuple[str, ...]:
+        prompt_N, answer_N = self.prepared.lengths(split).T
+        cut, long = int((prompt_N > self._longest_prompt).sum()), int((answer_N > self.examples.length).sum())
         notes = []
-        for split in self.prepared.splits:
-            prompt_N, answer_N = self.prepared.lengths(split).T
-            cut, long = int((prompt_N > self._longest_prompt).sum()), int((answer_N > self.examples.length).sum())
-            if cut:
-                notes.append(
-                    f"{self.examples.name}, {split}: of {cut:,} of {len(prompt_N):,} prompts only the last "
-                    f"{self._longest_prompt:,} tokens are read (batch.context={self.context})"
-                )
-            if long:
-                what = "left out of training" if split == "train" else "scored by the loss of their beginning"
-                notes.append(
-                    f"{self.examples.name}, {split}: {long:,} of {len(answer_N):,} answers have more than "
-                    f"data.length={self.examples.length} tokens; they are {what}"
-                )
+        if cut:
+            notes.append(
+                f"{self.examples.name}, {split}: of {cut:,} of {len(prompt_N):,} prompts only the last "
+                f"{self._longest_prompt:,} tokens are read (batch.context={self.context})"
+            )
+        if long:
+            what = "left out of training" if split == "train" else "scored by the loss of their beginning"
+            notes.append(
+                f"{self.examples.name}, {split}: {long:,} of {len(answer_N):,} answers have more than "
+                f"data.length={self.examples.length} tokens; they are {what}"
+            )
         return tuple(notes)

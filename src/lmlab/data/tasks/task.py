@@ -77,6 +77,30 @@ class Task(ABC):
                     shown += [f"{split}/{metric.name}" for metric in leading]
         return Measures(shown[0], tuple(shown), metrics)
 
+    def scoring_order(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """Return the numbers of the sequences of a split in the order of :meth:`batches`."""
+        return np.arange(self.sequences(split)) if sequences is None else np.asarray(sequences)
+
+    def notes_of(self, split: str) -> tuple[str, ...]:
+        """Return the messages to the user that are about a split; by default all."""
+        return self.notes
+
+    def prompts(self, split: str) -> list[str] | None:
+        """Return the text of each prompt of a split, before it is cut; ``None``: its sequences are no examples."""
+        return None
+
+    def training_texts(self) -> Iterator[str]:
+        """Yield the text of the training split: of each example, or of parts of a corpus; by default there is none."""
+        return iter(())
+
+    def with_shots(self, split: str, shots: int) -> "Task":
+        """Return the task with the same ``shots`` training examples before every prompt of a split.
+
+        Raises:
+            UserError: it has no examples, or they leave no room for a prompt.
+        """
+        raise UserError(f"shots={shots}: only tasks of examples have some to put before a prompt; leave it out")
+
     def for_evaluation(self, split: str, context: int | None) -> "Task":
         """Return the task with sequences of another length in ``split``; by default none have another length.
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from lmlab.data.judges import Judge
 
 
+_DECODED = 1 << 16
+"""Tokens of a corpus that are decoded at a time."""
+
+
 class ScoredText:
     """A tokenised corpus whose splits can be scored in several ways.
 
@@ -122,6 +126,11 @@ class TextTask(ScoredText, Task):
 
     def for_evaluation(self, split: str, context: int | None) -> "TextTask":
         return self
+
+    def training_texts(self) -> Iterator[str]:
+        tokens = self.corpus.tokens("train")[1:]
+        for first in range(0, len(tokens), _DECODED):
+            yield self.tokenizer.decode(tokens[first : first + _DECODED])
 
     def sequences(self, split: str) -> int:
         return -(-(len(self._stream(split)) - 1) // self.order.context)

@@ -1,0 +1,244 @@
+"""The data that ``lmlab evaluate`` scores a run on: a split of its own, any text, or another task or corpus."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmlab.commands import tables
+from lmlab.config.build import build
+from lmlab.config.check import check_arguments, validate
+from lmlab.config.experiment import Experiment
+from lmlab.config.nodes import Config, Paths, at
+from lmlab.config.targets import named_parameters, resolve_target
+from lmlab.errors import UserError
+from lmlab.runs.moved import config_here
+from lmlab.runs.run import Run
+from lmlab.surroundings import expanded
+
+if TYPE_CHECKING:
+    from lmlab.data.dataset import Dataset
+    from lmlab.data.shards import TokenizedCorpus
+    from lmlab.data.tasks import ScoredText, Task
+    from lmlab.data.tokenizers import Tokenizer
+    from lmlab.training.load import Trained
+
+
+@dataclass(frozen=True)
+class ScoredData:
+    """A task or a text to score a run on.
+
+    Attributes:
+        task: opened with the run's tokenizer.
+        split: the split of it.
+        settings: settings that tell it from other data in a record of the score, ``split`` among them.
+        about: other fields of that record.
+    """
+
+    task: "Task | ScoredText"
+    split: str
+    settings: dict[str, Any]
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def without_empty_paths(data: Mapping[str, Any]) -> Config:
+    """Return the section ``data`` of a command without ``paths: null``, unless the chosen data have that option."""
+    target = data.get("_target_")
+    if data.get("paths", "") is None and (
+        target is None or "paths" not in named_parameters(resolve_target(target, "data"))
+    ):
+        return {key: value for key, value in data.items() if key != "paths"}
+    return dict(data)
+
+
+def check_data(data: Config, split: str | None, run: Run) -> "Dataset | list[str] | None":
+    """Return the chosen data set, or the files of ``data.paths`` alone; ``None``: the run's own data.
+
+    Raises:
+        UserError: an option is wrong, or cannot be combined with another.
+    """
+    if "_target_" not in data:
+        return text_paths(data, split, is_task(run))
+    from lmlab.training.preflight import check_dataset
+    from lmlab.training.sections import numbers_of
+
+    validate(data, "data")
+    with numbers_of({"data": data}, "data"):
+        dataset: Dataset = build(data)
+    check_dataset(dataset, data["_target_"])
+    return dataset
+
+
+def open_data(
+    data: "Dataset | list[str] | None",
+    trained: "Trained",
+    paths: Paths,
+    split: str,
+    context: int | None,
+    shots: int,
+    batch_size: int,
+) -> ScoredData:
+    """Open data for a run's model; what was not tokenised before, with its tokenizer, is tokenised.
+
+    Args:
+        data: as :func:`check_data` returns them.
+        shots: number of training examples before every prompt.
+
+    Raises:
+        UserError: the data are missing or have changed, the tokenizer does not represent them, or there are no
+            examples for ``shots``.
+    """
+    from lmlab.data.tasks import ScoredText
+
+    if isinstance(data, list):
+        if shots:
+            raise UserError(f"shots={shots}: data.paths has no examples to put before a prompt; leave it out")
+        corpus = prepared_text(data, trained.tokenizer, paths)
+        about = {"text": {"paths": data, **described(corpus)}}
+        # A split name of its own, so that different texts never share a column.
+        settings = {"split": f"text {about['text']['fingerprint'][:12]}"}
+        return ScoredData(ScoredText(corpus, trained.context), "text", settings, about)
+    if data is None:
+        task = open_recorded(trained.run, paths)
+        check_same_data(trained.run, task)
+    else:
+        task = open_other(data, trained, paths, batch_size)
+    own = task.fingerprint == trained.run.manifest["data"]["fingerprint"]
+    task = task.for_evaluation(split, context)
+    if shots:
+        task = task.with_shots(split, shots)
+    if shots or not own:
+        for note in task.notes_of(split):
+            tables.say(note)
+    record = task.describe()
+    fingerprint = record.get("corpus_fingerprint", task.fingerprint)
+    counts = record.get("splits", {}).get(split, {})
+    about = {"data": {"name": record["name"], "fingerprint": fingerprint, "unknown": counts.get("unknown", 0)}}
+    settings = {"split": split} if own else {"split": split, "data": f"{record['name']} {fingerprint[:12]}"}
+    return ScoredData(task, split, settings | ({"shots": shots} if shots else {}), about)
+
+
+def open_other(data: "Dataset", trained: "Trained", paths: Paths, batch_size: int) -> "Task":
+    """Open data that a run was not trained on, with its tokenizer and its context.
+
+    Raises:
+        UserError: the data are missing or faulty, or the tokenizer does not represent them.
+    """
+    from lmlab.data.dataset import Opening
+    from lmlab.data.synthetic.generator import Generator
+    from lmlab.data.tokenizers import Symbols
+
+    tokenizer, run = trained.tokenizer, trained.run
+    if isinstance(data, Generator) != isinstance(tokenizer, Symbols):
+        symbols = "a generated task, whose symbols" if isinstance(data, Generator) else "text, which"
+        raise UserError(
+            f"data={data.name}: is {symbols} the tokenizer of {run.path.name} ({type(tokenizer).__name__}) does not "
+            "represent"
+        )
+    if isinstance(data, Generator) and data.vocabulary != tokenizer.size:
+        raise UserError(
+            f"data={data.name}: has {data.vocabulary:,} symbols, and the tokenizer of {run.path.name} represents "
+            f"{tokenizer.size:,}"
+        )
+    corpora = paths["corpora"]
+    opening = Opening(
+        tokenizer,
+        run.experiment.seed,
+        batch_size,
+        trained.context,
+        carry_state=False,
+        validation_tokens=None,
+        cache=Path(paths["cache"]),
+        corpora=expanded(corpora) if corpora else None,
+        progress=True,
+    )
+    try:
+        return data.open(opening)
+    except UserError as error:
+        option = f"data={data.name}: "
+        raise UserError(str(error) if str(error).startswith("data") else f"{option}{error}") from error
+
+
+def is_task(run: Run) -> bool:
+    """Return whether a run was trained on a generated task."""
+    return bool(run.manifest.get("data", {}).get("licence") == "generated")
+
+
+def text_paths(data: dict[str, Any], split: str | None, is_task: bool) -> list[str] | None:
+    """Return the files in ``data.paths`` that are scored instead of a split; ``None`` if there are none.
+
+    Raises:
+        UserError: another option cannot be combined with them.
+    """
+    check_arguments(_data, data, "data.", name="lmlab evaluate")
+    paths = data.get("paths")
+    if paths is None:
+        return None
+    if split is not None:
+        raise UserError(f"split={split}: data.paths is scored as a whole; leave one of them out")
+    if is_task:
+        raise UserError("data.paths: this run was trained on a generated task; its splits are validation and longer")
+    return [path and str(expanded(path).absolute()) for path in ([paths] if isinstance(paths, str) else paths)]
+
+
+def _data(paths: list[str] | str | None = None) -> None:
+    """Declare the options of the section ``data`` without a choice."""
+
+
+def open_recorded(run: Run, paths: Paths) -> "Task":
+    """Open the prepared tokens of a run's data, or prepare its text again; nothing is downloaded.
+
+    Raises:
+        UserError: neither exists.
+    """
+    from lmlab.training.preflight import open_task
+
+    try:
+        config = config_here(run)
+        whole = Experiment.of(config | {"paths": paths, "validation": config["validation"] | {"tokens": None}})
+        return open_task(whole, progress=True, run=run, download=False)
+    except UserError as error:
+        fingerprint = run.manifest["data"]["fingerprint"][:12]
+        raise UserError(
+            f"run={run.id}: its tokens (fingerprint {fingerprint}) are not in {paths['cache']} any more and cannot be "
+            f"prepared again: {error}"
+        ) from error
+
+
+def training_tasks(run: Run, paths: Paths) -> "list[Task]":
+    """Open the data that a run was trained on, and those of the runs that it began from.
+
+    Raises:
+        UserError: some are missing.
+    """
+    tasks = [open_recorded(run, paths)]
+    if (parent := at(run.config, "start.directory")) is not None:
+        tasks += training_tasks(Run(Path(parent)), paths)
+    return tasks
+
+
+def check_same_data(run: Run, task: "Task") -> None:
+    """Refuse to score data that differ from the run's own. Raises ``UserError``."""
+    recorded = run.manifest["data"]["fingerprint"]
+    if task.fingerprint != recorded:
+        raise UserError(
+            f"run={run.id}: its data have changed (fingerprint {recorded[:12]} then, {task.fingerprint[:12]} now), "
+            "so a score would not be comparable"
+        )
+
+
+def prepared_text(paths: list[str], tokenizer: "Tokenizer", places: Paths) -> "TokenizedCorpus":
+    """Return the text of files and folders as one split, ``text``, tokenised by a run's tokenizer."""
+    from lmlab.data.corpora import WholeText
+    from lmlab.data.shards import prepare
+
+    corpus = prepare(WholeText(paths), tokenizer, Path(places["cache"]))
+    for note in corpus.notes:
+        tables.say(note)
+    return corpus
+
+
+def described(corpus: "TokenizedCorpus") -> dict[str, Any]:
+    """Return the fingerprint of a prepared text, and its sizes."""
+    recorded = corpus.describe()
+    return {"fingerprint": recorded["corpus_fingerprint"], **recorded["splits"]["text"]}

@@ -1,0 +1,166 @@
+"""Runs scored on tasks of examples: predictions beside references, shots, other data, overlap."""
+
+import json
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+
+from lmlab.commands.evaluate import score
+from lmlab.commands.predictions import written_overlap
+from lmlab.errors import UserError
+from lmlab.runs.files import read_jsonl
+from lmlab.runs.lookup import all_runs
+from lmlab.runs.run import Run
+
+ENGLISH = ["A dog runs.", "Two men sit on a bench.", "A girl reads a red book in the park today.", "The cat sleeps."]
+GERMAN = [
+    "Ein Hund rennt.",
+    "Zwei Männer sitzen.",
+    "Ein Mädchen liest heute im Park ein rotes Buch.",
+    "Die Katze ruht.",
+]
+OPTIONS = ["data=multi30k", "tokenizer=byte", "batch.context=160", "validation.tokens=null"]
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory):
+    """A folder of corpora with a few translations, of which one of the validation split is a training example."""
+    folder = tmp_path_factory.mktemp("corpora") / "multi30k"
+    folder.mkdir()
+    for name, order in (("train", [0, 1, 2, 3] * 3), ("val", [2, 1]), ("test_2016_flickr", [0, 1, 2, 3])):
+        for language, sentences in (("en", ENGLISH), ("de", GERMAN)):
+            changed = {1: f"{sentences[1]} Again."} if name == "val" else {}
+            lines = [changed.get(number, sentences[number]) for number in order]
+            (folder / f"{name}.{language}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return folder.parent
+
+
+@pytest.fixture(scope="module")
+def trained(corpora, command_line, tmp_path_factory):
+    """Outputs with a run on these translations and a run on text; not to be changed."""
+    from conftest import SMALL
+
+    folder = tmp_path_factory.mktemp("trained")
+    text = folder / "book.txt"
+    text.write_text("\n".join([*ENGLISH * 40, *GERMAN * 40]) + "\n", encoding="utf-8")
+    variables = os.environ | {"LMLAB_OUTPUTS": str(folder / "outputs"), "LMLAB_CORPORA": str(corpora)}
+    for words in (OPTIONS, ["data=text", f"data.paths={text}", "tokenizer=byte", "data.test=0"]):
+        small = [word for word in SMALL if not word.startswith(("batch.context", "validation.tokens"))]
+        done = command_line.run(["train", *small, "logger=[]", "model=lstm", *words], folder, variables, folder)
+        assert done.returncode == 0, done.stderr
+    return folder / "outputs"
+
+
+@pytest.fixture
+def paths(trained, corpora):
+    return {
+        "outputs": str(trained),
+        "runs": str(trained / "runs"),
+        "cache": str(trained / "cache"),
+        "corpora": str(corpora),
+    }
+
+
+def run_on(outputs: Path, data: str) -> Run:
+    return next(run for run in all_runs(outputs / "runs") if run.manifest["choices"]["data"] == data)
+
+
+def test_predictions_are_beside_their_references_and_add_up_to_the_metrics(trained, corpora, lmlab):
+    sacrebleu = pytest.importorskip("sacrebleu")
+    run = run_on(trained, "multi30k")
+    words = ["evaluate", f"run={run.path}", "accelerator=cpu", "threads=1"]
+    for batch_size in (1, 3):
+        done = lmlab(*words, f"batch_size={batch_size}", LMLAB_OUTPUTS=str(trained), LMLAB_CORPORA=str(corpora))
+    line = next(line for line in done.stdout.splitlines() if line.startswith("Predictions: "))
+    (path,) = shlex.split(line.removeprefix("Predictions: "))
+    rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    assert [row["number"] for row in rows] == [0, 1]
+    assert [row["input"] for row in rows] == [
+        f"Translate from English to German.\n{ENGLISH[2]}",
+        f"Translate from English to German.\n{ENGLISH[1]} Again.",
+    ]
+    assert [row["references"] for row in rows] == [[GERMAN[2]], [f"{GERMAN[1]} Again."]]
+    (recorded,) = [
+        row for row in read_jsonl(run.path / "evaluations.jsonl") if row["settings"]["split"] == "validation"
+    ]
+    assert recorded["settings"] == {"split": "validation", "checkpoint": "final", "context": 160}
+    predictions, references = [row["prediction"] for row in rows], [[row["references"][0] for row in rows]]
+    chrf = sacrebleu.corpus_chrf(predictions, references).score
+    assert recorded["metrics"]["answers"]["chrf"] == pytest.approx(chrf)
+    for name in ("bleu", "chrf"):
+        assert recorded["metrics"]["answers"][name] == run.manifest["metrics"][f"validation/{name}"]
+    assert rows[0]["chrf"] == pytest.approx(sacrebleu.corpus_chrf(predictions[:1], [references[0][:1]]).score)
+    about = recorded["predictions"]
+    assert run.path / about["file"] == Path(path) and about["examples"] == 2
+    assert "greedy" in about["decoding"] and len(about["intervals"]["chrf"]) == 2
+    overlap = {"examples": 2, "equal": 1, "long_answers": 1, "answers": 1}
+    assert {name: about["overlap"][name] for name in overlap} == overlap
+    assert "1 of 2 examples are training examples" in done.stdout
+    assert not run.foreign(), "the folder of the predictions is lmlab's own"
+
+
+def test_any_run_is_scored_on_any_task_and_any_corpus(trained, paths, corpora, lmlab, tmp_path):
+    run, file = run_on(trained, "text"), tmp_path / "o.jsonl"
+    words = ["evaluate", f"run={run.path}", "accelerator=cpu", "threads=1", "data=multi30k"]
+    environment = {"LMLAB_OUTPUTS": str(trained), "LMLAB_CORPORA": str(corpora)}
+    done = lmlab(*words, "data.source=de", "data.target=en", "split=test", f"output={file}", **environment)
+    assert [row["references"] for row in read_jsonl(file)] == [[sentence] for sentence in ENGLISH]
+    assert str(file) in done.stdout and "BLEU" in done.stdout
+    *_, recorded = read_jsonl(run.path / "evaluations.jsonl")
+    assert recorded["settings"]["data"].startswith("multi30k ") and recorded["predictions"]["file"] == str(file)
+    assert recorded["measures"]["primary"] == "validation/bleu"
+    # The run's training text contains the answers: whole sentences of eight words or more.
+    overlap = recorded["predictions"]["overlap"]
+    assert (overlap["long_answers"], overlap["answers"], overlap["equal"]) == (1, 1, 0)
+    other = tmp_path / "other.txt"
+    other.write_text("The cat sat on the mat.\n" * 200)
+    done = lmlab(*words[:4], "data=text", f"data.paths={other}", "metrics=[fixed_window]", **environment)
+    assert "bits/byte" in done.stdout and "text " in done.stdout
+
+
+def test_the_same_examples_are_before_every_prompt(trained, paths):
+    from lmlab.commands.scored_data import open_recorded
+
+    run = run_on(trained, "multi30k")
+    task = open_recorded(run, paths).for_evaluation("test", 400)
+    plain, shot = next(task.batches("test")), next(task.with_shots("test", 2).batches("test"))
+    for before, after in zip(plain.tokens.numpy(), shot.tokens.numpy(), strict=True):
+        text, longer = task.tokenizer.decode(before).rstrip("\n"), task.tokenizer.decode(after).rstrip("\n")
+        assert longer.endswith(text) and longer.count("Translate from") == 3
+        assert all(answer in GERMAN for answer in longer.split("\n")[3:-1:3])
+    assert sorted(shot.targets[shot.targets >= 0].tolist()) == sorted(plain.targets[plain.targets >= 0].tolist())
+    settings, scores, _ = score(run, paths, "test", shots=2, context=400, accelerator="cpu", threads=1)
+    assert settings["shots"] == 2 and scores["answers"]["tokens"] == int((shot.targets >= 0).sum())
+
+
+def test_what_cannot_be_scored_is_refused(trained, paths, compose):
+    on_text, on_examples = run_on(trained, "text"), run_on(trained, "multi30k")
+    parity = compose("data=parity")["data"]
+    for run, data, options, message in (
+        (on_examples, None, {"shots": 2}, "shots=2: these examples have .* context=160 leaves 0 for a prompt"),
+        (on_examples, None, {"shots": 13, "context": 4000}, "shots=13: the training split of multi30k has 12"),
+        (on_examples, None, {"shots": -1}, "shots=-1: expected at least 0"),
+        (on_text, None, {"shots": 1}, "shots=1: only tasks of examples"),
+        (on_text, None, {"output": Path("o.jsonl")}, "output=o.jsonl: is for generated answers"),
+        (on_text, parity, {}, "data=parity: is a generated task, whose symbols the tokenizer of .*Byte.* does not"),
+        (on_text, compose("data=multi30k")["data"] | {"source": "dex"}, {}, r"data.source=dex: .*\(did you mean 'de'"),
+        (on_text, compose("data=multi30k")["data"], {"split": "tset"}, r"split=tset: .*\(did you mean 'test'"),
+    ):
+        before = (run.path / "evaluations.jsonl").exists() and read_jsonl(run.path / "evaluations.jsonl")
+        with pytest.raises(UserError, match=message):
+            score(run, paths, data=data, accelerator="cpu", threads=1, **options)
+        assert before == ((run.path / "evaluations.jsonl").exists() and read_jsonl(run.path / "evaluations.jsonl"))
+
+
+def test_the_tokenizer_of_the_run_cannot_be_replaced(trained, lmlab):
+    run = run_on(trained, "text")
+    refused = lmlab("evaluate", f"run={run.path}", "data=multi30k", "tokenizer=byte", check=False)
+    assert refused.returncode == 1 and "tokenizer=byte: a run is scored with its own tokenizer" in refused.stderr
+    refused = lmlab("evaluate", f"run={run.path}", "data=multi30k", "prompts=p.jsonl", check=False)
+    assert "data=multi30k: cannot be combined with prompts=p.jsonl" in refused.stderr
+
+
+def test_an_overlap_that_cannot_be_counted_says_why():
+    assert written_overlap({"unknown": "its text is gone"}) == "not counted: its text is gone"
