@@ -157,7 +157,7 @@ def test_what_cannot_be_scored_is_refused(trained, paths, compose):
 def test_the_tokenizer_of_the_run_cannot_be_replaced(trained, lmlab):
     run = run_on(trained, "text")
     refused = lmlab("evaluate", f"run={run.path}", "data=multi30k", "tokenizer=byte", check=False)
-    assert refused.returncode == 1 and "tokenizer=byte: a run is scored with its own tokenizer" in refused.stderr
+    assert refused.returncode == 1 and "tokenizer=byte: a run has its own tokenizer" in refused.stderr
     refused = lmlab("evaluate", f"run={run.path}", "data=multi30k", "prompts=p.jsonl", check=False)
     assert "data=multi30k: cannot be combined with prompts=p.jsonl" in refused.stderr
 

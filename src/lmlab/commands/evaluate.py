@@ -9,7 +9,6 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from lmlab.commands import tables
 from lmlab.commands.answers import Answers, metrics_of, show_answers
-from lmlab.commands.app import typed_words
 from lmlab.commands.predictions import (
     file_of,
     output_file,
@@ -19,6 +18,7 @@ from lmlab.commands.predictions import (
     write,
 )
 from lmlab.commands.scored_data import check_data, open_data, training_tasks, without_empty_paths
+from lmlab.commands.templates import refuse_tokenizer
 from lmlab.config.nodes import Config, Paths
 from lmlab.errors import UserError
 from lmlab.metrics import VALIDATION, Measures, Metric, score_of
@@ -60,8 +60,7 @@ def main(
     """Print and record the metrics, and return the first metric of the first way of scoring."""
     check_threads(threads)
     source, data = find(run, Path(paths["runs"])), without_empty_paths(data)
-    if (word := next((word for word in typed_words() if word.startswith("tokenizer")), None)) is not None:
-        raise UserError(f"{word}: a run is scored with its own tokenizer; leave it out")
+    refuse_tokenizer()
     if prompts is not None:
         named = f"data={data['_target_'].rpartition('.')[2].lower()}" if "_target_" in data else ""
         others = (("split", split), ("data.paths", data.get("paths")), ("shots", shots or None))
@@ -186,16 +185,14 @@ def score(
     reading.check(metrics, trained.model.max_positions)
     options = {key: getattr(reading, key) for key in task.reading_options}
     settings = scored.settings | {"checkpoint": trained.checkpoint, **options}
-    if output is not None and not any(judge.generates for judge in task.judges(split)):
+    if output is not None and not any(_keeps_predictions(judge) for judge in task.judges(split)):
         raise UserError(f"output={output}: is for generated answers, and these data have none; leave it out")
     scores: dict[str, dict[str, float]] = {}
     answered: Judge | None = None
     with _bars() as bars:
         for name, batches in task.evaluation(split, metrics, reading).items():
             judges = task.judges(split)
-            answered = next((judge for judge in judges if judge.generates), None)
-            if answered is not None:
-                answered.keep_predictions()
+            answered = next(filter(_keeps_predictions, judges), None)
             bar = bars.add_task(f"{run.path.name}: {name}", total=task.scored(split))
             scores[name] = evaluate(trained.model, batches, judges, length, partial(bars.advance, bar))
     about = dict(scored.about)
@@ -215,6 +212,12 @@ def score(
         }
     record(run, settings, scores, trained.code, **about)
     return settings, scores, about
+
+
+def _keeps_predictions(judge: "Judge") -> bool:
+    """Make a judge keep its predictions; return whether it has any."""
+    judge.keep_predictions()
+    return judge.predictions is not None
 
 
 def say_text(text: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lmlab.commands.prompts import Prompt, check_keys, read_prompts
+from lmlab.commands.templates import check_input, prompt_of
 from lmlab.config.nodes import Paths
 from lmlab.config.overrides import written
 from lmlab.errors import UserError
@@ -56,6 +57,9 @@ def main(
     accelerator: str,
     threads: int | None,
     trust: bool = False,
+    input: str | None = None,
+    data: dict[str, Any] | None = None,
+    tokenizer: dict[str, Any] | None = None,
 ) -> None:
     """Print prompts and their continuations, and nothing else, to standard output."""
     for option, value in (("length", length), ("samples", samples), ("batch_size", batch_size)):
@@ -66,9 +70,13 @@ def main(
         raise UserError(f"log_probabilities=true: cannot be combined with format={format}; choose format=jsonl")
     stop_strings = read_stop(stop)
     texts = prompts_of(prompt, prompts)
+    check_input(input, prompt, prompts, data)
     if format == "jsonl":
         check_keys(texts, KEYS, ", or choose format=text")
     source = find(run, Path(paths["runs"]))
+    if input is not None:
+        texts = [prompt_of(input, data, source, paths)]
+        stop_strings.append("\n")  # the end of an answer, for tokenizers without a token for it
 
     from lmlab.models.generation import Sampler
     from lmlab.training.load import load_trained

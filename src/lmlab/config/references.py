@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 LITERAL = frozenset(
-    {"callbacks.samples.prompt", "logger.wandb.notes", "prompt", "stop", "study.question", "tag", "tags"},
+    {"callbacks.samples.prompt", "input", "logger.wandb.notes", "prompt", "stop", "study.question", "tag", "tags"},
 )
 """Options in which ``${`` is text; elsewhere it begins a reference to another option."""
 
@@ -90,6 +90,7 @@ TEXTS: dict[str, Hint] = {
             "device.reported",
             "direction",
             "execution.rendezvous",
+            "input",
             "hydra.launcher.account",
             "hydra.launcher.address",
             "hydra.launcher.constraint",

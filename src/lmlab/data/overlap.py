@@ -53,7 +53,7 @@ class Overlap:
     def read(
         self, texts: Iterable[str], most: int | None = None, advance: Callable[[int], None] = lambda characters: None
     ) -> bool:
-        """Search training texts, each of which may continue the one before; return whether all were searched.
+        """Search training texts, which may continue one another; return whether all were searched.
 
         Args:
             most: stop after that many characters; ``None``: search all.

@@ -182,7 +182,7 @@ def _write_split(
 ) -> dict[str, int]:
     """Write the files of a split, and count its examples, tokens and bytes.
 
-    The files are added to ``digest``, and its texts, whatever the tokenizer, to ``of_texts``.
+    The files are added to ``digest``, and its texts, not its tokens, to ``of_texts``.
     """
     counts = dict.fromkeys(("examples", "prompt_tokens", "answer_tokens", "answer_bytes", "unknown"), 0)
     lengths: list[tuple[int, int]] = []

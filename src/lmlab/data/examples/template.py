@@ -58,6 +58,21 @@ class Template:
         """Return the text of each part."""
         return dict(self._texts)
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Return the names of the fields that the texts use."""
+        return tuple(dict.fromkeys(name for names in self._fields.values() for name in names))
+
+    @property
+    def input_fields(self) -> tuple[str, ...]:
+        """Return the names of the fields of the input."""
+        return tuple(dict.fromkeys(self._fields["input"]))
+
+    @property
+    def prompt_fields(self) -> tuple[str, ...]:
+        """Return the names of the fields of the instruction and the input."""
+        return tuple(dict.fromkeys([*self._fields["instruction"], *self._fields["input"]]))
+
     def check(self, fields: Mapping[str, Any]) -> None:
         """Refuse a template that names a field which the records do not have. Raises ``UserError``."""
         for part, names in self._fields.items():

@@ -136,13 +136,13 @@ class Decoded(Judge):
 
     def intervals(self) -> dict[str, tuple[float, float]]:
         predictions = self.predictions or []
-        if len(predictions) < 2:
-            return {}
+        statistics = {
+            each: np.array([one.statistics[each.metric.name] for one in predictions]) for each in self.answer_metrics
+        }
         return {
-            each.metric.name: resampled_interval(
-                np.array([one.statistics[each.metric.name] for one in predictions]), each.value
-            )
-            for each in self.answer_metrics
+            each.metric.name: resampled_interval(numbers, each.value)
+            for each, numbers in statistics.items()
+            if len(numbers) > 1
         }
 
     def reset(self) -> None:

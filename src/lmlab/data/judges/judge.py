@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torchmetrics
 from torch import nn
 
@@ -68,11 +69,22 @@ class Judge(nn.Module, ABC):
         return {}
 
     def keep_predictions(self) -> None:
-        """Keep the answers that are judged from now on; a judge without answers keeps none."""
+        """Keep the answers that are judged from now on, in :attr:`predictions`; by default there are none."""
 
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """Return the 95 % interval over examples of metrics of the kept predictions, by name."""
-        return {}
+        """Return the 95 % interval over examples of metrics of the kept predictions, by name.
+
+        By default these are intervals of the mean of each score.
+        """
+        from lmlab.data.judges.resampling import mean_of, resampled_interval
+
+        predictions = self.predictions or []
+        if len(predictions) < 2:
+            return {}
+        return {
+            name: resampled_interval(np.array([[one.scores[name], 1.0] for one in predictions]), mean_of)
+            for name in predictions[0].scores
+        }
 
     def reset(self) -> None:
         """Reset all sums."""

@@ -32,3 +32,8 @@ def resampled_interval(
     tail = (1 - confidence) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def mean_of(sums: np.ndarray) -> float:
+    """Return the mean from a sum of values and their number [2]."""
+    return float(sums[0] / sums[1])
