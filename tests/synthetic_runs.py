@@ -151,3 +151,46 @@ def write_run(
     if status == "finished":
         Log(run.metrics).write_curves()
     return run
+
+
+def write_answers(run: Run, answers: list[str], scores: list[float], own: bool = False, **about: Any) -> None:
+    """Record an evaluation of a run on examples, as ``lmlab evaluate data=quiz`` does.
+
+    Args:
+        answers, scores: of each example, whose right answer is its number.
+        own: the examples are those of the run's own data.
+        about: fields about the predictions that replace those written here.
+    """
+    rows = [
+        {
+            "number": number,
+            "input": f"question {number}",
+            "prediction": answer,
+            "references": [str(number)],
+            "em": score,
+        }
+        for number, (answer, score) in enumerate(zip(answers, scores, strict=True))
+    ]
+    (run.path / "evaluations").mkdir(exist_ok=True)
+    (run.path / "evaluations" / "quiz.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    mean, number = sum(scores) / len(scores), len(scores)
+    measures = Measures("validation/em", ("validation/em",), {"em": Metric("em", "exact match", "higher", "{:.1f}")})
+    none = {"examples": number, "equal": 0, "long_prompts": 0, "prompts": 0, "long_answers": number, "answers": 0}
+    row = {
+        "settings": {"split": "test", "checkpoint": "final", "context": 128} | ({} if own else {"data": "quiz 9"}),
+        "metrics": {"answers": {"em": mean, "tokens": 3 * number}},
+        "code": "c0de",
+        "data": {"name": "quiz", "fingerprint": "9" * 64},
+        "measures": measures.to_record(),
+        "predictions": {
+            "file": "evaluations/quiz.jsonl",
+            "examples": number,
+            "decoding": "greedy",
+            "signatures": {"em": "exact"},
+            "intervals": {"em": [mean - 10, mean + 10]},
+            "overlap": none | {"whole": True},
+        }
+        | about,
+    }
+    with (run.path / "evaluations.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")

@@ -1,9 +1,9 @@
-"""Checks of run directories for the fourteen errors that make comparisons worthless."""
+"""Checks of run directories for the seventeen errors that make comparisons worthless."""
 
 from collections.abc import Callable, Iterator, Mapping
 
 from lmlab.analysis.comparison import Comparison
-from lmlab.analysis.doubts import data, hidden, models, scoring, seeds, size, tuning
+from lmlab.analysis.doubts import answers, data, hidden, models, scoring, seeds, size, tuning
 from lmlab.analysis.doubts.arms import differences_between
 from lmlab.analysis.doubts.doubt import Doubt, Finding
 from lmlab.analysis.doubts.equal import held_equal
@@ -25,6 +25,9 @@ ERRORS: Mapping[str, Callable[[Comparison], Iterator[Finding]]] = {
     "parallel and stepwise form disagree": models.disagreement,
     "too few seeds": seeds.too_few_seeds,
     "tuned and concluded on one split": tuning.tuned_on_the_same_split,
+    "metrics by different rules": answers.different_rules,
+    "answers seen in training": answers.answers_seen_in_training,
+    "different decoding": answers.different_decoding,
 }
 """The check of each error by its name, in the order of their numbers, from 1; it yields each time that it occurs."""
 

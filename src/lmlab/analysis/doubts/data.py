@@ -110,6 +110,8 @@ def tokens_not_scored_once(comparison: Comparison) -> Iterator[Finding]:
                 train_again(comparison, [run]),
             )
         for row in read_jsonl(run.run.path / "evaluations.jsonl"):
+            if "data" in row["settings"]:  # a split of other data
+                continue
             whole = _split(run, str(row["settings"].get("split"))).get("tokens")
             for metric, scores in row["metrics"].items():
                 if whole is not None and scores.get("tokens") not in (None, whole):

@@ -16,7 +16,7 @@ class Doubt:
     """A reason to doubt a comparison.
 
     Attributes:
-        number: of the error, 1 to 14.
+        number: of the error, 1 to 17.
         name: of the error, in a few words.
         severity: ``refuse``: no conclusion may be drawn; ``doubt``: the conclusion is less certain.
         text: the finding with its numbers, and the remedy.

@@ -1,6 +1,6 @@
 """Errors 1 and 4: arms with unequal context, and evaluations of different kinds in one column."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from lmlab.analysis.commands import score_with, train_with
@@ -62,7 +62,7 @@ def unequal_context(comparison: Comparison) -> Iterator[Finding]:
                 f"{metric} on the split {split} was scored with different settings ({text(lengths)}), so these numbers "
                 "of evaluations.jsonl cannot be compared. Score every run with the same context, stride and streams.",
                 list(by_run),
-                [score_with(comparison, by_run, split)],
+                _score_again(comparison, by_run, split),
             )
 
 
@@ -101,7 +101,7 @@ def different_evaluations(comparison: Comparison) -> Iterator[Finding]:
                 "validations is a choice on that split, the final weights are not. Score every run with "
                 "checkpoint=final.",
                 list(by_run),
-                [score_with(comparison, by_run, split)],
+                _score_again(comparison, by_run, split),
             )
 
 
@@ -115,13 +115,19 @@ def _scored(comparison: Comparison) -> Iterator[tuple[str, str, dict[Record, set
                 settings = row["settings"]
                 for metric in row["metrics"]:
                     kept = ("checkpoint", *DEFINED_BY.get(metric, ("context",)))
-                    key = (str(settings.get("split")), metric)
+                    split = ", ".join(str(settings[name]) for name in ("split", "data", "shots") if name in settings)
+                    key = (split, metric)
                     one = tuple((name, settings.get(name)) for name in kept)
                     by_metric.setdefault(key, {}).setdefault(run, set()).add(one)
                     arms.setdefault(key, set()).add(arm.name)
     for (split, metric), by_run in sorted(by_metric.items(), key=lambda item: item[0]):
         if len(arms[split, metric]) > 1:
             yield split, metric, by_run
+
+
+def _score_again(comparison: Comparison, runs: Iterable[Record], split: str) -> list[str]:
+    """Return the command that scores runs on a split; none for other data, whose options are not recorded."""
+    return [] if "," in split else [score_with(comparison, runs, split)]
 
 
 def _in_common(by_run: list[set[Settings]]) -> bool:

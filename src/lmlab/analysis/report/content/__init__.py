@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts import Doubt
+from lmlab.analysis.report.content.answers import answers
 from lmlab.analysis.report.content.arms import arms, differences
 from lmlab.analysis.report.content.breakdown import breakdown
 from lmlab.analysis.report.content.captions import data_of, listed
@@ -27,6 +28,7 @@ SECTIONS = (
     tradeoffs,
     scaling,
     breakdown,
+    answers,
     samples,
     differences,
     power,

@@ -14,7 +14,7 @@ from lmlab.analysis.report.content.results import NOTE, interval, pairs, results
 from lmlab.analysis.report.document import Cell, Column, Interval, Part, Section, Table, Text
 from lmlab.analysis.statistics.intervals import mean_interval
 from lmlab.config.overrides import written
-from lmlab.metrics import score_of
+from lmlab.metrics import Measures, score_of
 from lmlab.runs.files import numbers, read_jsonl
 
 
@@ -93,7 +93,8 @@ def _evaluations(comparison: Comparison) -> Table | None:
             # Of one run scored by several versions of the code, the newest counts.
             for settings, row in {_described(row["settings"]): row for row in evaluations}.items():
                 for way, values in row["metrics"].items():
-                    metrics, first = run.measures.metrics, score_of(run.measures.primary)
+                    measures = Measures.of(row["measures"]) if "measures" in row else run.measures
+                    metrics, first = measures.metrics, score_of(measures.primary)
                     if (name := next((name for name in (first, *metrics) if name in values), None)) is not None:
                         way_and_metric = f"{way.replace('_', ' ')}, {metrics[name].heading}"
                         scores[way_and_metric, settings][arm.name].append(float(values[name]))

@@ -1,0 +1,139 @@
+"""Scores of the compared runs on tasks of examples, and their predictions, as ``lmlab evaluate`` recorded them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from lmlab.analysis.comparison import Comparison
+from lmlab.analysis.records import Record
+from lmlab.config.nodes import at
+from lmlab.metrics import Measures
+from lmlab.runs.files import numbers, read_jsonl
+
+
+class Scored(NamedTuple):
+    """Examples that runs were scored on, and what their scores depend on besides.
+
+    Attributes:
+        data: name of the data.
+        fingerprint: of the data.
+    """
+
+    data: str
+    fingerprint: str
+    split: str
+    shots: int
+    checkpoint: str
+
+    def __str__(self) -> str:
+        shots = f", {self.shots} shots" * bool(self.shots)
+        weights = "" if self.checkpoint == "final" else f", weights: {self.checkpoint}"
+        return f"{self.data}, {self.split} split{shots}{weights}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A record of ``lmlab evaluate`` with predictions.
+
+    Attributes:
+        run: the scored run.
+        row: its line of ``evaluations.jsonl``.
+    """
+
+    run: Record
+    row: Mapping[str, Any]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return dict(self.row["metrics"]["answers"])
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """The fields about the predictions: decoding, signatures, intervals, overlap and their file."""
+        return self.row["predictions"]  # type: ignore[no-any-return]
+
+    @property
+    def of_own_data(self) -> bool:
+        """Whether the run was trained on these data."""
+        return "data" not in self.row["settings"]
+
+    @property
+    def measures(self) -> Measures:
+        recorded = self.row.get("measures")
+        return self.run.measures if recorded is None else Measures.of(recorded)
+
+    @cached_property
+    def predictions(self) -> dict[int, dict[str, Any]]:
+        """The predictions by number of their example; empty if their file is missing or damaged."""
+        try:
+            rows = read_jsonl(self.run.run.path / self.about["file"])
+            return {row["number"]: row for row in rows}
+        except (OSError, ValueError, KeyError):
+            return {}
+
+
+def evaluations(comparison: Comparison) -> dict[Scored, dict[str, list[Evaluation]]]:
+    """Return the evaluations with predictions of the compared runs by what they scored, then by arm.
+
+    Of a run that was scored several times, by several versions of the code or with several contexts, the newest counts.
+    """
+    by_data: dict[Scored, dict[str, list[Evaluation]]] = {}
+    for arm in comparison.arms:
+        for run in arm.runs:
+            newest = dict(_of_run(run))
+            for scored, evaluation in newest.items():
+                by_data.setdefault(scored, {}).setdefault(arm.name, []).append(evaluation)
+    return dict(sorted(by_data.items()))
+
+
+def _of_run(run: Record) -> Iterator[tuple[Scored, Evaluation]]:
+    try:
+        rows = numbers(read_jsonl(run.run.path / "evaluations.jsonl"))
+    except ValueError:
+        return
+    for row in rows:
+        if "file" in row.get("predictions", {}) and "answers" in row["metrics"]:
+            settings = row["settings"]
+            data = str(at(row, "data.name")), str(at(row, "data.fingerprint"))
+            shots, checkpoint = int(settings.get("shots", 0)), str(settings["checkpoint"])
+            yield Scored(*data, str(settings["split"]), shots, checkpoint), Evaluation(run, row)
+
+
+class Side(NamedTuple):
+    """An example with the prediction of each arm.
+
+    Attributes:
+        predictions: records by arm.
+        spread: largest difference between the arms' scores by the primary metric.
+    """
+
+    number: int
+    predictions: Mapping[str, Mapping[str, Any]]
+    spread: float
+
+    @property
+    def differ(self) -> bool:
+        """Whether not all arms gave the same answer."""
+        return len({row["prediction"] for row in self.predictions.values()}) > 1
+
+
+def side_by_side(by_arm: Mapping[str, Sequence[Evaluation]], metric: str) -> list[Side]:
+    """Return the examples that all arms answered, by the first run of each that has predictions.
+
+    Args:
+        metric: name of the score of a prediction by which the arms' answers are compared.
+    """
+    answered = {
+        arm: rows
+        for arm, each in by_arm.items()
+        if (rows := next((one.predictions for one in each if one.predictions), {}))
+    }
+    sides = []
+    for number in sorted(set.intersection(*(set(rows) for rows in answered.values()))) if answered else ():
+        predictions = {arm: rows[number] for arm, rows in answered.items()}
+        first, *others = predictions.values()
+        if all(row["references"] == first["references"] for row in others):
+            scores = [float(numbers(row.get(metric, 0.0))) for row in predictions.values()]
+            sides.append(Side(number, predictions, max(scores) - min(scores)))
+    return sides
