@@ -21,6 +21,7 @@ ONLY_COMPOSED = {
     "lmlab wandb": "needs an account: tests/end_to_end/test_wandb_faults.py has a server of its own",
     "hydra/launcher=slurm": "needs a cluster: tests/end_to_end/test_slurm.py",
     "hydra/launcher=ray": "needs the package ray",
+    "data=multi30k": "needs files of a corpus: tests/commands/test_predictions.py",
     "trainer.nodes=2": "needs two machines: tests/end_to_end/test_nodes.py",
 }
 """Parts of commands that are not executed here, with the reason; tests/test_docs.py composes them."""

@@ -19,6 +19,7 @@ from lmlab.commands.predictions import (
 )
 from lmlab.commands.scored_data import check_data, open_data, training_tasks, without_empty_paths
 from lmlab.commands.templates import refuse_tokenizer
+from lmlab.commands.wandb import mirror_evaluations
 from lmlab.config.nodes import Config, Paths
 from lmlab.errors import UserError
 from lmlab.metrics import VALIDATION, Measures, Metric, score_of
@@ -88,6 +89,8 @@ def main(
         trust=trust,
     )
     show(source, settings, scores, about)
+    if "predictions" in about:
+        mirror_evaluations(source)
     return float(next(iter(next(iter(scores.values())).values())))
 
 

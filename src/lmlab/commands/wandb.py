@@ -14,7 +14,16 @@ from lmlab.runs.lookup import all_runs, find
 from lmlab.runs.run import Run
 from lmlab.sweeps.sweep import find_sweep
 from lmlab.wandb.artifacts import Extras
-from lmlab.wandb.mirror import WandbRecord, WandbRun, logged_in, recorded_rows, under_agent
+from lmlab.wandb.mirror import (
+    WandbRecord,
+    WandbRun,
+    logged_in,
+    parent_folder,
+    recorded_rows,
+    remove_earlier_attempts,
+    set_up,
+    under_agent,
+)
 from lmlab.wandb.settings import VARIABLES, WandbOptions, check_timeouts
 
 OF_ANOTHER_RUN = (
@@ -88,6 +97,46 @@ def hand_to_agent(run: Run, config: Config) -> None:
     row = synchronise(run, {key: section[key] for key in ("init_timeout", "finish_timeout")})
     if row["result"] != "sent":
         tables.say(f"The recorded result could not be sent to W&B's agent ({row['why']})")
+
+
+def mirror_evaluations(run: Run) -> None:
+    """Add the evaluations of a run to its copy at W&B, at once or, offline, in its files; not for a run without one."""
+    record, options = WandbRecord(run), WandbOptions.of(run.config)
+    if not record.exists or options is None:
+        return
+    record.save(complete=False)  # lmlab wandb sync sends them, if they cannot be sent now
+    for name in OF_ANOTHER_RUN:
+        os.environ.pop(name, None)
+    section = at(run.config, "logger.wandb")
+    timeouts = {key: section[key] for key in ("init_timeout", "finish_timeout")}
+    if options.mode != "offline" and logged_in():
+        row = synchronise(run, timeouts)
+        if row["result"] == "sent":
+            tables.say(f"predictions are at {row['where']}", "W&B:")
+            return
+        why = row["why"]
+    else:
+        why = _rewrite_offline(run, record, timeouts) or "offline so far"
+    tables.say(f"{why}   {tables.command('wandb', 'sync', f'run={run.id[:6]}')} sends the predictions", "W&B:")
+
+
+def _rewrite_offline(run: Run, record: WandbRecord, timeouts: dict[str, float]) -> str:
+    """Write the offline copy of a run again, with its evaluations; return the reason if that fails."""
+    lock = run.try_lock()
+    if lock is None:
+        return "the run is being computed"
+    try:
+        set_up()
+        remove_earlier_attempts(run, record.fields["id"])
+        opened = WandbRun(run, record, "offline", parent_folder(run), Extras.of(run.config), **timeouts)
+        for row in recorded_rows(run):
+            opened.send(row)
+        opened.close(run.manifest["metrics"] | {"status": run.status_recorded}, exit_code=0)
+    except Exception as error:  # the scores are recorded whatever becomes of their copy
+        return first_line(error)
+    finally:
+        lock.release()
+    return ""
 
 
 def synchronise(run: Run, timeouts: dict[str, float]) -> dict[str, Any]:

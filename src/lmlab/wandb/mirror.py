@@ -45,6 +45,29 @@ def recorded_rows(run: Run) -> list[Row]:
     return [rows[step] for step in sorted(rows)]
 
 
+TABLE_ROWS = 200
+"""Number of predictions in a table at W&B, the first ones; the run directory has all."""
+
+
+def recorded_evaluations(run: Run) -> tuple[dict[str, float], dict[str, list[dict[str, Any]]]]:
+    """Return the scores of evaluations with predictions, and the first predictions of each, by their names at W&B.
+
+    A name has the data, the split and the shots: ``multi30k/test/4 shots``. Of several evaluations, the newest counts.
+    """
+    scores: dict[str, float] = {}
+    predictions: dict[str, list[dict[str, Any]]] = {}
+    for row in read_jsonl(run.path / "evaluations.jsonl"):
+        about, settings = row.get("predictions", {}), row["settings"]
+        if "file" not in about:
+            continue
+        shots = [f"{settings['shots']} shots"] if "shots" in settings else []
+        name = "/".join([row["data"]["name"], settings["split"], *shots])
+        scores |= {f"evaluations/{name}/{key}": value for key, value in numbers(row["metrics"]["answers"]).items()}
+        with suppress(OSError, ValueError):
+            predictions[f"predictions/{name}"] = read_jsonl(run.path / about["file"])[:TABLE_ROWS]
+    return scores, predictions
+
+
 class WandbRecord:
     """``wandb.json`` of a run directory: identifies its W&B run, and states whether that has everything.
 
@@ -194,6 +217,10 @@ class WandbRun:
             self.run_at_wandb.summary.update(summary)
             if samples:
                 self.run_at_wandb.summary["samples"] = _table(samples)
+            scores, predictions = recorded_evaluations(self.run)
+            self.run_at_wandb.summary.update(scores)
+            for name, rows in predictions.items():
+                self.run_at_wandb.summary[name] = _table_of_predictions(rows)
             whole = exit_code == 0 and summary.get("status") != "pruned"
             for kind in self.extras.artifacts if whole else ():
                 self._log(kind, of_finished(self.run, kind, self.run_at_wandb.id))
@@ -307,3 +334,12 @@ def _table(samples: list[Row]) -> Any:
 
     names = ["step", "tokens", "text"]
     return wandb.Table(columns=[*names], data=[[sample[name] for name in names] for sample in samples])
+
+
+def _table_of_predictions(rows: list[dict[str, Any]]) -> Any:
+    """Return a W&B table of predictions, with several right answers as one text."""
+    import wandb
+
+    names = list(rows[0]) if rows else []
+    cells = [[" / ".join(row[name]) if name == "references" else row[name] for name in names] for row in rows]
+    return wandb.Table(columns=[*names], data=cells)
