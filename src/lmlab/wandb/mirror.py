@@ -64,7 +64,8 @@ def recorded_evaluations(run: Run) -> tuple[dict[str, float], dict[str, list[dic
         name = "/".join([row["data"]["name"], settings["split"], *shots])
         scores |= {f"evaluations/{name}/{key}": value for key, value in numbers(row["metrics"]["answers"]).items()}
         with suppress(OSError, ValueError):
-            predictions[f"predictions/{name}"] = read_jsonl(run.path / about["file"])[:TABLE_ROWS]
+            if rows := read_jsonl(run.path / about["file"])[:TABLE_ROWS]:
+                predictions[f"predictions/{name}"] = rows
     return scores, predictions
 
 
@@ -340,6 +341,6 @@ def _table_of_predictions(rows: list[dict[str, Any]]) -> Any:
     """Return a W&B table of predictions, with several right answers as one text."""
     import wandb
 
-    names = list(rows[0]) if rows else []
+    names = list(rows[0])
     cells = [[" / ".join(row[name]) if name == "references" else row[name] for name in names] for row in rows]
     return wandb.Table(columns=[*names], data=cells)
