@@ -21,6 +21,7 @@ OPTIONS = (
     "lmlab.sweeps.search.",
     "lmlab.data.corpora.",
     "lmlab.data.examples.",
+    "lmlab.data.mixture",
     "lmlab.data.synthetic.",
     "lmlab.data.tokenizers.",
     "lmlab.training.callbacks.",

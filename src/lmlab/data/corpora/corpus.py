@@ -37,6 +37,12 @@ class Corpus(Dataset):
 
         return TextTask.of(self, opening)
 
+    def training_text(self, opening: Opening) -> Iterator[str]:
+        self.download = opening.download
+        self.find(opening.corpora, opening.cache, opening.progress)
+        for chunks in self.chunks("train"):
+            yield from chunks
+
     def check(self) -> None:
         """Refuse options that change nothing for the files that are there. Raises ``UserError``."""
 

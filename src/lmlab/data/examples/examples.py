@@ -50,6 +50,13 @@ class Examples(Dataset):
     def answer_metrics(self) -> "list[AnswerMetric]":
         """Return the metrics of generated answers; the first is the primary one."""
 
+    def training_text(self, opening: Opening) -> Iterator[str]:
+        from lmlab.data.examples.prepared import made
+
+        self.find(opening.corpora, opening.cache, opening.progress)
+        for example in made(self, "train"):
+            yield f"{example.prompt}{example.references[0]}\n"
+
     def open(self, opening: Opening) -> "ExamplesTask":
         from lmlab.data.tasks.examples import ExamplesTask
 

@@ -87,17 +87,18 @@ class ExamplesTask(Task):
 
     def training_batch(self, step: int, rank: int, world: int, micro: int, accumulate: int) -> Batch:
         own = share(self.batch_size, rank, world, micro, accumulate)
-        tokens_BT, targets_BT = self._training_rows(step)
-        own_tokens_BT, own_targets_BT = tokens_BT[own], targets_BT[own]
-        where = (own_targets_BT >= 0).flatten().nonzero().squeeze(1)
-        return Batch(
-            own_tokens_BT,
-            own_targets_BT,
-            where=where,
-            share=len(where) / max(1, int((targets_BT >= 0).sum())),
-            row_share=len(own_tokens_BT) / self.batch_size,
-            first_row=own.start,
-        )
+        tokens_BT, targets_BT = self.training_rows(step * self.batch_size + np.arange(self.batch_size))
+        return Batch.part_of_step(tokens_BT, targets_BT, own)
+
+    def training_rows(self, numbers_R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rows = []
+        for number in numbers_R.tolist():
+            epoch, place = divmod(number, len(self._rows))
+            rows.append(self._training_row(int(self._order(epoch)[place])))
+        return self._padded(rows, self.context)
+
+    def training_tokens(self) -> int:
+        return int(self.prepared.lengths("train").sum())
 
     def length(self, split: str) -> int:
         return self.context
@@ -116,7 +117,8 @@ class ExamplesTask(Task):
             some = numbers[first : first + self.batch_size]
             rows = [self._sequence(ids, lengths_N2, ends_N, number) for number in some]
             right = tuple(references[number] for number in some)
-            yield self._batch(rows, max(len(tokens) for tokens, _ in rows) - 1, right)
+            padded = self._padded(rows, max(len(tokens) for tokens, _ in rows) - 1)
+            yield Batch(torch.from_numpy(padded[0]), torch.from_numpy(padded[1]), references=right)
 
     def judges(self, split: str) -> "list[Judge]":
         from lmlab.data.judges import Decoded, Likelihood
@@ -162,15 +164,6 @@ class ExamplesTask(Task):
             filled += size
         return np.split(numbers, begins[1:])
 
-    def _training_rows(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return tokens and targets [B, T] of a step, over all ranks."""
-        rows = []
-        for number in range(step * self.batch_size, (step + 1) * self.batch_size):
-            epoch, place = divmod(number, len(self._rows))
-            rows.append(self._training_row(int(self._order(epoch)[place])))
-        batch = self._batch(rows, self.context)
-        return batch.tokens, batch.targets
-
     def _order(self, epoch: int) -> np.ndarray:
         """Return the order of the rows in a pass."""
         if self._newest_order is None or self._newest_order[0] != epoch:
@@ -198,19 +191,14 @@ class ExamplesTask(Task):
         tokens = np.concatenate([separator, ids[first - read : first + length], end])
         return tokens, np.arange(len(tokens)) > read
 
-    def _batch(
-        self,
-        rows: Sequence[tuple[np.ndarray, np.ndarray]],
-        length: int,
-        references: tuple[tuple[str, ...], ...] | None = None,
-    ) -> Batch:
-        """Return rows of tokens, of which ``length`` are read, with the tokens that are targets; padded at the end."""
-        tokens_BT = np.full((len(rows), length + 1), self.tokenizer.separator, np.int64)
-        targets_BT = np.full((len(rows), length + 1), NOT_SCORED, np.int64)
+    def _padded(self, rows: Sequence[tuple[np.ndarray, np.ndarray]], length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return tokens and targets [R, length] of rows of tokens and which are targets, padded at the end."""
+        tokens_RT = np.full((len(rows), length + 1), self.tokenizer.separator, np.int64)
+        targets_RT = np.full((len(rows), length + 1), NOT_SCORED, np.int64)
         for number, (tokens, scored) in enumerate(rows):
-            tokens_BT[number, : len(tokens)] = tokens
-            targets_BT[number, : len(tokens)] = np.where(scored, tokens, NOT_SCORED)
-        return Batch(torch.from_numpy(tokens_BT[:, :-1]), torch.from_numpy(targets_BT[:, 1:]), references=references)
+            tokens_RT[number, : len(tokens)] = tokens
+            targets_RT[number, : len(tokens)] = np.where(scored, tokens, NOT_SCORED)
+        return tokens_RT[:, :-1], targets_RT[:, 1:]
 
     def _notes(self) -> tuple[str, ...]:
         """Return a line for each split with prompts or answers that are too long."""

@@ -45,6 +45,18 @@ class Task(ABC):
     def training_batch(self, step: int, rank: int, world: int, micro: int, accumulate: int) -> Batch:
         """Return one micro-batch of an optimizer step; a step has the same rows for any number of ranks."""
 
+    def training_rows(self, numbers_R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return tokens and targets [R, T] int64 of training sequences, by number over all steps.
+
+        Raises:
+            UserError: its sequences cannot be mixed with those of other tasks.
+        """
+        raise UserError(f"data.weights: {type(self).__name__} cannot be part of a mixture")
+
+    def training_tokens(self) -> int:
+        """Return the number of tokens of the training split."""
+        raise UserError(f"data.weights: {type(self).__name__} has no size; give each data set a weight")
+
     @abstractmethod
     def batches(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> Iterator[Batch]:
         """Yield the batches of a scored split, with every scored position once.

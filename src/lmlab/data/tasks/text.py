@@ -111,6 +111,13 @@ class TextTask(ScoredText, Task):
             first_row=share(self.batch_size, rank, world, micro, accumulate).start,
         )
 
+    def training_rows(self, numbers_R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rows = self.order.rows(numbers_R)
+        return rows[:, :-1], rows[:, 1:]
+
+    def training_tokens(self) -> int:
+        return self.corpus.count("train")
+
     def batches(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> Iterator[Batch]:
         return fixed_windows(self._stream(split), self.order.context, self.batch_size, sequences)
 
