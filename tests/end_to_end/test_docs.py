@@ -15,6 +15,7 @@ from lmlab.runs.lookup import all_runs
 pytestmark = pytest.mark.slow
 
 ONLY_COMPOSED = {
+    "data=mixture": "a minute, and Multi30k is not downloaded",
     "make test": "runs these tests",
     "make test-all": "runs these tests",
     "lmlab dashboard": "serves until it is interrupted: tests/end_to_end/test_dashboard.py",
