@@ -26,12 +26,13 @@ COMMANDS = {
     "sweep": "show the status of a sweep's jobs; resume it, retry failed jobs, cancel it",
     "dashboard": "show runs and sweeps live in a browser; stop, retry and compare them",
     "wandb": "sync: send missing data to Weights & Biases; workspace: make pages of a sweep's runs there",
+    "data": "list: data sets, and what is prepared; prepare: tokenise one; inspect: its documents and tokens",
     "describe": "show a model's blocks, parameters, state, operations and memory, without training it",
     "plan": "estimate memory, time and cost of a run on other devices, without training",
     "options": "list all options, one per line, and where they are defined",
 }
 
-_WITH_ACTION = ("sweep", "wandb")
+_WITH_ACTION = ("data", "sweep", "wandb")
 """Commands whose first word is an action."""
 
 _TRAINING = ("train", "study")

@@ -1,7 +1,7 @@
 """The base class of the options of ``data=``: texts, generators, examples; and the arguments to open one as a task."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -83,10 +83,10 @@ class Dataset(ABC):
             UserError: the data are missing or damaged, or do not fit the tokenizer or the batch.
         """
 
-    def training_text(self, opening: Opening) -> Iterator[str]:
-        """Yield the text of the training split in pieces, to fit a tokenizer to it and to that of other data sets.
+    def texts(self, split: str, opening: Opening) -> Iterator[Iterable[str]]:
+        """Yield the documents or examples of a split, each in chunks of its text, cut anywhere.
 
         Raises:
             UserError: the data are no text, or are missing or damaged.
         """
-        raise UserError(f"data={self.name}: has symbols of its own and no text; a mixture is of texts and examples")
+        raise UserError(f"data={self.name}: has symbols of its own and no text")

@@ -4,6 +4,7 @@ import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,10 +87,6 @@ class Mixture(Dataset):
         _record(task, opening.cache)
         return task
 
-    def training_text(self, opening: Opening) -> Iterator[str]:
-        for part in self.parts.values():
-            yield from part.training_text(opening)
-
     def _fitted(self, opening: Opening) -> Tokenizer:
         """Return the tokenizer, fitted to the beginnings of all parts or taken from the cache."""
         if opening.tokenizer.fitted:
@@ -119,7 +116,7 @@ class Mixture(Dataset):
     def _texts(self, opening: Opening) -> Iterator[str]:
         for part in self.parts.values():
             left = _LETTERS
-            for text in part.training_text(opening):
+            for text in chain.from_iterable(part.texts("train", opening)):
                 signals.check()
                 yield text[:left]
                 left -= len(text)

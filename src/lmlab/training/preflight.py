@@ -127,12 +127,25 @@ def open_task(experiment: Experiment, progress: bool = False, run: Run | None = 
     Raises:
         UserError: the data are missing, or do not fit the tokenizer or the batch.
     """
-    data, batch, cache = build(experiment.data), experiment.batch, experiment.paths.cache
+    return build_data(experiment).open(opening_of(experiment, progress, run, download))
+
+
+def build_data(experiment: Experiment) -> Dataset:
+    """Return the data set of a configuration. Raises ``UserError``: an option is wrong."""
+    data = build(experiment.data)
     _check_data(data, experiment.data["_target_"])
+    return cast(Dataset, data)
+
+
+def opening_of(
+    experiment: Experiment, progress: bool = False, run: Run | None = None, download: bool = True
+) -> Opening:
+    """Return the settings for opening the data of a configuration (see :func:`open_task`)."""
+    batch, cache = experiment.batch, experiment.paths.cache
     prepared = None
     if run is not None and (fingerprint := run.manifest.get("data", {}).get("fingerprint")):
         prepared = Prepared(fingerprint, (cache, run.path.absolute().parents[1] / "cache"))
-    opening = Opening(
+    return Opening(
         build(experiment.tokenizer),
         experiment.seed,
         batch.size,
@@ -147,7 +160,6 @@ def open_task(experiment: Experiment, progress: bool = False, run: Run | None = 
         prepared=prepared,
         checksum=experiment.checksum,
     )
-    return cast(Dataset, data).open(opening)
 
 
 def build_model(experiment: Experiment, task: Task) -> LanguageModel:

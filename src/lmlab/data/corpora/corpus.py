@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,11 +37,10 @@ class Corpus(Dataset):
 
         return TextTask.of(self, opening)
 
-    def training_text(self, opening: Opening) -> Iterator[str]:
+    def texts(self, split: str, opening: Opening) -> Iterator[Iterable[str]]:
         self.download = opening.download
         self.find(opening.corpora, opening.cache, opening.progress)
-        for chunks in self.chunks("train"):
-            yield from chunks
+        yield from self.chunks(split)
 
     def check(self) -> None:
         """Refuse options that change nothing for the files that are there. Raises ``UserError``."""

@@ -1,7 +1,7 @@
 """The base class of data sets of examples, each a prompt with right answers."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,12 +50,11 @@ class Examples(Dataset):
     def answer_metrics(self) -> "list[AnswerMetric]":
         """Return the metrics of generated answers; the first is the primary one."""
 
-    def training_text(self, opening: Opening) -> Iterator[str]:
+    def texts(self, split: str, opening: Opening) -> Iterator[Iterable[str]]:
         from lmlab.data.examples.prepared import made
 
         self.find(opening.corpora, opening.cache, opening.progress)
-        for example in made(self, "train"):
-            yield f"{example.prompt}{example.references[0]}\n"
+        return ((example.prompt, example.references[0], "\n") for example in made(self, split))
 
     def open(self, opening: Opening) -> "ExamplesTask":
         from lmlab.data.tasks.examples import ExamplesTask

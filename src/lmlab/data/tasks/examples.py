@@ -100,6 +100,9 @@ class ExamplesTask(Task):
     def training_tokens(self) -> int:
         return int(self.prepared.lengths("train").sum())
 
+    def token_counts(self, split: str) -> np.ndarray:
+        return np.bincount(self.prepared.ids(split), minlength=self.tokenizer.size)
+
     def length(self, split: str) -> int:
         return self.context
 

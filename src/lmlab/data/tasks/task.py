@@ -57,6 +57,18 @@ class Task(ABC):
         """Return the number of tokens of the training split."""
         raise UserError(f"data.weights: {type(self).__name__} has no size; give each data set a weight")
 
+    def token_counts(self, split: str) -> np.ndarray:
+        """Return [V] int64: how often each type occurs in a split; by default among the tokens that are read.
+
+        Raises:
+            UserError: there is no such split.
+        """
+        self.check_split(split)
+        counts = np.zeros(self.tokenizer.size, np.int64)
+        for batch in self.batches(split):
+            counts += np.bincount(batch.tokens.flatten().numpy(), minlength=len(counts))
+        return counts
+
     @abstractmethod
     def batches(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> Iterator[Batch]:
         """Yield the batches of a scored split, with every scored position once.

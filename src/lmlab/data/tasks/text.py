@@ -118,6 +118,9 @@ class TextTask(ScoredText, Task):
     def training_tokens(self) -> int:
         return self.corpus.count("train")
 
+    def token_counts(self, split: str) -> np.ndarray:
+        return frequencies(self.corpus, split)
+
     def batches(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> Iterator[Batch]:
         return fixed_windows(self._stream(split), self.order.context, self.batch_size, sequences)
 
