@@ -12,7 +12,8 @@ from lmlab.data.batch import Batch
 from lmlab.data.judges.answers import AnswerMetric
 from lmlab.data.judges.judge import Judge
 from lmlab.data.tokenizers import Tokenizer
-from lmlab.models.generation import Row, Sampler, decode
+from lmlab.models.decoding import Decoding, Row
+from lmlab.models.generation import decode
 from lmlab.models.language_model import LanguageModel
 
 
@@ -103,8 +104,8 @@ class Decoded(Judge):
                 right.append(references or (text(targets_T[scored_N].numpy()),))
         if not rows:
             return
-        longest = max(row.length or 0 for row in rows)
-        answers = decode(model, rows, longest, Sampler(greedy=True), self._context)
+        decoding = Decoding(greedy=True, length=max(row.length or 0 for row in rows))
+        answers = decode(model, rows, decoding, self._context)
         for row, answer, references in zip(rows, answers, right, strict=True):
             generated = text(np.array(answer.text_tokens, np.int64))
             if self._length is not None:
