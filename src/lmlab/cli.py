@@ -19,6 +19,7 @@ COMMANDS = {
     "study": "tune and compare the arms of an experiment's study over several seeds, and report",
     "evaluate": "score a run's model on a split, every token once",
     "generate": "continue a prompt with a run's model",
+    "chat": "talk with a run's model in the terminal",
     "reproduce": "compute a run again from its saved configuration and compare the results",
     "runs": "list the runs in the outputs folder",
     "clean": "free disk: old checkpoints, W&B files, caches, failed runs or any runs",
