@@ -26,7 +26,11 @@ def overrides_for(group: str, option: str) -> list[str]:
     """The override that chooses an option, and what else it needs."""
     chosen = [f"{group}=[{option}]" if group == "logger" else f"{group}={option}", "data=text", "data.paths=x.txt"]
     if group == "data":
-        needed = {"text": ["data.paths=x.txt"], "mixture": ["data.weights={stdlib: 1, wikitext2: 1}"]}
+        needed = {
+            "text": ["data.paths=x.txt"],
+            "hf": ["data.dataset=a/b"],
+            "mixture": ["data.weights={stdlib: 1, wikitext2: 1}"],
+        }
         chosen = [f"data={option}", *needed.get(option, [])]
     if group == "channel" and option != "none":
         chosen.append("block=prenorm")
