@@ -43,6 +43,15 @@ def test_inspecting_shows_documents_lengths_duplicates_and_frequencies(lmlab, no
     assert 0 < int(frequent.split()[1]) <= train.count("e")
 
 
+def test_the_page_has_the_facts_and_no_verdict(lmlab, tmp_path):
+    lmlab("data", "inspect", "data=dyck", "samples=1", "formats=[html,markdown]", "batch.context=16")
+    (folder,) = (tmp_path / "outputs" / "data").iterdir()
+    text = (folder / "report.md").read_text()
+    assert "Token frequencies" in text and "doubts" not in text
+    assert "No doubts" not in (folder / "report.html").read_text()
+    assert list((folder / "figures").glob("*.svg"))
+
+
 def test_a_generated_task_shows_its_sequences(lmlab):
     shown = lmlab("data", "inspect", "data=parity", "samples=2", "formats=[]", "batch.context=16").stdout
     assert "validation, 2 of 2" in shown and "2 of 2 types occur among 16,000 tokens" in shown

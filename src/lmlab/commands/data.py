@@ -244,7 +244,7 @@ def _document(task: "Task", split: str, documents: "dict[str, Documents]", shown
         sections.append(Section("Lengths", _lengths(documents[split], split)))
     sections += [Section(f"{split}, {place} of {len(shown)}", [Code(text)]) for place, text in enumerate(shown, 1)]
     sections.append(Section("Token frequencies", _frequencies(task, split)))
-    return Document(f"{record['name']}: {split}", f"Licence: {record['licence']}.", [], sections)
+    return Document(f"{record['name']}: {split}", f"Licence: {record['licence']}.", None, sections)
 
 
 def _splits(record: Mapping[str, Any], documents: "dict[str, Documents]") -> Any:

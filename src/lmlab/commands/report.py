@@ -101,7 +101,7 @@ def write_report(
     with tables.progress_console.status("Writing the report"):
         document = report.write(comparison, unreadable, folder, command, formats)
     tables.say(f"\n{document.conclusion}")
-    for doubt in document.doubts:
+    for doubt in document.doubts or ():
         tables.say(doubt.text, "but:", "yellow")
         for one in doubt.commands:
             tables.say(f"  {one}")
