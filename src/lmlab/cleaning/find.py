@@ -10,7 +10,8 @@ from typing import Literal, get_args
 
 from lmlab.analysis.records import Record, Records
 from lmlab.analysis.selection import named
-from lmlab.config.nodes import Paths, at, has
+from lmlab.config.experiment import Folders
+from lmlab.config.nodes import at, has
 from lmlab.config.overrides import written
 from lmlab.errors import UserError
 from lmlab.runs import checkpoints, lock
@@ -280,7 +281,7 @@ def _is_own_folder(path: Path) -> bool:
 
 
 def find(
-    paths: Paths,
+    folders: Folders,
     kinds: Collection[Kind],
     runs: str | list[str] | None = None,
     fits: Callable[[Record], bool] | None = None,
@@ -296,16 +297,16 @@ def find(
     Raises:
         UserError: one of ``runs`` matches no run.
     """
-    outputs, folder, cache = (Path(paths[name]) for name in ("outputs", "runs", "cache"))
+    outputs, folder, cache = folders.outputs, folders.runs, folders.cache
     plan = Plan()
-    records = named(paths, runs)
+    records = named(folders, runs)
     for path, why in records.unreadable.items() if fits is None else ():
         plan.kept.append(Kept(path.name, _without(path, why)))
     if _leads_out(folder, outputs):
         plan.kept.append(Kept(str(folder), "is a link out of the outputs folder"))
     else:
         selected = [record for record in records.readable if fits is None or fits(record)]
-        needed = references(outputs / "sweeps", records.readable)
+        needed = references(folders.sweeps, records.readable)
         for entry in of_runs(selected, kinds, folder, needed, older):
             plan.add(entry)
     if "caches" in kinds:

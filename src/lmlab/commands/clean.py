@@ -13,6 +13,7 @@ from lmlab.cleaning.removal import remove_items
 from lmlab.commands import tables
 from lmlab.commands.app import typed_words
 from lmlab.commands.describe import readable
+from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Paths
 from lmlab.errors import RunFailed, UserError, nearest
 from lmlab.numerals import counted, seconds
@@ -44,16 +45,16 @@ def main(
     check_status(status)
     selectors = [option for option, value in zip(_CHOOSING, (runs, name, status, tag, where), strict=True) if value]
     kinds = _kinds(what, selectors)
-    age = 0.0 if older is None else seconds("older", older)
+    folders, age = Folders.of(paths), 0.0 if older is None else seconds("older", older)
 
     def fitting(record: Record) -> bool:
         return fits(record, tag, where, name, status)
 
     def look() -> Plan:
-        return find(paths, kinds, runs, fitting if set(selectors) - {"runs"} else None, age)
+        return find(folders, kinds, runs, fitting if set(selectors) - {"runs"} else None, age)
 
     plan = look()
-    show(plan, kinds, Path(paths["outputs"]))
+    show(plan, kinds, folders.outputs)
     if not plan.items:
         return
     if not yes:

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lmlab.commands.prompts import Prompt, check_keys, read_prompts
+from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Paths
 from lmlab.config.overrides import written
 from lmlab.errors import UserError
@@ -68,7 +68,7 @@ def main(
     texts = prompts_of(prompt, prompts)
     if format == "jsonl":
         check_keys(texts, KEYS, ", or choose format=text")
-    source = find(run, Path(paths["runs"]))
+    source = find(run, Folders.of(paths).runs)
 
     from lmlab.models.generation import Sampler
     from lmlab.training.load import load_trained

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from lmlab.commands import results, tables
 from lmlab.commands.progress_table import STYLE, counts, say_not_started
+from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Paths
 from lmlab.errors import UserError
 from lmlab.metrics import Measures
@@ -22,7 +23,7 @@ def main(
     paths: Paths, action: Literal["status", "resume", "retry", "cancel"], name: str | None, trust: bool = False
 ) -> None:
     """Show a sweep, resume it in this process, or stop the process that computes it."""
-    sweep = find_sweep(name, Path(paths["outputs"]) / "sweeps")
+    sweep = find_sweep(name, Folders.of(paths).sweeps)
     if action == "status":
         show(sweep)
     elif action == "cancel":

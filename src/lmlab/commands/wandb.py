@@ -8,6 +8,7 @@ from typing import Any, Literal
 from rich.markup import escape
 
 from lmlab.commands import tables
+from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Config, Paths, at
 from lmlab.errors import RunFailed, UserError, first_line
 from lmlab.runs.lookup import all_runs, find
@@ -40,11 +41,11 @@ def main(
         raise UserError("expected what to do, as in lmlab wandb sync or lmlab wandb workspace")
     check_timeouts({"init_timeout": init_timeout, "finish_timeout": finish_timeout})
     if action == "sync":
-        sync(Path(paths["runs"]), run, init_timeout, finish_timeout)
+        sync(Folders.of(paths).runs, run, init_timeout, finish_timeout)
     else:
         from lmlab.commands.wandb_workspace import make
 
-        make(find_sweep(name, Path(paths["outputs"]) / "sweeps"), arm)
+        make(find_sweep(name, Folders.of(paths).sweeps), arm)
 
 
 def sync(folder: Path, run: str | None, init_timeout: float, finish_timeout: float) -> None:

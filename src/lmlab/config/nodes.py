@@ -5,7 +5,7 @@ from typing import Any
 
 Config = dict[str, Any]
 Paths = dict[str, Any]
-"""The section ``paths`` of every command: outputs, runs, cache, corpora."""
+"""The section ``paths`` of every command, which :class:`lmlab.config.experiment.Folders` reads."""
 
 
 def set_at(section: Config, key: str, value: Any) -> None:

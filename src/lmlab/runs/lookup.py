@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
+from lmlab.config.experiment import Folders
 from lmlab.config.identity import identity
 from lmlab.config.nodes import Config
 from lmlab.errors import UserError, nearest
@@ -19,7 +20,7 @@ def all_runs(folder: Path) -> Iterator[Run]:
 def directory_for(config: Config, copy: int = 1) -> Run:
     """Return the directory of the ``copy``-th computation of ``config``; copies above 1 are repetitions."""
     suffix = "" if copy == 1 else f"-{copy}"
-    return Run(Path(config["paths"]["runs"]) / f"{config['name']}-{identity(config)}{suffix}")
+    return Run(Folders.of(config["paths"]).runs / f"{config['name']}-{identity(config)}{suffix}")
 
 
 def existing(config: Config) -> Run:
@@ -27,7 +28,7 @@ def existing(config: Config) -> Run:
     own = directory_for(config)
     if own.exists:
         return own
-    same = sorted(Path(config["paths"]["runs"]).glob(f"*-{identity(config)}/run.json"))
+    same = sorted(Folders.of(config["paths"]).runs.glob(f"*-{identity(config)}/run.json"))
     return Run(same[0].parent) if same else own
 
 
