@@ -18,7 +18,7 @@ from lmlab.runs import checkpoints, lock
 from lmlab.runs.files import DISCARDED, read_json, size_of
 from lmlab.runs.run import Run, Status
 from lmlab.sweeps.sweep import Sweep, all_sweeps
-from lmlab.wandb.artifacts import Extras
+from lmlab.wandb.artifacts import requested
 from lmlab.wandb.mirror import WandbRecord
 
 Kind = Literal["checkpoints", "wandb", "caches", "failed", "weights", "runs"]
@@ -251,8 +251,8 @@ def _of_run(record: Record, kinds: Collection[Kind], needed: str | None) -> Iter
         elif "weights" not in kinds:
             yield Kept(run.path.name, f"keeps its checkpoints ({option}={written(keep)}; what=weights)")
     at_wandb = WandbRecord(run)
-    extras = Extras.of(record.config)
-    complete = at_wandb.holds(extras)
+    artifacts = requested(record.config)
+    complete = at_wandb.holds(artifacts)
     if "wandb" in kinds and at_wandb.exists:
         folders = [path for path in (run.path / "wandb", run.path / ".wandb") if _is_own_folder(path)]
         if folders and not complete:
@@ -265,7 +265,7 @@ def _of_run(record: Record, kinds: Collection[Kind], needed: str | None) -> Iter
         weights += states if keep != USUALLY_KEPT else []
         if weights and needed is not None:
             yield Kept(run.path.name, needed)
-        elif weights and at_wandb.exists and "weights" in extras.artifacts and not complete:
+        elif weights and at_wandb.exists and "weights" in artifacts and not complete:
             yield Kept(run.path.name, "its weights have not been sent to W&B (lmlab wandb sync)")
         else:
             yield from _item("weights", weights, record)

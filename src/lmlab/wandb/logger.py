@@ -13,7 +13,7 @@ from lmlab.processes.layout import get_rank
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.run import Run
 from lmlab.training.loggers.jsonl import row_of
-from lmlab.wandb.artifacts import Extras, Kind
+from lmlab.wandb.artifacts import Kind
 from lmlab.wandb.mirror import (
     Row,
     WandbRecord,
@@ -45,14 +45,14 @@ class WandbRunLogger(Logger):
         self,
         run: Run,
         options: WandbOptions,
-        extras: Extras,
+        artifacts: Sequence[str],
         init_timeout: float,
         finish_timeout: float,
     ) -> None:
         super().__init__()
         self.run = run
         self.mode = options.mode
-        self.extras = extras
+        self.artifacts = artifacts
         self.timeouts = {"init_timeout": init_timeout, "finish_timeout": finish_timeout}
         self.record = WandbRecord(run)
         self.record.begin(run, options)
@@ -125,7 +125,7 @@ class WandbRunLogger(Logger):
         set_up()
         mode = self.mode or ("online" if logged_in() else "offline")
         folder = parent_folder(self.run)
-        start = lambda mode: WandbRun(self.run, self.record, mode, folder, self.extras, **self.timeouts)  # noqa: E731
+        start = lambda mode: WandbRun(self.run, self.record, mode, folder, self.artifacts, **self.timeouts)  # noqa: E731
         if mode == "online":
             try:
                 return start("online")
@@ -180,4 +180,5 @@ def wandb_logger(
     options = WandbOptions.read(section, run.manifest["tags"])
     if options is None:
         return None
-    return WandbRunLogger(run, options, Extras(name, group, notes, code, artifacts), init_timeout, finish_timeout)
+    requested = [*(["code"] if code else []), *artifacts]
+    return WandbRunLogger(run, options, requested, init_timeout, finish_timeout)
