@@ -29,6 +29,7 @@ from lmlab.config.nodes import Config, at
 from lmlab.config.options import choices_of
 from lmlab.config.overrides import STAGE_OPTIONS, STAGE_VALUE, is_several, option_of, read, written
 from lmlab.errors import UserError, nearest, within
+from lmlab.numerals import compact
 from lmlab.runs.lookup import existing
 from lmlab.runs.run import Run
 from lmlab.wandb.mirror import under_agent
@@ -306,8 +307,8 @@ def show(stages: Sequence[Stage]) -> None:
                 "stage": stage.name,
                 "run": stage.run.path.name,
                 "begins with": "" if stage.parent is None else stage.parent.name,
-                "tokens": tables.compact(row["tokens"]),
-                "tokens in all": tables.compact(row["tokens_in_all"]),
+                "tokens": compact(row["tokens"]),
+                "tokens in all": compact(row["tokens_in_all"]),
                 "loss (nats/token)": "" if row["loss"] is None else f"{row['loss']:.4f}",
             }
         )

@@ -15,6 +15,7 @@ from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Paths
 from lmlab.errors import UserError
 from lmlab.metrics import Measures
+from lmlab.numerals import time_left
 from lmlab.runs.heartbeat import Heartbeat
 from lmlab.sweeps.sweep import Job, Sweep, find_sweep
 
@@ -77,7 +78,7 @@ def _row(job: Job, headings: Mapping[str, str]) -> dict[str, str]:
         "stage": escape(job.stage or ""),
         "status": f"[{STYLE.get(status, 'dim')}]{status}[/]",
         "step": f"{beat.step:,} of {beat.steps:,}" if beat else "",
-        "left": f"{beat.seconds_left:,.0f} s" if beat and beat.seconds_left is not None else "",
+        "left": time_left(beat.seconds_left) if beat and beat.seconds_left is not None else "",
         "tokens/s": f"{beat.tokens_per_second:,.0f}" if beat and beat.tokens_per_second else "",
         **{heading: measured.get(name, "") for name, heading in headings.items()},
         "run": job.run.path.name if job.path else "",
