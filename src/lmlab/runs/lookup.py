@@ -1,6 +1,7 @@
 """Find runs: the directory of a configuration, and the run that a user names by a path or the start of an id."""
 
 from collections.abc import Callable, Collection, Iterator
+from glob import escape
 from pathlib import Path
 
 from lmlab.config.experiment import Folders
@@ -42,6 +43,24 @@ def next_copy(config: Config, taken: Collection[Path] = ()) -> Run:
     while (run := directory_for(config, copy)).path.absolute() in taken or (run.exists and run.status == "finished"):
         copy += 1
     return run
+
+
+def repetition(config: Config, taken: Collection[Path] = ()) -> Run:
+    """Return the directory in which ``rerun=true`` computes ``config``; an unfinished run is finished first.
+
+    Args:
+        taken: see :func:`next_copy`.
+    """
+    run = existing(config)
+    is_finished = run.exists and run.status_recorded == "finished"
+    return next_copy(config, taken) if is_finished or run.path.absolute() in taken else run
+
+
+def copies(config: Config) -> Iterator[Run]:
+    """Yield the existing repetitions of the run of ``config``."""
+    run = directory_for(config)
+    for manifest in sorted(run.path.parent.glob(f"{escape(run.path.name)}-*/run.json")):
+        yield Run(manifest.parent)
 
 
 def by_start(option: str, start: str, names: Collection[str], one: Callable[[str], str] = str) -> str | None:
