@@ -162,23 +162,23 @@ def measure(model: Any, config: Config) -> dict[str, Any]:
     }
 
 
-def show(model: Any, node: Config, found: dict[str, Any], title: str) -> None:
+def show(model: Any, node: Config, costs: dict[str, Any], title: str) -> None:
     """Print the diagram of a model and the tables of its costs."""
     from lmlab.models.anatomy import parts_of
 
-    total = found["parameters"]["total"]
+    total = costs["parameters"]["total"]
     sizes = ", ".join(f"{key} {node[key]:,}" for key in ("width", "depth") if isinstance(node.get(key), int))
     tables.console.print(diagram(parts_of(model), f"{title}  {sizes}", min(tables.console.width, 100)))
     rows: list[tuple[str, ...]]
-    kinds = {kind: count for kind, count in found["parameters_by_kind"].items() if count}
+    kinds = {kind: count for kind, count in costs["parameters_by_kind"].items() if count}
     rows = [(kind, f"{count:,}", f"{count / total:.1%}") for kind, count in kinds.items()]
-    rows += [(kind.replace("_", " "), f"{count:,}", "") for kind, count in found["parameters"].items()]
+    rows += [(kind.replace("_", " "), f"{count:,}", "") for kind, count in costs["parameters"].items()]
     _print("Parameters", ["", "number", "share"], rows)
-    states = found["state_bytes"]
-    size, context = found["batch"]["size"], found["batch"]["context"]
+    states = costs["state_bytes"]
+    size, context = costs["batch"]["size"], costs["batch"]["context"]
     headings = ["tokens read", *(f"{int(length):,}" for length in states)]
     _print("State of one sequence", headings, [("state", *map(byte_size, states.values()))])
-    flops = found["flops_per_token"]
+    flops = costs["flops_per_token"]
     tokens = size * context
     batch = (f"a batch of {size:,} x {context:,}", f"{flops * tokens:,}", f"{training_flops(flops, tokens):,}")
     _print(
@@ -187,7 +187,7 @@ def show(model: Any, node: Config, found: dict[str, Any], title: str) -> None:
         [("a token", f"{flops:,}", f"{training_flops(flops):,}"), batch],
     )
     tables.console.print(NOT_COUNTED, style="dim")
-    columns = [found["training_memory"], found["generation_memory"]]
+    columns = [costs["training_memory"], costs["generation_memory"]]
     parts = dict.fromkeys(part for column in columns for part in column)
     rows = [(part, *(byte_size(column[part]) if part in column else "" for column in columns)) for part in parts]
     rows.append(("total", *(byte_size(sum(column.values())) for column in columns)))

@@ -33,7 +33,7 @@ def check_sections(config: Config) -> Experiment:
     """
     experiment = Experiment.of(config)
     for section in WITHOUT_TORCH:
-        check_chosen(config, section)
+        check_choice(config, section)
     if WandbOptions.of(config) is not None:
         check_settings()
     check_schedule(experiment)
@@ -46,7 +46,7 @@ def check_sections(config: Config) -> Experiment:
     return experiment
 
 
-def check_chosen(config: Config, section: str) -> None:
+def check_choice(config: Config, section: str) -> None:
     """Refuse a section without a choice, or with a choice whose parameters do not fit. Raises ``UserError``."""
     if "_target_" not in config[section]:
         raise UserError(f"{section}: nothing is chosen, give an option as {section}=...")
