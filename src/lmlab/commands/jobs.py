@@ -20,11 +20,10 @@ from lmlab.config.canonical import canonical
 from lmlab.config.experiment import Experiment
 from lmlab.config.nodes import Config, at
 from lmlab.config.overrides import is_addition, option_of
-from lmlab.config.targets import resolve_target
 from lmlab.errors import UserError, within
 from lmlab.processes.spawn import warm_up
 from lmlab.runs.lookup import existing
-from lmlab.sweeps.engines.engine import Engine
+from lmlab.sweeps.engines.engine import computes_elsewhere
 from lmlab.sweeps.options import SweepOptions
 from lmlab.sweeps.search import Search, Space
 from lmlab.sweeps.search.search import Queue
@@ -80,12 +79,6 @@ def composed(launcher: Any, words: Sequence[str], where: str) -> Config:
 def plain(node: Any) -> dict[str, Any]:
     """Return a section of a composed configuration as plain values."""
     return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(node), resolve=True))
-
-
-def computes_elsewhere(launcher: Any) -> bool:
-    """Return whether a launcher's engine executes runs on other machines."""
-    engine = resolve_target(launcher.node["_target_"], "hydra.launcher")
-    return isinstance(engine, type) and issubclass(engine, Engine) and engine.elsewhere
 
 
 SHOWN = 4
@@ -179,7 +172,10 @@ def check_jobs(launcher: Any, space: Space) -> None:
     """
     if launcher.config.hydra.job.config_name != "train":
         return
-    here, objectives = not computes_elsewhere(launcher), OmegaConf.select(launcher.config, "sweep.objectives") or {}
+    here, objectives = (
+        not computes_elsewhere(launcher.node["_target_"]),
+        OmegaConf.select(launcher.config, "sweep.objectives") or {},
+    )
     before = HydraConfig.instance().cfg
     try:
         with tables.progress_console.status("Checking the jobs"):

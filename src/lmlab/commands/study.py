@@ -9,7 +9,7 @@ from omegaconf import OmegaConf, read_write
 from lmlab.analysis.comparison import Comparison, can_be_scored
 from lmlab.analysis.studies import comparison_of
 from lmlab.commands import launching, tables
-from lmlab.commands.jobs import Composed, composed, computes_elsewhere, plain
+from lmlab.commands.jobs import Composed, composed, plain
 from lmlab.commands.progress_table import say_not_started
 from lmlab.commands.train import main
 from lmlab.config import options
@@ -21,6 +21,7 @@ from lmlab.metrics import score_of, split_of
 from lmlab.numerals import counted
 from lmlab.processes.signals import stopped_by_signals
 from lmlab.processes.spawn import warm_up
+from lmlab.sweeps.engines.engine import computes_elsewhere
 from lmlab.sweeps.search.study import PILOT_STEPS, StudySearch
 from lmlab.sweeps.study import BUDGETS, Study
 from lmlab.sweeps.sweep import Job, Sweep
@@ -49,7 +50,7 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
     warm_up()  # while everything is checked
     from lmlab.commands.study_plan import Plan
 
-    here = not computes_elsewhere(launcher)
+    here = not computes_elsewhere(launcher.node["_target_"])
     lacking = Composed(launcher).lacking
     plan = Plan.of(study, words, lambda own, where: composed(launcher, own, where), here, lacking)
     if not any(word.startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra):

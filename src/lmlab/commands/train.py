@@ -18,7 +18,7 @@ from lmlab.config.names import check_name
 from lmlab.config.nodes import Config, Paths, at
 from lmlab.config.options import choices_of, replaced
 from lmlab.config.overrides import written
-from lmlab.config.targets import own_targets, resolve_target
+from lmlab.config.targets import own_targets
 from lmlab.errors import UserError
 from lmlab.processes.layout import ranks_of
 from lmlab.processes.other_nodes import follow
@@ -31,6 +31,7 @@ from lmlab.runs.files import remove
 from lmlab.runs.lookup import existing, repetition
 from lmlab.runs.provenance import git_state, provenance
 from lmlab.runs.run import Run
+from lmlab.sweeps.engines.engine import computes_elsewhere
 from lmlab.sweeps.options import SweepOptions
 from lmlab.sweeps.sweep import Sweep
 from lmlab.training.sections import check_sections
@@ -77,8 +78,7 @@ def main(
         raise UserError(f"sweep.{option}={written(value)}: there is one job; -m makes a sweep of several values")
     check_name(name)
     if hydra.mode == RunMode.MULTIRUN:  # the launcher of the sweep executes the prepared run
-        engine = resolve_target(hydra.launcher.engine, "hydra.launcher")
-        here = not getattr(engine, "elsewhere", False)
+        here = not computes_elsewhere(hydra.launcher.engine)
         taken = _taken(Sweep(Path(hydra.sweep.dir)), hydra.job.num) if rerun else set()
         arrange = partial(prepare, sweep_name=Path(hydra.sweep.dir).name, here=here)
         if stages is not None:

@@ -4,7 +4,7 @@ import queue
 import sys
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
@@ -13,6 +13,7 @@ from lmlab.processes.layout import get_rank
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.run import Run
 from lmlab.training.loggers.jsonl import row_of
+from lmlab.training.loggers.logger import RunLogger
 from lmlab.wandb.artifacts import Kind
 from lmlab.wandb.mirror import (
     Row,
@@ -26,14 +27,10 @@ from lmlab.wandb.mirror import (
 )
 from lmlab.wandb.settings import WandbOptions
 
-if TYPE_CHECKING:
-    from lmlab.training.module import LanguageModeling
-
-
 SYNC = "lmlab wandb sync sends what is missing"
 
 
-class WandbRunLogger(Logger):
+class WandbRunLogger(RunLogger):
     """Sends metrics, samples, config and summary to one W&B run, from a thread of its own.
 
     Delays and errors of wandb in that thread affect training in no way: the rows are in the run directory, and
@@ -57,8 +54,6 @@ class WandbRunLogger(Logger):
         self.record = WandbRecord(run)
         self.record.begin(run, options)
         remove_earlier_attempts(run, self.version)
-        self.module: LanguageModeling | None = None
-        """The module in training, as in :class:`JsonlLogger`, so that the rows are the same."""
         self._row: Row = {}
         self._rows: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
         self._end: tuple[dict[str, Any], int] = ({}, 1)
@@ -74,9 +69,6 @@ class WandbRunLogger(Logger):
     @property
     def version(self) -> str:
         return str(self.record.fields["id"])
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: ``wandb.init`` receives the whole configuration."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
