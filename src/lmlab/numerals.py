@@ -22,6 +22,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def is_number(value: object) -> bool:
+    """Return whether a value is a number; true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def compact(number: float | None) -> str:
     """Return a number with three digits and k, M, G or T: 1,052,672 is 1.05M; nothing for ``None``."""
     if number is None:

@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
@@ -18,7 +18,7 @@ from lmlab.commands.located import located
 from lmlab.commands.train import NOT_OF_A_RUN, check_job
 from lmlab.config.canonical import canonical
 from lmlab.config.experiment import Experiment
-from lmlab.config.nodes import Config, at
+from lmlab.config.nodes import Config, at, keys
 from lmlab.config.overrides import is_addition, option_of
 from lmlab.errors import UserError, within
 from lmlab.processes.spawn import warm_up
@@ -108,7 +108,7 @@ class Composed:
             return frozenset()  # the job itself will report the error
         plain = OmegaConf.to_container(composed, resolve=False)
         assert isinstance(plain, dict)
-        self.keys.update(key for key in _keys(plain) if not key.startswith("hydra."))
+        self.keys.update(key for key in keys(plain) if not key.startswith("hydra."))
         return frozenset(option for option in options if not _has(composed, option))
 
 
@@ -152,13 +152,6 @@ def _has(composed: DictConfig, option: str) -> bool:
     parent, _, last = option.rpartition(".")
     section = OmegaConf.select(composed, parent, throw_on_missing=False)
     return OmegaConf.is_list(section) or (OmegaConf.is_dict(section) and last in list(section.keys()))
-
-
-def _keys(section: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in section.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _keys(value, f"{prefix}{key}.")
 
 
 def check_jobs(launcher: Any, space: Space) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 from lmlab.analysis.comparison import Arm, Comparison, Setting
 from lmlab.analysis.doubts.tuning import drawn_from
-from lmlab.analysis.options import ABSENT, has, is_number, value_of, varied
+from lmlab.analysis.options import ABSENT, has, value_of, varied
 from lmlab.analysis.report.content.captions import caption, data_of, listed, of_those_shown, short, shown
 from lmlab.analysis.report.document import Axis, Chart, Column, Part, Section, Series, Table, Text
 from lmlab.analysis.statistics.tuning import best_value, beyond, expected_best
 from lmlab.config.overrides import written
+from lmlab.numerals import is_number
 
 TRIALS = 3
 """Least number of an arm's settings for a curve of expected best scores."""
