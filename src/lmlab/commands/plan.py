@@ -46,7 +46,7 @@ def main(
     for name, one in ({"": config} if stages is None else configs_of(stages)).items():
         try:
             check(one, device)
-            use_threads(one["trainer"]["threads"])  # where device=cpu is measured
+            use_threads(Experiment.of(one).trainer.threads)  # where device=cpu is measured
             cluster = cluster_of(one, build(device), devices, devices_per_node, network, efficiency, price)
             planned[name] = load_of(one, vocabulary), cluster
         except UserError as error:

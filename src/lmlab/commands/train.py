@@ -168,8 +168,8 @@ def check_run(config: Config, here: bool = True) -> None:
     run = existing(config)
     if run.exists and run.status_recorded == "finished":  # it was checked before it was computed
         return
-    check_sections(config)
-    warm_up("wandb" in (config.get("logger") or {}))  # while the rest of the configuration is checked
+    experiment = check_sections(config)
+    warm_up("wandb" in experiment.loggers)  # while the rest of the configuration is checked
     from lmlab.training.preflight import check_options
 
     check_options(config, here)
@@ -262,8 +262,8 @@ def prepare(
         results.say_recorded(run, config)
         hand_to_agent(run, config)
         return run
-    check_sections(config)
-    warm_up("wandb" in (config.get("logger") or {}))  # while the rest of the configuration is checked
+    experiment = check_sections(config)
+    warm_up("wandb" in experiment.loggers)  # while the rest of the configuration is checked
     from lmlab.training.preflight import check
 
     task = check(config, here, run=earlier if earlier.exists else None)
