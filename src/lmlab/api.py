@@ -11,6 +11,7 @@ from lmlab.errors import RunFailed, UserError, first_line
 from lmlab.surroundings import expanded
 
 if TYPE_CHECKING:
+    from lmlab.config.experiment import Folders
     from lmlab.config.nodes import Config
     from lmlab.data.tokenizers import Tokenizer
     from lmlab.models.language_model import LanguageModel
@@ -85,7 +86,7 @@ def load(
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device={device}: torch has no such device here ({first_line(error)})") from error
     place = run.path if isinstance(run, (Run, TrainedRun)) else run
-    directory = find(str(place), Path(_paths(outputs)["runs"])).path.absolute()
+    directory = find(str(place), _folders(outputs).runs).path.absolute()
     return TrainedRun(load_trained(Run(directory), str(checkpoint), device, trust))
 
 
@@ -123,7 +124,7 @@ def runs(
     """
     from lmlab.commands.runs import listed
 
-    rows, _, unreadable = listed(_paths(outputs), runs, name, status, tag, where or {}, sort, descending, limit)
+    rows, _, unreadable = listed(_folders(outputs), runs, name, status, tag, where or {}, sort, descending, limit)
     for error in unreadable:
         warnings.warn(f"left out: {error}", stacklevel=3)  # the line that calls lmlab.runs
     return _table(rows)
@@ -292,10 +293,11 @@ class TrainedRun:
         return texts[0] if samples is None and best is None else texts
 
 
-def _paths(outputs: str | Path | None) -> dict[str, Any]:
-    """Return the section ``paths`` of a command's configuration, as ``conf/app.yaml`` composes it."""
-    folder = expanded(str(outputs or os.environ.get("LMLAB_OUTPUTS") or "outputs"))
-    return {"outputs": str(folder), "runs": str(folder / "runs"), "cache": str(folder / "cache"), "corpora": None}
+def _folders(outputs: str | Path | None) -> "Folders":
+    """Return the folders of a command with this outputs folder."""
+    from lmlab.config.experiment import Folders
+
+    return Folders.below(expanded(str(outputs or os.environ.get("LMLAB_OUTPUTS") or "outputs")))
 
 
 def _table(content: list[dict[str, Any]] | dict[str, Any]) -> Any:

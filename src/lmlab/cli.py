@@ -147,29 +147,13 @@ def unforeseen(error: Exception) -> str:
     return f"{line} (details: {log.name})"
 
 
-_OF_A_STUDY = re.compile(r"study\.(arms|budget|direction|equal|metric|question|trials|tune)=")
-"""Options that an experiment's section ``study`` may leave out. Hydra only accepts options that the section has."""
-
-
-_TUNED = re.compile(r"\+{0,2}study\.tune\.([\w.@/]+)=(.*)", re.DOTALL)
-"""A tuned option of a study and its values. The section holds all values as one text."""
-
-
-def _of_a_study(word: str) -> str:
-    """Return a word of ``lmlab study`` in Hydra's grammar."""
-    if tuned := _TUNED.fullmatch(word):
-        values = tuned[2] if tuned[2][:1] in ("'", '"') else "'" + tuned[2].replace("'", r"\'") + "'"
-        return f"++study.tune={{{tuned[1]}: {values}}}"
-    return f"++{word}" if _OF_A_STUDY.match(word) else word
-
-
 def _read(command: str, words: list[str]) -> list[str]:
     """Return the words of a command line for Hydra: flags first, then overrides in its grammar.
 
     Raises:
         UserError: a word is not valid UTF-8, or cannot be parsed.
     """
-    from lmlab.config.overrides import read
+    from lmlab.config.overrides import of_study, read
 
     words = _with_folders(words)
     for word in words:
@@ -183,7 +167,7 @@ def _read(command: str, words: list[str]) -> list[str]:
     if command in ("runs", "report", "clean"):  # where.<option> may name any option of a run
         overrides = [f"++{word}" if word.startswith("where.") else word for word in overrides]
     if command == "study" and any(word.startswith("experiment=") for word in overrides):
-        overrides = [_of_a_study(word) for word in overrides]
+        overrides = [of_study(word) for word in overrides]
     return flags + overrides
 
 

@@ -110,8 +110,3 @@ def assigned(record: "Record", key: str, name: str | None = None) -> str:
     if key.endswith("._target_"):  # of a run that does not say which options it chose
         return f"{key.split('.')[-2]}={value.rpartition('.')[2]}"
     return f"{name or key}={value}"
-
-
-def is_number(value: Any) -> bool:
-    """Return whether an option's value is a number, which can be placed on an axis."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -2,11 +2,11 @@
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmlab.commands.generate import Sample, drawn, encoded, read_stop, say_notes, unknown_to, unseen_by
 from lmlab.commands.prompts import Prompt
+from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Paths
 from lmlab.errors import UserError
 from lmlab.runs.lookup import find
@@ -46,7 +46,7 @@ def main(
     if _FIELD not in turn:
         raise UserError(f"turn={turn}: expected a text with {_FIELD}, which stands for a line of yours")
     stop_strings = read_stop(stop)
-    source = find(run, Path(paths["runs"]))
+    source = find(run, Folders.of(paths).runs)
 
     from lmlab.models.decoding import Decoding
     from lmlab.training.load import load_trained

@@ -203,7 +203,7 @@ def inspect(experiment: Experiment, split: str | None, samples: int, formats: li
     if formats:
         from lmlab.analysis.report.folder import FORMATS, write_document
 
-        folder = experiment.paths.runs.parent / "data" / f"{data.name}-{task.fingerprint[:10]}-{split}"
+        folder = experiment.paths.outputs / "data" / f"{data.name}-{task.fingerprint[:10]}-{split}"
         write_document(document, folder, formats)
         tables.say(tables.place(folder / FORMATS[formats[0]].split(" ")[0]), "\nPage:")
 

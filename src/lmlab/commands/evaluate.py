@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -11,7 +10,7 @@ from lmlab.commands import tables
 from lmlab.commands.answers import Answers, metrics_of, show_answers
 from lmlab.commands.prompts import output_file
 from lmlab.config.check import check_arguments
-from lmlab.config.experiment import Experiment
+from lmlab.config.experiment import Experiment, Folders
 from lmlab.config.nodes import Paths
 from lmlab.errors import UserError
 from lmlab.metrics import score_of
@@ -52,7 +51,7 @@ def main(
 ) -> float:
     """Print and record the metrics, and return the first metric of the first way of scoring."""
     check_threads(threads)
-    source = find(run, Path(paths["runs"]))
+    source = find(run, Folders.of(paths).runs)
     if prompts is not None:
         for option, value in (("split", split), ("data.paths", data.get("paths"))):
             if value is not None:
@@ -247,7 +246,7 @@ def prepared_text(paths: list[str], tokenizer: "Tokenizer", places: Paths) -> "T
     from lmlab.data.corpora import WholeText
     from lmlab.data.shards import prepare
 
-    corpus = prepare(WholeText(paths), tokenizer, Path(places["cache"]))
+    corpus = prepare(WholeText(paths), tokenizer, Folders.of(places).cache)
     for note in corpus.notes:
         tables.say(note)
     return corpus

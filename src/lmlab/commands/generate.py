@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from lmlab.commands.prompts import Prompt, check_keys, output_file, read_prompts
+from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Paths
 from lmlab.config.overrides import written
 from lmlab.errors import UserError
@@ -88,7 +89,7 @@ def main(
         keys, options_of_prompts = choices.KEYS, choices.options_of(texts, options)
     if format == "jsonl":
         check_keys(texts, keys, ", or choose format=text")
-    source = find(run, Path(paths["runs"]))
+    source = find(run, Folders.of(paths).runs)
 
     from lmlab.models.decoding import Decoding
     from lmlab.training.load import load_trained

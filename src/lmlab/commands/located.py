@@ -7,6 +7,7 @@ from typing import Any
 from lmlab.commands import tables
 from lmlab.config.build import build
 from lmlab.config.check import validate
+from lmlab.config.experiment import Folders
 from lmlab.config.identity import identity
 from lmlab.config.nodes import Config, at
 from lmlab.errors import UserError
@@ -76,7 +77,7 @@ def _is_gone(paths: Any) -> bool:
 def _runs_by_text(config: Config) -> dict[str, list[str]]:
     """Return the names of the runs of ``config`` by the checksum of their text at ``data.paths``."""
     runs: dict[str, list[str]] = {}
-    for run in all_runs(Path(at(config, "paths.runs"))):
+    for run in all_runs(Folders.of(config["paths"]).runs):
         with suppress(UserError):  # skip runs that cannot be read
             saved = config_here(run)
             text = saved.get("content", {}).get("data")

@@ -19,6 +19,7 @@ from lmlab.config.other_words import in_our_words
 from lmlab.config.overrides import written
 from lmlab.config.targets import named_parameters, resolve_target, targets
 from lmlab.errors import UserError, nearest
+from lmlab.numerals import is_number
 
 
 def validate(config: Mapping[str, Any], path: str = "") -> None:
@@ -127,7 +128,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is type(None):
         return value is None
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return is_number(value)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if hint in (str, bool):

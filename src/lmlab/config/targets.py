@@ -46,12 +46,6 @@ def named_parameters(function: Callable[..., Any]) -> dict[str, inspect.Paramete
     return {name: p for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
-def accepted(node: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries of ``offered`` for which the target of ``node`` has a parameter."""
-    parameters = named_parameters(resolve_target(node["_target_"], node["_target_"]))
-    return {name: value for name, value in offered.items() if name in parameters}
-
-
 def targets(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any], str]]:
     """Yield (target, node, dotted path) for every node that has a ``_target_``, outermost first.
 

@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 
 from lmlab.config.build import build
 from lmlab.config.check import validate
+from lmlab.config.experiment import Folders
 from lmlab.config.identity import result_config
 from lmlab.config.nodes import Config
 from lmlab.config.sources import files_beside, follow
@@ -92,5 +92,5 @@ def data_checksum(config: Config) -> str | None:
     if "paths" not in config["data"] and config["data"].get("files") is None:
         return None
     validate(config["data"], "data")
-    checksum: str | None = build(config["data"]).checksum(Path(config["paths"]["cache"]))
+    checksum: str | None = build(config["data"]).checksum(Folders.of(config["paths"]).cache)
     return checksum

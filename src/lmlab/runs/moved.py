@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Config, at
 from lmlab.runs.run import Run
 
@@ -49,7 +50,7 @@ def _roots(run: Run, config: Config) -> tuple[Path, Path] | None:
     directory = at(run.manifest, "provenance.directory")
     if directory is None:
         return None
-    old, new = Path(directory, config["paths"]["runs"]), run.path.absolute().parent
+    old, new = Path(directory, Folders.of(config["paths"]).runs), run.path.absolute().parent
     if old == new or old.name != new.name:
         return None
     while old.name == new.name and old.name:

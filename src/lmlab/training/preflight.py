@@ -14,7 +14,7 @@ from lmlab.runs.run import Run
 from lmlab.training import parallel, sizing
 from lmlab.training.objectives import Objective
 from lmlab.training.optimizers.groups import make_optimizer
-from lmlab.training.sections import check_chosen, check_schedule, check_sections, numbers_of
+from lmlab.training.sections import check_choice, check_schedule, check_sections, numbers_of
 from lmlab.training.trainer import check_devices
 
 LIGHT_SECTIONS = ("model", "data", "tokenizer", "objective", "optimizer", "scheduler", "trainer")
@@ -64,7 +64,7 @@ def check_options(config: Config, here: bool = True) -> LanguageModel:
     experiment = check_sections(config)
     check_devices(experiment.trainer, here)
     for section in LIGHT_SECTIONS:
-        check_chosen(config, section)
+        check_choice(config, section)
     return check_objects(experiment)
 
 

@@ -15,6 +15,7 @@ from lmlab.models.reading import tokens_left_out
 from lmlab.processes.layout import get_rank
 from lmlab.runs.files import append_row, flush
 from lmlab.runs.run import Run
+from lmlab.training.loggers.logger import RunLogger
 from lmlab.training.module import LanguageModeling
 
 _OPTION = "callbacks.samples.prompt"
@@ -54,7 +55,7 @@ class Samples(pl.Callback):
         append_row(self.run.samples, row)
         flush(self.run.samples)
         for logger in trainer.loggers:
-            if hasattr(logger, "log_sample"):
+            if isinstance(logger, RunLogger):
                 logger.log_sample(row)
 
     def sample(self, module: LanguageModeling) -> str:
