@@ -65,7 +65,7 @@ def test_commands_in_the_conversation(trained, monkeypatch, capsys, tmp_path):
         "accelerator": "cpu",
         "threads": 1,
     }
-    chat.main(paths={"runs": str(tmp_path)}, run="run", **options)
+    chat.main(paths={name: str(tmp_path) for name in ("outputs", "runs", "cache")}, run="run", **options)
     greedy = Decoding(greedy=True, length=3)
     first, last = (continued(trained, f"You: {line}\nModel:", greedy, 1) for line in ("one", "last"))
     from lmlab.surroundings import printable
