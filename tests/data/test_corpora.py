@@ -1,5 +1,4 @@
 import dataclasses
-import hashlib
 import inspect
 import os
 import re
@@ -7,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lmlab.data.corpora import RemoteFile, StandardLibrary, Text, TinyShakespeare, WholeText, WikiText2, files
+from lmlab.data.corpora import StandardLibrary, Text, WholeText, files
 from lmlab.data.corpora.standard_library import split_of
 from lmlab.data.shards import prepare
 from lmlab.data.tokenizers import Word
@@ -19,79 +18,6 @@ TEXT = "To be, or not to be,\nthat is the question.\n"
 def found(corpus, corpora=None, cache=Path("nowhere")):
     corpus.find(corpora, cache)
     return corpus
-
-
-def remote(folder: Path, text: str = TEXT, sha256: str | None = None) -> RemoteFile:
-    """A declared file that is published at a file:// address."""
-    published = folder / "published.txt"
-    published.write_text(text)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return RemoteFile(published.as_uri(), sha256 or digest, "plays/hamlet.txt")
-
-
-class TestRemoteFile:
-    def test_is_downloaded_once_and_then_found(self, tmp_path):
-        file = remote(tmp_path)
-        path = file.find(None, tmp_path / "cache", progress=False)
-        assert path.read_text() == TEXT
-        (tmp_path / "published.txt").unlink()
-        assert file.find(None, tmp_path / "cache", progress=False) == path
-
-    def test_prefers_the_users_folder(self, tmp_path):
-        file = remote(tmp_path)
-        own = tmp_path / "corpora" / "plays" / "hamlet.txt"
-        own.parent.mkdir(parents=True)
-        own.write_text(TEXT)
-        assert file.find(tmp_path / "corpora", tmp_path / "cache", progress=False) == own
-        assert not (tmp_path / "cache").exists()
-
-    def test_corrupt_local_file_is_named_with_both_checksums(self, tmp_path):
-        file = remote(tmp_path)
-        own = tmp_path / "corpora" / "plays" / "hamlet.txt"
-        own.parent.mkdir(parents=True)
-        own.write_text(TEXT[:-1])
-        with pytest.raises(UserError) as error:
-            file.find(tmp_path / "corpora", tmp_path / "cache", progress=False)
-        for part in (str(own), file.sha256, hashlib.sha256(TEXT[:-1].encode()).hexdigest(), "corrupt"):
-            assert part in str(error.value)
-
-    def test_wrong_download_leaves_nothing(self, tmp_path):
-        file = remote(tmp_path, sha256="0" * 64)
-        with pytest.raises(UserError, match=r"not the file that was expected.*LMLAB_CORPORA.*plays/hamlet\.txt"):
-            file.find(None, tmp_path / "cache", progress=False)
-        assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
-
-    def test_is_not_downloaded_on_request(self, tmp_path):
-        with pytest.raises(UserError, match=r"plays/hamlet\.txt is not in .*LMLAB_CORPORA"):
-            remote(tmp_path).find(None, tmp_path / "cache", progress=False, download=False)
-        assert not (tmp_path / "cache").exists()
-
-    def test_offline_says_what_to_do(self, tmp_path):
-        file = remote(tmp_path)
-        (tmp_path / "published.txt").unlink()
-        with pytest.raises(UserError, match=r"could not be downloaded.*LMLAB_CORPORA.*plays/hamlet\.txt"):
-            file.find(None, tmp_path / "cache", progress=False)
-        assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
-
-    def test_missing_corpora_folder_is_an_error(self, tmp_path):
-        with pytest.raises(UserError, match=r"paths\.corpora=.*no such folder"):
-            remote(tmp_path).find(tmp_path / "corpra", tmp_path / "cache", progress=False)
-
-
-class TestDeclared:
-    def test_tiny_shakespeare_is_split_as_usual(self, corpora):
-        corpus = found(TinyShakespeare(), corpora)
-        train, validation = (next(corpus.documents(split)) for split in ("train", "validation"))
-        text = (corpora / "tinyshakespeare" / "input.txt").read_text()
-        assert (len(train), len(validation)) == (1_003_854, 111_540)
-        assert train + validation == text
-        assert corpus.splits == ("train", "validation")
-
-    def test_wikitext2_is_byte_exact(self, corpora):
-        corpus = found(WikiText2(), corpora)
-        for split, name in (("train", "train"), ("validation", "valid"), ("test", "test")):
-            (document,) = corpus.documents(split)
-            assert document.encode() == (corpora / "wikitext-2" / f"{name}.txt").read_bytes()
 
 
 @pytest.fixture(scope="module")

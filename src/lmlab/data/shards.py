@@ -160,7 +160,7 @@ def _key(corpus: Corpus, tokenizer: Tokenizer) -> str:
 
 def _write(corpus: Corpus, tokenizer: Tokenizer, folder: Path, progress: bool) -> None:
     sizes = {split: sum(map(_size, chain.from_iterable(corpus.chunks(split)))) for split in corpus.splits}
-    if not tokenizer.fitted:
+    if fits := not tokenizer.fitted:
         tokenizer = copy.deepcopy(tokenizer)
         with ProgressBar(f"Fitting the tokenizer to {corpus.name}", sizes["train"], progress) as bar:
             tokenizer.fit(_counted(chain.from_iterable(map(tokenizer.pieces, corpus.chunks("train"))), bar))
@@ -175,9 +175,11 @@ def _write(corpus: Corpus, tokenizer: Tokenizer, folder: Path, progress: bool) -
                 f"data={corpus.name}: its {split} split has no tokens; it needs at least one: give more text"
             )
         splits[split] = {"tokens": counts["tokens"], "bytes": sizes[split], **counts}
+    corpus.verify(tokenizer, splits, fits)
     meta = {
         "name": corpus.name,
         "licence": corpus.licence,
+        "provenance": corpus.provenance(),
         "fingerprint": digest.hexdigest(),
         "corpus_fingerprint": corpus.fingerprint(),
         "tokenizer_fingerprint": tokenizer.fingerprint(),
