@@ -26,7 +26,8 @@ def overrides_for(group: str, option: str) -> list[str]:
     """The override that chooses an option, and what else it needs."""
     chosen = [f"{group}=[{option}]" if group == "logger" else f"{group}={option}", "data=text", "data.paths=x.txt"]
     if group == "data":
-        chosen = [f"data={option}", *(["data.paths=x.txt"] if option == "text" else [])]
+        needed = {"text": ["data.paths=x.txt"], "hf": ["data.dataset=a/b"]}
+        chosen = [f"data={option}", *needed.get(option, [])]
     if group == "channel" and option != "none":
         chosen.append("block=prenorm")
     if (group, option) == ("trainer", "gpu"):

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.commands import tables
+from lmlab.config.build import build
+from lmlab.config.check import validate
 from lmlab.config.identity import identity
 from lmlab.config.nodes import Config, at
 from lmlab.errors import UserError
@@ -34,8 +36,14 @@ def located(config: Config, parent: Config | None = None) -> Config:
         if not config[section].get("_target_"):
             raise UserError(f"{section}._target_ has no value: expected the class that {section} describes")
     data = config["data"]
-    if "paths" in data:  # relative paths mean other files in another folder
-        config = config | {"data": data | {"paths": _absolute(data["paths"])}}
+    for option in ("paths", "files"):
+        if option in data:  # relative paths mean other files in another folder
+            data = data | {option: _absolute(data[option])}
+    if "revision" in data:  # a name of a revision means other texts at another time
+        validate(data, "data")
+        corpora = at(config, "paths.corpora")
+        data = data | {"revision": build(data).commit(expanded(corpora) if corpora else None)}
+    config = config | {"data": data}
     if parent is not None:
         return _with_content(started_from(config, parent))
     config = _with_content(identified(config))
@@ -83,4 +91,4 @@ def _absolute(paths: Any) -> Any:
         return [_absolute(path) for path in paths]
     if isinstance(paths, dict):
         return {split: _absolute(path) for split, path in paths.items()}
-    return str(expanded(paths).absolute()) if paths and isinstance(paths, str) else paths
+    return str(expanded(paths).absolute()) if paths and isinstance(paths, str) and "://" not in paths else paths

@@ -14,6 +14,7 @@ NOT_IDENTITY = (
     "paths",
     "logger",
     "execution",
+    "data.licence",
     "start.directory",
     "callbacks.checkpoint",
     "callbacks.samples",
@@ -57,8 +58,8 @@ def identity(config: Config) -> str:
 
 
 def without_effect(config: Config) -> tuple[str, ...]:
-    """Return the keys of ``config`` that cannot change a result; the path of a text with a checksum is one of them."""
-    return (*NOT_IDENTITY, "data.paths") if "data" in (config.get("content") or {}) else NOT_IDENTITY
+    """Return the keys of ``config`` that cannot change a result; paths of local data with a checksum are among them."""
+    return (*NOT_IDENTITY, "data.paths", "data.files") if "data" in (config.get("content") or {}) else NOT_IDENTITY
 
 
 def result_config(config: Config) -> Config:

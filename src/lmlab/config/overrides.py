@@ -61,7 +61,7 @@ def read(word: str, several: bool = False) -> str:
     if list in kinds and body.startswith("[") and body.endswith("]") and not _of_lists(body):
         elements = [one(part.strip(), hint is None) for part in _split(body[1:-1])]
         return f"{key}=[{','.join(elements)}]"
-    if option == "data.paths" and re.fullmatch(r"\{.*\}", body, re.DOTALL):  # files by split
+    if option in ("data.paths", "data.files") and re.fullmatch(r"\{.*\}", body, re.DOTALL):  # files by split
         pairs = [part.strip().partition(":") for part in _split(body[1:-1], brackets=True)]
         inner = (f"{split}:{read(f'{option}.{split}={paths.strip()}').partition('=')[2]}" for split, _, paths in pairs)
         return f"{key}={{{','.join(inner)}}}"

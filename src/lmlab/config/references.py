@@ -66,6 +66,8 @@ def explained(error: Any) -> str:
 
 Hint = Any
 
+_LOCAL = tuple(f"data.{key}{split}" for key in ("paths", "files") for split in ("", ".train", ".validation", ".test"))
+
 TEXTS: dict[str, Hint] = {
     **dict.fromkeys(
         (
@@ -87,6 +89,12 @@ TEXTS: dict[str, Hint] = {
     **dict.fromkeys(
         (
             "baseline",
+            "data.column",
+            "data.dataset",
+            "data.licence",
+            "data.name",
+            "data.revision",
+            "data.subset",
             "device.reported",
             "direction",
             "execution.rendezvous",
@@ -126,7 +134,7 @@ TEXTS: dict[str, Hint] = {
     **dict.fromkeys(("metrics", "study.equal", "tags"), list[str]),
     "model.pattern": list[str] | None,
     **dict.fromkeys(("arm", "stop"), str | list[str] | None),
-    **dict.fromkeys((f"data.paths{split}" for split in ("", ".train", ".validation", ".test")), str | list[str] | None),
+    **dict.fromkeys(_LOCAL, str | list[str] | None),
     **dict.fromkeys(("runs", "what"), str | list[str] | None),
     "formats": str | list[str],
 }
@@ -135,7 +143,7 @@ TEXTS: dict[str, Hint] = {
 ONCE = frozenset(
     (
         *("arm", "formats", "logger.wandb.artifacts", "metrics", "runs", "study.equal", "tags"),
-        *(f"data.paths{split}" for split in ("", ".train", ".validation", ".test")),
+        *_LOCAL,
     )
 )
 """Lists with the semantics of sets: adding an element that is present changes nothing."""

@@ -84,12 +84,12 @@ def checksum_of(files: Mapping[str, bytes]) -> str:
 
 
 def data_checksum(config: Config) -> str | None:
-    """Return the checksum of the files that ``data.paths`` names, independent of their folder; ``None`` without any.
+    """Return the checksum of the local files of ``data``, independent of their folder; ``None`` without any.
 
     Raises:
         UserError: a file is missing or not text.
     """
-    if "paths" not in config["data"]:
+    if "paths" not in config["data"] and config["data"].get("files") is None:
         return None
     validate(config["data"], "data")
     checksum: str | None = build(config["data"]).checksum(Path(config["paths"]["cache"]))

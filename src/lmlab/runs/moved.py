@@ -8,15 +8,17 @@ from lmlab.runs.run import Run
 
 
 def config_here(run: Run) -> Config:
-    """Return the saved configuration of ``run`` with the current locations of ``paths`` and ``data.paths``.
+    """Return the saved configuration of ``run`` with the current locations of ``paths`` and local data.
 
     Paths that still exist stay the same.
     """
     config = run.config
     roots = _roots(run, config)
     config["paths"] = _moved(config.get("paths", {}), roots)
-    if "paths" in config.get("data", {}):
-        config["data"]["paths"] = _moved(config["data"]["paths"], roots)
+    data = config.get("data", {})
+    for option in ("paths", "files"):
+        if option in data:
+            data[option] = _moved(data[option], roots)
     return config
 
 

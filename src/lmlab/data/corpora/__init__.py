@@ -1,7 +1,8 @@
-"""Corpora: named texts in splits, from local files, declared addresses or the standard library."""
+"""Corpora: named texts in splits, from local files, declared addresses, the hub or the standard library."""
 
 from lmlab.data.corpora.corpus import SPLITS, Corpus, Published
 from lmlab.data.corpora.declared import DeclaredCorpus, Part
+from lmlab.data.corpora.hugging_face import HuggingFace
 from lmlab.data.corpora.hutter import Enwik8, Text8
 from lmlab.data.corpora.lambada import Lambada
 from lmlab.data.corpora.penn_treebank import PennTreebank
@@ -17,6 +18,7 @@ __all__ = [
     "Corpus",
     "DeclaredCorpus",
     "Enwik8",
+    "HuggingFace",
     "Lambada",
     "Part",
     "PennTreebank",
