@@ -399,6 +399,8 @@ class HuggingFace(Corpus):
             return f"{option}: the hub cannot be reached ({reason}); repeat the command to continue later, or {by_hand}"
         if (failure := system_error(error)) is not None and not isinstance(error, FileNotFoundError):
             return f"{option}: cannot be stored in {self._cache} ({failure.strerror})"
+        if isinstance(error, StopIteration):  # raised for an empty file
+            return f"{option}: has no documents"
         return damaged or f"{option}: cannot be read ({reason})"
 
 
