@@ -39,3 +39,27 @@ def test_text_that_is_gone_is_the_one_that_the_runs_had_there(tmp_path, compose,
     text.write_bytes(b"\xff")  # there, but no text
     with pytest.raises(UserError, match=r"is not UTF-8[^;]*; convert it to UTF-8 first$"):
         located(config)
+
+
+def test_a_data_set_of_the_hub_is_recorded_by_its_commit(compose, monkeypatch):
+    from lmlab.data.corpora import HuggingFace
+
+    composed = compose("data=hf", "data.dataset=a/b", "data.revision=main")
+    config = {key: value for key, value in composed.items() if key not in ("sweep", "study")}
+    ids = set()
+    for commit in ("1" * 40, "2" * 40):
+        monkeypatch.setattr(HuggingFace, "commit", lambda corpus, corpora, commit=commit: commit)
+        saved = located(config)
+        assert saved["data"]["revision"] == commit
+        ids.add(identity(saved))
+    assert len(ids) == 2
+
+
+def test_files_of_a_data_set_are_identified_by_their_content(tmp_path, compose):
+    def identity_of(name: str, content: str) -> str:
+        (tmp_path / name).write_text(content)
+        composed = compose("data=hf", f"data.files={tmp_path / name}", "data.licence=mine")
+        return identity(located({key: value for key, value in composed.items() if key not in ("sweep", "study")}))
+
+    assert identity_of("a.jsonl", '{"text": "one"}\n') == identity_of("b.jsonl", '{"text": "one"}\n')
+    assert identity_of("a.jsonl", '{"text": "one"}\n') != identity_of("a.jsonl", '{"text": "two"}\n')

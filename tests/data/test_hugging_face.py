@@ -91,7 +91,7 @@ class TestFiles:
 
     def test_only_the_first_documents_are_read(self, tmp_path, cache):
         path = json_lines(tmp_path / "a.jsonl")
-        texts = texts_of(found(cache, files=str(path), documents=120, validation=0.2))
+        texts = texts_of(found(cache, files=str(path), limit=120, validation=0.2))
         assert sorted(text for part in texts.values() for text in part) == sorted(TEXTS[:120])
 
     def test_documents_without_text_are_left_out_and_counted(self, tmp_path, cache):
@@ -165,7 +165,7 @@ class TestFolder:
         assert texts_of(found(cache, files=str(corpora / "me" / "tales"), subset="de")) == expected
 
     def test_records_what_was_read(self, corpora, cache):
-        corpus = HuggingFace(dataset="me/tales", subset="en", documents=7)
+        corpus = HuggingFace(dataset="me/tales", subset="en", limit=7)
         recorded = prepare(corpus, Byte(), cache, corpora, progress=False).describe()
         assert recorded["splits"]["train"]["documents"] == 7
         provenance = recorded["provenance"]
@@ -174,7 +174,7 @@ class TestFolder:
             "dataset": "me/tales",
             "subset": "en",
             "splits": {"train": "train", "validation": "validation", "test": "test"},
-            "documents": 7,
+            "limit": 7,
         }
 
     @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ class TestBadInput:
                 r"data\.dataset=jsonl: .* expected a format \(did you mean 'json'\?\)",
             ),
             ({"files": "a", "revision": "main"}, r"data\.revision=main: files on this machine"),
-            ({"dataset": "a/b", "documents": 0}, r"data\.documents=0: expected at least 1"),
+            ({"dataset": "a/b", "limit": 0}, r"data\.limit=0: expected at least 1"),
             ({"dataset": "a/b", "validation": 0}, r"data\.validation=0: expected a share"),
             ({"dataset": "a/b", "validation": 0.5, "test": 0.5}, r"data\.test=0\.5: .* leaves some text"),
             ({"dataset": "a/b", "test": 0.97}, r"data\.test=0\.97: .* leaves some text"),

@@ -21,6 +21,7 @@ ONLY_COMPOSED = {
     "lmlab wandb": "needs an account: tests/end_to_end/test_wandb_faults.py has a server of its own",
     "hydra/launcher=slurm": "needs a cluster: tests/end_to_end/test_slurm.py",
     "hydra/launcher=ray": "needs the package ray",
+    "data.dataset=": "downloads from the hub: tests/data/test_hugging_face.py replaces it",
     "trainer.nodes=2": "needs two machines: tests/end_to_end/test_nodes.py",
 }
 """Parts of commands that are not executed here, with the reason; tests/test_docs.py composes them."""
@@ -35,6 +36,7 @@ FILES_OF_A_USER = FILES | {
     "prompts.txt": "def main\nimport os\n",
     "questions.jsonl": '{"prompt": "import", "answer": " os"}\n{"prompt": "def", "answer": " main"}\n',
     "other.txt": "import this\n" * 20,
+    **{f"{name}.jsonl": "".join(f'{{"text": "{name} no. {n}"}}\n' for n in range(200)) for name in ("stories", "more")},
 }
 
 

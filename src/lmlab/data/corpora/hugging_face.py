@@ -73,7 +73,7 @@ class HuggingFace(Corpus):
         validation: such a split; or a share of the documents of ``train`` to hold out, by a hash of their text;
             ``None``: the split ``validation``, or a share of 0.05 if there is none.
         test: such a split or share, 0 for none; ``None``: the split ``test``, if there is one.
-        documents: read only so many documents of ``train``, from its beginning; nothing else of it is downloaded.
+        limit: read only so many documents of ``train``, from its beginning; nothing else of it is downloaded.
         name: the name of the corpus in runs.
         licence: the licence as its publisher states it.
 
@@ -94,7 +94,7 @@ class HuggingFace(Corpus):
         train: str = "train",
         validation: str | float | None = None,
         test: str | float | None = None,
-        documents: int | None = None,
+        limit: int | None = None,
         name: str | None = None,
         licence: str | None = None,
     ) -> None:
@@ -106,8 +106,8 @@ class HuggingFace(Corpus):
             raise UserError(f"data.files has no value: expected the files of data.dataset={dataset}")
         if files is not None and revision is not None:
             raise UserError(f"data.revision={revision}: files on this machine have no revisions")
-        if documents is not None and documents < 1:
-            raise UserError(f"data.documents={documents}: expected at least 1, or null for all")
+        if limit is not None and limit < 1:
+            raise UserError(f"data.limit={limit}: expected at least 1, or null for all")
         shares = {"validation": validation, "test": test}
         self._shares = {split: share for split, share in shares.items() if isinstance(share, (int, float))}
         if not 0 < self._shares.get("validation", _SHARE) < 1:
@@ -120,7 +120,7 @@ class HuggingFace(Corpus):
         self.subset = subset
         self.revision = revision
         self.column = column
-        self.documents_read = documents
+        self.limit = limit
         self._own = {"train": train} | {split: own for split, own in shares.items() if isinstance(own, str)}
         self.name = name or self.name
         self.licence = licence or self.licence
@@ -137,7 +137,7 @@ class HuggingFace(Corpus):
                 if not folder.is_dir():
                     if not self.download and source.on_hub:
                         raise UserError(f"{source.option}: not in {folder.parent}; lmlab train downloads it")
-                    total = available.get(own) if self.documents_read is None or split != "train" else None
+                    total = available.get(own) if self.limit is None or split != "train" else None
                     self._store(source, split, folder, Path(scratch), total if progress else None, progress)
                 self._texts[split] = StoredTexts(folder)
         self._check_texts()
@@ -167,7 +167,7 @@ class HuggingFace(Corpus):
             "subset": self.subset,
             version: self._source.version,
             "splits": dict(self._own) | {f"share for {split}": share for split, share in self._shares.items() if share},
-            "documents": self.documents_read,
+            "limit": self.limit,
         }
 
     def commit(self, corpora: Path | None) -> str | None:
@@ -284,7 +284,7 @@ class HuggingFace(Corpus):
         from filelock import FileLock
 
         folder.parent.mkdir(parents=True, exist_ok=True)
-        limit = self.documents_read if split == "train" else None
+        limit = self.limit if split == "train" else None
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             if folder.is_dir():
                 return  # another process has stored it in the meantime
@@ -364,7 +364,7 @@ class HuggingFace(Corpus):
         return f"{self.name}-{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]}"
 
     def _folder(self, source: _Source, split: str, own: str) -> Path:
-        limit = self.documents_read if split == "train" else None
+        limit = self.limit if split == "train" else None
         return self._cache / "downloads" / "hugging_face" / self._key(source, own, self.column, limit)
 
     @contextmanager
