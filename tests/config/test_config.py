@@ -21,6 +21,7 @@ CONFIG = {
     "logger": {"wandb": {}},
     "callbacks": {"checkpoint": {"every": None}, "samples": {}, "early_stopping": {"patience": 3}},
     "model": {"width": 16},
+    "data": {"licence": None},
     "trainer": {"precision": "32-true", "devices": 1},
     "execution": {"restarts": 1},
     "start": {"run": "3f9a126b0c", "directory": "/x", "checkpoint": "final", "optimizer": False},

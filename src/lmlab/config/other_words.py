@@ -137,6 +137,9 @@ VALUES: dict[str, str] = {
     "shakespeare": "tinyshakespeare",
     "tiny_shakespeare": "tinyshakespeare",
     "wikitext": "wikitext2",
+    "penn": "ptb",
+    "penn_treebank": "ptb",
+    "huggingface": "hf",
     "mamba": "mamba2",
 }
 """Values of options in other trainers, with lmlab's values."""

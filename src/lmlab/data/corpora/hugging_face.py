@@ -359,7 +359,8 @@ class HuggingFace(Corpus):
                 )
 
     def _key(self, source: _Source, *more: Any) -> str:
-        path = source.arguments["path"] if "data_files" in source.arguments else None
+        is_folder = not source.on_hub and "data_files" not in source.arguments
+        path = None if is_folder else source.arguments["path"]  # a name on the hub or a format
         inputs = [source.version, path, self.subset, sorted(source.arguments.get("data_files", ())), *more]
         return f"{self.name}-{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]}"
 
