@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -138,6 +139,21 @@ def test_memory_does_not_grow_with_the_longest_document(tmp_path, tokenizer, end
         environment = os.environ | {"RAYON_NUM_THREADS": "2"}
         peaks.append(float(subprocess.run(command, check=True, capture_output=True, env=environment).stdout))
     assert peaks[1] < peaks[0] + 100, "MiB"
+
+
+@pytest.mark.slow  # it prepares 700 MB of text
+@pytest.mark.parametrize("tokenizer", ["BPE(1000)", "Word(5000)"])
+def test_a_large_file_needs_less_than_a_gigabyte(tmp_path, tokenizer):
+    draw, peaks = random.Random(0), []
+    for megabytes in (50, 300):
+        with (tmp_path / f"{megabytes}.txt").open("w") as file:
+            for _ in range(megabytes):  # nearly all words differ
+                file.write(draw.randbytes(500_000).hex().replace("0", " ").replace("  ", "\n"))
+        command = [sys.executable, "-c", MEASURED, str(tmp_path / f"{megabytes}.txt"), tokenizer, str(tmp_path)]
+        environment = os.environ | {"RAYON_NUM_THREADS": "2"}
+        peaks.append(float(subprocess.run(command, check=True, capture_output=True, env=environment).stdout))
+    assert peaks[1] < 600, "MiB; importing what trains needs 430 more"
+    assert peaks[1] < peaks[0] + 150, "MiB"
 
 
 class TestCache:
@@ -321,6 +337,27 @@ def _prepare_slowly(file: str, cache: str, log: str, seconds: float) -> None:
     prepare(Text(file), Slow(), Path(cache), progress=False)
 
 
+def _prepare_in_small_pieces(file: str, cache: str, seconds: float) -> None:
+    """Prepare a text in pieces of 250 characters, each of which is recorded and takes its time."""
+    module._INTERVAL, bpe._PIECE, bpe._BATCH = -1.0, 250, 700
+    encode_all = BPE.encode_all
+
+    def slowly(tokenizer, texts):
+        for ids in encode_all(tokenizer, texts):
+            time.sleep(seconds)
+            yield ids
+
+    BPE.encode_all = slowly
+    prepare(Text(file), BPE(300), Path(cache), progress=False)
+
+
+def _pieces_on_disk(cache: Path) -> int:
+    with suppress(StopIteration, OSError):
+        progress = json.loads(next(cache.glob(".*.tmp/progress.json")).read_text())
+        return sum(counts["pieces"] for counts in progress["splits"].values())
+    return 0
+
+
 @pytest.mark.slow
 class TestProcesses:
     SPAWN = multiprocessing.get_context("spawn")
@@ -342,6 +379,31 @@ class TestProcesses:
         tokens = json.loads((folder / "meta.json").read_text())["splits"]["train"]["tokens"]
         assert (folder / "train.bin").stat().st_size == 2 * (tokens + 1)
         assert leftovers(tmp_path / "cache") == []
+
+    def test_preparation_that_is_killed_again_and_again_continues_to_the_same_result(self, tmp_path):
+        (tmp_path / "text").write_text(LINES)
+
+        def started(cache: Path, seconds: float = 0.0):
+            arguments = (str(tmp_path / "text"), str(cache), seconds)
+            process = self.SPAWN.Process(target=_prepare_in_small_pieces, args=arguments)
+            process.start()
+            return process
+
+        whole = started(tmp_path / "whole")
+        cache = tmp_path / "cache"
+        for pieces in (1, 8, 15, 25):
+            process = started(cache, seconds=0.05)
+            wait_until(lambda pieces=pieces: _pieces_on_disk(cache) >= pieces, "it does not continue")
+            os.kill(process.pid, signal.SIGKILL)
+            process.join(240)
+            assert not [path for path in cache.iterdir() if path.name.startswith("text-")]
+        last = started(cache)
+        for process in (whole, last):
+            process.join(240)
+            assert process.exitcode == 0
+        (folder,), (expected,) = (list(place.glob("text-*")) for place in (cache, tmp_path / "whole"))
+        assert contents(folder) == contents(expected)
+        assert leftovers(cache) == []
 
     def test_killed_preparation_is_begun_again(self, tmp_path):
         first = self.started(tmp_path, seconds=600)  # it will be killed

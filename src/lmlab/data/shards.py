@@ -67,7 +67,7 @@ class TokenizedCorpus:
         if first is None or first >= tokens:
             return tokens / self.bytes(split)
         ids = self.tokens(split)[1:]
-        part, whole = (len(self.tokenizer.decode(some).encode()) for some in (ids[:first], ids))
+        part, whole = (_decoded_size(self.tokenizer, some) for some in (ids[:first], ids))
         return first / (self.bytes(split) * part / whole)
 
     def describe(self) -> dict[str, Any]:
@@ -111,7 +111,13 @@ def open_whole(folder: Path, kind: type[Tokenizer]) -> TokenizedCorpus | None:
 
 
 CHUNK = 1 << 22
-"""Tokens counted at a time, so that a large split is never in memory as a whole."""
+"""Tokens read at a time, so that a large split is never in memory as a whole."""
+
+
+def _decoded_size(tokenizer: Tokenizer, ids: np.ndarray) -> int:
+    """Return the size in bytes of the text of ids; with many, a character that a chunk's end divides counts twice."""
+    chunks = (ids[first : first + CHUNK] for first in range(0, len(ids), CHUNK))
+    return sum(len(tokenizer.decode(chunk).encode()) for chunk in chunks)
 
 
 def frequencies(corpus: TokenizedCorpus, split: str) -> np.ndarray:
