@@ -317,7 +317,9 @@ def test_tokenizer_is_fitted_to_a_sample_of_a_large_text_which_is_recorded(tmp_p
     monkeypatch.setattr(bpe, "_PIECE", 250)
     monkeypatch.setattr(module, "evenly_sampled", partial(evenly_sampled, most=3000))
     corpus = Documents(train=[LINES], validation=["c"])
-    fitted_to = made(tmp_path, corpus, BPE(300)).describe()["fitted_to"]
+    prepared = made(tmp_path, corpus, BPE(300))
+    assert [note[:33] for note in prepared.notes] == ["tokenizer: fitted to an even samp"]
+    fitted_to = prepared.describe()["fitted_to"]
     assert fitted_to["of"] == len(LINES) and 1500 < fitted_to["bytes"] <= 3000
     monkeypatch.setattr(module, "evenly_sampled", evenly_sampled)
     assert "fitted_to" not in made(tmp_path / "all", corpus, BPE(300)).describe()

@@ -76,8 +76,16 @@ def prepare(
                     prepared = TokenizedCorpus(folder, type(tokenizer))
     except OSError as error:
         raise UserError(_not_written(error, corpus, cache, temporary)) from error
-    prepared.notes = (*corpus.notes, *prepared.notes)
+    prepared.notes = (*corpus.notes, *_about_fitting(prepared))
     return prepared
+
+
+def _about_fitting(corpus: TokenizedCorpus) -> list[str]:
+    """Return a note if the tokenizer was fitted to a sample."""
+    if (fitted_to := corpus.describe().get("fitted_to")) is None:
+        return []
+    size, whole = (f"{fitted_to[count] / 1e6:,.0f}" for count in ("bytes", "of"))
+    return [f"tokenizer: fitted to an even sample of {size} MB of the training split's {whole} MB"]
 
 
 def _not_written(error: OSError, corpus: Corpus, cache: Path, temporary: Path | None) -> str:

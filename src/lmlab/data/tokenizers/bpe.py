@@ -33,7 +33,8 @@ class BPE(Tokenizer):
 
     A segment of more than 512 bytes, as in DNA or base64, is divided after every 512. Any text is encoded and decodes
     to itself. The same training text gives the same merges. Types are the 256 bytes, then merges in the order in which
-    they were found; the last id is the separator, which does not occur in encoded texts.
+    they were found; the last id is the separator, which does not occur in encoded texts. Merges are found in an even
+    sample of a text of more than 64 MiB, or of millions of characters in different words.
 
     Args:
         size: number of types, separator included.
