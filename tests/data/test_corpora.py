@@ -8,7 +8,7 @@ import pytest
 
 from lmlab.data.corpora import StandardLibrary, Text, WholeText, files
 from lmlab.data.corpora.standard_library import split_of
-from lmlab.data.shards import prepare
+from lmlab.data.preparation import prepare
 from lmlab.data.tokenizers import Word
 from lmlab.errors import UserError
 

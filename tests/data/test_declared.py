@@ -25,7 +25,7 @@ from lmlab.data.corpora import (
     WikiText103,
     declared,
 )
-from lmlab.data.shards import prepare
+from lmlab.data.preparation import prepare
 from lmlab.data.tokenizers import Byte, Character, Word
 from lmlab.errors import UserError
 

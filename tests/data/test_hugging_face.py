@@ -13,7 +13,7 @@ import pytest
 
 from lmlab.data.corpora import HuggingFace, stored_texts
 from lmlab.data.corpora.hugging_face import split_of
-from lmlab.data.shards import prepare
+from lmlab.data.preparation import prepare
 from lmlab.data.tokenizers import Byte
 from lmlab.errors import Interrupted, UserError
 from lmlab.progress import ProgressBar

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from lmlab.data.corpora import TinyShakespeare, WikiText2
 from lmlab.data.tokenizers import BPE, Byte, Character, Word, load_tokenizer
 from lmlab.data.tokenizers import bpe as bpe_module
+from lmlab.data.tokenizers import word as word_module
 from lmlab.errors import UserError
 
 PROSE = (
@@ -129,6 +130,12 @@ class TestWord:
         assert tokenizer.size == 4
         assert tokenizer.encode("a b c").tolist() == [3, 2, 0, 1]
         assert tokenizer.outside("a b c\nd <unk>") == ["c", "d"]
+
+    def test_memory_for_different_words_is_limited(self, monkeypatch):
+        monkeypatch.setattr(word_module, "_MOST_WORDS", 100)
+        tokenizer = fitted(Word(), *(f"the {number}\nthe cat\n" for number in range(1000)))
+        assert tokenizer.decode(np.arange(2, 4)) == "the cat"
+        assert tokenizer.size <= 102
 
     def test_too_small_size(self):
         with pytest.raises(UserError, match=r"tokenizer\.size=2"):

@@ -244,7 +244,7 @@ def check_same_data(run: Run, task: "Task") -> None:
 def prepared_text(paths: list[str], tokenizer: "Tokenizer", places: Paths) -> "TokenizedCorpus":
     """Return the text of files and folders as one split, ``text``, tokenised by a run's tokenizer."""
     from lmlab.data.corpora import WholeText
-    from lmlab.data.shards import prepare
+    from lmlab.data.preparation import prepare
 
     corpus = prepare(WholeText(paths), tokenizer, Folders.of(places).cache)
     for note in corpus.notes:

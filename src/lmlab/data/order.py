@@ -117,7 +117,9 @@ class TrainingOrder:
             offsets = min(self.context, len(self.tokens) - self._windows * self.context)
             offset = int(draws.random_raw()) % offsets
             order_W = np.argsort(draws.random_raw(self._windows), kind="stable")
-            self._epoch = epoch, order_W * self.context + offset
+            order_W *= self.context  # in place: there may be many windows
+            order_W += offset
+            self._epoch = epoch, order_W
         return self._epoch[1]
 
 

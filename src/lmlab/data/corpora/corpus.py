@@ -132,6 +132,10 @@ class Corpus(Dataset):
             "with others; data=text reads text without this check"
         )
 
+    def size(self, split: str) -> int | None:
+        """Return about how many bytes of text a split has; ``None`` if that is not known without reading it."""
+        return None
+
     def fingerprint(self) -> str:
         """Return the SHA-256, in hexadecimal, of every document of every split, in order."""
         digest = hashlib.sha256()

@@ -103,6 +103,9 @@ class Text(Corpus):
     def documents(self, split: str) -> Iterator[str]:
         return ("".join(chunks) for chunks in self.chunks(split))
 
+    def size(self, split: str) -> int:
+        return sum(part.end - part.first for part in self._parts if part.split == split)
+
     def fingerprint(self) -> str:
         parts = [f"{part.split} {part.file.sha256} {part.first} {part.end}" for part in self._parts]
         key = hashlib.sha256("\n".join([*self.splits, *parts]).encode()).hexdigest()

@@ -12,7 +12,8 @@ from lmlab.data.batch import Batch
 from lmlab.data.corpora.corpus import Corpus
 from lmlab.data.dataset import Opening
 from lmlab.data.order import TrainingOrder, share
-from lmlab.data.shards import TokenizedCorpus, find_prepared, frequencies, prepare
+from lmlab.data.preparation import prepare
+from lmlab.data.shards import TokenizedCorpus, find_prepared, frequencies
 from lmlab.data.tasks.task import Task
 from lmlab.data.windows import Reading, fixed_windows, read
 from lmlab.errors import UserError
