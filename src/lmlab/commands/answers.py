@@ -5,7 +5,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmlab.commands import tables
@@ -13,7 +12,6 @@ from lmlab.commands.generate import encoded, say_notes, unknown_to, unseen_by
 from lmlab.commands.prompts import Prompt, check_keys, read_prompts
 from lmlab.errors import UserError
 from lmlab.numerals import written
-from lmlab.surroundings import expanded
 
 if TYPE_CHECKING:
     from lmlab.models.likelihood import Scored
@@ -91,24 +89,6 @@ def _answer(prompt: Prompt) -> Prompt:
     if not isinstance(answer, str) or not answer:
         raise UserError(f"{prompt.source}: {KEY}={json.dumps(answer)[:40]}: expected a text of at least one character")
     return Prompt(answer, prompt.number, f"{prompt.source}: {KEY}")
-
-
-def output_file(output: str | None, prompts: str) -> Path | None:
-    """Return the file that ``output`` names.
-
-    Raises:
-        UserError: it does not end in .jsonl, its folder does not exist, or it is the file ``prompts``.
-    """
-    if output is None:
-        return None
-    path = expanded(output)
-    if path.exists() and path.samefile(expanded(prompts)):
-        raise UserError(f"output={output}: is the file of the prompts; choose another")
-    if path.suffix != ".jsonl" or path.is_dir():
-        raise UserError(f"output={output}: expected a file that ends in .jsonl")
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"output={output}: there is no folder {path.absolute().parent}")
-    return path
 
 
 def metrics_of(scored: Sequence["Scored"]) -> dict[str, float]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from lmlab.commands import tables
-from lmlab.commands.answers import Answers, metrics_of, output_file, show_answers
+from lmlab.commands.answers import Answers, metrics_of, show_answers
+from lmlab.commands.prompts import output_file
 from lmlab.config.check import check_arguments
 from lmlab.config.experiment import Experiment
 from lmlab.config.nodes import Paths

@@ -104,6 +104,9 @@ _BY_OPTION: dict[tuple[str, str], str] = {
     ("end_of_document", "true or false"): "eos eos_token eos_token_id ignore_eos stop_at_eos",
     ("prompts", "a file that ends in .txt or .jsonl"): "prompt_file prompts_file input_file",
     ("greedy", "true or false"): "do_sample",
+    ("beams", "2 or more for beam search"): "num_beams n_beams beam_size beam_width beam",
+    ("best", "texts of each beam search"): "n_best nbest num_best",
+    ("repetition_penalty", "1 for none"): "repeat_penalty",
 }
 """Names of other trainers, by the option of lmlab and its unit."""
 

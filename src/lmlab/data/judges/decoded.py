@@ -9,7 +9,8 @@ from lmlab.data.batch import Batch
 from lmlab.data.judges.judge import Judge
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.metrics import Metric
-from lmlab.models.generation import Row, Sampler, decode
+from lmlab.models.decoding import Decoding, Row
+from lmlab.models.generation import decode
 from lmlab.models.language_model import LanguageModel
 
 Score = Callable[[str, str], float]
@@ -49,7 +50,8 @@ class Decoded(Judge):
                 right.append(targets_T[scored_N])
         if not questions:
             return
-        answers = decode(model, questions, max(map(len, right)), Sampler(greedy=True), self._context)
+        decoding = Decoding(greedy=True, length=max(map(len, right)))
+        answers = decode(model, questions, decoding, self._context)
         text = self._tokenizer.decode
         for answer, expected_N in zip(answers, right, strict=True):
             texts = text(np.array(answer.tokens)), text(expected_N.numpy())
