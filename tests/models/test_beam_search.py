@@ -108,7 +108,7 @@ def test_a_prompt_is_read_once_whatever_the_number_of_beams(make_model):
     assert shapes == [(2, 4), (8, 1), (8, 1)]
     shapes.clear()
     beam_search(model, [Row([1, 2, 3]), Row([1, 2, 3, 5, 5])], Decoding(length=3, beams=4), CONTEXT)
-    assert shapes == [(1, 3), (5, 1), (5, 1), (4, 1), (4, 1)]
+    assert shapes == [(2, 3), (5, 1), (5, 1), (4, 1), (4, 1)]
 
 
 def test_a_search_ends_when_no_running_text_can_be_better(make_model):

@@ -89,12 +89,13 @@ class Decoding:
 
     def signature(self) -> str:
         """Return the settings that affect the result on one line, as they are typed: ``length=64 greedy=true``."""
-        settings: dict[str, Any] = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+        top_p = None if self.top_p is None else float(self.top_p)
+        settings: dict[str, Any] = {"temperature": float(self.temperature), "top_k": self.top_k, "top_p": top_p}
         if self.beams > 1:
-            settings = {"beams": self.beams, "length_penalty": self.length_penalty}
+            settings = {"beams": self.beams, "length_penalty": float(self.length_penalty)}
         elif self.greedy:
             settings = {"greedy": "true"}
-        penalty = None if self.repetition_penalty == 1 else self.repetition_penalty
+        penalty = None if self.repetition_penalty == 1 else float(self.repetition_penalty)
         settings |= {"length": self.length, "repetition_penalty": penalty}
         words = [f"{option}={value}" for option, value in settings.items() if value is not None]
         if self.stop:

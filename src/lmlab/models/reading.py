@@ -1,6 +1,6 @@
 """Reading sequences of any length and number with a language model that may be in training.
 
-Dimension legend: B sequences, P different beginnings among them, T tokens, N tokens of a piece that is read at once,
+Dimension legend: B sequences, P different prompts, T tokens, N tokens of a piece that is read at once,
 D width.
 """
 
@@ -76,8 +76,8 @@ def read(
 class Sequences:
     """Sequences of unequal length that a model reads together, token by token after the shortest one.
 
-    Prompts of unequal length need no support from mixers: the length of the shortest one is read at once, prompts that
-    begin alike only once; then one token of each sequence at a time, which is the next one of its prompt or one that
+    Prompts of unequal length need no support from mixers: the length of the shortest one is read at once, equal prompts
+    only once; then one token of each sequence at a time, which is the next one of its prompt or one that
     was appended to it. So all sequences have read the same number of tokens at any time, and none is padded.
 
     Attention sees at most ``context`` tokens, as in training, so memory stays constant. A model that runs out of
@@ -94,15 +94,14 @@ class Sequences:
         firsts = first_tokens(model, [len(prompt) for prompt in prompts], context)
         cut = [tuple(prompt[first:]) for prompt, first in zip(prompts, firsts, strict=True)]
         shortest = min(map(len, cut))
-        beginnings = [prompt[:shortest] for prompt in cut]
-        different = {beginning: number for number, beginning in enumerate(dict.fromkeys(beginnings))}
-        tokens_PT = torch.tensor([*different], device=self._device)
+        different = {prompt: number for number, prompt in enumerate(dict.fromkeys(cut))}
+        tokens_PT = torch.tensor([prompt[:shortest] for prompt in different], device=self._device)
         hidden_PND, state = deque(read(model, tokens_PT, context), maxlen=1).pop()
-        of_beginning_B = torch.tensor([different[beginning] for beginning in beginnings], device=self._device)
-        self.last_BD = hidden_PND[of_beginning_B, -1]
+        of_prompt_B = torch.tensor([different[prompt] for prompt in cut], device=self._device)
+        self.last_BD = hidden_PND[of_prompt_B, -1]
         self.unread = [deque(prompt[shortest:]) for prompt in cut]
-        self._state = model_state.select_with_room(state, of_beginning_B)
-        self._recent = [deque(beginning, context) for beginning in beginnings]
+        self._state = model_state.select_with_room(state, of_prompt_B)
+        self._recent = [deque(prompt[:shortest], context) for prompt in cut]
 
     def ready(self) -> list[int]:
         """Return the numbers of the sequences that have been read to the end."""

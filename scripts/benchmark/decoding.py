@@ -1,0 +1,157 @@
+"""Time greedy decoding of many prompts at once against one by one, and against the transformers library.
+
+    python scripts/benchmark/decoding.py [--rounds 5] [--threads 1] [--width 256] [--new 64]
+
+A Transformer and a GPT-2 with random weights. The library's GPT-2 has the same weights, and its texts must be the same.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import harness
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from lmlab.config.build import build
+from lmlab.models.decoding import Decoding, Row
+from lmlab.models.generation import decode
+from lmlab.training.allocator import keep_freed_memory
+from lmlab.training.threads import use_threads
+
+GOALS = {"one by one": 1 / 8, "transformers": 0.8}
+"""The largest ratio of the time of decoding at once to that of each other arm."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each arm, in turn, after one not counted")
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads; default: all cores")
+    parser.add_argument("--prompts", type=int, default=256)
+    parser.add_argument("--alone", type=int, default=16, help="prompts decoded one by one; their time is scaled")
+    parser.add_argument("--tokens", type=int, default=32, help="tokens of a prompt")
+    parser.add_argument("--new", type=int, default=64, help="tokens to generate")
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--depth", type=int, default=4)
+    parser.add_argument("--vocabulary", type=int, default=4096)
+    options = parser.parse_args()
+    use_threads(options.threads, 1)
+    keep_freed_memory()  # as in a run; it affects all arms
+    torch.manual_seed(0)
+    prompts = torch.randint(options.vocabulary, (options.prompts, options.tokens))
+    transformer = model_of(options, "model=transformer")
+    gpt2 = model_of(options, "model=gpt2", "model.norm.bias=true", "model.mixer.bias=true", "model.channel.bias=true")
+    library = library_of(options)
+    gpt2.load_state_dict(from_gpt2(library))
+    decoding = Decoding(greedy=True, length=options.new)
+    context = options.tokens + options.new
+    scale = options.prompts / options.alone
+
+    def ours(model: Any, rows: torch.Tensor, batch_size: int) -> Any:
+        return decode(model, [Row(prompt) for prompt in rows.tolist()], decoding, context, batch_size)
+
+    def theirs() -> Any:
+        mask = torch.ones_like(prompts)
+        return library.generate(prompts, attention_mask=mask, max_new_tokens=options.new, do_sample=False)
+
+    same = [row.tokens for row in ours(gpt2, prompts, options.prompts)]
+    texts = theirs()[:, options.tokens :].tolist()
+    equal = sum(one == other for one, other in zip(same, texts, strict=True))
+    if equal < 0.9 * options.prompts:  # rounding may decide between two tokens
+        raise SystemExit(f"only {equal} of {options.prompts} texts are those of the library")
+    report(
+        "one by one",
+        options,
+        lambda: ours(transformer, prompts, options.prompts),
+        lambda: ours(transformer, prompts[: options.alone], 1),
+        scale,
+    )
+    report("transformers", options, lambda: ours(gpt2, prompts, options.prompts), theirs, 1.0)
+    print(f"{equal} of {options.prompts} texts of the GPT-2 are equal to those of the library")
+
+
+def model_of(options: argparse.Namespace, *overrides: str) -> Any:
+    """Return a model with random weights, in evaluation mode."""
+    sizes = (f"model.width={options.width}", f"model.depth={options.depth}")
+    config = harness.composed(overrides[0], *sizes, *overrides[1:])
+    return build(config["model"], vocabulary=options.vocabulary, context=options.tokens + options.new).eval()
+
+
+def library_of(options: argparse.Namespace) -> Any:
+    """Return the library's GPT-2 with random weights."""
+    import transformers
+
+    config = transformers.GPT2Config(
+        vocab_size=options.vocabulary,
+        n_embd=options.width,
+        n_layer=options.depth,
+        n_head=4,
+        n_positions=options.tokens + options.new,
+        activation_function="gelu",
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    model = transformers.GPT2LMHeadModel(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # so that no two tokens are almost equally probable
+            parameter.mul_(3.0)
+    model.generation_config.pad_token_id = 0
+    return model
+
+
+def from_gpt2(model: Any) -> dict[str, torch.Tensor]:
+    """Return the weights of the library's GPT-2 by the names of ours; its matrices are [in, out]."""
+    body = model.transformer
+    weights = {
+        "embedding.weight": body.wte.weight,
+        "head.linear.weight": model.lm_head.weight,
+        "position_embedding.weight": body.wpe.weight,
+        "norm.weight": body.ln_f.weight,
+        "norm.bias": body.ln_f.bias,
+    }
+    for number, layer in enumerate(body.h):
+        parts = {
+            "mixer_norm": layer.ln_1,
+            "channel_norm": layer.ln_2,
+            "mixer.projection_in": layer.attn.c_attn,
+            "mixer.projection_out": layer.attn.c_proj,
+            "channel.up": layer.mlp.c_fc,
+            "channel.down": layer.mlp.c_proj,
+        }
+        for name, part in parts.items():
+            weights[f"blocks.{number}.{name}.weight"] = part.weight.T if part.weight.ndim == 2 else part.weight
+            weights[f"blocks.{number}.{name}.bias"] = part.bias
+    return {name: weight.detach() for name, weight in weights.items()}
+
+
+def report(
+    other: str, options: argparse.Namespace, ours: Callable[[], Any], theirs: Callable[[], Any], scale: float
+) -> None:
+    """Time two arms in turn and print seconds of each and their ratio, round by round."""
+    seconds: dict[str, list[float]] = {"at once": [], other: []}
+    for turn in range(options.rounds + 1):
+        for name, arm, factor in (("at once", ours, 1.0), (other, theirs, scale)):
+            start = time.perf_counter()
+            arm()
+            if turn:
+                seconds[name].append(factor * (time.perf_counter() - start))
+    console = Console()
+    table = Table(title=f"{options.prompts} prompts, {options.new} new tokens each", title_justify="left")
+    for heading in ("arm", "median seconds", "least", "most"):
+        table.add_column(heading, justify="left" if heading == "arm" else "right")
+    for name, values in seconds.items():
+        table.add_row(name, *(f"{value:.2f}" for value in (statistics.median(values), min(values), max(values))))
+    console.print(table)
+    ratios = [one / two for one, two in zip(seconds["at once"], seconds[other], strict=True)]
+    console.print(
+        f"at once / {other}: median {statistics.median(ratios):.3f} of {len(ratios)} rounds "
+        f"({min(ratios):.3f} to {max(ratios):.3f}); the goal is at most {GOALS[other]:.3f}. "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}."
+    )
+
+
+if __name__ == "__main__":
+    main()
