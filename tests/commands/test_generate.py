@@ -11,6 +11,7 @@ from lmlab.commands.generate import read_stop
 from lmlab.config.overrides import read
 from lmlab.data.tokenizers import BPE, Byte, Character, Symbols, Word, encode_prompt, unknown_parts
 from lmlab.errors import UserError
+from lmlab.models.heads.head import Head
 from lmlab.models.state import LanguageModelState, Output
 from lmlab.training import load
 
@@ -40,13 +41,14 @@ def test_a_prompt_that_is_no_text_of_the_tokenizer_s_is_refused_by_the_name_of_i
             encode_prompt(tokenizer, prompt, "callbacks.samples.prompt")
 
 
-class Script(nn.Module):
+class Script(Head):
     """A model that goes on with a fixed text whatever it reads; ``certain``: the share of probability of each token."""
 
     max_positions = None
 
     def __init__(self, tokens, size, certain=1.0):
         super().__init__()
+        self.vocabulary = size
         others = (1 - certain) / (size - 1)
         self.log_probs_TV = nn.Parameter(torch.full((len(tokens), size), others).log())
         for place, token in enumerate(tokens):
@@ -172,9 +174,9 @@ def test_an_output_holds_what_standard_output_would(written, tmp_path):
         text = written("0123", *words, "length=2").out
         shown = written("0123", *words, "length=2", "output=o.txt")
         assert (tmp_path / "o.txt").read_text() == text
-        assert shown.out.endswith("in o.txt\n") and "0123456789: " in shown.err
+        assert shown.out == "Written to o.txt\n" and "0123456789: " in shown.err
     records = written("0123", "samples=2", "length=2", "format=jsonl").out
-    assert written("0123", "samples=2", "length=2", "output=o.jsonl").out == "2 texts in o.jsonl\n"
+    assert written("0123", "samples=2", "length=2", "output=o.jsonl").out == "Written to o.jsonl\n"
     assert (tmp_path / "o.jsonl").read_text() == records
     for words, message in (
         (["output=o.csv"], r"output=o\.csv: expected a file that ends in \.txt or \.jsonl"),
@@ -185,6 +187,40 @@ def test_an_output_holds_what_standard_output_would(written, tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             written("0123", *words)
+
+
+def test_the_most_probable_option_is_chosen(written, tmp_path):
+    """A script of probability 3/4 for each of its tokens."""
+    lines = [{"prompt": "", "choices": ["b", "ab", "a"], "id": 1}, {"prompt": "\n", "choices": ["ac", "abcd", "bcd"]}]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert written("abcde", 'options=["b","ab","a"]', certain=0.75).out == "a\n"
+    log, other = -0.28768207, -6.92755791  # log 0.75 and log(0.25 / 255)
+    words = ("prompts=p.jsonl", "options=choices", "format=jsonl", "batch_size=2")
+    one, two = (json.loads(line) for line in written("abcde", *words, certain=0.75).out.splitlines())
+    assert (one["text"], one["id"], one["run"], one["score_per"]) == ("a", 1, "0123456789", "text")
+    assert one["scores"] == pytest.approx({"b": other, "ab": 2 * log, "a": log})
+    assert two["text"] == "bcd" and two["choices"] == lines[1]["choices"]
+    assert two["scores"] == pytest.approx({"ac": other + log, "abcd": 4 * other, "bcd": 3 * log})
+    for per in ("token", "byte"):
+        one, two = map(json.loads, written("abcde", *words, f"score_per={per}", certain=0.75).out.splitlines())
+        assert one["scores"] == pytest.approx({"b": other, "ab": log, "a": log})
+        assert two["scores"] == pytest.approx({"ac": (other + log) / 2, "abcd": other, "bcd": log})
+    assert written("abcde", "prompts=p.jsonl", "options=choices", "output=o.txt", certain=0.75).out
+    assert (tmp_path / "o.txt").read_text() == "a\n\nbcd\n"
+    (tmp_path / "q.jsonl").write_text('{"prompt": "", "choices": ["a", "a"]}')
+    for words, message in (
+        (
+            ["options=yes"],
+            "options=yes: expected a list of texts .* or a key of the records .*; prompt has",
+        ),
+        (["options=choice", "prompts=p.jsonl"], r"options=choice: .*p\.jsonl, line 1 has no such key.*choices"),
+        (["options=choices", "prompts=q.jsonl"], r"q\.jsonl, line 1: choices: expected at least two different texts"),
+        (['options=["a"]'], "expected at least two different texts"),
+        (['options=["a",""]'], "expected a list of texts of at least one character"),
+        (['options=["a","b"]', "samples=3"], "options=.*: writes no text of its own; leave out .*samples"),
+    ):
+        with pytest.raises(UserError, match=message):
+            written("abcde", *words)
 
 
 def test_an_interrupted_output_leaves_the_earlier_file(written, tmp_path, monkeypatch):

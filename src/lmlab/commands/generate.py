@@ -51,6 +51,8 @@ def main(
     beams: int,
     length_penalty: float,
     best: int,
+    options: str | list[str] | None,
+    score_per: Literal["text", "token", "byte"],
     samples: int,
     seed: int,
     format: Literal["text", "jsonl"] | None,
@@ -74,8 +76,18 @@ def main(
     if log_probabilities and format != "jsonl":
         raise UserError(f"log_probabilities=true: cannot be combined with format={format}; choose format=jsonl")
     stop_strings = read_stop(stop)
+    keys: Sequence[str] = KEYS
+    options_of_prompts: list[list[str]] = []
+    if options is not None:
+        from lmlab.commands import choices
+
+        if log_probabilities or samples > 1 or beams > 1:
+            raise UserError(
+                f"options={written(options)}: writes no text of its own; leave out log_probabilities, samples and beams"
+            )
+        keys, options_of_prompts = choices.KEYS, choices.options_of(texts, options)
     if format == "jsonl":
-        check_keys(texts, KEYS, ", or choose format=text")
+        check_keys(texts, keys, ", or choose format=text")
     source = find(run, Path(paths["runs"]))
 
     from lmlab.models.decoding import Decoding
@@ -96,6 +108,10 @@ def main(
     )
     use_threads(threads)
     trained = load_trained(source, checkpoint, device_kind(accelerator), trust)
+    if options is not None:
+        results = choices.choose(trained, texts, options_of_prompts, score_per, batch_size)
+        write_to(file, lambda stream: choices.write(results, stream, format, source.id, score_per))
+        return
     encoded_prompts = [encoded(trained, one) for one in texts]
     say_notes(unknown_to(trained, encoded_prompts) + unseen_by(trained, encoded_prompts, trained.context))
 
@@ -112,18 +128,12 @@ def main(
                     records.write(batch, stream)
                 tally.add(batch)
 
-    if file is not None:
-        write_file(file, write)
-    elif total == beams == 1 and format == "text":
+    if file is None and total == beams == 1 and format == "text":
         sample = Sample(encoded_prompts[0], 0, seed, trained.tokenizer, decoding.stop, end_token)
         stream_text(sample, trained, decoding)
         tally.add([sample])
     else:
-        write(sys.stdout)
-    if file is not None:
-        from lmlab.commands import tables
-
-        tables.say(f"{tally.texts:,} text{'s' * (tally.texts != 1)} in {tables.place(file)}")
+        write_to(file, write)
     print(f"({source.path.name}: {tally.line()})", file=sys.stderr)
 
 
@@ -146,14 +156,21 @@ def format_of(format: Literal["text", "jsonl"] | None, file: Path | None) -> Lit
     return of_name
 
 
-def write_file(file: Path, write: Callable[[TextIO], None]) -> None:
-    """Call ``write`` with a file that replaces ``file`` once it is complete."""
+def write_to(file: Path | None, write: Callable[[TextIO], None]) -> None:
+    """Call ``write`` with standard output, or with a new ``file`` that replaces the earlier one once it is complete."""
+    if file is None:
+        write(sys.stdout)
+        return
 
     def to_path(path: Path) -> None:
         with path.open("w", encoding="utf-8") as stream:
             write(stream)
 
     write_whole(file, to_path)
+
+    from lmlab.commands import tables
+
+    tables.say(f"Written to {tables.place(file)}")
 
 
 class Tally:
