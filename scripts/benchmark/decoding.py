@@ -1,4 +1,4 @@
-"""Time greedy decoding of many prompts at once against one by one, and against the transformers library.
+"""Time decoding of many prompts at once against one by one, and against the transformers library, also with beams.
 
     python scripts/benchmark/decoding.py [--rounds 5] [--threads 1] [--width 256] [--new 64]
 
@@ -22,9 +22,6 @@ from lmlab.models.generation import decode
 from lmlab.training.allocator import keep_freed_memory
 from lmlab.training.threads import use_threads
 
-GOALS = {"one by one": 1 / 8, "transformers": 0.8}
-"""The largest ratio of the time of decoding at once to that of each other arm."""
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -34,6 +31,7 @@ def main() -> None:
     parser.add_argument("--alone", type=int, default=16, help="prompts decoded one by one; their time is scaled")
     parser.add_argument("--tokens", type=int, default=32, help="tokens of a prompt")
     parser.add_argument("--new", type=int, default=64, help="tokens to generate")
+    parser.add_argument("--beams", type=int, default=4, help="with as many times fewer prompts")
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--vocabulary", type=int, default=4096)
@@ -46,31 +44,54 @@ def main() -> None:
     gpt2 = model_of(options, "model=gpt2", "model.norm.bias=true", "model.mixer.bias=true", "model.channel.bias=true")
     library = library_of(options)
     gpt2.load_state_dict(from_gpt2(library))
-    decoding = Decoding(greedy=True, length=options.new)
     context = options.tokens + options.new
-    scale = options.prompts / options.alone
+    greedy = Decoding(greedy=True, length=options.new)
+    search = Decoding(beams=options.beams, length=options.new)
+    some = prompts[: options.prompts // options.beams]
 
-    def ours(model: Any, rows: torch.Tensor, batch_size: int) -> Any:
-        return decode(model, [Row(prompt) for prompt in rows.tolist()], decoding, context, batch_size)
+    def ours(model: Any, rows: torch.Tensor, decoding: Decoding, batch_size: int = options.prompts) -> list[list[int]]:
+        rows_of_model = [Row(prompt) for prompt in rows.tolist()]
+        return [each.tokens for each in decode(model, rows_of_model, decoding, context, batch_size)]
 
-    def theirs() -> Any:
-        mask = torch.ones_like(prompts)
-        return library.generate(prompts, attention_mask=mask, max_new_tokens=options.new, do_sample=False)
+    def theirs(rows: torch.Tensor, beams: int = 1) -> list[list[int]]:
+        settings: dict[str, Any] = {"max_new_tokens": options.new, "do_sample": False, "num_beams": beams}
+        if beams > 1:
+            settings["length_penalty"] = 0.0
+        texts = library.generate(rows, attention_mask=torch.ones_like(rows), **settings)
+        return texts[:, options.tokens :].tolist()  # type: ignore[no-any-return]
 
-    same = [row.tokens for row in ours(gpt2, prompts, options.prompts)]
-    texts = theirs()[:, options.tokens :].tolist()
-    equal = sum(one == other for one, other in zip(same, texts, strict=True))
-    if equal < 0.9 * options.prompts:  # rounding may decide between two tokens
-        raise SystemExit(f"only {equal} of {options.prompts} texts are those of the library")
+    compare(ours(gpt2, prompts, greedy), theirs(prompts))
+    compare(ours(gpt2, some, search), theirs(some, options.beams))
+    alone = prompts[: options.alone]
     report(
-        "one by one",
-        options,
-        lambda: ours(transformer, prompts, options.prompts),
-        lambda: ours(transformer, prompts[: options.alone], 1),
-        scale,
+        f"{options.prompts} prompts, {options.new} tokens each, greedy, a Transformer",
+        {
+            "at once": lambda: ours(transformer, prompts, greedy),
+            "one by one": lambda: ours(transformer, alone, greedy, 1),
+        },
+        options.rounds,
+        1 / 8,
+        scale=options.prompts / options.alone,
     )
-    report("transformers", options, lambda: ours(gpt2, prompts, options.prompts), theirs, 1.0)
-    print(f"{equal} of {options.prompts} texts of the GPT-2 are equal to those of the library")
+    report(
+        f"{options.prompts} prompts, {options.new} tokens each, greedy, a GPT-2",
+        {"at once": lambda: ours(gpt2, prompts, greedy), "transformers": lambda: theirs(prompts)},
+        options.rounds,
+        0.8,
+    )
+    report(
+        f"{len(some)} prompts, {options.new} tokens each, {options.beams} beams, a GPT-2",
+        {"at once": lambda: ours(gpt2, some, search), "transformers": lambda: theirs(some, options.beams)},
+        options.rounds,
+        1.0,
+    )
+
+
+def compare(ours: list[list[int]], theirs: list[list[int]]) -> None:
+    """Stop unless almost all texts are equal; rounding may decide between two tokens."""
+    equal = sum(one == other for one, other in zip(ours, theirs, strict=True))
+    if equal < 0.9 * len(ours):
+        raise SystemExit(f"only {equal} of {len(ours)} texts are those of the library")
 
 
 def model_of(options: argparse.Namespace, *overrides: str) -> Any:
@@ -127,28 +148,30 @@ def from_gpt2(model: Any) -> dict[str, torch.Tensor]:
     return {name: weight.detach() for name, weight in weights.items()}
 
 
-def report(
-    other: str, options: argparse.Namespace, ours: Callable[[], Any], theirs: Callable[[], Any], scale: float
-) -> None:
-    """Time two arms in turn and print seconds of each and their ratio, round by round."""
-    seconds: dict[str, list[float]] = {"at once": [], other: []}
-    for turn in range(options.rounds + 1):
-        for name, arm, factor in (("at once", ours, 1.0), (other, theirs, scale)):
+def report(title: str, arms: dict[str, Callable[[], Any]], rounds: int, goal: float, scale: float = 1.0) -> None:
+    """Time two arms in turn and print seconds of each and their ratio, round by round.
+
+    Args:
+        scale: factor for the time of the second arm.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    for turn in range(rounds + 1):
+        for (name, arm), factor in zip(arms.items(), (1.0, scale), strict=True):
             start = time.perf_counter()
             arm()
             if turn:
                 seconds[name].append(factor * (time.perf_counter() - start))
     console = Console()
-    table = Table(title=f"{options.prompts} prompts, {options.new} new tokens each", title_justify="left")
+    table = Table(title=title, title_justify="left")
     for heading in ("arm", "median seconds", "least", "most"):
         table.add_column(heading, justify="left" if heading == "arm" else "right")
     for name, values in seconds.items():
         table.add_row(name, *(f"{value:.2f}" for value in (statistics.median(values), min(values), max(values))))
     console.print(table)
-    ratios = [one / two for one, two in zip(seconds["at once"], seconds[other], strict=True)]
+    ratios = [one / two for one, two in zip(*seconds.values(), strict=True)]
     console.print(
-        f"at once / {other}: median {statistics.median(ratios):.3f} of {len(ratios)} rounds "
-        f"({min(ratios):.3f} to {max(ratios):.3f}); the goal is at most {GOALS[other]:.3f}. "
+        f"{' / '.join(arms)}: median {statistics.median(ratios):.3f} of {len(ratios)} rounds "
+        f"({min(ratios):.3f} to {max(ratios):.3f}); the goal is at most {goal:.3f}. "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}."
     )
 

@@ -194,6 +194,7 @@ def test_the_most_probable_option_is_chosen(written, tmp_path):
     lines = [{"prompt": "", "choices": ["b", "ab", "a"], "id": 1}, {"prompt": "\n", "choices": ["ac", "abcd", "bcd"]}]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert written("abcde", 'options=["b","ab","a"]', certain=0.75).out == "a\n"
+    assert written("\ta", 'options=["a","\\t"]', certain=0.75).out == "\t\n"
     log, other = -0.28768207, -6.92755791  # log 0.75 and log(0.25 / 255)
     words = ("prompts=p.jsonl", "options=choices", "format=jsonl", "batch_size=2")
     one, two = (json.loads(line) for line in written("abcde", *words, certain=0.75).out.splitlines())

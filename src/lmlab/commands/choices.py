@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from lmlab.commands.generate import encoded, say_notes, unknown_to, unseen_by
+from lmlab.commands.generate import encoded, say_notes, unescaped, unknown_to, unseen_by
 from lmlab.commands.prompts import Prompt
 from lmlab.errors import UserError, nearest
 from lmlab.runs.files import dumps
@@ -27,7 +27,8 @@ def options_of(prompts: Sequence[Prompt], options: str | list[str]) -> list[list
         UserError: they are not a list of at least two different texts.
     """
     if isinstance(options, list):
-        return [_checked(options, f"options={json.dumps(options, ensure_ascii=False)}")] * len(prompts)
+        texts = _checked(options, f"options={json.dumps(options, ensure_ascii=False)}")
+        return [[unescaped(text) for text in texts]] * len(prompts)
     for prompt in prompts:
         if options not in prompt.others:
             near = nearest(options, prompt.others)

@@ -205,7 +205,12 @@ def read_stop(stop: str | list[str] | None) -> list[str]:
     strings = [stop] if isinstance(stop, str) else stop or []
     if "" in strings:
         raise UserError(f"stop={written(stop) or repr('')}: expected texts of at least one character, or null for none")
-    return [_ESCAPE.sub(lambda escape: str(json.loads(f'"{escape[0]}"')), string) for string in strings]
+    return [unescaped(string) for string in strings]
+
+
+def unescaped(text: str) -> str:
+    r"""Return a text with the escapes ``\n``, ``\t``, ``\\`` and ``\u00e9`` replaced by characters."""
+    return _ESCAPE.sub(lambda escape: str(json.loads(f'"{escape[0]}"')), text)
 
 
 def prompts_of(prompt: str, prompts: str | None) -> list[Prompt]:

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 LITERAL = frozenset(
-    {"callbacks.samples.prompt", "logger.wandb.notes", "prompt", "stop", "study.question", "tag", "tags"},
+    {"callbacks.samples.prompt", "logger.wandb.notes", "options", "prompt", "stop", "study.question", "tag", "tags"},
 )
 """Options in which ``${`` is text; elsewhere it begins a reference to another option."""
 
@@ -133,7 +133,7 @@ TEXTS: dict[str, Hint] = {
     ),
     **dict.fromkeys(("metrics", "study.equal", "tags"), list[str]),
     "model.pattern": list[str] | None,
-    **dict.fromkeys(("arm", "stop"), str | list[str] | None),
+    **dict.fromkeys(("arm", "options", "stop"), str | list[str] | None),
     **dict.fromkeys(_LOCAL, str | list[str] | None),
     **dict.fromkeys(("runs", "what"), str | list[str] | None),
     "formats": str | list[str],

@@ -50,7 +50,7 @@ class Search:
 
     Attributes:
         row: the prompt and what ends its continuations.
-        running: the hypotheses that are to be extended, the best first; none once the search is complete.
+        running: the hypotheses that are to be extended; none once the search is complete.
         finished: the best continuations that have ended, the best first.
     """
 
@@ -72,8 +72,7 @@ class Search:
         Of the best ``beams`` candidates, those that have ended are finished. The best ``beams`` of those that have not
         ended go on, unless none of them can become better than the finished ones.
         """
-        running: list[Hypothesis] = []
-        parents: list[int] = []
+        running: list[tuple[int, Hypothesis]] = []
         for rank, candidate in enumerate(sorted(candidates, key=lambda each: -each.total)):
             if len(running) == self._beams or candidate.total == -math.inf:
                 break
@@ -82,14 +81,14 @@ class Search:
             hypothesis = Hypothesis(tokens, log_probs, candidate.total)
             ended_by = self.row.end(tokens) or ("length" if len(tokens) == self._limit else None)
             if ended_by is None:
-                running.append(hypothesis)
-                parents.append(candidate.parent)
+                running.append((candidate.parent, hypothesis))
             elif rank < self._beams:
                 self._finish(hypothesis, ended_by)
-        self.running = running
+        running = _in_place(running)
+        self.running = [hypothesis for _, hypothesis in running]
         if self._is_complete():
             self.running = []
-        return parents[: len(self.running)]
+        return [parent for parent, _ in running[: len(self.running)]]
 
     def _finish(self, hypothesis: Hypothesis, ended_by: Ending) -> None:
         score = hypothesis.total / len(hypothesis.tokens) ** self._power
@@ -102,8 +101,24 @@ class Search:
         if len(self.finished) < self._best or not self.running:
             return False
         # A total never grows, and divided by the largest length it is the least negative.
-        highest = self.running[0].total / self._limit**self._power
+        highest = max(hypothesis.total for hypothesis in self.running) / self._limit**self._power
         return self.finished[-1].score >= highest
+
+
+def _in_place(running: Sequence[tuple[int, Hypothesis]]) -> list[tuple[int, Hypothesis]]:
+    """Return hypotheses, with their parents' numbers, so that as many as possible have the numbers of their parents.
+
+    The states of those need not be moved.
+    """
+    by_number: dict[int, tuple[int, Hypothesis]] = {}
+    others = []
+    for parent, hypothesis in running:
+        if parent < len(running) and parent not in by_number:
+            by_number[parent] = (parent, hypothesis)
+        else:
+            others.append((parent, hypothesis))
+    remaining = iter(others)
+    return [by_number[number] if number in by_number else next(remaining) for number in range(len(running))]
 
 
 def beam_search(

@@ -4,7 +4,6 @@ Dimension legend: B rows, V vocabulary.
 """
 
 import json
-import math
 import random
 import shlex
 from collections.abc import Callable, Collection, Sequence
@@ -18,6 +17,9 @@ from lmlab.errors import UserError
 
 _COLDEST = 1e-6
 """The lowest temperature: log-probabilities divided by less overflow single precision."""
+
+_STRONGEST, _STEEPEST = 1000, 10
+"""The largest penalties for repetition and length."""
 
 
 @dataclass(frozen=True)
@@ -69,19 +71,24 @@ class Decoding:
             raise UserError(f"top_k={self.top_k}: expected a whole number of at least 1, or null")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise UserError(f"top_p={self.top_p}: expected a number above 0 and at most 1, or null")
-        if not 0 < self.repetition_penalty < math.inf:
+        if not 0 < self.repetition_penalty <= _STRONGEST:
             raise UserError(
-                f"repetition_penalty={self.repetition_penalty}: expected a number above 0 (1: none; usual: 1.2)"
+                f"repetition_penalty={self.repetition_penalty}: expected a number above 0 and at most {_STRONGEST} "
+                "(1: none; usual: 1.2)"
             )
-        if not 0 <= self.length_penalty < math.inf:
-            raise UserError(f"length_penalty={self.length_penalty}: expected a number of at least 0 (0: none)")
+        if not 0 <= self.length_penalty <= _STEEPEST:
+            raise UserError(
+                f"length_penalty={self.length_penalty}: expected a number from 0 to {_STEEPEST} (0: none; usual: 0.6)"
+            )
         self._check_beams()
 
     def _check_beams(self) -> None:
         if self.beams == 1 and self.length_penalty:
             raise UserError(f"length_penalty={self.length_penalty}: is for beam search; choose beams=2 or more as well")
         if self.best > self.beams:
-            raise UserError(f"best={self.best}: expected at most as many as beams={self.beams}")
+            raise UserError(
+                f"best={self.best}: needs at least as many beams, not {self.beams}; choose beams={self.best} as well"
+            )
         sampling = {"top_k": self.top_k, "top_p": self.top_p, "greedy": "true" if self.greedy else None}
         for option, value in sampling.items():
             if self.beams > 1 and value is not None:

@@ -112,7 +112,8 @@ class Sequences:
         if [*numbers] == [*range(len(self.unread))]:
             return
         rows_B = torch.tensor(numbers, device=self._device)
-        self._state = model_state.select_with_room(self._state, rows_B)
+        change = model_state.reorder if len(numbers) == len(self.unread) else model_state.select_with_room
+        self._state = change(self._state, rows_B)
         self.last_BD = self.last_BD[rows_B]
         self.unread = [self.unread[number].copy() for number in numbers]
         self._recent = [self._recent[number].copy() for number in numbers]
