@@ -87,6 +87,7 @@ TEXTS: dict[str, Hint] = {
     **dict.fromkeys(
         (
             "baseline",
+            "data.field",
             "device.reported",
             "direction",
             "execution.rendezvous",
@@ -127,6 +128,8 @@ TEXTS: dict[str, Hint] = {
     "model.pattern": list[str] | None,
     **dict.fromkeys(("arm", "stop"), str | list[str] | None),
     **dict.fromkeys((f"data.paths{split}" for split in ("", ".train", ".validation", ".test")), str | list[str] | None),
+    "data.train": str | list[str] | None,
+    **dict.fromkeys(("data.validation", "data.test"), float | str | list[str] | None),
     **dict.fromkeys(("runs", "what"), str | list[str] | None),
     "formats": str | list[str],
 }
@@ -136,6 +139,7 @@ ONCE = frozenset(
     (
         *("arm", "formats", "logger.wandb.artifacts", "metrics", "runs", "study.equal", "tags"),
         *(f"data.paths{split}" for split in ("", ".train", ".validation", ".test")),
+        *("data.train", "data.validation", "data.test"),
     )
 )
 """Lists with the semantics of sets: adding an element that is present changes nothing."""
