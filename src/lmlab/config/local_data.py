@@ -29,8 +29,8 @@ def with_paths(data: Config) -> Config:
         if first is not None and paths is None:
             raise UserError(f"data.train has no value: expected the files of the training split beside {first}")
         if first is not None:
-            instead = f"expected data.train={written(paths)} instead of data.paths={written(paths)}"
-            raise UserError(f"{first}: files of a split beside those of others; {instead}, or a share for {first}")
+            instead = f"expected data.train={written(paths)} beside it, instead of data.paths={written(paths)}"
+            raise UserError(f"{first}: files of a split; {instead} (or a share that is held out, as 0.05)")
         if paths is None:
             raise UserError(
                 "data.paths has no value: give one as data.paths=..., or data.train=... and data.validation=... for "
@@ -39,8 +39,7 @@ def with_paths(data: Config) -> Config:
         return rest
     if paths is not None:
         raise UserError(
-            f"data.train={written(train)}: beside data.paths={written(paths)}; expected one of them, with "
-            "data.validation= as files if it is data.train"
+            f"data.train={written(train)}: cannot be combined with data.paths={written(paths)}; leave one of them out"
         )
     if "validation" not in held_out:
         raise UserError(

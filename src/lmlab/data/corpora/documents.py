@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -200,18 +200,14 @@ def _reader(path: Path, documents: str | None) -> tuple[str | None, Encoding | N
 
 
 def _json_form(path: Path, encoding: Encoding) -> str:
-    """Return ``list`` for a JSON list of objects, ``lines`` for an object on each line, and ``text`` for other JSON."""
-    for _, line in _lines(decoded(path, encoding)):
-        if isinstance(line, Malformed):
-            return "list"  # a single long line
-        start = line.lstrip()
-        if not start:
-            continue
-        if start.startswith("["):
-            return "list" if start[1:].lstrip()[:1] in ("", "{") else "text"
-        with suppress(ValueError, RecursionError):
-            return "lines" if isinstance(json.loads(start), dict) else "text"
-        return "text"
+    """Return ``list`` for a JSON list of objects, ``lines`` for objects on lines, and ``text`` for other JSON."""
+    start = next((start for chunk in decoded(path, encoding) if (start := chunk.lstrip())), "")
+    if start.startswith("["):
+        return "list" if start[1:].lstrip()[:1] in ("", "{") else "text"
+    lines = (line for _, line in _lines(decoded(path, encoding)))
+    filled = (line for line in lines if isinstance(line, str) and _is_document(line))
+    if start.startswith("{") and not isinstance(_object(next(filled, "")), Malformed):
+        return "lines" if next(filled, "").lstrip().startswith("{") else "text"
     return "text"
 
 
@@ -356,6 +352,9 @@ class _JsonList:
                 yield f"record {number:,}", Malformed(reason, last=True)
                 return
             self._place += 1
+            if number == 1 and self._sign() == "]":
+                expected = ","
+                continue
             record = self._value()
             yield f"record {number:,}", record
             if isinstance(record, Malformed) and record.last:
