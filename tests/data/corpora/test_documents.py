@@ -5,6 +5,7 @@ import io
 import json
 import lzma
 import os
+import tracemalloc
 from pathlib import Path
 
 import pyarrow
@@ -353,6 +354,27 @@ class TestSplitOfRecords:
         same = {checksum(f"a{form}", pack(TEXTS)) for form, pack in FORMS.items()}
         assert len(same) == 1
         assert checksum("b.jsonl", FORMS[".jsonl"](TEXTS[::-1])) not in same
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.txt", "a.jsonl.gz", "a.txt.zst"])
+def test_a_file_is_never_in_memory_as_a_whole(tmp_path, name):
+    """20 MB in a line, in a list, in rows, or compressed 1000 times."""
+    texts = ["a document of the corpus, " * 200] * 4000
+    packed = path.suffix if (path := tmp_path / name).suffix in PACK else ""
+    form = name.removeprefix("a").removesuffix(packed)
+    plain = "".join(texts).encode() if form == ".txt" else FORMS[form](texts)
+    write(path, PACK[packed](plain) if packed else plain)
+    del plain
+    corpus = Text(str(path), documents=None)
+    tracemalloc.start()
+    try:
+        corpus.checksum(tmp_path)
+        for chunks in corpus.chunks("train"):
+            for _ in chunks:
+                pass
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_words_of_a_corpus_in_the_form_of_the_penn_treebank(tmp_path):

@@ -15,7 +15,7 @@ from typing import IO, Any, ClassVar
 from lmlab.errors import UserError
 
 _CHUNK = 1 << 20  # bytes that are read at a time
-_PACKED = 1 << 16  # bytes of zstd that are unpacked at a time
+_PACKED = range(64, 1 << 16)  # bytes of zstd that are unpacked at a time: few of text that is repeated very often
 _LOOKED_AT = 8192  # bytes in which a NUL marks a file as binary: the rule of git and grep
 _WINDOW = 1 << 31  # bytes: the largest window of zstd, which `zstd --long=31` uses
 
@@ -109,13 +109,16 @@ def _read_zstd(file: IO[bytes], path: Path) -> Iterator[bytes]:
         raise UserError(f"{path}: needs the package zstandard (pip install 'lmlab[corpora]')") from None
     frames = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
     frame, whole = frames.decompressobj(), True
+    size = _PACKED.start
     try:
-        while packed := file.read(_PACKED):
+        while packed := file.read(size):
             while packed:
                 if frame.eof:
                     frame = frames.decompressobj()
-                yield frame.decompress(packed)
+                content = frame.decompress(packed)
+                yield content
                 packed, whole = frame.unused_data, frame.eof
+                size = max(size // 2, _PACKED.start) if len(content) > _CHUNK else min(size * 2, _PACKED.stop)
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error
     if not whole:  # the library does not notice it
