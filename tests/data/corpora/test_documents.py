@@ -5,6 +5,7 @@ import io
 import json
 import lzma
 import os
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -208,6 +209,14 @@ class TestRecords:
         end = text.find("\n", index - 1) + 1 if index else 0
         expected = end if 0 < end < len(text) or not index else index
         assert Passage(text).line_end(index) == expected
+
+
+@pytest.mark.parametrize(("name", "package"), [("a.parquet", "pyarrow"), ("a.txt.zst", "zstandard")])
+def test_a_missing_package_is_named(tmp_path, monkeypatch, name, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    path = write(tmp_path / name, as_parquet(["x"]) if package == "pyarrow" else PACK[".zst"](b"x"))
+    with pytest.raises(UserError, match=rf"{name} needs the package {package} \(pip install 'lmlab\[corpora\]'\)"):
+        Text(str(path), documents=None).checksum(tmp_path)
 
 
 class TestChange:

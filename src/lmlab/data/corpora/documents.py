@@ -470,7 +470,7 @@ def _parquet(path: Path) -> Iterator[tuple[Any, Any]]:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise UserError(f"{path}: needs the package pyarrow (pip install 'lmlab[corpora]')") from None
+        raise UserError(f"data.paths: {path} needs the package pyarrow (pip install 'lmlab[corpora]')") from None
     try:
         with path.open("rb") as content, parquet.ParquetFile(content, buffer_size=1 << 20) as file:
             yield file, pyarrow

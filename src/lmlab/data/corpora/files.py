@@ -106,7 +106,7 @@ def _read_zstd(file: IO[bytes], path: Path) -> Iterator[bytes]:
     try:
         import zstandard
     except ImportError:
-        raise UserError(f"{path}: needs the package zstandard (pip install 'lmlab[corpora]')") from None
+        raise UserError(f"data.paths: {path} needs the package zstandard (pip install 'lmlab[corpora]')") from None
     frames = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
     frame, whole = frames.decompressobj(), True
     size = _PACKED.start

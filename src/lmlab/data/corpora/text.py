@@ -42,7 +42,7 @@ _Rule = Callable[[_Document, str], tuple[int, int]]
 class Text(Corpus):
     """Text from files and folders that the user names.
 
-    Files are text, or records in JSON lines, a JSON list, CSV, TSV or parquet, each of them also compressed (.gz, .bz2,
+    Files are text, or records in JSON lines, a JSON list, CSV, TSV or parquet; all but parquet also packed (.gz, .bz2,
     .xz, .zst). Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark, which is removed. Folders are searched
     recursively, also through links. In a folder, hidden, empty and binary files (a NUL byte in the first 8 KiB), files
     that are not UTF-8 or lack the field with the text, and lmlab's own outputs are passed over and named. Files of
