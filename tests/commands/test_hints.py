@@ -83,7 +83,7 @@ def test_a_word_of_others_is_not_answered_with_what_a_command_does_not_have(word
 
 def test_every_option_that_others_call_otherwise_is_one(compose):
     """The options that the table names are options of lmlab, with some choice of model and the like."""
-    known = set(_dotted(compose(command="generate")))
+    known = {*_dotted(compose(command="generate")), "data.train"}  # which becomes a part of data.paths
     for words in (
         ["mixer=grouped_query_attention", "channel=swiglu", "block=prenorm"],
         ["model=hf"],

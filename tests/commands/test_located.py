@@ -1,6 +1,6 @@
 import pytest
 
-from lmlab.commands.located import _absolute, located
+from lmlab.commands.located import _absolute, _is_gone, located
 from lmlab.config.identity import identity
 from lmlab.errors import UserError
 from lmlab.runs.run import Run
@@ -10,6 +10,12 @@ def test_the_same_words_in_another_folder_are_other_files(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     assert _absolute(["notes", "/a/b"]) == [str(tmp_path / "notes"), "/a/b"]
     assert _absolute("~/x").startswith("/") and "~" not in _absolute("~/x")
+
+
+def test_wildcards_are_there_while_a_file_matches(tmp_path):
+    (tmp_path / "a.txt").write_text("text")
+    assert not _is_gone([f"{tmp_path}/*.txt", str(tmp_path)])
+    assert _is_gone({"train": f"{tmp_path}/*.txt", "validation": [f"{tmp_path}/*.md"]})
 
 
 def test_text_that_is_gone_is_the_one_that_the_runs_had_there(tmp_path, compose, capsys):

@@ -38,6 +38,8 @@ FILES_OF_A_USER = FILES | {
     "questions.jsonl": '{"prompt": "import", "answer": " os"}\n{"prompt": "def", "answer": " main"}\n',
     "other.txt": "import this\n" * 20,
     **{f"{name}.jsonl": "".join(f'{{"text": "{name} no. {n}"}}\n' for n in range(200)) for name in ("stories", "more")},
+    "reviews.csv": "stars,review\n" + "".join(f"{n % 5},the film no. {n} is not bad\n" for n in range(200)),
+    **{f"ptb.{split}.txt": " the <unk> rose N to N \n" * 50 for split in ("train", "valid", "test")},
 }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -60,7 +60,7 @@ def main(
         return score_answers(source, load, prompts, output, context, batch_size)
     if output is not None:
         raise UserError(f"output={output}: is for the answers that prompts=... names; leave it out")
-    text = text_paths(data, split, is_task(source))
+    text = text_options(data, split, is_task(source))
     settings, scores, about = score(
         source,
         paths,
@@ -136,7 +136,7 @@ def score(
     run: Run,
     paths: Paths,
     split: str,
-    text: list[str] | None = None,
+    text: dict[str, Any] | None = None,
     *,
     checkpoint: str = "final",
     average: int | None = None,
@@ -172,7 +172,8 @@ def score(
         task = recorded.for_evaluation(split, context)
     else:
         corpus = prepared_text(text, trained.tokenizer, paths)
-        about = {"text": {"paths": text, **described(corpus)}}
+        chosen = {key: value for key, value in text.items() if value is not None}
+        about = {"text": {**chosen, **described(corpus)}}
         task, split = ScoredText(corpus, trained.context), "text"
     length = task.length(split) if context is None else context
     reading = Reading(length, max(1, length // 2) if stride is None else stride, streams, batch_size)
@@ -190,24 +191,33 @@ def score(
     return settings, scores, about
 
 
-def text_paths(data: dict[str, Any], split: str | None, is_task: bool) -> list[str] | None:
-    """Return the files in ``data.paths`` that are scored instead of a split; ``None`` if there are none.
+def text_options(data: dict[str, Any], split: str | None, is_task: bool) -> dict[str, Any] | None:
+    """Return the section ``data`` with absolute paths to the text that is scored instead of a split; ``None`` without.
 
     Raises:
-        UserError: another option cannot be combined with them.
+        UserError: another option cannot be combined with it.
     """
     check_arguments(_data, data, "data.", name="lmlab evaluate")
-    paths = data.get("paths")
+    paths, others = data.get("paths"), {key: data.get(key) for key in ("documents", "field")}
     if paths is None:
+        for key, value in others.items():
+            if value is not None:
+                raise UserError(f"data.{key}={value}: is for the text that data.paths names; leave it out")
         return None
     if split is not None:
         raise UserError(f"split={split}: data.paths is scored as a whole; leave one of them out")
     if is_task:
         raise UserError("data.paths: this run was trained on a generated task; its splits are validation and longer")
-    return [path and str(expanded(path).absolute()) for path in ([paths] if isinstance(paths, str) else paths)]
+    texts = [path and str(expanded(path).absolute()) for path in ([paths] if isinstance(paths, str) else paths)]
+    return data | {"paths": texts}
 
 
-def _data(paths: list[str] | str | None = None) -> None:
+def _data(
+    paths: list[str] | str | None = None,
+    documents: Literal["file", "line", "record"] | None = None,
+    field: str | None = None,
+    on_error: Literal["fail", "skip"] = "fail",
+) -> None:
     """Declare the options of the section ``data``."""
 
 
@@ -241,12 +251,12 @@ def check_same_data(run: Run, task: "Task") -> None:
         )
 
 
-def prepared_text(paths: list[str], tokenizer: "Tokenizer", places: Paths) -> "TokenizedCorpus":
-    """Return the text of files and folders as one split, ``text``, tokenised by a run's tokenizer."""
+def prepared_text(text: dict[str, Any], tokenizer: "Tokenizer", places: Paths) -> "TokenizedCorpus":
+    """Return the text of a section ``data`` as one split, ``text``, tokenised by a run's tokenizer."""
     from lmlab.data.corpora import WholeText
     from lmlab.data.preparation import prepare
 
-    corpus = prepare(WholeText(paths), tokenizer, Folders.of(places).cache)
+    corpus = prepare(WholeText(**text), tokenizer, Folders.of(places).cache)
     for note in corpus.notes:
         tables.say(note)
     return corpus

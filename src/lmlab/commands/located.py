@@ -15,7 +15,7 @@ from lmlab.runs.content import with_content
 from lmlab.runs.lookup import all_runs
 from lmlab.runs.moved import config_here
 from lmlab.runs.start import check_parent, identified, started_from
-from lmlab.surroundings import expanded
+from lmlab.surroundings import expanded, matches
 
 _BUILT = ("model", "data", "tokenizer", "objective", "optimizer", "scheduler", "trainer")
 """Sections that describe an object."""
@@ -71,7 +71,7 @@ def _is_gone(paths: Any) -> bool:
     """Return whether a file or folder that ``data.paths`` names is not there."""
     if isinstance(paths, (list, dict)):
         return any(map(_is_gone, paths.values() if isinstance(paths, dict) else paths))
-    return isinstance(paths, str) and not Path(paths).exists()
+    return isinstance(paths, str) and not matches(Path(paths))
 
 
 def _runs_by_text(config: Config) -> dict[str, list[str]]:

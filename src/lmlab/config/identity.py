@@ -29,8 +29,12 @@ The distribution of a batch over devices and micro-batches changes a result only
 as another machine would. A run can therefore be resumed with other devices.
 """
 
-_LATER = ("validation.share", "model.ngrams", "model.block.token_shift", "start.embeddings")
-"""Options that earlier versions lacked. A null value means the behaviour of these versions."""
+_LATER = {
+    **dict.fromkeys(("validation.share", "model.ngrams", "model.block.token_shift", "start.embeddings")),
+    **dict.fromkeys(("data.documents", "data.field")),
+    "data.on_error": "fail",
+}
+"""Options that earlier versions lacked, with the value that means the behaviour of these versions, if null does not."""
 
 
 def identity(config: Config) -> str:
@@ -46,12 +50,12 @@ def identity(config: Config) -> str:
         relevant["model"].pop("width", None)
         for key, requested in (relevant["model"].pop("solved_from", None) or {}).items():
             set_at(relevant["model"], key, requested)
-    for key in _LATER:
+    for key, earlier in _LATER.items():
         *sections, option = key.split(".")
         node: Any = relevant
         for section in sections:
             node = node.get(section) or {}
-        if node.get(option) is None:
+        if node.get(option) in (None, earlier):
             node.pop(option, None)
     text = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -56,6 +56,8 @@ def read(word: str, several: bool = False) -> str:
     body = value.strip()
 
     def one(text: str, optional: bool = optional) -> str:
+        if hint is not None and float in kinds_in(hint) and re.fullmatch(_NO_TEXT, text.strip(), re.IGNORECASE):
+            return text
         return _one(text, literal, optional, hint is None)
 
     if list in kinds and body.startswith("[") and body.endswith("]") and not _of_lists(body):

@@ -91,6 +91,7 @@ TEXTS: dict[str, Hint] = {
             "baseline",
             "data.column",
             "data.dataset",
+            "data.field",
             "data.licence",
             "data.name",
             "data.revision",
@@ -135,6 +136,8 @@ TEXTS: dict[str, Hint] = {
     "model.pattern": list[str] | None,
     **dict.fromkeys(("arm", "options", "stop"), str | list[str] | None),
     **dict.fromkeys(_LOCAL, str | list[str] | None),
+    "data.train": str | list[str] | None,
+    **dict.fromkeys(("data.validation", "data.test"), float | str | list[str] | None),
     **dict.fromkeys(("runs", "what"), str | list[str] | None),
     "formats": str | list[str],
 }
@@ -144,6 +147,7 @@ ONCE = frozenset(
     (
         *("arm", "formats", "logger.wandb.artifacts", "metrics", "runs", "study.equal", "tags"),
         *_LOCAL,
+        *("data.train", "data.validation", "data.test"),
     )
 )
 """Lists with the semantics of sets: adding an element that is present changes nothing."""

@@ -6,6 +6,7 @@ from typing import Any
 from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Config, at
 from lmlab.runs.run import Run
+from lmlab.surroundings import matches
 
 
 def config_here(run: Run) -> Config:
@@ -37,7 +38,7 @@ def _moved(place: Any, roots: tuple[Path, Path] | None) -> Any:
     if not isinstance(place, str) or roots is None:
         return place
     path = Path(place)
-    if not path.is_absolute() or not path.is_relative_to(roots[0]) or path.exists():
+    if not path.is_absolute() or not path.is_relative_to(roots[0]) or matches(path):
         return place
     return str(roots[1] / path.relative_to(roots[0]))
 

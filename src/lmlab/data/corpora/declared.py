@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lmlab.data.corpora.corpus import Corpus
-from lmlab.data.corpora.files import Inspector
+from lmlab.data.corpora.inspector import Inspector
 from lmlab.data.corpora.remote_file import RemoteFile
 from lmlab.errors import UserError
 

@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from lmlab.data.corpora.corpus import SPLITS, Corpus
-from lmlab.data.corpora.files import Inspector
+from lmlab.data.corpora.inspector import Inspector
+from lmlab.data.corpora.splits import place_of
 from lmlab.data.corpora.stored_texts import StoredTexts, store
 from lmlab.errors import Interrupted, UserError, first_line, nearest
 from lmlab.progress import ProgressBar
@@ -469,7 +470,7 @@ def split_of(text: str, shares: Mapping[str, float]) -> str:
     Args:
         shares: the shares of documents in the validation and test splits.
     """
-    place = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+    place = place_of(hashlib.sha256(text.encode()).hexdigest())
     validation, test = shares.get("validation", 0), shares.get("test", 0)
     return "validation" if place < validation else "test" if place < validation + test else "train"
 
