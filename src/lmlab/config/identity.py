@@ -28,6 +28,9 @@ The distribution of a batch over devices and micro-batches changes a result only
 as another machine would. A run can therefore be resumed with other devices.
 """
 
+PATHS = {"data": "data.paths", "tokenizer": "tokenizer.path"}
+"""Options that name the user's own files, by the name of their checksum in the section ``content``."""
+
 _LATER = ("validation.share", "model.ngrams", "model.block.token_shift", "start.embeddings")
 """Options that earlier versions lacked. A null value means the behaviour of these versions."""
 
@@ -57,8 +60,9 @@ def identity(config: Config) -> str:
 
 
 def without_effect(config: Config) -> tuple[str, ...]:
-    """Return the keys of ``config`` that cannot change a result; the path of a text with a checksum is one of them."""
-    return (*NOT_IDENTITY, "data.paths") if "data" in (config.get("content") or {}) else NOT_IDENTITY
+    """Return the keys of ``config`` that cannot change a result; the path of a file with a checksum is one of them."""
+    content = config.get("content") or {}
+    return (*NOT_IDENTITY, *(path for name, path in PATHS.items() if name in content))
 
 
 def result_config(config: Config) -> Config:

@@ -152,7 +152,8 @@ def _key(corpus: Corpus, tokenizer: Tokenizer) -> str:
     parts = [
         corpus.fingerprint(),
         tokenizer.fingerprint(),
-        *(Path(inspect.getfile(code)).read_text(encoding="utf-8") for code in (type(tokenizer), Tokenizer, prepare)),
+        *(Path(inspect.getfile(code)).read_text(encoding="utf-8") for code in (type(tokenizer), prepare)),
+        *(path.read_text(encoding="utf-8") for path in sorted(Path(inspect.getfile(Tokenizer)).parent.glob("*.py"))),
         version("tokenizers"),
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -3,20 +3,22 @@
 from pathlib import Path
 from typing import Any
 
+from lmlab.config.identity import PATHS
 from lmlab.config.nodes import Config, at
 from lmlab.runs.run import Run
 
 
 def config_here(run: Run) -> Config:
-    """Return the saved configuration of ``run`` with the current locations of ``paths`` and ``data.paths``.
+    """Return the saved configuration of ``run`` with the current locations of ``paths`` and of the user's own files.
 
     Paths that still exist stay the same.
     """
     config = run.config
     roots = _roots(run, config)
     config["paths"] = _moved(config.get("paths", {}), roots)
-    if "paths" in config.get("data", {}):
-        config["data"]["paths"] = _moved(config["data"]["paths"], roots)
+    for section, key in (option.split(".") for option in PATHS.values()):
+        if key in config.get(section, {}):
+            config[section][key] = _moved(config[section][key], roots)
     return config
 
 

@@ -106,11 +106,12 @@ class Pretrained(Tokenizer):
         if any(re.search(rb"[^\s] [^\s]", token) for token in self._vocabulary.types or ()):
             return None
         words = re.split("(?= )", _PROBE)
-        whole, *kept = map(list, self._vocabulary.encode([_PROBE, *words]))
-        if [*chain(*kept)] == whole:
-            return "kept"
-        added = self._vocabulary.encode([word.lstrip() for word in words])
-        return "added" if [*chain(*added)] == whole else None
+        if self._prefix:
+            words = [word.lstrip() for word in words]
+        whole, *parts = self._vocabulary.encode([_PROBE, *words])
+        if [*chain(*parts)] != [*whole]:
+            return None
+        return "added" if self._prefix else "kept"
 
     def decode(self, ids: np.ndarray) -> str:
         ids = np.asarray(ids)
@@ -127,7 +128,8 @@ class Pretrained(Tokenizer):
     @cached_property
     def _prefix(self) -> bytes:
         """Return the bytes that encoding puts before a text: a space or nothing."""
-        types = self._vocabulary.types or []
+        if (types := self._vocabulary.types) is None:
+            return b""
         return b" " * b"".join(types[id] for id in next(self._vocabulary.encode(["a"]))).startswith(b" ")
 
     def types(self) -> list[bytes]:

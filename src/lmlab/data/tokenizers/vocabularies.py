@@ -101,7 +101,12 @@ class TokenizerJson(Vocabulary):
         return cls(json.dumps(parts, ensure_ascii=False, separators=(",", ":")), end)
 
     def encode(self, texts: list[str]) -> Iterator[Sequence[int]]:
-        return (encoding.ids for encoding in self._model.encode_batch_fast(texts, add_special_tokens=False))
+        for encoding in self._model.encode_batch_fast(texts, add_special_tokens=False):
+            yield encoding.ids if self.end not in encoding.ids else self._without_end(encoding.ids)
+
+    def _without_end(self, ids: list[int]) -> list[int]:
+        """Replace the end of a document, which a model of words or pieces may read in a text that spells it."""
+        return [id if id != self.end else self._unknown for id in ids if id != self.end or self._unknown is not None]
 
     def decode(self, ids: list[int]) -> str:
         return self._model.decode(ids)
@@ -114,7 +119,7 @@ class TokenizerJson(Vocabulary):
         for id, (first, last) in zip(encoding.ids, encoding.offsets, strict=True):
             if first > end and (left_out := text[end:first].strip()):
                 parts.append(left_out)
-            if id == self._unknown:
+            if id in (self._unknown, self.end):
                 parts.append(text[first:last])
             end = max(end, last)
         return [*parts, *filter(None, [text[end:].strip()])]
@@ -160,9 +165,9 @@ class SentencePieceModel(Vocabulary):
         return cast(str, self._model.decode(ids))
 
     def outside(self, text: str) -> list[str]:
-        pieces = self._model.encode(text, out_type="immutable_proto").pieces
+        pieces, ids = (self._model.encode(text, out_type=kind) for kind in (str, int))
         unknown = self._model.unk_id()
-        return [piece.surface for piece in pieces if piece.id == unknown]
+        return [piece for piece, id in zip(pieces, ids, strict=True) if id == unknown]
 
     def state(self) -> dict[str, Any]:
         return {"content": self._content, "end": self._end}
@@ -248,8 +253,6 @@ def read(path: Path, end: str | None, pattern: str | None) -> Vocabulary:
     vocabulary = _read(path, end, pattern)
     if end is not None and vocabulary.end is None:
         raise UserError(f"tokenizer.end={end}: {path} has no such token (null: one is added)")
-    if end is not None and vocabulary.end in next(vocabulary.encode([end])):
-        raise UserError(f"tokenizer.end={end}: this token occurs in texts (null: the one that the vocabulary names)")
     if pattern is not None and not isinstance(vocabulary, Ranks):
         raise UserError(f"tokenizer.pattern={pattern}: only for a file of ranks, and {path} has its own segmentation")
     if vocabulary.size < 1:
