@@ -58,9 +58,8 @@ def word_piece(path: Path) -> None:
 
 
 def unigram_json(path: Path) -> None:
-    model = Tokenizer(
-        models.Unigram([(UNKNOWN, 0.0), (END, 0.0), ("▁the", -2.0), *((c, -4.0) for c in "▁abeghstw")], 0)
-    )
+    letters = ((letter, -4.0) for letter in "▁abeghstw")
+    model = Tokenizer(models.Unigram([(UNKNOWN, 0.0), (END, 0.0), ("▁the", -2.0), *letters], 0))
     model.normalizer, model.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
     model.decoder = decoders.Metaspace()
     model.add_special_tokens([UNKNOWN, END])

@@ -28,13 +28,7 @@ def fitted(tokenizer, *documents):
     return tokenizer
 
 
-FITTED = [
-    Byte(),
-    fitted(Character(), PROSE),
-    fitted(Word(), PROSE),
-    fitted(BPE(280), PROSE),
-    fitted(Unigram(270), PROSE),
-]
+FITTED = [Byte(), *(fitted(one, PROSE) for one in (Character(), Word(), BPE(280), Unigram(260)))]
 
 
 @pytest.mark.parametrize("tokenizer", FITTED, ids=lambda tokenizer: type(tokenizer).__name__)
@@ -265,11 +259,12 @@ class TestBPE:
         assert fitted(BPE(257), PROSE).encode("é").tolist() == fitted(BPE(257), "").encode("é").tolist()
 
 
-class TestUnigram:
-    @pytest.fixture(scope="class")
-    def pieces(self, source):
-        return fitted(Unigram(700), source)
+@pytest.fixture(scope="module")
+def pieces(source):
+    return fitted(Unigram(700), source)
 
+
+class TestUnigram:
     def test_a_text_is_divided_with_the_greatest_probability(self, pieces):
         """Against all divisions of each word, one by one."""
         types = pieces.types()
@@ -301,9 +296,12 @@ class TestUnigram:
         monkeypatch.setattr(cutting, "PIECE", 100)
         longest = []
         train = unigram._train
-        monkeypatch.setattr(
-            unigram, "_train", lambda counts, *to: longest.append(max(map(len, counts))) or train(counts, *to)
-        )
+
+        def noted(counts, number, size):
+            longest.append(max(map(len, counts)))
+            return train(counts, number, size)
+
+        monkeypatch.setattr(unigram, "_train", noted)
         draw = random.Random(0)
         for alphabet in ("ACGT", "é", " ", "\n", "a1+/"):
             text = "".join(draw.choices(alphabet, k=5000))

@@ -373,8 +373,7 @@ def of_encoding(name: str) -> Ranks:
     except Exception as error:  # of requests, and of files
         raise UserError(
             f"tokenizer.name={name}: its ranks could not be downloaded ({_cause(error)}); set TIKTOKEN_CACHE_DIR to a "
-            "folder in which tiktoken has kept them, or give them as a file: tokenizer=pretrained "
-            f"tokenizer.path={name}.tiktoken"
+            "folder in which tiktoken has kept them, or give a file of ranks: tokenizer=pretrained tokenizer.path=..."
         ) from None
     ranks = encoding._mergeable_ranks
     lines = (
