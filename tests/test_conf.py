@@ -25,6 +25,8 @@ EXPERIMENTS = options_of("experiment")
 def overrides_for(group: str, option: str) -> list[str]:
     """The override that chooses an option, and what else it needs."""
     chosen = [f"{group}=[{option}]" if group == "logger" else f"{group}={option}", "data=text", "data.paths=x.txt"]
+    if (group, option) == ("tokenizer", "pretrained"):
+        chosen.append("tokenizer.path=tokenizer.json")
     if group == "data":
         needed = {
             "text": ["data.paths=x.txt"],

@@ -29,6 +29,9 @@ The distribution of a batch over devices and micro-batches changes a result only
 as another machine would. A run can therefore be resumed with other devices.
 """
 
+PATHS = {"data.paths": "data", "data.files": "data", "tokenizer.path": "tokenizer"}
+"""Options that name the user's own files, with the name of their checksum in the section ``content``."""
+
 _LATER = {
     **dict.fromkeys(("validation.share", "model.ngrams", "model.block.token_shift", "start.embeddings")),
     **dict.fromkeys(("data.documents", "data.field")),
@@ -62,8 +65,9 @@ def identity(config: Config) -> str:
 
 
 def without_effect(config: Config) -> tuple[str, ...]:
-    """Return the keys of ``config`` that cannot change a result; paths of local data with a checksum are among them."""
-    return (*NOT_IDENTITY, "data.paths", "data.files") if "data" in (config.get("content") or {}) else NOT_IDENTITY
+    """Return the keys of ``config`` that cannot change a result; the path of a file with a checksum is one of them."""
+    content = config.get("content") or {}
+    return (*NOT_IDENTITY, *(path for path, name in PATHS.items() if name in content))
 
 
 def result_config(config: Config) -> Config:

@@ -103,7 +103,8 @@ def _key(text: str, tokenizer: Tokenizer) -> str:
     parts = [
         text,
         tokenizer.fingerprint(),
-        *(Path(inspect.getfile(code)).read_text(encoding="utf-8") for code in (type(tokenizer), Tokenizer, prepare)),
+        *(Path(inspect.getfile(code)).read_text(encoding="utf-8") for code in (type(tokenizer), prepare)),
+        *(path.read_text(encoding="utf-8") for path in sorted(Path(inspect.getfile(Tokenizer)).parent.glob("*.py"))),
         version("tokenizers"),
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -4,23 +4,23 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.config.experiment import Folders
+from lmlab.config.identity import PATHS
 from lmlab.config.nodes import Config, at
 from lmlab.runs.run import Run
 from lmlab.surroundings import matches
 
 
 def config_here(run: Run) -> Config:
-    """Return the saved configuration of ``run`` with the current locations of ``paths`` and local data.
+    """Return the saved configuration of ``run`` with the current locations of ``paths`` and of the user's own files.
 
     Paths that still exist stay the same.
     """
     config = run.config
     roots = _roots(run, config)
     config["paths"] = _moved(config.get("paths", {}), roots)
-    data = config.get("data", {})
-    for option in ("paths", "files"):
-        if option in data:
-            data[option] = _moved(data[option], roots)
+    for section, key in (option.split(".") for option in PATHS):
+        if key in config.get(section, {}):
+            config[section][key] = _moved(config[section][key], roots)
     return config
 
 

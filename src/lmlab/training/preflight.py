@@ -7,6 +7,7 @@ from lmlab.config.experiment import Experiment
 from lmlab.config.nodes import Config
 from lmlab.data.dataset import Dataset, Opening, Prepared
 from lmlab.data.tasks import Task
+from lmlab.data.tokenizers import load_tokenizer
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import grows_with_context, without_memory
@@ -145,8 +146,11 @@ def opening_of(
     prepared = None
     if run is not None and (fingerprint := run.manifest.get("data", {}).get("fingerprint")):
         prepared = Prepared(fingerprint, (cache, run.path.absolute().parents[1] / "cache"))
+    tokenizer = build(experiment.tokenizer)
+    if tokenizer.fitted and run is not None and run.tokenizer.exists():  # the file that it names may be gone
+        tokenizer = load_tokenizer(run.tokenizer, type(tokenizer))
     return Opening(
-        build(experiment.tokenizer),
+        tokenizer,
         experiment.seed,
         batch.size,
         batch.context,

@@ -87,6 +87,7 @@ class TextTask(ScoredText, Task):
                 raise UserError(f"data.paths: the text has changed (SHA-256 {recorded[:12]} then, {str(now)[:12]} now)")
             if not opening.began:  # a run of an earlier version may have had such options
                 corpus.check()
+            opening.tokenizer.check()
             corpus.download = opening.download
             tokens = prepare(corpus, opening.tokenizer, cache, opening.corpora, progress=opening.progress)
         order = TrainingOrder(

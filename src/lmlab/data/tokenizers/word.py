@@ -47,6 +47,7 @@ class Word(Tokenizer):
 
     separator = 1
     unit = "word"
+    reversible = False
 
     def fit(self, documents: Iterable[str]) -> None:
         counts: Counter[str] = Counter()
