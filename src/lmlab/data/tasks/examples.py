@@ -75,15 +75,24 @@ class ExamplesTask(Task):
         """Return the task of ``examples`` in a run. Raises ``UserError`` for an option that does not fit them."""
         if opening.carry_state:
             raise UserError(f"batch.carry_state=true: the examples of {examples.name} do not go on in the next batch")
+        if (split := next((each for each in ("train", "validation") if each not in examples.splits), None)) is not None:
+            raise UserError(
+                f"data.paths.{split} has no value: expected the files of the {split} split, as in "
+                "'data.paths={train: train.jsonl, validation: dev.jsonl}'"
+            )
         prepared = None
         if (known := opening.prepared) is not None:
             prepared = find_prepared_examples(known.fingerprint, known.caches, type(opening.tokenizer))
         if prepared is None:
+            recorded = opening.checksum
+            if recorded is not None and (now := examples.checksum(opening.cache)) != recorded:
+                raise UserError(f"data.paths: the files changed (SHA-256 {recorded[:12]} then, {str(now)[:12]} now)")
             prepared = prepare_examples(examples, opening.tokenizer, opening.cache, opening.corpora, opening.progress)
         return cls(examples, prepared, opening.seed, opening.batch_size, opening.context, opening.validation_tokens)
 
     def describe(self) -> dict[str, Any]:
-        return self.prepared.describe()
+        """Return the record of the prepared examples, and the rules of the metrics of answers by their names."""
+        return {**self.prepared.describe(), "metrics": self.examples.signatures()}
 
     def training_batch(self, step: int, rank: int, world: int, micro: int, accumulate: int) -> Batch:
         own = share(self.batch_size, rank, world, micro, accumulate)
@@ -119,11 +128,10 @@ class ExamplesTask(Task):
             yield self._batch(rows, max(len(tokens) for tokens, _ in rows) - 1, right)
 
     def judges(self, split: str) -> "list[Judge]":
-        from lmlab.data.judges import Decoded, Likelihood
+        from lmlab.data.judges import Likelihood
 
-        metrics = self.examples.answer_metrics()
         return [
-            Decoded(self.tokenizer, metrics, self.context, self.examples.length),
+            self.examples.judge(self.tokenizer, self.context),
             Likelihood(self.prepared.answer_tokens_per_byte(split)),
         ]
 
@@ -196,7 +204,8 @@ class ExamplesTask(Task):
         separator = np.array([self.tokenizer.separator])
         end = separator[: length == answer]  # an answer that is cut does not end
         tokens = np.concatenate([separator, ids[first - read : first + length], end])
-        return tokens, np.arange(len(tokens)) > read
+        places = np.arange(len(tokens))
+        return tokens, (places > read) & (places <= read + length + (not self.prepared.continues))
 
     def _batch(
         self,
@@ -216,6 +225,10 @@ class ExamplesTask(Task):
         """Return a line for each split with prompts or answers that are too long."""
         notes = []
         for split in self.prepared.splits:
+            skipped, problem = self.prepared.skipped(split)
+            if skipped:
+                records = "record is" if skipped == 1 else "records are"
+                notes.append(f"{self.examples.name}, {split}: {skipped:,} malformed {records} left out ({problem})")
             prompt_N, answer_N = self.prepared.lengths(split).T
             cut, long = int((prompt_N > self._longest_prompt).sum()), int((answer_N > self.examples.length).sum())
             if cut:
