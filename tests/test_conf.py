@@ -20,13 +20,21 @@ OPTIONS = [
     for option in options_of(group)
 ]
 EXPERIMENTS = options_of("experiment")
+REQUIRED = {
+    "text": ["data.paths=x.txt"],
+    "records": ["data.paths=x.jsonl"],
+    "continuation": ["data.paths=x.jsonl"],
+    "multiple_choice": ["data.paths=x.jsonl"],
+    "translation": ["data.source=en", "data.target=de", 'data.paths="x.{language}"'],
+}
+"""Options of data that have no value of their own."""
 
 
 def overrides_for(group: str, option: str) -> list[str]:
     """The override that chooses an option, and what else it needs."""
     chosen = [f"{group}=[{option}]" if group == "logger" else f"{group}={option}", "data=text", "data.paths=x.txt"]
     if group == "data":
-        chosen = [f"data={option}", *(["data.paths=x.txt"] if option == "text" else [])]
+        chosen = [f"data={option}", *REQUIRED.get(option, [])]
     if group == "channel" and option != "none":
         chosen.append("block=prenorm")
     if (group, option) == ("trainer", "gpu"):

@@ -1,17 +1,14 @@
 """Translations: files in two languages that are aligned by line."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from lmlab.data.corpora.files import TextFile
 from lmlab.data.examples.sources import FromFiles, Malformed, Record, lines
 from lmlab.errors import UserError, nearest
-
-if TYPE_CHECKING:
-    from lmlab.data.judges.answers import AnswerMetric, TextsMetric
 
 _PLACE = "{language}"
 _NAMES = (
@@ -46,7 +43,7 @@ class Aligned(FromFiles):
         name: str,
         licence: str,
         template: Mapping[str, Any],
-        metrics: "Sequence[str | AnswerMetric | TextsMetric]",
+        metrics: list[Any],
         length: int,
         loss: Literal["answer", "all"] = "answer",
         files: Mapping[str, str] | None = None,

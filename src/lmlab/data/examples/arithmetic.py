@@ -64,7 +64,7 @@ class Arithmetic(Examples):
         length: int = 32,
         loss: Literal["answer", "all"] = "answer",
     ) -> None:
-        super().__init__(template, (), length, loss)
+        super().__init__(template, [], length, loss)
         self.operations = [operations] if isinstance(operations, str) else list(operations)
         for operation in self.operations:
             if operation not in _OPERATIONS:

@@ -2,11 +2,12 @@
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lmlab.data.dataset import Dataset, Opening
+from lmlab.data.examples.metrics import LIKELIHOOD, answer_metrics, check_names
 from lmlab.data.examples.template import Example, Template
 from lmlab.errors import UserError
 from lmlab.processes import signals
@@ -26,8 +27,9 @@ class Examples(Dataset):
 
     Args:
         template: the options of :class:`Template` by name: ``instruction``, ``input``, ``answer``, ``continues``.
-        metrics: metrics of generated answers: names of :data:`lmlab.data.judges.registry.METRICS`, or metrics of your
-            own; the first is the primary one.
+        metrics: metrics of generated answers: names of :data:`lmlab.data.examples.metrics.METRICS`, or metrics of your
+            own; the first is the primary one. ``likelihood`` in the first place makes bits per byte of the right
+            answers the primary metric; alone, no answers are generated.
         length: most tokens of a generated answer.
         loss: positions that are trained on: ``answer``, or ``all`` for the prompt as well.
 
@@ -51,14 +53,16 @@ class Examples(Dataset):
     def __init__(
         self,
         template: Mapping[str, Any],
-        metrics: "Sequence[str | AnswerMetric | TextsMetric]",
+        metrics: list[Any],
         length: int,
         loss: Literal["answer", "all"] = "answer",
     ) -> None:
         if length < 1:
             raise UserError(f"data.length={length}: expected at least 1 token")
         self.template = Template.of(template)
-        self.metrics = tuple(metrics)
+        self.likelihood_first = metrics[:1] == [LIKELIHOOD]
+        self.metrics = tuple(metrics[1:] if self.likelihood_first else metrics)
+        check_names(self.metrics)
         self.length = length
         self.loss = loss
         self.skipped: dict[str, tuple[int, str]] = {}
@@ -102,19 +106,20 @@ class Examples(Dataset):
 
     def answer_metrics(self) -> "list[AnswerMetric | TextsMetric]":
         """Return new metrics of generated answers; the first is the primary one. Raises ``UserError``."""
-        from lmlab.data.judges.registry import answer_metrics
-
         return answer_metrics(self.metrics)
 
-    def judge(self, tokenizer: "Tokenizer", context: int) -> "Judge":
+    def judge(self, tokenizer: "Tokenizer", context: int) -> "Judge | None":
         """Return a new judge of the answers to prompts; by default it decodes answers and computes the metrics.
+
+        ``None`` if there are no metrics of answers.
 
         Args:
             context: limit of tokens that the model sees.
         """
         from lmlab.data.judges.decoded import Decoded
 
-        return Decoded(tokenizer, self.answer_metrics(), context, self.length)
+        metrics = self.answer_metrics()
+        return Decoded(tokenizer, metrics, context, self.length) if metrics else None
 
     def signatures(self) -> dict[str, str]:
         """Return the rules by which each metric is computed, by name."""

@@ -44,7 +44,7 @@ class MultipleChoice(FromFiles):
         paths: dict[str, Any] | list[str] | str | None = None,
         on_error: Literal["fail", "skip"] = "fail",
     ) -> None:
-        super().__init__(name, licence, template, (), length, loss, files, paths, on_error)
+        super().__init__(name, licence, template, [], length, loss, files, paths, on_error)
         if isinstance(choices, list) and len(set(choices)) < 2:
             raise UserError(f"data.choices={choices}: expected at least two different labels, or the name of a field")
         self.choices = choices

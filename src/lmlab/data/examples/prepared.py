@@ -139,6 +139,10 @@ def _key(examples: Examples, tokenizer: Tokenizer) -> str:
 
 def _write(examples: Examples, tokenizer: Tokenizer, folder: Path, progress: bool) -> None:
     if not tokenizer.fitted:
+        if "train" not in examples.splits:
+            raise UserError(
+                f"data={examples.name}: has no training split to fit a tokenizer to, only {', '.join(examples.splits)}"
+            )
         tokenizer = copy.deepcopy(tokenizer)
         with ProgressBar(f"Fitting the tokenizer to {examples.name}", None, progress) as bar:
             tokenizer.fit(_lines(examples, bar))

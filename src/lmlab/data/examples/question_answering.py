@@ -23,7 +23,7 @@ class QuestionAnswering(FromFiles):
             return
         articles = content.get("data") if isinstance(content, dict) else None
         if not isinstance(articles, list):
-            yield "its content", Malformed("expected the format of SQuAD: an object with a list data")
+            yield "its content", Malformed("expected the format of SQuAD: an object with a list data", skippable=False)
             return
         for number, article in enumerate(articles):
             where = f"data[{number}]"

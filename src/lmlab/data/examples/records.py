@@ -1,14 +1,11 @@
 """Examples from records with named fields: JSON lines, JSON lists, CSV and TSV."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 from lmlab.data.corpora.files import TextFile
 from lmlab.data.examples.sources import READERS, FromFiles, Malformed, Record, lines
 from lmlab.errors import UserError
-
-if TYPE_CHECKING:
-    from lmlab.data.judges.answers import AnswerMetric, TextsMetric
 
 
 def records_of(file: TextFile) -> Iterator[tuple[str, Record | Malformed]]:
@@ -32,7 +29,7 @@ class Records(FromFiles):
         name: str,
         licence: str,
         template: Mapping[str, Any],
-        metrics: "Sequence[str | AnswerMetric | TextsMetric]",
+        metrics: list[Any],
         length: int,
         loss: Literal["answer", "all"] = "answer",
         files: Mapping[str, str] | None = None,

@@ -5,10 +5,10 @@ import hashlib
 import inspect
 import json
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from lmlab.data.corpora.corpus import SPLITS
 from lmlab.data.corpora.files import Inspector, NoText, TextFile
@@ -19,9 +19,6 @@ from lmlab.errors import UserError, nearest
 from lmlab.runs.files import dumps
 from lmlab.surroundings import expanded
 
-if TYPE_CHECKING:
-    from lmlab.data.judges.answers import AnswerMetric, TextsMetric
-
 Record = dict[str, Any]
 
 
@@ -31,9 +28,11 @@ class Malformed:
 
     Attributes:
         reason: the reason, without the record's place.
+        skippable: the records after it can be read, and more of them may be right.
     """
 
     reason: str
+    skippable: bool = True
 
 
 class FromFiles(Examples):
@@ -63,7 +62,7 @@ class FromFiles(Examples):
         name: str,
         licence: str,
         template: Mapping[str, Any],
-        metrics: "Sequence[str | AnswerMetric | TextsMetric]",
+        metrics: list[Any],
         length: int,
         loss: Literal["answer", "all"] = "answer",
         files: Mapping[str, str] | None = None,
@@ -104,6 +103,7 @@ class FromFiles(Examples):
 
     def records(self, split: str) -> Iterator[Record]:
         skipped, problem = 0, ""
+        self.skipped.pop(split, None)
         for files in self._files[split]:
             for place, record in self.read(files):
                 fault = record if isinstance(record, Malformed) else self.fault(record)
@@ -113,6 +113,8 @@ class FromFiles(Examples):
                     continue
                 skipped, problem = skipped + 1, problem or f"{files[0].path}, {place}: {fault.reason}"
                 self.skipped[split] = skipped, problem
+                if not fault.skippable:
+                    raise UserError(f"{files[0].path}, {place}: {fault.reason}")
                 if self.on_error == "fail":
                     raise UserError(f"{problem}; mend it, or data.on_error=skip leaves out such records")
 
@@ -123,7 +125,9 @@ class FromFiles(Examples):
         """
         for name in self.template.fields:
             if name not in record:
-                return Malformed(f"no field {name}, which data.template names{nearest(name, map(str, record))}")
+                return Malformed(
+                    f"no field {name}, which data.template names{nearest(name, map(str, record), listed=20)}"
+                )
             text = as_text(record[name])
             if isinstance(text, Malformed):
                 return Malformed(f"field {name} is {text.reason}")
@@ -273,7 +277,7 @@ def json_list(file: TextFile) -> Iterator[tuple[str, Record | Malformed]]:
     if isinstance(values, Malformed):
         yield "its content", values
     elif not isinstance(values, list):
-        yield "its content", Malformed("expected a list of records")
+        yield "its content", Malformed("expected a list of records", skippable=False)
     else:
         for number, value in enumerate(values, 1):
             yield f"record {number:,}", value if isinstance(value, dict) else Malformed("no object with fields")
@@ -312,14 +316,16 @@ def parsed(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         where = f"at character {error.pos + 1:,}" if error.lineno == 1 else f"at line {error.lineno:,}"
-        return Malformed(f"not JSON ({error.msg}, {where})")
+        return Malformed(f"not JSON ({error.msg}, {where})", skippable=False)
     except RecursionError:
-        return Malformed("not JSON (it is nested too deeply)")
+        return Malformed("not JSON (it is nested too deeply)", skippable=False)
 
 
 def _object(text: str) -> Record | Malformed:
     value = parsed(text)
-    return value if isinstance(value, dict | Malformed) else Malformed("no object with fields")
+    if isinstance(value, Malformed):
+        return Malformed(value.reason)  # the next line may be right
+    return value if isinstance(value, dict) else Malformed("no object with fields")
 
 
 def _checksum(files: Mapping[str, list[tuple[TextFile, ...]]]) -> str:

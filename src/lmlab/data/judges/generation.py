@@ -36,13 +36,14 @@ class Distinct(TextsMetric):
 
     def value(self, texts: Sequence[str]) -> float:
         grams = [gram for text in texts for gram in ngrams(text.split(), self._order)]
-        return 100.0 * len(set(grams)) / len(grams) if grams else float("nan")
+        return 100.0 * len(set(grams)) / len(grams) if grams else 0.0
 
 
 class Repetition(AnswerMetric):
     """Repeated n-grams in a text (seq-rep-4; Welleck et al. 2020): 1 - different 4-grams / 4-grams, from 0 to 100.
 
-    The mean over texts of at least four words. The statistics are that of a text, and a one.
+    The mean over texts; in texts of fewer than four words, nothing is repeated. The statistics are that of a text, and
+    a one.
     """
 
     metric = REPETITION
@@ -50,7 +51,7 @@ class Repetition(AnswerMetric):
 
     def statistics(self, answer: str, references: Sequence[str]) -> np.ndarray:
         grams = ngrams(answer.split(), _ORDER)
-        return np.array([100.0 * (1 - len(set(grams)) / len(grams)), 1.0] if grams else [0.0, 0.0])
+        return np.array([100.0 * (1 - len(set(grams)) / len(grams)) if grams else 0.0, 1.0])
 
     def value(self, sums: np.ndarray) -> float:
         return float(sums[0] / sums[1]) if sums[1] else float("nan")

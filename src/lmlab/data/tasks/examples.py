@@ -75,11 +75,8 @@ class ExamplesTask(Task):
         """Return the task of ``examples`` in a run. Raises ``UserError`` for an option that does not fit them."""
         if opening.carry_state:
             raise UserError(f"batch.carry_state=true: the examples of {examples.name} do not go on in the next batch")
-        if (split := next((each for each in ("train", "validation") if each not in examples.splits), None)) is not None:
-            raise UserError(
-                f"data.paths.{split} has no value: expected the files of the {split} split, as in "
-                "'data.paths={train: train.jsonl, validation: dev.jsonl}'"
-            )
+        examples.signatures()  # refuses a metric whose library is not installed, before files are read
+        _check_splits(examples.splits)
         prepared = None
         if (known := opening.prepared) is not None:
             prepared = find_prepared_examples(known.fingerprint, known.caches, type(opening.tokenizer))
@@ -88,6 +85,7 @@ class ExamplesTask(Task):
             if recorded is not None and (now := examples.checksum(opening.cache)) != recorded:
                 raise UserError(f"data.paths: the files changed (SHA-256 {recorded[:12]} then, {str(now)[:12]} now)")
             prepared = prepare_examples(examples, opening.tokenizer, opening.cache, opening.corpora, opening.progress)
+        _check_splits(prepared.splits)
         return cls(examples, prepared, opening.seed, opening.batch_size, opening.context, opening.validation_tokens)
 
     def describe(self) -> dict[str, Any]:
@@ -130,10 +128,11 @@ class ExamplesTask(Task):
     def judges(self, split: str) -> "list[Judge]":
         from lmlab.data.judges import Likelihood
 
-        return [
-            self.examples.judge(self.tokenizer, self.context),
-            Likelihood(self.prepared.answer_tokens_per_byte(split)),
-        ]
+        likelihood = Likelihood(self.prepared.answer_tokens_per_byte(split))
+        answers = self.examples.judge(self.tokenizer, self.context)
+        if answers is None:
+            return [likelihood]
+        return [likelihood, answers] if self.examples.likelihood_first else [answers, likelihood]
 
     def for_evaluation(self, split: str, context: int | None) -> "ExamplesTask":
         self.prepared.check_split(split)
@@ -243,3 +242,13 @@ class ExamplesTask(Task):
                     f"data.length={self.examples.length} tokens; they are {what}"
                 )
         return tuple(notes)
+
+
+def _check_splits(splits: Sequence[str]) -> None:
+    """Refuse examples that cannot be trained on for lack of a split. Raises ``UserError``."""
+    for split, name in (("train", "training"), ("validation", "validation")):
+        if split not in splits:
+            raise UserError(
+                f"data.paths.{split} has no value: expected the files of the {name} split, as in "
+                "'data.paths={train: train.jsonl, validation: dev.jsonl}'"
+            )
