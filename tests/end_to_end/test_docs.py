@@ -35,6 +35,10 @@ FILES_OF_A_USER = FILES | {
     "prompts.txt": "def main\nimport os\n",
     "questions.jsonl": '{"prompt": "import", "answer": " os"}\n{"prompt": "def", "answer": " main"}\n',
     "other.txt": "import this\n" * 20,
+    **dict.fromkeys(("train.jsonl", "dev.jsonl"), '{"question": "1 + 1?", "answer": "2"}\n' * 20),
+    **dict.fromkeys(("train.csv", "dev.csv"), "text,label\n" + "well done,positive\noh no,negative\n" * 10),
+    **dict.fromkeys(("news.en", "dev.en"), "good morning\n" * 20),
+    **dict.fromkeys(("news.cs", "dev.cs"), "dobré ráno\n" * 20),
 }
 
 

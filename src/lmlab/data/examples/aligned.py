@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from lmlab.data.corpora.files import TextFile
 from lmlab.data.examples.sources import FromFiles, Malformed, Record, lines
-from lmlab.errors import UserError, nearest
+from lmlab.errors import UserError
 
 _PLACE = "{language}"
 _NAMES = (
@@ -66,8 +66,7 @@ class Aligned(FromFiles):
         folder = corpora / Path(pattern).parent
         matches = (re.fullmatch(form, path.name) for path in folder.iterdir()) if folder.is_dir() else ()
         languages = sorted(match[1] for match in matches if match)
-        wrong = next((language for language in (self.source, self.target) if language not in languages), "")
-        return f"{nearest(wrong, languages)}" if languages else ""
+        return f" (languages there: {', '.join(languages)})" if languages else ""
 
     def read(self, files: tuple[TextFile, ...]) -> Iterator[tuple[str, Record | Malformed]]:
         names = {

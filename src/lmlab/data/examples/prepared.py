@@ -183,12 +183,13 @@ def _write_split(
     examples: Examples, tokenizer: Tokenizer, split: str, folder: Path, digest: Any, progress: bool
 ) -> dict[str, Any]:
     """Write the files of a split, add them to ``digest``, and count its examples, tokens and bytes."""
-    counts = dict.fromkeys(("examples", "prompt_tokens", "answer_tokens", "answer_bytes", "unknown"), 0)
+    names = ("examples", "prompt_tokens", "answer_tokens", "answer_bytes", "references_bytes", "unknown")
+    counts = dict.fromkeys(names, 0)
     lengths: list[tuple[int, int]] = []
     with (
         ProgressBar(f"Tokenising {examples.name}: {split}", None, progress) as bar,
         (folder / f"{split}.bin").open("wb") as ids_file,
-        (folder / f"{split}.jsonl").open("w", encoding="utf-8") as texts_file,
+        (folder / f"{split}.jsonl").open("wb") as texts_file,
     ):
         waiting: deque[Example] = deque()  # those whose texts are being encoded
 
@@ -202,12 +203,13 @@ def _write_split(
             example = waiting.popleft()
             lengths.append((len(prompt_N), len(answer_N)))
             content = prompt_N.astype("<i4").tobytes() + answer_N.astype("<i4").tobytes()
-            line = dumps({"references": list(example.references)}) + "\n"
+            line = (dumps({"references": list(example.references)}) + "\n").encode()
             ids_file.write(content)
             texts_file.write(line)
             digest.update(content)
-            digest.update(line.encode())
+            digest.update(line)
             counts["examples"] += 1
+            counts["references_bytes"] += len(line)
             counts["answer_bytes"] += len(example.answer.encode())
             counts["unknown"] += len(tokenizer.outside(example.prompt)) + len(tokenizer.outside(example.answer))
             bar.advance(1)
@@ -237,8 +239,8 @@ def _open_whole(folder: Path, kind: type[Tokenizer]) -> PreparedExamples | None:
         for split in prepared.splits:
             if (folder / f"{split}.bin").stat().st_size != 4 * int(prepared.lengths(split).sum()):
                 return None
-            if not (folder / f"{split}.jsonl").is_file():
+            if (folder / f"{split}.jsonl").stat().st_size != prepared.describe()["splits"][split]["references_bytes"]:
                 return None
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, EOFError):
         return None
     return prepared
