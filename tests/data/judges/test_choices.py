@@ -43,7 +43,7 @@ def batch(numbers, before: str) -> Batch:
     return Batch(torch.from_numpy(tokens), torch.from_numpy(targets), references=references)
 
 
-@pytest.mark.parametrize(("continues", "size"), itertools.product([False, True], [1, 3]))
+@pytest.mark.parametrize(("continues", "size"), [*itertools.product([False, True], [1, 3])])
 def test_choices_are_compared_by_their_log_probability_after_the_prompt(model, continues, size):
     before, byte = " " if continues else "", Byte()
     judge = Choices(byte, CONTEXT, continues, keep=True)

@@ -1,14 +1,21 @@
 """Examples as a task: rows of whole examples, what is scored, and files that are whole or absent."""
 
+import json
 import math
+import multiprocessing
+import os
+import signal
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import wait_until
 
 from lmlab.data.examples import Examples, prepared
 from lmlab.data.examples.prepared import PreparedExamples, find_prepared_examples, prepare_examples
@@ -265,8 +272,6 @@ class TestCache:
     ],
 )
 def test_the_corpora_have_the_published_numbers_of_examples(option, counts, compose, tmp_path):
-    import os
-
     from lmlab.config.build import build
 
     folder = os.environ.get("LMLAB_CORPORA")
@@ -275,3 +280,63 @@ def test_the_corpora_have_the_published_numbers_of_examples(option, counts, comp
     data = build(compose(f"data={option}")["data"])
     data.find(Path(folder), tmp_path)
     assert {split: sum(1 for _ in data.examples(split)) for split in data.splits} == counts
+
+
+def _prepare_slowly(cache: str, log: str, seconds: float) -> None:
+    """Prepare examples that note who writes them, and take their time."""
+
+    class Slow(Doubles):
+        def fingerprint(self):
+            return "slow"
+
+        def records(self, split):
+            with Path(log).open("a") as notes:
+                notes.write(f"{split}\n")
+            time.sleep(seconds)
+            yield from super().records(split)
+
+    made(Path(cache), Slow(), Byte())
+
+
+@pytest.mark.slow
+class TestProcesses:
+    SPAWN = multiprocessing.get_context("spawn")
+
+    def started(self, tmp_path: Path, seconds: float = 0.5):
+        process = self.SPAWN.Process(
+            target=_prepare_slowly, args=(str(tmp_path / "cache"), str(tmp_path / "log"), seconds)
+        )
+        process.start()
+        return process
+
+    def test_one_prepares_and_the_others_wait(self, tmp_path):
+        processes = [self.started(tmp_path) for _ in range(3)]
+        for process in processes:
+            process.join(240)
+        assert [process.exitcode for process in processes] == [0, 0, 0]
+        assert (tmp_path / "log").read_text().split() == ["train", "validation"]
+        assert len([path for path in (tmp_path / "cache").iterdir() if path.is_dir()]) == 1
+
+    def test_a_killed_preparation_is_begun_again(self, tmp_path):
+        first = self.started(tmp_path, seconds=600)  # it will be killed
+        wait_until((tmp_path / "log").exists, "it never begins")
+        os.kill(first.pid, signal.SIGKILL)
+        first.join(240)
+        assert not [path for path in (tmp_path / "cache").iterdir() if path.name.startswith("doubles-")]
+        second = self.started(tmp_path)
+        second.join(240)
+        assert second.exitcode == 0
+        (folder,) = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+        assert len(PreparedExamples(folder, Byte).references("train")) == 37
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["gru", "transformer"])
+def test_a_run_is_judged_and_records_the_rules_of_its_metrics(lmlab, tmp_path, model):
+    words = ["data=arithmetic", f"model={model}", "data.examples=200", "data.scored=20", *SMALL, "batch.context=48"]
+    said = lmlab("train", *words, "logger=[]").stdout
+    assert "validation exact match" in said and "longer" in said
+    (manifest,) = (tmp_path / "outputs" / "runs").glob("*/run.json")
+    record = json.loads(manifest.read_text())
+    assert record["data"]["metrics"] == {"exact_match": "equal to a reference but for white space"}
+    assert record["measures"]["primary"] == "validation/exact_match"

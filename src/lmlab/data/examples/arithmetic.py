@@ -121,7 +121,7 @@ def _numbers(random: np.random.Generator, digits: int) -> list[int]:
 
 
 def _leading(random: np.random.Generator, digits: int) -> list[int]:
-    """Draw digits, of which the first is not 0 unless it is the only one."""
+    """Draw digits; the first is not 0 unless it is the only one."""
     return [int(random.integers(digits > 1, 10)), *random.integers(0, 10, digits - 1).tolist()]
 
 

@@ -1,4 +1,4 @@
-"""Multiple choice and classification: each record has choices, one of which is right."""
+"""Multiple choice and classification: each record has choices, and one is right."""
 
 import string
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class MultipleChoice(FromFiles):
-    """Records with choices, of which the model takes the most likely one.
+    """Records with choices; the model takes the most likely one.
 
     The template may use the fields of the record, and ``choice``, each of the choices: ``answer: "{choice}"``.
     ``listed`` is the choices on lines of their own with letters, and ``letter`` the letter of each: with

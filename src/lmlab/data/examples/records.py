@@ -20,7 +20,7 @@ class Records(FromFiles):
     """Records with named fields. The template names the fields.
 
     Args:
-        references: fields with right answers, of which a record has some; ``{references}`` in the template stands for
+        references: fields with right answers; a record need not have all. ``{references}`` in the template stands for
             those that it has, in this order. Models are trained on the first.
     """
 

@@ -55,7 +55,7 @@ class MeanScore(AnswerMetric):
 
 
 class TextsMetric(ABC):
-    """A metric of all generated texts together, whatever the right ones are.
+    """A metric of all generated texts together, without regard to the right ones.
 
     Attributes:
         metric: name, heading and direction.

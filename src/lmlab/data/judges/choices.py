@@ -68,6 +68,7 @@ class Choices(Judge):
 
     metrics = (ACCURACY, NORMALISED)
     shown = 2
+    generates = True  # the number of calls of the model differs between ranks, as if it generated
 
     def __init__(self, tokenizer: Tokenizer, context: int, continues: bool = False, keep: bool = False) -> None:
         super().__init__()

@@ -78,8 +78,10 @@ class ExamplesTask(Task):
         examples.signatures()  # refuses a metric whose library is not installed, before files are read
         _check_splits(examples.splits)
         prepared = None
-        if (known := opening.prepared) is not None:
-            prepared = find_prepared_examples(known.fingerprint, known.caches, type(opening.tokenizer))
+        if (recorded_tokens := opening.prepared) is not None:
+            prepared = find_prepared_examples(
+                recorded_tokens.fingerprint, recorded_tokens.caches, type(opening.tokenizer)
+            )
         if prepared is None:
             recorded = opening.checksum
             if recorded is not None and (now := examples.checksum(opening.cache)) != recorded:
@@ -212,7 +214,7 @@ class ExamplesTask(Task):
         length: int,
         references: tuple[tuple[str, ...], ...] | None = None,
     ) -> Batch:
-        """Return rows of tokens, of which ``length`` are read, with the tokens that are targets; padded at the end."""
+        """Return rows of tokens, padded so that ``length`` are read, with the tokens that are targets."""
         tokens_BT = np.full((len(rows), length + 1), self.tokenizer.separator, np.int64)
         targets_BT = np.full((len(rows), length + 1), NOT_SCORED, np.int64)
         for number, (tokens, scored) in enumerate(rows):
