@@ -46,7 +46,8 @@ def batch(numbers, before: str) -> Batch:
 @pytest.mark.parametrize(("continues", "size"), [*itertools.product([False, True], [1, 3])])
 def test_choices_are_compared_by_their_log_probability_after_the_prompt(model, continues, size):
     before, byte = " " if continues else "", Byte()
-    judge = Choices(byte, CONTEXT, continues, keep=True)
+    judge = Choices(byte, CONTEXT, continues)
+    judge.keep_predictions()
     for first in range(0, len(PROMPTS), size):
         judge.update(model, batch(range(first, min(first + size, len(PROMPTS))), before))
     judge.update(model, nothing())
@@ -57,7 +58,7 @@ def test_choices_are_compared_by_their_log_probability_after_the_prompt(model, c
         kept = judge.predictions[number]
         assert (kept.prompt, kept.choices) == (prompt, choices)
         assert kept.log_probs == pytest.approx(values.tolist(), abs=1e-4)
-        assert kept.answer == choices[int(values.argmax())]
+        assert kept.references == choices[:1] and kept.answer == choices[int(values.argmax())]
         right["acc"].append(values.argmax() == 0)
         right["acc_norm"].append((values / [len(choice.encode()) for choice in choices]).argmax() == 0)
     assert judge.compute() == {name: pytest.approx(100 * np.mean(each)) for name, each in right.items()}

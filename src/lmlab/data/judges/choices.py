@@ -44,6 +44,11 @@ class Choice(NamedTuple):
         return {ACCURACY.name: _point(self.log_probs), NORMALISED.name: _point(per_byte)}
 
     @property
+    def references(self) -> tuple[str, ...]:
+        """Return the right choice."""
+        return self.choices[:1]
+
+    @property
     def answer(self) -> str:
         """Return the most likely choice."""
         return self.choices[max(range(len(self.choices)), key=self.log_probs.__getitem__)]
@@ -63,21 +68,25 @@ class Choices(Judge):
     Args:
         context: limit of tokens that the model sees.
         continues: a choice continues the line of the prompt, after a space.
-        keep: keep the scored choices, in :attr:`predictions`.
     """
 
     metrics = (ACCURACY, NORMALISED)
     shown = 2
     generates = True  # the number of calls of the model differs between ranks, as if it generated
 
-    def __init__(self, tokenizer: Tokenizer, context: int, continues: bool = False, keep: bool = False) -> None:
+    def __init__(self, tokenizer: Tokenizer, context: int, continues: bool = False) -> None:
         super().__init__()
-        self.predictions: list[Choice] | None = [] if keep else None
+        self.predictions: list[Choice] | None = None
+        self.signatures = SIGNATURES
         self._tokenizer = tokenizer
         self._context = context
         self._before = " " if continues else ""
         self.acc = torchmetrics.MeanMetric(nan_strategy="disable")
         self.acc_norm = torchmetrics.MeanMetric(nan_strategy="disable")
+
+    def keep_predictions(self) -> None:
+        """Keep the choices that are scored from now on, in :attr:`predictions`."""
+        self.predictions = []
 
     def update(self, model: LanguageModel, batch: Batch) -> None:
         if batch.references is None:
