@@ -40,6 +40,10 @@ FILES_OF_A_USER = FILES | {
     **{f"{name}.jsonl": "".join(f'{{"text": "{name} no. {n}"}}\n' for n in range(200)) for name in ("stories", "more")},
     "reviews.csv": "stars,review\n" + "".join(f"{n % 5},the film no. {n} is not bad\n" for n in range(200)),
     **{f"ptb.{split}.txt": " the <unk> rose N to N \n" * 50 for split in ("train", "valid", "test")},
+    **dict.fromkeys(("train.jsonl", "dev.jsonl"), '{"question": "1 + 1?", "answer": "2"}\n' * 20),
+    **dict.fromkeys(("train.csv", "dev.csv"), "text,label\n" + "well done,positive\noh no,negative\n" * 10),
+    **dict.fromkeys(("news.en", "dev.en"), "good morning\n" * 20),
+    **dict.fromkeys(("news.cs", "dev.cs"), "dobré ráno\n" * 20),
 }
 
 

@@ -249,7 +249,7 @@ class TestChange:
             list(corpus.documents("train"))
 
     def test_preparation_of_a_text_that_changes_leaves_no_tokens(self, tmp_path, monkeypatch):
-        from lmlab.data.shards import prepare
+        from lmlab.data.preparation import prepare
         from lmlab.data.tokenizers import Byte
 
         path = write(tmp_path / "a.jsonl", FORMS[".jsonl"](TEXTS))
@@ -388,7 +388,7 @@ def test_a_file_is_never_in_memory_as_a_whole(tmp_path, name):
 
 def test_words_of_a_corpus_in_the_form_of_the_penn_treebank(tmp_path):
     """One sentence on a line between spaces, with <unk> and N: tokens are words and an <eos> for each line."""
-    from lmlab.data.shards import prepare
+    from lmlab.data.preparation import prepare
     from lmlab.data.tokenizers import Word
 
     sentences = [f" the <unk> of {number % 7} rose N to N " for number in range(300)]

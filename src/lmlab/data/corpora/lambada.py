@@ -27,7 +27,7 @@ class Lambada(DeclaredCorpus):
     into words.
     """
 
-    name = "lambada"
+    name = "lambada_text"
     licence = "CC BY 4.0"
     files = (_ARCHIVE,)
     published = (Published({"train": 2662, "validation": 4869, "test": 5153}, "documents"),)

@@ -9,7 +9,7 @@ import torchmetrics
 from torch import Tensor
 
 from lmlab.data.batch import Batch
-from lmlab.data.judges.answers import AnswerMetric
+from lmlab.data.judges.answers import AnswerMetric, TextsMetric
 from lmlab.data.judges.judge import Judge
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.models.decoding import Decoding, Row
@@ -53,6 +53,32 @@ class _Sums(torchmetrics.Metric):
         return self.sums
 
 
+class _Texts(torchmetrics.Metric):
+    """Texts, gathered over ranks: their bytes, each followed by one that UTF-8 does not use."""
+
+    full_state_update = False
+    content: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("content", torch.empty(0, dtype=torch.uint8), dist_reduce_fx="cat")
+
+    def update(self, texts: Sequence[str]) -> None:
+        content = b"".join(text.encode() + _END for text in texts)
+        added = torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else self.content[:0]
+        self.content = torch.cat([self.content, added.to(self.content)])
+
+    def compute(self) -> Tensor:
+        return self.content
+
+
+def _texts(content: Tensor) -> list[str]:
+    return [text.decode() for text in content.cpu().numpy().tobytes().split(_END)[:-1]]
+
+
+_END = b"\xff"
+
+
 class Decoded(Judge):
     """Decodes answers greedily and computes metrics over all answers.
 
@@ -73,7 +99,7 @@ class Decoded(Judge):
     def __init__(
         self,
         tokenizer: Tokenizer,
-        answer_metrics: Sequence[AnswerMetric],
+        answer_metrics: Sequence[AnswerMetric | TextsMetric],
         context: int,
         length: int | None = None,
         keep: bool = False,
@@ -84,12 +110,14 @@ class Decoded(Judge):
         self.shown = len(self.metrics)
         self.predictions: list[Prediction] | None = [] if keep else None
         self._tokenizer = tokenizer
-        self._answer_metrics = tuple(answer_metrics)
+        self._answer_metrics = tuple(each for each in answer_metrics if isinstance(each, AnswerMetric))
+        self._texts_metrics = tuple(each for each in answer_metrics if isinstance(each, TextsMetric))
         self._context = context
         self._length = length
         for each in self._answer_metrics:
             size = len(each.statistics("", [""]))
             self.add_module(f"sums_{each.metric.name}", _Sums(size))
+        self.texts = _Texts() if self._texts_metrics else None
 
     def update(self, model: LanguageModel, batch: Batch) -> None:
         rows, right = [], []
@@ -106,23 +134,30 @@ class Decoded(Judge):
             return
         decoding = Decoding(greedy=True, length=max(row.length or 0 for row in rows))
         answers = decode(model, rows, decoding, self._context)
+        texts = []
         for row, answer, references in zip(rows, answers, right, strict=True):
             generated = text(np.array(answer.text_tokens, np.int64))
             if self._length is not None:
                 generated = " ".join(generated.split())
+            texts.append(generated)
             for each in self._answer_metrics:
                 statistics = torch.from_numpy(each.statistics(generated, references))
                 self.get_submodule(f"sums_{each.metric.name}").update(statistics)  # type: ignore[operator]
             if self.predictions is not None:
                 scores = {each.metric.name: each.of_one(generated, references) for each in self._answer_metrics}
                 self.predictions.append(Prediction(text(np.array(row.prompt)[1:]), generated, references, scores))
+        if self.texts is not None:
+            self.texts.update(texts)
 
     def compute(self) -> dict[str, float]:
-        values = {}
+        values: dict[str, float] = {}
         for each in self._answer_metrics:
             sums: Tensor = self.get_submodule(f"sums_{each.metric.name}").compute()  # type: ignore[operator]
             values[each.metric.name] = each.value(sums.cpu().numpy())
-        return values
+        if self.texts is not None:
+            texts = _texts(self.texts.compute())
+            values |= {each.metric.name: each.value(texts) for each in self._texts_metrics}
+        return {metric.name: values[metric.name] for metric in self.metrics}
 
     def reset(self) -> None:
         super().reset()

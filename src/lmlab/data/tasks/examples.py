@@ -75,15 +75,24 @@ class ExamplesTask(Task):
         """Return the task of ``examples`` in a run. Raises ``UserError`` for an option that does not fit them."""
         if opening.carry_state:
             raise UserError(f"batch.carry_state=true: the examples of {examples.name} do not go on in the next batch")
+        examples.signatures()  # refuses a metric whose library is not installed, before files are read
+        _check_splits(examples.splits)
         prepared = None
-        if (known := opening.prepared) is not None:
-            prepared = find_prepared_examples(known.fingerprint, known.caches, type(opening.tokenizer))
+        if (recorded_tokens := opening.prepared) is not None:
+            prepared = find_prepared_examples(
+                recorded_tokens.fingerprint, recorded_tokens.caches, type(opening.tokenizer)
+            )
         if prepared is None:
+            recorded = opening.checksum
+            if recorded is not None and (now := examples.checksum(opening.cache)) != recorded:
+                raise UserError(f"data.paths: the files changed (SHA-256 {recorded[:12]} then, {str(now)[:12]} now)")
             prepared = prepare_examples(examples, opening.tokenizer, opening.cache, opening.corpora, opening.progress)
+        _check_splits(prepared.splits)
         return cls(examples, prepared, opening.seed, opening.batch_size, opening.context, opening.validation_tokens)
 
     def describe(self) -> dict[str, Any]:
-        return self.prepared.describe()
+        """Return the record of the prepared examples, and the rules of the metrics of answers by their names."""
+        return {**self.prepared.describe(), "metrics": self.examples.signatures()}
 
     def training_batch(self, step: int, rank: int, world: int, micro: int, accumulate: int) -> Batch:
         own = share(self.batch_size, rank, world, micro, accumulate)
@@ -124,13 +133,13 @@ class ExamplesTask(Task):
             yield Batch(torch.from_numpy(padded[0]), torch.from_numpy(padded[1]), references=right)
 
     def judges(self, split: str) -> "list[Judge]":
-        from lmlab.data.judges import Decoded, Likelihood
+        from lmlab.data.judges import Likelihood
 
-        metrics = self.examples.answer_metrics()
-        return [
-            Decoded(self.tokenizer, metrics, self.context, self.examples.length),
-            Likelihood(self.prepared.answer_tokens_per_byte(split)),
-        ]
+        likelihood = Likelihood(self.prepared.answer_tokens_per_byte(split))
+        answers = self.examples.judge(self.tokenizer, self.context)
+        if answers is None:
+            return [likelihood]
+        return [likelihood, answers] if self.examples.likelihood_first else [answers, likelihood]
 
     def for_evaluation(self, split: str, context: int | None) -> "ExamplesTask":
         self.prepared.check_split(split)
@@ -192,7 +201,8 @@ class ExamplesTask(Task):
         separator = np.array([self.tokenizer.separator])
         end = separator[: length == answer]  # an answer that is cut does not end
         tokens = np.concatenate([separator, ids[first - read : first + length], end])
-        return tokens, np.arange(len(tokens)) > read
+        places = np.arange(len(tokens))
+        return tokens, (places > read) & (places <= read + length + (not self.prepared.continues))
 
     def _padded(self, rows: Sequence[tuple[np.ndarray, np.ndarray]], length: int) -> tuple[np.ndarray, np.ndarray]:
         """Return tokens and targets [R, length] of rows of tokens and which are targets, padded at the end."""
@@ -207,6 +217,10 @@ class ExamplesTask(Task):
         """Return a line for each split with prompts or answers that are too long."""
         notes = []
         for split in self.prepared.splits:
+            skipped, problem = self.prepared.skipped(split)
+            if skipped:
+                records = "record is" if skipped == 1 else "records are"
+                notes.append(f"{self.examples.name}, {split}: {skipped:,} malformed {records} left out ({problem})")
             prompt_N, answer_N = self.prepared.lengths(split).T
             cut, long = int((prompt_N > self._longest_prompt).sum()), int((answer_N > self.examples.length).sum())
             if cut:
@@ -221,3 +235,13 @@ class ExamplesTask(Task):
                     f"data.length={self.examples.length} tokens; they are {what}"
                 )
         return tuple(notes)
+
+
+def _check_splits(splits: Sequence[str]) -> None:
+    """Refuse examples that cannot be trained on for lack of a split. Raises ``UserError``."""
+    for split, name in (("train", "training"), ("validation", "validation")):
+        if split not in splits:
+            raise UserError(
+                f"data.paths.{split} has no value: expected the files of the {name} split, as in "
+                "'data.paths={train: train.jsonl, validation: dev.jsonl}'"
+            )
