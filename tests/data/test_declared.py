@@ -220,7 +220,5 @@ class TestLambada:
         }
 
     def test_fewer_passages_than_published_are_an_error(self, corpus, tmp_path):
-        with pytest.raises(
-            UserError, match=r"data=lambada_text: the train split has 2 documents, the published .* 2,662"
-        ):
+        with pytest.raises(UserError, match=r"lambada_text: the train split has 2 documents, the published .* 2,662"):
             prepare(corpus, Byte(), tmp_path / "cache", tmp_path, progress=False)

@@ -126,10 +126,8 @@ class Examples(Dataset):
         return {each.metric.name: each.signature for each in self.answer_metrics()}
 
     def texts(self, split: str, opening: Opening) -> Iterator[Iterable[str]]:
-        from lmlab.data.examples.prepared import made
-
         self.find(opening.corpora, opening.cache, opening.progress)
-        return ((example.prompt, example.references[0], "\n") for example in made(self, split))
+        return ((example.prompt, example.answer, "\n") for example in self.examples(split))
 
     def open(self, opening: Opening) -> "ExamplesTask":
         from lmlab.data.tasks.examples import ExamplesTask

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lmlab.data.corpora.corpus import SPLITS
-from lmlab.data.corpora.files import Inspector, NoText, TextFile
+from lmlab.data.corpora.documents import Form
+from lmlab.data.corpora.files import TextFile, Unreadable
 from lmlab.data.corpora.folders import named_splits, visible
+from lmlab.data.corpora.inspector import Inspector
 from lmlab.data.examples.examples import Examples
 from lmlab.data.examples.template import Example
 from lmlab.errors import UserError, nearest
@@ -218,9 +220,13 @@ class FromFiles(Examples):
                 beside = (other.name for other in path.parent.iterdir()) if path.parent.is_dir() else ()
                 near = nearest(path.name, beside)
                 raise UserError(f"{option}: there is no file {path}{near if 'did you mean' in near else ''}")
-            content = inspector.inspect(path)
-            if isinstance(content, NoText):
+            try:
+                content = inspector.inspect(path, Form("file"))
+            except OSError as error:
+                raise UserError(f"{option}: {path} cannot be read ({error.strerror})") from error
+            if isinstance(content, Unreadable):
                 raise UserError(f"{option}: {content.message}")
+            assert isinstance(content, TextFile)  # a document is a file
             return content
 
         files = {
