@@ -85,3 +85,14 @@ def test_reading_runs_is_timed():
     assert done.returncode == 0, done.stderr
     assert re.search(r"│ curves of finished runs +│ +\d+\.\d+ │", done.stdout)
     assert "303 rows of a run are kept; 2 runs had grown." in done.stdout
+
+
+@pytest.mark.skipif(find_spec("transformers") is None, reason="needs the extra: pip install 'lmlab[hf]'")
+def test_decoding_is_timed_against_one_by_one_and_the_transformers_library():
+    sizes = ["--prompts=8", "--alone=2", "--tokens=4", "--new=3", "--width=16", "--depth=1", "--vocabulary=50"]
+    command = [sys.executable, SCRIPTS / "decoding.py", "--rounds=1", "--threads=1", "--beams=2", *sizes]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"})
+    assert done.returncode == 0, done.stderr
+    ratios = re.findall(r"^at once / (.+): median (\d+\.\d+) of 1 rounds", done.stdout, flags=re.MULTILINE)
+    assert [other for other, _ in ratios] == ["one by one", "transformers", "transformers"]
+    assert all(float(ratio) > 0 for _, ratio in ratios)

@@ -122,7 +122,7 @@ def test_the_overview_names_every_command(lmlab):
         (["evaluate"], "run= has no value"),
         (["evaluate", "run=abc"], "run=abc: neither a directory nor the start of a run's id"),
         (["runs", "status=done"], "status=done: unknown"),
-        (["wandb", "snyc"], "action=snyc: expected one of sync"),
+        (["wandb", "snyc"], "action=snyc: unknown value (did you mean 'sync'?)"),
         (["wandb"], "expected what to do, as in lmlab wandb sync"),
         (["wandb"], "lmlab wandb: expected what to do"),
         (["train", "-m", "--cfg", "job"], "lmlab train: Only one of --run, --multirun, --cfg"),

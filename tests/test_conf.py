@@ -20,13 +20,25 @@ OPTIONS = [
     for option in options_of(group)
 ]
 EXPERIMENTS = options_of("experiment")
+REQUIRED = {
+    "text": ["data.paths=x.txt"],
+    "hf": ["data.dataset=a/b"],
+    "mixture": ["data.weights={stdlib: 1, wikitext2: 1}"],
+    "records": ["data.paths=x.jsonl"],
+    "continuation": ["data.paths=x.jsonl"],
+    "multiple_choice": ["data.paths=x.jsonl"],
+    "translation": ["data.source=en", "data.target=de", 'data.paths="x.{language}"'],
+}
+"""Options of data that have no value of their own."""
 
 
 def overrides_for(group: str, option: str) -> list[str]:
     """The override that chooses an option, and what else it needs."""
     chosen = [f"{group}=[{option}]" if group == "logger" else f"{group}={option}", "data=text", "data.paths=x.txt"]
+    if (group, option) == ("tokenizer", "pretrained"):
+        chosen.append("tokenizer.path=tokenizer.json")
     if group == "data":
-        chosen = [f"data={option}", *(["data.paths=x.txt"] if option == "text" else [])]
+        chosen = [f"data={option}", *REQUIRED.get(option, [])]
     if group == "channel" and option != "none":
         chosen.append("block=prenorm")
     if (group, option) == ("trainer", "gpu"):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.numerals import WIDEST, amount, written
+from lmlab.numerals import WIDEST, amount, byte_size, compact, duration, time_left, written
 
 VALUES = st.floats(-1e300, 1e300) | st.sampled_from([math.inf, -math.inf, math.nan])
 
@@ -52,3 +52,28 @@ def test_no_measurement_is_wider_than_a_column(value, form):
 )
 def test_amounts_may_have_a_unit(text, number):
     assert amount(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (compact(1_052_672), "1.05M"),
+        (compact(999.9), "1k"),
+        (compact(0.25), "0.25"),
+        (compact(1.2e13), "12T"),
+        (compact(None), ""),
+        (byte_size(0), "0 B"),
+        (byte_size(999), "999 B"),
+        (byte_size(1600), "1.56 KiB"),
+        (byte_size(1023 * 1024), "0.999 MiB"),
+        (byte_size(3 << 40), "3 TiB"),
+        (duration(0.0123), "12.3 ms"),
+        (duration(90), "1.5 min"),
+        (duration(7200), "2 h"),
+        (duration(40 * 3600), "40 h"),
+        (duration(345_600), "4 days"),
+        (time_left(64.6), "0:01:05"),
+    ],
+)
+def test_sizes_and_times_are_readable(text, expected):
+    assert text == expected

@@ -11,6 +11,7 @@ from lmlab.errors import RunFailed, UserError, first_line
 from lmlab.surroundings import expanded
 
 if TYPE_CHECKING:
+    from lmlab.config.experiment import Folders
     from lmlab.config.nodes import Config
     from lmlab.data.tokenizers import Tokenizer
     from lmlab.models.language_model import LanguageModel
@@ -85,7 +86,7 @@ def load(
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device={device}: torch has no such device here ({first_line(error)})") from error
     place = run.path if isinstance(run, (Run, TrainedRun)) else run
-    directory = find(str(place), Path(_paths(outputs)["runs"])).path.absolute()
+    directory = find(str(place), _folders(outputs).runs).path.absolute()
     return TrainedRun(load_trained(Run(directory), str(checkpoint), device, trust))
 
 
@@ -123,7 +124,7 @@ def runs(
     """
     from lmlab.commands.runs import listed
 
-    rows, _, unreadable = listed(_paths(outputs), runs, name, status, tag, where or {}, sort, descending, limit)
+    rows, _, unreadable = listed(_folders(outputs), runs, name, status, tag, where or {}, sort, descending, limit)
     for error in unreadable:
         warnings.warn(f"left out: {error}", stacklevel=3)  # the line that calls lmlab.runs
     return _table(rows)
@@ -231,6 +232,10 @@ class TrainedRun:
         end_of_document: bool = True,
         seed: int = 1,
         samples: int | None = None,
+        repetition_penalty: float = 1.0,
+        beams: int = 1,
+        length_penalty: float = 0.0,
+        best: int | None = None,
     ) -> str | list[str]:
         """Return the prompt and its continuation, the text that ``lmlab generate`` prints with the same settings.
 
@@ -245,37 +250,54 @@ class TrainedRun:
             end_of_document: end the text at the end-of-document token, if the tokenizer has one.
             seed: the seed of the first text; the second text has ``seed + 1``, and so on.
             samples: the number of texts, returned as a list; ``None``: one text, returned as a string.
+            repetition_penalty: multiply the log-probabilities of tokens that the text contains already by this number.
+            beams: above 1: return the most probable text that beam search with as many beams finds.
+            length_penalty: with beams, divide the log-probability of a text by its number of tokens to this power.
+            best: with beams, the number of best texts, returned as a list; ``None``: one text, returned as a string.
 
         Raises:
             UserError: a setting is out of its range, or the tokenizer cannot encode the prompt.
         """
-        from lmlab.commands.generate import Ending, Sample, compute, encoded, unknown_to, unseen_by
+        from lmlab.commands.generate import check_samples, continued, encoded, unknown_to, unseen_by
         from lmlab.commands.prompts import Prompt
-        from lmlab.models.generation import Sampler
+        from lmlab.models.decoding import Decoding
         from lmlab.progress import ProgressBar
 
         for option, value in (("tokens", tokens), ("samples", samples)):
             if value is not None and value < 1:
                 raise UserError(f"{option}={value}: expected at least 1")
-        strings = [stop] if isinstance(stop, str) else [*stop]
+        strings = (stop,) if isinstance(stop, str) else tuple(stop)
         if "" in strings:
             raise UserError(f"stop={stop!r}: expected texts of at least one character")
-        sampler = Sampler(temperature, top_k, top_p, greedy)
+        check_samples(samples or 1, beams)
+        decoding = Decoding(
+            temperature,
+            top_k,
+            top_p,
+            greedy,
+            tokens,
+            repetition_penalty,
+            beams,
+            length_penalty,
+            1 if best is None else best,
+            strings,
+        )
         start = encoded(self._trained, Prompt(prompt))
         _warn(unknown_to(self._trained, [start]) + unseen_by(self._trained, [start], self._trained.context))
-        ending = Ending(strings, self.tokenizer.end_of_document if end_of_document else None)
-        texts = [Sample(start, number, seed + number, self.tokenizer, ending) for number in range(samples or 1)]
-        with ProgressBar("Generating", len(texts) * tokens, shown=False) as bar:
-            for first in range(0, len(texts), _GENERATED_TOGETHER):
-                compute(texts[first : first + _GENERATED_TOGETHER], self._trained, tokens, sampler, bar)
-        continued = [prompt + text.text for text in texts]
-        return continued[0] if samples is None else continued
+        end_token = self.tokenizer.end_of_document if end_of_document else None
+        with ProgressBar("Generating", (samples or 1) * tokens, shown=False) as bar:
+            batches = continued(
+                [start], self._trained, decoding, end_token, samples or 1, seed, _GENERATED_TOGETHER, bar
+            )
+            texts = [prompt + sample.text for batch in batches for sample in batch]
+        return texts[0] if samples is None and best is None else texts
 
 
-def _paths(outputs: str | Path | None) -> dict[str, Any]:
-    """Return the section ``paths`` of a command's configuration, as ``conf/app.yaml`` composes it."""
-    folder = expanded(str(outputs or os.environ.get("LMLAB_OUTPUTS") or "outputs"))
-    return {"outputs": str(folder), "runs": str(folder / "runs"), "cache": str(folder / "cache"), "corpora": None}
+def _folders(outputs: str | Path | None) -> "Folders":
+    """Return the folders of a command with this outputs folder."""
+    from lmlab.config.experiment import Folders
+
+    return Folders.below(expanded(str(outputs or os.environ.get("LMLAB_OUTPUTS") or "outputs")))
 
 
 def _table(content: list[dict[str, Any]] | dict[str, Any]) -> Any:

@@ -19,6 +19,7 @@ COMMANDS = {
     "study": "tune and compare the arms of an experiment's study over several seeds, and report",
     "evaluate": "score a run's model on a split, every token once",
     "generate": "continue a prompt with a run's model",
+    "chat": "talk with a run's model in the terminal",
     "reproduce": "compute a run again from its saved configuration and compare the results",
     "runs": "list the runs in the outputs folder",
     "clean": "free disk: old checkpoints, W&B files, caches, failed runs or any runs",
@@ -26,12 +27,13 @@ COMMANDS = {
     "sweep": "show the status of a sweep's jobs; resume it, retry failed jobs, cancel it",
     "dashboard": "show runs and sweeps live in a browser; stop, retry and compare them",
     "wandb": "sync: send missing data to Weights & Biases; workspace: make pages of a sweep's runs there",
+    "data": "list: data sets, and what is prepared; prepare: tokenise one; inspect: its documents and tokens",
     "describe": "show a model's blocks, parameters, state, operations and memory, without training it",
     "plan": "estimate memory, time and cost of a run on other devices, without training",
     "options": "list all options, one per line, and where they are defined",
 }
 
-_WITH_ACTION = ("sweep", "wandb")
+_WITH_ACTION = ("data", "sweep", "wandb")
 """Commands whose first word is an action."""
 
 _TRAINING = ("train", "study")
@@ -145,29 +147,13 @@ def unforeseen(error: Exception) -> str:
     return f"{line} (details: {log.name})"
 
 
-_OF_A_STUDY = re.compile(r"study\.(arms|budget|direction|equal|metric|question|trials|tune)=")
-"""Options that an experiment's section ``study`` may leave out. Hydra only accepts options that the section has."""
-
-
-_TUNED = re.compile(r"\+{0,2}study\.tune\.([\w.@/]+)=(.*)", re.DOTALL)
-"""A tuned option of a study and its values. The section holds all values as one text."""
-
-
-def _of_a_study(word: str) -> str:
-    """Return a word of ``lmlab study`` in Hydra's grammar."""
-    if tuned := _TUNED.fullmatch(word):
-        values = tuned[2] if tuned[2][:1] in ("'", '"') else "'" + tuned[2].replace("'", r"\'") + "'"
-        return f"++study.tune={{{tuned[1]}: {values}}}"
-    return f"++{word}" if _OF_A_STUDY.match(word) else word
-
-
 def _read(command: str, words: list[str]) -> list[str]:
     """Return the words of a command line for Hydra: flags first, then overrides in its grammar.
 
     Raises:
         UserError: a word is not valid UTF-8, or cannot be parsed.
     """
-    from lmlab.config.overrides import read
+    from lmlab.config.overrides import of_study, read
 
     words = _with_folders(words)
     for word in words:
@@ -181,7 +167,7 @@ def _read(command: str, words: list[str]) -> list[str]:
     if command in ("runs", "report", "clean"):  # where.<option> may name any option of a run
         overrides = [f"++{word}" if word.startswith("where.") else word for word in overrides]
     if command == "study" and any(word.startswith("experiment=") for word in overrides):
-        overrides = [_of_a_study(word) for word in overrides]
+        overrides = [of_study(word) for word in overrides]
     return flags + overrides
 
 

@@ -1,6 +1,7 @@
 """Measurements and counts as text."""
 
 import re
+from datetime import timedelta
 
 from lmlab.errors import UserError
 
@@ -19,6 +20,42 @@ def written(value: float, form: str) -> str:
 def counted(number: int, noun: str) -> str:
     """Return ``1 seed`` or ``1,200 seeds``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a number; true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def compact(number: float | None) -> str:
+    """Return a number with three digits and k, M, G or T: 1,052,672 is 1.05M; nothing for ``None``."""
+    if number is None:
+        return ""
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(float(f"{number:.3g}")) >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.3g}"
+
+
+def byte_size(size: int) -> str:
+    """Return a number of bytes with three digits: 800 B, 1.56 KiB, 96.2 MiB."""
+    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if size >= 1000 * 1024 ** (power - 1):
+            return f"{size / 1024**power:.3g} {unit}"
+    return f"{size} B"
+
+
+def duration(seconds: float) -> str:
+    """Return a time with three digits: 1.2 ms, 35 s, 4.1 h, 3.2 days."""
+    for size, unit in ((86400 * 2, "days"), (3600, "h"), (60, "min"), (1, "s")):
+        if seconds >= size:
+            return f"{seconds / (86400 if unit == 'days' else size):.3g} {unit}"
+    return f"{seconds * 1000:.3g} ms"
+
+
+def time_left(seconds: float) -> str:
+    """Return a remaining time to the second: 0:01:05, ``2 days, 3:00:00``."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 _UNITS = {"": 1, "k": 1e3, "m": 1e6, "b": 1e9}

@@ -1,6 +1,7 @@
 """Terminal, environment, home folder and temporary folder of a process."""
 
 import codecs
+import glob
 import os
 import sys
 from contextlib import suppress
@@ -40,6 +41,18 @@ def expanded(path: str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def is_pattern(path: Path) -> bool:
+    """Return whether a path has wildcards (``*``, ``?``, ``[abc]``) and no file has it as its name."""
+    return glob.has_magic(str(path)) and not os.path.lexists(path)
+
+
+def matches(path: Path) -> list[Path]:
+    """Return the path itself if it exists, or all paths that match its wildcards, sorted; ``**`` stands for folders."""
+    if not is_pattern(path):
+        return [path] if path.exists() else []
+    return sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207, paths may be absolute
 
 
 def printable(text: str) -> str:

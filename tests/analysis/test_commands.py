@@ -76,6 +76,21 @@ def test_runs_of_a_study_are_those_of_its_command(swept):
     assert again.startswith("lmlab study ") and again.endswith(" rerun=true")
 
 
+@pytest.mark.parametrize(
+    ("typed", "repaired"),
+    [
+        (["seed=1", "model=gru", "seed=2"], "model=gru seed=2 optimizer.lr=3e-3"),
+        (["tags=[a]", "tags+=b", "tags+=c", "++seed=3"], "'tags=[a]' tags+=b tags+=c ++seed=3 optimizer.lr=3e-3"),
+        (["tags+=b", "tags=[a]", "optimizer.lr=1", "optimizer.lr=2"], "'tags=[a]' optimizer.lr=3e-3"),
+    ],
+)
+def test_of_two_values_of_an_option_the_last_one_remains(tmp_path, typed, repaired):
+    run = write_run(tmp_path / "runs", "model=lstm")
+    run.update(provenance=run.manifest["provenance"] | {"command": ["lmlab", *typed]})
+    record = Record.of(run)
+    assert train_with(compare([record]), [record], "optimizer.lr=3e-3") == [f"lmlab train {repaired}"]
+
+
 def test_texts_with_commas_and_other_folders_stay_as_they_are(tmp_path):
     folder = tmp_path / "a b"
     folder.mkdir()

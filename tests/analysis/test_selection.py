@@ -5,6 +5,7 @@ import pytest
 from synthetic_runs import write_run
 
 from lmlab.analysis.selection import select
+from lmlab.config.experiment import Folders
 from lmlab.errors import UserError
 from lmlab.runs.run import Run
 
@@ -27,8 +28,8 @@ def outputs(tmp_path_factory):
 
 
 @pytest.fixture
-def paths(outputs):
-    return {"outputs": str(outputs[0]), "runs": str(outputs[0] / "runs"), "cache": str(outputs[0] / "cache")}
+def folders(outputs):
+    return Folders.below(outputs[0])
 
 
 def meant(records):
@@ -39,7 +40,7 @@ def of(*runs):
     return {run.path for run in runs}
 
 
-def test_everything_that_a_run_may_be_called(outputs, paths):
+def test_everything_that_a_run_may_be_called(outputs, folders):
     folder, (a, b, c, d), again = outputs
     every = {
         a.id[:6]: of(a),
@@ -51,19 +52,19 @@ def test_everything_that_a_run_may_be_called(outputs, paths):
         str(folder / "runs"): of(a, b, c, d, again),
     }
     for word, expected in every.items():
-        assert meant(select(paths, word)) == meant(select(paths, [word])) == expected, word
-    assert meant(select(paths)) == of(a, b, c, d, again)
-    mixed = select(paths, [b.id, "2026-01-01", str(a.path), d.id[:8]])
+        assert meant(select(folders, word)) == meant(select(folders, [word])) == expected, word
+    assert meant(select(folders)) == of(a, b, c, d, again)
+    mixed = select(folders, [b.id, "2026-01-01", str(a.path), d.id[:8]])
     assert len(mixed.readable) == 3 and meant(mixed) == of(a, b, d)
 
 
-def test_tags_and_options(outputs, paths):
+def test_tags_and_options(outputs, folders):
     _, (a, b, c, d), _ = outputs
-    assert meant(select(paths, tag="paper")) == of(a)
-    assert meant(select(paths, where={"model": "gru"})) == of(c, d)
-    assert meant(select(paths, "2026-01-01", where={"seed": 2, "model": {"depth": b.config["model"]["depth"]}})) == of(
-        b
-    )
+    assert meant(select(folders, tag="paper")) == of(a)
+    assert meant(select(folders, where={"model": "gru"})) == of(c, d)
+    assert meant(
+        select(folders, "2026-01-01", where={"seed": 2, "model": {"depth": b.config["model"]["depth"]}})
+    ) == of(b)
 
 
 @pytest.mark.parametrize(
@@ -79,29 +80,29 @@ def test_tags_and_options(outputs, paths):
         ),
     ],
 )
-def test_what_fits_nothing_is_one_clear_line(paths, asked, said):
+def test_what_fits_nothing_is_one_clear_line(folders, asked, said):
     with pytest.raises(UserError, match=said) as error:
-        select(paths, **asked)
+        select(folders, **asked)
     assert "\n" not in str(error.value)
 
 
-def test_what_is_broken_is_told_of_only_if_it_is_meant(outputs, paths, tmp_path):
+def test_what_is_broken_is_told_of_only_if_it_is_meant(outputs, folders, tmp_path):
     folder, (a, *_), _ = outputs
     copy = tmp_path / "runs"
     shutil.copytree(folder / "runs", copy)
     broken = copy / a.path.name
     (broken / "run.json").write_text("{")
-    paths = paths | {"runs": str(copy), "outputs": str(tmp_path)}
-    assert list(select(paths).unreadable) == [broken]
-    assert not select(paths, outputs[1][1].id).unreadable
-    assert list(select(paths, str(broken)).unreadable) == [broken]
+    folders = Folders.below(tmp_path)
+    assert list(select(folders).unreadable) == [broken]
+    assert not select(folders, outputs[1][1].id).unreadable
+    assert list(select(folders, str(broken)).unreadable) == [broken]
     with pytest.raises(UserError, match=r"run\.json cannot be read"):
-        select(paths, broken.name.rpartition("-")[2][:8])
+        select(folders, broken.name.rpartition("-")[2][:8])
 
 
 def test_an_empty_folder_says_how_to_fill_it(tmp_path):
-    paths = {"outputs": str(tmp_path), "runs": str(tmp_path / "runs"), "cache": str(tmp_path / "cache")}
+    folders = Folders.below(tmp_path)
     with pytest.raises(UserError, match="holds no runs"):
-        select(paths)
+        select(folders)
     with pytest.raises(UserError, match="holds no runs"):
-        select(paths, "abc")
+        select(folders, "abc")

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from lmlab.commands.answers import Answers, metrics_of
-from lmlab.commands.predictions import output_file
+from lmlab.commands.prompts import output_file
 from lmlab.errors import UserError
 from lmlab.models.likelihood import Scored
 

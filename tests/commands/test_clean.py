@@ -12,6 +12,7 @@ from lmlab.analysis.selection import directories
 from lmlab.cleaning import removal
 from lmlab.cleaning.find import ABANDONED, find
 from lmlab.commands import clean, tables
+from lmlab.config.experiment import Folders
 from lmlab.errors import RunFailed, UserError
 from lmlab.runs import files
 from lmlab.runs.lookup import all_runs, existing
@@ -100,8 +101,7 @@ def test_commands_are_whole_in_a_narrow_terminal(outputs, capsys, lmlab_clean, m
     monkeypatch.setattr(tables.console, "_width", 40)
     where = "+where.data=stdlib +where.optimizer.lr=0.001"
     monkeypatch.setattr(clean, "typed_words", lambda: where.split())
-    paths = {"outputs": str(outputs), "runs": str(outputs / "runs"), "cache": str(outputs / "cache")}
-    clean.show(find(paths, ["checkpoints"]), ["checkpoints"], outputs)
+    clean.show(find(Folders.below(outputs), ["checkpoints"]), ["checkpoints"], outputs)
     assert f"lmlab clean what=checkpoints {where} yes=true" in capsys.readouterr().out.splitlines()[-1]
 
 
@@ -330,8 +330,7 @@ def test_what_may_not_be_deleted_is_named_in_a_line_and_the_rest_goes(outputs, l
 
 def test_a_run_that_somebody_finished_meanwhile_stays(outputs):
     run = make(outputs, status="failed")
-    paths = {"outputs": str(outputs), "runs": str(outputs / "runs"), "cache": str(outputs / "cache")}
-    plan = find(paths, ["failed"])
+    plan = find(Folders.below(outputs), ["failed"])
     run.update(status="finished")
     (kept,) = removal.remove_items(plan.items)
     assert kept.why == "is finished by now" and run.exists

@@ -157,13 +157,6 @@ def test_what_is_shown_fits_the_terminal(monkeypatch, described, compose, width)
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 B"), (999, "999 B"), (1600, "1.56 KiB"), (1023 * 1024, "0.999 MiB"), (3 << 40, "3 TiB")]
-)
-def test_bytes_are_readable(size, text):
-    assert describe.readable(size) == text
-
-
-@pytest.mark.parametrize(
     ("override", "message"),
     [
         ("vocabulary=0", "vocabulary=0: expected at least 1"),

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lmlab.commands.evaluate import record
-from lmlab.commands.scored_data import text_paths
+from lmlab.commands.scored_data import text_options
 from lmlab.errors import UserError
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.run import Run
@@ -112,14 +112,26 @@ def test_any_text_is_scored_as_a_whole(project, lmlab):
     assert "Unknown: 1 of the tokens" in done.stdout and str(project / "two.txt") in done.stdout
 
 
+def test_records_are_scored_by_the_field_that_is_named(project, lmlab):
+    (project / "a.csv").write_text("id,review\n1,the cat sat\n2,on a mat\n")
+    (run,) = (project / "outputs" / "runs").iterdir()
+    words = ["evaluate", f"run={run}", *SCORED, "data.paths=*.csv", "data.field=review"]
+    done = lmlab(*words, cwd=project, LMLAB_OUTPUTS="outputs")
+    text = rows(project)[-1]["text"]
+    assert (text["bytes"], text["documents"], text["field"]) == (11 + 8, 2, "review")
+    assert "1 file read, 2 records (field 'review')" in done.stdout
+
+
 def test_options_that_do_not_go_with_text():
-    assert text_paths({"paths": None}, "test", False) is None
+    assert text_options({"paths": None}, "test", False) is None
+    with pytest.raises(UserError, match=r"data\.field=body: is for the text that data\.paths names"):
+        text_options({"paths": None, "field": "body"}, None, False)
     with pytest.raises(UserError, match="split=test: data.paths is scored as a whole"):
-        text_paths({"paths": "a"}, "test", False)
+        text_options({"paths": "a"}, "test", False)
     with pytest.raises(UserError, match="generated task"):
-        text_paths({"paths": "a"}, None, True)
+        text_options({"paths": "a"}, None, True)
     with pytest.raises(UserError, match=r"data\.path: lmlab evaluate has no such option"):
-        text_paths({"path": "a"}, None, False)
+        text_options({"path": "a"}, None, False)
 
 
 def test_a_score_replaces_those_of_the_same_code_alone(tmp_path, capsys):

@@ -11,6 +11,7 @@ from lmlab.commands.generate import read_stop
 from lmlab.config.overrides import read
 from lmlab.data.tokenizers import BPE, Byte, Character, Symbols, Word, encode_prompt, unknown_parts
 from lmlab.errors import UserError
+from lmlab.models.heads.head import Head
 from lmlab.models.state import LanguageModelState, Output
 from lmlab.training import load
 
@@ -40,18 +41,20 @@ def test_a_prompt_that_is_no_text_of_the_tokenizer_s_is_refused_by_the_name_of_i
             encode_prompt(tokenizer, prompt, "callbacks.samples.prompt")
 
 
-class Script(nn.Module):
+class Script(Head):
     """A model that goes on with a fixed text whatever it reads; ``certain``: the share of probability of each token."""
 
     max_positions = None
 
     def __init__(self, tokens, size, certain=1.0):
         super().__init__()
+        self.vocabulary = size
         others = (1 - certain) / (size - 1)
         self.log_probs_TV = nn.Parameter(torch.full((len(tokens), size), others).log())
         for place, token in enumerate(tokens):
             self.log_probs_TV.data[place, token] = torch.tensor(certain).log()
-        self.head = self
+
+    head = property(lambda self: self)
 
     def forward(self, tokens_BT, state=None):
         # After the prompt, in which every token is the separator or a line end, one after another.
@@ -142,6 +145,92 @@ def test_prompts_of_a_file_are_continued_in_their_order_and_records_keep_their_k
     (tmp_path / "p.jsonl").write_text('{"prompt": "a", "text": "b"}')
     with pytest.raises(UserError, match=r"prompts=p\.jsonl, line 1: the key text is one of the output's own"):
         written("0", "prompts=p.jsonl", "format=jsonl")
+
+
+def test_beam_search_writes_the_best_texts_with_their_scores(written, tmp_path):
+    """A script of 3 tokens of probability 3/4: the best text is the script, the next ones differ in one token."""
+    (tmp_path / "p.jsonl").write_text('{"prompt": "\\n\\n", "id": 7}\n{"prompt": "", "id": 8}\n')
+    words = ("prompts=p.jsonl", "format=jsonl", "length=2", "beams=3", "best=2", "length_penalty=1")
+    for size in (1, 64):
+        shown = written("abcd", *words, f"batch_size={size}", certain=0.75)
+        rows = [json.loads(line) for line in shown.out.splitlines()]
+        assert [(row["id"], row["rank"]) for row in rows] == [(7, 1), (7, 2), (8, 1), (8, 2)]
+        assert rows[0]["text"] == "cd" and rows[2]["text"] == "ab"
+        assert rows[1]["text"] != "cd" and (rows[1]["text"][0] == "c" or rows[1]["text"][1] == "d")
+        log, other = -0.28768207, -6.92755791  # log 0.75 and log(0.25 / 255)
+        assert [row["score"] for row in rows] == pytest.approx([log, (log + other) / 2] * 2)
+        assert "sample" not in rows[0] and "seed" not in rows[0]
+        assert {row["decoding"] for row in rows} == {"beams=3 length_penalty=1.0 length=2"}
+    shown = written("abcd", "length=3", "beams=2", "stop=c", certain=0.75)
+    assert shown.out == "ab\n" and "ended by stop" in shown.err
+    assert written("abc", "length=2", "beams=2", "best=2", certain=0.75).out.startswith("rank 1\nab\nrank 2\n")
+    with pytest.raises(UserError, match="samples=20: cannot be combined with beams=4.*; best=20 returns as many"):
+        written("abc", "beams=4", "samples=20")
+
+
+def test_an_output_holds_what_standard_output_would(written, tmp_path):
+    (tmp_path / "p.txt").write_text("\n\nx\n")
+    for words in (["samples=2"], ["prompts=p.txt"]):
+        text = written("0123", *words, "length=2").out
+        shown = written("0123", *words, "length=2", "output=o.txt")
+        assert (tmp_path / "o.txt").read_text() == text
+        assert shown.out == "Written to o.txt\n" and "0123456789: " in shown.err
+    records = written("0123", "samples=2", "length=2", "format=jsonl").out
+    assert written("0123", "samples=2", "length=2", "output=o.jsonl").out == "Written to o.jsonl\n"
+    assert (tmp_path / "o.jsonl").read_text() == records
+    for words, message in (
+        (["output=o.csv"], r"output=o\.csv: expected a file that ends in \.txt or \.jsonl"),
+        (["output=no/o.txt"], r"output=no/o\.txt: there is no folder"),
+        (["output=p.txt", "prompts=p.txt"], r"output=p\.txt: is the file of the prompts"),
+        (["output=o.txt", "format=jsonl"], r"format=jsonl: cannot be combined with output=o\.txt; leave format out"),
+        (["output=o.txt", "log_probabilities=true"], "log_probabilities=true: cannot be combined with format=text"),
+    ):
+        with pytest.raises(UserError, match=message):
+            written("0123", *words)
+
+
+def test_the_most_probable_option_is_chosen(written, tmp_path):
+    """A script of probability 3/4 for each of its tokens."""
+    lines = [{"prompt": "", "choices": ["b", "ab", "a"], "id": 1}, {"prompt": "\n", "choices": ["ac", "abcd", "bcd"]}]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert written("abcde", 'options=["b","ab","a"]', certain=0.75).out == "a\n"
+    assert written("\ta", 'options=["a","\\t"]', certain=0.75).out == "\t\n"
+    log, other = -0.28768207, -6.92755791  # log 0.75 and log(0.25 / 255)
+    words = ("prompts=p.jsonl", "options=choices", "format=jsonl", "batch_size=2")
+    one, two = (json.loads(line) for line in written("abcde", *words, certain=0.75).out.splitlines())
+    assert (one["text"], one["id"], one["run"], one["score_per"]) == ("a", 1, "0123456789", "text")
+    assert one["scores"] == pytest.approx({"b": other, "ab": 2 * log, "a": log})
+    assert two["text"] == "bcd" and two["choices"] == lines[1]["choices"]
+    assert two["scores"] == pytest.approx({"ac": other + log, "abcd": 4 * other, "bcd": 3 * log})
+    for per in ("token", "byte"):
+        one, two = map(json.loads, written("abcde", *words, f"score_per={per}", certain=0.75).out.splitlines())
+        assert one["scores"] == pytest.approx({"b": other, "ab": log, "a": log})
+        assert two["scores"] == pytest.approx({"ac": (other + log) / 2, "abcd": other, "bcd": log})
+    assert written("abcde", "prompts=p.jsonl", "options=choices", "output=o.txt", certain=0.75).out
+    assert (tmp_path / "o.txt").read_text() == "a\n\nbcd\n"
+    (tmp_path / "q.jsonl").write_text('{"prompt": "", "choices": ["a", "a"]}')
+    for words, message in (
+        (
+            ["options=yes"],
+            "options=yes: expected a list of texts .* or a key of the records .*; prompt has",
+        ),
+        (["options=choice", "prompts=p.jsonl"], r"options=choice: .*p\.jsonl, line 1 has no such key.*choices"),
+        (["options=choices", "prompts=q.jsonl"], r"q\.jsonl, line 1: choices: expected at least two different texts"),
+        (['options=["a"]'], "expected at least two different texts"),
+        (['options=["a",""]'], "expected a list of texts of at least one character"),
+        (['options=["a","b"]', "samples=3"], "options=.*: writes no text of its own; leave out .*samples"),
+    ):
+        with pytest.raises(UserError, match=message):
+            written("abcde", *words)
+
+
+def test_an_interrupted_output_leaves_the_earlier_file(written, tmp_path, monkeypatch):
+    (tmp_path / "o.txt").write_text("earlier")
+    monkeypatch.setattr(generate.Output, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        written("0123", "samples=2", "length=2", "output=o.txt")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["o.txt"]
+    assert (tmp_path / "o.txt").read_text() == "earlier"
 
 
 def test_texts_can_be_told_apart(written, tmp_path):

@@ -4,7 +4,6 @@ import shlex
 import pytest
 
 from lmlab.cli import COMMANDS
-from lmlab.commands import plan
 
 SMALL = ["model=gpt2", "model.width=64", "model.depth=2", "batch.size=64", "batch.context=64", "trainer=gpu"]
 
@@ -51,13 +50,6 @@ def test_tables_and_the_command_that_follows(lmlab, tmp_path):
 def test_what_cannot_be_is_refused_in_one_line(lmlab, words, message):
     done = lmlab("plan", *words, check=False)
     assert done.returncode != 0 and message in done.stderr and len(done.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.0123, "12.3 ms"), (90, "1.5 min"), (7200, "2 h"), (40 * 3600, "40 h"), (345_600, "4 days")]
-)
-def test_durations(seconds, text):
-    assert plan.duration(seconds) == text
 
 
 def test_it_is_a_command():

@@ -137,7 +137,7 @@ def test_the_same_examples_are_before_every_prompt(trained, paths):
 
 def test_what_cannot_be_scored_is_refused(trained, paths, compose):
     on_text, on_examples = run_on(trained, "text"), run_on(trained, "multi30k")
-    parity = compose("data=parity")["data"]
+    parity, multi30k = compose("data=parity")["data"], compose("data=multi30k")["data"]
     for run, data, options, message in (
         (on_examples, None, {"shots": 2}, "shots=2: these examples have .* context=160 leaves 0 for a prompt"),
         (on_examples, None, {"shots": 13, "context": 4000}, "shots=13: the training split of multi30k has 12"),
@@ -145,8 +145,13 @@ def test_what_cannot_be_scored_is_refused(trained, paths, compose):
         (on_text, None, {"shots": 1}, "shots=1: only tasks of examples"),
         (on_text, None, {"output": Path("o.jsonl")}, "output=o.jsonl: is for generated answers"),
         (on_text, parity, {}, "data=parity: is a generated task, whose symbols the tokenizer of .*Byte.* does not"),
-        (on_text, compose("data=multi30k")["data"] | {"source": "dex"}, {}, r"data.source=dex: .*\(did you mean 'de'"),
-        (on_text, compose("data=multi30k")["data"], {"split": "tset"}, r"split=tset: .*\(did you mean 'test'"),
+        (
+            on_text,
+            compose("data=multi30k")["data"] | {"source": "dex"},
+            {},
+            r"no multi30k/train.dex \(languages .* de, en",
+        ),
+        (on_text, multi30k, {"split": "tset"}, r"split=tset: .*\(did you mean 'test'"),
     ):
         before = (run.path / "evaluations.jsonl").exists() and read_jsonl(run.path / "evaluations.jsonl")
         with pytest.raises(UserError, match=message):

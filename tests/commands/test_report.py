@@ -4,6 +4,7 @@ import pytest
 from synthetic_runs import write_run
 
 from lmlab.commands.report import _study_sweep
+from lmlab.config.experiment import Folders
 from lmlab.sweeps.sweep import Sweep
 
 
@@ -42,13 +43,13 @@ def test_a_report_from_the_command_line(lmlab, folder, tmp_path):
 
 
 def test_the_sweep_of_a_study_and_nothing_else_is_concluded_on_as_the_study_does(tmp_path):
-    paths = {"outputs": str(tmp_path)}
+    folders = Folders.below(tmp_path)
     study, plain = (Sweep(tmp_path / "sweeps" / name) for name in ("tuned-1a2b", "2026-01-01"))
     study.begin(["experiment=x"], {}, {}, {"arms": {}})
     plain.begin(["seed=1,2"], {}, {}, None)
-    assert {_study_sweep(paths, runs).path for runs in ("tuned", [str(study.path)])} == {study.path}
+    assert {_study_sweep(folders, runs).path for runs in ("tuned", [str(study.path)])} == {study.path}
     for runs in (None, "2026", "abc", ["tuned", "2026"]):
-        assert _study_sweep(paths, runs) is None
+        assert _study_sweep(folders, runs) is None
 
 
 @pytest.mark.slow

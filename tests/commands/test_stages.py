@@ -12,6 +12,7 @@ from lmlab.analysis.report.content.provenance import chain
 from lmlab.commands.stages import words_of
 from lmlab.errors import UserError
 from lmlab.runs.lookup import all_runs
+from lmlab.runs.run import Run
 from lmlab.runs.start import ancestors, chain_of
 from lmlab.sweeps.sweep import all_sweeps
 
@@ -80,6 +81,32 @@ def test_jobs_of_a_sweep_share_the_stages_that_they_have_in_common(train, output
     rates = {(job.run.config["optimizer"]["lr"], job.run.config["seed"]) for job in jobs}
     assert rates == {(lr, seed) for lr in (1e-3, 3e-3) for seed in (1, 2)}
     assert "stages.tune.optimizer.lr=1e-3,3e-3" in sweep.command, "as it was typed"
+
+
+def test_a_repetition_is_of_all_stages_and_begins_each_with_the_one_before(train, outputs):
+    train("seed=1")
+    first = by_stage(outputs)
+    said = train("seed=1", "rerun=true").stdout
+    copies = {name: Run(run.path.with_name(f"{run.path.name}-2")) for name, run in first.items()}
+    assert copies["tune"].path.name in said.partition("Run directory")[2], "the result is that of the repetition"
+    assert ancestors(copies["tune"]) == [copies["pretrain"]] and ancestors(first["tune"]) == [first["pretrain"]]
+    for name, run in first.items():
+        assert copies[name].manifest["metrics"] == run.manifest["metrics"]
+    # An interrupted repetition goes on with the weights that it began with.
+    copies["tune"].update(status="interrupted")
+    assert f"{copies['pretrain'].path.name} is finished" in train("seed=1", "rerun=true").stdout
+    assert copies["tune"].status == "finished" and len([*all_runs(outputs / "runs")]) == 4
+
+
+def test_jobs_of_a_sweep_share_a_repetition_of_their_stages(train, outputs):
+    words = ("-m", "stages.tune.seed=1,2", "seed=1")
+    train(*words)
+    first = list(all_runs(outputs / "runs"))
+    train(*words, "rerun=true")
+    copies = [run for run in all_runs(outputs / "runs") if run not in first]
+    assert {run.path.name for run in copies} == {f"{run.path.name}-2" for run in first}
+    (pretrained,) = [run for run in copies if run.manifest["stage"] == "pretrain"]
+    assert [ancestors(run) for run in copies if run != pretrained] == [[pretrained]] * 2
 
 
 def test_runs_of_other_seeds_along_the_chain_are_repetitions(train, outputs):

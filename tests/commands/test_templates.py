@@ -12,7 +12,7 @@ def corpora(tmp_path):
     (tmp_path / "multi30k").mkdir()
     for language, line in (("en", "A dog."), ("de", "Ein Hund.")):
         (tmp_path / "multi30k" / f"train.{language}").write_text(f"{line}\n" * 3)
-    return {"cache": str(tmp_path), "corpora": str(tmp_path)}
+    return {"outputs": str(tmp_path), "runs": str(tmp_path), "cache": str(tmp_path), "corpora": str(tmp_path)}
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def test_an_input_is_put_into_the_template_as_it_is_typed(prompted):
     assert prompted("A", "data.source=de", "data.target=en") == "Translate from German to English.\nA\n"
 
 
-def test_fields_can_be_named_and_then_need_no_files(prompted):
+def test_fields_can_be_named_and_then_need_no_files(prompted, corpora):
     fields = '{"source": "A", "source_language": "English", "target_language": "Dutch"}'
-    nowhere = {"cache": "nowhere", "corpora": None}
+    nowhere = corpora | {"cache": "nowhere", "corpora": None}
     assert prompted(fields, paths=nowhere) == "Translate from English to Dutch.\nA\n"
     with pytest.raises(
         UserError, match="input=A: the template of multi30k needs the field source_language as well, as"

@@ -21,6 +21,7 @@ CONFIG = {
     "logger": {"wandb": {}},
     "callbacks": {"checkpoint": {"every": None}, "samples": {}, "early_stopping": {"patience": 3}},
     "model": {"width": 16},
+    "data": {"licence": None},
     "trainer": {"precision": "32-true", "devices": 1},
     "execution": {"restarts": 1},
     "start": {"run": "3f9a126b0c", "directory": "/x", "checkpoint": "final", "optimizer": False},
@@ -81,7 +82,7 @@ def _without_empty(node):
     return {key: _without_empty(value) for key, value in node.items()}
 
 
-SAMPLER = "lmlab.models.generation.Sampler"
+DECODING = "lmlab.models.decoding.Decoding"
 
 
 @pytest.mark.parametrize(
@@ -97,16 +98,16 @@ SAMPLER = "lmlab.models.generation.Sampler"
 )
 def test_options_are_held_against_the_signature(node, message):
     with pytest.raises(UserError, match=message):
-        validate({"_target_": SAMPLER, **node}, "x")
+        validate({"_target_": DECODING, **node}, "x")
 
 
 def test_a_whole_number_passes_for_a_number():
-    validate({"_target_": SAMPLER, "temperature": 1}, "x")
+    validate({"_target_": DECODING, "temperature": 1}, "x")
 
 
 def test_nested_targets_are_checked_under_their_own_path():
     with pytest.raises(UserError, match=r"a\.b\.0\.oops"):
-        validate({"a": {"b": [{"_target_": SAMPLER, "oops": 1}]}})
+        validate({"a": {"b": [{"_target_": DECODING, "oops": 1}]}})
 
 
 def test_unknown_literals_name_the_nearest():

@@ -1,12 +1,21 @@
 import inspect
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
+from pathlib import Path
 
 import pytest
 from experiments import experiment_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.config.experiment import EMA, MOST_TOKENS_PER_STEP, SCORED_PER_TRAINED, Batch, TrainerOptions, Validation
+from lmlab.config.experiment import (
+    EMA,
+    MOST_TOKENS_PER_STEP,
+    SCORED_PER_TRAINED,
+    Batch,
+    Folders,
+    TrainerOptions,
+    Validation,
+)
 from lmlab.errors import UserError
 from lmlab.training.trainer import build_trainer
 
@@ -56,3 +65,13 @@ def test_an_experiment_is_read_once_and_with_options_leaves_the_first_as_it_was(
         first.seed = 2
     with pytest.raises(UserError, match=r"^batch\.contxt: .*did you mean 'context'"):
         first.with_options(batch={"size": 8, "contxt": 16})
+
+
+def test_folders_are_read_from_the_section_that_a_command_composes(compose, tmp_path, monkeypatch):
+    monkeypatch.setenv("LMLAB_CORPORA", "~/corpora")
+    folders = Folders.of(compose("data=parity")["paths"])
+    assert folders == replace(Folders.below(tmp_path / "outputs"), corpora=Path.home() / "corpora")
+    assert (folders.sweeps, folders.reports) == (tmp_path / "outputs" / "sweeps", tmp_path / "outputs" / "reports")
+    assert Folders.of({"outputs": "~/a", "runs": "~/a/b", "cache": "c"}) == Folders(
+        Path.home() / "a", Path.home() / "a" / "b", Path("c"), None
+    )

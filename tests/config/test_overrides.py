@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from lmlab.config.overrides import as_typed, is_addition, option_of, plain_word, read, written
+from lmlab.config.overrides import as_typed, is_addition, of_study, option_of, plain_word, read, written
 from lmlab.config.references import LITERAL, TEXTS
 from lmlab.errors import UserError
 
@@ -58,6 +58,11 @@ TYPED = [
     ("prompt=\n", "\n"),
     ("callbacks.samples.prompt=${HOME} is", "${HOME} is"),
     ("callbacks.samples.prompt='${HOME} is'", "${HOME} is"),
+    ("data.train=[~/a.txt,b.txt]", ["~/a.txt", "b.txt"]),
+    ("data.validation=0.1", 0.1),
+    ("data.test=0", 0),
+    ("data.validation=~/notes/*.txt", "~/notes/*.txt"),
+    ("data.field=2", "2"),
     ("optimizer.lr=3e-3", 3e-3),
     ("optimizer.lr=3e-3;", "3e-3;"),
     ("+user.text=[é,1]", ["é", 1]),
@@ -218,3 +223,11 @@ def test_an_option_of_a_stage_is_kept_beside_its_list(typed, several, expected):
 def test_adding_to_a_list_of_a_stage_says_how():
     with pytest.raises(UserError, match=r"stages.tune.tags\+=x: expected .*stages.tune\+="):
         read("stages.tune.tags+=x")
+
+
+@pytest.mark.parametrize(
+    "word", ["study.trials=20", "study.question='a b'", "study.tune.optimizer.lr=1e-3,3e-3", "study.seeds=[1,2]"]
+)
+def test_options_of_a_study_are_shown_as_they_were_typed(word):
+    assert as_typed(of_study(word)) == word
+    assert as_typed(f"no such study: {of_study(word)}") == f"no such study: {word}"

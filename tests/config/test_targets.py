@@ -2,7 +2,8 @@ import sys
 
 import pytest
 
-from lmlab.config.targets import accepted, resolve_target, targets
+from lmlab.config.build import accepted, build
+from lmlab.config.targets import resolve_target, targets
 from lmlab.errors import UserError
 
 
@@ -57,5 +58,7 @@ def test_a_package_that_is_installed_anywhere_is_no_source_file_of_the_user(tmp_
 
 
 def test_what_is_offered_and_has_a_parameter_is_accepted():
-    node = {"_target_": "lmlab.training.callbacks.Samples"}
-    assert accepted(node, {"run": 1, "tokenizer": 2, "folder": 3}) == {"run": 1, "tokenizer": 2}
+    supplied = {"run": 1, "tokenizer": 2, "folder": 3}
+    assert accepted(resolve_target("lmlab.training.callbacks.Samples", "x"), supplied) == {"run": 1, "tokenizer": 2}
+    assert accepted(lambda run, **others: None, supplied) == supplied
+    assert build({"_target_": "torch.nn.Linear", "in_features": 2}, out_features=3, width=4).out_features == 3

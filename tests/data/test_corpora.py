@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lmlab.data.corpora import RemoteFile, StandardLibrary, Text, TinyShakespeare, WholeText, WikiText2, files
+from lmlab.data.corpora import StandardLibrary, Text, WholeText, files, inspector
 from lmlab.data.corpora.standard_library import split_of
-from lmlab.data.shards import prepare
+from lmlab.data.preparation import prepare
 from lmlab.data.tokenizers import Word
 from lmlab.errors import UserError
 
@@ -19,79 +19,6 @@ TEXT = "To be, or not to be,\nthat is the question.\n"
 def found(corpus, corpora=None, cache=Path("nowhere")):
     corpus.find(corpora, cache)
     return corpus
-
-
-def remote(folder: Path, text: str = TEXT, sha256: str | None = None) -> RemoteFile:
-    """A declared file that is published at a file:// address."""
-    published = folder / "published.txt"
-    published.write_text(text)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return RemoteFile(published.as_uri(), sha256 or digest, "plays/hamlet.txt")
-
-
-class TestRemoteFile:
-    def test_is_downloaded_once_and_then_found(self, tmp_path):
-        file = remote(tmp_path)
-        path = file.find(None, tmp_path / "cache", progress=False)
-        assert path.read_text() == TEXT
-        (tmp_path / "published.txt").unlink()
-        assert file.find(None, tmp_path / "cache", progress=False) == path
-
-    def test_prefers_the_users_folder(self, tmp_path):
-        file = remote(tmp_path)
-        own = tmp_path / "corpora" / "plays" / "hamlet.txt"
-        own.parent.mkdir(parents=True)
-        own.write_text(TEXT)
-        assert file.find(tmp_path / "corpora", tmp_path / "cache", progress=False) == own
-        assert not (tmp_path / "cache").exists()
-
-    def test_corrupt_local_file_is_named_with_both_checksums(self, tmp_path):
-        file = remote(tmp_path)
-        own = tmp_path / "corpora" / "plays" / "hamlet.txt"
-        own.parent.mkdir(parents=True)
-        own.write_text(TEXT[:-1])
-        with pytest.raises(UserError) as error:
-            file.find(tmp_path / "corpora", tmp_path / "cache", progress=False)
-        for part in (str(own), file.sha256, hashlib.sha256(TEXT[:-1].encode()).hexdigest(), "corrupt"):
-            assert part in str(error.value)
-
-    def test_wrong_download_leaves_nothing(self, tmp_path):
-        file = remote(tmp_path, sha256="0" * 64)
-        with pytest.raises(UserError, match=r"not the file that was expected.*LMLAB_CORPORA.*plays/hamlet\.txt"):
-            file.find(None, tmp_path / "cache", progress=False)
-        assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
-
-    def test_is_not_downloaded_on_request(self, tmp_path):
-        with pytest.raises(UserError, match=r"plays/hamlet\.txt is not in .*LMLAB_CORPORA"):
-            remote(tmp_path).find(None, tmp_path / "cache", progress=False, download=False)
-        assert not (tmp_path / "cache").exists()
-
-    def test_offline_says_what_to_do(self, tmp_path):
-        file = remote(tmp_path)
-        (tmp_path / "published.txt").unlink()
-        with pytest.raises(UserError, match=r"could not be downloaded.*LMLAB_CORPORA.*plays/hamlet\.txt"):
-            file.find(None, tmp_path / "cache", progress=False)
-        assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
-
-    def test_missing_corpora_folder_is_an_error(self, tmp_path):
-        with pytest.raises(UserError, match=r"paths\.corpora=.*no such folder"):
-            remote(tmp_path).find(tmp_path / "corpra", tmp_path / "cache", progress=False)
-
-
-class TestDeclared:
-    def test_tiny_shakespeare_is_split_as_usual(self, corpora):
-        corpus = found(TinyShakespeare(), corpora)
-        train, validation = (next(corpus.documents(split)) for split in ("train", "validation"))
-        text = (corpora / "tinyshakespeare" / "input.txt").read_text()
-        assert (len(train), len(validation)) == (1_003_854, 111_540)
-        assert train + validation == text
-        assert corpus.splits == ("train", "validation")
-
-    def test_wikitext2_is_byte_exact(self, corpora):
-        corpus = found(WikiText2(), corpora)
-        for split, name in (("train", "train"), ("validation", "valid"), ("test", "test")):
-            (document,) = corpus.documents(split)
-            assert document.encode() == (corpora / "wikitext-2" / f"{name}.txt").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -148,23 +75,35 @@ class TestText:
         corpus = found(Text(str(tmp_path / "a.txt"), validation=0.1, test=0.1))
         assert [len(next(corpus.documents(split))) for split in corpus.splits] == [80, 10, 10]
 
-    def test_many_files_are_held_out_whole_and_independently_of_their_names(self, tmp_path):
-        splits = []
-        for folder in ("one", "two"):
-            (tmp_path / folder).mkdir()
-            for number in range(40):
-                (tmp_path / folder / f"{folder}-{number:02}.txt").write_text(f"document {number}")
-            corpus = found(Text([str(tmp_path / folder)]))
-            splits.append({split: list(corpus.documents(split)) for split in corpus.splits})
-        assert splits[0] == splits[1]
-        assert {split: len(documents) for split, documents in splits[0].items()} == {
-            "train": 36,
-            "validation": 2,
-            "test": 2,
-        }
-        assert sorted(text for split in splits[0].values() for text in split) == sorted(
-            f"document {number}" for number in range(40)
+    @staticmethod
+    def in_splits(corpus: Text) -> dict[str, str]:
+        return {document: split for split in corpus.splits for document in corpus.documents(split)}
+
+    def test_a_hash_of_its_text_assigns_a_document_to_a_split_that_further_files_do_not_change(self, tmp_path):
+        for number in range(300):
+            (tmp_path / f"{number}.txt").write_text(f"document {number}")
+        splits = self.in_splits(found(Text(str(tmp_path))))
+        for text, split in splits.items():
+            place = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+            assert split == ("validation" if place < 0.05 else "test" if place < 0.1 else "train")
+        assert len(splits) == 300
+        for number in range(300, 500):
+            (tmp_path / f"a{number}.txt").write_text(f"document {number}")
+        assert splits.items() <= self.in_splits(found(Text(str(tmp_path)))).items()
+
+    def test_held_out_splits_without_a_hash_in_their_share_have_the_nearest(self, tmp_path):
+        for number in range(20):
+            (tmp_path / f"{number}.txt").write_text(f"document {number}")
+        corpus = found(Text(str(tmp_path), validation=1e-9, test=1e-9))
+        by_hash = sorted(
+            (f"document {number}" for number in range(20)), key=lambda text: hashlib.sha256(text.encode()).digest()
         )
+        assert self.in_splits(corpus) == {
+            by_hash[0]: "validation",
+            by_hash[1]: "test",
+            **dict.fromkeys(by_hash[2:], "train"),
+        }
+        assert "validation and test have no document" in corpus.notes[-1]
 
     @pytest.mark.parametrize("trace", ["cache/files.json", "runs/lstm-text-0123456789/run.json"])
     @pytest.mark.parametrize("texts", [["a.txt"], ["ptb.train.txt", "ptb.valid.txt"]])
@@ -272,12 +211,13 @@ class TestText:
         (tmp_path / "text" / "latin").write_bytes("naïve".encode("latin-1"))
         (tmp_path / "text" / "broken").symlink_to("nowhere")
         corpus = found(Text(str(tmp_path / "text")))
-        assert corpus.notes == (
-            "data.paths: 1 file read; skipped: 1 binary, 1 empty, 1 equal to another, 1 hidden, "
-            "1 neither file nor folder, 1 not UTF-8",
+        assert corpus.notes[0] == (
+            "data.paths: 1 file read; passed over: 1 binary (binary), 1 empty (empty), 1 equal to another (b), "
+            "1 hidden (.git), 1 neither file nor folder (broken), 1 not UTF-8 (latin)"
         )
         (tmp_path / "text" / "a").rename(tmp_path / "a")
-        assert found(Text(str(tmp_path / "a"))).notes == ()
+        notes = found(Text(str(tmp_path / "a"))).notes
+        assert notes[0] == "data.paths: 1 file read" and "fewer than 20 documents" in notes[1]
 
     def test_linked_folders_are_read_once_and_without_end(self, tmp_path):
         for name in ("text", "outside"):
@@ -294,7 +234,7 @@ class TestText:
         os.utime(tmp_path / "a.txt", (1e9, 1e9))  # what has just changed may change again within a tick of the clock
         before = Text(str(tmp_path / "a.txt")).checksum(tmp_path)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(files, "_inspect", None)
+            patch.setattr(inspector, "inspect", None)
             assert Text(str(tmp_path / "a.txt")).checksum(tmp_path) == before
         (tmp_path / "a.txt").write_text(self.LINES.upper())  # of the same size
         assert Text(str(tmp_path / "a.txt")).checksum(tmp_path) != before
@@ -353,7 +293,8 @@ class TestSplits:
         (tmp_path / "corpus" / "README.md").write_text("about")
         corpus = found(Text(str(tmp_path / "corpus")))
         self.expect_splits(corpus)
-        assert len(corpus.notes) == 1 and "used as splits by their names" in corpus.notes[0]
+        splits, read = corpus.notes
+        assert "used as splits by their names" in splits and read == "data.paths: 3 files read"
 
     def test_splits_whose_names_have_nothing_else_in_common(self, tmp_path):
         (tmp_path / "train").mkdir()
@@ -369,39 +310,39 @@ class TestSplits:
     def test_splits_beside_other_files_are_refused_with_the_form_to_write(self, tmp_path):
         paths = self.lay_out(tmp_path, "{}.txt")
         (tmp_path / "notes.txt").write_text("notes")
-        option = f"'data.paths={{train: {paths['train']}, validation: {paths['validation']}, test: {paths['test']}}}'"
-        with pytest.raises(UserError, match=re.escape(option)):
+        options = f"data.train={paths['train']} data.validation={paths['validation']} data.test={paths['test']}"
+        with pytest.raises(UserError, match=re.escape(options)):
             found(Text(str(tmp_path)))
 
     def test_train_and_test_without_validation_are_refused(self, tmp_path):
         Path(self.lay_out(tmp_path, "{}.txt")["validation"]).unlink()
-        with pytest.raises(UserError, match="none for validation.*validation: FILE"):
+        with pytest.raises(UserError, match=r"none for validation.*data\.validation=FILE"):
             found(Text(str(tmp_path)))
 
     def test_listed_and_nested_ones_are_mixed_but_not_in_silence(self, tmp_path):
         paths = self.lay_out(tmp_path / "a" / "b", "{}.txt")
         for mixed in (list(paths.values()), str(tmp_path / "a")):
-            (note,) = found(Text(mixed, validation=0.3, test=0.3)).notes
-            assert "cut and mixed" in note and f"train: {paths['train']}" in note
+            note = found(Text(mixed, validation=0.3, test=0.3)).notes[0]
+            assert "cut and mixed" in note and f"data.train={paths['train']}" in note
 
     def test_names_that_only_resemble_splits_are_ordinary_files(self, tmp_path):
         for name in ("training_day.txt", "test_of_time.txt", "train.md", "contest.txt"):
             (tmp_path / name).write_text(f"{name}\n" * 100)
         corpus = found(Text(str(tmp_path)))
-        assert corpus.notes == () and len(list(corpus.documents("train"))) == 4
+        assert corpus.notes[0] == "data.paths: 4 files read" and len(list(corpus.documents("train"))) == 4
 
     def test_file_of_two_splits_is_noted(self, tmp_path):
         (tmp_path / "a.txt").write_text("same\n")
-        (note,) = found(Text({"train": str(tmp_path / "a.txt"), "validation": str(tmp_path / "a.txt")})).notes
+        _, note = found(Text({"train": str(tmp_path / "a.txt"), "validation": str(tmp_path / "a.txt")})).notes
         assert "validation has 1 file of train" in note
 
     @pytest.mark.parametrize(
         ("paths", "message"),
         [
             ({"train": "a", "valid": "b"}, r"data\.paths\.valid: no such split \(did you mean 'validation'\?\)"),
-            ({"train": "a"}, r"data\.paths\.validation has no value"),
-            ({"train": "a", "validation": 3}, r"data\.paths\.validation=3: expected a file or folder"),
-            ({"train": "a", "validation": []}, r"data\.paths\.validation=\[\]: expected at least one"),
+            ({"train": "a"}, r"data\.validation has no value"),
+            ({"train": "a", "validation": 3}, r"data\.validation=3: expected a file or folder"),
+            ({"train": "a", "validation": []}, r"data\.validation=\[\]: expected at least one"),
         ],
     )
     def test_what_is_no_set_of_splits(self, paths, message):

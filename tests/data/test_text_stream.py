@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.data.text_stream import CONTEXT, StopStrings, TextStream
+from lmlab.data.text_stream import CONTEXT, StopStrings, TextStream, stop_at
 from lmlab.data.tokenizers import BPE, Byte, Character, Word
 
 TEXT = "the cat sät on a mat\nand saw two birds, über every tree\n" * 4
@@ -85,3 +85,26 @@ def test_a_tokenizer_ends_documents_with_a_token_that_no_text_has_or_not_at_all(
     for tokenizer in (Byte(), Character(), Word()):
         tokenizer.fit([TEXT])
         assert tokenizer.end_of_document is None and tokenizer.separator in tokenizer.encode(TEXT)
+
+
+@given(SIGNS, SIGNS, st.lists(st.text("ab\n", min_size=1, max_size=4), min_size=1, max_size=3))
+def test_the_tokens_that_complete_a_stop_string_end_a_text(prompt, text, strings):
+    tokenizer = Byte()
+    completes = stop_at(strings, tokenizer, tokenizer.encode(prompt).tolist())
+    tokens = tokenizer.encode(text).tolist()
+    for end in range(1, len(tokens) + 1):
+        assert completes(tokens[:end]) == any(string in text[:end] for string in strings)
+
+
+@pytest.mark.parametrize("kind", [Byte, Character, Word, lambda: BPE(290)])
+def test_a_stop_string_counts_wherever_it_is_in_a_long_text(kind):
+    """Also where only the last tokens are decoded, and where a character has several bytes."""
+    tokenizer = kind()
+    tokenizer.fit([TEXT])
+    ids = tokenizer.encode(TEXT * 3).tolist()
+    completes = stop_at([" über every"], tokenizer, ids[:7])
+    ends = [end for end in range(8, len(ids) + 1) if completes(ids[7:end])]
+    counts = [tokenizer.decode(ids[:end]).count(" über every") for end in range(len(ids) + 1)]
+    firsts = [end for end in range(8, len(ids) + 1) if counts[end] > counts[end - 1]]
+    assert len(firsts) == 12 and set(firsts) <= set(ends)
+    assert stop_at([], tokenizer, []) is None

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab.data.corpora import TinyShakespeare, WikiText2
-from lmlab.data.tokenizers import BPE, Byte, Character, Word, load_tokenizer
+from lmlab.data.tokenizers import BPE, Byte, Character, Unigram, Word, cutting, load_tokenizer, unigram
 from lmlab.data.tokenizers import bpe as bpe_module
+from lmlab.data.tokenizers import word as word_module
 from lmlab.errors import UserError
 
 PROSE = (
@@ -28,7 +29,7 @@ def fitted(tokenizer, *documents):
     return tokenizer
 
 
-FITTED = [Byte(), fitted(Character(), PROSE), fitted(Word(), PROSE), fitted(BPE(280), PROSE)]
+FITTED = [Byte(), *(fitted(one, PROSE) for one in (Character(), Word(), BPE(280), Unigram(260)))]
 
 
 @pytest.mark.parametrize("tokenizer", FITTED, ids=lambda tokenizer: type(tokenizer).__name__)
@@ -48,6 +49,17 @@ class TestEvery:
         between = b" " if isinstance(tokenizer, Word) else b""
         joined = between.join(types[number] for number in tokenizer.encode(text))
         assert joined.replace(b" \n ", b"\n").replace(b" \n", b"\n") == text.encode()
+
+    @given(st.text())
+    def test_any_text_comes_back_if_it_is_reversible(self, tokenizer, text):
+        ids, types = tokenizer.encode(text), tokenizer.types()
+        prompt = tokenizer.encode_prompt(text)
+        assert prompt.tolist() == ids[: len(prompt)].tolist()
+        if tokenizer.reversible:
+            assert tokenizer.decode(ids) == text
+            assert b"".join(types[id] for id in ids) == text.encode()
+        else:
+            assert isinstance(tokenizer, (Word, Character))
 
     def test_separator_decodes_to_a_line_end(self, tokenizer):
         ids = np.concatenate([tokenizer.encode("the age"), [tokenizer.separator], tokenizer.encode("wisdom,")])
@@ -74,6 +86,7 @@ class TestEvery:
         chunks = [text[first:end] for first, end in pairwise(bounds) if text[first:end]]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(bpe_module, "_PIECE", 3)
+            patch.setattr(cutting, "PIECE", 3)
             pieces = [*tokenizer.pieces(chunks)]
             ids = [id for piece in pieces for id in tokenizer.encode(piece).tolist()]
         assert "".join(pieces) == text
@@ -129,6 +142,12 @@ class TestWord:
         assert tokenizer.size == 4
         assert tokenizer.encode("a b c").tolist() == [3, 2, 0, 1]
         assert tokenizer.outside("a b c\nd <unk>") == ["c", "d"]
+
+    def test_memory_for_different_words_is_limited(self, monkeypatch):
+        monkeypatch.setattr(word_module, "_MOST_WORDS", 100)
+        tokenizer = fitted(Word(), *(f"the {number}\nthe cat\n" for number in range(1000)))
+        assert tokenizer.decode(np.arange(2, 4)) == "the cat"
+        assert tokenizer.size <= 102
 
     def test_too_small_size(self):
         with pytest.raises(UserError, match=r"tokenizer\.size=2"):
@@ -245,6 +264,79 @@ class TestBPE:
         with pytest.raises(UserError, match=r"tokenizer\.size=4096: .* supports no more than \d+ types"):
             fitted(BPE(), PROSE)
         assert fitted(BPE(257), PROSE).encode("é").tolist() == fitted(BPE(257), "").encode("é").tolist()
+
+
+@pytest.fixture(scope="module")
+def pieces(source):
+    return fitted(Unigram(700), source)
+
+
+class TestUnigram:
+    def test_a_text_is_divided_with_the_greatest_probability(self, pieces):
+        """Against all divisions of each word, one by one."""
+        types = pieces.types()
+        scores = dict(zip(types, [score for _, score in pieces.state()["pieces"]], strict=False))
+
+        def best(word: bytes) -> float:
+            parts = ((word[:n], word[n:]) for n in range(1, len(word) + 1))
+            return max(scores[first] + best(rest) for first, rest in parts if first in scores) if word else 0.0
+
+        for word in (" parser", " argument", " default", " é", " zzzz", " self"):
+            total = sum(scores[types[id]] for id in pieces.encode(word))
+            assert total == pytest.approx(best(word.encode()))
+
+    def test_frequent_words_are_types(self, pieces):
+        assert {b"self", b"action", b"option"} <= set(pieces.types())
+        assert len(pieces.encode("self")) == 1
+
+    def test_types_are_the_bytes_and_then_fall_in_probability(self, pieces):
+        assert {bytes([byte]) for byte in range(256)} == set(pieces.types()[:256])
+        scores = [score for _, score in pieces.state()["pieces"][256:]]
+        assert scores == sorted(scores, reverse=True) and len(scores) == 700 - 256 - 1
+
+    def test_training_text_in_pieces_gives_the_same_types(self, source, pieces, monkeypatch):
+        monkeypatch.setattr(cutting, "PIECE", 1000)
+        assert fitted(Unigram(700), source).fingerprint() == pieces.fingerprint()
+
+    def test_long_stretches_are_divided_into_segments_of_512_bytes(self, pieces, monkeypatch):
+        monkeypatch.setattr(cutting, "LONGEST_PIECE", 1000)
+        monkeypatch.setattr(cutting, "PIECE", 100)
+        longest = []
+        train = unigram._train
+
+        def noted(counts, number, size):
+            longest.append(max(map(len, counts)))
+            return train(counts, number, size)
+
+        monkeypatch.setattr(unigram, "_train", noted)
+        draw = random.Random(0)
+        for alphabet in ("ACGT", "é", " ", "\n", "a1+/"):
+            text = "".join(draw.choices(alphabet, k=5000))
+            assert max(map(len, pieces.pieces([text]))) <= 1000
+            assert pieces.decode(pieces.encode(text)) == text
+            fitted(Unigram(257), text)
+        assert len(longest) == 5 and max(longest) == 512
+
+    def test_text_that_spells_a_special_token_is_only_text(self, pieces):
+        assert pieces.separator not in pieces.encode("<eos> <|endoftext|> <unk> <s> </s> ▁")
+
+    def test_sizes_that_cannot_be(self):
+        with pytest.raises(UserError, match=r"tokenizer\.size=256: expected at least 257"):
+            Unigram(256)
+        with pytest.raises(UserError, match=r"tokenizer\.size=4096: .* supports no more than (\d+) types") as error:
+            fitted(Unigram(), PROSE)
+        most = int(str(error.value).split()[-2])
+        assert fitted(Unigram(most), PROSE).size == most
+        assert fitted(Unigram(257), "").decode(fitted(Unigram(257), "").encode("é")) == "é"
+
+    @pytest.mark.slow  # another process trains
+    def test_another_process_finds_the_same_types(self, pieces):
+        program = (
+            "import argparse, inspect; from lmlab.data.tokenizers import Unigram; t = Unigram(700);"
+            "t.fit([inspect.getsource(argparse)]); print(t.fingerprint())"
+        )
+        other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert other.stdout.strip() == pieces.fingerprint()
 
 
 class TestLoading:

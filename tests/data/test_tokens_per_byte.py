@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from lmlab.data import shards
 from lmlab.data.shards import TokenizedCorpus
 from lmlab.data.tokenizers import BPE, Byte, Word
 
@@ -27,3 +28,11 @@ def test_the_bytes_of_the_first_tokens_are_those_of_their_text(kind, lines):
     assert TokenizedCorpus.tokens_per_byte(corpus, "validation", len(ids)) == TokenizedCorpus.tokens_per_byte(
         corpus, "validation"
     )
+
+
+def test_a_large_split_is_decoded_in_parts(monkeypatch):
+    tokenizer = BPE(280)
+    tokenizer.fit([TEXT])
+    ids = tokenizer.encode(TEXT)
+    monkeypatch.setattr(shards, "CHUNK", 7)
+    assert shards._decoded_size(tokenizer, ids) == len(TEXT.encode())

@@ -15,6 +15,7 @@ from lmlab.runs.lookup import all_runs
 pytestmark = pytest.mark.slow
 
 ONLY_COMPOSED = {
+    "data=mixture": "a minute, and Multi30k is not downloaded",
     "make test": "runs these tests",
     "make test-all": "runs these tests",
     "lmlab dashboard": "serves until it is interrupted: tests/end_to_end/test_dashboard.py",
@@ -22,6 +23,7 @@ ONLY_COMPOSED = {
     "hydra/launcher=slurm": "needs a cluster: tests/end_to_end/test_slurm.py",
     "hydra/launcher=ray": "needs the package ray",
     "data=multi30k": "needs files of a corpus: tests/commands/test_predictions.py",
+    "data.dataset=": "downloads from the hub: tests/data/test_hugging_face.py replaces it",
     "trainer.nodes=2": "needs two machines: tests/end_to_end/test_nodes.py",
 }
 """Parts of commands that are not executed here, with the reason; tests/test_docs.py composes them."""
@@ -36,6 +38,13 @@ FILES_OF_A_USER = FILES | {
     "prompts.txt": "def main\nimport os\n",
     "questions.jsonl": '{"prompt": "import", "answer": " os"}\n{"prompt": "def", "answer": " main"}\n',
     "other.txt": "import this\n" * 20,
+    **{f"{name}.jsonl": "".join(f'{{"text": "{name} no. {n}"}}\n' for n in range(200)) for name in ("stories", "more")},
+    "reviews.csv": "stars,review\n" + "".join(f"{n % 5},the film no. {n} is not bad\n" for n in range(200)),
+    **{f"ptb.{split}.txt": " the <unk> rose N to N \n" * 50 for split in ("train", "valid", "test")},
+    **dict.fromkeys(("train.jsonl", "dev.jsonl"), '{"question": "1 + 1?", "answer": "2"}\n' * 20),
+    **dict.fromkeys(("train.csv", "dev.csv"), "text,label\n" + "well done,positive\noh no,negative\n" * 10),
+    **dict.fromkeys(("news.en", "dev.en"), "good morning\n" * 20),
+    **dict.fromkeys(("news.cs", "dev.cs"), "dobré ráno\n" * 20),
 }
 
 

@@ -73,6 +73,13 @@ def test_entries_are_chosen_by_parts_of_their_names():
     ]
 
 
+EXAMPLES = (
+    *("aeslc", "arithmetic", "continuation", "lambada", "multi30k", "multiple_choice", "records", "squad"),
+    "translation",
+)
+"""Data sets of examples, without entries: most need files."""
+
+
 @pytest.mark.parametrize(
     ("group", "names"),
     [
@@ -81,7 +88,10 @@ def test_entries_are_chosen_by_parts_of_their_names():
         ("optimizer", OPTIMIZERS),
         ("scheduler", SCHEDULERS),
         ("block", BLOCKS),
-        ("data", [*TASKS, "fuzzy_in_context_recall", "text", "stdlib", "tinyshakespeare", "wikitext2"]),
+        (
+            "data",
+            [*TASKS, *EXAMPLES, "fuzzy_in_context_recall", "text", "stdlib", "tinyshakespeare", "wikitext2"],
+        ),
     ],
 )
 def test_every_option_of_a_group_has_an_entry(group, names):

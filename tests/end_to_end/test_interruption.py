@@ -13,9 +13,9 @@ pytestmark = pytest.mark.slow
 
 ENDING_BADLY = """
 import os, signal
-from pytorch_lightning.loggers import Logger
+from lmlab.training.loggers import RunLogger
 
-class Ends(Logger):
+class Ends(RunLogger):
     name, version = "ends", 0
 
     def __init__(self, how, run):
@@ -23,9 +23,6 @@ class Ends(Logger):
         self.how = how
 
     def log_metrics(self, metrics, step=None):
-        pass
-
-    def log_hyperparams(self, params, *args, **kwargs):
         pass
 
     def finish(self, summary, exit_code):

@@ -31,7 +31,7 @@ def test_an_older_run_is_listed_evaluated_generated_from_and_reproduced(lmlab, t
     (row,) = json.loads(done.stdout[done.stdout.index("[") :])
     assert row["id"] == RUN and row["accuracy"] == 0.53125
     said = "".join((done.stdout + done.stderr).split())
-    assert f"leftout:{newer}:writteninversion99" in said and "bylmlab0.1.0;thislmlabreadsversionsupto1" in said
+    assert f"leftout:{newer}:writteninversion99" in said and "bylmlab0.1.0;thislmlabreadsversionsupto2,so" in said
 
     lmlab("evaluate", f"run={RUN}")
     (evaluated,) = (json.loads(line) for line in (old.path / "evaluations.jsonl").read_text().splitlines())

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import torch
 
+from lmlab.models.beam_search import beam_search
+from lmlab.models.decoding import Decoding, Row
 from lmlab.models.language_model import LanguageModel
 
 pytest.importorskip("transformers", reason="what is compared with is in the transformers package")
@@ -114,3 +116,32 @@ def test_logits_are_those_of_the_same_weights_elsewhere(make_model, overrides):
     later, state, _ = model(tokens[:, 9:19], state)  # from a carried state, by more and by fewer tokens than a window
     last = model(tokens[:, 19:], state).hidden
     torch.testing.assert_close(model.head.linear(torch.cat([later, last], 1)), expected[:, 9:], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("power", "theta"), [(0.0, 1.0), (1.0, 1.0), (0.6, 1.3)])
+def test_beam_search_returns_the_same_texts_with_the_same_scores(make_model, power, theta):
+    library = reference("GPT2").double()
+    model = make_model("model=gpt2 model.norm.bias=true model.mixer.bias=true model.channel.bias=true").double()
+    load(model, from_gpt2(library))
+    prompt = [1, 0, 3]
+    library.generation_config.update(eos_token_id=2, pad_token_id=2)
+    options = {"num_beams": 4, "num_return_sequences": 4, "max_new_tokens": 8, "early_stopping": "never"}
+    options |= {"length_penalty": power, "repetition_penalty": theta, "return_dict_in_generate": True}
+    expected = library.generate(torch.tensor([prompt]), output_scores=True, do_sample=False, **options)
+    decoding = Decoding(length=8, beams=4, best=4, length_penalty=power, repetition_penalty=theta)
+    (results,) = beam_search(model, [Row(prompt, stop=[2])], decoding, CONTEXT)
+    texts = [text[: text.index(2) + 1] if 2 in text else text for text in expected.sequences[:, 3:].tolist()]
+    assert [result.tokens for result in results] == texts
+    assert [result.score for result in results] == pytest.approx(expected.sequences_scores.tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("theta", [0.7, 1.0, 1.6])
+def test_the_repetition_penalty_is_that_of_the_library_over_log_probabilities(theta):
+    from transformers import RepetitionPenaltyLogitsProcessor
+
+    random = torch.Generator().manual_seed(0)
+    log_probs = torch.randn(4, V, generator=random, dtype=torch.float64).log_softmax(1)
+    seen = torch.randint(V, (4, 6), generator=random)
+    expected = RepetitionPenaltyLogitsProcessor(theta)(seen, log_probs.clone())
+    penalised = Decoding(repetition_penalty=theta).penalise(log_probs, [set(row) for row in seen.tolist()])
+    assert (torch.equal(penalised, expected) and not torch.equal(penalised, log_probs)) or theta == 1

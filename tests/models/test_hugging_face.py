@@ -10,7 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from lmlab.errors import UserError
 from lmlab.models import hugging_face
 from lmlab.models import state as model_state
-from lmlab.models.generation import Row, Sampler, generate
+from lmlab.models.decoding import Decoding, Row
+from lmlab.models.generation import generate
 from lmlab.models.hugging_face import HuggingFace
 from lmlab.models.sizes import flops_per_token, grows_with_context, state_bytes
 
@@ -131,7 +132,7 @@ def test_text_goes_on_beyond_the_context_with_a_cropped_state(model):
     prompts = [tokens[:length].tolist() for tokens, length in zip(some_tokens(4), (4, 1, 3), strict=False)]
 
     def texts(rows):
-        drawn = list(generate(model, rows, C + 9, Sampler(greedy=True), context=7))
+        drawn = list(generate(model, rows, Decoding(greedy=True, length=C + 9), context=7))
         return [[token for row, token, _ in drawn if row == number] for number in range(len(rows))]
 
     together = texts([Row(prompt) for prompt in prompts])

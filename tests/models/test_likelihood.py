@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lmlab.models.generation import Row, Sampler, decode
+from lmlab.models.decoding import Decoding, Row
+from lmlab.models.generation import decode
 from lmlab.models.likelihood import score
 
 CONTEXT = 8
@@ -18,7 +19,7 @@ def test_a_text_that_is_scored_is_as_probable_as_when_it_was_generated(make_mode
     """Also beyond the context, where attention moves on and positions begin anew."""
     model = make_model(shipped, dtype=torch.float64, context=CONTEXT)
     rows = [Row(prompt, seed) for seed, prompt in enumerate(prompts)]
-    decoded = decode(model, rows, 12, Sampler(temperature=1.3), CONTEXT)
+    decoded = decode(model, rows, Decoding(1.3, length=12), CONTEXT)
     texts = [prompt + row.tokens[: 12 - 2 * n] for n, (prompt, row) in enumerate(zip(prompts, decoded, strict=True))]
     for batch_size in (1, 2, 64):
         scored = score(model, texts, CONTEXT, LENGTHS, batch_size)
@@ -32,7 +33,7 @@ def test_the_most_probable_tokens_are_correct(make_model, prompts):
     rows = [Row(prompt) for prompt in prompts]
     texts = [
         row.prompt + best.tokens
-        for row, best in zip(rows, decode(model, rows, 4, Sampler(greedy=True), 24), strict=True)
+        for row, best in zip(rows, decode(model, rows, Decoding(greedy=True, length=4), 24), strict=True)
     ]
     for one in score(model, texts, 24, LENGTHS):
         assert one.correct == [True] * 4

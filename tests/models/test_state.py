@@ -10,7 +10,9 @@ from lmlab.models.state import (
     crop,
     detach,
     leaves,
+    reorder,
     select,
+    select_with_room,
     size_in_bytes,
     tensors,
     with_leaves,
@@ -121,3 +123,19 @@ def test_what_is_appended_in_training_keeps_its_gradient():
     one = torch.ones(1, 1, 1, 1, requires_grad=True)
     (gradient,) = torch.autograd.grad(with_room(KeyValueCache(2 * one, one)).append(3 * one, one).keys.sum(), one)
     assert gradient.item() == 5
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=5))
+def test_selected_rows_have_room_and_are_those_of_the_state(rows):
+    state = example()
+    with torch.no_grad():
+        for change in (select_with_room, reorder) if len(rows) == 3 else (select_with_room,):
+            # Of a cache that is cropped, in a buffer with room.
+            changed = change(crop(with_room(state), 4), torch.tensor(rows))
+            for one, other in zip(tensors(changed), tensors(select(crop(state, 4), torch.tensor(rows))), strict=True):
+                assert torch.equal(one, other)
+            more = torch.randn(len(rows), 2, 1, 4)
+            _, (_, cache), _ = changed.blocks
+            longer = cache.append(more, more)
+            assert torch.equal(longer.keys, torch.cat([cache.keys, more], 2))
+            assert longer.keys.data_ptr() == cache.keys.data_ptr()

@@ -7,15 +7,19 @@ from lmlab.runs.run import Run
 CONFIG = {"name": "lstm-text", "seed": 1, "tags": [], "paths": {}, "model": {"width": 1}}
 
 
+def paths(folder):
+    return {"outputs": str(folder), "runs": str(folder), "cache": str(folder), "corpora": None}
+
+
 def make(folder, name, run_id, **fields):
     run = Run(folder / f"{name}-{run_id}")
-    run.create(CONFIG | {"name": name, "paths": {"runs": str(folder)}}, run_id, **fields)
+    run.create(CONFIG | {"name": name, "paths": paths(folder)}, run_id, **fields)
     return run
 
 
 @pytest.fixture
 def config(tmp_path):
-    return CONFIG | {"paths": {"runs": str(tmp_path)}}
+    return CONFIG | {"paths": paths(tmp_path)}
 
 
 def test_a_run_is_found_by_directory_id_and_start_of_id(tmp_path):

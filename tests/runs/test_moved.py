@@ -1,4 +1,5 @@
 import pytest
+import yaml
 
 from lmlab.runs.moved import config_here, directory_here
 from lmlab.runs.run import Run
@@ -43,6 +44,17 @@ def test_places_that_are_still_there_stay(project, tmp_path):
     (tmp_path / "old" / "project" / "data" / "book.txt").write_text("text")
     run = Run(project / "outputs" / "runs" / "a-1")
     assert config_here(run)["data"]["paths"]["train"] == str(tmp_path / "old" / "project" / "data" / "book.txt")
+
+
+def test_wildcards_move_along_unless_a_file_still_matches(project, tmp_path):
+    run = Run(project / "outputs" / "runs" / "a-1")
+    config = run.config
+    config["data"] = {"paths": f"{tmp_path}/old/project/data/*.txt"}
+    (run.path / "config.yaml").write_text(yaml.safe_dump(config))
+    assert config_here(run)["data"]["paths"] == f"{project}/data/*.txt"
+    (tmp_path / "old" / "project" / "data").mkdir(parents=True)
+    (tmp_path / "old" / "project" / "data" / "book.txt").write_text("text")
+    assert config_here(run)["data"]["paths"] == f"{tmp_path}/old/project/data/*.txt"
 
 
 def test_a_run_directory_on_its_own_has_no_project(project, tmp_path):

@@ -93,8 +93,14 @@ def test_a_newer_one_is_refused_and_hides_no_other(run, tmp_path):
     other = Run(tmp_path / "lstm-text-abd")
     other.create(CONFIG, "abd")
     rewrite(run, version=VERSION + 1, provenance={"packages": {"lmlab": "9.8.7"}})
-    message = f"lstm-text-abc: written in version {VERSION + 1} .* by lmlab 9.8.7; .* up to {VERSION}$"
+    message = f"lstm-text-abc: written in version {VERSION + 1} .* by lmlab 9.8.7; .* up to {VERSION}, so a newer "
     for read in (lambda: run.status, lambda: run.update(status="failed"), lambda: find("abc", tmp_path)):
         with pytest.raises(UserError, match=message):
             read()
     assert find("abd", tmp_path) == other
+
+
+def test_a_version_that_is_no_number_is_refused_too(run):
+    rewrite(run, version="2b")
+    with pytest.raises(UserError, match="written in version 2b of the run directory; this lmlab reads"):
+        _ = run.manifest

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from lmlab.errors import Interrupted, RunFailed, UserError
-from lmlab.sweeps.sweep import Job, Sweep, find_sweep
+from lmlab.sweeps.sweep import VERSION, Job, Sweep, find_sweep
 
 
 def begin_and_wait(path, ready):
@@ -213,3 +213,13 @@ def test_runs_of_an_earlier_version_are_found_beside_the_sweep(tmp_path):
 )
 def test_a_description_says_an_option_once(name, error, described):
     assert Job(0, [], name, error=error).described == described
+
+
+def test_a_sweep_of_a_newer_version_is_refused_in_a_line(tmp_path):
+    sweep = Sweep(tmp_path / "s")
+    sweep.begin(["seed=1,2"], {}, {})
+    sweep.end("finished")
+    file = sweep.path / "sweep.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"version": VERSION + 1}))
+    with pytest.raises(UserError, match=f"in version {VERSION + 1} of the sweep directory; .* up to {VERSION}, "):
+        _ = sweep.status

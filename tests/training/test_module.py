@@ -82,21 +82,21 @@ def test_a_validation_that_reduces_the_learning_rate_does_so_for_the_next_step_a
     rates = {"lr": 0.5}, {"lr": 0.02}
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], **rate} for rate in rates]
     schedule = Plateau(factor=0.25)
-    module = SimpleNamespace(schedule=schedule, made_optimizer=torch.optim.SGD(groups), total_steps=10, global_step=0)
+    module = SimpleNamespace(schedule=schedule, optimizer=torch.optim.SGD(groups), total_steps=10, global_step=0)
     module.scoring = SimpleNamespace(cost=None)
     module.trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"))
     module.weights_to = lambda mode: None
     module._apply_schedule = lambda: LanguageModeling._apply_schedule(module)
-    factor = torch.optim.lr_scheduler.LambdaLR(module.made_optimizer, lambda step: schedule(step, 10))
+    factor = torch.optim.lr_scheduler.LambdaLR(module.optimizer, lambda step: schedule(step, 10))
     used = []
     for loss in (3.0, 3.0, 2.0, 2.5):
-        used.append([group["lr"] for group in module.made_optimizer.param_groups])
-        module.made_optimizer.step()
+        used.append([group["lr"] for group in module.optimizer.param_groups])
+        module.optimizer.step()
         module.global_step += 1
         factor.step()
         module.scoring.cost = loss
         LanguageModeling.on_validation_end(module)
-    used.append([group["lr"] for group in module.made_optimizer.param_groups])
+    used.append([group["lr"] for group in module.optimizer.param_groups])
     assert used == [[0.5 * f, 0.02 * f] for f in (1, 1, 1 / 4, 1 / 4, 1 / 16)]
 
 

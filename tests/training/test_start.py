@@ -173,7 +173,7 @@ def test_tokens_that_both_have_keep_their_embeddings(train, small, tmp_path):
         "start.optimizer=true": "start.embeddings=overlap: not with start.optimizer=true",
         "model.width=32": "model.width=32 (there 16): the weights of",
         "model.ngrams=[64]": "model.ngrams=[64]: not with start.embeddings=overlap",
-        "start.embeddings=all": "start.embeddings=all: expected one of overlap or null",
+        "start.embeddings=all": "start.embeddings=all: unknown value (did you mean 'null'?)",
     }.items():
         assert train(*words, *start, option, refused=True).startswith(message)
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from lmlab.config.experiment import Experiment
-from lmlab.models.generation import Sampler
+from lmlab.models.decoding import Decoding
 from lmlab.runs.run import Run
 from lmlab.training.module import LanguageModeling
 from lmlab.training.objectives import Objective, Terms
@@ -42,7 +42,7 @@ class SelfTaught(Objective):
 
     def prepare(self, model, batch, context):
         prompts = batch.tokens[:, :4].tolist()
-        drawn = context.generate(model, prompts, 2, Sampler(), batch.first_row)
+        drawn = context.generate(model, prompts, 2, Decoding(), batch.first_row)
         rows = torch.tensor([prompt + more for prompt, more in zip(prompts, drawn, strict=True)])
         targets = rows[:, 1:].clone()
         targets[:, :3] = -1

@@ -21,7 +21,7 @@ from lmlab.runs.provenance import PACKAGE, code_fingerprint
 from lmlab.runs.run import Run
 from lmlab.training.loggers import JsonlLogger, wandb_logger
 from lmlab.training.loggers.jsonl import drop_rows_after
-from lmlab.wandb.artifacts import Extras
+from lmlab.wandb.artifacts import requested
 from lmlab.wandb.mirror import WandbRecord, recorded_rows
 from lmlab.wandb.settings import WandbOptions
 
@@ -381,7 +381,7 @@ def test_what_is_asked_for_besides_the_rows_arrives_and_only_once(server, whole,
     ] == b"weights"
     assert capfd.readouterr() == ("", "")
     wandb.teardown()
-    assert WandbRecord(whole).holds(Extras.of(whole.config))
+    assert WandbRecord(whole).holds(requested(whole.config))
     assert synchronise(whole, TIMEOUTS)["rows"] == 0
     assert_complete(server, whole, 10)
     assert sent_artifacts(server) == sent

@@ -55,7 +55,7 @@ class Evaluation:
 
     @property
     def of_own_data(self) -> bool:
-        """Whether the run was trained on these data."""
+        """True if the run was trained on these data."""
         return "data" not in self.row["settings"]
 
     @property
@@ -114,7 +114,7 @@ class Side(NamedTuple):
 
     @property
     def differ(self) -> bool:
-        """Whether not all arms gave the same answer."""
+        """True if not all arms gave the same answer."""
         return len({row["prediction"] for row in self.predictions.values()}) > 1
 
 

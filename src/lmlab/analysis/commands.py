@@ -9,7 +9,7 @@ from pathlib import Path
 from lmlab.analysis.comparison import Comparison, evaluate_command
 from lmlab.analysis.records import Record
 from lmlab.config.nodes import at
-from lmlab.config.overrides import as_typed, option_of
+from lmlab.config.overrides import as_typed, is_addition, option_of
 from lmlab.errors import UserError
 from lmlab.sweeps.sweep import Sweep
 
@@ -42,7 +42,7 @@ def train_with(comparison: Comparison, runs: Sequence[Record], *options: str, wi
     commands: dict[str, list[list[str]]] = {}
     for run in runs:
         sweep = _sweep_of(run) if comparison.study is not None else None
-        words = sweep.definition["command"] if sweep is not None else _words_of(run)
+        words = [as_typed(word) for word in sweep.definition["command"]] if sweep is not None else _words_of(run)
         if words is None or _is_reproduction(words):
             continue
         start = "" if (folder := _folder_of(run)) is None else f"cd {shlex.quote(folder)} && "
@@ -87,10 +87,19 @@ def _places(comparison: Comparison) -> list[str]:
 
 
 def _with(words: Sequence[str], options: Sequence[str]) -> list[str]:
-    """Return the words of a command with ``options`` in place of earlier values of the same options."""
-    changed = {option_of(option): option for option in options}
-    kept = [word for word in words if word.startswith("-") or option_of(word) not in changed]
-    return [*kept, *changed.values()]
+    """Return the words of a command with ``options`` in place of earlier values of the same options.
+
+    Of several values of an option the last one remains, which is the one that counted.
+    """
+    changed = {option_of(option) for option in options}
+    kept: list[str] = []
+    for word in reversed(words):
+        if word.startswith("-"):
+            kept.append(word)
+        elif option_of(word) not in changed:
+            kept.append(word)
+            changed |= set() if is_addition(word) else {option_of(word)}
+    return [*reversed(kept), *options]
 
 
 def _merged(commands: Sequence[list[str]]) -> list[list[str]]:

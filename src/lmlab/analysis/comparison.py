@@ -65,11 +65,6 @@ class Arm:
         """Return the mean of a metric over the seeds of the representative setting; nan if one diverged."""
         return self.representative.mean(metric)
 
-    @property
-    def has_one_seed(self) -> bool:
-        """True if the arm has one seed, so that nothing is known about its variation."""
-        return len(self.runs) == 1
-
 
 @dataclass(frozen=True)
 class LeftOut:

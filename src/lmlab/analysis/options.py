@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from lmlab.config import nodes
-from lmlab.config.identity import NOT_IDENTITY
+from lmlab.config.identity import NOT_IDENTITY, PATHS
 from lmlab.config.nodes import at, differences
 from lmlab.config.overrides import written
 
@@ -41,11 +41,14 @@ def varied(records: Iterable["Record"]) -> list[str]:
 
 
 def differing(records: Iterable["Record"]) -> set[str]:
-    """Return every dotted key in which the runs' configurations differ; other paths to the same text do not count."""
+    """Return every dotted key in which the runs' configurations differ; other paths to the same file do not count."""
     first, *others = [record.setting for record in records]
     keys = {key for config in others for key in differences(first, config)}
-    texts = {at(config, "content.data") for config in (first, *others)}
-    return {key for key in keys if len(texts) > 1 or None in texts or not f"{key}.".startswith("data.paths.")}
+    for option, name in PATHS.items():
+        files = {at(config, f"content.{name}") for config in (first, *others)}
+        if len(files) == 1 and None not in files:
+            keys = {key for key in keys if not f"{key}.".startswith(f"{option}.")}
+    return keys
 
 
 def by_choice(records: Sequence["Record"], keys: Iterable[str]) -> list[str]:
@@ -110,8 +113,3 @@ def assigned(record: "Record", key: str, name: str | None = None) -> str:
     if key.endswith("._target_"):  # of a run that does not say which options it chose
         return f"{key.split('.')[-2]}={value.rpartition('.')[2]}"
     return f"{name or key}={value}"
-
-
-def is_number(value: Any) -> bool:
-    """Return whether an option's value is a number, which can be placed on an axis."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

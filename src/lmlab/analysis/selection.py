@@ -6,7 +6,8 @@ from typing import Any, get_args
 
 from lmlab.analysis.options import flat
 from lmlab.analysis.records import Record, Records, read
-from lmlab.config.nodes import Config, Paths, at
+from lmlab.config.experiment import Folders
+from lmlab.config.nodes import Config, at
 from lmlab.errors import UserError, nearest
 from lmlab.runs.lookup import by_start, run_by_id
 from lmlab.runs.run import Run, Status
@@ -16,7 +17,7 @@ STATUSES = get_args(Status)
 
 
 def select(
-    paths: Paths,
+    folders: Folders,
     runs: str | Sequence[str] | None = None,
     tag: str | None = None,
     where: Mapping[str, Any] | None = None,
@@ -24,16 +25,15 @@ def select(
     """Return the selected runs, each read once.
 
     Args:
-        paths: the section ``paths`` of a command.
         runs: see :func:`named`.
         tag, where: see :func:`fits`.
 
     Raises:
         UserError: nothing matches one of ``runs``, or no run has the tag or the options.
     """
-    records = named(paths, runs)
+    records = named(folders, runs)
     if not records.readable and not records.unreadable:
-        raise UserError(f"{paths['runs']} holds no runs (start one: lmlab train model=lstm budget.tokens=200_000)")
+        raise UserError(f"{folders.runs} holds no runs (start one: lmlab train model=lstm budget.tokens=200_000)")
     tags = {one for record in records.readable for one in record.tags}
     if tag is not None and tag not in tags:
         raise UserError(f"tag={tag}: none of {len(records.readable)} runs has this tag{nearest(tag, tags)}")
@@ -45,7 +45,7 @@ def select(
     return Records(matching, records.unreadable)
 
 
-def named(paths: Paths, runs: str | Sequence[str] | None = None) -> Records:
+def named(folders: Folders, runs: str | Sequence[str] | None = None) -> Records:
     """Return the named runs, each once, in the order of their names; without names, all in ``paths.runs``.
 
     Args:
@@ -55,21 +55,21 @@ def named(paths: Paths, runs: str | Sequence[str] | None = None) -> Records:
     Raises:
         UserError: nothing matches one of the names, or it is the start of several ids or sweeps.
     """
-    folder, cache = Path(paths["runs"]), Path(paths["cache"])
+    folder, cache = folders.runs, folders.cache
     words = [runs] if isinstance(runs, str) else [str(word) for word in runs or ()]
     if not words:
         return read(directories(folder), cache, folder)
     meant: dict[Path, Run] = {}
     starts = []
     for word in words:
-        matches = _by_path(word, paths)
+        matches = _by_path(word, folders)
         if matches is None:
             starts.append(word)
         meant |= {run.path.resolve(): run for run in matches or ()}
     if not starts:
         return read(sorted(meant.values(), key=lambda run: run.path.name), cache, folder)
     every = read(directories(folder), cache, folder)
-    by_start = {_by_id(word, every, paths).run.path.resolve() for word in starts}
+    by_start = {_by_id(word, every, folders).run.path.resolve() for word in starts}
     others = read((run for path, run in meant.items() if path not in by_start), cache, folder)
     selected = [record for record in every.readable if record.run.path.resolve() in by_start] + others.readable
     return Records(sorted(selected, key=lambda record: record.run.path.name), others.unreadable)
@@ -139,11 +139,11 @@ def contains(config: Config, where: Mapping[str, Any], choices: Mapping[str, str
     return True
 
 
-def _by_path(word: str, paths: Paths) -> list[Run] | None:
+def _by_path(word: str, folders: Folders) -> list[Run] | None:
     """Return the runs of a directory or of a sweep; ``None`` if ``word`` is the path or name of neither."""
     from lmlab.sweeps.sweep import Sweep, all_sweeps
 
-    folder = Path(paths["runs"])
+    folder = folders.runs
     for path in (expanded(word), folder / word):
         if (path / "run.json").exists() or (path.parent == folder and path.is_dir()):
             return [Run(path)]
@@ -151,7 +151,7 @@ def _by_path(word: str, paths: Paths) -> list[Run] | None:
             return _of_sweep(Sweep(path), folder)
         if path.is_dir() and any(path.glob("*/run.json")):
             return directories(path)
-    sweeps = {sweep.path.name: sweep for sweep in all_sweeps(Path(paths["outputs"]) / "sweeps")}
+    sweeps = {sweep.path.name: sweep for sweep in all_sweeps(folders.sweeps)}
     name = by_start("runs", word, sweeps)
     return None if name is None else _of_sweep(sweeps[name], folder)
 
@@ -162,7 +162,7 @@ def _of_sweep(sweep: Any, folder: Path) -> list[Run]:
     return [Run(path if path.is_dir() or not (folder / path.name).is_dir() else folder / path.name) for path in paths]
 
 
-def _by_id(word: str, every: Records, paths: Paths) -> Record:
+def _by_id(word: str, every: Records, folders: Folders) -> Record:
     """Return the run whose id starts with ``word``: of a run and its repetitions, the first."""
     ids = {record.id: record for record in every.readable}
     if word in ids:
@@ -172,10 +172,10 @@ def _by_id(word: str, every: Records, paths: Paths) -> Record:
             raise UserError(why)
     if (run_id := run_by_id("runs", word, ids)) is not None:
         return ids[run_id]
-    sweeps = [path.name for path in (Path(paths["outputs"]) / "sweeps").glob("*") if path.is_dir()]
+    sweeps = [path.name for path in folders.sweeps.glob("*") if path.is_dir()]
     candidates = [*(name for record in every.readable for name in (record.id, record.run.path.name)), *sweeps]
     hint = nearest(word, candidates) or (
-        " (lmlab runs lists the runs)" if candidates else f" ({paths['runs']} holds no runs)"
+        " (lmlab runs lists the runs)" if candidates else f" ({folders.runs} holds no runs)"
     )
     raise UserError(f"runs={word}: neither a directory, nor a sweep, nor the start of a run's id{hint}")
 

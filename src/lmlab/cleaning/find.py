@@ -10,14 +10,15 @@ from typing import Literal, get_args
 
 from lmlab.analysis.records import Record, Records
 from lmlab.analysis.selection import named
-from lmlab.config.nodes import Paths, at, has
+from lmlab.config.experiment import Folders
+from lmlab.config.nodes import at, has
 from lmlab.config.overrides import written
 from lmlab.errors import UserError
 from lmlab.runs import checkpoints, lock
 from lmlab.runs.files import DISCARDED, read_json, size_of
 from lmlab.runs.run import Run, Status
 from lmlab.sweeps.sweep import Sweep, all_sweeps
-from lmlab.wandb.artifacts import Extras
+from lmlab.wandb.artifacts import requested
 from lmlab.wandb.mirror import WandbRecord
 
 Kind = Literal["checkpoints", "wandb", "caches", "failed", "weights", "runs"]
@@ -250,8 +251,8 @@ def _of_run(record: Record, kinds: Collection[Kind], needed: str | None) -> Iter
         elif "weights" not in kinds:
             yield Kept(run.path.name, f"keeps its checkpoints ({option}={written(keep)}; what=weights)")
     at_wandb = WandbRecord(run)
-    extras = Extras.of(record.config)
-    complete = at_wandb.holds(extras)
+    artifacts = requested(record.config)
+    complete = at_wandb.holds(artifacts)
     if "wandb" in kinds and at_wandb.exists:
         folders = [path for path in (run.path / "wandb", run.path / ".wandb") if _is_own_folder(path)]
         if folders and not complete:
@@ -264,7 +265,7 @@ def _of_run(record: Record, kinds: Collection[Kind], needed: str | None) -> Iter
         weights += states if keep != USUALLY_KEPT else []
         if weights and needed is not None:
             yield Kept(run.path.name, needed)
-        elif weights and at_wandb.exists and "weights" in extras.artifacts and not complete:
+        elif weights and at_wandb.exists and "weights" in artifacts and not complete:
             yield Kept(run.path.name, "its weights have not been sent to W&B (lmlab wandb sync)")
         else:
             yield from _item("weights", weights, record)
@@ -280,7 +281,7 @@ def _is_own_folder(path: Path) -> bool:
 
 
 def find(
-    paths: Paths,
+    folders: Folders,
     kinds: Collection[Kind],
     runs: str | list[str] | None = None,
     fits: Callable[[Record], bool] | None = None,
@@ -296,16 +297,16 @@ def find(
     Raises:
         UserError: one of ``runs`` matches no run.
     """
-    outputs, folder, cache = (Path(paths[name]) for name in ("outputs", "runs", "cache"))
+    outputs, folder, cache = folders.outputs, folders.runs, folders.cache
     plan = Plan()
-    records = named(paths, runs)
+    records = named(folders, runs)
     for path, why in records.unreadable.items() if fits is None else ():
         plan.kept.append(Kept(path.name, _without(path, why)))
     if _leads_out(folder, outputs):
         plan.kept.append(Kept(str(folder), "is a link out of the outputs folder"))
     else:
         selected = [record for record in records.readable if fits is None or fits(record)]
-        needed = references(outputs / "sweeps", records.readable)
+        needed = references(folders.sweeps, records.readable)
         for entry in of_runs(selected, kinds, folder, needed, older):
             plan.add(entry)
     if "caches" in kinds:

@@ -12,10 +12,10 @@ from lmlab.cleaning.find import DESCRIPTIONS, KINDS, NOT_OF_RUNS, USUAL, Item, K
 from lmlab.cleaning.removal import remove_items
 from lmlab.commands import tables
 from lmlab.commands.app import typed_words
-from lmlab.commands.describe import readable
+from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Paths
 from lmlab.errors import RunFailed, UserError, nearest
-from lmlab.numerals import counted, seconds
+from lmlab.numerals import byte_size, counted, seconds
 
 SHOWN = 3
 """The largest number of names that are printed for one reason."""
@@ -44,23 +44,23 @@ def main(
     check_status(status)
     selectors = [option for option, value in zip(_CHOOSING, (runs, name, status, tag, where), strict=True) if value]
     kinds = _kinds(what, selectors)
-    age = 0.0 if older is None else seconds("older", older)
+    folders, age = Folders.of(paths), 0.0 if older is None else seconds("older", older)
 
     def fitting(record: Record) -> bool:
         return fits(record, tag, where, name, status)
 
     def look() -> Plan:
-        return find(paths, kinds, runs, fitting if set(selectors) - {"runs"} else None, age)
+        return find(folders, kinds, runs, fitting if set(selectors) - {"runs"} else None, age)
 
     plan = look()
-    show(plan, kinds, Path(paths["outputs"]))
+    show(plan, kinds, folders.outputs)
     if not plan.items:
         return
     if not yes:
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             tables.say(f"Nothing was removed. {_command(*([] if what is None else kinds))} removes all of it.")
             return
-        if not _confirmed(f"Free {readable(_bytes(plan.items))}?"):
+        if not _confirmed(f"Free {byte_size(_bytes(plan.items))}?"):
             tables.say("Nothing was removed.")
             return
         plan = look().within(plan)  # without items that have changed while the user was asked
@@ -102,11 +102,11 @@ def show(plan: Plan, kinds: Sequence[Kind], outputs: Path) -> None:
                     "what": kind,
                     "": DESCRIPTIONS[kind],
                     "number": f"{sum(len(item.paths) for item in items):,}",
-                    "size": readable(_bytes(items)),
+                    "size": byte_size(_bytes(items)),
                 }
             )
     if rows:
-        tables.print_table(f"{readable(_bytes(plan.items))} can be freed in {outputs}", rows, optional=[""])
+        tables.print_table(f"{byte_size(_bytes(plan.items))} can be freed in {outputs}", rows, optional=[""])
         for row in rows:  # in a narrow terminal, a table would truncate the commands
             tables.say(_command(cast(Kind, row["what"])), f"{row['what']}:")
     else:
@@ -144,7 +144,7 @@ def _remove(plan: Plan) -> None:
     for kind in KINDS:
         if number := sum(len(item.paths) for item in freed if item.kind == kind):
             parts.append(f"{kind}: {number:,}")
-    tables.say(" ".join([readable(_bytes(freed)), f"({', '.join(parts)})" if parts else ""]), "Freed:", "green")
+    tables.say(" ".join([byte_size(_bytes(freed)), f"({', '.join(parts)})" if parts else ""]), "Freed:", "green")
     if kept:
         _say_kept(kept, "not removed:")
         raise RunFailed(f"{counted(len(kept), 'thing')} could not be removed")

@@ -7,9 +7,9 @@ import socket
 import sys
 from contextlib import suppress
 from importlib.util import find_spec
-from pathlib import Path
 
 from lmlab.commands import tables
+from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Paths
 from lmlab.errors import UserError
 
@@ -35,7 +35,8 @@ def main(paths: Paths, host: str, port: int, token: str | None) -> None:
         raise UserError(f"token: expected at least {SHORTEST} characters, or null to generate one")
     listening = listen(host, port)
     port = listening.getsockname()[1]
-    index = Index(Path(paths["outputs"]).absolute(), Path(paths["cache"]))
+    folders = Folders.of(paths)
+    index = Index(folders.outputs.absolute(), folders.cache)
     app = build(index, own_names(host), token, cookie=f"lmlab_{port}")
     tables.say(f"{link(host, port, token)}   (Ctrl-C ends it)", "Dashboard:")
     sys.setswitchinterval(0.001)  # so that the thread that reads runs delays answers less

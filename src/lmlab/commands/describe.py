@@ -22,6 +22,7 @@ from lmlab.config.nodes import Config, at
 from lmlab.config.options import architecture
 from lmlab.config.overrides import written
 from lmlab.errors import UserError
+from lmlab.numerals import byte_size, compact
 from lmlab.runs.run import training_flops
 
 CONTEXTS = (1, 128, 1024, 8192, 65_536, 1_048_576)
@@ -161,23 +162,23 @@ def measure(model: Any, config: Config) -> dict[str, Any]:
     }
 
 
-def show(model: Any, node: Config, found: dict[str, Any], title: str) -> None:
+def show(model: Any, node: Config, costs: dict[str, Any], title: str) -> None:
     """Print the diagram of a model and the tables of its costs."""
     from lmlab.models.anatomy import parts_of
 
-    total = found["parameters"]["total"]
+    total = costs["parameters"]["total"]
     sizes = ", ".join(f"{key} {node[key]:,}" for key in ("width", "depth") if isinstance(node.get(key), int))
     tables.console.print(diagram(parts_of(model), f"{title}  {sizes}", min(tables.console.width, 100)))
     rows: list[tuple[str, ...]]
-    kinds = {kind: count for kind, count in found["parameters_by_kind"].items() if count}
+    kinds = {kind: count for kind, count in costs["parameters_by_kind"].items() if count}
     rows = [(kind, f"{count:,}", f"{count / total:.1%}") for kind, count in kinds.items()]
-    rows += [(kind.replace("_", " "), f"{count:,}", "") for kind, count in found["parameters"].items()]
+    rows += [(kind.replace("_", " "), f"{count:,}", "") for kind, count in costs["parameters"].items()]
     _print("Parameters", ["", "number", "share"], rows)
-    states = found["state_bytes"]
-    size, context = found["batch"]["size"], found["batch"]["context"]
+    states = costs["state_bytes"]
+    size, context = costs["batch"]["size"], costs["batch"]["context"]
     headings = ["tokens read", *(f"{int(length):,}" for length in states)]
-    _print("State of one sequence", headings, [("state", *map(readable, states.values()))])
-    flops = found["flops_per_token"]
+    _print("State of one sequence", headings, [("state", *map(byte_size, states.values()))])
+    flops = costs["flops_per_token"]
     tokens = size * context
     batch = (f"a batch of {size:,} x {context:,}", f"{flops * tokens:,}", f"{training_flops(flops, tokens):,}")
     _print(
@@ -186,10 +187,10 @@ def show(model: Any, node: Config, found: dict[str, Any], title: str) -> None:
         [("a token", f"{flops:,}", f"{training_flops(flops):,}"), batch],
     )
     tables.console.print(NOT_COUNTED, style="dim")
-    columns = [found["training_memory"], found["generation_memory"]]
+    columns = [costs["training_memory"], costs["generation_memory"]]
     parts = dict.fromkeys(part for column in columns for part in column)
-    rows = [(part, *(readable(column[part]) if part in column else "" for column in columns)) for part in parts]
-    rows.append(("total", *(readable(sum(column.values())) for column in columns)))
+    rows = [(part, *(byte_size(column[part]) if part in column else "" for column in columns)) for part in parts]
+    rows.append(("total", *(byte_size(sum(column.values())) for column in columns)))
     _print("Memory in float32", ["", f"training, {size:,} x {context:,}", f"generating, 1 x {context:,}"], rows)
     tables.console.print(ACTIVATIONS, style="dim")
 
@@ -206,13 +207,13 @@ def show_side_by_side(rows: list[dict[str, Any]]) -> None:
             {
                 "model": escape(" ".join(own)),
                 "width (x depth)": " x ".join(str(row["model"].get(key, "")) for key in ("width", "depth")),
-                "parameters": tables.compact(row["parameters"]["total"]),
-                "non- (embedding)": tables.compact(row["parameters"]["non_embedding"]),
-                "matmul": tables.compact(row["parameters"]["matmul"]),
-                "state (after context)": readable(row["generation_memory"]["state"]),
-                "state (after 65,536)": readable(states["65536"]) if "65536" in states else "",
-                "FLOPs (a token)": tables.compact(row["flops_per_token"]),
-                "training (memory)": readable(sum(row["training_memory"].values())),
+                "parameters": compact(row["parameters"]["total"]),
+                "non- (embedding)": compact(row["parameters"]["non_embedding"]),
+                "matmul": compact(row["parameters"]["matmul"]),
+                "state (after context)": byte_size(row["generation_memory"]["state"]),
+                "state (after 65,536)": byte_size(states["65536"]) if "65536" in states else "",
+                "FLOPs (a token)": compact(row["flops_per_token"]),
+                "training (memory)": byte_size(sum(row["training_memory"].values())),
             }
         )
     batches = {f"{row['batch']['size']:,} x {row['batch']['context']:,}" for row in rows}
@@ -272,11 +273,3 @@ def _print(title: str, headings: list[str], rows: Sequence[Sequence[str]]) -> No
     tables.console.print()
     tables.console.print(Text(title, "bold"))
     tables.console.print(table)
-
-
-def readable(size: int) -> str:
-    """Return a number of bytes with three digits: 800 B, 1.56 KiB, 96.2 MiB."""
-    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if size >= 1000 * 1024 ** (power - 1):
-            return f"{size / 1024**power:.3g} {unit}"
-    return f"{size} B"

@@ -9,20 +9,16 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from lmlab.commands import tables
 from lmlab.commands.answers import Answers, metrics_of, show_answers
-from lmlab.commands.predictions import (
-    file_of,
-    output_file,
-    overlap_with_training,
-    rows_of,
-    say_overlap,
-    write,
-)
-from lmlab.commands.scored_data import check_data, open_data, training_tasks, without_empty_paths
+from lmlab.commands.app import typed_words
+from lmlab.commands.predictions import file_of, overlap_with_training, rows_of, say_overlap, write
+from lmlab.commands.prompts import output_file
+from lmlab.commands.scored_data import check_data, open_data, training_tasks, without_options_of_text
 from lmlab.commands.templates import refuse_tokenizer
 from lmlab.commands.wandb import mirror_evaluations
+from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Config, Paths
 from lmlab.errors import UserError
-from lmlab.metrics import VALIDATION, Measures, Metric, score_of
+from lmlab.metrics import Measures, Metric, score_of
 from lmlab.numerals import written
 from lmlab.runs.files import dumps, read_jsonl, write_rows, write_text
 from lmlab.runs.lookup import find
@@ -60,10 +56,10 @@ def main(
 ) -> float:
     """Print and record the metrics, and return the first metric of the first way of scoring."""
     check_threads(threads)
-    source, data = find(run, Path(paths["runs"])), without_empty_paths(data)
+    source, data = find(run, Folders.of(paths).runs), without_options_of_text(data)
     refuse_tokenizer()
     if prompts is not None:
-        named = f"data={data['_target_'].rpartition('.')[2].lower()}" if "_target_" in data else ""
+        named = next((word for word in typed_words() if word.startswith("data=")), "data") if "_target_" in data else ""
         others = (("split", split), ("data.paths", data.get("paths")), ("shots", shots or None))
         for option in [named, *(f"{name}={value}" for name, value in others if value is not None)]:
             if option:
@@ -76,7 +72,7 @@ def main(
         split,
         data,
         shots=shots,
-        output=output_file(output),
+        output=output_file(output, None),
         checkpoint=checkpoint,
         average=average,
         metrics=metrics,
@@ -162,8 +158,9 @@ def score(
     The defaults are those of a validation.
 
     Args:
-        split: ``None``: validation.
-        data: a section ``data``: another data set, or ``paths`` to be scored as a whole; ``None``: the run's own data.
+        split: ``None``: the first that a validation scores.
+        data: a section ``data``: another data set, or the options of a text to be scored as a whole; ``None``: the
+            run's own data.
         shots: number of training examples before every prompt.
         output: a file for the generated answers; ``None``: one in the run directory.
 
@@ -181,7 +178,7 @@ def score(
             raise UserError(f"{option}={value}: expected at least {least}")
     dataset = check_data(data or {}, split, run)
     trained = _load(run, checkpoint, average, accelerator, threads, trust)
-    scored = open_data(dataset, trained, paths, split or VALIDATION, context, shots, batch_size)
+    scored = open_data(dataset, trained, paths, split, context, shots, batch_size)
     task, split = scored.task, scored.split
     length = task.length(split) if context is None else context
     reading = Reading(length, max(1, length // 2) if stride is None else stride, streams, batch_size)
@@ -289,7 +286,8 @@ def show(
         )
     if predictions:
         tables.say("half the 95 % interval over examples (bootstrap)", "±:")
-        tables.say(predictions["decoding"], "Decoding:")
+        if predictions["decoding"]:
+            tables.say(predictions["decoding"], "Decoding:")
         for name, signature in predictions["signatures"].items():
             tables.say(signature, f"{measures.metrics[name].heading}:")
         say_overlap(predictions["overlap"])

@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
@@ -18,13 +18,12 @@ from lmlab.commands.located import located
 from lmlab.commands.train import NOT_OF_A_RUN, check_job
 from lmlab.config.canonical import canonical
 from lmlab.config.experiment import Experiment
-from lmlab.config.nodes import Config, at
+from lmlab.config.nodes import Config, at, keys
 from lmlab.config.overrides import is_addition, option_of
-from lmlab.config.targets import resolve_target
 from lmlab.errors import UserError, within
 from lmlab.processes.spawn import warm_up
 from lmlab.runs.lookup import existing
-from lmlab.sweeps.engines.engine import Engine
+from lmlab.sweeps.engines.engine import computes_elsewhere
 from lmlab.sweeps.options import SweepOptions
 from lmlab.sweeps.search import Search, Space
 from lmlab.sweeps.search.search import Queue
@@ -82,12 +81,6 @@ def plain(node: Any) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(node), resolve=True))
 
 
-def computes_elsewhere(launcher: Any) -> bool:
-    """Return whether a launcher's engine executes runs on other machines."""
-    engine = resolve_target(launcher.node["_target_"], "hydra.launcher")
-    return isinstance(engine, type) and issubclass(engine, Engine) and engine.elsewhere
-
-
 SHOWN = 4
 """Combinations of choices that a message names."""
 
@@ -115,7 +108,7 @@ class Composed:
             return frozenset()  # the job itself will report the error
         plain = OmegaConf.to_container(composed, resolve=False)
         assert isinstance(plain, dict)
-        self.keys.update(key for key in _keys(plain) if not key.startswith("hydra."))
+        self.keys.update(key for key in keys(plain) if not key.startswith("hydra."))
         return frozenset(option for option in options if not _has(composed, option))
 
 
@@ -161,13 +154,6 @@ def _has(composed: DictConfig, option: str) -> bool:
     return OmegaConf.is_list(section) or (OmegaConf.is_dict(section) and last in list(section.keys()))
 
 
-def _keys(section: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in section.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _keys(value, f"{prefix}{key}.")
-
-
 def check_jobs(launcher: Any, space: Space) -> None:
     """Refuse a sweep of runs if an option of a job is wrong, which might otherwise show only after hours.
 
@@ -179,7 +165,10 @@ def check_jobs(launcher: Any, space: Space) -> None:
     """
     if launcher.config.hydra.job.config_name != "train":
         return
-    here, objectives = not computes_elsewhere(launcher), OmegaConf.select(launcher.config, "sweep.objectives") or {}
+    here, objectives = (
+        not computes_elsewhere(launcher.node["_target_"]),
+        OmegaConf.select(launcher.config, "sweep.objectives") or {},
+    )
     before = HydraConfig.instance().cfg
     try:
         with tables.progress_console.status("Checking the jobs"):

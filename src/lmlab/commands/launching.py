@@ -13,13 +13,13 @@ from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from lmlab.analysis.records import Record
 from lmlab.commands import jobs, results, tables
 from lmlab.commands.app import typed_words
-from lmlab.commands.jobs import check_jobs, compose, composed, computes_elsewhere, plain, space_of
+from lmlab.commands.jobs import check_jobs, compose, composed, plain, space_of
 from lmlab.commands.progress_table import LinesView, TableView, say_not_started
 from lmlab.commands.train import Prepared
-from lmlab.config.check import check_arguments
+from lmlab.config.build import build
+from lmlab.config.check import validate
 from lmlab.config.experiment import Experiment
 from lmlab.config.overrides import as_typed
-from lmlab.config.targets import resolve_target
 from lmlab.errors import RunFailed, UserError
 from lmlab.metrics import Measures
 from lmlab.processes.signals import stopped_by_signals
@@ -27,7 +27,7 @@ from lmlab.processes.spawn import warm_up
 from lmlab.runs import trust
 from lmlab.runs.run import Run
 from lmlab.sweeps.conduct import Conductor
-from lmlab.sweeps.engines.engine import Engine
+from lmlab.sweeps.engines.engine import Engine, computes_elsewhere
 from lmlab.sweeps.options import SweepOptions
 from lmlab.sweeps.search import Grid, Proposal, Search, Space, make
 from lmlab.sweeps.search.search import Queue
@@ -51,7 +51,7 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
     try:
         search = make(options.search or None, space, folder, lambda: _measures(launcher, space, checked))
         checked()
-        jobs.check(launcher, space, search, not computes_elsewhere(launcher))
+        jobs.check(launcher, space, search, not computes_elsewhere(launcher.node["_target_"]))
     except UserError:
         if not before:  # remove files that the search has written
             shutil.rmtree(folder, ignore_errors=True)
@@ -118,7 +118,7 @@ def _score(job: Job) -> float:
 def conduct(
     launcher: Any,
     search: Search,
-    asked: dict[str, Any],
+    description: dict[str, Any],
     fixed: list[str],
     retry: bool,
     study: dict[str, Any] | None = None,
@@ -126,7 +126,7 @@ def conduct(
     """Compute the jobs of a search with a launcher's engine, and return the sweep and its jobs.
 
     Args:
-        asked: the section that describes the search.
+        description: the section that describes the search.
         fixed: overrides that all jobs have.
         retry: compute failed jobs of an earlier attempt again.
         study: the section that declares the study, if the sweep belongs to one.
@@ -136,7 +136,7 @@ def conduct(
     record = Sweep(Path(launcher.config.hydra.sweep.dir))
     engine = _engine(launcher.node)
     view = TableView(record) if engine.shows_runs else LinesView()
-    record.begin(_command(), asked, plain(launcher.node), study)
+    record.begin(_command(), description, plain(launcher.node), study)
     with stopped_by_signals(), view:
         prepare = _preparer(launcher)
         conductor = Conductor(record, search, engine, prepare, view, retry, stop_after, _namer(set(fixed)))
@@ -189,10 +189,9 @@ def _preparer(launcher: Any) -> Callable[[Job], Run]:
 
 def _engine(node: dict[str, Any]) -> Engine:
     """Build an engine after checking its options against the parameters of its constructor."""
-    target = resolve_target(node["_target_"], "hydra.launcher")
-    options = {key: value for key, value in plain(node).items() if key != "_target_"}
-    check_arguments(target, options, "hydra.launcher.")
-    return cast(Engine, target(**options))
+    options = plain(node)
+    validate(options, "hydra.launcher")
+    return cast(Engine, build(options))
 
 
 def _command() -> list[str]:

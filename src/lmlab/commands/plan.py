@@ -8,13 +8,14 @@ from typing import Any, Literal
 from hydra.core.hydra_config import HydraConfig
 
 from lmlab.commands import tables
-from lmlab.commands.describe import number_of_types, readable
+from lmlab.commands.describe import number_of_types
 from lmlab.config.build import build
 from lmlab.config.check import validate
 from lmlab.config.experiment import Experiment
 from lmlab.config.nodes import Config
 from lmlab.config.overrides import option_of
 from lmlab.errors import UserError, within
+from lmlab.numerals import byte_size, compact, duration
 from lmlab.runs.files import dumps
 from lmlab.runs.run import training_flops
 from lmlab.training.threads import check_threads
@@ -45,7 +46,7 @@ def main(
     for name, one in ({"": config} if stages is None else configs_of(stages)).items():
         try:
             check(one, device)
-            use_threads(one["trainer"]["threads"])  # where device=cpu is measured
+            use_threads(Experiment.of(one).trainer.threads)  # where device=cpu is measured
             cluster = cluster_of(one, build(device), devices, devices_per_node, network, efficiency, price)
             planned[name] = load_of(one, vocabulary), cluster
         except UserError as error:
@@ -115,7 +116,7 @@ def show_stages(planned: dict[str, Any]) -> None:
         own = {"tokens": load.tokens, "flops": training_flops(load.flops, load.tokens)}
         own |= {key: row[key] or 0.0 for key in ("seconds", "device_hours", "dollars")}
         sums = {key: value + own[key] for key, value in sums.items()}
-        how = {"strategy": name_of(best), "accumulate": str(best.accumulate), "memory": readable(best.total)}
+        how = {"strategy": name_of(best), "accumulate": str(best.accumulate), "memory": byte_size(best.total)}
         rows.append({"stage": name, **how, **_amounts(own)})
     if rows:
         on = f"{cluster.devices} x {cluster.device.name} of {cluster.device.memory:.4g} GiB"
@@ -125,7 +126,7 @@ def show_stages(planned: dict[str, Any]) -> None:
 
 def _amounts(values: dict[str, float]) -> dict[str, str]:
     return {
-        "tokens": tables.compact(values["tokens"]),
+        "tokens": compact(values["tokens"]),
         "FLOPs": f"{values['flops']:.3g}",
         "run": duration(values["seconds"]),
         "device hours": f"{values['device_hours']:,.3g}",
@@ -181,13 +182,13 @@ def show_plans(load: Any, cluster: Any, every: list[Any]) -> None:
 
     settings, device = load.experiment, cluster.device
     tables.say(
-        f"{tables.compact(load.footprint.parameters)} parameters, {load.vocabulary:,} types, "
+        f"{compact(load.footprint.parameters)} parameters, {load.vocabulary:,} types, "
         f"{load.tokens:,} tokens in {settings.steps:,} steps of {settings.batch.size:,} x "
         f"{settings.batch.context:,}",
         "Run:",
     )
     tables.say(
-        f"{tables.compact(training_flops(load.flops))} a token "
+        f"{compact(training_flops(load.flops))} a token "
         f"({training_flops(load.flops) / load.footprint.parameters:.1f} for each parameter: 6 for those "
         f"in matrix products, and attention and the like with {settings.batch.context:,} tokens), "
         f"{training_flops(load.flops) * load.tokens:.3g} in total",
@@ -222,8 +223,8 @@ def print_plans(load: Any, cluster: Any, every: list[Any]) -> None:
     memory, time = [], []
     for plan in every:
         row = {"strategy": name_of(plan), "micro-batch": f"{plan.rows:,} x {load.experiment.batch.context:,}"}
-        row |= {kind: readable(size) for kind, size in plan.memory.items()}
-        memory.append(row | {"total": readable(plan.total), "fits": "yes" if plan.fits else "[red]no[/red]"})
+        row |= {kind: byte_size(size) for kind, size in plan.memory.items()}
+        memory.append(row | {"total": byte_size(plan.total), "fits": "yes" if plan.fits else "[red]no[/red]"})
         numbers = as_row(plan, load, cluster)
         cost = {"cost": f"{numbers['dollars']:,.0f} $" if cluster.price else ""}
         time.append(
@@ -231,8 +232,8 @@ def print_plans(load: Any, cluster: Any, every: list[Any]) -> None:
                 "strategy": name_of(plan),
                 "step": duration(plan.step),
                 "waiting": f"{plan.seconds['waiting'] / plan.step:.1%}",
-                "sent (a step)": readable(round(plan.volume)),
-                "tokens/s": tables.compact(numbers["tokens_per_second"]),
+                "sent (a step)": byte_size(round(plan.volume)),
+                "tokens/s": compact(numbers["tokens_per_second"]),
                 "MFU": f"{numbers['utilisation']:.0%}",
                 "run": duration(numbers["seconds"]),
                 "device hours": f"{numbers['device_hours']:,.3g}",
@@ -250,19 +251,19 @@ def recommend(load: Any, cluster: Any, every: list[Any], best: Any, more: Any) -
     """Print the recommended plan and the command that starts it."""
     needed = min((plan.total for plan in every), default=None)
     if best is None:
-        what = f"needs {readable(needed)} at least" if needed else "cannot be shared"
+        what = f"needs {byte_size(needed)} at least" if needed else "cannot be shared"
         tables.say(f"it {what}, with every strategy.", f"Does not fit on {cluster.devices} devices:", "red")
         if more is None:
             tables.say("more devices do not help: smaller parts of a batch, or a smaller model.")
         else:
             tables.say(
-                f"devices={more.devices}, {described(more)}, {readable(more.total)} each.", "Would fit:", "green"
+                f"devices={more.devices}, {described(more)}, {byte_size(more.total)} each.", "Would fit:", "green"
             )
         return
     row = as_row(best, load, cluster)
     cost = f", {row['dollars']:,.2f} $" if cluster.price else ""
     tables.say(
-        f"{described(best)}: {readable(best.total)} of {cluster.device.memory:.4g} GiB, "
+        f"{described(best)}: {byte_size(best.total)} of {cluster.device.memory:.4g} GiB, "
         f"{duration(row['seconds'])}{cost}.",
         "Recommended:",
         "green",
@@ -339,11 +340,3 @@ def command(plan: Any, cluster: Any) -> str:
 def _is(word: str, options: tuple[str, ...]) -> bool:
     key = option_of(word)
     return any(key == option or key.startswith(f"{option}.") for option in options)
-
-
-def duration(seconds: float) -> str:
-    """Return a time with three digits: 1.2 ms, 35 s, 4.1 h, 3.2 days."""
-    for size, unit in ((86400 * 2, "days"), (3600, "h"), (60, "min"), (1, "s")):
-        if seconds >= size:
-            return f"{seconds / (86400 if unit == 'days' else size):.3g} {unit}"
-    return f"{seconds * 1000:.3g} ms"

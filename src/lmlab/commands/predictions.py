@@ -10,10 +10,9 @@ from lmlab.commands import tables
 from lmlab.errors import UserError
 from lmlab.progress import ProgressBar
 from lmlab.runs.files import dumps, write_rows
-from lmlab.surroundings import expanded
 
 if TYPE_CHECKING:
-    from lmlab.data.judges.decoded import Prediction
+    from lmlab.data.judges.judge import Answered
     from lmlab.data.tasks import Task
     from lmlab.runs.run import Run
 
@@ -24,7 +23,7 @@ MOST_CHARACTERS = 500_000_000
 """Characters of training text that are searched for the answers, at most; a few minutes."""
 
 
-def rows_of(task: "Task", split: str, predictions: "Sequence[Prediction]") -> list[dict[str, Any]]:
+def rows_of(task: "Task", split: str, predictions: "Sequence[Answered]") -> list[dict[str, Any]]:
     """Return a record of each prediction, in the order of the examples: input, prediction, references and scores.
 
     Args:
@@ -101,24 +100,3 @@ def written_overlap(overlap: dict[str, Any]) -> str:
             words.append(f"{overlap[kind]:,} of {overlap[f'long_{kind}']:,} {name} of 8 words or more occur there")
     part = "" if overlap["whole"] else f" Only the first {MOST_CHARACTERS:,} characters of it were searched."
     return f"{', '.join(words)}.{part}"
-
-
-def output_file(output: str | None, other: str | None = None) -> Path | None:
-    """Return the file that ``output`` names.
-
-    Args:
-        other: a file that is read, which it may not be.
-
-    Raises:
-        UserError: it does not end in .jsonl, its folder does not exist, or it is the file ``other``.
-    """
-    if output is None:
-        return None
-    path = expanded(output)
-    if other is not None and path.exists() and path.samefile(expanded(other)):
-        raise UserError(f"output={output}: is the file of the prompts; choose another")
-    if path.suffix != ".jsonl" or path.is_dir():
-        raise UserError(f"output={output}: expected a file that ends in .jsonl")
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"output={output}: there is no folder {path.absolute().parent}")
-    return path

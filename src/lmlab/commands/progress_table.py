@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from datetime import timedelta
 from typing import Self
 
 from rich.console import Group
@@ -13,7 +12,7 @@ from rich.text import Text
 
 from lmlab.commands import tables
 from lmlab.metrics import VALIDATION
-from lmlab.numerals import written
+from lmlab.numerals import compact, time_left, written
 from lmlab.progress import Pace
 from lmlab.runs.heartbeat import Heartbeat
 from lmlab.sweeps.sweep import Job, Sweep
@@ -66,17 +65,13 @@ class SweepPace:
             self.seconds_left = self._pace.seconds_left(done, left)
 
     def __str__(self) -> str:
-        return f"about {_clock(self.seconds_left)} left" if self.seconds_left else ""
+        return f"about {time_left(self.seconds_left)} left" if self.seconds_left else ""
 
 
 def _part(job: Job) -> float | None:
     """Return the completed part of a running job, from 0 to 1; ``None`` before its first step."""
     beat = Heartbeat.read(job.run) if job.path and job.status == "running" else None
     return beat.step / beat.steps if beat is not None and beat.steps else None
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
 
 
 class LinesView:
@@ -217,9 +212,9 @@ def progress_table(jobs: list[Job]) -> Table:
             Text(name),
             ProgressBar(beat.steps, beat.step, width=16),
             f"{beat.step:,}/{beat.steps:,}",
-            tables.compact(beat.tokens_per_second),
+            compact(beat.tokens_per_second),
             "" if beat.train_loss is None else written(beat.train_loss, "{:.3f}"),
             measures[job].written(name := measures[job].primary, beat.metrics.get(name)) if job in measures else "",
-            "" if beat.seconds_left is None else _clock(beat.seconds_left),
+            "" if beat.seconds_left is None else time_left(beat.seconds_left),
         )
     return table

@@ -1,4 +1,4 @@
-"""Prompts of ``lmlab generate``: one from the command line, or those of a file."""
+"""Files of prompts, and of what commands write for them."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -106,3 +106,25 @@ def check_keys(prompts: Sequence[Prompt], own: Sequence[str], otherwise: str = "
             raise UserError(
                 f"{prompt.source}: the key {taken[0]} is one of the output's own ({names}); rename it{otherwise}"
             )
+
+
+def output_file(output: str | None, prompts: str | None, endings: Sequence[str] = (".jsonl",)) -> Path | None:
+    """Return the file that ``output`` names.
+
+    Args:
+        prompts: the file of the prompts, if there is one.
+        endings: permitted ends of its name.
+
+    Raises:
+        UserError: the name ends otherwise, its folder does not exist, or it is the file of the prompts.
+    """
+    if output is None:
+        return None
+    path = expanded(output)
+    if prompts is not None and path.exists() and path.samefile(expanded(prompts)):
+        raise UserError(f"output={output}: is the file of the prompts; choose another")
+    if path.suffix not in endings or path.is_dir():
+        raise UserError(f"output={output}: expected a file that ends in {' or '.join(endings)}")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"output={output}: there is no folder {path.absolute().parent}")
+    return path

@@ -16,6 +16,7 @@ from lmlab.analysis.report.document import Document
 from lmlab.analysis.selection import select
 from lmlab.analysis.studies import comparison_of
 from lmlab.commands import tables
+from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Paths
 from lmlab.errors import UserError
 from lmlab.metrics import split_of
@@ -45,10 +46,11 @@ def main(
         raise UserError(f"output={output}: is a file, expected a folder")
     from lmlab.analysis.comparison import compare_by
 
-    records = select(paths, runs, tag, where)
-    sweep = None if tag or where or arm or metric or baseline or direction else _study_sweep(paths, runs)
+    folders = Folders.of(paths)
+    records = select(folders, runs, tag, where)
+    sweep = None if tag or where or arm or metric or baseline or direction else _study_sweep(folders, runs)
     if sweep is not None:  # the same comparison as by lmlab study
-        comparison = comparison_of(sweep, Path(paths["cache"]), Path(paths["runs"]))
+        comparison = comparison_of(sweep, folders.cache, folders.runs)
     else:
         comparison = compare_by(records.readable, _several(arm), metric, baseline, direction)
     unscored = _unscored(comparison)
@@ -57,7 +59,7 @@ def main(
     if comparison.measures.metric(comparison.metric) is None:
         other = "" if direction else " (direction=maximize where more is better)"
         tables.say(f"{'minimized' if comparison.minimizes else 'maximized'}{other}", f"{comparison.metric}:")
-    folder = expanded(output) if output else Path(paths["outputs"]) / "reports" / report.name_of(comparison)
+    folder = expanded(output) if output else folders.reports / report.name_of(comparison)
     command = shlex.join(["lmlab", "report", *sys.argv[1:]])
     document = write_report(comparison, records.unreadable, folder, command, _several(formats))
     if unscored:
@@ -68,13 +70,13 @@ def main(
         sys.exit(1)
 
 
-def _study_sweep(paths: Paths, runs: str | list[str] | None) -> Sweep | None:
+def _study_sweep(folders: Folders, runs: str | list[str] | None) -> Sweep | None:
     """Return the sweep of a study if ``runs`` names nothing else; otherwise ``None``."""
     names = _several(runs)
     if len(names) != 1:
         return None
     try:
-        sweep = find_sweep(names[0], Path(paths["outputs"]) / "sweeps")
+        sweep = find_sweep(names[0], folders.sweeps)
     except UserError:
         return None
     return sweep if sweep.definition.get("study") is not None else None
@@ -101,7 +103,7 @@ def write_report(
     with tables.progress_console.status("Writing the report"):
         document = report.write(comparison, unreadable, folder, command, formats)
     tables.say(f"\n{document.conclusion}")
-    for doubt in document.doubts:
+    for doubt in document.doubts or ():
         tables.say(doubt.text, "but:", "yellow")
         for one in doubt.commands:
             tables.say(f"  {one}")

@@ -2,11 +2,11 @@
 
 import math
 import sys
-from pathlib import Path
 from typing import Any
 
 from lmlab.commands import tables
 from lmlab.commands.train import compute
+from lmlab.config.experiment import Folders
 from lmlab.config.names import check_name
 from lmlab.config.nodes import Config, Paths
 from lmlab.errors import UserError
@@ -38,7 +38,7 @@ def main(
     check_threads(threads)
     if not 0 <= tolerance <= 1:
         raise UserError(f"tolerance={tolerance}: expected a relative difference from 0 to 1")
-    original = find(run, Path(paths["runs"]))
+    original = find(run, Folders.of(paths).runs)
     if original.status != "finished":
         raise UserError(f"{original.path}: this run is {original.status}; only finished runs can be reproduced")
     chain = [(one, _config(one, paths, progress, threads, trust)) for one in _chain(original, parents)]

@@ -9,13 +9,13 @@ from rich.table import Table
 from lmlab.analysis.options import by_choice, differing, text_of
 from lmlab.analysis.records import Record, together
 from lmlab.commands.by_arm import SPLITS, show_by_arm, show_grid
-from lmlab.commands.describe import readable
-from lmlab.commands.tables import command, compact, console, place, print_table, say
+from lmlab.commands.tables import command, console, place, print_table, say
 from lmlab.config import overrides
 from lmlab.config.identity import NOT_IDENTITY
 from lmlab.config.nodes import Config, at, differences
 from lmlab.config.options import PARTS_OF_MODEL
 from lmlab.metrics import VALIDATION, Measures, averaged, cost, is_averaged, score_of, split_of
+from lmlab.numerals import byte_size, compact
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.provenance import code_fingerprint
 from lmlab.runs.run import Run
@@ -219,7 +219,7 @@ def costs(manifest: Mapping[str, Any]) -> dict[str, str]:
     if "utilisation" in timings:
         lines["model FLOPs utilisation"] = f"{timings['utilisation']:.1%} of {timings['device']}"
     if "peak_memory_bytes" in timings:
-        lines["peak memory"] = readable(timings["peak_memory_bytes"])
+        lines["peak memory"] = byte_size(timings["peak_memory_bytes"])
     if "joules" in timings:
         lines["energy of training"] = f"{timings['joules'] / 3600:,.2f} Wh"
     if speed := manifest.get("generation", {}).get("tokens_per_second"):

@@ -12,6 +12,7 @@ from rich.markup import escape
 from lmlab.analysis.records import Record, together
 from lmlab.analysis.selection import check_status, fits, named
 from lmlab.commands import results, tables
+from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Paths, at
 from lmlab.errors import UserError, nearest
 from lmlab.metrics import VALIDATION, Measures
@@ -44,12 +45,13 @@ def main(
     format: Literal["table", "json", "csv", "paths"],
 ) -> None:
     """Print the selected runs in the requested order."""
-    rows, records, unreadable = listed(paths, runs, name, status, tag, where, sort, descending, limit)
+    folders = Folders.of(paths)
+    rows, records, unreadable = listed(folders, runs, name, status, tag, where, sort, descending, limit)
     for error in unreadable:
         tables.warn(error, "left out:")
     match format:
         case "table":
-            show([records[row["path"]] for row in rows], Path(paths["runs"]), sort)
+            show([records[row["path"]] for row in rows], folders.runs, sort)
         case "json":
             print(dumps(rows, indent=2))
         case "csv":
@@ -59,7 +61,7 @@ def main(
 
 
 def listed(
-    paths: Paths,
+    folders: Folders,
     runs: str | list[str] | None,
     name: str | None,
     status: str | None,
@@ -79,7 +81,7 @@ def listed(
     check_status(status)
     if limit is not None and limit < 1:
         raise UserError(f"limit={limit}: expected at least 1, or null for all")
-    named_records = named(paths, runs)
+    named_records = named(folders, runs)
     records = {
         str(record.run.path): record for record in named_records.readable if fits(record, tag, where, name, status)
     }

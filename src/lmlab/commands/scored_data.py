@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lmlab.commands import tables
 from lmlab.config.build import build
 from lmlab.config.check import check_arguments, validate
-from lmlab.config.experiment import Experiment
+from lmlab.config.experiment import Experiment, Folders
 from lmlab.config.nodes import Config, Paths, at
 from lmlab.config.targets import named_parameters, resolve_target
 from lmlab.errors import UserError
@@ -41,24 +42,23 @@ class ScoredData:
     about: dict[str, Any] = field(default_factory=dict)
 
 
-def without_empty_paths(data: Mapping[str, Any]) -> Config:
-    """Return the section ``data`` of a command without ``paths: null``, unless the chosen data have that option."""
-    target = data.get("_target_")
-    if data.get("paths", "") is None and (
-        target is None or "paths" not in named_parameters(resolve_target(target, "data"))
-    ):
-        return {key: value for key, value in data.items() if key != "paths"}
-    return dict(data)
+def without_options_of_text(data: Mapping[str, Any]) -> Config:
+    """Return the section ``data`` of a command without defaults of a text's options that the data set does not have."""
+    if "_target_" not in data:
+        return dict(data)
+    own = named_parameters(resolve_target(data["_target_"], "data"))
+    defaults = {name: parameter.default for name, parameter in signature(_text).parameters.items()}
+    return {key: value for key, value in data.items() if key in own or key not in defaults or value != defaults[key]}
 
 
-def check_data(data: Config, split: str | None, run: Run) -> "Dataset | list[str] | None":
-    """Return the chosen data set, or the files of ``data.paths`` alone; ``None``: the run's own data.
+def check_data(data: Config, split: str | None, run: Run) -> "Dataset | Config | None":
+    """Return the chosen data set, or the options of the text of ``data.paths``; ``None``: the run's own data.
 
     Raises:
         UserError: an option is wrong, or cannot be combined with another.
     """
     if "_target_" not in data:
-        return text_paths(data, split, is_task(run))
+        return text_options(data, split, is_task(run))
     from lmlab.training.preflight import check_dataset
     from lmlab.training.sections import numbers_of
 
@@ -70,10 +70,10 @@ def check_data(data: Config, split: str | None, run: Run) -> "Dataset | list[str
 
 
 def open_data(
-    data: "Dataset | list[str] | None",
+    data: "Dataset | Config | None",
     trained: "Trained",
     paths: Paths,
-    split: str,
+    split: str | None,
     context: int | None,
     shots: int,
     batch_size: int,
@@ -82,6 +82,7 @@ def open_data(
 
     Args:
         data: as :func:`check_data` returns them.
+        split: ``None``: the first that a validation scores.
         shots: number of training examples before every prompt.
 
     Raises:
@@ -90,11 +91,12 @@ def open_data(
     """
     from lmlab.data.tasks import ScoredText
 
-    if isinstance(data, list):
+    if isinstance(data, dict):
         if shots:
             raise UserError(f"shots={shots}: data.paths has no examples to put before a prompt; leave it out")
         corpus = prepared_text(data, trained.tokenizer, paths)
-        about = {"text": {"paths": data, **described(corpus)}}
+        options = {key: value for key, value in data.items() if value is not None}
+        about = {"text": {**options, **described(corpus)}}
         # A split name of its own, so that different texts never share a column.
         settings = {"split": f"text {about['text']['fingerprint'][:12]}"}
         return ScoredData(ScoredText(corpus, trained.context), "text", settings, about)
@@ -103,6 +105,7 @@ def open_data(
         check_same_data(trained.run, task)
     else:
         task = open_other(data, trained, paths, batch_size)
+    split = split or task.scored_splits[0]
     own = task.fingerprint == trained.run.manifest["data"]["fingerprint"]
     task = task.for_evaluation(split, context)
     if shots:
@@ -140,7 +143,7 @@ def open_other(data: "Dataset", trained: "Trained", paths: Paths, batch_size: in
             f"data={data.name}: has {data.vocabulary:,} symbols, and the tokenizer of {run.path.name} represents "
             f"{tokenizer.size:,}"
         )
-    corpora = paths["corpora"]
+    folders = Folders.of(paths)
     opening = Opening(
         tokenizer,
         run.experiment.seed,
@@ -148,8 +151,8 @@ def open_other(data: "Dataset", trained: "Trained", paths: Paths, batch_size: in
         trained.context,
         carry_state=False,
         validation_tokens=None,
-        cache=Path(paths["cache"]),
-        corpora=expanded(corpora) if corpora else None,
+        cache=folders.cache,
+        corpora=folders.corpora,
         progress=True,
     )
     try:
@@ -164,25 +167,34 @@ def is_task(run: Run) -> bool:
     return bool(run.manifest.get("data", {}).get("licence") == "generated")
 
 
-def text_paths(data: dict[str, Any], split: str | None, is_task: bool) -> list[str] | None:
-    """Return the files in ``data.paths`` that are scored instead of a split; ``None`` if there are none.
+def text_options(data: Config, split: str | None, is_task: bool) -> Config | None:
+    """Return the section ``data`` with absolute paths to the text that is scored instead of a split; ``None`` without.
 
     Raises:
-        UserError: another option cannot be combined with them.
+        UserError: another option cannot be combined with it.
     """
-    check_arguments(_data, data, "data.", name="lmlab evaluate")
-    paths = data.get("paths")
+    check_arguments(_text, data, "data.", name="lmlab evaluate")
+    paths, others = data.get("paths"), {key: data.get(key) for key in ("documents", "field")}
     if paths is None:
+        for key, value in others.items():
+            if value is not None:
+                raise UserError(f"data.{key}={value}: is for the text that data.paths names; leave it out")
         return None
     if split is not None:
         raise UserError(f"split={split}: data.paths is scored as a whole; leave one of them out")
     if is_task:
         raise UserError("data.paths: this run was trained on a generated task; its splits are validation and longer")
-    return [path and str(expanded(path).absolute()) for path in ([paths] if isinstance(paths, str) else paths)]
+    texts = [path and str(expanded(path).absolute()) for path in ([paths] if isinstance(paths, str) else paths)]
+    return data | {"paths": texts}
 
 
-def _data(paths: list[str] | str | None = None) -> None:
-    """Declare the options of the section ``data`` without a choice."""
+def _text(
+    paths: list[str] | str | None = None,
+    documents: Literal["file", "line", "record"] | None = None,
+    field: str | None = None,
+    on_error: Literal["fail", "skip"] = "fail",
+) -> None:
+    """Declare the options of the section ``data`` without a choice, those of a text, and their defaults."""
 
 
 def open_recorded(run: Run, paths: Paths) -> "Task":
@@ -227,12 +239,12 @@ def check_same_data(run: Run, task: "Task") -> None:
         )
 
 
-def prepared_text(paths: list[str], tokenizer: "Tokenizer", places: Paths) -> "TokenizedCorpus":
-    """Return the text of files and folders as one split, ``text``, tokenised by a run's tokenizer."""
+def prepared_text(text: Config, tokenizer: "Tokenizer", places: Paths) -> "TokenizedCorpus":
+    """Return the text of a section ``data`` as one split, ``text``, tokenised by a run's tokenizer."""
     from lmlab.data.corpora import WholeText
-    from lmlab.data.shards import prepare
+    from lmlab.data.preparation import prepare
 
-    corpus = prepare(WholeText(paths), tokenizer, Path(places["cache"]))
+    corpus = prepare(WholeText(**text), tokenizer, Folders.of(places).cache)
     for note in corpus.notes:
         tables.say(note)
     return corpus

@@ -6,8 +6,9 @@ may name an earlier stage. ``stages.<stage>.<option>=value`` changes an option o
 :func:`lmlab.config.overrides.read`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -29,8 +30,10 @@ from lmlab.config.nodes import Config, at
 from lmlab.config.options import choices_of
 from lmlab.config.overrides import STAGE_OPTIONS, STAGE_VALUE, is_several, option_of, read, written
 from lmlab.errors import UserError, nearest, within
-from lmlab.runs.lookup import existing
+from lmlab.numerals import compact
+from lmlab.runs.lookup import copies, existing, repetition
 from lmlab.runs.run import Run
+from lmlab.runs.start import ancestors
 from lmlab.wandb.mirror import under_agent
 
 NOT_OF_A_STAGE = ("experiment", "paths", "stages", "study", "sweep", "hydra", "rerun")
@@ -266,24 +269,56 @@ def check(stages: Sequence[Stage], here: bool = True) -> None:
             raise UserError(within(f"stages.{stage.name}", error)) from error
 
 
-def compute_all(section: Any, words: Sequence[str], rerun: bool) -> list[Stage]:
-    """Compute the missing runs of all stages in order, and return the stages.
+def repeated(stages: Sequence[Stage], taken: Collection[Path] = (), sweep: str | None = None) -> dict[str, Run]:
+    """Return the finished runs that belong to an unfinished repetition of the stages, by stage.
+
+    A run that has begun keeps its initial weights, so the runs that it began with belong to the same repetition.
+
+    Args:
+        taken: directories of other jobs of a sweep, whose last stages are their own.
+        sweep: the name of the sweep; the runs that it has created for one job are those of all.
+    """
+    runs: dict[str, Run] = {}
+    for stage in stages[:-1] if sweep is not None else ():
+        for run in copies(stage.config):
+            if run.manifest.get("sweep") == sweep and run.status_recorded == "finished":
+                runs[stage.name] = run
+    for stage in stages:
+        run = repetition(stage.config, taken if stage is stages[-1] else ())
+        if run.exists:
+            lineage = iter(reversed(ancestors(run)))
+            while (stage.parent is not None) and (begun := next(lineage, None)) is not None:
+                stage = stage.parent
+                runs[stage.name] = begun
+    return runs
+
+
+def compute_all(section: Any, words: Sequence[str], rerun: bool) -> dict[str, Run]:
+    """Compute the missing runs of all stages in order, and return the runs that exist then, by stage.
 
     Args:
         section: ``stages`` of the configuration.
         words: overrides of the command.
-        rerun: compute the last stage again if it is finished.
+        rerun: compute finished stages again, each from the repetition of the stage that it starts from.
 
     Raises:
         As :func:`lmlab.commands.train.compute`.
     """
     stages = compose(section, words)
     check(stages)
+    runs = repeated(stages) if rerun else {}
     for number, stage in enumerate(stages, 1):
         where = f"stage {number} of {len(stages)}, {stage.name}:"
-        if stage is stages[-1]:
+        if rerun:
+            if stage.name in runs:
+                tables.say(f"{runs[stage.name].path.name} is finished", where)
+                continue
+            tables.say(repetition(stage.config).path.name, where)
+            parent = None if stage.parent is None else runs[stage.parent.name]
+            runs[stage.name] = compute(stage.config, rerun=True, choices=stage.choices, stage=stage.name, parent=parent)
+        elif stage is stages[-1]:
             tables.say(stage.run.path.name, where)
-            compute(stage.config, rerun=rerun, choices=stage.choices, stage=stage.name)
+            compute(stage.config, choices=stage.choices, stage=stage.name)
         elif stage.is_finished:
             tables.say(f"{stage.run.path.name} is finished", where)
         elif stage in due(stages):
@@ -291,23 +326,22 @@ def compute_all(section: Any, words: Sequence[str], rerun: bool) -> list[Stage]:
             compute(stage.config, choices=stage.choices, stage=stage.name)
         else:
             tables.say(f"{stage.run.path.name} is gone, and no stage needs it any more", where)
-    return stages
+    runs = {stage.name: runs.get(stage.name, stage.run) for stage in stages}
+    return {name: run for name, run in runs.items() if run.exists}
 
 
-def show(stages: Sequence[Stage]) -> None:
+def show(runs: Mapping[str, Run]) -> None:
     """Print the initial weights and the result of each stage."""
     rows = []
-    for stage in stages:
-        if not stage.run.exists:
-            continue
-        row = results.summary(Record.of(stage.run))
+    for stage, run in runs.items():
+        row = results.summary(Record.of(run))
         rows.append(
             {
-                "stage": stage.name,
-                "run": stage.run.path.name,
-                "begins with": "" if stage.parent is None else stage.parent.name,
-                "tokens": tables.compact(row["tokens"]),
-                "tokens in all": tables.compact(row["tokens_in_all"]),
+                "stage": stage,
+                "run": run.path.name,
+                "begins with": at(run.manifest, "start.run") or "",
+                "tokens": compact(row["tokens"]),
+                "tokens in all": compact(row["tokens_in_all"]),
                 "loss (nats/token)": "" if row["loss"] is None else f"{row['loss']:.4f}",
             }
         )

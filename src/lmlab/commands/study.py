@@ -9,18 +9,19 @@ from omegaconf import OmegaConf, read_write
 from lmlab.analysis.comparison import Comparison, can_be_scored
 from lmlab.analysis.studies import comparison_of
 from lmlab.commands import launching, tables
-from lmlab.commands.jobs import Composed, composed, computes_elsewhere, plain
+from lmlab.commands.jobs import Composed, composed, plain
 from lmlab.commands.progress_table import say_not_started
 from lmlab.commands.train import main
 from lmlab.config import options
-from lmlab.config.nodes import Paths
+from lmlab.config.experiment import Folders
+from lmlab.config.nodes import Paths, at
 from lmlab.config.overrides import option_of
 from lmlab.errors import RunFailed, UserError
 from lmlab.metrics import score_of, split_of
 from lmlab.numerals import counted
 from lmlab.processes.signals import stopped_by_signals
 from lmlab.processes.spawn import warm_up
-from lmlab.surroundings import expanded
+from lmlab.sweeps.engines.engine import computes_elsewhere
 from lmlab.sweeps.search.study import PILOT_STEPS, StudySearch
 from lmlab.sweeps.study import BUDGETS, Study
 from lmlab.sweeps.sweep import Job, Sweep
@@ -45,16 +46,17 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
     study = Study.read(_section(config, experiment))
     if study.budget is not None and config.stages is not None:
         raise UserError("study.budget: not with stages; each stage has its own budget (stages.<stage>.budget.tokens)")
+    folders = Folders.of(plain(config.paths))
     warm_up()  # while everything is checked
     from lmlab.commands.study_plan import Plan
 
-    here = not computes_elsewhere(launcher)
+    here = not computes_elsewhere(launcher.node["_target_"])
     lacking = Composed(launcher).lacking
     plan = Plan.of(study, words, lambda own, where: composed(launcher, own, where), here, lacking)
     if not any(word.startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra):
         name = f"{re.sub(r'[^A-Za-z0-9_]+', '-', experiment).strip('-')}-{plan.digest}"
         with read_write(config):
-            config.hydra.sweep.dir = str(expanded(config.paths.outputs) / "sweeps" / name)
+            config.hydra.sweep.dir = str(folders.sweeps / name)
     check_same(Sweep(Path(config.hydra.sweep.dir)), plan.digest)
     study = plan.study
     search = StudySearch(study, plan.candidates, plan.pilots, plan.choice, study.better(plan.measures))
@@ -63,15 +65,14 @@ def conduct(sweeper: Any, words: list[str]) -> list[Job]:
         launcher, search, {"digest": plan.digest}, plan.words, sweeper.retry, study.section
     )
     say_not_started(jobs, record.to_come)
-    cache = expanded(config.paths.cache)
-    refused = score_final_runs(comparison_of(record, cache), plain(config.paths))
-    comparison = comparison_of(record, cache)
+    refused = score_final_runs(comparison_of(record, folders.cache), plain(config.paths))
+    comparison = comparison_of(record, folders.cache)
     status = tables.command("sweep", "status", f"name={record.path.name}")
     tables.say(f"{status}   ({tables.place(record.path)})", "\nThe study's runs:")
     if comparison.arms:
         from lmlab.commands.report import write_report
 
-        write_report(comparison, {}, expanded(config.paths.outputs) / "reports" / record.path.name)
+        write_report(comparison, {}, folders.reports / record.path.name)
     expected, finished = len(study.arms) * len(study.seeds), len(comparison.runs)
     if finished < expected:
         for left in comparison.left_out:
@@ -102,7 +103,7 @@ def score_final_runs(comparison: Comparison, paths: Paths) -> int:
     with stopped_by_signals():
         for record in due:
             try:
-                threads = (record.config.get("trainer") or {}).get("threads")
+                threads = at(record.config, "trainer.threads")
                 _, scores, _ = score(record.run, paths, split, threads=threads)
             except UserError as error:
                 tables.say(f"cannot be scored: {error}", record.run.path.name, "yellow")

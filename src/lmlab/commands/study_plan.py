@@ -12,7 +12,7 @@ from lmlab.commands.hints import hint_among
 from lmlab.config.build import build
 from lmlab.config.experiment import Experiment
 from lmlab.config.identity import identity
-from lmlab.config.nodes import Config, has
+from lmlab.config.nodes import Config, has, keys
 from lmlab.config.overrides import option_of
 from lmlab.config.targets import targets
 from lmlab.data.tasks import Task
@@ -180,17 +180,9 @@ def check_had(words: Sequence[str], study: Study, configs: Mapping[str, Config])
         of_stage = option.startswith("stages.")  # composing the stage reports missing options
         if option[0] != "+" and not of_stage and not any(has(config, option) for config in configs.values()):
             options[option] = f"study.tune.{option}"
-    keys = [key for config in configs.values() for key in options_of(config)]
+    names = [key for config in configs.values() for key in keys(config)]
     for option, where in options.items():
-        raise UserError(f"{where}: no arm has such an option{hint_among(option, keys)}")
-
-
-def options_of(config: Config, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted options of a configuration, including its sections."""
-    for key, value in config.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, dict):
-            yield from options_of(value, f"{prefix}{key}.")
+        raise UserError(f"{where}: no arm has such an option{hint_among(option, names)}")
 
 
 def check_metric(study: Study, task: Task, config: Config, where: str) -> None:

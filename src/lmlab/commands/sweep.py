@@ -11,9 +11,11 @@ from rich.markup import escape
 
 from lmlab.commands import results, tables
 from lmlab.commands.progress_table import STYLE, counts, say_not_started
+from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Paths
 from lmlab.errors import UserError
 from lmlab.metrics import Measures
+from lmlab.numerals import time_left
 from lmlab.runs.heartbeat import Heartbeat
 from lmlab.sweeps.sweep import Job, Sweep, find_sweep
 
@@ -22,7 +24,7 @@ def main(
     paths: Paths, action: Literal["status", "resume", "retry", "cancel"], name: str | None, trust: bool = False
 ) -> None:
     """Show a sweep, resume it in this process, or stop the process that computes it."""
-    sweep = find_sweep(name, Path(paths["outputs"]) / "sweeps")
+    sweep = find_sweep(name, Folders.of(paths).sweeps)
     if action == "status":
         show(sweep)
     elif action == "cancel":
@@ -76,7 +78,7 @@ def _row(job: Job, headings: Mapping[str, str]) -> dict[str, str]:
         "stage": escape(job.stage or ""),
         "status": f"[{STYLE.get(status, 'dim')}]{status}[/]",
         "step": f"{beat.step:,} of {beat.steps:,}" if beat else "",
-        "left": f"{beat.seconds_left:,.0f} s" if beat and beat.seconds_left is not None else "",
+        "left": time_left(beat.seconds_left) if beat and beat.seconds_left is not None else "",
         "tokens/s": f"{beat.tokens_per_second:,.0f}" if beat and beat.tokens_per_second else "",
         **{heading: measured.get(name, "") for name, heading in headings.items()},
         "run": job.run.path.name if job.path else "",

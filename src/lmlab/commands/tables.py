@@ -57,16 +57,6 @@ def place(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def compact(number: float | None) -> str:
-    """Return a number with three digits and k, M or G: 1,052,672 is 1.05M."""
-    if number is None:
-        return ""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(float(f"{number:.3g}")) >= size:
-            return f"{number / size:.3g}{letter}"
-    return f"{number:g}"
-
-
 def print_table(title: str, rows: Sequence[Mapping[str, str]], optional: Sequence[str] = ()) -> None:
     """Print rows of rich markup, without columns that are empty.
 

@@ -4,19 +4,18 @@ import json
 import shlex
 from collections.abc import Iterable
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmlab.commands.app import typed_words
 from lmlab.commands.prompts import Prompt
 from lmlab.config.build import build
 from lmlab.config.check import validate
+from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Config, Paths
 from lmlab.config.overrides import written
 from lmlab.errors import UserError, nearest
 from lmlab.runs.moved import config_here
 from lmlab.runs.run import Run
-from lmlab.surroundings import expanded
 
 if TYPE_CHECKING:
     from lmlab.data.examples import Examples
@@ -101,7 +100,8 @@ def _example(fields: Iterable[str]) -> str:
 def _same_in_all(examples: "Examples", names: Iterable[str], paths: Paths) -> dict[str, Any]:
     """Return the fields with one text in all records, such as the names of languages; none if there are no records."""
     try:
-        examples.find(expanded(paths["corpora"]) if paths["corpora"] else None, Path(paths["cache"]))
+        folders = Folders.of(paths)
+        examples.find(folders.corpora, folders.cache)
         records = list(islice(examples.records(examples.splits[0]), _COMPARED))
     except UserError:
         return {}

@@ -18,7 +18,7 @@ from lmlab.config.names import check_name
 from lmlab.config.nodes import Config, Paths, at
 from lmlab.config.options import choices_of, replaced
 from lmlab.config.overrides import written
-from lmlab.config.targets import own_targets, resolve_target
+from lmlab.config.targets import own_targets
 from lmlab.errors import UserError
 from lmlab.processes.layout import ranks_of
 from lmlab.processes.other_nodes import follow
@@ -28,9 +28,10 @@ from lmlab.processes.supervisor import execute
 from lmlab.runs import trust
 from lmlab.runs.content import own_sources
 from lmlab.runs.files import remove
-from lmlab.runs.lookup import existing, next_copy
+from lmlab.runs.lookup import existing, repetition
 from lmlab.runs.provenance import git_state, provenance
 from lmlab.runs.run import Run
+from lmlab.sweeps.engines.engine import computes_elsewhere
 from lmlab.sweeps.options import SweepOptions
 from lmlab.sweeps.sweep import Sweep
 from lmlab.training.sections import check_sections
@@ -77,22 +78,22 @@ def main(
         raise UserError(f"sweep.{option}={written(value)}: there is one job; -m makes a sweep of several values")
     check_name(name)
     if hydra.mode == RunMode.MULTIRUN:  # the launcher of the sweep executes the prepared run
-        engine = resolve_target(hydra.launcher.engine, "hydra.launcher")
-        here = not getattr(engine, "elsewhere", False)
+        here = not computes_elsewhere(hydra.launcher.engine)
         taken = _taken(Sweep(Path(hydra.sweep.dir)), hydra.job.num) if rerun else set()
         arrange = partial(prepare, sweep_name=Path(hydra.sweep.dir).name, here=here)
         if stages is not None:
-            return _prepare_next(stages, arrange, rerun, taken, here)
+            return _prepare_next(stages, arrange, taken if rerun else None, here)
         choices = choices_of(model.get("pattern"))
         return Prepared(arrange(located(config), rerun=rerun, choices=choices, taken=taken))
     if stages is not None:
         from lmlab.commands.stages import compute_all, show
 
         with stopped_by_signals():
-            chain = compute_all(stages, hydra.overrides.task, rerun)
-        show(chain)
-        results.show(chain[-1].run)
-        return chain[-1].run
+            runs = compute_all(stages, hydra.overrides.task, rerun)
+        show(runs)
+        *_, run = runs.values()
+        results.show(run)
+        return run
     with stopped_by_signals():
         run = compute(located(config), rerun=rerun, choices=choices_of(model.get("pattern")))
     results.show(run)
@@ -112,18 +113,30 @@ class Prepared(NamedTuple):
 
 
 def _prepare_next(
-    section: dict[str, Any], arrange: Callable[..., Run], rerun: bool, taken: Collection[Path], here: bool
+    section: dict[str, Any], arrange: Callable[..., Run], taken: Collection[Path] | None, here: bool
 ) -> Prepared:
-    """Prepare the first stage that is not finished; ``rerun`` applies to the last one."""
-    from lmlab.commands.stages import check, compose, due
+    """Prepare the first stage that is not finished.
 
-    stages = compose(section, HydraConfig.get().overrides.task)
+    Args:
+        taken: with ``rerun``, the directories of other jobs.
+    """
+    from lmlab.commands.stages import check, compose, due, repeated
+
+    hydra = HydraConfig.get()
+    stages = compose(section, hydra.overrides.task)
     check(stages, here)
     last = stages[-1]
+    if taken is not None:
+        runs = repeated(stages, taken, Path(hydra.sweep.dir).name)
+        stage = next(stage for stage in stages if stage is last or stage.name not in runs)
+        of_others, name = (taken, None) if stage is last else ((), stage.name)
+        parent = None if stage.parent is None else runs[stage.parent.name]
+        options: dict[str, Any] = {"choices": stage.choices, "stage": stage.name, "parent": parent}
+        return Prepared(arrange(stage.config, rerun=True, taken=of_others, **options), name)
     for stage in due(stages):
         if stage is not last and not stage.is_finished:
             return Prepared(arrange(stage.config, choices=stage.choices, stage=stage.name), stage.name)
-    return Prepared(arrange(last.config, rerun=rerun, choices=last.choices, taken=taken, stage=last.name))
+    return Prepared(arrange(last.config, choices=last.choices, stage=last.name))
 
 
 def check_job(config: Config, words: Sequence[str], here: bool = True) -> None:
@@ -155,8 +168,8 @@ def check_run(config: Config, here: bool = True) -> None:
     run = existing(config)
     if run.exists and run.status_recorded == "finished":  # it was checked before it was computed
         return
-    check_sections(config)
-    warm_up("wandb" in (config.get("logger") or {}))  # while the rest of the configuration is checked
+    experiment = check_sections(config)
+    warm_up("wandb" in experiment.loggers)  # while the rest of the configuration is checked
     from lmlab.training.preflight import check_options
 
     check_options(config, here)
@@ -205,17 +218,13 @@ def accompany(config: Config, ranks: Ranks, grace: float, rerun: bool) -> Run:
 
     The first node creates the run directory.
     """
-
-    def current() -> Run:
-        run = existing(config)
-        return next_copy(config) if rerun and run.exists and run.status_recorded == "finished" else run
-
-    run = current()
+    find = repetition if rerun else existing
+    run = find(config)
     if not run.exists or run.status not in ("finished", "running"):
         tables.say(f"waiting for the first node to begin {run.path.name}", f"node {ranks.node}:")
     while not run.exists:
         time.sleep(0.5)
-        run = current()
+        run = find(config)
     if own_sources(config) == trust.read_code(run.code) and own_targets(config) == own_targets(run.config):
         trust.vouch(run)  # without a home folder there is no key that identifies the run as the user's own
     follow(run, ranks, grace)
@@ -247,17 +256,14 @@ def prepare(
     Raises:
         UserError: the configuration cannot be trained; no files are left behind.
     """
-    run = earlier = existing(config)
+    earlier = existing(config)
+    run = repetition(config, taken) if rerun else earlier
     if run.exists and run.status_recorded == "finished":
-        if not rerun:
-            results.say_recorded(run, config)
-            hand_to_agent(run, config)
-            return run
-        run = next_copy(config, taken)
-    elif rerun and run.path.absolute() in taken:
-        run = next_copy(config, taken)
-    check_sections(config)
-    warm_up("wandb" in (config.get("logger") or {}))  # while the rest of the configuration is checked
+        results.say_recorded(run, config)
+        hand_to_agent(run, config)
+        return run
+    experiment = check_sections(config)
+    warm_up("wandb" in experiment.loggers)  # while the rest of the configuration is checked
     from lmlab.training.preflight import check
 
     task = check(config, here, run=earlier if earlier.exists else None)

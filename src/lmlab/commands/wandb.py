@@ -8,12 +8,13 @@ from typing import Any, Literal
 from rich.markup import escape
 
 from lmlab.commands import tables
+from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Config, Paths, at
 from lmlab.errors import RunFailed, UserError, first_line
 from lmlab.runs.lookup import all_runs, find
 from lmlab.runs.run import Run
 from lmlab.sweeps.sweep import find_sweep
-from lmlab.wandb.artifacts import Extras
+from lmlab.wandb.artifacts import requested
 from lmlab.wandb.mirror import (
     WandbRecord,
     WandbRun,
@@ -49,11 +50,11 @@ def main(
         raise UserError("expected what to do, as in lmlab wandb sync or lmlab wandb workspace")
     check_timeouts({"init_timeout": init_timeout, "finish_timeout": finish_timeout})
     if action == "sync":
-        sync(Path(paths["runs"]), run, init_timeout, finish_timeout)
+        sync(Folders.of(paths).runs, run, init_timeout, finish_timeout)
     else:
         from lmlab.commands.wandb_workspace import make
 
-        make(find_sweep(name, Path(paths["outputs"]) / "sweeps"), arm)
+        make(find_sweep(name, Folders.of(paths).sweeps), arm)
 
 
 def sync(folder: Path, run: str | None, init_timeout: float, finish_timeout: float) -> None:
@@ -61,7 +62,7 @@ def sync(folder: Path, run: str | None, init_timeout: float, finish_timeout: flo
     logged = [find(run, folder)] if run else [one for one in all_runs(folder) if WandbRecord(one).exists]
     if run and not WandbRecord(logged[0]).exists:
         raise UserError(f"run={run}: was not logged to W&B (its logger was without wandb)")
-    incomplete = [one for one in logged if not WandbRecord(one).holds(Extras.of(one.config))]
+    incomplete = [one for one in logged if not WandbRecord(one).holds(requested(one.config))]
     complete = f"{len(logged) - len(incomplete)} of {len(logged)} runs are complete at W&B"
     if not incomplete:
         tables.say(f"Nothing to send: {complete}." if logged else f"Nothing to send: no run of {folder} has W&B.")
@@ -128,11 +129,11 @@ def _rewrite_offline(run: Run, record: WandbRecord, timeouts: dict[str, float]) 
     try:
         set_up()
         remove_earlier_attempts(run, record.fields["id"])
-        opened = WandbRun(run, record, "offline", parent_folder(run), Extras.of(run.config), **timeouts)
+        opened = WandbRun(run, record, "offline", parent_folder(run), requested(run.config), **timeouts)
         for row in recorded_rows(run):
             opened.send(row)
         opened.close(run.manifest["metrics"] | {"status": run.status_recorded}, exit_code=0)
-    except Exception as error:  # the scores are recorded whatever becomes of their copy
+    except Exception as error:  # the scores are recorded even if their copy is not
         return first_line(error)
     finally:
         lock.release()
@@ -159,7 +160,7 @@ def _send(run: Run, folder: Path, timeouts: dict[str, float]) -> dict[str, Any]:
     manifest = run.manifest
     status = manifest["status"]
     finished = status == "finished"
-    opened = WandbRun(run, record, "online", folder, Extras.of(run.config), **timeouts)
+    opened = WandbRun(run, record, "online", folder, requested(run.config), **timeouts)
     rows = recorded_rows(run)
     # When an unfinished run is resumed, more may be logged at its newest step, and a row cannot be changed once sent.
     for row in rows if finished else rows[:-1]:

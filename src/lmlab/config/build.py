@@ -1,16 +1,20 @@
 """Build the objects that a configuration describes. Only this module calls targets."""
 
 import functools
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from lmlab.config.targets import resolve_target, targets
+from lmlab.config.targets import named_parameters, resolve_target, targets
 
 
 def build(node: Mapping[str, Any] | None, **supplied: Any) -> Any:
-    """Build the object that ``node`` describes, with nested nodes first; ``supplied`` adds arguments to the call.
+    """Build the object that ``node`` describes, with nested nodes first.
 
     The node must have passed :func:`validate`. ``None`` builds ``None``.
+
+    Args:
+        supplied: further arguments; the target gets those that it has parameters for.
 
     Raises:
         UserError: a constructor refused its arguments, or a target may not be called.
@@ -22,16 +26,24 @@ def build(node: Mapping[str, Any] | None, **supplied: Any) -> Any:
     return _built(node, supplied)
 
 
+def accepted(target: Callable[..., Any], supplied: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments for which ``target`` has parameters."""
+    every = any(one.kind is one.VAR_KEYWORD for one in inspect.signature(target).parameters.values())
+    return dict(supplied) if every else {name: supplied[name] for name in named_parameters(target) if name in supplied}
+
+
 def _built(node: Any, supplied: Mapping[str, Any]) -> Any:
     """Build the object of a plain node. Hydra's ``instantiate`` would read ``${`` in a text as a reference."""
     if isinstance(node, list):
         return [_built(value, {}) for value in node]
     if not isinstance(node, Mapping):
         return node
-    values = {key: _built(value, {}) for key, value in node.items() if not _is_special(key)} | dict(supplied)
+    values = {key: _built(value, {}) for key, value in node.items() if not _is_special(key)}
     if "_target_" not in node:
         return values
     target = resolve_target(node["_target_"], node["_target_"])
+    if supplied:
+        values |= accepted(target, supplied)
     return functools.partial(target, **values) if node.get("_partial_") else target(**values)
 
 

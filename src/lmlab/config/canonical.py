@@ -4,9 +4,10 @@ import typing
 from pathlib import Path
 from typing import Any
 
+from lmlab.config.local_data import with_paths
 from lmlab.config.nodes import Config
 from lmlab.config.overrides import written
-from lmlab.config.pattern import of_pattern
+from lmlab.config.pattern import of_mixture, of_pattern
 from lmlab.config.references import explained
 from lmlab.errors import UserError
 from lmlab.numerals import amount
@@ -40,6 +41,10 @@ def canonical(composed: Any) -> Config:
     budget = plain.get("budget")
     if isinstance(budget, dict) and isinstance(tokens := budget.get("tokens"), str):  # as 10M
         budget["tokens"] = amount(tokens) or tokens
+    if isinstance(plain.get("data"), dict):
+        plain["data"] = with_paths(plain["data"])
     if isinstance(plain.get("model"), dict) and plain["model"].get("pattern") is not None:
         plain["model"] |= of_pattern(plain["model"])
+    if isinstance(plain.get("data"), dict) and "weights" in plain["data"] and "parts" in plain["data"]:
+        plain["data"]["parts"] = of_mixture(plain["data"])
     return typing.cast(Config, plain)

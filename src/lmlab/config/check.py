@@ -19,6 +19,7 @@ from lmlab.config.other_words import in_our_words
 from lmlab.config.overrides import written
 from lmlab.config.targets import named_parameters, resolve_target, targets
 from lmlab.errors import UserError, nearest
+from lmlab.numerals import is_number
 
 
 def validate(config: Mapping[str, Any], path: str = "") -> None:
@@ -88,8 +89,12 @@ def _fitted(value: Any, hint: Any, path: str) -> Any:
     for form in _forms(value, hint):
         if _fits(form, hint):
             return form
-    if typing.get_origin(hint) is Literal:
-        raise UserError(f"{path}={written(value)}: unknown value{nearest(value, map(str, typing.get_args(hint)))}")
+    members = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
+    choices = [member for member in members if member is not type(None)]
+    if all(typing.get_origin(member) is Literal for member in choices):
+        words = [str(word) for member in choices for word in typing.get_args(member)]
+        words += ["null"] if type(None) in members else []
+        raise UserError(f"{path}={written(value)}: unknown value{nearest(value, words)}")
     if _fits([value], hint):
         listed = shlex.quote(f"{path}={written([value])}")
         raise UserError(f"{path}={written(value)}: expected {_readable(hint)}, as {listed}")
@@ -127,7 +132,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is type(None):
         return value is None
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return is_number(value)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if hint in (str, bool):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from lmlab.config.check import check_arguments
-from lmlab.config.nodes import Config, at
+from lmlab.config.nodes import Config, Paths, at
 from lmlab.errors import UserError, nearest
 from lmlab.metrics import is_averaged
 from lmlab.surroundings import expanded
@@ -198,11 +198,34 @@ class TrainerOptions:
 
 @dataclass(frozen=True)
 class Folders:
-    """Section ``paths``: the folders of runs, of the cache and (or ``None``) of corpora."""
+    """Section ``paths`` of every command: all outputs, runs among them, the cache, and (or ``None``) corpora."""
 
+    outputs: Path
     runs: Path
     cache: Path
     corpora: Path | None
+
+    @classmethod
+    def of(cls, paths: Paths) -> Self:
+        """Read the section of a composed or saved configuration."""
+        outputs, runs, cache = (expanded(paths[name]) for name in ("outputs", "runs", "cache"))
+        corpora = paths.get("corpora")
+        return cls(outputs, runs, cache, expanded(corpora) if corpora else None)
+
+    @classmethod
+    def below(cls, outputs: Path) -> Self:
+        """Return the folders below an outputs folder that ``conf/app.yaml`` composes, without corpora."""
+        return cls(outputs, outputs / "runs", outputs / "cache", corpora=None)
+
+    @property
+    def sweeps(self) -> Path:
+        """Return the folder of sweeps."""
+        return self.outputs / "sweeps"
+
+    @property
+    def reports(self) -> Path:
+        """Return the folder of reports."""
+        return self.outputs / "reports"
 
 
 @dataclass(frozen=True)
@@ -246,7 +269,7 @@ class Experiment:
         Raises:
             UserError: an unknown option of a plain section, a wrong type or a value out of range.
         """
-        seed, log_every, paths = config.get("seed", 1), config.get("log_every", 1), config["paths"]
+        seed, log_every = config.get("seed", 1), config.get("log_every", 1)
         _at_least(0, seed=seed)
         _at_least(1, log_every=log_every)
         parts = ("model", "data", "tokenizer", "objective", "optimizer", "scheduler")
@@ -262,9 +285,7 @@ class Experiment:
             start=section_of(config, "start", Start),
             execution=section_of(config, "execution", Execution),
             trainer=TrainerOptions.of(config.get("trainer") or {}),
-            paths=Folders(
-                Path(paths["runs"]), Path(paths["cache"]), expanded(paths["corpora"]) if paths["corpora"] else None
-            ),
+            paths=Folders.of(config["paths"]),
             **{name: config.get(name) or {} for name in parts},
             callbacks=dict(_switched_on(config.get("callbacks"))),
             loggers=dict(_switched_on(config.get("logger"))),

@@ -14,6 +14,7 @@ NOT_IDENTITY = (
     "paths",
     "logger",
     "execution",
+    "data.licence",
     "start.directory",
     "callbacks.checkpoint",
     "callbacks.samples",
@@ -28,8 +29,15 @@ The distribution of a batch over devices and micro-batches changes a result only
 as another machine would. A run can therefore be resumed with other devices.
 """
 
-_LATER = ("validation.share", "model.ngrams", "model.block.token_shift", "start.embeddings")
-"""Options that earlier versions lacked. A null value means the behaviour of these versions."""
+PATHS = {"data.paths": "data", "data.files": "data", "tokenizer.path": "tokenizer"}
+"""Options that name the user's own files, with the name of their checksum in the section ``content``."""
+
+_LATER = {
+    **dict.fromkeys(("validation.share", "model.ngrams", "model.block.token_shift", "start.embeddings")),
+    **dict.fromkeys(("data.documents", "data.field")),
+    "data.on_error": "fail",
+}
+"""Options that earlier versions lacked, with the value that means the behaviour of these versions, if null does not."""
 
 
 def identity(config: Config) -> str:
@@ -45,20 +53,21 @@ def identity(config: Config) -> str:
         relevant["model"].pop("width", None)
         for key, requested in (relevant["model"].pop("solved_from", None) or {}).items():
             set_at(relevant["model"], key, requested)
-    for key in _LATER:
+    for key, earlier in _LATER.items():
         *sections, option = key.split(".")
         node: Any = relevant
         for section in sections:
             node = node.get(section) or {}
-        if node.get(option) is None:
+        if node.get(option) in (None, earlier):
             node.pop(option, None)
     text = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def without_effect(config: Config) -> tuple[str, ...]:
-    """Return the keys of ``config`` that cannot change a result; the path of a text with a checksum is one of them."""
-    return (*NOT_IDENTITY, "data.paths") if "data" in (config.get("content") or {}) else NOT_IDENTITY
+    """Return the keys of ``config`` that cannot change a result; the path of a file with a checksum is one of them."""
+    content = config.get("content") or {}
+    return (*NOT_IDENTITY, *(path for path, name in PATHS.items() if name in content))
 
 
 def result_config(config: Config) -> Config:

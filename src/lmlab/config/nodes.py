@@ -1,11 +1,11 @@
 """Configurations as nested dictionaries: reading, changing and comparing options by their dotted keys."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 Config = dict[str, Any]
 Paths = dict[str, Any]
-"""The section ``paths`` of every command: outputs, runs, cache, corpora."""
+"""The section ``paths`` of every command, which :class:`lmlab.config.experiment.Folders` reads."""
 
 
 def set_at(section: Config, key: str, value: Any) -> None:
@@ -28,6 +28,14 @@ def has(section: Config, key: str) -> bool:
     parent, _, last = key.rpartition(".")
     section = at(section, parent) if parent else section
     return isinstance(section, dict) and last in section
+
+
+def keys(section: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted key of every option below ``section``, and of every section."""
+    for key, value in section.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from keys(value, f"{prefix}{key}.")
 
 
 def differences(first: Config, second: Config, prefix: str = "") -> dict[str, tuple[Any, Any]]:

@@ -41,7 +41,10 @@ _BY_OPTION: dict[tuple[str, str], str] = {
     ("model.architecture", "with model=hf: gpt2, llama, ..."): "model_type architecture",
     ("model", "lmlab train --help lists the options"): "model_name arch model_class network net",
     ("tokenizer.size", "of tokenizer=bpe or word"): "vocab_size vocabulary_size n_vocab",
-    ("tokenizer", "bpe, byte, character or word"): "tokenizer_name tokenizer_type tokenizer_name_or_path",
+    (
+        "tokenizer",
+        "bpe, unigram, byte, character, word; pretrained with tokenizer.path=",
+    ): "tokenizer_name tokenizer_type tokenizer_name_or_path",
     ("optimizer.lr", ""): "learning_rate lr base_lr max_lr peak_lr init_lr lr_max",
     ("optimizer.weight_decay", ""): "weight_decay wd l2",
     ("optimizer.betas", "both of them: [0.9,0.95]"): "adam_beta1 adam_beta2 beta1 beta2",
@@ -96,14 +99,19 @@ _BY_OPTION: dict[tuple[str, str], str] = {
     (
         "data.paths",
         "with data=text",
-    ): "train_file data_path data_dir train_path dataset_path train_data data_files root "
-    "validation_file path file files text_file",
+    ): "data_path data_dir dataset_path data_files root path file files text_file",
+    ("data.train", "with data=text"): "train_file train_path train_data",
+    ("data.validation", "with data=text"): "validation_file validation_path validation_data",
+    ("data.field", "with data=text"): "text_column text_field text_key",
     ("length", "tokens to generate"): "max_new_tokens num_tokens n_tokens max_tokens generate_length min_length",
     ("samples", ""): "num_return_sequences num_samples n_samples",
     ("stop", "a text, or a list of texts"): "stop_strings stop_sequences stop_sequence stop_words stop_tokens until",
     ("end_of_document", "true or false"): "eos eos_token eos_token_id ignore_eos stop_at_eos",
     ("prompts", "a file that ends in .txt or .jsonl"): "prompt_file prompts_file input_file",
     ("greedy", "true or false"): "do_sample",
+    ("beams", "2 or more for beam search"): "num_beams n_beams beam_size beam_width beam",
+    ("best", "texts of each beam search"): "n_best nbest num_best",
+    ("repetition_penalty", "1 for none"): "repeat_penalty",
 }
 """Names of other trainers, by the option of lmlab and its unit."""
 
@@ -131,9 +139,14 @@ VALUES: dict[str, str] = {
     "fp32": "32-true",
     "float32": "32-true",
     "char": "character",
+    **dict.fromkeys(("sentencepiece", "spm", "transformers", "hf", "huggingface", "file"), "pretrained"),
+    **dict.fromkeys(("cl100k_base", "o200k_base", "r50k_base"), "tiktoken"),
     "shakespeare": "tinyshakespeare",
     "tiny_shakespeare": "tinyshakespeare",
     "wikitext": "wikitext2",
+    "penn": "ptb",
+    "penn_treebank": "ptb",
+    "huggingface": "hf",
     "mamba": "mamba2",
 }
 """Values of options in other trainers, with lmlab's values."""

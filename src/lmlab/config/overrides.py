@@ -56,12 +56,14 @@ def read(word: str, several: bool = False) -> str:
     body = value.strip()
 
     def one(text: str, optional: bool = optional) -> str:
+        if hint is not None and float in kinds_in(hint) and re.fullmatch(_NO_TEXT, text.strip(), re.IGNORECASE):
+            return text
         return _one(text, literal, optional, hint is None)
 
     if list in kinds and body.startswith("[") and body.endswith("]") and not _of_lists(body):
         elements = [one(part.strip(), hint is None) for part in _split(body[1:-1])]
         return f"{key}=[{','.join(elements)}]"
-    if option == "data.paths" and re.fullmatch(r"\{.*\}", body, re.DOTALL):  # files by split
+    if option in ("data.paths", "data.files") and re.fullmatch(r"\{.*\}", body, re.DOTALL):  # files by split
         pairs = [part.strip().partition(":") for part in _split(body[1:-1], brackets=True)]
         inner = (f"{split}:{read(f'{option}.{split}={paths.strip()}').partition('=')[2]}" for split, _, paths in pairs)
         return f"{key}={{{','.join(inner)}}}"
@@ -99,8 +101,26 @@ def _read_of_stage(word: str, stage: str, option: str, addition: bool, value: st
     return f"++stages.{STAGE_OPTIONS}.{stage}.{option.replace('/', '$')}.{STAGE_VALUE}={inner}"
 
 
+_OF_STUDY = r"study\.(?:arms|budget|direction|equal|metric|question|trials|tune)="
+"""Options that an experiment's section ``study`` may leave out. Hydra only accepts options that the section has."""
+_TUNED = re.compile(r"\+{0,2}study\.tune\.([\w.@/]+)=(.*)", re.DOTALL)
+"""A tuned option of a study and its values. The section holds all values as one text."""
+
+
+def of_study(word: str) -> str:
+    """Return a word of ``lmlab study`` in Hydra's grammar; :func:`as_typed` reverses it."""
+    if tuned := _TUNED.fullmatch(word):
+        values = tuned[2] if tuned[2][:1] in ("'", '"') else "'" + tuned[2].replace("'", r"\'") + "'"
+        return f"++study.tune={{{tuned[1]}: {values}}}"
+    return f"++{word}" if re.match(_OF_STUDY, word) else word
+
+
 def as_typed(text: str) -> str:
-    """Return a text with options of a stage in their typed form, ``stages.tune.seed``."""
+    """Return a text with options of a stage or of a study in their typed form, ``stages.tune.seed``."""
+    if "++study." in text:
+        tuned = r"\+\+study\.tune=\{([\w.@/]+): '((?:[^'\\]|\\.)*)'\}"
+        text = re.sub(tuned, lambda match: f"study.tune.{match[1]}={match[2]}".replace(r"\'", "'"), text)
+        text = re.sub(rf"\+\+({_OF_STUDY})", r"\1", text)
     if STAGE_OPTIONS not in text:
         return text
     pattern = rf"\+*stages\.{STAGE_OPTIONS}\.(\w+)\.([\w.$]+?)\.{STAGE_VALUE}"

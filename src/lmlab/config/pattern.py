@@ -1,4 +1,4 @@
-"""Mixers and channel mixers in the pattern of a hybrid model, composed like ``mixer=<name>`` and ``channel=<name>``."""
+"""Options that are named inside another option: the mixers of a hybrid model's pattern, the data sets of a mixture."""
 
 from typing import Any, cast
 
@@ -30,15 +30,59 @@ def of_pattern(model: Config) -> Config:
     return {"mixer": None, "mixers": named["mixer"], "channels": named["channel"]}
 
 
+def of_mixture(data: Config) -> dict[str, Config]:
+    """Return the section ``data`` of each data set that a mixture names, with its options in ``data.parts``.
+
+    Raises:
+        UserError: the weights are no names, or name a data set that does not exist, or an option lacks a value.
+    """
+    weights, options = data["weights"], data["parts"] or {}
+    if not isinstance(weights, dict | list) or not all(isinstance(name, str) for name in weights):
+        raise UserError(
+            f"data.weights={weights}: expected weights of data sets by name, as in {{wikitext2: 2, squad: 1}}, or a "
+            "list of names"
+        )
+    if isinstance(weights, list) and len(set(weights)) < len(weights):
+        raise UserError(f"data.weights={weights}: a name comes twice")
+    for name in options:
+        if name not in weights:
+            raise UserError(f"data.parts.{name}: data.weights has no such data set{nearest(name, weights)}")
+    parts = {}
+    for name in weights:
+        if name == "mixture":
+            raise UserError("data.weights.mixture: a mixture cannot be part of a mixture")
+        parts[name] = _data(name, f"data.weights.{name}") | options.get(name, {})
+        if missing := [key for key, value in parts[name].items() if value == "???"]:
+            option = f"data.parts.{name}.{missing[0]}"
+            raise UserError(f"{option} has no value: give one as +{option}=...")
+    return parts
+
+
 def _option(group: str, name: str, where: str) -> Config | None:
     """Return ``model.<group>`` as composed by ``<group>=<name>``, from all folders of configurations in use."""
+    composed = _composed(f"{long_name(group)}/{name}", [], group, name, where)
+    section = composed.model[group]
+    return None if section is None else _plain(section)
+
+
+def _data(name: str, where: str) -> Config:
+    """Return the section ``data`` as composed by ``data=<name>``."""
+    return _plain(_composed("train", [f"data={name}"], "data", name, where).data)
+
+
+def _composed(config: str, overrides: list[str], group: str, name: str, where: str) -> Any:
+    """Compose a configuration that uses an option of a group. Raises ``UserError``: there is no such option."""
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
-    from omegaconf import OmegaConf
 
     loader = GlobalHydra.instance().config_loader()
     options = loader.get_group_options(group)
     if name not in options:
         raise UserError(f"{where}: there is no {group} '{name}'{nearest(name, options)}")
-    section = loader.load_configuration(f"{long_name(group)}/{name}", [], RunMode.RUN, from_shell=False).model[group]
-    return None if section is None else cast(Config, OmegaConf.to_container(section, resolve=True))
+    return loader.load_configuration(config, overrides, RunMode.RUN, from_shell=False)
+
+
+def _plain(section: Any) -> Config:
+    from omegaconf import OmegaConf
+
+    return cast(Config, OmegaConf.to_container(section, resolve=False))

@@ -5,7 +5,17 @@ import re
 from typing import Any
 
 LITERAL = frozenset(
-    {"callbacks.samples.prompt", "input", "logger.wandb.notes", "prompt", "stop", "study.question", "tag", "tags"},
+    {
+        "callbacks.samples.prompt",
+        "input",
+        "logger.wandb.notes",
+        "options",
+        "prompt",
+        "stop",
+        "study.question",
+        "tag",
+        "tags",
+    },
 )
 """Options in which ``${`` is text; elsewhere it begins a reference to another option."""
 
@@ -66,6 +76,8 @@ def explained(error: Any) -> str:
 
 Hint = Any
 
+_LOCAL = tuple(f"data.{key}{split}" for key in ("paths", "files") for split in ("", ".train", ".validation", ".test"))
+
 TEXTS: dict[str, Hint] = {
     **dict.fromkeys(
         (
@@ -80,6 +92,7 @@ TEXTS: dict[str, Hint] = {
             "start.checkpoint",
             "sweep.pruner",
             "sweep.sampler",
+            "tokenizer.name",
             "trainer.precision",
         ),
         str,
@@ -87,6 +100,13 @@ TEXTS: dict[str, Hint] = {
     **dict.fromkeys(
         (
             "baseline",
+            "data.column",
+            "data.dataset",
+            "data.field",
+            "data.licence",
+            "data.name",
+            "data.revision",
+            "data.subset",
             "device.reported",
             "direction",
             "execution.rendezvous",
@@ -121,13 +141,18 @@ TEXTS: dict[str, Hint] = {
             "sweep.study",
             "tag",
             "token",
+            "tokenizer.end",
+            "tokenizer.path",
+            "tokenizer.pattern",
         ),
         str | None,
     ),
     **dict.fromkeys(("metrics", "study.equal", "tags"), list[str]),
     "model.pattern": list[str] | None,
-    **dict.fromkeys(("arm", "stop"), str | list[str] | None),
-    **dict.fromkeys((f"data.paths{split}" for split in ("", ".train", ".validation", ".test")), str | list[str] | None),
+    **dict.fromkeys(("arm", "options", "stop"), str | list[str] | None),
+    **dict.fromkeys(_LOCAL, str | list[str] | None),
+    "data.train": str | list[str] | None,
+    **dict.fromkeys(("data.validation", "data.test"), float | str | list[str] | None),
     **dict.fromkeys(("runs", "what"), str | list[str] | None),
     "formats": str | list[str],
 }
@@ -136,7 +161,8 @@ TEXTS: dict[str, Hint] = {
 ONCE = frozenset(
     (
         *("arm", "formats", "logger.wandb.artifacts", "metrics", "runs", "study.equal", "tags"),
-        *(f"data.paths{split}" for split in ("", ".train", ".validation", ".test")),
+        *_LOCAL,
+        *("data.train", "data.validation", "data.test"),
     )
 )
 """Lists with the semantics of sets: adding an element that is present changes nothing."""

@@ -21,6 +21,7 @@ OPTIONS = (
     "lmlab.sweeps.search.",
     "lmlab.data.corpora.",
     "lmlab.data.examples.",
+    "lmlab.data.mixture",
     "lmlab.data.synthetic.",
     "lmlab.data.tokenizers.",
     "lmlab.training.callbacks.",
@@ -43,12 +44,6 @@ def named_parameters(function: Callable[..., Any]) -> dict[str, inspect.Paramete
     """Return the parameters of ``function`` that can be passed by name, without ``**kwargs``."""
     parameters = inspect.signature(function).parameters
     return {name: p for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-
-
-def accepted(node: Mapping[str, Any], offered: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries of ``offered`` for which the target of ``node`` has a parameter."""
-    parameters = named_parameters(resolve_target(node["_target_"], node["_target_"]))
-    return {name: value for name, value in offered.items() if name in parameters}
 
 
 def targets(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any], str]]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,6 +38,20 @@ class Batch:
     row_share: float = 1.0
     first_row: int = 0
     references: tuple[tuple[str, ...], ...] | None = None
+
+    @classmethod
+    def part_of_step(cls, tokens_BT: np.ndarray, targets_BT: np.ndarray, own: slice) -> "Batch":
+        """Return the rows ``own`` of an optimizer step, given the tokens and targets of all its rows."""
+        own_tokens_BT, own_targets_BT = torch.from_numpy(tokens_BT[own]), torch.from_numpy(targets_BT[own])
+        where = (own_targets_BT >= 0).flatten().nonzero().squeeze(1)
+        return cls(
+            own_tokens_BT,
+            own_targets_BT,
+            where=where,
+            share=len(where) / max(1, int((targets_BT >= 0).sum())),
+            row_share=len(own_tokens_BT) / len(tokens_BT),
+            first_row=own.start,
+        )
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch with its tokens and targets on ``device``."""

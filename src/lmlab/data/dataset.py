@@ -1,9 +1,12 @@
 """The base class of the options of ``data=``: texts, generators, examples; and the arguments to open one as a task."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
+
+from lmlab.errors import UserError
 
 if TYPE_CHECKING:
     from lmlab.data.tasks.task import Task
@@ -79,3 +82,11 @@ class Dataset(ABC):
         Raises:
             UserError: the data are missing or damaged, or do not fit the tokenizer or the batch.
         """
+
+    def texts(self, split: str, opening: Opening) -> Iterator[Iterable[str]]:
+        """Yield the documents or examples of a split, each in chunks of its text, cut anywhere.
+
+        Raises:
+            UserError: the data are no text, or are missing or damaged.
+        """
+        raise UserError(f"data={self.name}: has symbols of its own and no text")

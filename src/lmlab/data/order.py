@@ -91,11 +91,15 @@ class TrainingOrder:
             UserError: the batch size is not a multiple of ``world * accumulate``.
         """
         own = share(self.batch_size, rank, world, micro, accumulate)
-        rows_R = np.arange(own.start, own.stop)
+        return self.rows(step * self.batch_size + np.arange(own.start, own.stop))
+
+    def rows(self, numbers_R: np.ndarray) -> np.ndarray:
+        """Return the rows [R, T + 1] int64 with these numbers, counted over all steps."""
         if self.order == "contiguous":
-            starts_R = rows_R * self._stripe + step % (self._stripe // self.context) * self.context
+            steps_R, rows_R = np.divmod(numbers_R, self.batch_size)
+            starts_R = rows_R * self._stripe + steps_R % (self._stripe // self.context) * self.context
         else:
-            starts_R = self._shuffled_starts(step * self.batch_size + rows_R)
+            starts_R = self._shuffled_starts(numbers_R)
         return self.tokens[starts_R[:, None] + np.arange(self.context + 1)].astype(np.int64)
 
     def _shuffled_starts(self, sequences_R: np.ndarray) -> np.ndarray:
@@ -113,7 +117,9 @@ class TrainingOrder:
             offsets = min(self.context, len(self.tokens) - self._windows * self.context)
             offset = int(draws.random_raw()) % offsets
             order_W = np.argsort(draws.random_raw(self._windows), kind="stable")
-            self._epoch = epoch, order_W * self.context + offset
+            order_W *= self.context  # in place: there may be many windows
+            order_W += offset
+            self._epoch = epoch, order_W
         return self._epoch[1]
 
 

@@ -1,31 +1,22 @@
-"""Text tokenised once: one memory-mapped file of ids per split, cached under a fingerprint of all inputs."""
+"""Tokenised text: one memory-mapped file of ids per split, cached under a fingerprint of all inputs."""
 
 import copy
-import hashlib
-import inspect
-import shutil
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
-from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lmlab.data.corpora import Corpus
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.errors import UserError, nearest
-from lmlab.processes import signals
-from lmlab.progress import ProgressBar
-from lmlab.runs.files import dumps, flush, read_json, write_whole
+from lmlab.runs.files import read_json, write_whole
 
-_META = "meta.json"
+META = "meta.json"
 
 
 class TokenizedCorpus:
-    """A corpus as token ids on disk; made by :func:`prepare`.
+    """A corpus as token ids on disk; made by :func:`lmlab.data.preparation.prepare`.
 
     Attributes:
         folder: folder of its files.
@@ -40,7 +31,7 @@ class TokenizedCorpus:
 
     def __init__(self, folder: Path, kind: type[Tokenizer]) -> None:
         self.folder = folder
-        self._meta: dict[str, Any] = read_json(folder / _META)
+        self._meta: dict[str, Any] = read_json(folder / META)
         self.name: str = self._meta["name"]
         self.splits: tuple[str, ...] = tuple(self._meta["splits"])
         self.tokenizer: Tokenizer = load_tokenizer(folder, kind)
@@ -55,7 +46,7 @@ class TokenizedCorpus:
             UserError: the corpus has no such split.
         """
         self._of(split)
-        return np.memmap(self.folder / f"{split}.bin", _dtype(self.tokenizer), "r")
+        return np.memmap(self.folder / f"{split}.bin", dtype_of(self.tokenizer), "r")
 
     def count(self, split: str) -> int:
         """Return N: how many tokens of a split are scored, separators between its documents included."""
@@ -76,7 +67,7 @@ class TokenizedCorpus:
         if first is None or first >= tokens:
             return tokens / self.bytes(split)
         ids = self.tokens(split)[1:]
-        part, whole = (len(self.tokenizer.decode(some).encode()) for some in (ids[:first], ids))
+        part, whole = (_decoded_size(self.tokenizer, some) for some in (ids[:first], ids))
         return first / (self.bytes(split) * part / whole)
 
     def describe(self) -> dict[str, Any]:
@@ -89,154 +80,30 @@ class TokenizedCorpus:
         return self._meta["splits"][split]  # type: ignore[no-any-return]
 
 
-def prepare(
-    corpus: Corpus, tokenizer: Tokenizer, cache: Path, corpora: Path | None = None, progress: bool = True
-) -> TokenizedCorpus:
-    """Return ``corpus`` as token ids, from ``cache`` if it was prepared before with the same text, tokenizer and code.
-
-    Any number of processes may call this at once: one prepares, the others wait for it. A folder in ``cache`` with its
-    final name is complete, even if a process was killed.
-
-    Args:
-        tokenizer: not changed; if it is not fitted, a copy is fitted to the training split.
-        cache: the folder for prepared and downloaded corpora.
-        corpora: the user's folder of corpora, looked in before anything is downloaded.
-        progress: show a progress bar where this takes long.
-
-    Raises:
-        UserError: the text is missing or faulty, does not fit the tokenizer, or ``cache`` cannot be written.
-    """
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        corpus.find(corpora, cache, progress)
-        key = f"{corpus.name}-{_key(corpus, tokenizer)[:16]}"
-        folder = cache / key
-        from filelock import FileLock
-
-        with FileLock(cache / f".{key}.lock"):  # the system releases it even when the process is killed
-            prepared = _open_whole(folder, type(tokenizer))
-            if prepared is None:
-                temporary = cache / f".{key}.tmp"
-                shutil.rmtree(folder, ignore_errors=True)
-                shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
-                temporary.mkdir()
-                try:
-                    _write(corpus, tokenizer, temporary, progress)
-                    flush(temporary)
-                    temporary.rename(folder)
-                finally:
-                    shutil.rmtree(temporary, ignore_errors=True)
-                prepared = TokenizedCorpus(folder, type(tokenizer))
-            prepared.notes = corpus.notes
-            return prepared
-    except OSError as error:
-        raise UserError(f"paths.cache={cache}: cannot prepare {corpus.name} there ({error})") from error
-
-
 def find_prepared(fingerprint: str, caches: Iterable[Path], kind: type[Tokenizer]) -> TokenizedCorpus | None:
     """Return the corpus with that fingerprint from one of some caches; ``None``: no cache holds it completely.
 
     Neither its text nor the code that prepared it needs to exist any more.
     """
     for cache in caches:
-        for path in sorted(cache.glob(f"[!.]*/{_META}")):
+        for path in sorted(cache.glob(f"[!.]*/{META}")):
             with suppress(OSError, ValueError, KeyError, TypeError):
                 same = read_json(path)["fingerprint"] == fingerprint
-                if same and (prepared := _open_whole(path.parent, kind)) is not None:
+                if same and (prepared := open_whole(path.parent, kind)) is not None:
                     return prepared
     return None
 
 
-def _key(corpus: Corpus, tokenizer: Tokenizer) -> str:
-    """Return the SHA-256 of all that the ids depend on: the text, the tokenizer's options and vocabulary, the code."""
-    parts = [
-        corpus.fingerprint(),
-        tokenizer.fingerprint(),
-        *(Path(inspect.getfile(code)).read_text(encoding="utf-8") for code in (type(tokenizer), Tokenizer, prepare)),
-        version("tokenizers"),
-    ]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def _write(corpus: Corpus, tokenizer: Tokenizer, folder: Path, progress: bool) -> None:
-    sizes = {split: sum(map(_size, chain.from_iterable(corpus.chunks(split)))) for split in corpus.splits}
-    if not tokenizer.fitted:
-        tokenizer = copy.deepcopy(tokenizer)
-        with ProgressBar(f"Fitting the tokenizer to {corpus.name}", sizes["train"], progress) as bar:
-            tokenizer.fit(_counted(chain.from_iterable(map(tokenizer.pieces, corpus.chunks("train"))), bar))
-    tokenizer.save(folder)
-    digest = hashlib.sha256(tokenizer.fingerprint().encode())
-    splits = {}
-    for split in corpus.splits:
-        with ProgressBar(f"Tokenising {corpus.name}: {split}", sizes[split], progress) as bar:
-            counts = _write_split(corpus, tokenizer, split, folder, digest, bar)
-        if counts["tokens"] < 1:
-            raise UserError(
-                f"data={corpus.name}: its {split} split has no tokens; it needs at least one: give more text"
-            )
-        splits[split] = {"tokens": counts["tokens"], "bytes": sizes[split], **counts}
-    meta = {
-        "name": corpus.name,
-        "licence": corpus.licence,
-        "fingerprint": digest.hexdigest(),
-        "corpus_fingerprint": corpus.fingerprint(),
-        "tokenizer_fingerprint": tokenizer.fingerprint(),
-        "vocabulary": tokenizer.size,
-        "splits": splits,
-    }
-    (folder / _META).write_text(dumps(meta, indent=2) + "\n", encoding="utf-8")
-
-
-def _write_split(
-    corpus: Corpus, tokenizer: Tokenizer, split: str, folder: Path, digest: Any, bar: ProgressBar
-) -> dict[str, int]:
-    """Write the ids of a split, add them to ``digest``, and count its tokens, documents and unknown tokens."""
-    dtype = _dtype(tokenizer)
-    separator = np.array([tokenizer.separator], dtype).tobytes()
-    begins: deque[bool] = deque()  # for each piece being encoded: it begins a document
-    counts = {"tokens": -1, "documents": 0, "unknown": 0}
-
-    def pieces() -> Iterator[str]:
-        for chunks in corpus.chunks(split):
-            begins.append(True)
-            for piece in tokenizer.pieces(chunks):
-                counts["unknown"] += len(tokenizer.outside(piece))
-                yield piece
-                begins.append(False)
-            begins.pop()
-
-    with (folder / f"{split}.bin").open("wb") as file:
-        for ids in tokenizer.encode_all(_counted(pieces(), bar)):
-            first = begins.popleft()
-            content = separator * first + ids.astype(dtype).tobytes()
-            file.write(content)
-            digest.update(content)
-            counts["tokens"] += first + ids.size
-            counts["documents"] += first
-    return counts
-
-
-def _counted(texts: Iterator[str], bar: ProgressBar) -> Iterator[str]:
-    for text in texts:
-        yield text
-        signals.check()
-        bar.advance(_size(text))
-
-
-def _size(text: str) -> int:
-    """Return the size of a text as UTF-8, in bytes."""
-    return len(text) if text.isascii() else len(text.encode())
-
-
-def _dtype(tokenizer: Tokenizer) -> np.dtype[Any]:
+def dtype_of(tokenizer: Tokenizer) -> np.dtype[Any]:
+    """Return the type of ids in files."""
     return np.dtype("<u2" if tokenizer.size <= 1 << 16 else "<u4")
 
 
-def _open_whole(folder: Path, kind: type[Tokenizer]) -> TokenizedCorpus | None:
+def open_whole(folder: Path, kind: type[Tokenizer]) -> TokenizedCorpus | None:
     """Return the corpus in ``folder``, or ``None`` if it is absent or damaged."""
     try:
         corpus = TokenizedCorpus(folder, kind)
-        expected = {split: (1 + corpus.count(split)) * _dtype(corpus.tokenizer).itemsize for split in corpus.splits}
+        expected = {split: (1 + corpus.count(split)) * dtype_of(corpus.tokenizer).itemsize for split in corpus.splits}
         sizes = {split: (folder / f"{split}.bin").stat().st_size for split in corpus.splits}
     except (OSError, ValueError, KeyError):
         return None
@@ -244,7 +111,13 @@ def _open_whole(folder: Path, kind: type[Tokenizer]) -> TokenizedCorpus | None:
 
 
 CHUNK = 1 << 22
-"""Tokens counted at a time, so that a large split is never in memory as a whole."""
+"""Tokens read at a time, so that a large split is never in memory as a whole."""
+
+
+def _decoded_size(tokenizer: Tokenizer, ids: np.ndarray) -> int:
+    """Return the size in bytes of the text of ids; with many, a character that a chunk's end divides counts twice."""
+    chunks = (ids[first : first + CHUNK] for first in range(0, len(ids), CHUNK))
+    return sum(len(tokenizer.decode(chunk).encode()) for chunk in chunks)
 
 
 def frequencies(corpus: TokenizedCorpus, split: str) -> np.ndarray:

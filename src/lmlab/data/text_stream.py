@@ -1,6 +1,6 @@
 """Incremental decoding of tokens: each character when it is complete, up to a stop string."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -84,3 +84,24 @@ class StopStrings:
     def _may_begin(self, text: str) -> bool:
         """Return whether one of the strings begins with ``text``."""
         return any(string.startswith(text) for string in self.strings)
+
+
+def stop_at(
+    strings: Sequence[str], tokenizer: Tokenizer, prompt: Sequence[int]
+) -> Callable[[Sequence[int]], bool] | None:
+    """Return a function that tells whether the last of the tokens after ``prompt`` completes one of ``strings``.
+
+    The function depends on its argument alone, so the hypotheses of a beam search can share it. It decodes no more of
+    the last tokens than the strings may have. Without strings, ``None`` is returned.
+    """
+    if not strings:
+        return None
+    reach = CONTEXT + 4 * max(map(len, strings))  # a token may be a single byte
+
+    def completes(tokens: Sequence[int]) -> bool:
+        before = [*prompt[-CONTEXT:], *tokens[:-reach][-CONTEXT:]]
+        stop = StopStrings(strings)
+        stop.add(TextStream(tokenizer, before).add(*tokens[-reach:]))
+        return stop.reached
+
+    return completes

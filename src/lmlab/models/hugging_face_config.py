@@ -39,7 +39,7 @@ def configuration(
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
 
     if path is not None:
-        return _of_checkpoint(path, vocabulary, context, config)
+        return _of_checkpoint(path, vocabulary, config)
     if architecture not in CAUSAL:
         raise UserError(
             f"model.architecture={architecture}: the library has no such causal language model"
@@ -103,7 +103,7 @@ def _shapes(config: Any) -> list[Any]:
     return [tensor.shape for tensor in [*model.parameters(), *model.buffers()]]
 
 
-def _of_checkpoint(path: str, vocabulary: int, context: int, config: dict[str, Any]) -> Any:
+def _of_checkpoint(path: str, vocabulary: int, config: dict[str, Any]) -> Any:
     from transformers import AutoConfig
 
     if not (Path(path) / "config.json").is_file():

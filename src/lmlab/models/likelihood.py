@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import torch
 
-from lmlab.models.generation import first_tokens
 from lmlab.models.language_model import LanguageModel
-from lmlab.models.reading import by_length, device_of, evaluation_mode, read
+from lmlab.models.reading import by_length, device_of, evaluation_mode, first_tokens, read
 
 
 class Scored(NamedTuple):

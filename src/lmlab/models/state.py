@@ -65,11 +65,45 @@ def with_room(state: Any) -> Any:
     return _like(state, [with_room(part) for part in state]) if isinstance(state, tuple) else state
 
 
-def _with_room(x_BKTH: Tensor) -> Tensor:
-    """Return a view of the first T places of a buffer of twice as many, which records how many of them are in use."""
+def select_with_room(state: Any, rows: Tensor) -> Any:
+    """Return the state of ``rows`` [R] of the batch, in that order, with room in its key-value caches.
+
+    The same as ``with_room(select(state, rows))`` with one copy in place of two.
+    """
+    if isinstance(state, KeyValueCache):
+        return KeyValueCache(_with_room(state.keys, rows), _with_room(state.values, rows))
+    if isinstance(state, tuple):
+        return _like(state, [select_with_room(part, rows) for part in state])
+    return select(state, rows)
+
+
+def reorder(state: Any, rows: Tensor) -> Any:
+    """Return the state of as many ``rows`` [B] as there are, in that order; its key-value caches are changed in place.
+
+    Rows that stay where they are cost nothing, which makes this cheaper than :func:`select_with_room`.
+    """
+    if isinstance(state, KeyValueCache):
+        moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
+        for x_BKTH in state:
+            x_BKTH[moved] = x_BKTH[rows[moved]]
+        return state
+    if isinstance(state, tuple):
+        return _like(state, [reorder(part, rows) for part in state])
+    return select(state, rows)
+
+
+def _with_room(x_BKTH: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Return a view of the first T places of a buffer of twice as many, which records how many of them are in use.
+
+    Args:
+        rows: sequences whose values are copied; ``None``: all.
+    """
     B, K, T, H = x_BKTH.shape
-    buffer_BKRH = x_BKTH.new_empty(B, K, max(2 * T, 32), H)
-    buffer_BKRH[:, :, :T] = x_BKTH
+    buffer_BKRH = x_BKTH.new_empty(B if rows is None else len(rows), K, max(2 * T, 32), H)
+    if rows is None:
+        buffer_BKRH[:, :, :T] = x_BKTH
+    else:
+        torch.index_select(x_BKTH, 0, rows, out=buffer_BKRH[:, :, :T])
     buffer_BKRH.in_use = T  # type: ignore[attr-defined]
     return buffer_BKRH[:, :, :T]
 

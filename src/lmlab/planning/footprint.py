@@ -166,7 +166,7 @@ class _Reader:
         """Return the bytes saved for ``rows`` sequences, without weights and their copies, and how many tensors."""
         self.entered = []
         hooks = [
-            block.register_forward_pre_hook(lambda _, given: self.entered.append(given[0][:1]))
+            block.register_forward_pre_hook(lambda _, inputs: self.entered.append(inputs[0][:1]))
             for block in dict.fromkeys(self.model.blocks)
         ]
         dtype = COMPUTES_IN[self.precision]

@@ -170,7 +170,7 @@ class LiveBytes(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.now = self.most = 0
-        self._known: set[int] = set()
+        self._counted: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         inputs = {tensor.untyped_storage()._cdata for tensor in tensors_in((args, kwargs or {}))}
@@ -178,16 +178,16 @@ class LiveBytes(TorchDispatchMode):
         for tensor in tensors_in(results):
             storage = tensor.untyped_storage()
             key, size = storage._cdata, storage.nbytes()
-            if key in inputs or key in self._known:
+            if key in inputs or key in self._counted:
                 continue
-            self._known.add(key)
+            self._counted.add(key)
             self.now += size
             self.most = max(self.most, self.now)
             weakref.finalize(storage, self._freed, key, size)
         return results
 
     def _freed(self, key: int, size: int) -> None:
-        self._known.discard(key)
+        self._counted.discard(key)
         self.now -= size
 
 

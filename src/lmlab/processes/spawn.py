@@ -82,7 +82,7 @@ class Processes:
     """
 
     def __init__(self, run: Run, ranks: Ranks, lock: int | None, share: Share = EVERYTHING) -> None:
-        warm_up("wandb" in (run.config.get("logger") or {}))
+        warm_up("wandb" in run.experiment.loggers)
         # Temporary files of killed processes are removed with this folder. Compiled kernels are shared by all runs.
         self._temporary = TemporaryFolder()
         kernels = str(Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}")

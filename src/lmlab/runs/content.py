@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 
 from lmlab.config.build import build
 from lmlab.config.check import validate
+from lmlab.config.experiment import Folders
 from lmlab.config.identity import result_config
 from lmlab.config.nodes import Config
 from lmlab.config.sources import files_beside, follow
@@ -13,23 +13,26 @@ from lmlab.config.targets import check_own, own_targets
 from lmlab.errors import UserError
 
 
-def with_content(config: Config, data: str | None = None) -> Config:
+def with_content(config: Config, recorded: Mapping[str, str] | None = None) -> Config:
     """Return ``config`` with a section ``content`` of checksums of the local files that it names.
 
-    The section has ``data`` if the configuration names local data, and ``code`` if its targets name the user's own
-    modules; it is absent if neither applies. It is part of a run's identity.
+    The section has ``data`` if the configuration names local data, ``tokenizer`` if it names the file of a tokenizer,
+    and ``code`` if its targets name the user's own modules; it is absent if none applies. It is part of a run's
+    identity.
 
     Args:
-        data: the checksum of the local data, if they are gone and cannot be read.
+        recorded: checksums of files that are gone and cannot be read.
 
     Raises:
         UserError: a target names a missing or forbidden module of the user's, or a file is missing or not text.
     """
-    checksums: dict[str, str] = {}
-    if (code := code_checksum(config)) is not None:
-        checksums["code"] = code
-    if (data := data or data_checksum(config)) is not None:
-        checksums["data"] = data
+    recorded = recorded or {}
+    checksums = {
+        "code": code_checksum(config),
+        "data": recorded.get("data") or data_checksum(config),
+        "tokenizer": recorded.get("tokenizer") or tokenizer_checksum(config),
+    }
+    checksums = {name: checksum for name, checksum in checksums.items() if checksum is not None}
     return config | {"content": checksums} if checksums else config
 
 
@@ -84,13 +87,26 @@ def checksum_of(files: Mapping[str, bytes]) -> str:
 
 
 def data_checksum(config: Config) -> str | None:
-    """Return the checksum of the files that ``data.paths`` names, independent of their folder; ``None`` without any.
+    """Return the checksum of the local files of ``data``, independent of their folder; ``None`` without any.
 
     Raises:
         UserError: a file is missing or not text.
     """
-    if "paths" not in config["data"]:
+    if "paths" not in config["data"] and config["data"].get("files") is None:
         return None
     validate(config["data"], "data")
-    checksum: str | None = build(config["data"]).checksum(Path(config["paths"]["cache"]))
+    checksum: str | None = build(config["data"]).checksum(Folders.of(config["paths"]).cache)
+    return checksum
+
+
+def tokenizer_checksum(config: Config) -> str | None:
+    """Return the checksum of the file that ``tokenizer.path`` names, independent of its place; ``None`` without one.
+
+    Raises:
+        UserError: the file is missing.
+    """
+    if "path" not in config.get("tokenizer", {}):
+        return None
+    validate(config["tokenizer"], "tokenizer")
+    checksum: str | None = build(config["tokenizer"]).checksum()
     return checksum

@@ -1,8 +1,10 @@
 """Find runs: the directory of a configuration, and the run that a user names by a path or the start of an id."""
 
 from collections.abc import Callable, Collection, Iterator
+from glob import escape
 from pathlib import Path
 
+from lmlab.config.experiment import Folders
 from lmlab.config.identity import identity
 from lmlab.config.nodes import Config
 from lmlab.errors import UserError, nearest
@@ -19,7 +21,7 @@ def all_runs(folder: Path) -> Iterator[Run]:
 def directory_for(config: Config, copy: int = 1) -> Run:
     """Return the directory of the ``copy``-th computation of ``config``; copies above 1 are repetitions."""
     suffix = "" if copy == 1 else f"-{copy}"
-    return Run(Path(config["paths"]["runs"]) / f"{config['name']}-{identity(config)}{suffix}")
+    return Run(Folders.of(config["paths"]).runs / f"{config['name']}-{identity(config)}{suffix}")
 
 
 def existing(config: Config) -> Run:
@@ -27,7 +29,7 @@ def existing(config: Config) -> Run:
     own = directory_for(config)
     if own.exists:
         return own
-    same = sorted(Path(config["paths"]["runs"]).glob(f"*-{identity(config)}/run.json"))
+    same = sorted(Folders.of(config["paths"]).runs.glob(f"*-{identity(config)}/run.json"))
     return Run(same[0].parent) if same else own
 
 
@@ -41,6 +43,24 @@ def next_copy(config: Config, taken: Collection[Path] = ()) -> Run:
     while (run := directory_for(config, copy)).path.absolute() in taken or (run.exists and run.status == "finished"):
         copy += 1
     return run
+
+
+def repetition(config: Config, taken: Collection[Path] = ()) -> Run:
+    """Return the directory in which ``rerun=true`` computes ``config``; an unfinished run is finished first.
+
+    Args:
+        taken: see :func:`next_copy`.
+    """
+    run = existing(config)
+    is_finished = run.exists and run.status_recorded == "finished"
+    return next_copy(config, taken) if is_finished or run.path.absolute() in taken else run
+
+
+def copies(config: Config) -> Iterator[Run]:
+    """Yield the existing repetitions of the run of ``config``."""
+    run = directory_for(config)
+    for manifest in sorted(run.path.parent.glob(f"{escape(run.path.name)}-*/run.json")):
+        yield Run(manifest.parent)
 
 
 def by_start(option: str, start: str, names: Collection[str], one: Callable[[str], str] = str) -> str | None:

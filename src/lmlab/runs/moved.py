@@ -3,20 +3,24 @@
 from pathlib import Path
 from typing import Any
 
+from lmlab.config.experiment import Folders
+from lmlab.config.identity import PATHS
 from lmlab.config.nodes import Config, at
 from lmlab.runs.run import Run
+from lmlab.surroundings import matches
 
 
 def config_here(run: Run) -> Config:
-    """Return the saved configuration of ``run`` with the current locations of ``paths`` and ``data.paths``.
+    """Return the saved configuration of ``run`` with the current locations of ``paths`` and of the user's own files.
 
     Paths that still exist stay the same.
     """
     config = run.config
     roots = _roots(run, config)
     config["paths"] = _moved(config.get("paths", {}), roots)
-    if "paths" in config.get("data", {}):
-        config["data"]["paths"] = _moved(config["data"]["paths"], roots)
+    for section, key in (option.split(".") for option in PATHS):
+        if key in config.get(section, {}):
+            config[section][key] = _moved(config[section][key], roots)
     return config
 
 
@@ -34,7 +38,7 @@ def _moved(place: Any, roots: tuple[Path, Path] | None) -> Any:
     if not isinstance(place, str) or roots is None:
         return place
     path = Path(place)
-    if not path.is_absolute() or not path.is_relative_to(roots[0]) or path.exists():
+    if not path.is_absolute() or not path.is_relative_to(roots[0]) or matches(path):
         return place
     return str(roots[1] / path.relative_to(roots[0]))
 
@@ -47,7 +51,7 @@ def _roots(run: Run, config: Config) -> tuple[Path, Path] | None:
     directory = at(run.manifest, "provenance.directory")
     if directory is None:
         return None
-    old, new = Path(directory, config["paths"]["runs"]), run.path.absolute().parent
+    old, new = Path(directory, Folders.of(config["paths"]).runs), run.path.absolute().parent
     if old == new or old.name != new.name:
         return None
     while old.name == new.name and old.name:

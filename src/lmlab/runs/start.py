@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from lmlab.config.experiment import Start, section_of
+from lmlab.config.experiment import Folders, Start, section_of
 from lmlab.config.identity import identity
 from lmlab.config.nodes import Config, at
 from lmlab.errors import UserError
@@ -42,10 +42,11 @@ def identified(config: Config) -> Config:
     start = start_of(config)
     if start.run is None:
         return config
+    folder = Folders.of(config["paths"]).runs
     try:
-        parent = find(start.directory or start.run, Path(config["paths"]["runs"]))
+        parent = find(start.directory or start.run, folder)
     except UserError as error:
-        references = _recorded(start, Path(config["paths"]["runs"]))
+        references = _recorded(start, folder)
         if len(references) == 1:
             return config | {"start": start.of_parent(**references[0])}
         raise UserError(f"start.{error}" if str(error).startswith("run=") else f"start.run: {error}") from error

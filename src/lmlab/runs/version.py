@@ -8,8 +8,11 @@ from lmlab.config.nodes import Config, at
 from lmlab.errors import UserError
 from lmlab.metrics import DIRECTIONS, Measures, Metric
 
-VERSION = 1
-"""Version of the run directory's format; it increases when older versions of lmlab would misread it."""
+VERSION = 2
+"""Version of the run directory's format; it increases when older versions of lmlab would misread it.
+
+Version 2 records of each metric whether it depends on the tokenizer, which readers of version 1 call an invalid record.
+"""
 
 _ADDED: Mapping[str, Any] = {
     "execution": {},
@@ -54,19 +57,35 @@ def read_config(config: Config) -> Config:
     return config
 
 
+def check_version(record: Mapping[str, Any], newest: int, path: Path, kind: str) -> None:
+    """Refuse a directory of a version that this lmlab does not know.
+
+    Args:
+        record: the content of its file, with ``version``.
+        newest: the newest known version.
+        kind: the kind of directory, for the message.
+
+    Raises:
+        UserError: the version is newer, or no number.
+    """
+    version = record["version"]
+    if not isinstance(version, int) or version > newest:
+        writer = at(record, "provenance.packages.lmlab")
+        by = f" by lmlab {writer}" if writer else ""
+        raise UserError(
+            f"{path}: written in version {version} of the {kind} directory{by}; this lmlab reads versions up to "
+            f"{newest}, so a newer lmlab is needed"
+        )
+
+
 def read_manifest(manifest: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return the manifest of the run at ``path``, completed by the version and the metrics of its data.
 
     Raises:
-        UserError: the version is newer, or the record of metrics is invalid.
+        UserError: the version is unknown, or the record of metrics is invalid.
     """
     manifest = {"version": 0, **manifest}
-    if manifest["version"] > VERSION:
-        writer = at(manifest, "provenance.packages.lmlab") or "unknown"
-        raise UserError(
-            f"{path}: written in version {manifest['version']} of the run directory by lmlab {writer}; "
-            f"this lmlab reads versions up to {VERSION}"
-        )
+    check_version(manifest, VERSION, path, "run")
     if isinstance(manifest.get("data"), dict) and manifest["data"] and "measures" not in manifest:
         manifest["measures"] = measures_of(manifest).to_record()
     if "measures" in manifest and not _are_measures(manifest["measures"]):

@@ -9,6 +9,7 @@ from lmlab.config.nodes import Config, at, differences, has
 from lmlab.config.overrides import option_of, written
 from lmlab.errors import UserError, nearest
 from lmlab.metrics import TEST, VALIDATION, Better, Measures, check_direction, is_averaged, on_split, split_of
+from lmlab.numerals import is_number
 from lmlab.sweeps.search.space import Lacking, Space
 from lmlab.sweeps.search.varied import Interval
 
@@ -116,7 +117,7 @@ class Study:
                 if kind not in BUDGETS:
                     hint = " (tokens are given as budget.tokens)" if kind == "tokens" else nearest(kind, BUDGETS)
                     raise UserError(f"study.budget.{kind}: unknown{hint}")
-                if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 < amount < float("inf"):
+                if not is_number(amount) or not 0 < amount < float("inf"):
                     raise UserError(f"study.budget.{kind}={amount}: expected a number above 0")
             if len(self.budget) != 1:
                 raise UserError(f"study.budget: expected one of {', '.join(BUDGETS)}, or null")

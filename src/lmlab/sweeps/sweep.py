@@ -16,10 +16,14 @@ from lmlab.runs.content import checksum_of
 from lmlab.runs.files import read_json, write_json
 from lmlab.runs.lookup import by_start
 from lmlab.runs.run import Run, now
+from lmlab.runs.version import check_version
 from lmlab.surroundings import expanded
 from lmlab.sweeps.search.search import Outcome, Phase
 
 JobStatus = Literal["waiting", "running", "not started"] | Outcome
+VERSION = 1
+"""Version of the format of a sweep's directory."""
+
 _SECONDS_OF_TRYING = 1.0
 """Time to retry taking a lock, because processes that check whether a sweep is running hold it for a moment."""
 ENDED: tuple[Outcome, ...] = ("finished", "failed", "pruned")
@@ -104,13 +108,15 @@ class Sweep:
 
     @property
     def definition(self) -> dict[str, Any]:
-        """The content of ``sweep.json``. Raises ``UserError`` when it is missing or cut short."""
+        """The content of ``sweep.json``. Raises ``UserError`` when it is missing, cut short or of a newer version."""
         try:
-            return read_json(self.path / "sweep.json")
+            fields: dict[str, Any] = {"version": 1} | read_json(self.path / "sweep.json")
         except FileNotFoundError:
             raise UserError(f"{self.path}: not a sweep (it has no sweep.json)") from None
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise UserError(f"{self.path}/sweep.json cannot be read: {error}") from error
+        check_version(fields, VERSION, self.path, "sweep")
+        return fields
 
     def begin(
         self,
@@ -149,7 +155,7 @@ class Sweep:
         write_json(
             self.path / "sweep.json",
             {
-                "version": 1,
+                "version": VERSION,
                 **signed,
                 "signature": trust.signature(_checksum(signed), self.path.name, "sweep resume") if own else None,
                 "created": before.get("created", now()),

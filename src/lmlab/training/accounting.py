@@ -13,7 +13,8 @@ from pytorch_lightning import Trainer
 from lmlab.config.experiment import Experiment, TrainerOptions
 from lmlab.errors import UserError
 from lmlab.models import state as model_state
-from lmlab.models.generation import Row, Sampler, generate
+from lmlab.models.decoding import Decoding, Row
+from lmlab.models.generation import generate
 from lmlab.models.language_model import LanguageModel
 from lmlab.runs.files import read_json, write_json
 from lmlab.runs.provenance import hardware
@@ -169,7 +170,7 @@ def _generation(trainer: Trainer, module: LanguageModeling, model: LanguageModel
     length = min(PROMPT, max(1, context // 2))
     prompt_1T = (torch.arange(length, device=module.device) % model.head.vocabulary)[None]
     state = model(prompt_1T, None).state
-    written = generate(model, [Row(prompt_1T[0].tolist())], TOKENS + 2, Sampler(greedy=True), context)
+    written = generate(model, [Row(prompt_1T[0].tolist())], Decoding(greedy=True, length=TOKENS + 2), context)
     next(written)  # the prompt is read
     began = time.perf_counter()
     next(written)

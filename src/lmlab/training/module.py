@@ -69,7 +69,7 @@ class LanguageModeling(pl.LightningModule):
         self.model = model
         self.objective = objective
         self.make_optimizer = optimizer
-        self.made_optimizer: Optimizer | None = None
+        self.optimizer: Optimizer | None = None
         self.schedule = schedule
         self.seed = seed
         self.total_steps = total_steps
@@ -113,7 +113,7 @@ class LanguageModeling(pl.LightningModule):
             parallel.shard(self.model, self.device_mesh)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.made_optimizer = self.make_optimizer(self.model)
+        optimizer = self.optimizer = self.make_optimizer(self.model)
         if self.first_optimizer_state is not None:
             load_but_rates(optimizer, self.first_optimizer_state)
         factor = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule(step, self.total_steps))
@@ -250,15 +250,15 @@ class LanguageModeling(pl.LightningModule):
         parallel.reshard(self.model)
         if self.ema is not None:
             self.ema.exchange(self.model, mode == "ema")
-        if hasattr(self.made_optimizer, mode):
-            getattr(self.made_optimizer, mode)()
+        if hasattr(self.optimizer, mode):
+            getattr(self.optimizer, mode)()
 
     def on_validation_start(self) -> None:
         self.weights_to("eval")
 
     def on_validation_end(self) -> None:  # after the callbacks, which save the best weights and write samples
         if self.trainer.state.fn == "fit":
-            optimizer: Any = self.made_optimizer
+            optimizer: Any = self.optimizer
             if hasattr(optimizer, "observe"):
                 optimizer.observe(self.scoring.cost)
             self.schedule.observe(self.scoring.cost)
@@ -268,9 +268,9 @@ class LanguageModeling(pl.LightningModule):
 
     def _apply_schedule(self) -> None:
         """Set the learning rates of the next step again, after the schedule has seen a validation."""
-        assert self.made_optimizer is not None
+        assert self.optimizer is not None
         factor = self.schedule(self.global_step, self.total_steps)
-        for group in self.made_optimizer.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:

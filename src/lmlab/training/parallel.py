@@ -109,10 +109,10 @@ class Exchange:
     def __init__(self, blocks: list[int], mesh: DeviceMesh) -> None:
         ranks, rank = mesh.size(), mesh.get_local_rank()
         stored = sum(blocks) // ranks
-        wanted_by = torch.cat([torch.arange(ranks).repeat_interleave(size // ranks) for size in blocks])
-        counts = torch.stack([torch.bincount(part, minlength=ranks) for part in wanted_by.split(stored)])
+        receivers = torch.cat([torch.arange(ranks).repeat_interleave(size // ranks) for size in blocks])
+        counts = torch.stack([torch.bincount(part, minlength=ranks) for part in receivers.split(stored)])
         self.sent, self.received = counts[rank].tolist(), counts[:, rank].tolist()
-        self.order_n = wanted_by[rank * stored : (rank + 1) * stored].argsort(stable=True)
+        self.order_n = receivers[rank * stored : (rank + 1) * stored].argsort(stable=True)
         self.mesh = mesh
 
     def __call__(self, module: nn.Module, inputs: Any, y_BTn: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from lmlab.config.experiment import Experiment
 from lmlab.config.nodes import Config
 from lmlab.data.dataset import Dataset, Opening, Prepared
 from lmlab.data.tasks import Task
+from lmlab.data.tokenizers import load_tokenizer
 from lmlab.errors import UserError
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import grows_with_context, without_memory
@@ -14,7 +15,7 @@ from lmlab.runs.run import Run
 from lmlab.training import parallel, sizing
 from lmlab.training.objectives import Objective
 from lmlab.training.optimizers.groups import make_optimizer
-from lmlab.training.sections import check_chosen, check_schedule, check_sections, numbers_of
+from lmlab.training.sections import check_choice, check_schedule, check_sections, numbers_of
 from lmlab.training.trainer import check_devices
 
 LIGHT_SECTIONS = ("model", "data", "tokenizer", "objective", "optimizer", "scheduler", "trainer")
@@ -64,7 +65,7 @@ def check_options(config: Config, here: bool = True) -> LanguageModel:
     experiment = check_sections(config)
     check_devices(experiment.trainer, here)
     for section in LIGHT_SECTIONS:
-        check_chosen(config, section)
+        check_choice(config, section)
     return check_objects(experiment)
 
 
@@ -127,13 +128,29 @@ def open_task(experiment: Experiment, progress: bool = False, run: Run | None = 
     Raises:
         UserError: the data are missing, or do not fit the tokenizer or the batch.
     """
-    data, batch, cache = build(experiment.data), experiment.batch, experiment.paths.cache
+    return build_data(experiment).open(opening_of(experiment, progress, run, download))
+
+
+def build_data(experiment: Experiment) -> Dataset:
+    """Return the data set of a configuration. Raises ``UserError``: an option is wrong."""
+    data = build(experiment.data)
     check_dataset(data, experiment.data["_target_"])
+    return cast(Dataset, data)
+
+
+def opening_of(
+    experiment: Experiment, progress: bool = False, run: Run | None = None, download: bool = True
+) -> Opening:
+    """Return the settings for opening the data of a configuration (see :func:`open_task`)."""
+    batch, cache = experiment.batch, experiment.paths.cache
     prepared = None
     if run is not None and (fingerprint := run.manifest.get("data", {}).get("fingerprint")):
         prepared = Prepared(fingerprint, (cache, run.path.absolute().parents[1] / "cache"))
-    opening = Opening(
-        build(experiment.tokenizer),
+    tokenizer = build(experiment.tokenizer)
+    if tokenizer.fitted and run is not None and run.tokenizer.exists():  # the file that it names may be gone
+        tokenizer = load_tokenizer(run.tokenizer, type(tokenizer))
+    return Opening(
+        tokenizer,
         experiment.seed,
         batch.size,
         batch.context,
@@ -147,7 +164,6 @@ def open_task(experiment: Experiment, progress: bool = False, run: Run | None = 
         prepared=prepared,
         checksum=experiment.checksum,
     )
-    return cast(Dataset, data).open(opening)
 
 
 def build_model(experiment: Experiment, task: Task) -> LanguageModel:

@@ -65,7 +65,7 @@ def main(run: Run) -> None:
                 record(run, error)
             logging.shutdown()
             if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-                let_the_first_be_found(error)
+                let_the_first_end(error)
         finally:
             # Exit immediately: another rank may wait for this one in a collective operation.
             os._exit(INTERRUPTED if isinstance(error, Interrupted) else 1)
@@ -76,7 +76,7 @@ def is_no_advertisement(record: logging.LogRecord) -> bool:
     return not (record.name.startswith(("pytorch_lightning", "lightning_fabric")) and "Tip:" in record.getMessage())
 
 
-def let_the_first_be_found(error: Exception) -> None:
+def let_the_first_end(error: Exception) -> None:
     """Wait, so that a rank whose death made this one fail is seen to end first; a stop signal ends the wait.
 
     This project's own errors are not caused by another rank, and all ranks may raise them at once.

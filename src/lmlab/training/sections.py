@@ -12,6 +12,7 @@ from lmlab.config.experiment import Experiment
 from lmlab.config.nodes import Config, leaves
 from lmlab.config.overrides import written
 from lmlab.errors import UserError
+from lmlab.numerals import is_number
 from lmlab.training.schedules import as_schedule
 from lmlab.training.trainer import check_shares
 from lmlab.wandb.settings import WandbOptions, check_settings
@@ -33,7 +34,7 @@ def check_sections(config: Config) -> Experiment:
     """
     experiment = Experiment.of(config)
     for section in WITHOUT_TORCH:
-        check_chosen(config, section)
+        check_choice(config, section)
     if WandbOptions.of(config) is not None:
         check_settings()
     check_schedule(experiment)
@@ -46,7 +47,7 @@ def check_sections(config: Config) -> Experiment:
     return experiment
 
 
-def check_chosen(config: Config, section: str) -> None:
+def check_choice(config: Config, section: str) -> None:
     """Refuse a section without a choice, or with a choice whose parameters do not fit. Raises ``UserError``."""
     if "_target_" not in config[section]:
         raise UserError(f"{section}: nothing is chosen, give an option as {section}=...")
@@ -79,7 +80,7 @@ def numbers_of(config: Config, *sections: str) -> Iterator[None]:
         line = next(iter(str(error).splitlines()), "")
         if isinstance(error, UserError) or not (isinstance(error, ArithmeticError) or _OF_NUMBERS.search(line)):
             raise
-        options = [(key, value) for key, value in leaves(config) if key.startswith(sections) and _is_number(value)]
+        options = [(key, value) for key, value in leaves(config) if key.startswith(sections) and is_number(value)]
         if not options:
             raise
         key, value = max(options, key=lambda option: _extremity(option[1]))
@@ -89,7 +90,3 @@ def numbers_of(config: Config, *sections: str) -> Iterator[None]:
 def _extremity(value: int | float) -> float:
     """Return the absolute logarithm of a number's magnitude."""
     return math.inf if math.isnan(value) else abs(math.log(abs(value))) if value else 0.0
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

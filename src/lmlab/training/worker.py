@@ -14,7 +14,6 @@ from pytorch_lightning.utilities import rank_zero_only
 from lmlab.config.build import build
 from lmlab.config.check import validate
 from lmlab.config.experiment import Experiment
-from lmlab.config.targets import accepted
 from lmlab.data.datamodule import LanguageDataModule
 from lmlab.data.order import step_seed
 from lmlab.data.tasks import Task
@@ -35,6 +34,7 @@ from lmlab.training.allocator import keep_freed_memory
 from lmlab.training.callbacks.out_of_memory import fitting
 from lmlab.training.load import check_loadable
 from lmlab.training.loggers.jsonl import JsonlLogger, drop_rows_after
+from lmlab.training.loggers.logger import RunLogger
 from lmlab.training.module import LanguageModeling
 from lmlab.training.objectives import StepContext
 from lmlab.training.optimizers.groups import make_optimizer
@@ -43,7 +43,6 @@ from lmlab.training.preflight import build_model, open_task
 from lmlab.training.schedules import as_schedule
 from lmlab.training.scoring import Scoring
 from lmlab.training.threads import use_threads
-from lmlab.wandb.logger import WandbRunLogger
 
 
 def train(run: Run) -> None:
@@ -197,14 +196,14 @@ def build_loggers(run: Run, experiment: Experiment, module: LanguageModeling) ->
     """Return the JSON lines logger and the configured loggers."""
     loggers = [build(node, run=run) for node in experiment.loggers.values()]
     for logger in loggers:
-        if isinstance(logger, WandbRunLogger):
+        if isinstance(logger, RunLogger):
             logger.module = module
     return [JsonlLogger(run.metrics, module), *(logger for logger in loggers if logger is not None)]
 
 
 def build_callbacks(run: Run, experiment: Experiment, task: Task) -> list[Any]:
-    """Return the callbacks of a configuration; the run supplies the arguments for which they have parameters."""
-    offered = {
+    """Return the callbacks of a configuration."""
+    supplied = {
         "run": run,
         "folder": run.checkpoints,
         "tokenizer": task.tokenizer,
@@ -212,7 +211,7 @@ def build_callbacks(run: Run, experiment: Experiment, task: Task) -> list[Any]:
     }
     built = []
     for key, node in experiment.callbacks.items():
-        built.append(build(node, **accepted(node, offered)))
+        built.append(build(node, **supplied))
         if not isinstance(built[-1], Callback):
             target = node["_target_"]
             raise UserError(f"callbacks.{key}._target_={target}: expected a subclass of pytorch_lightning.Callback")
@@ -285,5 +284,5 @@ def close(loggers: list[Any], summary: dict[str, Any], exit_code: int) -> None:
     A pruned run has not failed, but has no final metrics either: its summary has only the ``status``.
     """
     for logger in loggers:
-        if hasattr(logger, "finish"):
+        if isinstance(logger, RunLogger):
             logger.finish(summary, exit_code)

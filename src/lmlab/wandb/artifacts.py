@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,26 +13,10 @@ from lmlab.runs.run import Run
 Kind = Literal["weights", "samples"]
 
 
-@dataclass(frozen=True)
-class Extras:
-    """Optional content of a W&B run besides its rows: see :func:`lmlab.training.loggers.wandb_logger`."""
-
-    name: str | None = None
-    group: str | None = None
-    notes: str | None = None
-    code: bool = False
-    artifacts: Sequence[Kind] = ()
-
-    @classmethod
-    def of(cls, config: Config) -> "Extras":
-        """Return the optional content that a run's saved configuration asks for."""
-        section: Mapping[str, Any] = at(config, "logger.wandb") or {}
-        return cls(**{name: section[name] for name in cls.__dataclass_fields__ if name in section})
-
-    @property
-    def kinds(self) -> list[str]:
-        """Names of the artifacts to send."""
-        return [*(["code"] if self.code else []), *self.artifacts]
+def requested(config: Config) -> list[str]:
+    """Return the names of the artifacts that a run's configuration asks for, ``code`` among them."""
+    section: Mapping[str, Any] = at(config, "logger.wandb") or {}
+    return [*(["code"] if section.get("code") else []), *section.get("artifacts", ())]
 
 
 def code(run: Run, folder: Path) -> Any | None:
@@ -63,7 +46,7 @@ def code(run: Run, folder: Path) -> Any | None:
     return artifact
 
 
-def of_finished(run: Run, kind: Kind, wandb_id: str) -> Any | None:
+def of_finished(run: Run, kind: str, wandb_id: str) -> Any | None:
     """Return the artifact ``kind`` of a finished run; ``None`` if its files are no longer in the run directory."""
     import wandb
 

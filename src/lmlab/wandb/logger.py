@@ -4,7 +4,7 @@ import queue
 import sys
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
@@ -13,7 +13,8 @@ from lmlab.processes.layout import get_rank
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.run import Run
 from lmlab.training.loggers.jsonl import row_of
-from lmlab.wandb.artifacts import Extras, Kind
+from lmlab.training.loggers.logger import RunLogger
+from lmlab.wandb.artifacts import Kind
 from lmlab.wandb.mirror import (
     Row,
     WandbRecord,
@@ -26,14 +27,10 @@ from lmlab.wandb.mirror import (
 )
 from lmlab.wandb.settings import WandbOptions
 
-if TYPE_CHECKING:
-    from lmlab.training.module import LanguageModeling
-
-
 SYNC = "lmlab wandb sync sends what is missing"
 
 
-class WandbRunLogger(Logger):
+class WandbRunLogger(RunLogger):
     """Sends metrics, samples, config and summary to one W&B run, from a thread of its own.
 
     Delays and errors of wandb in that thread affect training in no way: the rows are in the run directory, and
@@ -45,20 +42,18 @@ class WandbRunLogger(Logger):
         self,
         run: Run,
         options: WandbOptions,
-        extras: Extras,
+        artifacts: Sequence[str],
         init_timeout: float,
         finish_timeout: float,
     ) -> None:
         super().__init__()
         self.run = run
         self.mode = options.mode
-        self.extras = extras
+        self.artifacts = artifacts
         self.timeouts = {"init_timeout": init_timeout, "finish_timeout": finish_timeout}
         self.record = WandbRecord(run)
         self.record.begin(run, options)
         remove_earlier_attempts(run, self.version)
-        self.module: LanguageModeling | None = None
-        """The module in training, as in :class:`JsonlLogger`, so that the rows are the same."""
         self._row: Row = {}
         self._rows: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
         self._end: tuple[dict[str, Any], int] = ({}, 1)
@@ -74,9 +69,6 @@ class WandbRunLogger(Logger):
     @property
     def version(self) -> str:
         return str(self.record.fields["id"])
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: ``wandb.init`` receives the whole configuration."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -125,7 +117,7 @@ class WandbRunLogger(Logger):
         set_up()
         mode = self.mode or ("online" if logged_in() else "offline")
         folder = parent_folder(self.run)
-        start = lambda mode: WandbRun(self.run, self.record, mode, folder, self.extras, **self.timeouts)  # noqa: E731
+        start = lambda mode: WandbRun(self.run, self.record, mode, folder, self.artifacts, **self.timeouts)  # noqa: E731
         if mode == "online":
             try:
                 return start("online")
@@ -180,4 +172,5 @@ def wandb_logger(
     options = WandbOptions.read(section, run.manifest["tags"])
     if options is None:
         return None
-    return WandbRunLogger(run, options, Extras(name, group, notes, code, artifacts), init_timeout, finish_timeout)
+    requested = [*(["code"] if code else []), *artifacts]
+    return WandbRunLogger(run, options, requested, init_timeout, finish_timeout)

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from glob import escape
 from importlib.metadata import distributions
@@ -20,7 +20,7 @@ from typing import Any, Literal
 from lmlab.runs.files import numbers, read_json, read_jsonl, write_json
 from lmlab.runs.run import Run
 from lmlab.surroundings import drop_empty_variables
-from lmlab.wandb.artifacts import Extras, code, of_finished
+from lmlab.wandb.artifacts import code, of_finished
 from lmlab.wandb.settings import (
     LONGEST_NAME,
     WandbOptions,
@@ -88,9 +88,9 @@ class WandbRecord:
         """Return whether the server has confirmed that it holds everything logged so far."""
         return bool(self.fields.get("complete"))
 
-    def holds(self, extras: Extras) -> bool:
+    def holds(self, artifacts: Collection[str]) -> bool:
         """Return whether the server also holds the requested artifacts."""
-        return self.complete and set(extras.kinds) <= set(self.fields.get("artifacts", []))
+        return self.complete and set(artifacts) <= set(self.fields.get("artifacts", []))
 
     def begin(self, run: Run, options: WandbOptions) -> None:
         """Identify the W&B run, unless that was done earlier, before anything is sent to it."""
@@ -120,7 +120,7 @@ class WandbRun:
         mode: ``online`` continues the run of that id on the server; ``offline`` writes a file that holds everything
             from the first row on.
         folder: the parent of W&B's own folder.
-        extras: optional content.
+        artifacts: names of the requested artifacts.
         init_timeout: seconds to wait for the server's first answers.
         finish_timeout: seconds that :meth:`close` waits for the delivery of everything.
 
@@ -134,26 +134,26 @@ class WandbRun:
         record: WandbRecord,
         mode: Literal["online", "offline"],
         folder: Path,
-        extras: Extras,
+        artifacts: Sequence[str],
         init_timeout: float,
         finish_timeout: float,
     ) -> None:
         import wandb
 
-        self.run, self.record, self.online, self.extras = run, record, mode == "online", extras
+        self.run, self.record, self.online, self.requested = run, record, mode == "online", artifacts
         if not self.online:
             stop_telemetry()
         manifest, fields = run.manifest, record.fields
-        group = extras.group or fields.get("group") or manifest.get("sweep")
+        group = fields.get("group") or manifest.get("sweep")
         about = {"provenance": manifest["provenance"], "data_fingerprint": manifest["data"]["fingerprint"]}
         self.run_at_wandb: Any = wandb.init(
             project=fields["project"],
             entity=fields["entity"],
             id=fields["id"],
-            name=(extras.name or fields.get("name") or run.path.name)[:LONGEST_NAME],
+            name=(fields.get("name") or run.path.name)[:LONGEST_NAME],
             group=group and group[:LONGEST_NAME],
             job_type=fields.get("job_type") or "train",
-            notes=extras.notes or fields.get("notes"),
+            notes=fields.get("notes"),
             tags=manifest["tags"] or fields.get("tags"),
             config={**run.config, **about},
             dir=str(folder),
@@ -183,7 +183,7 @@ class WandbRun:
         self.left_out: list[str] = []
         """Requested artifacts that are missing here or differ from the run's."""
         self._artifacts: dict[str, Any] = {}
-        if extras.code:
+        if "code" in artifacts:
             try:
                 self._log("code", code(run, folder / "wandb" / f"code-{fields['id']}"))
             except OSError:  # for example a full disk: the rows matter more
@@ -223,8 +223,9 @@ class WandbRun:
             for name, rows in predictions.items():
                 self.run_at_wandb.summary[name] = _table_of_predictions(rows)
             whole = exit_code == 0 and summary.get("status") != "pruned"
-            for kind in self.extras.artifacts if whole else ():
-                self._log(kind, of_finished(self.run, kind, self.run_at_wandb.id))
+            for kind in self.requested if whole else ():
+                if kind != "code":  # sent when the run was opened
+                    self._log(kind, of_finished(self.run, kind, self.run_at_wandb.id))
             for artifact in self._artifacts.values() if self.online else ():
                 artifact.wait(int(self.finish_timeout))
         finally:
@@ -232,7 +233,7 @@ class WandbRun:
         if self.online:
             self._check_arrival("failed" if exit_code else "finished")
             # Missing weights do not come back, but the code can be checked out again.
-            settled = [kind for kind in self.extras.kinds if kind != "code" or "code" in self._artifacts]
+            settled = [kind for kind in self.requested if kind != "code" or "code" in self._artifacts]
             self.record.save(complete=True, artifacts=settled)
 
     def _log(self, kind: str, artifact: Any | None) -> None:

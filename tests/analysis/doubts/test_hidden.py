@@ -22,7 +22,7 @@ def test_9_options_that_the_comparison_is_not_about(runs):
         ({"provenance": VERSION | {"git": {"commit": "1", "dirty": True}}}, ["3 of 6 runs", "uncommitted"]),
         ({"attempts": [{"code": "c0de"}, {"code": "beef"}]}, ["2 versions of the code", "beef"]),
         ({"provenance": VERSION | {"code": None}, "attempts": []}, ["no fingerprint of their code"]),
-        ({"version": 0}, ["run directory 0 and 1"]),
+        ({"version": 0}, ["run directory 0 and 2"]),
         ({"training": {"steps": 489, "stopped_at": 489, "compiled": True}}, ["lstm true, transformer false"]),
         ({"provenance": VERSION | {"hardware": {"processor": "fast"}}}, ["lstm fast, transformer unknown"]),
     ],

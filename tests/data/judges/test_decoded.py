@@ -6,7 +6,7 @@ import torch
 
 from lmlab.config.build import build
 from lmlab.data.batch import Batch, nothing
-from lmlab.data.judges import Decoded, MeanScore
+from lmlab.data.judges import Decoded, MeanScore, TextsMetric
 from lmlab.data.tokenizers import Symbols
 from lmlab.metrics import Metric
 
@@ -74,3 +74,30 @@ def test_every_answer_counts_once(model, size):
     judge.reset()
     judge.update(model, batch(some[1:2], written[1:2]))
     assert judge.compute()["exact_match"] == 1
+
+
+class Texts(TextsMetric):
+    """The number of different texts; it keeps them."""
+
+    metric = Metric("different", "different texts", "higher")
+    signature = "texts"
+
+    def value(self, texts):
+        self.texts = sorted(texts)
+        return float(len(set(texts)))
+
+
+@pytest.mark.parametrize("size", [1, 4, ROWS])
+def test_a_metric_of_all_texts_sees_each_once(model, size):
+    some = rows()
+    symbols, metric = Symbols(VOCABULARY), Texts()
+    answers = [continuation(model, tokens[:question], answer) for tokens, question, answer in some]
+    judge = Decoded(symbols, [metric], CONTEXT)
+    for _ in range(2):
+        for first in range(0, ROWS, size):
+            judge.update(model, batch(some[first : first + size], answers[first : first + size]))
+        judge.update(model, nothing())
+        expected = [symbols.decode(np.array(answer)) for answer in answers]
+        assert judge.compute() == {"different": len(set(expected))}
+        assert metric.texts == sorted(expected)
+        judge.reset()

@@ -56,7 +56,7 @@ def different_decoding(comparison: Comparison) -> Iterator[Finding]:
             yield Finding(
                 _severity(comparison, arms, scored.split),
                 f"The answers to {scored} were decoded with different settings ({text(settings)}), which changes their "
-                "scores whatever the model is. Score all arms with the same.",
+                "scores with any model. Score all arms with the same.",
                 _runs(arms),
             )
 

@@ -8,12 +8,13 @@ from lmlab.analysis.commands import report_with, score_with, train_with
 from lmlab.analysis.comparison import Arm, Comparison, Setting
 from lmlab.analysis.doubts.arms import SIZES, as_list, distinct, short, subject, text, tried, value_of_arm, varied
 from lmlab.analysis.doubts.doubt import Finding
-from lmlab.analysis.options import has, is_number
+from lmlab.analysis.options import has
 from lmlab.analysis.records import Record
 from lmlab.analysis.statistics.tuning import beyond
 from lmlab.config import nodes
 from lmlab.config.overrides import option_of_run, written
 from lmlab.metrics import TEST, is_averaged, on_split, split_of
+from lmlab.numerals import is_number
 from lmlab.sweeps.search.space import Space
 from lmlab.sweeps.search.varied import Interval
 

@@ -157,7 +157,7 @@ class Document:
     Attributes:
         title: its subject.
         conclusion: one sentence with its interval.
-        doubts: reasons for doubt; each names the runs.
+        doubts: reasons for doubt; each names the runs. ``None``: nothing was concluded that could be doubted.
         sections: in reading order.
         about: one line on its origin.
         refused: True if a doubt rules out any conclusion.
@@ -165,7 +165,7 @@ class Document:
 
     title: str
     conclusion: str
-    doubts: Sequence[Note]
+    doubts: Sequence[Note] | None
     sections: Sequence[Section]
     about: str = field(default="")
     refused: bool = False

@@ -62,6 +62,12 @@ def write(
     from lmlab.analysis.report.content import report
 
     document = report(comparison, examine(comparison), unreadable, command)
+    write_document(document, folder, formats)
+    return document
+
+
+def write_document(document: Document, folder: Path, formats: Collection[str]) -> None:
+    """Write a document into ``folder`` in some formats, which :func:`check_formats` has checked."""
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(
         prefix=".writing-", dir=folder
@@ -72,7 +78,6 @@ def write(
             place = folder / path.relative_to(whole)
             place.parent.mkdir(exist_ok=True)
             path.replace(place)
-    return document
 
 
 def _write(document: Document, folder: Path, formats: Collection[str]) -> None:

@@ -26,7 +26,7 @@ def text(document: Document) -> str:
             blocks.append(f"- {_line(doubt.text)}")
             if doubt.commands:
                 blocks.append(indent(_fence("\n".join(doubt.commands), COPIED), "  "))
-    else:
+    elif document.doubts is not None:
         blocks.append("No doubts: none of the checks found a reason not to believe this.")
     for section, _, parts in placed(document):
         blocks.append(f"## {_line(section.title)}")

@@ -2,16 +2,38 @@
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from lmlab.data.dataset import Dataset, Opening
+from lmlab.errors import UserError
 
 if TYPE_CHECKING:
     from lmlab.data.tasks.text import TextTask
+    from lmlab.data.tokenizers import Tokenizer
 
 SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Published:
+    """Counts that the literature states for a corpus.
+
+    Attributes:
+        counts: the number of units in each split.
+        unit: the unit that is counted.
+        tokenizer: the class of the tokenizer with which the counts hold; ``None``: any.
+        types: the size of the vocabulary of the training split; ``None``: not stated.
+        within: the largest difference from ``counts`` that the split rule permits.
+    """
+
+    counts: Mapping[str, int]
+    unit: Literal["tokens", "bytes", "documents"] = "tokens"
+    tokenizer: str | None = None
+    types: int | None = None
+    within: int = 0
 
 
 class Corpus(Dataset):
@@ -23,6 +45,7 @@ class Corpus(Dataset):
         splits: the splits that it has, some of :data:`SPLITS`.
         notes: messages to the user about the source files.
         download: false: :meth:`find` refuses to download anything.
+        published: counts that :meth:`verify` compares with those of the prepared corpus.
     """
 
     required = ("name", "licence")
@@ -31,11 +54,17 @@ class Corpus(Dataset):
     splits: tuple[str, ...] = SPLITS
     notes: tuple[str, ...] = ()
     download: bool = True
+    published: tuple[Published, ...] = ()
 
     def open(self, opening: Opening) -> "TextTask":
         from lmlab.data.tasks.text import TextTask
 
         return TextTask.of(self, opening)
+
+    def texts(self, split: str, opening: Opening) -> Iterator[Iterable[str]]:
+        self.download = opening.download
+        self.find(opening.corpora, opening.cache, opening.progress)
+        yield from self.chunks(split)
 
     def check(self) -> None:
         """Refuse options that change nothing for the files that are there. Raises ``UserError``."""
@@ -70,6 +99,41 @@ class Corpus(Dataset):
         Raises:
             UserError: as for :meth:`find`.
         """
+        return None
+
+    def provenance(self) -> dict[str, Any]:
+        """Return the source of the text as plain JSON values, for the manifest; empty if there is nothing to record."""
+        return {}
+
+    def verify(self, tokenizer: "Tokenizer", splits: Mapping[str, Mapping[str, int]], fitted: bool) -> None:
+        """Compare the prepared corpus with the published counts.
+
+        Args:
+            tokenizer: the tokenizer that it was prepared with.
+            splits: counts of ``tokens``, ``bytes`` and ``documents`` by split.
+            fitted: the tokenizer was fitted to the training split of this corpus.
+
+        Raises:
+            UserError: a count differs.
+        """
+        for published in self.published:
+            if published.tokenizer not in (None, type(tokenizer).__name__):
+                continue
+            for split, number in published.counts.items():
+                if abs(splits[split][published.unit] - number) > published.within:
+                    self._refuse(f"the {split} split has {splits[split][published.unit]:,} {published.unit}", number)
+            limited = tokenizer.state().get("size") is not None
+            if published.types is not None and fitted and not limited and tokenizer.size != published.types:
+                self._refuse(f"the vocabulary has {tokenizer.size:,} types", published.types)
+
+    def _refuse(self, counted: str, published: int) -> None:
+        raise UserError(
+            f"data={self.name}: {counted}, the published number is {published:,}: results would not be comparable "
+            "with others; data=text reads text without this check"
+        )
+
+    def size(self, split: str) -> int | None:
+        """Return about how many bytes of text a split has; ``None`` if that is not known without reading it."""
         return None
 
     def fingerprint(self) -> str:

@@ -1,114 +1,100 @@
-"""Corpora that are declared by address and checksum: found in a local folder, or downloaded once."""
+"""Corpora that are declared by address and checksum, with a rule for their splits and the counts published for them."""
 
+import codecs
 import hashlib
-import http.client
-import os
-import tempfile
-import urllib.request
-from abc import abstractmethod
-from collections.abc import Iterator
+import inspect
+import math
+import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 from lmlab.data.corpora.corpus import Corpus
+from lmlab.data.corpora.inspector import Inspector
+from lmlab.data.corpora.remote_file import RemoteFile
 from lmlab.errors import UserError
-from lmlab.progress import ProgressBar
 
 _CHUNK = 1 << 20
-_TIMEOUT = 30.0  # seconds without an answer
+_LATER_BYTES = bytes(range(0x80, 0xC0))  # of a character in UTF-8, after its first one
 
 
 @dataclass(frozen=True)
-class RemoteFile:
-    """A file identified by its checksum.
+class Part:
+    """The bytes of a file that make up a split.
 
     Attributes:
-        address: URL of its publication.
-        sha256: the checksum of its content, in hexadecimal.
-        path: its place below a folder of corpora.
+        file: the declared file.
+        member: the path of a file in a zip archive; ``None``: the declared file itself.
+        first: the first byte. A character belongs to the part in which it begins.
+        end: the byte after the last one; ``None``: the end of the file.
     """
 
-    address: str
-    sha256: str
-    path: str
+    file: RemoteFile
+    member: str | None = None
+    first: int = 0
+    end: int | None = None
 
-    def find(self, corpora: Path | None, cache: Path, progress: bool, download: bool = True) -> Path:
-        """Return the path of the verified file in ``corpora`` or ``cache/downloads``; download it if needed.
+    def read(self, path: Path) -> Iterator[str]:
+        """Yield the text in chunks, line ends as they are.
+
+        Args:
+            path: the place of the declared file.
 
         Raises:
-            UserError: ``corpora`` does not exist, the content does not match the checksum, or the download fails.
+            UserError: it is not UTF-8.
         """
-        if corpora is not None:
-            if not corpora.is_dir():
-                raise UserError(f"paths.corpora={corpora}: there is no such folder (see also LMLAB_CORPORA)")
-            if (corpora / self.path).is_file():
-                return self._verified(corpora / self.path, "replace it")
-        downloaded = cache / "downloads" / self.path
-        if downloaded.is_file():
-            return self._verified(downloaded, "delete it, and it will be downloaded again")
-        if not download:
-            looked_in = f"{downloaded.parent}" if corpora is None else f"{corpora} or {downloaded.parent}"
-            raise UserError(f"{self.path} is not in {looked_in}; {self._by_hand()}")
-        self._download(downloaded, progress)
-        return downloaded
-
-    def _verified(self, path: Path, remedy: str) -> Path:
-        try:
+        if self.member is None:
             with path.open("rb") as file:
-                checksum = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise UserError(f"{path} cannot be read ({error.strerror})") from error
-        if checksum != self.sha256:
-            raise UserError(f"{path} is corrupt: its SHA-256 is {checksum}, expected {self.sha256}; {remedy}")
-        return path
+                yield from self._decoded(file, path)
+        else:
+            with zipfile.ZipFile(path) as archive, archive.open(self.member) as file:
+                yield from self._decoded(file, path / self.member)
 
-    def _download(self, path: Path, progress: bool) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        temporary = Path(name)
+    def _decoded(self, file: IO[bytes], path: Path) -> Iterator[str]:
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        left = (math.inf if self.end is None else self.end) - file.seek(self.first)
+        begins = self.first > 0
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                digest = hashlib.sha256()
-                with urllib.request.urlopen(self.address, timeout=_TIMEOUT) as answer:
-                    size = int(answer.headers.get("Content-Length") or 0) or None
-                    with ProgressBar(f"Downloading {self.path}", size, progress) as bar:
-                        while chunk := answer.read(_CHUNK):
-                            file.write(chunk)
-                            digest.update(chunk)
-                            bar.advance(len(chunk))
-                file.flush()
-                os.fsync(file.fileno())
-            if digest.hexdigest() != self.sha256:
-                raise UserError(
-                    f"{self.address} is not the file that was expected: its SHA-256 is {digest.hexdigest()}, expected "
-                    f"{self.sha256}; {self._by_hand()}"
-                )
-            temporary.replace(path)
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", None) or error
-            raise UserError(f"{self.address} could not be downloaded ({reason}); {self._by_hand()}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def _by_hand(self) -> str:
-        return f"get the file by other means and set LMLAB_CORPORA to a folder that holds it as {self.path}"
+            while left and (content := file.read(int(min(_CHUNK, left)))):
+                left -= len(content)
+                if begins:  # bytes of a character that began in the part before
+                    content = content.lstrip(_LATER_BYTES)
+                    begins = not content
+                if text := decoder.decode(content):
+                    yield text
+            rest = file.read(3) if decoder.getstate()[0] else b""  # the last character ends in the next part
+            yield decoder.decode(rest[: len(rest) - len(rest.lstrip(_LATER_BYTES))], final=True)
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is not UTF-8 ({error.reason}, byte 0x{error.object[error.start]:02x})") from error
 
 
 class DeclaredCorpus(Corpus):
-    """A corpus whose every split is one document, made from declared files.
+    """A corpus made from declared files. Each split is one document, unless a subclass overrides :meth:`chunks`.
 
     Attributes:
         files: the files that it is made from.
+        parts: the part of a file that each split consists of.
     """
 
     files: tuple[RemoteFile, ...]
+    parts: Mapping[str, Part]
 
     def find(self, corpora: Path | None, cache: Path, progress: bool = False) -> None:
-        self._paths = [file.find(corpora, cache, progress, self.download) for file in self.files]
+        self._paths = {file: file.find(corpora, cache, progress, self.download) for file in self.files}
+        self._cache = cache
+
+    def chunks(self, split: str) -> Iterator[Iterator[str]]:
+        yield self.parts[split].read(self._paths[self.parts[split].file])
 
     def documents(self, split: str) -> Iterator[str]:
-        yield self.text(split, self._paths)
+        return ("".join(chunks) for chunks in self.chunks(split))
 
-    @abstractmethod
-    def text(self, split: str, paths: list[Path]) -> str:
-        """Return the text of a split, from the paths of :attr:`files`."""
+    def fingerprint(self) -> str:
+        code = Path(inspect.getfile(type(self))).read_text(encoding="utf-8")
+        inputs = [type(self).__name__, code, Path(__file__).read_text(encoding="utf-8"), *map(repr, self.files)]
+        key = hashlib.sha256("\0".join(inputs).encode()).hexdigest()
+        return Inspector(self._cache).remember(key, super().fingerprint)
+
+    def provenance(self) -> dict[str, Any]:
+        return {"files": [{"address": file.address, "sha256": file.sha256} for file in self.files]}

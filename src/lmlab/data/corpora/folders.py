@@ -1,13 +1,17 @@
-"""The text files at a path, and the files of a folder that are skipped."""
+"""The text files at a path, in a folder or for wildcards, and the files that are passed over."""
 
 import os
 import re
-from collections import Counter
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from lmlab.data.corpora.files import Inspector, NoText, TextFile
+from lmlab.config.overrides import written
+from lmlab.data.corpora.documents import Form, RecordFile
+from lmlab.data.corpora.files import TextFile, Unreadable
+from lmlab.data.corpora.inspector import Inspector
 from lmlab.errors import UserError, nearest
+from lmlab.surroundings import is_pattern, matches
 
 _WORDS = {
     "train": "train",
@@ -64,75 +68,147 @@ def is_about(path: Path) -> bool:
     return path.is_file() and path.name.lower().partition(".")[0] in _ABOUT
 
 
-def as_option(splits: Mapping[str, Iterable[Path]]) -> str:
-    """Return the command-line argument that names these splits, with a placeholder if validation is missing."""
+def as_option(splits: Mapping[str, Sequence[Path]]) -> str:
+    """Return the command-line arguments that name these splits, with a placeholder if validation is missing."""
     values = {"train": "", "validation": "FILE"}
     for split, paths in splits.items():
-        texts = [_quoted(str(path)) for path in paths]
-        values[split] = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-    return "'data.paths={" + ", ".join(f"{split}: {value}" for split, value in values.items()) + "}'"
-
-
-def _quoted(path: str) -> str:
-    return path if re.fullmatch(r"[\w./~-]+", path) else f'"{path}"'
+        values[split] = written(str(paths[0]) if len(paths) == 1 else [str(path) for path in paths])
+    return " ".join(shlex.quote(f"data.{split}={value}") for split, value in values.items())
 
 
 SHOWN = 3
 """Largest number of file names in a line."""
 
 
-def text_files(
-    path: Path, option: str, inspector: Inspector, passed_over: Counter[str], notes: list[str]
-) -> Iterator[TextFile]:
-    """Yield the file at ``path``, or the text files of a folder sorted by path; count the files that are skipped."""
-    if not path.is_dir():
-        if not path.is_file():
-            raise UserError(f"{option}: there is no {path}{_nearest_name(path)}")
-        file = inspector.inspect(path)
-        if isinstance(file, NoText):
-            raise UserError(f"{option}: {file.message}")
-        yield file
-        return
-    files = 0
-    for below in sorted(_walk(path, passed_over, notes)):
-        file = inspector.inspect(below)
-        if isinstance(file, NoText):
-            passed_over[file.reason] += 1
-        else:
-            files += 1
-            yield file
-    if not files:
-        raise UserError(f"{option}: {path} holds no text file ({listed(passed_over) or 'it is empty'})")
+class PassedOver:
+    """The files that are not read, by the reason."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, list[str]] = {}
+
+    def add(self, reason: str, *names: str) -> None:
+        if names:
+            self._names.setdefault(reason, []).extend(names)
+
+    def __str__(self) -> str:
+        """Return the number of files for each reason, with the names of some: ``2 empty (a.txt, b.txt)``."""
+        reasons = sorted(self._names.items())
+        return ", ".join(f"{len(names):,} {reason} ({shortened(names)})" for reason, names in reasons)
 
 
-def _walk(folder: Path, passed_over: Counter[str], notes: list[str]) -> Iterator[Path]:
-    """Yield the visible files below a folder and its linked folders, each once even if several links lead to it."""
+class Finder:
+    """Finds the files of text at a path, in a folder, or for wildcards.
 
-    def refuse(error: OSError) -> None:
-        raise UserError(f"data.paths: {error.filename} cannot be read ({error.strerror})") from error
+    Attributes:
+        passed_over: the files that are not read.
+        notes: messages about folders that hold files named like splits.
+    """
 
-    entered: set[tuple[int, int]] = set()
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
-        state = Path(place).stat()
-        if (state.st_dev, state.st_ino) in entered:
-            folders.clear()
-            continue
-        entered.add((state.st_dev, state.st_ino))
-        hidden = [name for name in (*folders, *names) if name.startswith(".")]
-        if hidden:
-            passed_over["hidden"] += len(hidden)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if outputs := [name for name in folders if is_outputs(Path(place, name))]:
-            passed_over["lmlab's own outputs"] += len(outputs)
-            folders[:] = [name for name in folders if name not in outputs]
-        files = [Path(place, name) for name in names if not name.startswith(".")]
-        for path in files:
-            if path.is_file():
+    def __init__(self, inspector: Inspector, form: Form) -> None:
+        self._inspector = inspector
+        self._form = form
+        self.passed_over = PassedOver()
+        self.notes: list[str] = []
+
+    def files(self, path: Path, option: str) -> Iterator[TextFile | RecordFile]:
+        """Yield the file at ``path``, or those in a folder or for wildcards sorted by path; note those passed over.
+
+        Raises:
+            UserError: there is no such file, it is not text, or there is none in the folder; or a file in it cannot be
+                read or has a malformed record.
+        """
+        paths = matches(path)
+        if not paths:
+            raise UserError(f"{option}: {_missing(path)}")
+        if paths == [path] and path.is_file():
+            content = self._inspected(path, option)
+            if isinstance(content, Unreadable):
+                raise UserError(f"{option}: {content.message}")
+            yield content
+            return
+        root = path if paths == [path] else _fixed_part(path)
+        reasons: dict[str, str] = {}
+        number = 0
+        for below in self._below(paths, root):
+            content = self._inspected(below, option)
+            if not isinstance(content, Unreadable):
+                number += 1
+                yield content
+                continue
+            if content.damaged and self._form.on_error == "fail":
+                raise UserError(f"{option}: {content.message}")
+            self.passed_over.add(content.reason, str(below.relative_to(root)))
+            reasons.setdefault(content.reason, content.message)
+        if not number:
+            why = next(iter(reasons.values())) if len(reasons) == 1 else str(self.passed_over) or "it is empty"
+            raise UserError(f"{option}: {path} holds no text file ({why})")
+
+    def _inspected(self, path: Path, option: str) -> TextFile | RecordFile | Unreadable:
+        try:
+            return self._inspector.inspect(path, self._form)
+        except OSError as error:
+            raise UserError(f"{option}: {path} cannot be read ({error.strerror})") from error
+
+    def _below(self, paths: Sequence[Path], root: Path) -> Iterator[Path]:
+        """Yield the files among ``paths`` and in the folders among them."""
+        folders = {path for path in paths if path.is_dir()}
+        for path in paths:
+            if not folders.isdisjoint(path.parents):
+                continue  # it is in a folder that is read as a whole
+            if path != root and any(map(is_outputs, _between(path, root))):
+                self.passed_over.add("of lmlab's own outputs", str(path.relative_to(root)))
+            elif path in folders:
+                yield from sorted(self._walk(path, root))
+            elif path.is_file():
                 yield path
             else:
-                passed_over["neither file nor folder"] += 1
-        if Path(place) != folder and (named := named_splits([*files, *(Path(place, name) for name in folders)])):
-            notes.append(f"cut and mixed, though named like splits; {as_option(named)} keeps them apart")
+                self.passed_over.add("neither file nor folder", str(path.relative_to(root)))
+
+    def _walk(self, folder: Path, root: Path) -> Iterator[Path]:
+        """Yield the visible files below a folder and its linked folders, each once even if several links lead to it."""
+
+        def refuse(error: OSError) -> None:
+            raise UserError(f"data.paths: {error.filename} cannot be read ({error.strerror})") from error
+
+        def pass_over(reason: str, paths: Iterable[Path]) -> None:
+            self.passed_over.add(reason, *(str(path.relative_to(root)) for path in sorted(paths)))
+
+        entered: set[tuple[int, int]] = set()
+        for place, names_of_folders, names_of_files in os.walk(folder, followlinks=True, onerror=refuse):
+            state = Path(place).stat()
+            if (state.st_dev, state.st_ino) in entered:
+                names_of_folders.clear()
+                continue
+            entered.add((state.st_dev, state.st_ino))
+            names = [*names_of_folders, *names_of_files]
+            pass_over("hidden", (Path(place, name) for name in names if name.startswith(".")))
+            folders = [Path(place, name) for name in sorted(names_of_folders) if not name.startswith(".")]
+            outputs = [path for path in folders if is_outputs(path)]
+            pass_over("of lmlab's own outputs", outputs)
+            names_of_folders[:] = [path.name for path in folders if path not in outputs]
+            files = [Path(place, name) for name in names_of_files if not name.startswith(".")]
+            yield from (path for path in files if path.is_file())
+            pass_over("neither file nor folder", (path for path in files if not path.is_file()))
+            inside = [*files, *(Path(place, name) for name in names_of_folders)]
+            if Path(place) != folder and (named := named_splits(inside)):
+                self.notes.append(f"cut and mixed, though named like splits; {as_option(named)} keeps them apart")
+
+
+def _missing(path: Path) -> str:
+    if is_pattern(path):
+        quoted = f"in quotes, as 'data.paths={path}', it reaches lmlab as it is and not as your shell expands it"
+        return f"no file matches {path} ({quoted})"
+    return f"there is no {path}{_nearest_name(path)}"
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """Return the folders of a path before its first wildcard."""
+    return next((path for path in pattern.parents if not is_pattern(path)), Path())
+
+
+def _between(path: Path, root: Path) -> list[Path]:
+    """Return a path and the folders around it, up to ``root``."""
+    return [one for one in (path, *path.parents) if one != root and one.is_relative_to(root)]
 
 
 def is_outputs(folder: Path) -> bool:
@@ -148,13 +224,15 @@ def visible(folder: Path) -> list[Path]:
         raise UserError(f"data.paths: {folder} cannot be read ({error.strerror})") from error
 
 
-def listed(passed_over: Counter[str]) -> str:
-    return ", ".join(f"{number:,} {reason}" for reason, number in sorted(passed_over.items()))
-
-
 def names(paths: Sequence[Path]) -> str:
-    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-    return ", ".join(path.name for path in paths[:SHOWN]) + more
+    """Return the names of some files."""
+    return shortened([path.name for path in paths])
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Return the first of some names, and the number of the others."""
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _nearest_name(path: Path) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lmlab.data.corpora.corpus import Corpus
+from lmlab.data.corpora.splits import place_of
 from lmlab.errors import UserError
 
 _LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
@@ -49,7 +50,7 @@ class StandardLibrary(Corpus):
 
 def split_of(path: str) -> str:
     """Return the split of the file at ``path``, relative to the library and with ``/`` between its parts."""
-    place = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") / 2**64
+    place = place_of(hashlib.sha256(path.encode()).hexdigest())
     if place < _HELD_OUT:
         return "validation"
     return "test" if place < 2 * _HELD_OUT else "train"

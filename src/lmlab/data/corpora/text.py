@@ -1,53 +1,68 @@
-"""Any local text files."""
+"""Any local files of text."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, combinations
-from math import ceil
+from math import ceil, nextafter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
+from lmlab.config.local_data import HELD_OUT
 from lmlab.data.corpora.corpus import SPLITS, Corpus
-from lmlab.data.corpora.files import Inspector, TextFile
-from lmlab.data.corpora.folders import as_option, is_about, listed, named_splits, names, text_files, visible
+from lmlab.data.corpora.documents import Form, RecordFile
+from lmlab.data.corpora.files import TextFile
+from lmlab.data.corpora.folders import Finder, as_option, is_about, named_splits, names, visible
+from lmlab.data.corpora.inspector import Inspector
+from lmlab.data.corpora.splits import place_of
 from lmlab.errors import UserError, nearest
-from lmlab.surroundings import expanded
+from lmlab.surroundings import expanded, matches
 
-_FILES_TO_SPLIT_BY = 20
-_SHARES = {"validation": 0.05, "test": 0.05}
-"""Options for the held-out shares of text without splits, with their defaults."""
+_DOCUMENTS_TO_SPLIT_BY = 20
 _NO_SPLIT = ""  # for files that do not belong to a split
 
 
-@dataclass(frozen=True)
-class _Part:
-    """The characters of a file from ``first`` to ``end``: a document of a split."""
+class _Document(Protocol):
+    """The text of a document, in memory or in a file."""
 
-    file: TextFile
-    split: str
-    first: int
-    end: int
+    @property
+    def characters(self) -> int: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+    def read(self, first: int = 0, end: int | None = None) -> Iterator[str]: ...
+
+    def line_end(self, index: int) -> int: ...
+
+
+_Rule = Callable[[_Document, str], tuple[int, int]]
+"""From a document and a split to the document's characters that belong to the split: the first, and the end."""
 
 
 class Text(Corpus):
-    """Text from files and folders that the user names; every file is a document.
+    """Text from files and folders that the user names.
 
-    Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark, which is removed. Folders are searched recursively, also
-    through links. In a folder, hidden, empty and binary files (a NUL byte in the first 8 KiB), files that are not
-    UTF-8, and lmlab's own outputs are skipped and counted. Files of equal content count once.
+    Files are text, or records in JSON lines, a JSON list, CSV, TSV or parquet; all but parquet also packed (.gz, .bz2,
+    .xz, .zst). Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark, which is removed. Folders are searched
+    recursively, also through links. In a folder, hidden, empty and binary files (a NUL byte in the first 8 KiB), files
+    that are not UTF-8 or lack the field with the text, and lmlab's own outputs are passed over and named. Files of
+    equal content count once.
 
     Paths given by split are used as these splits. So is a folder that holds only files, or folders, named like splits.
-    Other text is split here. With 20 files or more, whole files are held out: those whose content hashes
-    lowest. With fewer, every file is cut in three at line ends: the beginning trains, the end is held out. If it has so
-    few lines that a split would be empty, it is cut within lines.
+    Other text is split here. With 20 documents or more, a hash of its text assigns each document to a split, so that
+    further files move none; a held-out split that has none by its share has the one of the nearest hash. With fewer,
+    every document is cut in three at line ends: the beginning trains, the end is held out. If it has so few lines that
+    a split would be empty, it is cut within lines.
 
     Args:
-        paths: a file or folder, or a list of them; ``~`` is expanded. Or such a value for each of ``train``,
-            ``validation`` and, if there is one, ``test``.
-        validation: share of the files, or of each file, for the validation split, if ``paths`` are not given by split.
+        paths: a file, a folder or a path with wildcards, or a list of them; ``~`` is expanded. Or such a value for each
+            of ``train``, ``validation`` and, if there is one, ``test``.
+        validation: share of the documents, or of each, for the validation split, if ``paths`` are not given by split.
         test: the same for the test split; 0 for none.
+        documents: a document is a ``file``, a ``line`` or a ``record``; ``None``: a record of files with records, and
+            otherwise a file. Configurations of versions without this option have ``file``.
+        field: the field of records with the text; ``None``: ``text``, or the only field that is a text.
+        on_error: ``fail`` at a malformed record or a damaged file, or ``skip`` it.
 
     Raises:
         UserError: the shares are not positive (validation) or not below 1 together, or a split is missing or unknown.
@@ -56,16 +71,33 @@ class Text(Corpus):
     name = "text"
     licence = "the user's own"
 
-    def __init__(self, paths: dict[str, Any] | list[str] | str, validation: float = 0.05, test: float = 0.05) -> None:
+    def __init__(
+        self,
+        paths: dict[str, Any] | list[str] | str,
+        validation: float = HELD_OUT,
+        test: float = HELD_OUT,
+        documents: Literal["file", "line", "record"] | None = "file",
+        field: str | None = None,
+        on_error: Literal["fail", "skip"] = "fail",
+    ) -> None:
         if not 0 < validation < 1:
             raise UserError(f"data.validation={validation}: expected a share above 0 and below 1")
         if not 0 <= test < 1 - validation:
             raise UserError(f"data.test={test}: expected a share of at least 0 that leaves some text for training")
+        if field is not None and documents in ("file", "line"):
+            raise UserError(
+                f"data.field={field}: changes nothing with data.documents={documents}; leave one of them out"
+            )
         self.validation = validation
         self.test = test
         self.splits = SPLITS if test else SPLITS[:2]
+        self._form = Form(documents, field, on_error)
         self._own: dict[str, list[Path]] | None = None
         self._paths: list[Path] = []
+        self._rule: _Rule = self._whole
+        self._bounds = validation, validation + test  # of the hashes of held-out documents
+        self._at_lines = True
+        self._ends: dict[tuple[Path, int], int] = {}
         if isinstance(paths, Mapping):
             self._own = _by_split(paths)
             self.splits = tuple(self._own)
@@ -74,8 +106,8 @@ class Text(Corpus):
 
     def check(self) -> None:
         splits = self._own or self._splits_by_name([]) or {}
-        for option, default in _SHARES.items() if splits else ():
-            if (share := getattr(self, option)) != default:
+        for option in ("validation", "test") if splits else ():
+            if (share := getattr(self, option)) != HELD_OUT:
                 raise UserError(
                     f"data.{option}={share:g}: changes nothing, data.paths has splits of its own "
                     f"({', '.join(splits)}); leave it out, or give the text in one piece"
@@ -83,59 +115,88 @@ class Text(Corpus):
 
     def find(self, corpora: Path | None, cache: Path, progress: bool = False) -> None:
         self._cache = cache
-        files = self._inspect(cache)
-        unsplit = files.get(_NO_SPLIT)
-        if unsplit is None:
-            self.splits = tuple(files)
-            self._parts = [_Part(file, split, 0, file.characters) for split in files for file in files[split].values()]
-        elif len(unsplit) >= _FILES_TO_SPLIT_BY:
-            self._parts = self._hold_out_files(unsplit)
-        else:
-            self._parts = [part for file in unsplit.values() for part in self._cut(file)]
-            if self._missing():
-                self._parts = [part for file in unsplit.values() for part in self._cut(file, at_lines=False)]
-        for split in self._missing():
-            self._refuse_too_little(split, sum(part.end - part.first for part in self._parts))
+        self._inspect(cache)
+        if self._rule == self._cut and self._missing():
+            self._at_lines = False
+            for split in self._missing():
+                self._refuse_too_little(split)
 
     def chunks(self, split: str) -> Iterator[Iterator[str]]:
-        return (part.file.read(part.first, part.end) for part in self._parts if part.split == split)
+        for document in self._documents(split):
+            first, end = self._rule(document, split)
+            if first < end:
+                yield document.read(first, end)
 
     def documents(self, split: str) -> Iterator[str]:
         return ("".join(chunks) for chunks in self.chunks(split))
 
+    def size(self, split: str) -> int | None:
+        files, share = self._files.get(split), 1.0
+        if files is None:
+            shares = {"train": 1 - self.validation - self.test, "validation": self.validation, "test": self.test}
+            files, share = self._files[_NO_SPLIT], shares[split]
+        if any(isinstance(file, RecordFile) for file in files):
+            return None
+        return round(share * sum(file.characters for file in files if isinstance(file, TextFile)))
+
     def fingerprint(self) -> str:
-        parts = [f"{part.split} {part.file.sha256} {part.first} {part.end}" for part in self._parts]
-        key = hashlib.sha256("\n".join([*self.splits, *parts]).encode()).hexdigest()
+        files = [f"{split} {file.sha256}" for split, files in self._files.items() for file in files]
+        rule = f"{self._rule.__name__} {self._at_lines} {self.validation} {self.test}"
+        key = hashlib.sha256("\n".join([*self.splits, rule, *files]).encode()).hexdigest()
+        if any(isinstance(file, RecordFile) for files in self._files.values() for file in files):
+            return key  # it covers every document, and reading all of them once more would take long
         return Inspector(self._cache).remember(key, super().fingerprint)
 
     def checksum(self, cache: Path) -> str:
+        self._inspect(cache)
         digest = hashlib.sha256()
-        for split, files in self._inspect(cache).items():
-            for sha256 in files:
-                digest.update(f"{split} {sha256}\n".encode())
+        for split, files in self._files.items():
+            for file in files:
+                digest.update(f"{split} {file.sha256}\n".encode())
+        if self._rule == self._by_hash:  # earlier versions held out other files
+            digest.update(b"by hash\n")
         return digest.hexdigest()
 
-    def _hold_out_files(self, files: dict[str, TextFile]) -> list[_Part]:
-        by_hash = sorted(files)
-        validation = max(1, round(self.validation * len(by_hash)))
-        test = max(1, round(self.test * len(by_hash))) if self.test else 0
-        held_out = dict.fromkeys(by_hash[:validation], "validation")
-        held_out |= dict.fromkeys(by_hash[validation : validation + test], "test")
-        return [_Part(file, held_out.get(sha256, "train"), 0, file.characters) for sha256, file in files.items()]
+    def _documents(self, split: str) -> Iterator[_Document]:
+        """Yield the documents of a split, or all if they are still to be split."""
+        return (document for file in self._files.get(split) or self._files[_NO_SPLIT] for document in file.documents())
+
+    def _whole(self, document: _Document, split: str) -> tuple[int, int]:
+        return 0, document.characters
+
+    def _by_hash(self, document: _Document, split: str) -> tuple[int, int]:
+        place = place_of(document.sha256)
+        own = "validation" if place < self._bounds[0] else "test" if place < self._bounds[1] else "train"
+        return 0, document.characters if own == split else 0
+
+    def _cut(self, document: _Document, split: str) -> tuple[int, int]:
+        first = self._end(document, round(document.characters * (1 - self.validation - self.test)))
+        second = self._end(document, round(document.characters * (1 - self.test)))
+        return {"train": (0, first), "validation": (first, second), "test": (second, document.characters)}[split]
+
+    def _end(self, document: _Document, index: int) -> int:
+        """Return where a document is cut near ``index``."""
+        if not self._at_lines:
+            return index
+        if not isinstance(document, TextFile):
+            return document.line_end(index)
+        key = document.path, index
+        if key not in self._ends:  # reading the file takes long
+            self._ends[key] = document.line_end(index)
+        return self._ends[key]
 
     def _missing(self) -> list[str]:
-        """Return the splits that have no text."""
-        return [split for split in self.splits if not any(part.split == split for part in self._parts)]
+        """Return the splits in which no document has any text; it stops reading when it has seen all of them."""
+        missing = [*self.splits]
+        for document in self._documents(_NO_SPLIT):
+            bounds = {split: self._rule(document, split) for split in missing}
+            missing = [split for split, (first, end) in bounds.items() if first >= end]
+            if not missing:
+                break
+        return missing
 
-    def _cut(self, file: TextFile, at_lines: bool = True) -> list[_Part]:
-        first = round(file.characters * (1 - self.validation - self.test))
-        second = round(file.characters * (1 - self.test))
-        if at_lines:
-            first, second = file.line_end(first), file.line_end(second)
-        bounds = {"train": (0, first), "validation": (first, second), "test": (second, file.characters)}
-        return [_Part(file, split, *bounds[split]) for split in self.splits if bounds[split][0] < bounds[split][1]]
-
-    def _refuse_too_little(self, split: str, characters: int) -> None:
+    def _refuse_too_little(self, split: str) -> None:
+        characters = sum(document.characters for document in self._documents(_NO_SPLIT))
         share = {"train": 1 - self.validation - self.test, "validation": self.validation, "test": self.test}[split]
         least = max(len(self.splits), ceil(1 / share))
         instead = {"train": "smaller shares for the others", "validation": "a larger data.validation"}
@@ -145,28 +206,60 @@ class Text(Corpus):
             f"{least:,}; give more text, or choose {instead.get(split, 'data.test=0')}"
         )
 
-    def _inspect(self, cache: Path) -> dict[str, dict[str, TextFile]]:
-        """Return the files by split and checksum, each content once; all under ``_NO_SPLIT`` if they have no splits."""
+    def _inspect(self, cache: Path) -> None:
+        """Find the files by split, each content once; all under ``_NO_SPLIT`` if they have no splits, with a rule."""
         notes: list[str] = []
-        inspector, passed_over = Inspector(cache), Counter[str]()
-        files: dict[str, dict[str, TextFile]] = {}
+        inspector = Inspector(cache)
+        finder = Finder(inspector, self._form)
+        by_split: dict[str, dict[str, TextFile | RecordFile]] = {}
         for split, paths in (self._own or self._splits_by_name(notes) or {_NO_SPLIT: self._paths}).items():
-            option = f"data.paths.{split}" if split in SPLITS else "data.paths"
-            files[split] = {}
+            option = f"data.{split}" if self._own and split in SPLITS else "data.paths"
+            contents = by_split.setdefault(split, {})
             for path in paths:
-                for file in text_files(path, option, inspector, passed_over, notes):
-                    if files[split].setdefault(file.sha256, file) is not file:
-                        passed_over["equal to another"] += 1
+                for file in finder.files(path, option):
+                    if contents.setdefault(file.sha256, file) is not file:
+                        finder.passed_over.add("equal to another", file.path.name)
         inspector.save()
-        if passed_over:
-            read = sum(map(len, files.values()))
-            notes.append(f"{read:,} file{'s' * (read != 1)} read; skipped: {listed(passed_over)}")
-        for first, second in combinations(files, 2):
-            if shared := files[first].keys() & files[second].keys():
-                example = files[second][min(shared)].path
+        self._files = {split: [*contents.values()] for split, contents in by_split.items()}
+        files = [file for files in self._files.values() for file in files]
+        if self._form.field is not None and all(isinstance(file, TextFile) for file in files):
+            raise UserError(f"data.field={self._form.field}: changes nothing, no file has records; leave it out")
+        notes += [*finder.notes, _read(files, str(finder.passed_over)), *_without_malformed(files)]
+        for first, second in combinations(by_split, 2):
+            if shared := by_split[first].keys() & by_split[second].keys():
+                example = by_split[second][min(shared)].path
                 notes.append(f"{second} has {len(shared)} file{'s' * (len(shared) > 1)} of {first} ({example})")
-        self.notes = tuple(f"data.paths: {note}" for note in notes)
-        return files
+        if _NO_SPLIT in by_split:
+            notes.append(self._choose_rule(sum(file.number for file in files)))
+        else:
+            self.splits = tuple(by_split)
+        self.notes = tuple(f"data.paths: {note}" for note in notes if note)
+
+    def _choose_rule(self, number: int) -> str:
+        """Choose how documents are split, and return a note about it."""
+        if number >= _DOCUMENTS_TO_SPLIT_BY:
+            self._rule = self._by_hash
+            if not (missing := self._missing()):
+                return ""
+            self._widen_bounds()
+            if not self._missing():
+                splits, has = " and ".join(missing), "have" if missing[1:] else "has"
+                return f"by its share of the hashes, {splits} {has} no document; instead, that of the nearest hash"
+        self._rule = self._cut
+        few = number < _DOCUMENTS_TO_SPLIT_BY
+        why = f"fewer than {_DOCUMENTS_TO_SPLIT_BY} documents" if few else "a split has no document by its hash"
+        return f"{why}, so each is cut at line ends: its beginning trains, its end is held out"
+
+    def _widen_bounds(self) -> None:
+        """Let each held-out split have the document with the nearest hash, if it has none."""
+
+        def end(lower: float, upper: float) -> float:
+            places = (place_of(document.sha256) for document in self._documents(_NO_SPLIT))
+            lowest = min((place for place in places if place >= lower), default=lower)
+            return max(upper, nextafter(lowest, 1.0))
+
+        validation = end(0.0, self._bounds[0])
+        self._bounds = validation, end(validation, self._bounds[1]) if self.test else validation
 
     def _splits_by_name(self, notes: list[str]) -> dict[str, list[Path]] | None:
         """Return the splits of folders that hold only splits, by name; add a note about folders that are mixed.
@@ -192,7 +285,7 @@ class Text(Corpus):
             if not named:
                 unnamed.append(path)
         if not splits:
-            if named := named_splits(self._paths):
+            if named := named_splits(chain.from_iterable(map(matches, self._paths))):
                 notes.append(f"cut and mixed, though named like splits; {as_option(named)} keeps them apart")
             return None
         if unnamed:
@@ -206,16 +299,38 @@ class Text(Corpus):
 
 
 class WholeText(Text):
-    """Text from files and folders as one split, ``text``, to be scored.
+    """Text from files and folders as one split, ``text``, to be scored. The arguments are those of :class:`Text`."""
 
-    Args:
-        paths: a file or folder, or a list of them; ``~`` is expanded.
-    """
-
-    def __init__(self, paths: list[str] | str) -> None:
-        super().__init__(paths)
+    def __init__(
+        self,
+        paths: list[str] | str,
+        documents: Literal["file", "line", "record"] | None = None,
+        field: str | None = None,
+        on_error: Literal["fail", "skip"] = "fail",
+    ) -> None:
+        super().__init__(paths, documents=documents, field=field, on_error=on_error)
         self._own = {"text": self._paths}
         self.splits = ("text",)
+
+
+def _read(files: Sequence[TextFile | RecordFile], passed_over: str) -> str:
+    """Return a note about the files that are read and passed over."""
+    parts = [f"{len(files):,} file{'s' * (len(files) != 1)} read"]
+    with_records = [file for file in files if isinstance(file, RecordFile)]
+    if with_records:
+        number, empty = (sum(getattr(file, name) for file in with_records) for name in ("number", "empty"))
+        fields = sorted({repr(file.field) for file in with_records if file.field is not None})
+        kind = f"records (field {', '.join(fields)})" if fields else "lines"
+        without = f" and {empty:,} without text" if empty and fields else ""
+        parts.append(f", {number:,} {kind}{without}")
+    return "".join([*parts, f"; passed over: {passed_over}" if passed_over else ""])
+
+
+def _without_malformed(files: Sequence[TextFile | RecordFile]) -> Iterator[str]:
+    malformed = [file for file in files if isinstance(file, RecordFile) and file.malformed]
+    if malformed:
+        number = sum(file.malformed for file in malformed)
+        yield f"{number:,} malformed record{'s' * (number != 1)} left out; the first: {malformed[0].problem}"
 
 
 def _by_split(paths: Mapping[str, Any]) -> dict[str, list[Path]]:
@@ -224,8 +339,8 @@ def _by_split(paths: Mapping[str, Any]) -> dict[str, list[Path]]:
             raise UserError(f"data.paths.{split}: no such split{nearest(split, SPLITS)}")
     for split in SPLITS[:2]:
         if split not in paths:
-            raise UserError(f"data.paths.{split} has no value: expected the files of the {split} split")
-    return {split: _expanded(paths[split], f"data.paths.{split}") for split in SPLITS if paths.get(split) is not None}
+            raise UserError(f"data.{split} has no value: expected the files of the {split} split")
+    return {split: _expanded(paths[split], f"data.{split}") for split in SPLITS if paths.get(split) is not None}
 
 
 def _expanded(paths: Any, option: str) -> list[Path]:

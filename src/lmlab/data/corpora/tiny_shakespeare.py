@@ -1,8 +1,15 @@
 """Tiny Shakespeare: 1,115,394 characters of Shakespeare's plays."""
 
-from pathlib import Path
+from lmlab.data.corpora.corpus import Published
+from lmlab.data.corpora.declared import DeclaredCorpus, Part
+from lmlab.data.corpora.remote_file import RemoteFile
 
-from lmlab.data.corpora.declared import DeclaredCorpus, RemoteFile
+_INPUT = RemoteFile(
+    "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+    "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    "tinyshakespeare/input.txt",
+)
+_CUT = 1_115_394 * 9 // 10
 
 
 class TinyShakespeare(DeclaredCorpus):
@@ -14,15 +21,6 @@ class TinyShakespeare(DeclaredCorpus):
     name = "tinyshakespeare"
     licence = "public domain"
     splits = ("train", "validation")
-    files = (
-        RemoteFile(
-            "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
-            "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-            "tinyshakespeare/input.txt",
-        ),
-    )
-
-    def text(self, split: str, paths: list[Path]) -> str:
-        text = paths[0].read_bytes().decode()
-        cut = len(text) * 9 // 10
-        return text[:cut] if split == "train" else text[cut:]
+    files = (_INPUT,)
+    parts = {"train": Part(_INPUT, end=_CUT), "validation": Part(_INPUT, first=_CUT)}
+    published = (Published({"train": 1_003_854, "validation": 111_540}, tokenizer="Character", types=65),)

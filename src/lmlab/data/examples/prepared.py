@@ -4,6 +4,7 @@ import copy
 import hashlib
 import inspect
 import shutil
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from importlib.metadata import version
@@ -16,7 +17,6 @@ from lmlab.data.examples.examples import Examples
 from lmlab.data.examples.template import Example
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.errors import UserError, nearest
-from lmlab.processes import signals
 from lmlab.progress import ProgressBar
 from lmlab.runs.files import dumps, flush, read_json, read_jsonl
 
@@ -38,6 +38,7 @@ class PreparedExamples:
         self.splits: tuple[str, ...] = tuple(self._meta["splits"])
         self.tokenizer: Tokenizer = load_tokenizer(folder, kind)
         self.fingerprint: str = self._meta["fingerprint"]
+        self.continues: bool = self._meta["template"].get("continues", False)
 
     def ids(self, split: str) -> np.ndarray:
         """Return the memory-mapped ids of a split: prompt and first answer of each example, without separators."""
@@ -57,9 +58,15 @@ class PreparedExamples:
         return [tuple(row["references"]) for row in read_jsonl(self.folder / f"{split}.jsonl")]
 
     def answer_tokens_per_byte(self, split: str) -> float:
-        """Return tokens of the first answers, their ends included, per byte of their text and one for each end."""
+        """Return tokens that are scored per byte of the first answers and of the end or the space that each has."""
         counts = self._meta["splits"][split]
-        return float((counts["answer_tokens"] + counts["examples"]) / (counts["answer_bytes"] + counts["examples"]))
+        ends = 0 if self.continues else counts["examples"]
+        return float((counts["answer_tokens"] + ends) / (counts["answer_bytes"] + ends))
+
+    def skipped(self, split: str) -> tuple[int, str]:
+        """Return the number of records that were left out because they are malformed, and a message about the first."""
+        counts = self._meta["splits"][split]
+        return counts["skipped"], counts["skipped_first"]
 
     def describe(self) -> dict[str, Any]:
         """Return name, licence, fingerprints, template and, per split, counts, as plain values."""
@@ -121,24 +128,9 @@ def find_prepared_examples(fingerprint: str, caches: Iterable[Path], kind: type[
     return None
 
 
-def made(examples: Examples, split: str) -> Iterator[Example]:
-    """Yield the examples of a split. Raises ``UserError`` for a template that does not fit the records."""
-    checked = False
-    for record in examples.records(split):
-        if not checked:
-            examples.template.check(record)
-            checked = True
-        yield examples.template(record)
-
-
 def _key(examples: Examples, tokenizer: Tokenizer) -> str:
     """Return the SHA-256 of all that the files depend on: the examples, the tokenizer, the code."""
-    digest = hashlib.sha256(tokenizer.fingerprint().encode())
-    for split in examples.splits:
-        digest.update(f"\0{split}\0".encode())
-        for example in made(examples, split):
-            digest.update(dumps([example.prompt, *example.references]).encode())
-            signals.check()
+    digest = hashlib.sha256(f"{examples.fingerprint()}\0{tokenizer.fingerprint()}".encode())
     for code in (type(tokenizer), Tokenizer, prepare_examples):
         digest.update(Path(inspect.getfile(code)).read_bytes())
     digest.update(version("tokenizers").encode())
@@ -147,23 +139,22 @@ def _key(examples: Examples, tokenizer: Tokenizer) -> str:
 
 def _write(examples: Examples, tokenizer: Tokenizer, folder: Path, progress: bool) -> None:
     if not tokenizer.fitted:
+        if "train" not in examples.splits:
+            raise UserError(
+                f"data={examples.name}: has no training split to fit a tokenizer to, only {', '.join(examples.splits)}"
+            )
         tokenizer = copy.deepcopy(tokenizer)
         with ProgressBar(f"Fitting the tokenizer to {examples.name}", None, progress) as bar:
-
-            def texts() -> Iterator[str]:
-                for example in made(examples, "train"):
-                    signals.check()
-                    bar.advance(1)
-                    yield f"{example.prompt}{example.references[0]}\n"
-
-            tokenizer.fit(texts())
+            tokenizer.fit(_lines(examples, bar))
     tokenizer.save(folder)
     digest, of_texts = hashlib.sha256(tokenizer.fingerprint().encode()), hashlib.sha256()
     splits = {}
     for split in examples.splits:
         splits[split] = _write_split(examples, tokenizer, split, folder, digest, of_texts, progress)
         if not splits[split]["examples"]:
-            raise UserError(f"data={examples.name}: its {split} split has no examples; it needs at least one")
+            number, problem = examples.skipped.get(split, (0, ""))
+            why = f"; {number:,} records were skipped, the first: {problem}" if number else ""
+            raise UserError(f"data={examples.name}: its {split} split has no examples; it needs at least one{why}")
     meta = {
         "name": examples.name,
         "licence": examples.licence,
@@ -171,47 +162,79 @@ def _write(examples: Examples, tokenizer: Tokenizer, folder: Path, progress: boo
         "corpus_fingerprint": of_texts.hexdigest(),
         "tokenizer_fingerprint": tokenizer.fingerprint(),
         "vocabulary": tokenizer.size,
-        "template": examples.template.texts,
+        "template": examples.template.options,
         "splits": splits,
     }
     (folder / _META).write_text(dumps(meta, indent=2) + "\n", encoding="utf-8")
 
 
+def _lines(examples: Examples, bar: ProgressBar) -> Iterator[str]:
+    """Yield the different lines of the training split's prompts and answers: several questions may share a text."""
+    seen: set[bytes] = set()
+    for example in examples.examples("train"):
+        bar.advance(1)
+        for line in f"{example.prompt}{example.answer}".split("\n"):
+            key = hashlib.blake2b(line.encode(), digest_size=12).digest()
+            if key not in seen:
+                seen.add(key)
+                yield f"{line}\n"
+
+
 def _write_split(
     examples: Examples, tokenizer: Tokenizer, split: str, folder: Path, digest: Any, of_texts: Any, progress: bool
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """Write the files of a split, and count its examples, tokens and bytes.
 
     The files are added to ``digest``, and its texts, not its tokens, to ``of_texts``.
     """
-    counts = dict.fromkeys(("examples", "prompt_tokens", "answer_tokens", "answer_bytes", "unknown"), 0)
+    names = ("examples", "prompt_tokens", "answer_tokens", "answer_bytes", "references_bytes", "unknown")
+    counts = dict.fromkeys(names, 0)
     lengths: list[tuple[int, int]] = []
     with (
         ProgressBar(f"Tokenising {examples.name}: {split}", None, progress) as bar,
         (folder / f"{split}.bin").open("wb") as ids_file,
-        (folder / f"{split}.jsonl").open("w", encoding="utf-8") as texts_file,
+        (folder / f"{split}.jsonl").open("wb") as texts_file,
     ):
-        for example in made(examples, split):
-            signals.check()
-            answer = example.references[0]
-            parts = [tokenizer.encode_prompt(text).astype("<i4") for text in (example.prompt, answer)]
-            lengths.append((len(parts[0]), len(parts[1])))
-            content = b"".join(part.tobytes() for part in parts)
-            line = dumps({"references": list(example.references)}) + "\n"
+        waiting: deque[Example] = deque()  # those whose texts are being encoded
+
+        def texts() -> Iterator[str]:
+            for example in examples.examples(split):
+                waiting.append(example)
+                yield example.prompt
+                yield example.answer
+
+        for prompt_N, answer_N in _pairs(_encode_all(tokenizer, texts())):
+            example = waiting.popleft()
+            lengths.append((len(prompt_N), len(answer_N)))
+            content = prompt_N.astype("<i4").tobytes() + answer_N.astype("<i4").tobytes()
+            line = (dumps({"references": list(example.references)}) + "\n").encode()
             ids_file.write(content)
             texts_file.write(line)
             digest.update(content)
-            digest.update(line.encode())
+            digest.update(line)
             of_texts.update(dumps([split, example.prompt, *example.references]).encode())
             counts["examples"] += 1
-            counts["answer_bytes"] += len(answer.encode())
-            counts["unknown"] += len(tokenizer.outside(example.prompt)) + len(tokenizer.outside(answer))
+            counts["references_bytes"] += len(line)
+            counts["answer_bytes"] += len(example.answer.encode())
+            counts["unknown"] += len(tokenizer.outside(example.prompt)) + len(tokenizer.outside(example.answer))
             bar.advance(1)
     lengths_N2 = np.array(lengths, np.int64).reshape(-1, 2)
     digest.update(lengths_N2.astype("<i8").tobytes())
     np.save(folder / f"{split}.lengths.npy", lengths_N2)
     counts["prompt_tokens"], counts["answer_tokens"] = (int(total) for total in lengths_N2.sum(0))
-    return counts
+    skipped, first = examples.skipped.get(split, (0, ""))
+    return {**counts, "skipped": skipped, "skipped_first": first}
+
+
+def _encode_all(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[np.ndarray]:
+    """Yield the ids of texts that continue, in order; several at a time if the tokenizer appends no ends to texts."""
+    appends_none = type(tokenizer).encode_prompt is Tokenizer.encode_prompt
+    return tokenizer.encode_all(texts) if appends_none else map(tokenizer.encode_prompt, texts)
+
+
+def _pairs(items: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield items two by two."""
+    return zip(items, items, strict=True)
 
 
 def _open_whole(folder: Path, kind: type[Tokenizer]) -> PreparedExamples | None:
@@ -221,8 +244,8 @@ def _open_whole(folder: Path, kind: type[Tokenizer]) -> PreparedExamples | None:
         for split in prepared.splits:
             if (folder / f"{split}.bin").stat().st_size != 4 * int(prepared.lengths(split).sum()):
                 return None
-            if not (folder / f"{split}.jsonl").is_file():
+            if (folder / f"{split}.jsonl").stat().st_size != prepared.describe()["splits"][split]["references_bytes"]:
                 return None
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, EOFError):
         return None
     return prepared

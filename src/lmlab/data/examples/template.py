@@ -1,24 +1,37 @@
 """Templates: the prompt and the answers of an example, from the fields of a record."""
 
 import string
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lmlab.errors import UserError, nearest
 
 _PARTS = ("instruction", "input", "answer")
+_OPTIONS = (*_PARTS, "continues")
 
 
 class Example(NamedTuple):
     """A prompt and the answers that are right.
 
     Attributes:
-        prompt: ends with a line end, unless it is empty.
-        references: at least one; models are trained on the first.
+        prompt: ends with a line end, unless it is empty or the answer continues its line.
+        references: at least one; models are trained on the first. Of a multiple choice, all choices, the right one
+            first.
+        continues: the answer continues the line of the prompt, after a space.
     """
 
     prompt: str
     references: tuple[str, ...]
+    continues: bool = False
+
+    @property
+    def answer(self) -> str:
+        """Return the answer that models are trained on, as it follows the prompt."""
+        return self.following(self.references[0])
+
+    def following(self, answer: str) -> str:
+        """Return an answer as it follows the prompt: after a space if it continues the prompt's line."""
+        return f" {answer}" if self.continues else answer
 
 
 class Template:
@@ -32,31 +45,38 @@ class Template:
         instruction: says what is to be done; may be empty.
         input: may be empty if there is an instruction.
         answer: must name a field.
+        continues: the answer continues the last line of the prompt after a space, as in running text. Such an answer
+            has no end that is trained on or scored.
 
     Raises:
         UserError: a text is no template, both texts of the prompt are empty, or the answer names no field.
     """
 
-    def __init__(self, instruction: str, input: str, answer: str) -> None:
+    def __init__(self, instruction: str, input: str, answer: str, continues: bool = False) -> None:
         self._texts = {"instruction": instruction, "input": input, "answer": answer}
         self._fields = {part: _fields(part, text) for part, text in self._texts.items()}
+        self.continues = continues
         if not instruction and not input:
             raise UserError("data.template: instruction and input are both empty; one of them needs text")
         if not self._fields["answer"]:
             raise UserError(f"data.template.answer={answer}: names no field; expected one, as in {{answer}}")
 
     @classmethod
-    def of(cls, texts: Mapping[str, str]) -> "Template":
+    def of(cls, section: Mapping[str, Any]) -> "Template":
         """Return the template of a configuration's section ``data.template``. Raises ``UserError``."""
-        for part in texts:
-            if part not in _PARTS:
-                raise UserError(f"data.template.{part}: no such part{nearest(part, _PARTS)}")
-        return cls(*(texts.get(part) or "" for part in _PARTS))
+        for option, value in section.items():
+            if option not in _OPTIONS:
+                raise UserError(f"data.template.{option}: no such part{nearest(option, _OPTIONS)}")
+            kind, expected = (bool, "true or false") if option == "continues" else (str, "a text")
+            if value is not None and not isinstance(value, kind):
+                raise UserError(f"data.template.{option}={value}: expected {expected}")
+        instruction, input, answer = (section.get(part) or "" for part in _PARTS)
+        return cls(instruction, input, answer, bool(section.get("continues")))
 
     @property
-    def texts(self) -> dict[str, str]:
-        """Return the text of each part."""
-        return dict(self._texts)
+    def options(self) -> dict[str, Any]:
+        """Return the text of each part, and whether answers continue the prompt."""
+        return {**self._texts, "continues": self.continues}
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -84,17 +104,24 @@ class Template:
 
     def __call__(self, fields: Mapping[str, Any]) -> Example:
         """Return the example of a record: texts, or lists of texts, by field. :meth:`check` must have passed."""
-        prompt = "".join(f"{text.format_map(fields)}\n" for text in self._prompts())
+        end = "" if self.continues else "\n"
+        prompt = "\n".join(text.format_map(fields) for text in self._prompts()) + end
         lists = {name: value for name in self._fields["answer"] if not isinstance(value := fields[name], str)}
-        number = max((len(values) for values in lists.values()), default=1)
+        number = min((len(values) for values in lists.values()), default=1)
         answers = (
             self._texts["answer"].format_map({**fields, **{name: values[place] for name, values in lists.items()}})
             for place in range(number)
         )
-        return Example(prompt, tuple(" ".join(answer.split()) for answer in answers))
+        references = _joined(answers)
+        return Example(prompt.rstrip() if self.continues else prompt, references, self.continues)
 
     def _prompts(self) -> list[str]:
         return [text for part in ("instruction", "input") if (text := self._texts[part])]
+
+
+def _joined(answers: Iterable[str]) -> tuple[str, ...]:
+    """Return different answers in order, each with one space for white space."""
+    return tuple(dict.fromkeys(" ".join(answer.split()) for answer in answers))
 
 
 def _fields(part: str, text: str) -> list[str]:

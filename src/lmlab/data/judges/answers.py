@@ -1,4 +1,4 @@
-"""Metrics of generated answers, from sums over answers: means, or functions of several sums as BLEU is."""
+"""Metrics of generated answers: from sums over answers, or from all answers together."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -52,3 +52,19 @@ class MeanScore(AnswerMetric):
 
     def value(self, sums: np.ndarray) -> float:
         return float(sums[0] / sums[1]) if sums[1] else float("nan")
+
+
+class TextsMetric(ABC):
+    """A metric of all generated texts together, without regard to the right ones.
+
+    Attributes:
+        metric: name, heading and direction.
+        signature: the rules by which it is computed, with the version of a library that does.
+    """
+
+    metric: Metric
+    signature: str = ""
+
+    @abstractmethod
+    def value(self, texts: Sequence[str]) -> float:
+        """Return the metric of some texts, in any order; nan of too few."""

@@ -9,11 +9,12 @@ import torchmetrics
 from torch import Tensor
 
 from lmlab.data.batch import Batch
-from lmlab.data.judges.answers import AnswerMetric
+from lmlab.data.judges.answers import AnswerMetric, TextsMetric
 from lmlab.data.judges.judge import Judge
 from lmlab.data.judges.resampling import resampled_interval
 from lmlab.data.tokenizers import Tokenizer
-from lmlab.models.generation import Row, Sampler, decode
+from lmlab.models.decoding import Decoding, Row
+from lmlab.models.generation import decode
 from lmlab.models.language_model import LanguageModel
 
 
@@ -55,6 +56,32 @@ class _Sums(torchmetrics.Metric):
         return self.sums
 
 
+class _Texts(torchmetrics.Metric):
+    """Texts, gathered over ranks: their bytes, each followed by one that UTF-8 does not use."""
+
+    full_state_update = False
+    content: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("content", torch.empty(0, dtype=torch.uint8), dist_reduce_fx="cat")
+
+    def update(self, texts: Sequence[str]) -> None:
+        content = b"".join(text.encode() + _END for text in texts)
+        added = torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else self.content[:0]
+        self.content = torch.cat([self.content, added.to(self.content)])
+
+    def compute(self) -> Tensor:
+        return self.content
+
+
+def _texts(content: Tensor) -> list[str]:
+    return [text.decode() for text in content.cpu().numpy().tobytes().split(_END)[:-1]]
+
+
+_END = b"\xff"
+
+
 class Decoded(Judge):
     """Decodes answers greedily and computes metrics over all answers.
 
@@ -69,7 +96,7 @@ class Decoded(Judge):
         length: most tokens of an answer; ``None``: as many as the targets have.
 
     Attributes:
-        answer_metrics: the metrics in order.
+        answer_metrics: those of the metrics that are computed from sums over answers.
     """
 
     generates = True
@@ -77,7 +104,7 @@ class Decoded(Judge):
     def __init__(
         self,
         tokenizer: Tokenizer,
-        answer_metrics: Sequence[AnswerMetric],
+        answer_metrics: Sequence[AnswerMetric | TextsMetric],
         context: int,
         length: int | None = None,
     ) -> None:
@@ -86,16 +113,21 @@ class Decoded(Judge):
         self.metrics = tuple(each if each.per_token else each._replace(per_token=False) for each in metrics)
         self.shown = len(self.metrics)
         self._tokenizer = tokenizer
-        self.answer_metrics = tuple(answer_metrics)
+        self.answer_metrics = tuple(each for each in answer_metrics if isinstance(each, AnswerMetric))
+        self._texts_metrics = tuple(each for each in answer_metrics if isinstance(each, TextsMetric))
+        self.predictions: list[Prediction] | None = None
         self._context = context
         self._length = length
         self.decoding = (
-            f"greedy, at most {'as many tokens as the answer has' if length is None else f'{length} tokens'}"
+            "greedy=true, with as many tokens as the right answer"
+            if length is None
+            else Decoding(greedy=True, length=length).signature()
         )
         self.signatures = {each.metric.name: each.signature for each in answer_metrics if each.signature}
         for each in self.answer_metrics:
             size = len(each.statistics("", [""]))
             self.add_module(f"sums_{each.metric.name}", _Sums(size))
+        self.texts = _Texts() if self._texts_metrics else None
 
     def update(self, model: LanguageModel, batch: Batch) -> None:
         rows, right = [], []
@@ -110,12 +142,14 @@ class Decoded(Judge):
                 right.append(references or (text(targets_T[scored_N].numpy()),))
         if not rows:
             return
-        longest = max(row.length or 0 for row in rows)
-        answers = decode(model, rows, longest, Sampler(greedy=True), self._context)
+        decoding = Decoding(greedy=True, length=max(row.length or 0 for row in rows))
+        answers = decode(model, rows, decoding, self._context)
+        texts = []
         for row, answer, references in zip(rows, answers, right, strict=True):
             generated = text(np.array(answer.text_tokens, np.int64))
             if self._length is not None:
                 generated = " ".join(generated.split())
+            texts.append(generated)
             statistics = {each.metric.name: each.statistics(generated, references) for each in self.answer_metrics}
             for name, numbers in statistics.items():
                 self.get_submodule(f"sums_{name}").update(torch.from_numpy(numbers))  # type: ignore[operator]
@@ -123,13 +157,18 @@ class Decoded(Judge):
                 scores = {each.metric.name: each.value(statistics[each.metric.name]) for each in self.answer_metrics}
                 prompt = text(np.array(row.prompt)[1:])
                 self.predictions.append(Prediction(prompt, generated, references, scores, statistics))
+        if self.texts is not None:
+            self.texts.update(texts)
 
     def compute(self) -> dict[str, float]:
-        values = {}
+        values: dict[str, float] = {}
         for each in self.answer_metrics:
             sums: Tensor = self.get_submodule(f"sums_{each.metric.name}").compute()  # type: ignore[operator]
             values[each.metric.name] = each.value(sums.cpu().numpy())
-        return values
+        if self.texts is not None:
+            texts = _texts(self.texts.compute())
+            values |= {each.metric.name: each.value(texts) for each in self._texts_metrics}
+        return {metric.name: values[metric.name] for metric in self.metrics}
 
     def keep_predictions(self) -> None:
         self.predictions = []

@@ -1,9 +1,9 @@
 """The base class of judges."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torchmetrics
@@ -14,8 +14,25 @@ from lmlab.metrics import Metric
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.state import LanguageModelState
 
-if TYPE_CHECKING:
-    from lmlab.data.judges.decoded import Prediction
+
+class Answered(Protocol):
+    """A prompt, and the answer to it that was judged."""
+
+    @property
+    def prompt(self) -> str:
+        """The text before the answer."""
+
+    @property
+    def answer(self) -> str:
+        """The answer."""
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The right answers."""
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """Value of each metric for this answer alone, by name."""
 
 
 class Judge(nn.Module, ABC):
@@ -36,7 +53,7 @@ class Judge(nn.Module, ABC):
     metrics: tuple[Metric, ...]
     shown: int = 1
     generates: bool = False
-    predictions: "list[Prediction] | None" = None
+    predictions: Sequence[Answered] | None = None
     decoding: str = ""
     signatures: Mapping[str, str] = MappingProxyType({})
 

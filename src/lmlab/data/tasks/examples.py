@@ -83,29 +83,42 @@ class ExamplesTask(Task):
         """Return the task of ``examples`` in a run. Raises ``UserError`` for an option that does not fit them."""
         if opening.carry_state:
             raise UserError(f"batch.carry_state=true: the examples of {examples.name} do not go on in the next batch")
+        examples.signatures()  # refuses a metric whose library is not installed, before files are read
+        _check_splits(examples.splits)
         prepared = None
-        if (known := opening.prepared) is not None:
-            prepared = find_prepared_examples(known.fingerprint, known.caches, type(opening.tokenizer))
+        if (recorded_tokens := opening.prepared) is not None:
+            prepared = find_prepared_examples(
+                recorded_tokens.fingerprint, recorded_tokens.caches, type(opening.tokenizer)
+            )
         if prepared is None:
+            recorded = opening.checksum
+            if recorded is not None and (now := examples.checksum(opening.cache)) != recorded:
+                raise UserError(f"data.paths: the files changed (SHA-256 {recorded[:12]} then, {str(now)[:12]} now)")
             prepared = prepare_examples(examples, opening.tokenizer, opening.cache, opening.corpora, opening.progress)
+        _check_splits(prepared.splits)
         return cls(examples, prepared, opening.seed, opening.batch_size, opening.context, opening.validation_tokens)
 
     def describe(self) -> dict[str, Any]:
-        return self.prepared.describe()
+        """Return the record of the prepared examples, and the rules of the metrics of answers by their names."""
+        return {**self.prepared.describe(), "metrics": self.examples.signatures()}
 
     def training_batch(self, step: int, rank: int, world: int, micro: int, accumulate: int) -> Batch:
         own = share(self.batch_size, rank, world, micro, accumulate)
-        tokens_BT, targets_BT = self._training_rows(step)
-        own_tokens_BT, own_targets_BT = tokens_BT[own], targets_BT[own]
-        where = (own_targets_BT >= 0).flatten().nonzero().squeeze(1)
-        return Batch(
-            own_tokens_BT,
-            own_targets_BT,
-            where=where,
-            share=len(where) / max(1, int((targets_BT >= 0).sum())),
-            row_share=len(own_tokens_BT) / self.batch_size,
-            first_row=own.start,
-        )
+        tokens_BT, targets_BT = self.training_rows(step * self.batch_size + np.arange(self.batch_size))
+        return Batch.part_of_step(tokens_BT, targets_BT, own)
+
+    def training_rows(self, numbers_R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rows = []
+        for number in numbers_R.tolist():
+            epoch, place = divmod(number, len(self._rows))
+            rows.append(self._training_row(int(self._order(epoch)[place])))
+        return self._padded(rows, self.context)
+
+    def training_tokens(self) -> int:
+        return int(self.prepared.lengths("train").sum())
+
+    def token_counts(self, split: str) -> np.ndarray:
+        return np.bincount(self.prepared.ids(split), minlength=self.tokenizer.size)
 
     def length(self, split: str) -> int:
         return self.context
@@ -128,16 +141,17 @@ class ExamplesTask(Task):
             some = numbers[first : first + self.batch_size]
             rows = [self._after_shots(*self._sequence(ids, lengths_N2, ends_N, number)) for number in some]
             right = tuple(references[number] for number in some)
-            yield self._batch(rows, max(len(tokens) for tokens, _ in rows) - 1, right)
+            padded = self._padded(rows, max(len(tokens) for tokens, _ in rows) - 1)
+            yield Batch(torch.from_numpy(padded[0]), torch.from_numpy(padded[1]), references=right)
 
     def judges(self, split: str) -> "list[Judge]":
-        from lmlab.data.judges import Decoded, Likelihood
+        from lmlab.data.judges import Likelihood
 
-        metrics = self.examples.answer_metrics()
-        return [
-            Decoded(self.tokenizer, metrics, self.context, self.examples.length),
-            Likelihood(self.prepared.answer_tokens_per_byte(split)),
-        ]
+        likelihood = Likelihood(self.prepared.answer_tokens_per_byte(split))
+        answers = self.examples.judge(self.tokenizer, self.context)
+        if answers is None:
+            return [likelihood]
+        return [likelihood, answers] if self.examples.likelihood_first else [answers, likelihood]
 
     def for_evaluation(self, split: str, context: int | None) -> "ExamplesTask":
         self.prepared.check_split(split)
@@ -225,15 +239,6 @@ class ExamplesTask(Task):
             filled += size
         return np.split(numbers, begins[1:])
 
-    def _training_rows(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return tokens and targets [B, T] of a step, over all ranks."""
-        rows = []
-        for number in range(step * self.batch_size, (step + 1) * self.batch_size):
-            epoch, place = divmod(number, len(self._rows))
-            rows.append(self._training_row(int(self._order(epoch)[place])))
-        batch = self._batch(rows, self.context)
-        return batch.tokens, batch.targets
-
     def _order(self, epoch: int) -> np.ndarray:
         """Return the order of the rows in a pass."""
         if self._newest_order is None or self._newest_order[0] != epoch:
@@ -259,26 +264,26 @@ class ExamplesTask(Task):
         separator = np.array([self.tokenizer.separator])
         end = separator[: length == answer]  # an answer that is cut does not end
         tokens = np.concatenate([separator, ids[first - read : first + length], end])
-        return tokens, np.arange(len(tokens)) > read
+        places = np.arange(len(tokens))
+        return tokens, (places > read) & (places <= read + length + (not self.prepared.continues))
 
-    def _batch(
-        self,
-        rows: Sequence[tuple[np.ndarray, np.ndarray]],
-        length: int,
-        references: tuple[tuple[str, ...], ...] | None = None,
-    ) -> Batch:
-        """Return rows of tokens, of which ``length`` are read, with the tokens that are targets; padded at the end."""
-        tokens_BT = np.full((len(rows), length + 1), self.tokenizer.separator, np.int64)
-        targets_BT = np.full((len(rows), length + 1), NOT_SCORED, np.int64)
+    def _padded(self, rows: Sequence[tuple[np.ndarray, np.ndarray]], length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return tokens and targets [R, length] of rows of tokens and which are targets, padded at the end."""
+        tokens_RT = np.full((len(rows), length + 1), self.tokenizer.separator, np.int64)
+        targets_RT = np.full((len(rows), length + 1), NOT_SCORED, np.int64)
         for number, (tokens, scored) in enumerate(rows):
-            tokens_BT[number, : len(tokens)] = tokens
-            targets_BT[number, : len(tokens)] = np.where(scored, tokens, NOT_SCORED)
-        return Batch(torch.from_numpy(tokens_BT[:, :-1]), torch.from_numpy(targets_BT[:, 1:]), references=references)
+            tokens_RT[number, : len(tokens)] = tokens
+            targets_RT[number, : len(tokens)] = np.where(scored, tokens, NOT_SCORED)
+        return tokens_RT[:, :-1], targets_RT[:, 1:]
 
     def notes_of(self, split: str) -> tuple[str, ...]:
         prompt_N, answer_N = self.prepared.lengths(split).T
         cut, long = int((prompt_N > self._longest_prompt).sum()), int((answer_N > self.examples.length).sum())
         notes = []
+        number, problem = self.prepared.skipped(split)
+        if number:
+            records = "record is" if number == 1 else "records are"
+            notes.append(f"{self.examples.name}, {split}: {number:,} malformed {records} left out ({problem})")
         if cut:
             notes.append(
                 f"{self.examples.name}, {split}: of {cut:,} of {len(prompt_N):,} prompts only the last "
@@ -291,3 +296,13 @@ class ExamplesTask(Task):
                 f"data.length={self.examples.length} tokens; they are {what}"
             )
         return tuple(notes)
+
+
+def _check_splits(splits: Sequence[str]) -> None:
+    """Refuse examples that cannot be trained on for lack of a split. Raises ``UserError``."""
+    for split, name in (("train", "training"), ("validation", "validation")):
+        if split not in splits:
+            raise UserError(
+                f"data.paths.{split} has no value: expected the files of the {name} split, as in "
+                "'data.paths={train: train.jsonl, validation: dev.jsonl}'"
+            )

@@ -89,16 +89,7 @@ class GeneratedTask(Task):
         own = share(self.batch_size, rank, world, micro, accumulate)
         # Draw the whole batch, so that a sequence does not depend on the distribution over ranks.
         tokens, targets = self.generator.generate(_random(_TRAINED, self.seed, step), self.batch_size, self.context)
-        tokens_BT, targets_BT = torch.from_numpy(tokens[own]), torch.from_numpy(targets[own])
-        where = (targets_BT >= 0).flatten().nonzero().squeeze(1)
-        return Batch(
-            tokens_BT,
-            targets_BT,
-            where=where,
-            share=len(where) / np.count_nonzero(targets >= 0),
-            row_share=len(tokens_BT) / self.batch_size,
-            first_row=own.start,
-        )
+        return Batch.part_of_step(tokens, targets, own)
 
     def length(self, split: str) -> int:
         return self.context * (self.generator.longer or 1) if split == "longer" else self.context

@@ -45,6 +45,30 @@ class Task(ABC):
     def training_batch(self, step: int, rank: int, world: int, micro: int, accumulate: int) -> Batch:
         """Return one micro-batch of an optimizer step; a step has the same rows for any number of ranks."""
 
+    def training_rows(self, numbers_R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return tokens and targets [R, T] int64 of training sequences, by number over all steps.
+
+        Raises:
+            UserError: its sequences cannot be mixed with those of other tasks.
+        """
+        raise UserError(f"data.weights: {type(self).__name__} cannot be part of a mixture")
+
+    def training_tokens(self) -> int:
+        """Return the number of tokens of the training split."""
+        raise UserError(f"data.weights: {type(self).__name__} has no size; give each data set a weight")
+
+    def token_counts(self, split: str) -> np.ndarray:
+        """Return [V] int64: how often each type occurs in a split; by default among the tokens that are read.
+
+        Raises:
+            UserError: there is no such split.
+        """
+        self.check_split(split)
+        counts = np.zeros(self.tokenizer.size, np.int64)
+        for batch in self.batches(split):
+            counts += np.bincount(batch.tokens.flatten().numpy(), minlength=len(counts))
+        return counts
+
     @abstractmethod
     def batches(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> Iterator[Batch]:
         """Yield the batches of a scored split, with every scored position once.

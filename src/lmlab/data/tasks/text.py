@@ -12,7 +12,8 @@ from lmlab.data.batch import Batch
 from lmlab.data.corpora.corpus import Corpus
 from lmlab.data.dataset import Opening
 from lmlab.data.order import TrainingOrder, share
-from lmlab.data.shards import TokenizedCorpus, find_prepared, frequencies, prepare
+from lmlab.data.preparation import prepare
+from lmlab.data.shards import TokenizedCorpus, find_prepared, frequencies
 from lmlab.data.tasks.task import Task
 from lmlab.data.windows import Reading, fixed_windows, read
 from lmlab.errors import UserError
@@ -90,6 +91,7 @@ class TextTask(ScoredText, Task):
                 raise UserError(f"data.paths: the text has changed (SHA-256 {recorded[:12]} then, {str(now)[:12]} now)")
             if not opening.began:  # a run of an earlier version may have had such options
                 corpus.check()
+            opening.tokenizer.check()
             corpus.download = opening.download
             tokens = prepare(corpus, opening.tokenizer, cache, opening.corpora, progress=opening.progress)
         order = TrainingOrder(
@@ -114,6 +116,16 @@ class TextTask(ScoredText, Task):
             row_share=len(tokens) / self.batch_size,
             first_row=share(self.batch_size, rank, world, micro, accumulate).start,
         )
+
+    def training_rows(self, numbers_R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rows = self.order.rows(numbers_R)
+        return rows[:, :-1], rows[:, 1:]
+
+    def training_tokens(self) -> int:
+        return self.corpus.count("train")
+
+    def token_counts(self, split: str) -> np.ndarray:
+        return frequencies(self.corpus, split)
 
     def batches(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> Iterator[Batch]:
         return fixed_windows(self._stream(split), self.order.context, self.batch_size, sequences)

@@ -16,6 +16,7 @@ class Character(Tokenizer):
     """
 
     unit = "character"
+    reversible = False
 
     def __init__(self) -> None:
         self._points = np.empty(0, np.uint32)  # code points of the types, ascending

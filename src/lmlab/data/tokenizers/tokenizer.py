@@ -23,6 +23,8 @@ class Tokenizer(ABC):
 
     unit = "token"
     """The unit of text that one token stands for, in messages."""
+    fitted_to_sample = False
+    """Fit to an even sample of a large text, because the memory for fitting grows with the text."""
 
     @property
     @abstractmethod
@@ -35,6 +37,11 @@ class Tokenizer(ABC):
         """Number of types."""
 
     @property
+    def reversible(self) -> bool:
+        """Return whether any text decodes to itself from its tokens."""
+        return True
+
+    @property
     @abstractmethod
     def separator(self) -> int:
         """Return the id before every document: the context of a text's first token. It decodes to a line end."""
@@ -42,6 +49,17 @@ class Tokenizer(ABC):
     @property
     def end_of_document(self) -> int | None:
         """Return the separator, if it only marks the end of a document; ``None``: texts contain it too."""
+        return None
+
+    def check(self) -> None:  # noqa: B027
+        """Refuse options that name an unsuitable file, before the text is read. Raises ``UserError``."""
+
+    def checksum(self) -> str | None:
+        """Return a checksum of the user's own files, independent of their location; ``None`` if it reads none.
+
+        Raises:
+            UserError: a file is missing.
+        """
         return None
 
     @abstractmethod
@@ -155,9 +173,10 @@ def unknown_parts(tokenizer: Tokenizer, prompt: str, option: str) -> str:
         return ""
     different = list(dict.fromkeys(outside))
     named = ", ".join(map(repr, different[:_NAMED])) + (", ..." if len(different) > _NAMED else "")
-    read = tokenizer.decode(tokenizer.encode(outside[0])[:1])
+    read = tokenizer.decode(tokenizer.encode_prompt(outside[0]))
     units = tokenizer.unit if len(outside) == 1 else f"{tokenizer.unit}s"
-    return f"{option}: {len(outside)} {units} outside the vocabulary, read as {read!r}: {named}"
+    how = f"read as {read!r}" if read else "left out"
+    return f"{option}: {len(outside)} {units} outside the vocabulary, {how}: {named}"
 
 
 def left_out(tokens: int, context: int, option: str) -> str:

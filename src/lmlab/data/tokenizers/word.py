@@ -12,6 +12,7 @@ from lmlab.errors import UserError
 
 UNKNOWN, END = "<unk>", "<eos>"
 _PART = 1 << 16  # characters that are split into words at a time
+_MOST_WORDS = 1_000_000  # different words that are counted at a time
 _SPACE = re.compile(r"\s")
 
 
@@ -19,7 +20,8 @@ class Word(Tokenizer):
     """Words between white space, with ``<eos>`` at the end of each line: the recipe of Mikolov et al. 2010.
 
     Types are ``<unk>``, ``<eos>``, then words by falling frequency in the training split. White space between words
-    is not preserved: decoding inserts one space. ``<eos>`` is the separator too.
+    is not preserved: decoding inserts one space. ``<eos>`` is the separator too. In a text of more than a million
+    different words, those that are rare where that number is reached are not counted.
 
     Args:
         size: number of types to keep at most, ``<unk>`` and ``<eos>`` included; ``None`` keeps every word.
@@ -45,11 +47,16 @@ class Word(Tokenizer):
 
     separator = 1
     unit = "word"
+    reversible = False
 
     def fit(self, documents: Iterable[str]) -> None:
         counts: Counter[str] = Counter()
+        rare = 0
         for document in documents:
             counts.update(_words(document))
+            while len(counts) > _MOST_WORDS:
+                rare += 1
+                counts = Counter({word: count for word, count in counts.items() if count > rare})
         del counts[UNKNOWN], counts[END]
         by_frequency = sorted(counts, key=lambda word: (-counts[word], word))
         self._keep([UNKNOWN, END, *by_frequency][: self._limit])

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 
+from lmlab.config.targets import resolve_target
 from lmlab.errors import UserError
 from lmlab.sweeps.sweep import Job
 
@@ -13,6 +14,12 @@ def check_memory(memory: float | None) -> None:
     """Refuse an unrealistic memory limit of a run. Raises ``UserError``."""
     if memory is not None and not 1e-3 <= memory <= 1e6:
         raise UserError(f"hydra.launcher.memory={memory}: expected gigabytes above 0, from 0.001 to 1000000, or null")
+
+
+def computes_elsewhere(target: str) -> bool:
+    """Return whether the engine that ``hydra/launcher`` names computes runs on other machines."""
+    engine = resolve_target(target, "hydra.launcher")
+    return isinstance(engine, type) and issubclass(engine, Engine) and engine.elsewhere
 
 
 class Engine(ABC):

@@ -6,7 +6,6 @@ from typing import Any
 
 from lmlab.config.build import build
 from lmlab.config.check import validate
-from lmlab.config.targets import accepted
 from lmlab.metrics import Measures
 from lmlab.sweeps.search.grid import Grid
 from lmlab.sweeps.search.halving import Halving
@@ -30,6 +29,6 @@ def make(section: Mapping[str, Any] | None, space: Space, folder: Path, measures
     if section is None:
         return Grid(space)
     validate({"sweep": section})
-    search = build(section, **accepted(section, {"space": space, "folder": folder, "measures": measures}))
+    search = build(section, space=space, folder=folder, measures=measures)
     assert isinstance(search, Search)
     return search

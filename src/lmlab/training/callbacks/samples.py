@@ -9,10 +9,13 @@ import pytorch_lightning as pl
 
 from lmlab.data.tokenizers import Tokenizer, encode_prompt, left_out, unknown_parts
 from lmlab.errors import CannotGoOn, UserError
-from lmlab.models.generation import Row, Sampler, generate, tokens_left_out
+from lmlab.models.decoding import Decoding, Row
+from lmlab.models.generation import generate
+from lmlab.models.reading import tokens_left_out
 from lmlab.processes.layout import get_rank
 from lmlab.runs.files import append_row, flush
 from lmlab.runs.run import Run
+from lmlab.training.loggers.logger import RunLogger
 from lmlab.training.module import LanguageModeling
 
 _OPTION = "callbacks.samples.prompt"
@@ -35,10 +38,8 @@ class Samples(pl.Callback):
         self.tokenizer = tokenizer
         self.context = context
         self.prompt = prompt
-        self.length = length
-        self.temperature = temperature
         # Warn about or refuse a bad prompt now rather than at the first validation.
-        Sampler(temperature)
+        self.decoding = Decoding(temperature, length=length)
         self.prompt_N = encode_prompt(tokenizer, prompt, _OPTION)
         self._say(unknown_parts(tokenizer, prompt, _OPTION))
         self._said_what_is_left_out = False
@@ -54,7 +55,7 @@ class Samples(pl.Callback):
         append_row(self.run.samples, row)
         flush(self.run.samples)
         for logger in trainer.loggers:
-            if hasattr(logger, "log_sample"):
+            if isinstance(logger, RunLogger):
                 logger.log_sample(row)
 
     def sample(self, module: LanguageModeling) -> str:
@@ -68,7 +69,7 @@ class Samples(pl.Callback):
             unseen = tokens_left_out(module.model, len(row.prompt), self.context) - 1
             self._say(left_out(unseen, self.context, _OPTION))
         try:
-            tokens = generate(module.model, [row], self.length, Sampler(self.temperature), self.context)
+            tokens = generate(module.model, [row], self.decoding, self.context)
             drawn = [token for _, token, _ in tokens]
         except UserError as error:
             raise CannotGoOn(f"diverged at step {module.global_step}: {error}") from error

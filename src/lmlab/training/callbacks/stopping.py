@@ -69,7 +69,7 @@ class Stopping(pl.Callback):
 
     def _signal(self) -> signal.Signals | None:
         assert self._ranks is not None
-        return self._ranks.told(signals.received())
+        return self._ranks.exchange(signals.received())
 
     def _stop(self, trainer: pl.Trainer, received: signal.Signals) -> NoReturn:
         step = trainer.global_step
@@ -99,7 +99,7 @@ class Ranks:
         self._group = distributed.new_group(backend="gloo") if several else None
         self._said: tuple[torch.Tensor, distributed.Work] | None = None
 
-    def told(self, heard: signal.Signals | None) -> signal.Signals | None:
+    def exchange(self, heard: signal.Signals | None) -> signal.Signals | None:
         """Send this rank's signal; return that of any rank at the last call (with a single rank: at this one)."""
         if self._group is None:
             return heard

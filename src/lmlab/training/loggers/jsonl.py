@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lmlab.runs.files import append_row, flush, read_jsonl, write_rows
+from lmlab.training.loggers.logger import RunLogger
 
 if TYPE_CHECKING:
     from lmlab.training.module import LanguageModeling
 
 
-class JsonlLogger(Logger):
+class JsonlLogger(RunLogger):
     """Appends ``{"step": ..., "tokens": ..., "<metric>": ...}`` to ``path``; flushed to disk at every checkpoint.
 
     Args:
@@ -34,9 +34,6 @@ class JsonlLogger(Logger):
     @property
     def version(self) -> str:
         return ""
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: the run directory holds the whole configuration."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 from lmlab.data.batch import Batch
 from lmlab.data.order import step_seed
 from lmlab.data.tokenizers import Tokenizer
-from lmlab.models.generation import Row, Sampler, decode
+from lmlab.models.decoding import Decoding, Row
+from lmlab.models.generation import decode
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.state import Output
 
@@ -62,19 +63,25 @@ class StepContext:
     seed: int = 0
 
     def generate(
-        self, model: LanguageModel, prompts: Sequence[Sequence[int]], length: int, sampler: Sampler, first_row: int = 0
+        self,
+        model: LanguageModel,
+        prompts: Sequence[Sequence[int]],
+        length: int,
+        decoding: Decoding,
+        first_row: int = 0,
     ) -> list[list[int]]:
-        """Return ``length`` tokens that continue each prompt, drawn in evaluation mode.
+        """Return ``length`` tokens that continue each prompt, decoded in evaluation mode.
 
         The continuation of a prompt depends on the step and the prompt's number, not on other prompts.
 
         Args:
             prompts: at least one token each.
+            decoding: settings other than the length.
             first_row: number of the first prompt within the step; ``batch.first_row`` for one prompt a row.
         """
         rows = [Row(prompt, step_seed(self.seed, first_row + row, 0)) for row, prompt in enumerate(prompts)]
         with eager(self.compiled):
-            return [row.tokens for row in decode(model, rows, length, sampler, self.context)]
+            return [row.tokens for row in decode(model, rows, replace(decoding, length=length), self.context)]
 
 
 class Objective(ABC):

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lmlab.analysis.report.content.tuning import tuning
+from lmlab.analysis.report.content.tuning import rounded, tuning
 
 
 def losses_by_rate(arm, model, table):
@@ -32,6 +32,11 @@ def test_the_best_value_its_edge_and_its_spread(tuned, compared, table, chart):
     assert first.y == pytest.approx([1.65, 1.51, 1.57])
     assert (first.low[0], first.high[0]) == (1.6, 1.7)
     assert second.y == pytest.approx([1.5, 1.45, 1.40])
+
+
+def test_values_are_rounded_as_far_as_they_remain_different():
+    assert rounded([0.0012837465, 0.00348475, 2.0, 16, "cosine"]) == ["0.00128", "0.00348", "2", "16", "cosine"]
+    assert rounded([0.0012831, 0.0012837]) == ["0.001283", "0.001284"]
 
 
 def test_expected_best_against_every_draw(tuned, compared, chart):

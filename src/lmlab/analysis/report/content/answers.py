@@ -72,7 +72,7 @@ def _scores(number: int, scored: Scored, by_arm: Arms) -> Table:
         seen = max((overlap["equal"] for overlap in overlaps if "equal" in overlap), default=None)
         contained = max((overlap["answers"] for overlap in overlaps if "answers" in overlap), default=None)
         rows.append([*row, each[0].about["examples"], seen, contained])
-    rules = {f"Decoding: {one.about['decoding']}." for one in every}
+    rules = {f"Decoding: {one.about['decoding']}." for one in every if one.about["decoding"]}
     for evaluation in every:
         signatures = evaluation.about["signatures"].items()
         rules |= {f"{metrics[name].heading if name in metrics else name}: {rule}." for name, rule in signatures}

@@ -72,11 +72,3 @@ def short(value: float, decimals: int = 4) -> str:
 def probability(p_value: float) -> str:
     """Format a p value as ``p = 0.032`` or ``p < 0.001``."""
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}" if p_value < 0.1 else f"p = {p_value:.2f}"
-
-
-def compact(number: float) -> str:
-    """Format a number with three digits and k, M, G or T: 1,052,672 is 1.05M."""
-    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(float(f"{number:.3g}")) >= size:
-            return f"{number / size:.3g}{letter}"
-    return f"{number:.3g}"

@@ -5,6 +5,7 @@ from lmlab.analysis.records import Record
 from lmlab.analysis.report.content.captions import of_those_shown, shown
 from lmlab.analysis.report.document import Section, SideBySide, Text
 from lmlab.runs.files import read_jsonl
+from lmlab.surroundings import printable
 
 
 def samples(comparison: Comparison) -> Section | None:
@@ -27,9 +28,4 @@ def _newest(run: Record) -> str | None:
         rows = read_jsonl(run.run.samples)
     except ValueError:
         return None
-    return _printable(str(rows[-1]["text"])) if rows else None
-
-
-def _printable(text: str) -> str:
-    """Replace control characters, which no page can show."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return printable(str(rows[-1]["text"])) if rows else None

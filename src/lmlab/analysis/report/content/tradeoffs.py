@@ -9,9 +9,10 @@ import numpy as np
 from lmlab.analysis.comparison import Arm, Comparison, Setting
 from lmlab.analysis.options import text_of, varied
 from lmlab.analysis.records import Record
-from lmlab.analysis.report.content.captions import caption, compact, data_of, listed, of_those_shown, short, shown
+from lmlab.analysis.report.content.captions import caption, data_of, listed, of_those_shown, short, shown
 from lmlab.analysis.report.document import Axis, Chart, Section, Series
 from lmlab.errors import UserError
+from lmlab.numerals import compact
 
 
 def front(points: Sequence[Sequence[float]], minimize: Sequence[bool]) -> list[int]:

@@ -8,11 +8,12 @@ from typing import Any
 
 from lmlab.analysis.comparison import Arm, Comparison, Setting
 from lmlab.analysis.doubts.tuning import drawn_from
-from lmlab.analysis.options import ABSENT, has, is_number, text_of, value_of, varied
+from lmlab.analysis.options import ABSENT, has, value_of, varied
 from lmlab.analysis.report.content.captions import caption, data_of, listed, of_those_shown, short, shown
 from lmlab.analysis.report.document import Axis, Chart, Column, Part, Section, Series, Table, Text
 from lmlab.analysis.statistics.tuning import best_value, beyond, expected_best
 from lmlab.config.overrides import written
+from lmlab.numerals import is_number
 
 TRIALS = 3
 """Least number of an arm's settings for a curve of expected best scores."""
@@ -44,16 +45,17 @@ def tuning(comparison: Comparison) -> Section | None:
                 if at_edge:
                     further = beyond(values, value, drawn_from(comparison, option))
                     advice = "" if further is None else f" (try {option}={written(further)})"
-                    edges.append(f"{arm.name}: {option}={written(value)}{advice}")
+                    edges.append(f"{arm.name}: {option}={rounded([*values, value])[-1]}{advice}")
             spread = max(finite) - min(finite) if finite else None
             shown_edge = "" if at_edge is None else "yes" if at_edge else "no"
+            own = value_of(arm.runs[0], option) if has(arm.runs[0], option) else ABSENT
             rows.append(
                 (
                     arm.name,
                     option,
-                    listed(list(map(written, values))),
+                    listed(rounded(values)),
                     len(best),
-                    text_of(arm.runs[0], option),
+                    rounded([*values, own])[-1],
                     shown_edge,
                     spread,
                 )
@@ -93,6 +95,14 @@ def tuning(comparison: Comparison) -> Section | None:
     if budget := _budget(comparison):
         charts.append(budget)
     return Section("Tuning", [*parts, *charts])
+
+
+def rounded(values: Sequence[Any]) -> list[str]:
+    """Return values as text, numbers with as few digits, at least three, as tell them apart."""
+    numbers = {value for value in values if isinstance(value, float)}
+    enough = (count for count in range(3, 17) if len({f"{value:.{count}g}" for value in numbers}) == len(numbers))
+    digits = next(enough, 17)
+    return [written(float(f"{value:.{digits}g}") if isinstance(value, float) else value) for value in values]
 
 
 def trials(comparison: Comparison, arm: Arm) -> Sequence[Setting]:

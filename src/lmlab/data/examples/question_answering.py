@@ -1,0 +1,67 @@
+"""Questions about a paragraph, in the format of SQuAD."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from lmlab.data.corpora.files import TextFile
+from lmlab.data.examples.sources import FromFiles, Malformed, Record, parsed
+
+
+class QuestionAnswering(FromFiles):
+    """Questions whose answers are in a paragraph: JSON in the format of SQuAD 1.1 or 2.0 (Rajpurkar et al. 2016, 2018).
+
+    The fields are ``title``, ``context``, ``question``, ``id`` and ``answers``, the right answers; for a question that
+    has none (``is_impossible``) that is the empty text.
+    """
+
+    empty_answers = True
+
+    def read(self, files: tuple[TextFile, ...]) -> Iterator[tuple[str, Record | Malformed]]:
+        content = parsed("".join(files[0].read()))
+        if isinstance(content, Malformed):
+            yield "its content", content
+            return
+        articles = content.get("data") if isinstance(content, dict) else None
+        if not isinstance(articles, list):
+            yield "its content", Malformed("expected the format of SQuAD: an object with a list data", skippable=False)
+            return
+        for number, article in enumerate(articles):
+            where = f"data[{number}]"
+            for paragraph_number, paragraph in enumerate(_list(article, "paragraphs")):
+                place = f"{where}.paragraphs[{paragraph_number}]"
+                if isinstance(paragraph, Malformed):
+                    yield where, paragraph
+                    continue
+                for question_number, question in enumerate(_list(paragraph, "qas")):
+                    if isinstance(question, Malformed):
+                        yield place, question
+                        continue
+                    yield f"{place}.qas[{question_number}]", _record(article, paragraph, question)
+
+
+def _list(section: Any, key: str) -> list[Any]:
+    """Return the list of a section, or a list of what is wrong with it."""
+    value = section.get(key) if isinstance(section, dict) else None
+    return value if isinstance(value, list) else [Malformed(f"expected an object with a list {key}")]
+
+
+def _record(article: dict[str, Any], paragraph: dict[str, Any], question: Any) -> Record | Malformed:
+    if not isinstance(question, dict) or not isinstance(question.get("question"), str):
+        return Malformed("no question")
+    if not isinstance(context := paragraph.get("context"), str):
+        return Malformed("its paragraph has no context")
+    answers = question.get("answers")
+    if question.get("is_impossible"):
+        answers = []
+    elif not isinstance(answers, list) or not answers:
+        return Malformed("no answers")
+    texts = [answer.get("text") if isinstance(answer, dict) else None for answer in answers or [{"text": ""}]]
+    if not all(isinstance(text, str) for text in texts):
+        return Malformed("an answer without a text")
+    return {
+        "title": str(article.get("title", "")).replace("_", " "),
+        "context": context,
+        "question": question["question"].strip(),
+        "id": str(question.get("id", "")),
+        "answers": texts,
+    }

@@ -1,0 +1,31 @@
+"""ROUGE of summaries, by the library rouge-score."""
+
+from importlib.metadata import version
+
+from lmlab.data.judges.answers import MeanScore
+from lmlab.errors import UserError
+from lmlab.metrics import Metric
+
+ROUGE = {
+    "rouge1": Metric("rouge1", "ROUGE-1", "higher", "{:.1f}", per_token=False),
+    "rouge2": Metric("rouge2", "ROUGE-2", "higher", "{:.1f}", per_token=False),
+    "rougeL": Metric("rougeL", "ROUGE-L", "higher", "{:.1f}", per_token=False),
+}
+
+
+def metric(name: str) -> MeanScore:
+    """Return ``rouge1``, ``rouge2`` or ``rougeL`` (Lin 2004): the F1 of n-grams or of the longest common subsequence.
+
+    From 0 to 100, with the stemmer of Porter. Of several references the best one counts.
+    """
+    try:
+        from rouge_score.rouge_scorer import RougeScorer
+    except ImportError as error:
+        raise UserError(f"data.metrics={name}: needs rouge-score: pip install 'lmlab[tasks]'") from error
+    scorer = RougeScorer([name], use_stemmer=True)
+
+    def score(answer: str, reference: str) -> float:
+        return float(100 * scorer.score(reference, answer)[name].fmeasure)
+
+    rules = f"rouge-score {version('rouge-score')}: F1, Porter stemmer, maximum over references"
+    return MeanScore(ROUGE[name], score, rules)
