@@ -14,7 +14,7 @@ def build(node: Mapping[str, Any] | None, **supplied: Any) -> Any:
     The node must have passed :func:`validate`. ``None`` builds ``None``.
 
     Args:
-        supplied: further arguments, of which the target gets those that it has parameters for.
+        supplied: further arguments; the target gets those that it has parameters for.
 
     Raises:
         UserError: a constructor refused its arguments, or a target may not be called.

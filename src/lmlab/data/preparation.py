@@ -167,7 +167,7 @@ class _Progress:
 
 
 class _CannotContinue(Exception):
-    """What an earlier process wrote does not fit the text as it is read now."""
+    """The output of an earlier process does not fit the text as it is read now."""
 
 
 class _Piece(NamedTuple):

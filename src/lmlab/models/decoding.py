@@ -207,7 +207,7 @@ class Row:
 
 
 Ending = Literal["stop", "text", "length"]
-"""What ended a row: a stop token, its text (see ``Row.ends``), the limit of tokens."""
+"""The end of a row: a stop token, its text (see ``Row.ends``), the limit of tokens."""
 
 
 class Continuation(NamedTuple):

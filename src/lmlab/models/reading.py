@@ -119,7 +119,7 @@ class Sequences:
         self._recent = [self._recent[number].copy() for number in numbers]
 
     def read_next(self) -> None:
-        """Read the next token of every sequence, none of which may have been read to the end."""
+        """Read the next token of every sequence; each must have one left."""
         for recent, unread in zip(self._recent, self.unread, strict=True):
             recent.append(unread.popleft())
         if model_state.has_room(self._state, 1, self._model.max_positions):

@@ -26,7 +26,7 @@ from lmlab.errors import UserError, first_line, nearest
 
 LONGEST = 1 << 26
 """Characters of the longest line or record: a longer one is malformed, and never in memory as a whole."""
-_LONGEST_FIELD = 1 << 24  # characters of a field of CSV, of which Python's reader needs eight bytes each
+_LONGEST_FIELD = 1 << 24  # characters of a field of CSV; Python's reader needs eight bytes for each
 _ROWS = 256  # rows of parquet that are decoded at a time
 
 

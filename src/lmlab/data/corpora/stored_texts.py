@@ -1,4 +1,4 @@
-"""The texts of a data set in a cache: parquet files, each of which is complete, written in turn and resumed."""
+"""The texts of a data set in a cache: complete parquet files, written in turn and resumed."""
 
 import hashlib
 from collections.abc import Iterable, Iterator

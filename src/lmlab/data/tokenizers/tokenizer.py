@@ -24,7 +24,7 @@ class Tokenizer(ABC):
     unit = "token"
     """The unit of text that one token stands for, in messages."""
     fitted_to_sample = False
-    """Whether a large text is fitted to by an even sample of it, because the memory for fitting grows with the text."""
+    """Fit to an even sample of a large text, because the memory for fitting grows with the text."""
 
     @property
     @abstractmethod
