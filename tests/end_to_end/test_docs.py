@@ -18,6 +18,7 @@ ONLY_COMPOSED = {
     "data=mixture": "a minute, and Multi30k is not downloaded",
     "make test": "runs these tests",
     "make test-all": "runs these tests",
+    "lmlab chat": "reads from the terminal: tests/commands/test_chat.py",
     "lmlab dashboard": "serves until it is interrupted: tests/end_to_end/test_dashboard.py",
     "lmlab wandb": "needs an account: tests/end_to_end/test_wandb_faults.py has a server of its own",
     "hydra/launcher=slurm": "needs a cluster: tests/end_to_end/test_slurm.py",
