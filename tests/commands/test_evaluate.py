@@ -126,6 +126,8 @@ def test_options_that_do_not_go_with_text():
     assert text_options({"paths": None}, "test", False) is None
     with pytest.raises(UserError, match=r"data\.field=body: is for the text that data\.paths names"):
         text_options({"paths": None, "field": "body"}, None, False)
+    with pytest.raises(UserError, match=r"data\.on_error=skip: is for the text that data\.paths names"):
+        text_options({"paths": None, "field": None, "on_error": "skip"}, None, False)
     with pytest.raises(UserError, match="split=test: data.paths is scored as a whole"):
         text_options({"paths": "a"}, "test", False)
     with pytest.raises(UserError, match="generated task"):

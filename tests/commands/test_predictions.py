@@ -9,6 +9,7 @@ import pytest
 
 from lmlab.commands.evaluate import score
 from lmlab.commands.predictions import written_overlap
+from lmlab.commands.scored_data import without_options_of_text
 from lmlab.errors import UserError
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.lookup import all_runs
@@ -133,6 +134,38 @@ def test_the_same_examples_are_before_every_prompt(trained, paths):
     assert sorted(shot.targets[shot.targets >= 0].tolist()) == sorted(plain.targets[plain.targets >= 0].tolist())
     settings, scores, _ = score(run, paths, "test", shots=2, context=400, accelerator="cpu", threads=1)
     assert settings["shots"] == 2 and scores["answers"]["tokens"] == int((shot.targets >= 0).sum())
+
+
+def test_options_of_a_text_go_to_other_data_only_if_they_are_set(compose):
+    defaults = {"paths": None, "documents": None, "field": None, "on_error": "fail"}
+    assert without_options_of_text(defaults) == defaults
+    for data in ("wikitext2", "multi30k", "parity", "text"):
+        section = compose(f"data={data}", "data.paths=a" if data == "text" else "+data.other=1")["data"]
+        assert without_options_of_text(defaults | section) == section
+    assert without_options_of_text(defaults | {"field": "a"} | section)["field"] == section["field"]
+    parity = compose("data=parity")["data"]
+    assert without_options_of_text(defaults | {"field": "a"} | parity) == {"field": "a"} | parity
+
+
+def test_a_mixture_is_scored_by_part(trained, paths, corpora, lmlab, tmp_path):
+    from conftest import SMALL
+
+    text = trained.parent / "book.txt"
+    environment = {"LMLAB_OUTPUTS": str(tmp_path / "outputs"), "LMLAB_CORPORA": str(corpora)}
+    small = [word for word in SMALL if not word.startswith(("batch.context", "validation.tokens", "data"))]
+    words = [f"+data.parts.text.paths={text}", "data.weights={multi30k: 1, text: 1}"]
+    lmlab("train", *small, "logger=[]", "model=lstm", "data=mixture", *words, *OPTIONS[1:], **environment)
+    (run,) = all_runs(tmp_path / "outputs" / "runs")
+    done = lmlab("evaluate", f"run={run.path}", "accelerator=cpu", "threads=1", **environment)
+    lmlab("evaluate", f"run={run.path}", "accelerator=cpu", "split=text", "metrics=[fixed_window]", **environment)
+    first, second = read_jsonl(run.path / "evaluations.jsonl")
+    assert first["settings"] == {"split": "multi30k", "checkpoint": "final", "context": 160}
+    assert first["metrics"]["answers"]["bleu"] == run.manifest["metrics"]["multi30k/bleu"]
+    rows = read_jsonl(run.path / first["predictions"]["file"])
+    assert [row["references"] for row in rows] == [[GERMAN[2]], [f"{GERMAN[1]} Again."]]
+    assert rows[0]["input"].endswith(ENGLISH[2]) and "1 of 2 examples are training examples" in done.stdout
+    assert second["settings"]["split"] == "text" and set(second["metrics"]) == {"fixed_window"}
+    assert second["metrics"]["fixed_window"]["loss"] == pytest.approx(run.manifest["metrics"]["text/loss"], rel=1e-4)
 
 
 def test_what_cannot_be_scored_is_refused(trained, paths, compose):

@@ -47,8 +47,7 @@ def without_options_of_text(data: Mapping[str, Any]) -> Config:
     if "_target_" not in data:
         return dict(data)
     own = named_parameters(resolve_target(data["_target_"], "data"))
-    defaults = {name: parameter.default for name, parameter in signature(_text).parameters.items()}
-    return {key: value for key, value in data.items() if key in own or key not in defaults or value != defaults[key]}
+    return {key: value for key, value in data.items() if key in own or key not in _DEFAULTS or value != _DEFAULTS[key]}
 
 
 def check_data(data: Config, split: str | None, run: Run) -> "Dataset | Config | None":
@@ -174,10 +173,10 @@ def text_options(data: Config, split: str | None, is_task: bool) -> Config | Non
         UserError: another option cannot be combined with it.
     """
     check_arguments(_text, data, "data.", name="lmlab evaluate")
-    paths, others = data.get("paths"), {key: data.get(key) for key in ("documents", "field")}
+    paths = data.get("paths")
     if paths is None:
-        for key, value in others.items():
-            if value is not None:
+        for key, value in data.items():
+            if value != _DEFAULTS[key]:
                 raise UserError(f"data.{key}={value}: is for the text that data.paths names; leave it out")
         return None
     if split is not None:
@@ -195,6 +194,9 @@ def _text(
     on_error: Literal["fail", "skip"] = "fail",
 ) -> None:
     """Declare the options of the section ``data`` without a choice, those of a text, and their defaults."""
+
+
+_DEFAULTS = {name: parameter.default for name, parameter in signature(_text).parameters.items()}
 
 
 def open_recorded(run: Run, paths: Paths) -> "Task":
