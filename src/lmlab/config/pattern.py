@@ -2,6 +2,7 @@
 
 from typing import Any, cast
 
+from lmlab.config.local_data import with_paths
 from lmlab.config.short_names import long_name
 from lmlab.errors import UserError, nearest
 
@@ -51,7 +52,7 @@ def of_mixture(data: Config) -> dict[str, Config]:
     for name in weights:
         if name == "mixture":
             raise UserError("data.weights.mixture: a mixture cannot be part of a mixture")
-        parts[name] = _data(name, f"data.weights.{name}") | options.get(name, {})
+        parts[name] = with_paths(_data(name, f"data.weights.{name}") | options.get(name, {}))
         if missing := [key for key, value in parts[name].items() if value == "???"]:
             option = f"data.parts.{name}.{missing[0]}"
             raise UserError(f"{option} has no value: give one as +{option}=...")
