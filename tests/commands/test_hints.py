@@ -36,7 +36,7 @@ def explained(compose, command: str, *words: str) -> str:
         (["data.paths=notes.txt"], "data.paths: no such option (only with data="),
         (
             ["tokenizer=byte", "tokenizer.size=9"],
-            "tokenizer.size: no such option (only with tokenizer=bpe, symbols, word)",
+            "tokenizer.size: no such option (only with tokenizer=bpe, symbols, unigram, word)",
         ),
         (["optimizer.name=adam"], "optimizer.name: no such option (an option of a group is chosen as optimizer=...)"),
         (["experiment=a/b"], "experiment=a/b: no such option"),

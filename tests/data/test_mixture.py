@@ -137,10 +137,8 @@ def test_parts_are_composed_with_their_options(compose):
     assert config["data"]["parts"]["multi30k"]["source"] == "en"
     for words, message in (
         (["data.weights={wikitext: 1, multi30k: 1}"], "no data 'wikitext'.*wikitext2"),
-        (
-            ["data.weights={text: 1, multi30k: 1}"],
-            r"data\.parts\.text\.paths has no value: give one as \+data\.parts\.text",
-        ),
+        (["data.weights={text: 1, multi30k: 1}"], r"data\.parts\.text\.paths has no value: .* \+data\.parts\.text"),
+        (["data.weights={translation: 1, multi30k: 1}"], r"data\.parts\.translation\.paths has no value"),
         (["data.weights={wikitext2: 1, multi30k: 1}", "+data.parts.multi.target=fr"], r"data\.parts\.multi.*multi30k"),
         (["data.weights={wikitext2: 1, mixture: 1}"], "a mixture cannot be part of a mixture"),
     ):

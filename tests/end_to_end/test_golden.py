@@ -78,6 +78,21 @@ EXAMPLES = (
     "translation",
 )
 """Data sets of examples, without entries: most need files."""
+OTHERS = (
+    *(
+        "enwik8",
+        "fineweb_edu",
+        "hf",
+        "lambada_text",
+        "mixture",
+        "ptb",
+        "text8",
+        "tinystories",
+        "wikipedia",
+        "wikitext103",
+    ),
+)
+"""Texts to be downloaded, and mixtures, without entries."""
 
 
 @pytest.mark.parametrize(
@@ -90,7 +105,7 @@ EXAMPLES = (
         ("block", BLOCKS),
         (
             "data",
-            [*TASKS, *EXAMPLES, "fuzzy_in_context_recall", "text", "stdlib", "tinyshakespeare", "wikitext2"],
+            [*TASKS, *EXAMPLES, *OTHERS, "fuzzy_in_context_recall", "text", "stdlib", "tinyshakespeare", "wikitext2"],
         ),
     ],
 )

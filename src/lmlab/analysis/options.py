@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from lmlab.config import nodes
-from lmlab.config.identity import NOT_IDENTITY, PATHS
+from lmlab.config.identity import NOT_IDENTITY, paths_of
 from lmlab.config.nodes import at, differences
 from lmlab.config.overrides import written
 
@@ -44,7 +44,7 @@ def differing(records: Iterable["Record"]) -> set[str]:
     """Return every dotted key in which the runs' configurations differ; other paths to the same file do not count."""
     first, *others = [record.setting for record in records]
     keys = {key for config in others for key in differences(first, config)}
-    for option, name in PATHS.items():
+    for option, name in paths_of(first).items():
         files = {at(config, f"content.{name}") for config in (first, *others)}
         if len(files) == 1 and None not in files:
             keys = {key for key in keys if not f"{key}.".startswith(f"{option}.")}

@@ -1,5 +1,6 @@
 """Identification of local files by absolute paths and by checksums of its content, now or at the time of a run."""
 
+import copy
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,8 @@ from lmlab.commands import tables
 from lmlab.config.build import build
 from lmlab.config.check import validate
 from lmlab.config.experiment import Folders
-from lmlab.config.identity import PATHS, identity
-from lmlab.config.nodes import Config, at
+from lmlab.config.identity import identity, paths_of
+from lmlab.config.nodes import Config, at, set_at
 from lmlab.errors import UserError
 from lmlab.runs.content import with_content
 from lmlab.runs.lookup import all_runs
@@ -36,10 +37,10 @@ def located(config: Config, parent: Config | None = None) -> Config:
     for section in _BUILT:
         if not config[section].get("_target_"):
             raise UserError(f"{section}._target_ has no value: expected the class that {section} describes")
-    for option in PATHS:  # relative paths mean other files in another folder
-        section, _, key = option.partition(".")
-        if key in config[section]:
-            config = config | {section: config[section] | {key: _absolute(config[section][key])}}
+    config = copy.deepcopy(config)
+    for option in paths_of(config):  # relative paths mean other files in another folder
+        if (place := at(config, option)) is not None:
+            set_at(config, option, _absolute(place))
     if "revision" in config["data"]:  # a name of a revision means other texts at another time
         validate(config["data"], "data")
         corpora = at(config, "paths.corpora")
@@ -57,7 +58,7 @@ def _with_content(config: Config) -> Config:
     try:
         return with_content(config)
     except UserError as error:
-        gone = list(dict.fromkeys(name for option, name in PATHS.items() if _is_gone(at(config, option))))
+        gone = list(dict.fromkeys(name for option, name in paths_of(config).items() if _is_gone(at(config, option))))
         runs = _runs_by_content(config, gone) if gone else {}
         names = ", ".join(name for of_files in runs.values() for name in of_files)
         if not runs:
@@ -84,8 +85,9 @@ def _runs_by_content(config: Config, gone: list[str]) -> dict[tuple[tuple[str, s
         with suppress(UserError):  # skip runs that cannot be read
             saved = config_here(run)
             content = saved.get("content", {})
-            places = [option for option, name in PATHS.items() if name in gone]
-            same_place = all(PATHS[option] in content and at(saved, option) == at(config, option) for option in places)
+            names = paths_of(config)
+            places = [option for option, name in names.items() if name in gone]
+            same_place = all(names[option] in content and at(saved, option) == at(config, option) for option in places)
             recorded = {name: content[name] for name in gone} if same_place else {}
             if same_place and identity(saved) == identity(with_content(config, recorded)):
                 runs.setdefault(tuple(recorded.items()), []).append(run.path.name)

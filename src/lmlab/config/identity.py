@@ -29,8 +29,7 @@ The distribution of a batch over devices and micro-batches changes a result only
 as another machine would. A run can therefore be resumed with other devices.
 """
 
-PATHS = {"data.paths": "data", "data.files": "data", "tokenizer.path": "tokenizer"}
-"""Options that name the user's own files, with the name of their checksum in the section ``content``."""
+_PATHS = {"data.paths": "data", "data.files": "data", "tokenizer.path": "tokenizer"}
 
 _LATER = {
     **dict.fromkeys(("validation.share", "model.ngrams", "model.block.token_shift", "start.embeddings")),
@@ -67,7 +66,13 @@ def identity(config: Config) -> str:
 def without_effect(config: Config) -> tuple[str, ...]:
     """Return the keys of ``config`` that cannot change a result; the path of a file with a checksum is one of them."""
     content = config.get("content") or {}
-    return (*NOT_IDENTITY, *(path for path, name in PATHS.items() if name in content))
+    return (*NOT_IDENTITY, *(path for path, name in paths_of(config).items() if name in content))
+
+
+def paths_of(config: Config) -> dict[str, str]:
+    """Return the options that may name the user's own files, with the name of their checksum in ``content``."""
+    parts = (config.get("data") or {}).get("parts") or {}  # of a mixture
+    return _PATHS | {f"data.parts.{part}.{key}": "data" for part in parts for key in ("paths", "files")}
 
 
 def result_config(config: Config) -> Config:

@@ -87,6 +87,12 @@ class Mixture(Dataset):
         _record(task, opening.cache)
         return task
 
+    def checksum(self, cache: Path) -> str | None:
+        """Return a checksum of the user's own files of all parts; ``None`` if there are none."""
+        own = {name: getattr(part, "checksum", lambda _: None)(cache) for name, part in self.parts.items()}
+        lines = [f"{name} {checksum}" for name, checksum in own.items() if checksum is not None]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else None
+
     def _fitted(self, opening: Opening) -> Tokenizer:
         """Return the tokenizer, fitted to the beginnings of all parts or taken from the cache."""
         if opening.tokenizer.fitted:

@@ -92,7 +92,9 @@ def data_checksum(config: Config) -> str | None:
     Raises:
         UserError: a file is missing or not text.
     """
-    if "paths" not in config["data"] and config["data"].get("files") is None:
+    data = config["data"]
+    sections = [data, *(data.get("parts") or {}).values()]  # of a mixture, and of its parts
+    if not any("paths" in section or section.get("files") is not None for section in sections):
         return None
     validate(config["data"], "data")
     checksum: str | None = build(config["data"]).checksum(Folders.of(config["paths"]).cache)

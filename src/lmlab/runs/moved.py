@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.config.experiment import Folders
-from lmlab.config.identity import PATHS
-from lmlab.config.nodes import Config, at
+from lmlab.config.identity import paths_of
+from lmlab.config.nodes import Config, at, set_at
 from lmlab.runs.run import Run
 from lmlab.surroundings import matches
 
@@ -18,9 +18,9 @@ def config_here(run: Run) -> Config:
     config = run.config
     roots = _roots(run, config)
     config["paths"] = _moved(config.get("paths", {}), roots)
-    for section, key in (option.split(".") for option in PATHS):
-        if key in config.get(section, {}):
-            config[section][key] = _moved(config[section][key], roots)
+    for option in paths_of(config):
+        if (place := at(config, option)) is not None:
+            set_at(config, option, _moved(place, roots))
     return config
 
 
