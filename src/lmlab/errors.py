@@ -1,6 +1,7 @@
 """Errors whose messages users read: one clear line each."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 from lmlab.config.other_words import VALUES
@@ -43,6 +44,15 @@ def within(where: str, error: object) -> str:
     """Return the message of ``error`` with the option ``where`` in front, unless it begins with it already."""
     text = str(error)
     return text if not where or text.startswith((f"{where}:", f"{where}.", f"{where}=")) else f"{where}: {text}"
+
+
+@contextmanager
+def prefixed(where: str) -> Iterator[None]:
+    """Add the option ``where`` to the message of a ``UserError`` (see :func:`within`)."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(within(where, error)) from error
 
 
 def nearest(value: object, choices: Iterable[str], listed: int = 12) -> str:

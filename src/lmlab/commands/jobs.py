@@ -20,7 +20,7 @@ from lmlab.config.canonical import canonical
 from lmlab.config.experiment import Experiment
 from lmlab.config.nodes import Config, at, keys
 from lmlab.config.overrides import is_addition, option_of
-from lmlab.errors import UserError, within
+from lmlab.errors import UserError, prefixed
 from lmlab.processes.spawn import warm_up
 from lmlab.runs.lookup import existing
 from lmlab.sweeps.engines.engine import computes_elsewhere
@@ -61,18 +61,17 @@ def composed(launcher: Any, words: Sequence[str], where: str) -> Config:
         UserError: the message begins with ``where``.
     """
     before = HydraConfig.instance().cfg
-    try:
-        config = canonical(compose(launcher, [*words]))
-        if config["stages"] is not None:
-            from lmlab.commands import stages
+    with prefixed(where):
+        try:
+            config = canonical(compose(launcher, [*words]))
+            if config["stages"] is not None:
+                from lmlab.commands import stages
 
-            return stages.compose(config["stages"], words)[-1].config
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(within(where, explain(error, "study", words))) from error
-    except UserError as error:
-        raise UserError(within(where, error)) from error
-    finally:
-        HydraConfig.instance().cfg = before
+                return stages.compose(config["stages"], words)[-1].config
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(explain(error, "study", words)) from error
+        finally:
+            HydraConfig.instance().cfg = before
     return located({key: value for key, value in config.items() if key not in NOT_OF_A_RUN})
 
 

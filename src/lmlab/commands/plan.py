@@ -14,7 +14,7 @@ from lmlab.config.check import validate
 from lmlab.config.experiment import Experiment
 from lmlab.config.nodes import Config
 from lmlab.config.overrides import option_of
-from lmlab.errors import UserError, within
+from lmlab.errors import UserError, prefixed
 from lmlab.numerals import byte_size, compact, duration
 from lmlab.runs.files import dumps
 from lmlab.runs.run import training_flops
@@ -44,13 +44,11 @@ def main(
     stages = config.pop("stages")
     planned: dict[str, Any] = {}
     for name, one in ({"": config} if stages is None else configs_of(stages)).items():
-        try:
+        with prefixed(f"stages.{name}" if name else ""):
             check(one, device)
             use_threads(Experiment.of(one).trainer.threads)  # where device=cpu is measured
             cluster = cluster_of(one, build(device), devices, devices_per_node, network, efficiency, price)
             planned[name] = load_of(one, vocabulary), cluster
-        except UserError as error:
-            raise UserError(within(f"stages.{name}" if name else "", error)) from error
     if format == "json":
         rows = {name: as_json(load, cluster) for name, (load, cluster) in planned.items()}
         print(dumps(rows[""] if stages is None else {"stages": rows}, indent=2))

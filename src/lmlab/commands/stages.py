@@ -29,7 +29,7 @@ from lmlab.config.names import check_name
 from lmlab.config.nodes import Config, at
 from lmlab.config.options import choices_of
 from lmlab.config.overrides import STAGE_OPTIONS, STAGE_VALUE, is_several, option_of, read, written
-from lmlab.errors import UserError, nearest, within
+from lmlab.errors import UserError, nearest, prefixed
 from lmlab.numerals import compact
 from lmlab.runs.lookup import copies, existing, repetition
 from lmlab.runs.run import Run
@@ -66,10 +66,6 @@ class Stage:
         """Its run directory, which need not exist."""
         return existing(self.config)
 
-    @property
-    def is_finished(self) -> bool:
-        return self.run.exists and self.run.status_recorded == "finished"
-
 
 def words_of(section: Any) -> dict[str, list[str]]:
     """Return the overrides of each stage that the section ``stages`` declares.
@@ -104,10 +100,8 @@ def _listed(name: str, words: Any) -> list[str]:
 
 def _checked(name: str, words: Sequence[str]) -> list[str]:
     """Return the overrides of a stage in Hydra's grammar. Raises ``UserError`` for options that a stage cannot set."""
-    try:
+    with prefixed(f"stages.{name}"):
         own = checked_choices([read(word) for word in words])
-    except UserError as error:
-        raise UserError(within(f"stages.{name}", error)) from error
     for word in own:
         if option_of(word).replace("/", ".").partition(".")[0] in NOT_OF_A_STAGE:
             raise UserError(f"stages.{name}: {word} is for the whole command, not for one stage")
@@ -142,13 +136,11 @@ def compose(section: Any, words: Sequence[str], trains: bool = True) -> list[Sta
     _check_effect(words, own)
     stages: dict[str, Stage] = {}
     for name, of_stage in own.items():
-        try:
+        with prefixed(f"stages.{name}"):
             config, choices = _composed([*words, *of_stage])
             parent = _parent(config, name, stages, own)
             if trains:
                 config = _identified(config, parent, stages)
-        except UserError as error:
-            raise UserError(within(f"stages.{name}", error)) from error
         stages[name] = Stage(name, config, choices, parent)
     return list(stages.values())
 
@@ -236,15 +228,13 @@ def check_options(stages: Sequence[Stage], here: bool = True) -> None:
         here: the runs will be executed on this machine.
     """
     for stage in stages:
-        try:
+        with prefixed(f"stages.{stage.name}"):
             check_name(stage.experiment.name)
             check_run(stage.config, here)
             if stage.parent is not None and not stage.run.exists:
                 from lmlab.training.start import check_stage_options
 
                 check_stage_options(stage.experiment, stage.parent.experiment, stage.parent.name)
-        except UserError as error:
-            raise UserError(within(f"stages.{stage.name}", error)) from error
 
 
 def check(stages: Sequence[Stage], here: bool = True) -> None:
@@ -256,17 +246,15 @@ def check(stages: Sequence[Stage], here: bool = True) -> None:
     begun = [stage for stage in stages if stage.run.exists]
     pending = [stage for stage in due(stages) if stage not in begun]
     check_options(pending, here)
-    if not any(stage.parent is not None and not stage.parent.is_finished for stage in pending):
+    if not any(stage.parent is not None and not stage.parent.run.is_finished for stage in pending):
         return  # each stage is checked by itself when it is prepared
     from lmlab.training import preflight, start
 
     for stage in pending:
-        try:
+        with prefixed(f"stages.{stage.name}"):
             opened = preflight.check(stage.config, here)
-            if stage.parent is not None and not stage.parent.is_finished:
+            if stage.parent is not None and not stage.parent.run.is_finished:
                 start.check_stage(stage.experiment, opened, stage.parent.experiment, stage.parent.name)
-        except UserError as error:
-            raise UserError(within(f"stages.{stage.name}", error)) from error
 
 
 def repeated(stages: Sequence[Stage], taken: Collection[Path] = (), sweep: str | None = None) -> dict[str, Run]:
@@ -281,7 +269,7 @@ def repeated(stages: Sequence[Stage], taken: Collection[Path] = (), sweep: str |
     runs: dict[str, Run] = {}
     for stage in stages[:-1] if sweep is not None else ():
         for run in copies(stage.config):
-            if run.manifest.get("sweep") == sweep and run.status_recorded == "finished":
+            if run.manifest.get("sweep") == sweep and run.is_finished:
                 runs[stage.name] = run
     for stage in stages:
         run = repetition(stage.config, taken if stage is stages[-1] else ())
@@ -319,7 +307,7 @@ def compute_all(section: Any, words: Sequence[str], rerun: bool) -> dict[str, Ru
         elif stage is stages[-1]:
             tables.say(stage.run.path.name, where)
             compute(stage.config, choices=stage.choices, stage=stage.name)
-        elif stage.is_finished:
+        elif stage.run.is_finished:
             tables.say(f"{stage.run.path.name} is finished", where)
         elif stage in due(stages):
             tables.say(stage.run.path.name, where)

@@ -134,7 +134,7 @@ def _prepare_next(
         options: dict[str, Any] = {"choices": stage.choices, "stage": stage.name, "parent": parent}
         return Prepared(arrange(stage.config, rerun=True, taken=of_others, **options), name)
     for stage in due(stages):
-        if stage is not last and not stage.is_finished:
+        if stage is not last and not stage.run.is_finished:
             return Prepared(arrange(stage.config, choices=stage.choices, stage=stage.name), stage.name)
     return Prepared(arrange(last.config, choices=last.choices, stage=last.name))
 
@@ -166,7 +166,7 @@ NOT_OF_A_RUN = ("sweep", "study", "stages")
 def check_run(config: Config, here: bool = True) -> None:
     """Refuse a run's configuration that cannot be trained, as far as can be checked without its data; see check_job."""
     run = existing(config)
-    if run.exists and run.status_recorded == "finished":  # it was checked before it was computed
+    if run.is_finished:  # it was checked before it was computed
         return
     experiment = check_sections(config)
     warm_up("wandb" in experiment.loggers)  # while the rest of the configuration is checked
@@ -206,7 +206,7 @@ def compute(
         if ranks.node > 0:
             return accompany(config, ranks, settings.grace, rerun)
     run = prepare(config, rerun=rerun, choices=choices, stage=stage, parent=parent)
-    if run.status_recorded != "finished":
+    if not run.is_finished:
         if run.checkpoints.exists():
             tables.say("goes on from its last checkpoint", run.path.name)
         execute(run, lambda owner: tables.say(f"{run.path.name} is being computed by {owner}; waiting for it"))
@@ -258,7 +258,7 @@ def prepare(
     """
     earlier = existing(config)
     run = repetition(config, taken) if rerun else earlier
-    if run.exists and run.status_recorded == "finished":
+    if run.is_finished:
         results.say_recorded(run, config)
         hand_to_agent(run, config)
         return run

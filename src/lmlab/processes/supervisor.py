@@ -159,7 +159,7 @@ def execute(run: Run, waiting: Callable[[str], None]) -> None:
         return
     try:
         with run.lock(waiting) as lock:
-            ended = _see_through(run, lock) if run.status_recorded != "finished" else None
+            ended = _see_through(run, lock) if not run.is_finished else None
     except (OSError, UserError) as error:  # the run directory cannot be read or written
         if (line := disk.reason(error, run)) is None:
             raise

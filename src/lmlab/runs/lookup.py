@@ -52,8 +52,7 @@ def repetition(config: Config, taken: Collection[Path] = ()) -> Run:
         taken: see :func:`next_copy`.
     """
     run = existing(config)
-    is_finished = run.exists and run.status_recorded == "finished"
-    return next_copy(config, taken) if is_finished or run.path.absolute() in taken else run
+    return next_copy(config, taken) if run.is_finished or run.path.absolute() in taken else run
 
 
 def copies(config: Config) -> Iterator[Run]:

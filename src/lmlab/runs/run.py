@@ -139,6 +139,11 @@ class Run:
         """The status in the manifest, regardless of whether its process is alive."""
         return cast(Status, self.manifest["status"])
 
+    @property
+    def is_finished(self) -> bool:
+        """Return whether the directory exists and holds the result of a finished run."""
+        return self.exists and self.status_recorded == "finished"
+
     def create(self, config: Config, run_id: str, diff: str | None = None, **fields: Any) -> None:
         """Write a new run directory: its saved configuration, ``git.diff`` and the manifest, each atomically.
 

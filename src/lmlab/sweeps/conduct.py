@@ -162,7 +162,7 @@ class Conductor:
             raise
         else:
             job.path = str(run.path.absolute())
-            if job.stage is None and run.status_recorded == "finished":
+            if job.stage is None and run.is_finished:
                 job.end("finished")
         if job.stage is not None and job.path in self._failed_stages:
             job.end("failed", self._failed_stages[job.path])

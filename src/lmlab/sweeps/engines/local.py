@@ -61,12 +61,12 @@ class Local(Engine):
         """Start waiting jobs while there is room; return jobs whose run another process has finished."""
         done = []
         for job in list(self._waiting):
-            if not self._free and not _is_finished(job):
+            if not self._free and not job.run.is_finished:
                 continue
             if (lock := job.run.try_lock()) is None:
                 continue
             try:
-                if _is_finished(job):
+                if job.run.is_finished:
                     job.end("finished")
                 else:
                     supervisor = Supervisor(job.run, lock, self._free[0])
@@ -113,10 +113,6 @@ class Local(Engine):
     def kill(self) -> None:
         for _, supervisor, _ in self._running.values():
             supervisor.kill()
-
-
-def _is_finished(job: Job) -> bool:
-    return job.run.exists and job.run.status_recorded == "finished"
 
 
 def _failure(error: Exception, job: Job) -> Exception:

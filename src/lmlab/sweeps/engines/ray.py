@@ -96,7 +96,7 @@ class Ray(Engine):
         """Submit waiting jobs that are not being computed; return jobs whose run another process has finished."""
         done = []
         for job in list(self._waiting):
-            if job.run.exists and job.run.status_recorded == "finished":
+            if job.run.is_finished:
                 self._waiting.remove(job)
                 job.end("finished")
                 done.append(job)
@@ -138,7 +138,7 @@ class Ray(Engine):
         from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
         stop_reason = self._stop_reasons.pop(job.number, None)
-        if job.run.exists and job.run.status_recorded == "finished":  # regardless of later errors of the task
+        if job.run.is_finished:  # regardless of later errors of the task
             job.end("finished")
             return True
         if stop_reason is not None:  # regardless of how the task ended

@@ -158,7 +158,7 @@ class Slurm(Engine):
         finished = []
         for job in list(self._new):
             run, earlier = job.run, self._queued(job.run)
-            if run.status_recorded == "finished":
+            if run.is_finished:
                 self._new.remove(job)
                 job.end("finished")
                 finished.append(job)
@@ -232,7 +232,7 @@ class Slurm(Engine):
         for submitted in list(self._submitted):
             job = submitted.job
             state, _ = self._states.get(submitted.id, ("gone", ""))
-            finished = job.run.exists and job.run.status_recorded == "finished"
+            finished = job.run.is_finished
             if state != "gone" and state not in slurm_job.GONE and not finished:
                 submitted.gone = None
                 job.status = "waiting" if state in ("PENDING", "CONFIGURING", "REQUEUE_HOLD") else "running"
