@@ -242,7 +242,7 @@ def _differing(search: Search, space: Space) -> list[list[str]]:
     """
     jobs: Iterable[Sequence[str]]
     if isinstance(search, Queue):
-        jobs = (proposal.overrides for proposal in search.waiting)
+        jobs = (proposal.overrides for proposal in search.upcoming())
     else:
         lists = [
             [option.at(0.5)] if isinstance(option, Interval) else option.values[: None if _counts(option.key) else 1]

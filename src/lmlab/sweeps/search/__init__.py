@@ -7,9 +7,8 @@ from typing import Any
 from lmlab.config.build import build
 from lmlab.config.check import validate
 from lmlab.metrics import Measures
-from lmlab.sweeps.search.grid import Grid
+from lmlab.sweeps.search.grid import Grid, Random
 from lmlab.sweeps.search.halving import Halving
-from lmlab.sweeps.search.random import Random
 from lmlab.sweeps.search.search import Outcome, Proposal, Search
 from lmlab.sweeps.search.space import Space
 

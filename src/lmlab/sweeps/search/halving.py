@@ -57,7 +57,7 @@ class Halving(Queue):
         while self._sizes[-1] >= factor and (rungs is None or len(self._sizes) < rungs):
             self._sizes.append(self._sizes[-1] // factor)
         self._rung, self._first = 0, 0
-        super().__init__([])
+        super().__init__()
         self._start(list(self._jobs.values()))
 
     @property
@@ -92,4 +92,4 @@ class Halving(Queue):
         budget = f"{BUDGET}={self._tokens * self._factor**self._rung}"
         for number, job in enumerate(jobs, self._first):
             self._jobs[number] = job
-            self.waiting.append(Proposal(number, [*job, budget]))
+            self.put(Proposal(number, [*job, budget]))

@@ -1,8 +1,8 @@
 """The interface between a search and the loop that launches its jobs."""
 
+import heapq
 import math
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,13 +95,15 @@ class Search(ABC):
 
 
 class Queue(Search):
-    """A search with a queue of jobs; it stores nothing between processes, because the run directories do.
+    """A search with a queue of jobs, in the order of their numbers; the run directories alone outlive its process.
 
     Jobs are compared by the primary metric of the first run that finishes, normally that of all runs.
     """
 
-    def __init__(self, proposals: Iterable[Proposal]) -> None:
-        self.waiting = deque(proposals)
+    def __init__(self, proposals: Iterable[Proposal] = ()) -> None:
+        self.waiting = [(proposal.number, proposal) for proposal in proposals]
+        """A heap of the jobs that wait, by number."""
+        heapq.heapify(self.waiting)
         self.running: dict[int, Proposal] = {}
         self.costs: dict[int, float] = {}
         """Cost of every ended job: its metric, negated if higher is better; infinite if it failed or diverged."""
@@ -110,12 +112,23 @@ class Queue(Search):
     def ask(self) -> Proposal | None:
         if not self.waiting:
             return None
-        proposal = self.waiting.popleft()
-        self.running[proposal.number] = proposal
+        number, proposal = heapq.heappop(self.waiting)
+        self.running[number] = proposal
         return proposal
 
+    def put(self, proposal: Proposal) -> None:
+        """Add a job to the queue."""
+        heapq.heappush(self.waiting, (proposal.number, proposal))
+
+    def settle(self, proposal: Proposal, outcome: Outcome) -> bool:
+        """Remove a job from the running ones and return whether it has ended; an interrupted one is queued again."""
+        del self.running[proposal.number]
+        if outcome == "interrupted":
+            self.put(proposal)
+        return outcome != "interrupted"
+
     def upcoming(self) -> list[Proposal]:
-        return list(self.waiting)
+        return [proposal for _, proposal in sorted(self.waiting)]
 
     @property
     def done(self) -> bool:
@@ -126,9 +139,7 @@ class Queue(Search):
         return len(self.waiting) + len(self.running) + len(self.costs)
 
     def tell(self, proposal: Proposal, outcome: Outcome, metrics: dict[str, float], run: Path | None = None) -> None:
-        del self.running[proposal.number]
-        if outcome == "interrupted":
-            self.waiting.appendleft(proposal)
+        if not self.settle(proposal, outcome):
             return
         self.costs[proposal.number] = math.inf
         if outcome == "finished" and run is not None:

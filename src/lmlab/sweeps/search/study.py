@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lmlab.errors import UserError, nearest
 from lmlab.metrics import Better, cost
-from lmlab.sweeps.search.search import Outcome, Phase, Proposal, Search
+from lmlab.sweeps.search.search import Outcome, Phase, Proposal, Queue
 
 if TYPE_CHECKING:
     from lmlab.sweeps.study import Study
@@ -24,7 +24,7 @@ class Pilot:
     tokens_per_step: int
 
 
-class StudySearch(Search):
+class StudySearch(Queue):
     """A study's jobs, in three phases.
 
     *Pilots*, if the budget is in seconds: an untuned run of ``PILOT_STEPS`` steps of each arm; its tokens per second
@@ -52,6 +52,7 @@ class StudySearch(Search):
         metric: str,
         better: Better,
     ) -> None:
+        super().__init__()
         self.metric, self.better = metric, better
         self.study, self.candidates, self.pilots = study, candidates, pilots or {}
         self.trials = {arm: len(own) if len(own) > 1 else 0 for arm, own in candidates.items()}
@@ -66,27 +67,11 @@ class StudySearch(Search):
         """Candidate and arm of every trial, by its number."""
         self._tokens: dict[str, int] = {}
         self._costs: dict[str, dict[int, float]] = {arm: {} for arm in self._arms}
-        self._waiting: dict[int, Proposal] = {}
-        self._running: dict[int, Proposal] = {}
         for arm, pilot in self.pilots.items():
             words = [f"budget.tokens={PILOT_STEPS * pilot.tokens_per_step}", "validation.times=1"]
             self._put(self._arms.index(arm), [*pilot.overrides, *words], arm, "pilot", study.tuning_seed)
         if not self.pilots:
             self._begin_trials()
-
-    def ask(self) -> Proposal | None:
-        if not self._waiting:
-            return None
-        proposal = self._waiting.pop(min(self._waiting))
-        self._running[proposal.number] = proposal
-        return proposal
-
-    def upcoming(self) -> list[Proposal]:
-        return [self._waiting[number] for number in sorted(self._waiting)]
-
-    @property
-    def done(self) -> bool:
-        return not self._waiting and not self._running
 
     @property
     def total(self) -> int:
@@ -103,9 +88,7 @@ class StudySearch(Search):
         Raises:
             UserError: a pilot failed, so its arm has no budget; or a finished run lacks the metric.
         """
-        del self._running[proposal.number]
-        if outcome == "interrupted":
-            self._waiting[proposal.number] = proposal
+        if not self.settle(proposal, outcome):
             return
         arm = proposal.arm
         assert arm is not None
@@ -170,4 +153,4 @@ class StudySearch(Search):
         return [*self.candidates[arm][candidate], *budget]
 
     def _put(self, number: int, words: list[str], arm: str, phase: Phase, seed: int) -> None:
-        self._waiting[number] = Proposal(number, [*words, f"seed={seed}"], arm, phase)
+        self.put(Proposal(number, [*words, f"seed={seed}"], arm, phase))
