@@ -135,9 +135,7 @@ class BadSteps(pl.Callback):
             print(f"{self.run.path.name}: {text} (all of them: {self.run.events})", file=sys.stderr)
             self._said.add(what)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         module = cast(LanguageModeling, pl_module)
         if module.judge is not None and module.logs_at(trainer.global_step):
             module.also["train/bad_steps"] = self.skipped + self.rolled_back

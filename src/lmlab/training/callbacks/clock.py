@@ -7,7 +7,7 @@ import resource
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -18,36 +18,12 @@ POWERCAP = Path("/sys/class/powercap")
 """Linux's folder of the counters of processor packages (RAPL, running average power limit)."""
 
 
-class Meter(Protocol):
-    """An energy counter that only grows."""
-
-    def read(self) -> float:
-        """Return the joules since a fixed moment."""
-
-
-class Nothing:
-    """The meter of a rank whose energy is read by another rank of its node."""
-
-    def read(self) -> float:
-        return 0.0
-
-
-class Gpu:
-    """One NVIDIA GPU's own count since its driver was loaded (NVML, ``nvmlDeviceGetTotalEnergyConsumption``).
-
-    Args:
-        millijoules: reads the counter.
-    """
-
-    def __init__(self, millijoules: Callable[[], int]) -> None:
-        self._millijoules = millijoules
-
-    def read(self) -> float:
-        return self._millijoules() / 1e3
+Meter = Callable[[], float]
+"""Returns the joules since a fixed moment; it never decreases."""
 
 
 class Packages:
-    """All processor packages of a machine together, including the work of other processes.
+    """Meter of all processor packages of a machine together, including the work of other processes.
 
     Their counters restart at 0 after a few minutes at full power, so they must be read more often than that.
 
@@ -63,7 +39,7 @@ class Packages:
         self._range = {zone: _number(zone / "max_energy_range_uj") for zone in self._last}
         self._total = 0
 
-    def read(self) -> float:
+    def __call__(self) -> float:
         for zone, before in self._last.items():
             now = _number(zone / "energy_uj")
             self._total += now - before + (self._range[zone] if now < before else 0)
@@ -78,10 +54,10 @@ def meter(device: torch.device, local_rank: int) -> Meter | None:
         local_rank: the rank on its node; rank 0 reads the packages for all.
     """
     if device.type == "cuda":
-        return _gpu(device)
+        return gpu(device)
     if device.type != "cpu":
         return None
-    return packages(POWERCAP) if local_rank == 0 else Nothing()
+    return packages(POWERCAP) if local_rank == 0 else lambda: 0.0
 
 
 def packages(folder: Path) -> Packages | None:
@@ -93,16 +69,20 @@ def packages(folder: Path) -> Packages | None:
         return None
 
 
-def _gpu(device: torch.device) -> Gpu | None:
+def gpu(device: torch.device) -> Meter | None:
+    """Return the meter of an NVIDIA GPU, which counts from the time when its driver was loaded; ``None``: none."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
         # By UUID: CUDA may show devices in another order, and not all of them.
         handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
-        gpu = Gpu(lambda: int(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)))
-        gpu.read()
-        return gpu
+
+        def joules() -> float:
+            return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
+
+        joules()
+        return joules
     except Exception:  # no such package, driver or counter, or a part of a GPU, which has no counter
         return None
 
@@ -148,11 +128,9 @@ class Clock(pl.Callback):
         if energy is None or not all_have_one:
             self._joules_before = self.joules = None
         elif self._joules_before is not None:
-            self._joules = Stretches(energy.read)
+            self._joules = Stretches(energy)
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         self._seconds.go_on()
         if self._joules is not None:
             self._joules.go_on()

@@ -1,9 +1,11 @@
-"""Progress of one run: a bar with rate and time left on a terminal, occasional lines elsewhere.
+"""Progress of one run: on its terminal, and as heartbeats for other processes.
 
-After each validation a line shows its primary metric and the beginning of the sample.
+A terminal shows a bar with rate and time left, other output an occasional line. After each validation a line shows its
+primary metric and the beginning of the sample.
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -14,6 +16,8 @@ from rich.progress import Progress as Bars
 from lmlab.metrics import TRAINING_LOSS, Measures, score_of
 from lmlab.numerals import written
 from lmlab.progress import Pace
+from lmlab.runs.heartbeat import Heartbeat, Phase
+from lmlab.runs.run import Run
 from lmlab.training.callbacks.samples import Samples
 from lmlab.training.module import LanguageModeling
 
@@ -54,9 +58,7 @@ class Progress(pl.Callback):
         self._bars.start()
         self._training = self._bars.add_task(self.name, total=trainer.max_steps, completed=trainer.global_step, text="")
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         now = time.perf_counter()
         every = 0.25 if self._bars else SECONDS_BETWEEN_LINES
         last = trainer.global_step == trainer.max_steps
@@ -102,15 +104,7 @@ class Progress(pl.Callback):
             total = sum(len(loader) for loader in loaders if everything or not loader.dataset.only_last)
             self._validating = self._bars.add_task("  validating", total=total, text="")
 
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         if self._bars:
             self._bars.advance(self._validating)
 
@@ -134,3 +128,54 @@ class Progress(pl.Callback):
         if self._bars:
             self._bars.stop()
             self._bars = None
+
+
+SECONDS_BETWEEN_BEATS = 1.0
+
+
+class Heartbeats(pl.Callback):
+    """Writes the run's :class:`lmlab.runs.heartbeat.Heartbeat` on rank 0, at most once a second."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._written = -SECONDS_BETWEEN_BEATS
+        self._pace = Pace()
+        self._shown: Sequence[str] = ()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._pace = Pace(trainer.global_step)
+        if trainer.is_global_zero:
+            self._shown = self.run.measures.shown
+        self.write(trainer, pl_module, "training")
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        self.write(trainer, pl_module, "training")
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.write(trainer, pl_module, "validating")
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        self.write(trainer, pl_module, "validating")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._written = -SECONDS_BETWEEN_BEATS
+        self.write(trainer, pl_module, "finishing")
+
+    def write(self, trainer: pl.Trainer, pl_module: pl.LightningModule, phase: Phase) -> None:
+        """Write a heartbeat, unless the last one is younger than a second."""
+        moment = time.monotonic()
+        if not trainer.is_global_zero or moment - self._written < SECONDS_BETWEEN_BEATS:
+            return
+        self._written = moment
+        module = cast(LanguageModeling, pl_module)
+        steps_per_second = self._pace.rate(trainer.global_step)
+        seconds_left = self._pace.seconds_left(trainer.global_step, module.total_steps - trainer.global_step)
+        Heartbeat(
+            phase,
+            step=trainer.global_step,
+            steps=module.total_steps,
+            tokens_per_second=round(steps_per_second * module.tokens_per_step, 1) if steps_per_second else None,
+            train_loss=module.latest.get(TRAINING_LOSS),
+            metrics={name: module.latest[name] for name in self._shown if name in module.latest},
+            seconds_left=None if seconds_left is None else round(seconds_left, 1),
+        ).write(self.run)

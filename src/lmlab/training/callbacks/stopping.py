@@ -1,19 +1,18 @@
-"""Stop a run after a signal, with its state saved, on all ranks at the same step."""
-
-from __future__ import annotations
+"""End a run early: after a signal, on all ranks at the same step and with its state saved, or without progress."""
 
 import signal
 from typing import Any, NoReturn, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import distributed
 
-from lmlab.errors import Interrupted
+from lmlab.errors import Interrupted, UserError
 from lmlab.processes import signals
 from lmlab.training.callbacks.checkpoint import Checkpoint
-from lmlab.training.module import LanguageModeling
+from lmlab.training.module import COST, LanguageModeling
 
 
 class Stopping(pl.Callback):
@@ -42,14 +41,7 @@ class Stopping(pl.Callback):
         if batch_idx % trainer.accumulate_grad_batches == 0 and (received := self._signal()):
             self._stop(trainer, received)
 
-    def on_validation_batch_start(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         if received := self._signal():
             cast(LanguageModeling, pl_module).weights_to("train")
             self._stop(trainer, received)
@@ -118,3 +110,20 @@ class Ranks:
         self._said = None
         work.wait()
         return signal.Signals(int(said)) if said else None
+
+
+class EarlyStopping(pl.callbacks.EarlyStopping):
+    """Ends training after ``patience`` validations that are not better than the best by at least ``min_delta``.
+
+    It watches the loss in nats per token, or the first metric of a task that is judged by decoded answers.
+    """
+
+    def __init__(self, patience: int = 3, min_delta: float = 0.0) -> None:
+        if patience < 1:
+            raise UserError(f"callbacks.early_stopping.patience={patience}: expected at least 1")
+        super().__init__(monitor=COST, mode="min", patience=patience, min_delta=min_delta)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Killed between its last checkpoint and its end, a run that had stopped would train on to the next validation.
+        if self.stopping_reason != EarlyStoppingReason.NOT_STOPPED:
+            trainer.should_stop = True
