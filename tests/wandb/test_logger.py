@@ -20,7 +20,7 @@ from lmlab.runs.files import read_jsonl
 from lmlab.runs.provenance import PACKAGE, code_fingerprint
 from lmlab.runs.run import Run
 from lmlab.training.loggers import JsonlLogger, wandb_logger
-from lmlab.training.loggers.jsonl import drop_rows_after
+from lmlab.training.loggers.logger import drop_rows_after
 from lmlab.wandb.artifacts import requested
 from lmlab.wandb.mirror import WandbRecord, recorded_rows
 from lmlab.wandb.settings import WandbOptions

@@ -33,8 +33,7 @@ from lmlab.training import accounting, callbacks, parallel, start
 from lmlab.training.allocator import keep_freed_memory
 from lmlab.training.callbacks.out_of_memory import fitting
 from lmlab.training.load import check_loadable
-from lmlab.training.loggers.jsonl import JsonlLogger, drop_rows_after
-from lmlab.training.loggers.logger import RunLogger
+from lmlab.training.loggers.logger import JsonlLogger, RunLogger, drop_rows_after
 from lmlab.training.module import LanguageModeling
 from lmlab.training.objectives import StepContext
 from lmlab.training.optimizers.groups import make_optimizer

@@ -12,8 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from lmlab.processes.layout import get_rank
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.run import Run
-from lmlab.training.loggers.jsonl import row_of
-from lmlab.training.loggers.logger import RunLogger
+from lmlab.training.loggers.logger import RunLogger, row_of
 from lmlab.wandb.artifacts import Kind
 from lmlab.wandb.mirror import (
     Row,

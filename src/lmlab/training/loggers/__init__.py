@@ -1,7 +1,6 @@
 """Loggers of metrics: JSON lines in the run directory always; Weights & Biases and TensorBoard optionally."""
 
-from lmlab.training.loggers.jsonl import JsonlLogger
-from lmlab.training.loggers.logger import RunLogger
+from lmlab.training.loggers.logger import JsonlLogger, RunLogger
 from lmlab.training.loggers.tensorboard import tensorboard_logger
 from lmlab.wandb.logger import wandb_logger
 

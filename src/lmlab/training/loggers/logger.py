@@ -1,8 +1,13 @@
-"""The base class of lmlab's own loggers."""
+"""The base class of lmlab's own loggers, and the one that every run has: lines of JSON in the run directory."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from lmlab.runs.files import append_row, flush, read_jsonl, write_rows
 
 if TYPE_CHECKING:
     from lmlab.training.module import LanguageModeling
@@ -30,3 +35,79 @@ class RunLogger(Logger):
             summary: its final metrics, or only its status.
             exit_code: 0 unless it has failed.
         """
+
+
+class JsonlLogger(RunLogger):
+    """Appends ``{"step": ..., "tokens": ..., "<metric>": ...}`` to ``path``; flushed to disk at every checkpoint.
+
+    Args:
+        module: the module in training. Every row has its current step and tokens, also a row of a user's callback
+            (``pl_module.log``, ``trainer.logger.log_metrics``), whose metrics are added to the module's newest ones.
+            ``None``: rows contain their own.
+    """
+
+    def __init__(self, path: Path, module: "LanguageModeling | None" = None) -> None:
+        super().__init__()
+        self.path = path
+        self.module = module
+
+    @property
+    def name(self) -> str:
+        return "jsonl"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        row = row_of(metrics, step, self.module)
+        if not row:
+            return
+        if self.module is not None:
+            self.module.latest |= {name: value for name, value in row.items() if name not in ("step", "tokens")}
+        append_row(self.path, row)
+
+    @rank_zero_only
+    def save(self) -> None:
+        if self.path.exists():
+            flush(self.path)
+
+
+def row_of(metrics: Mapping[str, Any], step: int | None, module: "LanguageModeling | None") -> dict[str, Any]:
+    """Return logged metrics as a row with the current step and tokens of ``module``; empty without metrics.
+
+    Lightning adds the epoch, which is always the same, and counts the steps of a callback's metrics differently.
+    Callbacks may log tensors.
+
+    Args:
+        module: ``None``: the row is that of ``step``.
+    """
+    row = {name: value.item() if hasattr(value, "item") else value for name, value in metrics.items()}
+    row.pop("epoch", None)
+    if not row:
+        return {}
+    return {"step": step, **row} if module is None else row | {"step": module.global_step, "tokens": module.tokens_seen}
+
+
+def drop_rows_after(path: Path, step: int, validated_step: int) -> None:
+    """Remove the rows that a resumed run will compute again, and an incomplete last row.
+
+    Args:
+        step: the last step whose training is not repeated.
+        validated_step: the last step whose validation and its results are not repeated.
+    """
+
+    def is_of_training(row: dict[str, Any]) -> bool:
+        return any(name.startswith("train/") for name in row)
+
+    if path.exists():
+        kept: list[dict[str, Any]] = []
+        for row in read_jsonl(path):
+            if is_of_training(row):
+                keep = row["step"] <= step
+            else:  # if a partial validation ended training early, the last one is at the same step
+                before = kept[-1] if kept and kept[-1]["step"] == validated_step else {}
+                keep = row["step"] <= validated_step and row.keys() != before.keys()
+            kept += [row] if keep else []
+        write_rows(path, kept)

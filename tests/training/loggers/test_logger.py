@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lmlab.runs.files import read_jsonl
-from lmlab.training.loggers.jsonl import JsonlLogger, drop_rows_after
+from lmlab.training.loggers.logger import JsonlLogger, drop_rows_after
 
 
 def test_rows_are_read_back_exactly(tmp_path):
