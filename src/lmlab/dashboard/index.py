@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from lmlab.analysis.curves import Array, Curves, thinned
 from lmlab.analysis.records import Record, together
 from lmlab.dashboard import rows
-from lmlab.dashboard.growing import Growing
 from lmlab.errors import UserError
 from lmlab.metrics import Measures
 from lmlab.runs.heartbeat import Heartbeat
+from lmlab.runs.logged import Log
 from lmlab.runs.run import Run
 from lmlab.sweeps.sweep import Sweep, all_sweeps
 
@@ -28,6 +31,51 @@ KEPT = 60.0
 """Seconds for which the curves of a run stay in memory after a page has requested them."""
 
 Stamp = tuple[int, int, int] | None
+
+
+Drawn = dict[str, list[float]] | None
+"""``x``, ``y`` and ``step``, equally long."""
+
+
+class Growing:
+    """Curves of the rows that a run has logged so far.
+
+    Args:
+        path: ``metrics.jsonl``.
+        flops_per_token: see :class:`lmlab.analysis.curves.Curves`.
+    """
+
+    def __init__(self, path: Path, flops_per_token: float) -> None:
+        self._log = Log(path)
+        self._drawn: dict[tuple[str, str, int], tuple[Curves, Drawn]] = {}
+        self.curves = Curves(self._log.logged.columns, flops_per_token)
+
+    def read(self) -> bool:
+        """Read the rows added since the last call; return whether anything has changed."""
+        changed = self._log.read()
+        if changed:
+            # A new object each time, because another thread may still be drawing the old one.
+            self.curves = Curves(self._log.logged.columns, self.curves.flops_per_token)
+        return changed
+
+    def drawn(self, metric: str, axis: str, points: int) -> Drawn:
+        """Return a metric against an axis with at most ``points`` points, without values that are not finite.
+
+        ``None`` if the metric was not logged or the axis is unknown.
+        """
+        key, curves = (metric, axis, points), self.curves
+        drawn = self._drawn.get(key)
+        if drawn is None or drawn[0] is not curves:
+            curve = curves.curve(metric, axis)
+            steps = curves.curve(metric, "step")
+            drawn = self._drawn[key] = curves, curve and steps and _plain(*curve, steps[0], points)
+        return drawn[1]
+
+
+def _plain(x: Array, y: Array, steps: Array, points: int) -> Drawn:
+    finite = np.flatnonzero(np.isfinite(y) & np.isfinite(x))
+    kept = thinned(finite.astype(np.float64), y[finite], points)[0].astype(int)
+    return {"x": x[kept].tolist(), "y": y[kept].tolist(), "step": steps[kept].tolist()}
 
 
 @dataclass(eq=False)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lmlab.dashboard.growing import Growing
+from lmlab.dashboard.index import Growing
 
 
 def rows(*values, first=1):
