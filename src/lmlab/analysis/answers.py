@@ -88,11 +88,7 @@ def evaluations(comparison: Comparison) -> dict[Scored, dict[str, list[Evaluatio
 
 
 def _of_run(run: Record) -> Iterator[tuple[Scored, Evaluation]]:
-    try:
-        rows = numbers(read_jsonl(run.run.path / "evaluations.jsonl"))
-    except ValueError:
-        return
-    for row in rows:
+    for row in run.evaluations:
         if "file" in row.get("predictions", {}) and "answers" in row["metrics"]:
             settings = row["settings"]
             data = str(at(row, "data.name")), str(at(row, "data.fingerprint"))

@@ -11,7 +11,7 @@ from lmlab.config.identity import identity
 from lmlab.config.nodes import Config, at
 from lmlab.errors import UserError, nearest
 from lmlab.metrics import Measures
-from lmlab.runs.files import read_jsonl
+from lmlab.runs.files import numbers, read_jsonl
 from lmlab.runs.run import Run, Status, training_flops
 from lmlab.runs.version import measures_of
 
@@ -170,17 +170,21 @@ class Record:
         return list(at(self.manifest, "data.splits") or {})
 
     @cached_property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The lines of ``evaluations.jsonl``, oldest first; none if the file is damaged."""
+        try:
+            return [numbers(row) for row in read_jsonl(self.run.path / "evaluations.jsonl")]
+        except ValueError:
+            return []
+
+    @cached_property
     def evaluated(self) -> dict[str, float]:
         """The scores that ``lmlab evaluate`` recorded, by name (``test/loss``).
 
         Only scores comparable with a validation: of the final weights, in fixed windows of the length used in training.
         """
         scores: dict[str, float] = {}
-        try:
-            rows = read_jsonl(self.run.path / "evaluations.jsonl")
-        except ValueError:
-            return scores
-        for row in rows:
+        for row in self.evaluations:
             settings = row["settings"]
             if self._is_as_validated(settings):
                 for way in ("fixed_window", "answers"):

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 from statsmodels.stats.meta_analysis import effectsize_smd
+from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from lmlab.analysis.statistics.intervals import mean_interval
-from lmlab.analysis.statistics.pairs import _effect_size, paired, simultaneous
+from lmlab.analysis.statistics.pairs import _effect_size, paired, resolvable, seeds_needed, simultaneous
 from lmlab.errors import UserError
 
 SLEEP = ([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0], [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4])
@@ -24,7 +25,7 @@ def by_seed(values, start=0):
 def test_sleep_as_student_tested_it():
     """R: t.test(extra ~ group, sleep, paired = TRUE): t = -4.0621, p = 0.002833, -1.58 in [-2.4599, -0.7001]."""
     found = paired(by_seed(SLEEP[0]), by_seed(SLEEP[1]))
-    assert found.test == "paired t" and found.n == 10 and found.left_out == []
+    assert found.test == "paired t" and found.n == 10
     assert found.p_value == pytest.approx(0.002833, abs=1e-6)
     assert (found.difference.mean, found.difference.low, found.difference.high) == pytest.approx(
         (-1.58, -2.459886, -0.700114), abs=1e-6
@@ -36,7 +37,6 @@ def test_maize_as_fisher_tested_it():
     found = paired(by_seed(MAIZE), by_seed([0.0] * 15))
     assert found.permutation_p_value == 1726 / 32768
     assert found.p_value == pytest.approx(2 * stats.t.sf(2.148, 14), abs=1e-4)
-    assert found.least_p_value == 2 / 2**15
 
 
 def test_unpaired_seeds_are_compared_by_welch_which_says_so():
@@ -52,24 +52,23 @@ def test_unpaired_seeds_are_compared_by_welch_which_says_so():
     totals = [sum(chosen) for chosen in itertools.combinations(SLEEP[0][:4] + SLEEP[1], 4)]
     tail = min(np.mean([t <= sum(SLEEP[0][:4]) + 1e-9 for t in totals]), 0.5)
     assert len(totals) == 1001 and uneven.permutation_p_value == pytest.approx(2 * tail)
-    assert uneven.least_p_value == 2 / 1001
     smd = effectsize_smd(
         np.mean(SLEEP[0]), np.std(SLEEP[0], ddof=1), 10, np.mean(SLEEP[1]), np.std(SLEEP[1], ddof=1), 10
     )
     assert found.effect_size.mean == pytest.approx(float(np.squeeze(smd[0])), rel=1e-3)  # its correction is approximate
 
 
-def test_only_shared_seeds_are_paired_and_the_others_are_named():
+def test_only_shared_seeds_are_paired():
     found = paired({1: 1.0, 2: 2.0, 3: 3.5, 9: 100.0}, {3: 3.0, 1: 0.7, 2: 1.9, 4: -50.0})
-    assert found.left_out == [4, 9] and found.n == 3
+    assert found.n == 3
     assert found.difference == mean_interval([1.0 - 0.7, 2.0 - 1.9, 3.5 - 3.0])
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 6])
 def test_the_exact_test_of_few_seeds_cannot_reach_far(n):
     found = paired(by_seed([1.0 + 0.01 * i for i in range(n)]), by_seed([0.0] * n))
-    assert found.permutation_p_value == found.least_p_value == 2 / 2**n
-    assert (found.least_p_value < 0.05) == (n >= 6)
+    assert found.permutation_p_value == 2 / 2**n
+    assert (found.permutation_p_value < 0.05) == (n >= 6)
 
 
 @given(st.lists(st.integers(-20, 20), min_size=2, max_size=7))
@@ -184,3 +183,49 @@ def test_a_comparison_seen_from_the_other_side():
         a, b = getattr(seen, name), getattr(other_side, name)
         assert (a.mean, a.low, a.high) == pytest.approx((b.mean, b.low, b.high))
     assert seen.p_value == other_side.p_value
+
+
+@pytest.mark.parametrize(("effect", "pairs"), [(0.2, 199), (0.5, 34), (0.8, 15)])
+def test_seeds_for_cohens_small_medium_and_large_effects(effect, pairs):
+    """G*Power, difference between two dependent means, two tails, alpha 0.05, power 0.8."""
+    assert seeds_needed(1.0, effect) == pairs
+    assert seeds_needed(0.02, -0.02 * effect) == pairs
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 40])
+@pytest.mark.parametrize("power", [0.5, 0.8, 0.95])
+@pytest.mark.parametrize("alpha", [0.05, 0.01])
+def test_what_is_resolvable_agrees_with_statsmodels(n, power, alpha):
+    effect = resolvable(1.0, n, power, alpha)
+    assert TTestPower().power(effect, n, alpha / 2, alternative="larger") == pytest.approx(power, abs=2e-4)
+    assert resolvable(0.3, n, power, alpha) == pytest.approx(0.3 * effect)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_power_by_simulation(n):
+    x = np.random.default_rng(n).normal(resolvable(1.0, n), 1.0, (20_000, n))
+    found = stats.ttest_1samp(x, 0, axis=1)
+    assert np.mean((found.pvalue < 0.05) & (found.statistic > 0)) == pytest.approx(0.8, abs=0.01)
+
+
+@given(st.floats(0.01, 20), st.floats(0.3, 0.99), st.floats(0.001, 0.2))
+def test_the_number_of_seeds_is_the_least_that_resolves(effect, power, alpha):
+    n = seeds_needed(1.0, effect, power, alpha)
+    assert resolvable(1.0, n, power, alpha) <= effect
+    assert n == 2 or resolvable(1.0, n - 1, power, alpha) > effect
+
+
+def test_the_ends():
+    assert resolvable(1.0, 1) == math.inf
+    assert resolvable(0.0, 3) == 0.0
+    assert seeds_needed(0.0, 0.1) == 2
+    for wrong, message in (
+        (lambda: seeds_needed(1.0, 0.0), "difference=0.0"),
+        (lambda: seeds_needed(1.0, 1e-9), "too small for a million seeds"),
+        (lambda: seeds_needed(math.nan, 1.0), "sd=nan"),
+        (lambda: resolvable(1.0, 0), "n=0"),
+        (lambda: resolvable(1.0, 3, power=80), "power=80"),
+        (lambda: resolvable(1.0, 3, alpha=5), "alpha=5"),
+    ):
+        with pytest.raises(UserError, match=message):
+            wrong()

@@ -11,7 +11,7 @@ from lmlab.analysis.records import Record
 from lmlab.config.nodes import at
 from lmlab.config.overrides import written
 from lmlab.metrics import VALIDATION, score_of, split_of
-from lmlab.runs.files import read_json, read_jsonl
+from lmlab.runs.files import read_json
 
 PER_BYTE = "bits_per_byte"
 """The score of text that does not depend on the tokenizer."""
@@ -109,7 +109,7 @@ def tokens_not_scored_once(comparison: Comparison) -> Iterator[Finding]:
                 [run],
                 train_again(comparison, [run]),
             )
-        for row in read_jsonl(run.run.path / "evaluations.jsonl"):
+        for row in run.evaluations:
             if "data" in row["settings"]:  # a split of other data
                 continue
             whole = _split(run, str(row["settings"].get("split"))).get("tokens")

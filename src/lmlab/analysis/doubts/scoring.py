@@ -10,7 +10,6 @@ from lmlab.analysis.doubts.doubt import Finding
 from lmlab.analysis.doubts.rebuilt import evaluates_elsewhere
 from lmlab.analysis.records import Record
 from lmlab.config.nodes import at
-from lmlab.runs.files import read_jsonl
 
 DEFINED_BY: Mapping[str, tuple[str, ...]] = {
     "fixed_window": ("context",),
@@ -111,7 +110,7 @@ def _scored(comparison: Comparison) -> Iterator[tuple[str, str, dict[Record, set
     arms: dict[tuple[str, str], set[str]] = {}
     for arm in comparison.arms:
         for run in arm.runs:
-            for row in read_jsonl(run.run.path / "evaluations.jsonl"):
+            for row in run.evaluations:
                 settings = row["settings"]
                 for metric in row["metrics"]:
                     kept = ("checkpoint", *DEFINED_BY.get(metric, ("context",)))

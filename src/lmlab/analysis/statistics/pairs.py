@@ -1,4 +1,4 @@
-"""Paired tests between arms on runs of the same seeds, corrected for the number of comparisons.
+"""Paired tests between arms on runs of the same seeds, corrected for the number of comparisons, and their power.
 
 The correction is Bonferroni's (Dunn 1961, "Multiple comparisons among means"): of m comparisons each p value is
 multiplied by m, and each interval has the confidence 1 - alpha / m. A corrected p value is below alpha exactly where
@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lmlab.analysis.statistics.intervals import Array, Estimate, library, mean_interval
+from lmlab.errors import UserError
 
 _EXACT = 2**15
 """Up to this many relabellings are enumerated; otherwise this many are drawn, always the same ones."""
@@ -43,9 +44,6 @@ class Paired:
         n: number of pairs; for Welch's test, the number of runs of the smaller arm.
         test: the test behind ``p_value``.
         permutation_p_value: two-sided, over all ways to swap the labels; does not assume normality.
-        least_p_value: the least possible ``permutation_p_value`` with this many runs: 2 / 2^n for n
-            pairs, before any correction.
-        left_out: seeds that only one arm has, which the test does not use.
     """
 
     difference: Estimate
@@ -54,8 +52,6 @@ class Paired:
     n: int
     test: Test
     permutation_p_value: float
-    least_p_value: float
-    left_out: Sequence[int]
 
     def turned(self) -> "Paired":
         """Return the same comparison with the second arm first."""
@@ -99,9 +95,9 @@ def number_tested(tests: Sequence[Paired]) -> int:
 
 
 def _corrected(test: Paired, number: int) -> Paired:
-    p_values = test.p_value, test.permutation_p_value, test.least_p_value
-    p_value, permutation, least = (p if math.isnan(p) else min(1.0, number * p) for p in p_values)
-    return replace(test, p_value=p_value, permutation_p_value=permutation, least_p_value=least)
+    p_values = test.p_value, test.permutation_p_value
+    p_value, permutation = (p if math.isnan(p) else min(1.0, number * p) for p in p_values)
+    return replace(test, p_value=p_value, permutation_p_value=permutation)
 
 
 def paired(first: Scores, second: Scores, confidence: float = 0.95) -> Paired:
@@ -121,14 +117,13 @@ def paired(first: Scores, second: Scores, confidence: float = 0.95) -> Paired:
     shared = sorted(first.keys() & second.keys())
     if len(shared) < 2:
         return _unpaired([*first.values()], [*second.values()], confidence)
-    left_out = sorted(first.keys() ^ second.keys())
-    n, least = len(shared), 2.0 ** (1 - len(shared))
+    n = len(shared)
     a, b = np.array([first[seed] for seed in shared]), np.array([second[seed] for seed in shared])
     with np.errstate(invalid="ignore"):  # both diverged: inf - inf
         differences = a - b
     difference = mean_interval(differences.tolist(), confidence)
     if math.isnan(difference.sd):
-        return Paired(difference, math.nan, _unknown(n), n, "paired t", math.nan, least, left_out)
+        return Paired(difference, math.nan, _unknown(n), n, "paired t", math.nan)
     permutation = library("scipy.stats").permutation_test(
         (differences,),
         np.mean,
@@ -143,18 +138,17 @@ def paired(first: Scores, second: Scores, confidence: float = 0.95) -> Paired:
         effect = _effect_size(difference.mean / difference.sd, n - 1, n, confidence, n)
     else:  # only rounding differs: an interval of zero width would claim certainty
         difference = replace(difference, low=math.nan, high=math.nan)
-    return Paired(difference, p_value, effect, n, "paired t", float(permutation.pvalue), least, left_out)
+    return Paired(difference, p_value, effect, n, "paired t", float(permutation.pvalue))
 
 
 def _unpaired(first: Sequence[float], second: Sequence[float], confidence: float) -> Paired:
     one, two = mean_interval(first, confidence), mean_interval(second, confidence)
     a, b, n = np.array(first), np.array(second), min(one.n, two.n)
-    least = 2 / math.comb(one.n + two.n, n)
     mean, sd = one.mean - two.mean, math.hypot(one.sd, two.sd)
     if math.isnan(sd):
         test: Test = "none (too few seeds)" if n < 2 else _WELCH
         nothing = Estimate(mean, math.nan, math.nan, n, math.nan)
-        return Paired(nothing, math.nan, _unknown(n), n, test, math.nan, min(1.0, least), [])
+        return Paired(nothing, math.nan, _unknown(n), n, test, math.nan)
     stats = library("scipy.stats")
     permutation = stats.permutation_test(
         (a, b),
@@ -171,7 +165,7 @@ def _unpaired(first: Sequence[float], second: Sequence[float], confidence: float
         pooled = math.sqrt(((one.n - 1) * one.sd**2 + (two.n - 1) * two.sd**2) / freedom)
         effect = _effect_size(mean / pooled, freedom, one.n * two.n / (one.n + two.n), confidence, n)
     difference = Estimate(mean, low, high, n, sd)
-    return Paired(difference, p_value, effect, n, _WELCH, float(permutation.pvalue), min(1.0, least), [])
+    return Paired(difference, p_value, effect, n, _WELCH, float(permutation.pvalue))
 
 
 def _effect_size(d: float, freedom: int, weight: float, confidence: float, n: int) -> Estimate:
@@ -201,3 +195,61 @@ def _rounding(a: Array, b: Array) -> Any:
 
 def _negative(estimate: Estimate) -> Estimate:
     return replace(estimate, mean=-estimate.mean, low=-estimate.high, high=-estimate.low)
+
+
+_MOST = 2**20
+
+
+def seeds_needed(sd: float, difference: float, power: float = 0.8, alpha: float = 0.05) -> int:
+    """Return the least number of seeds, at least two, that detects a true difference.
+
+    A difference counts as detected when a two-sided paired t test is significant and has its sign right. With effect d
+    = difference / sd, the statistic of n seeds follows the noncentral t distribution with n - 1 degrees of freedom and
+    noncentrality d * sqrt(n) (Cohen 1988, chapter 2), which scipy inverts. (statsmodels' ``TTestPower`` says the same,
+    except where it gives nan: effects of several standard deviations with few seeds, the usual case here.)
+
+    Args:
+        sd: standard deviation of the differences between paired runs.
+        difference: the difference to detect, in the unit of ``sd``; its sign does not matter.
+        power: probability of detecting it.
+        alpha: probability of detecting one where there is none.
+
+    Raises:
+        UserError: ``sd`` negative or not finite, no difference, ``alpha`` or ``power`` out of range, or more than a
+            million seeds.
+    """
+    if not math.isfinite(difference) or difference == 0:
+        raise UserError(f"difference={difference}: must be a number other than zero; no number of seeds resolves zero")
+    high = 2
+    while resolvable(sd, high, power, alpha) > abs(difference):
+        high *= 2
+        if high > _MOST:
+            raise UserError(f"difference={difference}: too small for a million seeds when sd={sd}")
+    low = high // 2  # too few, or one
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if resolvable(sd, middle, power, alpha) > abs(difference) else (low, middle)
+    return high
+
+
+def resolvable(sd: float, n: int, power: float = 0.8, alpha: float = 0.05) -> float:
+    """Return the least true difference that ``n`` seeds detect, in the unit of ``sd``; infinite for one seed.
+
+    The arguments are those of ``seeds_needed``. Three seeds resolve 3.3 standard deviations, five 1.7, ten 1.0.
+
+    Raises:
+        UserError: ``sd`` negative or not finite, ``n`` below one, ``alpha`` or ``power`` out of range.
+    """
+    if not (math.isfinite(sd) and sd >= 0):
+        raise UserError(f"sd={sd}: must be a number of zero or more; it takes two seeds to have one")
+    if not 0 < alpha < 1:
+        raise UserError(f"alpha={alpha}: must lie between 0 and 1, 0.05 say")
+    if not alpha < power < 1:
+        raise UserError(f"power={power}: must lie between alpha={alpha} and 1, 0.8 say")
+    if n < 1:
+        raise UserError(f"n={n}: must be at least one seed")
+    if n == 1:
+        return math.inf
+    special = library("scipy.special")
+    critical = special.stdtrit(n - 1, 1 - alpha / 2)
+    return sd * float(special.nctdtrinc(n - 1, 1 - power, critical)) / math.sqrt(n)

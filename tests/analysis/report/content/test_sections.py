@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 
 from lmlab.analysis.comparison import Comparison
+from lmlab.analysis.report.content.answers import samples
 from lmlab.analysis.report.content.arms import differences
 from lmlab.analysis.report.content.power import SHARES, power
 from lmlab.analysis.report.content.provenance import commands, every_run, left_out, provenance
-from lmlab.analysis.report.content.samples import samples
 from lmlab.analysis.report.content.tradeoffs import POINTS, tradeoffs
 from lmlab.analysis.report.document import Code, SideBySide, Text
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.doubts import Doubt
-from lmlab.analysis.report.content.answers import answers
+from lmlab.analysis.report.content.answers import answers, samples
 from lmlab.analysis.report.content.arms import arms, differences
 from lmlab.analysis.report.content.breakdown import breakdown
 from lmlab.analysis.report.content.captions import data_of, listed
@@ -13,7 +13,6 @@ from lmlab.analysis.report.content.conclusion import conclusion
 from lmlab.analysis.report.content.loss_curves import loss_curves
 from lmlab.analysis.report.content.power import power
 from lmlab.analysis.report.content.provenance import chain, commands, every_run, left_out, provenance
-from lmlab.analysis.report.content.samples import samples
 from lmlab.analysis.report.content.scaling import scaling
 from lmlab.analysis.report.content.tradeoffs import tradeoffs
 from lmlab.analysis.report.content.tuning import tuning

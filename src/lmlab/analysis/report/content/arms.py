@@ -15,7 +15,6 @@ from lmlab.analysis.report.document import Cell, Column, Interval, Part, Section
 from lmlab.analysis.statistics.intervals import mean_interval
 from lmlab.config.overrides import written
 from lmlab.metrics import Measures, score_of
-from lmlab.runs.files import numbers, read_jsonl
 
 
 @dataclass(frozen=True)
@@ -86,12 +85,8 @@ def _evaluations(comparison: Comparison) -> Table | None:
     scores: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for arm in comparison.arms:
         for run in arm.runs:
-            try:
-                evaluations = numbers(read_jsonl(run.run.path / "evaluations.jsonl"))
-            except ValueError:
-                continue
             # Of one run scored by several versions of the code, the newest counts.
-            for settings, row in {_described(row["settings"]): row for row in evaluations}.items():
+            for settings, row in {_described(row["settings"]): row for row in run.evaluations}.items():
                 for way, values in row["metrics"].items():
                     measures = Measures.of(row["measures"]) if "measures" in row else run.measures
                     metrics, first = measures.metrics, score_of(measures.primary)

@@ -7,7 +7,7 @@ from lmlab.analysis.comparison import Comparison
 from lmlab.analysis.report.content.captions import data_of, short
 from lmlab.analysis.report.content.contrasts import ALPHA, Contrast, contrasts, level, number_format
 from lmlab.analysis.report.document import Axis, Cell, Chart, Column, Section, Series, Table
-from lmlab.analysis.statistics.power import resolvable, seeds_needed
+from lmlab.analysis.statistics.pairs import resolvable, seeds_needed
 from lmlab.errors import UserError
 
 SHARES = (0.002, 0.005, 0.01, 0.02, 0.05)
