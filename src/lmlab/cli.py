@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lmlab.config.own_errors import about
+from lmlab.config.sources import about
 from lmlab.errors import Interrupted, RunFailed, UserError, nearest
 from lmlab.lazy_imports import postpone
 from lmlab.processes.signals import INTERRUPTED

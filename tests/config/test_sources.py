@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from lmlab.config import own_errors, sources
+from lmlab.config import sources
 from lmlab.config.targets import resolve_target
 from lmlab.errors import UserError
 
@@ -84,8 +84,8 @@ def test_files_that_a_module_names_and_may_read_from_its_folder_are_found(here):
     sources.use_copy(here / "code")
     with pytest.raises(FileNotFoundError) as error:
         (here / "code" / "vocabulary.json").read_text()
-    assert "name stands in quotes" in own_errors.about(error.value)
-    assert not own_errors.about(FileNotFoundError(2, "No such file", "/elsewhere")) and not own_errors.about(OSError())
+    assert "name stands in quotes" in sources.about(error.value)
+    assert not sources.about(FileNotFoundError(2, "No such file", "/elsewhere")) and not sources.about(OSError())
 
 
 def test_a_module_is_taken_from_where_it_is_meant_whatever_else_has_that_name(here, monkeypatch):

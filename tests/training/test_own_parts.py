@@ -8,7 +8,7 @@ from experiments import experiment_of
 
 from lmlab.config.build import build
 from lmlab.config.check import validate
-from lmlab.config.own_errors import about
+from lmlab.config.sources import about
 from lmlab.errors import UserError
 from lmlab.models.block import mix
 from lmlab.runs.run import Run

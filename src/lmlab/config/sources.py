@@ -1,4 +1,4 @@
-"""The user's own modules: finding their folders and files, and importing them.
+"""The user's own modules: finding their folders and files, importing them, and messages about their errors.
 
 On a command line they come from the working folder or the folder of ``--config-dir``, never from an outputs folder,
 because its files may come from another user. For a saved run they come from the copy in its directory. Imports are
@@ -10,6 +10,7 @@ import importlib
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_file_location
@@ -346,3 +347,42 @@ class _Finder:
         folders = [str(source.path.parent)] if source.path.name == "__init__.py" else None
         loader = _Loader(name, str(source.path))
         return spec_from_file_location(name, source.path, loader=loader, submodule_search_locations=folders)
+
+
+def about(error: Exception) -> str:
+    """Return text to be appended to an error's message: the line of the user's code, and advice.
+
+    It is empty for errors that do not involve the user's own modules.
+    """
+    return _place(error) + _advice(error)
+
+
+def _place(error: Exception) -> str:
+    """Return `` in my_data.py, line 18``: the innermost line of the user's code in the traceback."""
+    lines = [
+        f" in {Path(frame.f_code.co_filename).name}, line {line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if is_own(str(frame.f_globals.get("__name__")))
+    ]
+    return lines[-1] if lines else ""
+
+
+def _advice(error: Exception) -> str:
+    """Return advice if a run's copy lacks a module or a file of the user's; empty for other errors."""
+    copy = copy_in_use()
+    if isinstance(error, ModuleNotFoundError):
+        use_copy(None)
+        try:
+            source = find(str(error.name))
+        finally:
+            use_copy(copy)
+        if source is not None and source.path.suffix == ".py":
+            return "; import your own modules by statements, or by a name in quotes, so that a run can copy them"
+        return ""
+    name = getattr(error, "filename", None) if isinstance(error, FileNotFoundError) else None
+    if name is None or copy is None or not Path(os.fsdecode(name)).absolute().is_relative_to(copy.absolute()):
+        return ""
+    return (
+        "; a run copies a file beside your modules only if its name stands in quotes there; name it so, or pass its "
+        "path as an option of yours"
+    )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lmlab.config import sources
-from lmlab.config.own_errors import about
+from lmlab.config.sources import about
 from lmlab.errors import UserError
 
 OPTIONS = (

@@ -10,8 +10,7 @@ from contextlib import suppress
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
-from lmlab.config.own_errors import about
-from lmlab.config.sources import use_copy
+from lmlab.config.sources import about, use_copy
 from lmlab.errors import CannotGoOn, Fault, Interrupted, Restart, UserError
 from lmlab.processes import signals
 from lmlab.processes.layout import get_rank
