@@ -1,9 +1,18 @@
-"""Adam (Kingma & Ba 2015, algorithm 1) and AdamW (Loshchilov & Hutter 2019, algorithm 2)."""
+"""Optimizers of torch with lmlab's groups of parameters: SGD, Adam and AdamW."""
 
 import torch
 from torch import nn
 
 from lmlab.training.optimizers.groups import check, check_betas, decay_groups, fused
+
+
+def sgd(model: nn.Module, lr: float, momentum: float = 0.0, weight_decay: float = 0.0) -> torch.optim.SGD:
+    """Return SGD with optional momentum (Sutskever et al. 2013, section 2) and decay of the matrices.
+
+    Raises ``UserError`` for a setting out of its range.
+    """
+    check(lr=lr, momentum=momentum, weight_decay=weight_decay)
+    return torch.optim.SGD(decay_groups(model, weight_decay), lr, momentum, fused=fused(model, shards=False))
 
 
 def adam(model: nn.Module, lr: float, betas: list[float], eps: float = 1e-8) -> torch.optim.Adam:
