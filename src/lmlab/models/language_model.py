@@ -17,9 +17,8 @@ from lmlab.errors import UserError, nearest
 from lmlab.models.block import Block, add_up, mix
 from lmlab.models.channels.channel import Channel
 from lmlab.models.heads.head import Head
-from lmlab.models.layers import EmbeddingDropout, VariationalDropout, check_count, check_width
+from lmlab.models.layers import EmbeddingDropout, NGramEmbedding, VariationalDropout, check_count, check_width
 from lmlab.models.mixers.mixer import Mixer
-from lmlab.models.ngram_embedding import NGramEmbedding
 from lmlab.models.parameters import check_size
 from lmlab.models.state import LanguageModelState, Output
 
@@ -83,7 +82,7 @@ class LanguageModel(nn.Module):
         positions: ``learned`` adds a table of ``context`` position vectors, ``sinusoidal`` fixed ones without end
             (Vaswani et al. 2017, section 3.5); ``none`` leaves positions to the mixers.
         scale_embedding: multiply embeddings by sqrt(D) (section 3.4 there).
-        ngrams: rows of the tables of :class:`lmlab.models.ngram_embedding.NGramEmbedding`; their sum is added to the
+        ngrams: rows of the tables of :class:`lmlab.models.layers.NGramEmbedding`; their sum is added to the
             embedding of each token; ``None``: no tables.
         tie_embeddings: the head's matrix is the embedding's.
         dropout: probability, on embeddings and on the outputs of mixers in blocks.

@@ -7,7 +7,7 @@ from torch.nn.functional import normalize, silu, softplus
 from torch.utils.flop_counter import FlopCounterMode
 
 from lmlab.errors import UserError
-from lmlab.models.mixers import kernels
+from lmlab.models.mixers.chunks import kernels_fit, kernels_installed
 from lmlab.models.mixers.gated_deltanet import GatedDeltaNet, _fused, gated_delta_rule
 
 B, T, D = 2, 23, 8
@@ -217,13 +217,13 @@ def test_the_kernel_is_called_as_it_documents_itself(monkeypatch):
 
 
 @pytest.mark.skipif(
-    not (torch.cuda.is_available() and kernels.installed()), reason="needs a CUDA device and flash-linear-attention"
+    not (torch.cuda.is_available() and kernels_installed()), reason="needs a CUDA device and flash-linear-attention"
 )
 def test_the_kernel_does_what_the_chunked_form_does():
     tokens = [part.cuda() for part in some_tokens(K=32, V=64, length=200, dtype=torch.float32)]
     state = torch.randn(B, 2, 32, 64, device="cuda")
     tokens[:3] = [part.bfloat16().float() for part in tokens[:3]]
-    assert kernels.available(tokens[1].bfloat16(), tokens[2].bfloat16())
+    assert kernels_fit(tokens[1].bfloat16(), tokens[2].bfloat16())
     o, after = _fused(*tokens, state, torch.bfloat16)
     expected, expected_after = gated_delta_rule(*tokens, state, 64)
     torch.testing.assert_close(o.float(), expected, rtol=0.05, atol=0.05 * expected.std().item())

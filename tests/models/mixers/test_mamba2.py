@@ -7,7 +7,7 @@ from torch.nn.functional import silu, softplus
 from torch.utils.flop_counter import FlopCounterMode
 
 from lmlab.errors import UserError
-from lmlab.models.mixers import kernels
+from lmlab.models.mixers.chunks import kernels_fit, kernels_installed
 from lmlab.models.mixers.mamba2 import Mamba2, _fused, scan
 
 B, T, D = 2, 23, 8
@@ -211,14 +211,14 @@ def test_the_kernel_is_called_as_it_documents_itself(monkeypatch):
 
 
 @pytest.mark.skipif(
-    not (torch.cuda.is_available() and kernels.installed()), reason="needs a CUDA device and flash-linear-attention"
+    not (torch.cuda.is_available() and kernels_installed()), reason="needs a CUDA device and flash-linear-attention"
 )
 def test_the_kernel_does_what_the_scan_does():
     torch.manual_seed(0)
     x, b, c = (torch.randn(2, 200, count, 32, device="cuda").bfloat16() for count in (4, 2, 2))
     log_decay = -torch.rand(2, 200, 4, device="cuda")
     state = torch.randn(2, 4, 32, 32, device="cuda")
-    assert kernels.available(b, x)
+    assert kernels_fit(b, x)
     y, after = _fused(x, log_decay, b, c, state)
     expected, expected_after = scan(x.float(), log_decay, b.float(), c.float(), state, 64)
     torch.testing.assert_close(y.float(), expected, rtol=0.05, atol=0.05 * expected.std().item())

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn.functional import gelu
 
-from lmlab.models.channels.gated_perceptron import GatedPerceptron
+from lmlab.models.channels.channel import GatedPerceptron
 
 
 class GeGLU(GatedPerceptron):

@@ -5,6 +5,7 @@ Dimension legend: B sequences, T tokens, Z chunks, L tokens of a chunk, H heads.
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -67,3 +68,32 @@ def segment_sums(a_XL: Tensor) -> Tensor:
     lower_LL = torch.ones(L, L, dtype=torch.bool, device=a_XL.device).tril()
     terms_XLL = a_XL[..., None].expand(*a_XL.shape, L).masked_fill(~lower_LL.tril(-1), 0)
     return terms_XLL.cumsum(-2).masked_fill(~lower_LL, -math.inf)
+
+
+def kernels_fit(key_BTHK: Tensor, value_BTHV: Tensor) -> bool:
+    """Return whether the kernels of flash-linear-attention, which replace the chunked form, support these arguments.
+
+    The arguments are the keys (or input matrices) and values of a sequence. The kernels run on CUDA devices, where the
+    package is installed; some of its versions take half precision only, and keys no wider than 256. Fewer tokens than
+    its chunks of 64 are left to the form here.
+    """
+    return (
+        key_BTHK.is_cuda
+        and key_BTHK.dtype in (torch.bfloat16, torch.float16)
+        and key_BTHK.dtype == value_BTHV.dtype
+        and 16 <= key_BTHK.shape[-1] <= 256
+        and value_BTHV.shape[-1] >= 16
+        and key_BTHK.shape[1] >= 64
+        and kernels_installed()
+    )
+
+
+@cache
+def kernels_installed() -> bool:
+    """Return whether the package can be imported; called only if it could be used: it is slow to load."""
+    try:
+        import fla.ops.gated_delta_rule
+        import fla.ops.simple_gla  # noqa: F401
+    except ImportError:
+        return False
+    return True

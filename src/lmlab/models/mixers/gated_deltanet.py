@@ -25,8 +25,7 @@ from torch.nn.functional import rms_norm, silu
 
 from lmlab.errors import UserError
 from lmlab.models.layers import Linear
-from lmlab.models.mixers import kernels
-from lmlab.models.mixers.chunks import HeadDecay, chunks, full_precision, into_chunks, segment_sums, wide
+from lmlab.models.mixers.chunks import HeadDecay, chunks, full_precision, into_chunks, kernels_fit, segment_sums, wide
 from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.mixers.short_convolution import ShortConvolution
 
@@ -98,7 +97,7 @@ class GatedDeltaNet(Mixer):
             _, log_alpha_BTH = self.decay(p_BTH)
             beta_BTH = self.largest_beta * b_BTH.to(log_alpha_BTH.dtype).sigmoid()
             tokens = (_unit(q_BTHK), _unit(k_BTHK), v_BTHV.to(wide(v_BTHV)), log_alpha_BTH, beta_BTH)
-            if kernels.available(k_BTHK, v_BTHV):
+            if kernels_fit(k_BTHK, v_BTHV):
                 o_BTHV, after_BHKV = _fused(*tokens, before_BHKV, k_BTHK.dtype)
             else:
                 o_BTHV, after_BHKV = gated_delta_rule(*tokens, before_BHKV, self.chunk_length)

@@ -20,8 +20,7 @@ from torch.nn.functional import rms_norm, silu
 
 from lmlab.errors import UserError
 from lmlab.models.layers import Linear, check_width, divisors
-from lmlab.models.mixers import kernels
-from lmlab.models.mixers.chunks import HeadDecay, chunks, full_precision, into_chunks, segment_sums, wide
+from lmlab.models.mixers.chunks import HeadDecay, chunks, full_precision, into_chunks, kernels_fit, segment_sums, wide
 from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.mixers.short_convolution import ShortConvolution
 
@@ -100,7 +99,7 @@ class Mamba2(Mixer):
                 before_BHNP = x_BTHP.new_zeros(x_BTD.shape[0], H, N, P, dtype=wide(x_BTHP))
             dt_BTH, log_decay_BTH = self.decay(p_BTH)
             stepped_BTHP = x_BTHP * dt_BTH[..., None]
-            if kernels.available(b_BTGN, x_BTHP):
+            if kernels_fit(b_BTGN, x_BTHP):
                 y_BTHP, after_BHNP = _fused(stepped_BTHP, log_decay_BTH, b_BTGN, c_BTGN, before_BHNP)
             else:
                 b_BTGN, c_BTGN = b_BTGN.to(dt_BTH.dtype), c_BTGN.to(dt_BTH.dtype)
