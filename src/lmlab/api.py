@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from lmlab.errors import RunFailed, UserError, first_line
+from lmlab.errors import RunFailed, UserError, check_least, first_line
 from lmlab.surroundings import expanded
 
 if TYPE_CHECKING:
@@ -263,9 +263,7 @@ class TrainedRun:
         from lmlab.models.decoding import Decoding
         from lmlab.progress import ProgressBar
 
-        for option, value in (("tokens", tokens), ("samples", samples)):
-            if value is not None and value < 1:
-                raise UserError(f"{option}={value}: expected at least 1")
+        check_least(1, tokens=tokens, samples=samples)
         strings = (stop,) if isinstance(stop, str) else tuple(stop)
         if "" in strings:
             raise UserError(f"stop={stop!r}: expected texts of at least one character")

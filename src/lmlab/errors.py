@@ -55,6 +55,13 @@ def prefixed(where: str) -> Iterator[None]:
         raise UserError(within(where, error)) from error
 
 
+def check_least(least: int, prefix: str = "", /, **options: float | None) -> None:
+    """Raise ``UserError`` for the first option below ``least``; options of ``None`` pass. ``prefix``: as ``model.``."""
+    for option, value in options.items():
+        if value is not None and value < least:
+            raise UserError(f"{prefix}{option}={value}: expected at least {least}")
+
+
 def nearest(value: object, choices: Iterable[str], listed: int = 12) -> str:
     """Return `` (did you mean 'x'?)`` for the choice nearest to ``value``, or all choices if none is near.
 

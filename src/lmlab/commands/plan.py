@@ -14,7 +14,7 @@ from lmlab.config.check import validate
 from lmlab.config.experiment import Experiment
 from lmlab.config.nodes import Config
 from lmlab.config.overrides import option_of
-from lmlab.errors import UserError, prefixed
+from lmlab.errors import UserError, check_least, prefixed
 from lmlab.numerals import byte_size, compact, duration
 from lmlab.runs.files import dumps
 from lmlab.runs.run import training_flops
@@ -145,9 +145,8 @@ def check(config: Config, device: Config) -> None:
     validate(device, "device")
     experiment = Experiment.of(config)
     check_threads(experiment.trainer.threads, "trainer.threads")
-    for option in ("devices", "nodes", "accumulate"):
-        if (value := getattr(experiment.trainer, option)) < 1:
-            raise UserError(f"trainer.{option}={value}: expected at least 1")
+    trainer = experiment.trainer
+    check_least(1, "trainer.", devices=trainer.devices, nodes=trainer.nodes, accumulate=trainer.accumulate)
     check_objects(experiment)
 
 

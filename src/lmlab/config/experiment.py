@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from lmlab.config.check import check_arguments
 from lmlab.config.nodes import Config, Paths, at
-from lmlab.errors import UserError, nearest
+from lmlab.errors import UserError, check_least, nearest
 from lmlab.metrics import is_averaged
 from lmlab.surroundings import expanded
 
@@ -150,10 +150,7 @@ class Execution:
     node: int = 0
 
     def __post_init__(self) -> None:
-        for option, least in (("restarts", 0), ("grace", 0), ("node", 0)):
-            value = getattr(self, option)
-            if value < least:
-                raise UserError(f"execution.{option}={value}: expected at least {least}")
+        check_least(0, "execution.", restarts=self.restarts, grace=self.grace, node=self.node)
         if self.rendezvous is not None and not re.fullmatch(r"[^:\s]+:\d+", self.rendezvous):
             raise UserError(f"execution.rendezvous={self.rendezvous}: expected host:port, for example node1:29500")
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from lmlab.errors import UserError, nearest
+from lmlab.errors import UserError, check_least, nearest
 from lmlab.models.block import Block, add_up, mix
 from lmlab.models.channels.channel import Channel
 from lmlab.models.heads.head import Head
@@ -126,9 +126,7 @@ class LanguageModel(nn.Module):
         solved_from: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        for option, value in (("width", width), ("depth", depth)):
-            if value < 1:
-                raise UserError(f"model.{option}={value}: expected at least 1")
+        check_least(1, "model.", width=width, depth=depth)
         check_count("model.depth", depth)
         check_width("model.width", width)
         for option, share in (("dropout", dropout), ("embedding_dropout", embedding_dropout)):

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from lmlab.config.experiment import Experiment
-from lmlab.errors import UserError
+from lmlab.errors import UserError, check_least
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.sizes import flops_per_token, state_bytes
 from lmlab.planning.footprint import Footprint, footprint, head_bytes
@@ -43,9 +43,7 @@ class Cluster:
     price: float | None
 
     def __post_init__(self) -> None:
-        for option, value in (("devices", self.devices), ("devices_per_node", self.per_node)):
-            if value < 1:
-                raise UserError(f"{option}={value}: expected at least 1")
+        check_least(1, devices=self.devices, devices_per_node=self.per_node)
         if not (isfinite(self.network) and self.network > 0):
             raise UserError(f"network={self.network}: expected a number above 0")
         if self.price is not None and not (isfinite(self.price) and self.price >= 0):

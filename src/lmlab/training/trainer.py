@@ -3,7 +3,7 @@
 from typing import Any, Literal, get_args
 
 from lmlab.config.experiment import TrainerOptions
-from lmlab.errors import UserError, nearest
+from lmlab.errors import UserError, check_least, nearest
 from lmlab.training.threads import check_threads
 
 Accelerator = Literal["auto", "cpu", "cuda"]
@@ -32,14 +32,11 @@ def check_shares(trainer: TrainerOptions, batch_size: int) -> None:
     """
     devices, nodes, accumulate = trainer.devices, trainer.nodes, trainer.accumulate
     check_threads(trainer.threads, "trainer.threads")
-    for option in ("devices", "nodes", "accumulate", "tensor_parallel"):
-        value = getattr(trainer, option)
-        if value is not None and value < 1:
-            raise UserError(f"trainer.{option}={value}: expected at least 1")
+    ranks, shared = trainer.ranks, trainer.tensor_parallel
+    check_least(1, "trainer.", devices=devices, nodes=nodes, accumulate=accumulate, tensor_parallel=shared)
     clip = trainer.gradient_clip
     if clip is not None and not clip > 0:
         raise UserError(f"trainer.gradient_clip={clip}: expected a number above 0, or null for no limit")
-    ranks, shared = trainer.ranks, trainer.tensor_parallel
     if trainer.strategy != "fsdp" and shared > 1:
         raise UserError(f"trainer.tensor_parallel={shared}: needs trainer.strategy=fsdp")
     if ranks % shared:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from lmlab.errors import UserError
+from lmlab.errors import UserError, check_least
 from lmlab.models.heads.head import Head
 
 
@@ -34,8 +34,7 @@ class MixtureOfSoftmaxes(Head):
         factorised: bool = True,
     ) -> None:
         super().__init__()
-        if components < 1:
-            raise UserError(f"model.head.components={components}: expected at least 1")
+        check_least(1, "model.head.", components=components)
         if embedding is not None and not factorised:
             raise UserError(
                 "model.tie_embeddings=true: needs model.head.factorised=true, else there are several matrices"

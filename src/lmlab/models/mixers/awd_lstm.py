@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from lmlab.errors import UserError
+from lmlab.errors import UserError, check_least
 from lmlab.models.layers import VariationalDropout, check_count
 from lmlab.models.mixers.lstm import INPUT_GAINS, RECURRENT_GAINS
 from lmlab.models.mixers.mixer import Mixer
@@ -58,8 +58,7 @@ class AWDLSTM(Mixer):
         temporal: float = 1.0,
     ) -> None:
         super().__init__()
-        if layers < 1:
-            raise UserError(f"model.mixer.layers={layers}: expected at least 1")
+        check_least(1, "model.mixer.", layers=layers)
         check_count("model.mixer.layers", layers)
         inner = round(expansion * width)
         if inner < 1:
@@ -72,9 +71,7 @@ class AWDLSTM(Mixer):
         ):
             if not 0 <= share < 1:
                 raise UserError(f"model.mixer.{option}={share}: expected a number in [0, 1)")
-        for option, strength in (("activation", activation), ("temporal", temporal)):
-            if strength < 0:
-                raise UserError(f"model.mixer.{option}={strength}: expected at least 0")
+        check_least(0, "model.mixer.", activation=activation, temporal=temporal)
         widths = [width, *[inner] * (layers - 1), width]
         self.layers = nn.ModuleList(nn.LSTM(*sizes, batch_first=True) for sizes in pairwise(widths))
         for layer in self.layers:

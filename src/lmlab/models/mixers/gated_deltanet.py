@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm, silu
 
-from lmlab.errors import UserError
+from lmlab.errors import UserError, check_least
 from lmlab.models.layers import Linear
 from lmlab.models.mixers.chunks import HeadDecay, chunks, full_precision, into_chunks, kernels_fit, segment_sums, wide
 from lmlab.models.mixers.mixer import Mixer
@@ -58,9 +58,7 @@ class GatedDeltaNet(Mixer):
         chunk_length: int = 64,
     ) -> None:
         super().__init__()
-        for option, value in {"heads": heads, "taps": taps, "chunk_length": chunk_length}.items():
-            if value < 1:
-                raise UserError(f"model.mixer.{option}={value}: expected at least 1")
+        check_least(1, "model.mixer.", heads=heads, taps=taps, chunk_length=chunk_length)
         self.heads, self.key_width, self.value_width = (
             heads,
             *(round(r * width / heads) for r in (key_ratio, value_ratio)),

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm, silu
 
-from lmlab.errors import UserError
+from lmlab.errors import UserError, check_least
 from lmlab.models.layers import Linear, check_width, divisors
 from lmlab.models.mixers.chunks import HeadDecay, chunks, full_precision, into_chunks, kernels_fit, segment_sums, wide
 from lmlab.models.mixers.mixer import Mixer
@@ -54,9 +54,7 @@ class Mamba2(Mixer):
     ) -> None:
         super().__init__()
         sizes = {"expansion": expansion, "state_width": state_width, "taps": taps, "chunk_length": chunk_length}
-        for option, value in sizes.items():
-            if value < 1:
-                raise UserError(f"model.mixer.{option}={value}: expected at least 1")
+        check_least(1, "model.mixer.", **sizes)
         inner = expansion * width
         check_width("model.mixer.expansion times model.width", inner)
         fitting = divisors(inner)

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, pad, silu
 
-from lmlab.errors import UserError
+from lmlab.errors import UserError, check_least
 from lmlab.models.layers import Linear, check_width, divisors
 from lmlab.models.mixers.chunks import chunks, full_precision
 from lmlab.models.mixers.mixer import Mixer
@@ -75,9 +75,7 @@ class MLSTM(Mixer):
     ) -> None:
         super().__init__()
         inner = round(expansion * width)
-        for option, value in (("taps", taps), ("chunk", chunk)):
-            if value < 1:
-                raise UserError(f"model.mixer.{option}={value}: expected at least 1")
+        check_least(1, "model.mixer.", taps=taps, chunk=chunk)
         check_width("model.mixer.expansion times model.width", inner)
         if inner < 2:
             raise UserError(f"model.mixer.expansion={expansion}: leaves no inner width")

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, softplus
 
-from lmlab.errors import UserError
+from lmlab.errors import UserError, check_least
 from lmlab.models.layers import Linear
 from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.mixers.short_convolution import ShortConvolution
@@ -47,9 +47,7 @@ class RGLRU(Mixer):
 
     def __init__(self, width: int, expansion: float = 4 / 3, heads: int = 4, taps: int = 4, multiple: int = 8) -> None:
         super().__init__()
-        for option, value in (("heads", heads), ("taps", taps), ("multiple", multiple)):
-            if value < 1:
-                raise UserError(f"model.mixer.{option}={value}: expected at least 1")
+        check_least(1, "model.mixer.", heads=heads, taps=taps, multiple=multiple)
         if expansion <= 0:
             raise UserError(f"model.mixer.expansion={expansion}: expected a number above 0")
         multiple = math.lcm(multiple, heads)

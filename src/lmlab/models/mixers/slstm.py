@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, silu
 
-from lmlab.errors import UserError
+from lmlab.errors import check_least
 from lmlab.models.mixers.chunks import full_precision
 from lmlab.models.mixers.mixer import Mixer
 from lmlab.models.mixers.short_convolution import ShortConvolution
@@ -55,8 +55,7 @@ class SLSTM(Mixer):
 
     def __init__(self, width: int, heads: int = 4, taps: int = 4) -> None:
         super().__init__()
-        if taps < 1:
-            raise UserError(f"model.mixer.taps={taps}: expected at least 1")
+        check_least(1, "model.mixer.", taps=taps)
         check_heads(heads, width, "model.width")
         self.heads, self.head_width = heads, width // heads
         self.convolution = ShortConvolution(width, taps)

@@ -3,7 +3,7 @@
 import os
 from multiprocessing import connection
 
-from lmlab.errors import RunFailed, UserError
+from lmlab.errors import RunFailed, UserError, check_least
 from lmlab.processes.signals import undisturbed
 from lmlab.processes.spawn import Share
 from lmlab.processes.supervisor import Supervisor
@@ -35,9 +35,7 @@ class Local(Engine):
         memory: float | None = None,
         gpus: int | None = None,
     ) -> None:
-        for option, value in (("workers", workers), ("cores", cores), ("gpus", gpus)):
-            if value is not None and value < 1:
-                raise UserError(f"hydra.launcher.{option}={value}: expected at least 1")
+        check_least(1, "hydra.launcher.", workers=workers, cores=cores, gpus=gpus)
         if workers is not None and workers > MOST:
             raise UserError(f"hydra.launcher.workers={workers}: expected 1 to {MOST}")
         check_memory(memory)

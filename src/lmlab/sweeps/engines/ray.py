@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from lmlab.errors import Interrupted, RunFailed, UserError
+from lmlab.errors import Interrupted, RunFailed, UserError, check_least
 from lmlab.processes.signals import stopped_by_signals
 from lmlab.processes.supervisor import execute
 from lmlab.runs import trust
@@ -54,9 +54,7 @@ class Ray(Engine):
         memory: float | None = None,
         workers: int | None = None,
     ) -> None:
-        for option, value in (("cpus", cpus), ("workers", workers)):
-            if value is not None and value < 1:
-                raise UserError(f"hydra.launcher.{option}={value}: expected at least 1")
+        check_least(1, "hydra.launcher.", cpus=cpus, workers=workers)
         if not (gpus == 0 or 1e-4 <= gpus <= 1 or (gpus > 1 and float(gpus).is_integer())):  # Ray counts in 1e-4
             raise UserError(f"hydra.launcher.gpus={gpus}: expected a whole number, or a fraction of one GPU")
         check_memory(memory)

@@ -5,7 +5,7 @@ import sys
 import time as clock
 from typing import Any
 
-from lmlab.errors import UserError
+from lmlab.errors import UserError, check_least
 from lmlab.runs.run import Run
 from lmlab.sweeps.engines import slurm_job
 from lmlab.sweeps.engines.engine import Engine, check_memory
@@ -67,9 +67,7 @@ class Slurm(Engine):
         extra: dict[str, Any] | None = None,
     ) -> None:
         numbers = {"time": time, "cpus": cpus, "gpus": gpus, "tasks_per_node": tasks_per_node, "array": array}
-        for option, value in (numbers | {"notice": notice}).items():
-            if value is not None and value < 1:
-                raise UserError(f"hydra.launcher.{option}={value}: expected at least 1")
+        check_least(1, "hydra.launcher.", **numbers, notice=notice)
         check_memory(memory)
         try:
             import submitit  # noqa: F401

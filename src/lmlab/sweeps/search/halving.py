@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from lmlab.errors import UserError
+from lmlab.errors import UserError, check_least
 from lmlab.sweeps.search.search import Outcome, Proposal, Queue, check_trials
 from lmlab.sweeps.search.space import Space
 
@@ -35,13 +35,8 @@ class Halving(Queue):
         factor: int = 3,
         rungs: int | None = None,
     ) -> None:
-        for option, value, least in (
-            ("tokens", tokens, 1),
-            ("factor", factor, 2),
-            ("rungs", rungs, 1),
-        ):
-            if value is not None and value < least:
-                raise UserError(f"sweep.{option}={value}: expected at least {least}")
+        check_least(1, "sweep.", tokens=tokens, rungs=rungs)
+        check_least(2, "sweep.", factor=factor)
         if trials is not None:
             check_trials(trials)
         if any(word.lstrip("+").startswith(f"{BUDGET}=") for word in space.fixed) or any(

@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import distributed
 
-from lmlab.errors import Interrupted, UserError
+from lmlab.errors import Interrupted, check_least
 from lmlab.processes import signals
 from lmlab.training.callbacks.checkpoint import Checkpoint
 from lmlab.training.module import COST, LanguageModeling
@@ -119,8 +119,7 @@ class EarlyStopping(pl.callbacks.EarlyStopping):
     """
 
     def __init__(self, patience: int = 3, min_delta: float = 0.0) -> None:
-        if patience < 1:
-            raise UserError(f"callbacks.early_stopping.patience={patience}: expected at least 1")
+        check_least(1, "callbacks.early_stopping.", patience=patience)
         super().__init__(monitor=COST, mode="min", patience=patience, min_delta=min_delta)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

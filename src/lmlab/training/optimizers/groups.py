@@ -33,13 +33,6 @@ def fused(model: nn.Module, shards: bool = True) -> bool:
     return fits and all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
 
 
-def check(**options: float) -> None:
-    """Refuse a negative learning rate, decay or momentum. Raises ``UserError``."""
-    for option, value in options.items():
-        if value < 0:
-            raise UserError(f"optimizer.{option}={value}: expected at least 0")
-
-
 def check_betas(betas: list[float]) -> tuple[float, float]:
     """Return the two betas. Raises ``UserError`` unless there are two in [0, 1)."""
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw as adamw_update
 
-from lmlab.errors import UserError
-from lmlab.training.optimizers.groups import check, check_betas, decay_groups, fused
+from lmlab.errors import UserError, check_least
+from lmlab.training.optimizers.groups import check_betas, decay_groups, fused
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of a x + b x^3 + c x^5, which after five applications takes every x in [0.01, 1] to about [0.7, 1.2]."""
@@ -57,11 +57,10 @@ def muon(
     Raises:
         UserError: a setting out of its range.
     """
-    check(lr=lr, adamw_lr=adamw_lr, eps=eps, weight_decay=weight_decay)
+    check_least(0, "optimizer.", lr=lr, adamw_lr=adamw_lr, eps=eps, weight_decay=weight_decay)
     if not 0 <= momentum < 1:
         raise UserError(f"optimizer.momentum={momentum}: expected a number in [0, 1)")
-    if iterations < 1:
-        raise UserError(f"optimizer.iterations={iterations}: expected at least 1")
+    check_least(1, "optimizer.", iterations=iterations)
     of_muon = {id(parameter) for parameter in hidden_matrices(model)}
     settings_muon = {"muon": True, "lr": lr, "momentum": momentum, "iterations": iterations}
     settings_adamw = {"muon": False, "lr": adamw_lr, "betas": check_betas(betas), "eps": eps, "fused": fused(model)}

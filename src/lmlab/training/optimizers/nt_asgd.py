@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from lmlab.errors import UserError
-from lmlab.training.optimizers.groups import check, decay_groups, fused
+from lmlab.errors import check_least
+from lmlab.training.optimizers.groups import decay_groups, fused
 
 
 def nt_asgd(
@@ -25,9 +25,8 @@ def nt_asgd(
     Raises:
         UserError: a setting out of its range.
     """
-    check(lr=lr, momentum=momentum, weight_decay=weight_decay)
-    if patience < 1:
-        raise UserError(f"optimizer.patience={patience}: expected at least 1")
+    check_least(0, "optimizer.", lr=lr, momentum=momentum, weight_decay=weight_decay)
+    check_least(1, "optimizer.", patience=patience)
     return NTASGD(decay_groups(model, weight_decay), lr, momentum, fused(model), patience)
 
 

@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from lmlab.training.optimizers.groups import check, check_betas, decay_groups, fused
+from lmlab.errors import check_least
+from lmlab.training.optimizers.groups import check_betas, decay_groups, fused
 
 
 def sgd(model: nn.Module, lr: float, momentum: float = 0.0, weight_decay: float = 0.0) -> torch.optim.SGD:
@@ -11,13 +12,13 @@ def sgd(model: nn.Module, lr: float, momentum: float = 0.0, weight_decay: float 
 
     Raises ``UserError`` for a setting out of its range.
     """
-    check(lr=lr, momentum=momentum, weight_decay=weight_decay)
+    check_least(0, "optimizer.", lr=lr, momentum=momentum, weight_decay=weight_decay)
     return torch.optim.SGD(decay_groups(model, weight_decay), lr, momentum, fused=fused(model, shards=False))
 
 
 def adam(model: nn.Module, lr: float, betas: list[float], eps: float = 1e-8) -> torch.optim.Adam:
     """Return Adam without weight decay. Raises ``UserError`` for a setting out of its range."""
-    check(lr=lr, eps=eps)
+    check_least(0, "optimizer.", lr=lr, eps=eps)
     return torch.optim.Adam(model.parameters(), lr, check_betas(betas), eps, fused=fused(model))
 
 
@@ -25,5 +26,5 @@ def adamw(
     model: nn.Module, lr: float, betas: list[float], eps: float = 1e-8, weight_decay: float = 0.1
 ) -> torch.optim.AdamW:
     """Return Adam with decoupled decay of the matrices. Raises ``UserError`` for a setting out of its range."""
-    check(lr=lr, eps=eps, weight_decay=weight_decay)
+    check_least(0, "optimizer.", lr=lr, eps=eps, weight_decay=weight_decay)
     return torch.optim.AdamW(decay_groups(model, weight_decay), lr, check_betas(betas), eps, fused=fused(model))
