@@ -280,3 +280,15 @@ def example() -> Document:
         ],
         "28 runs in outputs/runs, read on 2026-11-26; lmlab 0.1.0 at 03edd5c.",
     )
+
+
+def linear(colour):
+    """Return the linear red, green and blue of a colour ``#rrggbb``."""
+    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def contrast_ratio(first, second):
+    """Return the contrast of two colours, 1 to 21 (WCAG 2.2, "contrast ratio" and "relative luminance")."""
+    low, high = sorted(linear(colour) @ [0.2126, 0.7152, 0.0722] for colour in (first, second))
+    return (high + 0.05) / (low + 0.05)

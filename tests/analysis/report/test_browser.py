@@ -7,10 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from example_report import example
+from example_report import contrast_ratio, example
 
 from lmlab.analysis.report import html
-from lmlab.analysis.report.charts import contrast_ratio
 
 sys.path.append(str(Path(__file__).parents[2]))
 from processes import wait_until

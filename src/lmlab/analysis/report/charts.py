@@ -8,14 +8,25 @@ from itertools import chain
 from lmlab.analysis.report.cells import clipped, visible
 from lmlab.analysis.report.document import Chart, Document, Series
 
-LIGHT, DARK = "#ffffff", "#16181d"  # the backgrounds of page.css
-OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#000000", "#f0e442", "#e69f00")
 REFERENCE = ""
 """The arm of lines that belong to no arm, such as a diagonal; they are grey and cannot be hidden."""
-_GREY = "#808080"
+_GREY = ("#808080", "#808080", "#767676", "#818181")
+_COLOURS = (
+    ("#0072b2", "#0072b2", "#0072b2", "#2989be"),
+    ("#d55e00", "#d55e00", "#c25600", "#d55e00"),
+    ("#009e73", "#009e73", "#008662", "#009e73"),
+    ("#cc79a7", "#cc79a7", "#a36186", "#cc79a7"),
+    ("#4b9dcb", "#56b4e9", "#3b7ca1", "#56b4e9"),
+    ("#000000", "#666666", "#000000", "#828282"),
+    ("#9e962c", "#f0e442", "#7f7923", "#f0e442"),
+    ("#c68900", "#e69f00", "#9c6c00", "#e69f00"),
+)
+"""Okabe and Ito's colours: lines on the light and on the dark background of page.css, then text on both.
+
+They are darkened or lightened just enough for the contrast of WCAG 2.2, 3 for lines and 4.5 for text.
+"""
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "x", "star")
-_LINES_CONTRAST, _TEXT_CONTRAST = 3.0, 4.5  # WCAG 2.2, success criteria 1.4.11 and 1.4.3
 
 
 @dataclass(frozen=True)
@@ -38,51 +49,19 @@ def styles(document: Document) -> dict[str, Style]:
 
 def style(index: int) -> Style:
     """Return the style of the arm with this index."""
-    dash = _DASHES[index // len(OKABE_ITO) % len(_DASHES)]
-    return _look_of(OKABE_ITO[index % len(OKABE_ITO)], dash, _MARKERS[index % len(_MARKERS)])
+    dash = _DASHES[index // len(_COLOURS) % len(_DASHES)]
+    return _look_of(_COLOURS[index % len(_COLOURS)], dash, _MARKERS[index % len(_MARKERS)])
 
 
-def _look_of(colour: str, dash: str = _DASHES[0], marker: str = _MARKERS[0]) -> Style:
-    return Style(
-        line=(readable(colour, LIGHT, _LINES_CONTRAST), readable(colour, DARK, _LINES_CONTRAST)),
-        text=(readable(colour, LIGHT, _TEXT_CONTRAST), readable(colour, DARK, _TEXT_CONTRAST)),
-        dash=dash,
-        marker=marker,
-    )
-
-
-def readable(colour: str, ground: str, contrast: float) -> str:
-    """Return the colour, darkened (on a light ground) or lightened (on a dark one) just enough for the contrast."""
-    end = 0.0 if luminance(ground) > 0.5 else 255.0
-    channels = _channels(colour)
-    for step in range(101):
-        mixed = "#" + "".join(f"{round(channel + (end - channel) * step / 100):02x}" for channel in channels)
-        if contrast_ratio(mixed, ground) >= contrast:
-            return mixed
-    raise ValueError(f"no shade of {colour} has a contrast of {contrast} on {ground}")
-
-
-def contrast_ratio(first: str, second: str) -> float:
-    """Return the contrast of two colours, 1 to 21 (WCAG 2.2, "contrast ratio")."""
-    low, high = sorted((luminance(first), luminance(second)))
-    return (high + 0.05) / (low + 0.05)
-
-
-def luminance(colour: str) -> float:
-    """Return the luminance of a colour ``#rrggbb``, 0 to 1 (WCAG 2.2, "relative luminance")."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in _channels(colour))]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def _channels(colour: str) -> tuple[int, int, int]:
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+def _look_of(colours: tuple[str, str, str, str], dash: str = _DASHES[0], marker: str = _MARKERS[0]) -> Style:
+    return Style(line=colours[:2], text=colours[2:], dash=dash, marker=marker)
 
 
 def as_json(chart: Chart, styles: Mapping[str, Style]) -> dict[str, object]:
     """Return the chart as plain containers: ``None`` if not finite, numbers of seven digits, visible texts.
 
     Args:
-        styles: the style of every arm (``palette.styles``).
+        styles: the style of every arm (``styles``).
 
     Raises:
         ValueError: the coordinates, bounds or details of a series are not as many as its values.
