@@ -27,7 +27,7 @@ OPTIONS = (
     "lmlab.training.callbacks.",
     "lmlab.training.devices",
     "lmlab.training.loggers.",
-    "lmlab.training.objectives.",
+    "lmlab.training.objectives",
     "lmlab.training.optimizers.",
     "lmlab.training.schedules",
     "lmlab.training.trainer",

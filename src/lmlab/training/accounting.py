@@ -22,7 +22,7 @@ from lmlab.runs.run import Run, training_flops
 from lmlab.training.callbacks import Clock, PeakMemory
 from lmlab.training.devices import matrix_speed, reported_as
 from lmlab.training.module import LanguageModeling
-from lmlab.training.objectives.objective import eager
+from lmlab.training.objectives import eager
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from lmlab.runs.run import Run
 from lmlab.training import parallel
 from lmlab.training.allocator import is_out_of_memory
 from lmlab.training.module import LanguageModeling
-from lmlab.training.objectives.objective import eager
+from lmlab.training.objectives import eager
 
 
 class Contract(pl.Callback):

@@ -1,4 +1,4 @@
-"""The objective of training: the loss of a batch, and the batch's share of its optimizer step."""
+"""Objectives of training: subclasses of :class:`Objective`, whose ``terms(model, batch)`` give the loss."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from torch import Tensor
 from lmlab.data.batch import Batch
 from lmlab.data.order import step_seed
 from lmlab.data.tokenizers import Tokenizer
+from lmlab.errors import UserError
 from lmlab.models.decoding import Decoding, Row
 from lmlab.models.generation import decode
 from lmlab.models.language_model import LanguageModel
@@ -100,3 +101,45 @@ class Objective(ABC):
 
         Neither the batch nor the objective is changed.
         """
+
+
+class CrossEntropy(Objective):
+    """Mean negative log-likelihood of the next token, in nats.
+
+    With label smoothing e the target is (1 - e) one-hot + e uniform over the V types (Szegedy et al. 2016, section 7):
+    loss = -(1 - e) log p_y - (e / V) sum_v log p_v.
+
+    Raises:
+        UserError: ``label_smoothing`` is not in [0, 1).
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"objective.label_smoothing={label_smoothing}: expected a number in [0, 1)")
+        self.label_smoothing = label_smoothing
+
+    def terms(self, model: LanguageModel, batch: Batch) -> Terms:
+        output = model(batch.tokens, batch.state)
+        loss = model.head.cross_entropy(*batch.scored(output.hidden), self.label_smoothing)
+        return Terms(loss, batch.share, output)
+
+
+class Brier(Objective):
+    """Mean over tokens of sum_v (p_v - [v = y])^2, between 0 and 2 (Brier 1950, equation 2).
+
+    This is the mean squared error over the V types times V. Written out it is sum_v p_v^2 - 2 p_y + 1, which needs no
+    one-hot vector.
+    """
+
+    def terms(self, model: LanguageModel, batch: Batch) -> Terms:
+        output = model(batch.tokens, batch.state)
+        hidden_ND, targets_N = batch.scored(output.hidden)
+        scores_N = model.head.per_token(brier_score, hidden_ND, targets_N)
+        return Terms(scores_N.sum() / (targets_N >= 0).sum().clamp(min=1), batch.share, output)
+
+
+def brier_score(log_probs_NV: Tensor, targets_N: Tensor) -> Tensor:
+    """Return the Brier scores [N], in [0, 2], of predictions [N, V] against ``targets_N`` [N]."""
+    probs_NV = log_probs_NV.exp()
+    probs_of_truth_N = probs_NV.gather(1, targets_N[:, None]).squeeze(1)
+    return probs_NV.square().sum(1) - 2 * probs_of_truth_N + 1
