@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from synthetic_runs import write_run
 
+from lmlab import cleaning
 from lmlab.analysis.records import read
 from lmlab.analysis.selection import directories
-from lmlab.cleaning import removal
-from lmlab.cleaning.find import ABANDONED, find
+from lmlab.cleaning import ABANDONED, find
 from lmlab.commands import clean, tables
 from lmlab.config.experiment import Folders
 from lmlab.errors import RunFailed, UserError
@@ -332,7 +332,7 @@ def test_a_run_that_somebody_finished_meanwhile_stays(outputs):
     run = make(outputs, status="failed")
     plan = find(Folders.below(outputs), ["failed"])
     run.update(status="finished")
-    (kept,) = removal.remove_items(plan.items)
+    (kept,) = cleaning.remove_items(plan.items)
     assert kept.why == "is finished by now" and run.exists
 
 

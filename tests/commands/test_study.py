@@ -4,7 +4,7 @@ import pytest
 from compared_arms import score_on
 from synthetic_runs import write_run
 
-from lmlab.analysis.studies import comparison_of
+from lmlab.analysis.comparison import comparison_of
 from lmlab.commands import evaluate
 from lmlab.commands.study import score_final_runs
 from lmlab.errors import UserError

@@ -11,11 +11,10 @@ import pytest
 from dashboards import URL, Growing, ask
 from synthetic_runs import EXACT_MATCH, write_run
 
-from lmlab.analysis.comparison import compare
+from lmlab.analysis.comparison import compare, comparison_of
 from lmlab.analysis.records import Record, read
 from lmlab.analysis.report.content import report
 from lmlab.analysis.report.content.loss_curves import loss_curves
-from lmlab.analysis.studies import comparison_of
 from lmlab.commands import progress_table, results, runs, sweep
 from lmlab.commands.by_arm import show_by_arm
 from lmlab.errors import UserError

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lmlab.analysis.studies import comparison_of
+from lmlab.analysis.comparison import comparison_of
 from lmlab.runs.lookup import all_runs
 from lmlab.sweeps.sweep import all_sweeps
 

@@ -8,8 +8,7 @@ from typing import Any, cast
 
 from lmlab.analysis.records import Record
 from lmlab.analysis.selection import check_status, fits
-from lmlab.cleaning.find import DESCRIPTIONS, KINDS, NOT_OF_RUNS, USUAL, Item, Kept, Kind, Plan, find
-from lmlab.cleaning.removal import remove_items
+from lmlab.cleaning import DESCRIPTIONS, KINDS, NOT_OF_RUNS, USUAL, Item, Kept, Kind, Plan, find, remove_items
 from lmlab.commands import tables
 from lmlab.commands.app import typed_words
 from lmlab.config.experiment import Folders

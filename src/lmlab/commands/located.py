@@ -13,8 +13,7 @@ from lmlab.config.identity import identity, paths_of
 from lmlab.config.nodes import Config, at, set_at
 from lmlab.errors import UserError
 from lmlab.runs.content import with_content
-from lmlab.runs.lookup import all_runs
-from lmlab.runs.moved import config_here
+from lmlab.runs.lookup import all_runs, config_here
 from lmlab.runs.start import check_parent, identified, started_from
 from lmlab.surroundings import expanded, matches
 

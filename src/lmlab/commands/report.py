@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.analysis.commands import report_with
-from lmlab.analysis.comparison import Comparison, can_be_scored, evaluate_command
+from lmlab.analysis.comparison import Comparison, can_be_scored, comparison_of, evaluate_command
 from lmlab.analysis.doubts.data import one_data
 from lmlab.analysis.report import folder as report
 from lmlab.analysis.report.document import Document
 from lmlab.analysis.selection import select
-from lmlab.analysis.studies import comparison_of
 from lmlab.commands import tables
 from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Paths

@@ -7,11 +7,10 @@ from typing import Any
 from lmlab.commands import tables
 from lmlab.commands.train import compute
 from lmlab.config.experiment import Folders
-from lmlab.config.names import check_name
 from lmlab.config.nodes import Config, Paths
+from lmlab.config.options import check_name
 from lmlab.errors import UserError
-from lmlab.runs.lookup import find, next_copy
-from lmlab.runs.moved import config_here
+from lmlab.runs.lookup import config_here, find, next_copy
 from lmlab.runs.provenance import environment_differences
 from lmlab.runs.run import Run
 from lmlab.runs.start import ancestors

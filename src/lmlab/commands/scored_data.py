@@ -13,7 +13,7 @@ from lmlab.config.experiment import Experiment, Folders
 from lmlab.config.nodes import Config, Paths, at
 from lmlab.config.targets import named_parameters, resolve_target
 from lmlab.errors import UserError
-from lmlab.runs.moved import config_here
+from lmlab.runs.lookup import config_here
 from lmlab.runs.run import Run
 from lmlab.surroundings import expanded
 

@@ -25,9 +25,8 @@ from lmlab.commands.train import NOT_OF_A_RUN, check_run, compute, main
 from lmlab.config.canonical import canonical
 from lmlab.config.check import check_arguments
 from lmlab.config.experiment import Experiment
-from lmlab.config.names import check_name
 from lmlab.config.nodes import Config, at
-from lmlab.config.options import choices_of
+from lmlab.config.options import check_name, choices_of
 from lmlab.config.overrides import STAGE_OPTIONS, STAGE_VALUE, is_several, option_of, read, written
 from lmlab.errors import UserError, nearest, prefixed
 from lmlab.numerals import compact

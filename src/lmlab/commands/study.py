@@ -6,8 +6,7 @@ from typing import Any
 
 from omegaconf import OmegaConf, read_write
 
-from lmlab.analysis.comparison import Comparison, can_be_scored
-from lmlab.analysis.studies import comparison_of
+from lmlab.analysis.comparison import Comparison, can_be_scored, comparison_of
 from lmlab.commands import launching, tables
 from lmlab.commands.jobs import Composed, composed, plain
 from lmlab.commands.progress_table import say_not_started

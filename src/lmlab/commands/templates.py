@@ -14,7 +14,7 @@ from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Config, Paths
 from lmlab.config.overrides import written
 from lmlab.errors import UserError, nearest
-from lmlab.runs.moved import config_here
+from lmlab.runs.lookup import config_here
 from lmlab.runs.run import Run
 
 if TYPE_CHECKING:

@@ -14,9 +14,8 @@ from lmlab.commands.located import located
 from lmlab.commands.wandb import hand_to_agent
 from lmlab.config.check import check_arguments, validate
 from lmlab.config.experiment import Experiment
-from lmlab.config.names import check_name
 from lmlab.config.nodes import Config, Paths, at
-from lmlab.config.options import choices_of, replaced
+from lmlab.config.options import check_name, choices_of, replaced
 from lmlab.config.overrides import written
 from lmlab.config.targets import own_targets
 from lmlab.errors import UserError

@@ -10,7 +10,7 @@ from pathlib import Path
 from lmlab.errors import Interrupted, RunFailed, UserError
 from lmlab.runs import lock
 from lmlab.runs.heartbeat import Heartbeat
-from lmlab.runs.moved import directory_here
+from lmlab.runs.lookup import directory_here
 from lmlab.runs.run import Run
 from lmlab.surroundings import tolerate_encodings
 

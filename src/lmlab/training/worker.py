@@ -26,7 +26,7 @@ from lmlab.runs import checkpoints, events
 from lmlab.runs.files import clear_leftovers, remove, write_json, write_whole
 from lmlab.runs.heartbeat import Heartbeat
 from lmlab.runs.logged import Log
-from lmlab.runs.moved import config_here
+from lmlab.runs.lookup import config_here
 from lmlab.runs.provenance import hardware
 from lmlab.runs.run import Run
 from lmlab.training import accounting, callbacks, parallel, start

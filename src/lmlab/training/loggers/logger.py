@@ -1,13 +1,16 @@
-"""The base class of lmlab's own loggers, and the one that every run has: lines of JSON in the run directory."""
+"""The base class of loggers, TensorBoard, and the logger that every run has: lines of JSON in the run directory."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from lmlab.errors import UserError
 from lmlab.runs.files import append_row, flush, read_jsonl, write_rows
+from lmlab.runs.run import Run
 
 if TYPE_CHECKING:
     from lmlab.training.module import LanguageModeling
@@ -111,3 +114,14 @@ def drop_rows_after(path: Path, step: int, validated_step: int) -> None:
                 keep = row["step"] <= validated_step and row.keys() != before.keys()
             kept += [row] if keep else []
         write_rows(path, kept)
+
+
+def tensorboard_logger(run: Run) -> TensorBoardLogger:
+    """Return a logger that writes to ``<run directory>/tensorboard``.
+
+    Raises:
+        UserError: the optional package is not installed.
+    """
+    if find_spec("tensorboard") is None:
+        raise UserError("logger=tensorboard: the package tensorboard is missing (pip install 'lmlab[tensorboard]')")
+    return TensorBoardLogger(run.path, name="tensorboard", version="")

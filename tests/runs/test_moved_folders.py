@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from lmlab.runs.moved import config_here, directory_here
+from lmlab.runs.lookup import config_here, directory_here
 from lmlab.runs.run import Run
 
 CONFIG = {"name": "a", "seed": 1, "tags": [], "model": {}}
