@@ -135,7 +135,7 @@ def conduct(
     stop_after = SweepOptions.read(plain(launcher.config.get("sweep") or {})).stop_after
     record = Sweep(Path(launcher.config.hydra.sweep.dir))
     engine = _engine(launcher.node)
-    view = TableView(record) if engine.shows_runs else LinesView()
+    view = TableView() if engine.shows_runs else LinesView()
     record.begin(_command(), description, plain(launcher.node), study)
     with stopped_by_signals(), view:
         prepare = _preparer(launcher)

@@ -15,7 +15,7 @@ from lmlab.metrics import VALIDATION
 from lmlab.numerals import compact, time_left, written
 from lmlab.progress import Pace
 from lmlab.runs.heartbeat import Heartbeat
-from lmlab.sweeps.sweep import Job, Sweep
+from lmlab.sweeps.sweep import Job
 
 SECONDS_BETWEEN_LINES = 30
 STYLE = {
@@ -99,18 +99,19 @@ class LinesView:
             tables.say(job.error or "", f"{job.status}:", STYLE.get(job.status, ""))
 
     def halted(self, why: str, under_way: int) -> None:
-        _say_halted(why, under_way)
+        continues = "job continues" if under_way == 1 else "jobs continue"
+        going_on = f"; {under_way} running {continues}" if under_way else ""
+        tables.say(f"{why}{going_on}", "No further job starts:", "yellow")
 
     def going_on(self, jobs: list[Job], to_come: int) -> None:
         self._pace.look(jobs, to_come)  # the running job shows its own progress
 
 
-class TableView:
+class TableView(LinesView):
     """View with a live table of the running jobs; without a terminal, a line at intervals."""
 
-    def __init__(self, sweep: Sweep) -> None:
-        self.sweep = sweep
-        self._pace = SweepPace()
+    def __init__(self) -> None:
+        super().__init__()
         self._live: Live | None = None
         self._shown_at = time.monotonic()
 
@@ -132,9 +133,6 @@ class TableView:
     def ended(self, job: Job) -> None:
         tables.say(job.described, f"job {job.number + 1} {job.status}:", STYLE.get(job.status, ""))
 
-    def halted(self, why: str, under_way: int) -> None:
-        _say_halted(why, under_way)
-
     def going_on(self, jobs: list[Job], to_come: int) -> None:
         self._pace.look(jobs, to_come)
         line = ", ".join(filter(None, (counts(jobs, to_come), str(self._pace))))
@@ -154,12 +152,6 @@ def say_same(job: Job, same: Job | None) -> None:
             f"job {job.number + 1} ({job.name})",
             "yellow",
         )
-
-
-def _say_halted(why: str, under_way: int) -> None:
-    continues = "job continues" if under_way == 1 else "jobs continue"
-    going_on = f"; {under_way} running {continues}" if under_way else ""
-    tables.say(f"{why}{going_on}", "No further job starts:", "yellow")
 
 
 NAMED = 8

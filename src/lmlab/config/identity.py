@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from typing import Any
 
-from lmlab.config.nodes import Config, set_at
+from lmlab.config.nodes import Config, parent_of, set_at
 
 NOT_IDENTITY = (
     "name",
@@ -53,12 +52,9 @@ def identity(config: Config) -> str:
         for key, requested in (relevant["model"].pop("solved_from", None) or {}).items():
             set_at(relevant["model"], key, requested)
     for key, earlier in _LATER.items():
-        *sections, option = key.split(".")
-        node: Any = relevant
-        for section in sections:
-            node = node.get(section) or {}
-        if node.get(option) in (None, earlier):
-            node.pop(option, None)
+        section, option = parent_of(relevant, key)
+        if section.get(option) in (None, earlier):
+            section.pop(option, None)
     text = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -79,11 +75,8 @@ def result_config(config: Config) -> Config:
     """Return a copy of ``config`` without the keys that cannot change a result."""
     relevant: Config = json.loads(json.dumps(config), parse_float=_whole, object_hook=_without_none)
     for key in without_effect(config):
-        *parents, last = key.split(".")
-        node = relevant
-        for parent in parents:
-            node = node.get(parent) or {}
-        node.pop(last, None)
+        section, last = parent_of(relevant, key)
+        section.pop(last, None)
     if (relevant.get("start") or {}).get("run") is None:  # keep the ids of versions without this option
         relevant.pop("start", None)
     return relevant

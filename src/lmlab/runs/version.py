@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lmlab.config.nodes import Config, at
+from lmlab.config.nodes import Config, at, parent_of
 from lmlab.errors import UserError
 from lmlab.metrics import DIRECTIONS, Measures, Metric
 
@@ -49,10 +49,7 @@ _GENERATED = Measures(
 def read_config(config: Config) -> Config:
     """Return the saved configuration of a run of any version, completed by options added later."""
     for key, value in _ADDED.items():
-        *parents, last = key.split(".")
-        section: Any = config
-        for parent in parents:
-            section = section.get(parent, {})
+        section, last = parent_of(config, key)
         section.setdefault(last, value)
     return config
 
