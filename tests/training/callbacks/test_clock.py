@@ -14,7 +14,7 @@ from lmlab.training.callbacks import clock as clock_module
 def now(monkeypatch):
     time = SimpleNamespace(seconds=100.0)
     monkeypatch.setattr(clock_module.time, "perf_counter", lambda: time.seconds)
-    monkeypatch.setattr(clock_module, "meter", lambda device, rank: SimpleNamespace(read=lambda: 3.0 * time.seconds))
+    monkeypatch.setattr(clock_module, "meter", lambda device, rank: lambda: 3.0 * time.seconds)
     return time
 
 
@@ -93,7 +93,7 @@ def test_a_meter_is_read_often_enough_between_rows(now, monkeypatch):
     monkeypatch.setattr(
         clock_module,
         "meter",
-        lambda device, rank: SimpleNamespace(read=lambda: readings.append(now.seconds) or now.seconds),
+        lambda device, rank: lambda: readings.append(now.seconds) or now.seconds,
     )
     clock, trained = Clock(), module()
     trained.logs_at = lambda step: False
