@@ -113,25 +113,25 @@ def test_an_impossible_share_is_refused(share):
         PreNormBlock(3, torch.nn.Identity(), None, torch.nn.LayerNorm, torch.nn.Identity, token_shift=share)
 
 
-V, D = 5, 4
+TYPES, WIDTH = 5, 4
 
 
 def test_tables_with_a_row_for_each_ngram_are_looked_into_by_its_digits():
-    embedding = NGramEmbedding(V, D, [(V + 1) ** 2, (V + 1) ** 3 + 7])
+    embedding = NGramEmbedding(TYPES, WIDTH, [(TYPES + 1) ** 2, (TYPES + 1) ** 3 + 7])
     tokens = torch.tensor([[3, 0, 4, 4, 1]])
     found, last = embedding(tokens, None)
     digits = [0, 0, *(token + 1 for token in tokens[0].tolist())]
     pairs, triples = (table.weight for table in embedding.tables)
     for position in range(5):
         first, second, third = digits[position : position + 3]
-        pair, triple = third + second * (V + 1), third + second * (V + 1) + first * (V + 1) ** 2
+        pair, triple = third + second * (TYPES + 1), third + second * (TYPES + 1) + first * (TYPES + 1) ** 2
         torch.testing.assert_close(found[0, position], pairs[pair] + triples[triple])
     assert last.tolist() == [[5, 2]]
 
 
 def test_a_hash_spreads_ngrams_evenly_and_knows_every_token_of_them():
     vocabulary, rows = 4096, 1000  # powers of the first modulo 2^12 are zero
-    embedding = NGramEmbedding(vocabulary, D, [rows, rows, rows, rows, rows])
+    embedding = NGramEmbedding(vocabulary, WIDTH, [rows, rows, rows, rows, rows])
     tokens = torch.randint(vocabulary, (1, 20_000), generator=torch.Generator().manual_seed(0))
     seen: list[torch.Tensor] = []
     for table in embedding.tables:
@@ -165,4 +165,4 @@ def test_the_rows_are_added_to_the_embedding_of_the_last_token(make_model):
 @pytest.mark.parametrize("rows", [[], [0], [8, -1], [2**40]])
 def test_impossible_tables_are_refused(rows):
     with pytest.raises(UserError, match=r"model\.ngrams"):
-        NGramEmbedding(V, D, rows)
+        NGramEmbedding(TYPES, WIDTH, rows)
