@@ -78,22 +78,22 @@ def details_of(run: Run) -> dict[str, Any]:
             for attempt in manifest["attempts"]
         ],
         "traceback": _traceback(run),
-        "log": log_end(run.log),
+        "log": _log_end(run.log),
         "events": [dumps(row) for row in _rows(run.events)[-5:]],
         "sample": next((str(row.get("text", "")) for row in reversed(_rows(run.samples))), None),
     }
 
 
-def log_end(path: Path, limit: int = LOG_BYTES) -> str:
-    """Return the last complete lines of a text file, at most ``limit`` bytes, without terminal control sequences."""
+def _log_end(path: Path) -> str:
+    """Return the last complete lines of a text file, at most ``LOG_BYTES``, without terminal control sequences."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
-            file.seek(max(0, size - limit))
+            file.seek(max(0, size - LOG_BYTES))
             text = file.read().decode("utf-8", errors="replace")
     except OSError:
         return ""
-    if size > limit:
+    if size > LOG_BYTES:
         text = text.partition("\n")[2]
     return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 

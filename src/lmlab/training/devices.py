@@ -127,10 +127,10 @@ def matrix_speed(dtype: "torch.dtype", device: "torch.device") -> float:
     return 2 * size**3 / _shortest(product)
 
 
-def _shortest(work: Callable[[], Any], times: int = 5) -> float:
-    """Return the seconds of the fastest of several repetitions."""
+def _shortest(work: Callable[[], Any]) -> float:
+    """Return the seconds of the fastest of five repetitions."""
     taken = []
-    for _ in range(times):
+    for _ in range(5):
         began = time.perf_counter()
         work()
         taken.append(time.perf_counter() - began)

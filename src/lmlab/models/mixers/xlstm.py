@@ -48,13 +48,12 @@ class HeadNorm(nn.Module):
     but mLSTM keys so small that epsilon hides the memory at first (1.10 in place of 1.04).
     """
 
-    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.eps = eps
         self.gain = nn.Parameter(torch.full((channels,), 0.1))
 
     def forward(self, h_BTHP: Tensor) -> Tensor:
-        return layer_norm(h_BTHP, h_BTHP.shape[3:], eps=self.eps).flatten(2) * self.gain
+        return layer_norm(h_BTHP, h_BTHP.shape[3:], eps=1e-6).flatten(2) * self.gain
 
 
 def check_heads(heads: int, channels: int, what: str) -> None:
