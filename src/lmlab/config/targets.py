@@ -13,7 +13,7 @@ from typing import Any
 
 from lmlab.config import sources
 from lmlab.config.sources import about
-from lmlab.errors import UserError
+from lmlab.errors import UserError, first_line
 
 OPTIONS = (
     "lmlab.models.",
@@ -117,7 +117,7 @@ def resolve_target(target: str, path: str) -> Callable[..., Any]:
     except UserError as error:
         raise UserError(f"{option}={target}: {error}") from error
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0] + about(error)
+        reason = first_line(error) + about(error)
         raise UserError(f"{option}={target}: cannot be imported ({reason})") from error
     if not callable(target_object):
         raise UserError(f"{option}={target}: expected a class or a function")

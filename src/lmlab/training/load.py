@@ -18,7 +18,7 @@ from lmlab.config.check import validate
 from lmlab.config.nodes import Config
 from lmlab.config.targets import resolve_target
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
-from lmlab.errors import UserError, nearest
+from lmlab.errors import UserError, first_line, nearest
 from lmlab.models.language_model import LanguageModel
 from lmlab.runs import checkpoints
 from lmlab.runs.checkpoints import Damaged, checksum
@@ -234,7 +234,7 @@ def put_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], where: st
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(f"{where}: the weights cannot be loaded ({str(error).splitlines()[0]})") from error
+        raise UserError(f"{where}: the weights cannot be loaded ({first_line(error)})") from error
     _check_finite(model, where)
 
 
@@ -243,7 +243,7 @@ def load_weights(model: torch.nn.Module, path: Path, device: Any = "cpu") -> Non
     try:
         load_model(model, path, device=str(device))
     except (SafetensorError, RuntimeError, ValueError, OSError) as error:
-        raise UserError(f"{path}: the weights cannot be loaded ({str(error).splitlines()[0]})") from error
+        raise UserError(f"{path}: the weights cannot be loaded ({first_line(error)})") from error
     _check_finite(model, str(path))
 
 
