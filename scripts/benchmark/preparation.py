@@ -39,7 +39,7 @@ def main() -> None:
     tokenizer.fit([original])
     assert tokenizer._model is not None
     model, pieces = tokenizer._model, list(tokenizer.pieces([text]))
-    fast = bpe._tiktoken(model, options.types - 257)
+    fast = bpe.as_tiktoken(model, options.types - 257)
     with tempfile.TemporaryDirectory() as folder:
         copy, cache = Path(folder) / "text.txt", Path(folder) / "cache"
         copy.write_text(text, encoding="utf-8")

@@ -51,34 +51,34 @@ def test_ids_are_those_of_the_library(tokenizer, text):
 
 @given(TEXTS)
 def test_text_with_short_segments_has_no_long_one(tokenizer, text):
-    if bpe._has_short_segments(text):
+    if bpe.has_short_segments(text):
         assert max(segments(tokenizer, text), default=0) <= 512
 
 
 def test_ordinary_text_is_encoded_by_the_faster_library_and_long_segments_are_not(tokenizer):
-    assert bpe._has_short_segments(TEXT)
+    assert bpe.has_short_segments(TEXT)
     for long in ("a" * 513, "é" * 257, " " * 600, "1" * 600 + " x", "\u3000" * 300):
-        assert not bpe._has_short_segments(f"before {long} after")
+        assert not bpe.has_short_segments(f"before {long} after")
 
 
 def test_it_is_the_same_without_the_faster_library(tokenizer, monkeypatch):
     documents = [TEXT, "", "a" * 2000, TEXT[:100]]
     fast = list(tokenizer.encode_all(documents))
     monkeypatch.setitem(sys.modules, "tiktoken", None)
-    assert bpe._tiktoken(tokenizer._model, len(tokenizer._merges)) is None
+    assert bpe.as_tiktoken(tokenizer._model, len(tokenizer._parts)) is None
     for ids, same in zip(tokenizer.encode_all(documents), fast, strict=True):
         assert np.array_equal(ids, same)
 
 
 def test_merges_that_make_a_type_twice_are_left_to_the_library():
     merges = [["a", "b"], ["b", "c"], ["ab", "c"], ["a", "bc"]]
-    assert bpe._tiktoken(bpe._model(merges), 4) is None
-    assert bpe._tiktoken(bpe._model(merges[:3]), 3) is not None
+    assert bpe.as_tiktoken(BPE().model(merges), 4) is None
+    assert bpe.as_tiktoken(BPE().model(merges[:3]), 3) is not None
 
 
 @pytest.mark.slow  # a minute: every character of Unicode
 def test_every_character_is_segmented_alike(tokenizer):
-    fast = bpe._tiktoken(tokenizer._model, len(tokenizer._merges))
+    fast = bpe.as_tiktoken(tokenizer._model, len(tokenizer._parts))
     characters = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]
     context = "a_b 1_2 ._, __ _x \n_\n _1.. _ the_the 19_9 ,_the  _ '_s"
     texts = [context.replace("_", character) for character in characters]

@@ -20,7 +20,7 @@ from lmlab.data import preparation as module
 from lmlab.data.corpora import Corpus, Text, TinyShakespeare, WikiText2, files
 from lmlab.data.preparation import prepare
 from lmlab.data.sample import evenly_sampled
-from lmlab.data.tokenizers import BPE, Byte, Character, Word, bpe
+from lmlab.data.tokenizers import BPE, Byte, Character, Word, cutting
 from lmlab.errors import UserError
 
 LINES = "".join(f"the {number} lazy dogs\n" for number in range(400))
@@ -105,7 +105,7 @@ def test_text_read_in_chunks_has_the_same_tokens(tmp_path, tokenizer, monkeypatc
     (tmp_path / "a.txt").write_text("\n" + LINES + "the end")
     whole = made(tmp_path / "whole", Text(str(tmp_path / "a.txt")), tokenizer)
     monkeypatch.setattr(files, "_CHUNK", 11)
-    monkeypatch.setattr(bpe, "_PIECE", 5)
+    monkeypatch.setattr(cutting, "PIECE", 5)
     chunked = made(tmp_path / "chunked", Text(str(tmp_path / "a.txt")), tokenizer)
     assert contents(chunked.folder) == contents(whole.folder)
 
@@ -246,8 +246,8 @@ class TestContinuing:
             )
 
         monkeypatch.setattr(Documents, "chunks", chunks)
-        monkeypatch.setattr(bpe, "_PIECE", 250)
-        monkeypatch.setattr(bpe, "_BATCH", 700)
+        monkeypatch.setattr(cutting, "PIECE", 250)
+        monkeypatch.setattr(cutting, "_BATCH", 700)
         monkeypatch.setattr(module, "_INTERVAL", -1.0)  # every piece is recorded
 
     def interrupted(self, cache, monkeypatch, tokenizer, at, error):
@@ -315,7 +315,7 @@ def test_prepared_tokens_need_no_writable_cache(tmp_path, monkeypatch):
 
 
 def test_tokenizer_is_fitted_to_a_sample_of_a_large_text_which_is_recorded(tmp_path, monkeypatch):
-    monkeypatch.setattr(bpe, "_PIECE", 250)
+    monkeypatch.setattr(cutting, "PIECE", 250)
     monkeypatch.setattr(module, "evenly_sampled", partial(evenly_sampled, most=3000))
     corpus = Documents(train=[LINES], validation=["c"])
     prepared = made(tmp_path, corpus, BPE(300))
@@ -342,7 +342,7 @@ def _prepare_slowly(file: str, cache: str, log: str, seconds: float) -> None:
 
 def _prepare_in_small_pieces(file: str, cache: str, seconds: float) -> None:
     """Prepare a text in pieces of 250 characters, each of which is recorded and takes its time."""
-    module._INTERVAL, bpe._PIECE, bpe._BATCH = -1.0, 250, 700
+    module._INTERVAL, cutting.PIECE, cutting._BATCH = -1.0, 250, 700
     encode_all = BPE.encode_all
 
     def slowly(tokenizer, texts):

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from lmlab.data.corpora import TinyShakespeare, WikiText2
 from lmlab.data.tokenizers import BPE, Byte, Character, Unigram, Word, cutting, load_tokenizer, unigram
-from lmlab.data.tokenizers import bpe as bpe_module
 from lmlab.data.tokenizers import word as word_module
 from lmlab.errors import UserError
 
@@ -85,7 +84,6 @@ class TestEvery:
         bounds = [0, *sorted(cuts), len(text)]
         chunks = [text[first:end] for first, end in pairwise(bounds) if text[first:end]]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(bpe_module, "_PIECE", 3)
             patch.setattr(cutting, "PIECE", 3)
             pieces = [*tokenizer.pieces(chunks)]
             ids = [id for piece in pieces for id in tokenizer.encode(piece).tolist()]
@@ -184,7 +182,7 @@ class TestBPE:
     def test_pieces_are_encoded_as_the_whole(self, trained, text):
         whole = trained.encode(text).tolist()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(bpe_module, "_PIECE", 1)
+            patch.setattr(cutting, "PIECE", 1)
             assert "".join(trained.pieces([text])) == text
             assert trained.encode(text).tolist() == whole
 
@@ -212,12 +210,12 @@ class TestBPE:
         assert fitted(BPE(256 + 3 + 1), text).state()["merges"] == expected
 
     def test_training_text_in_pieces_gives_the_same_merges(self, source, trained, monkeypatch):
-        monkeypatch.setattr(bpe_module, "_PIECE", 1000)
+        monkeypatch.setattr(cutting, "PIECE", 1000)
         assert fitted(BPE(700), source).fingerprint() == trained.fingerprint()
 
     def test_long_stretches_without_a_split_point_come_back(self, trained, monkeypatch):
-        monkeypatch.setattr(bpe_module, "_LONGEST_PIECE", 1000)
-        monkeypatch.setattr(bpe_module, "_PIECE", 100)
+        monkeypatch.setattr(cutting, "LONGEST_PIECE", 1000)
+        monkeypatch.setattr(cutting, "PIECE", 100)
         draw = random.Random(0)
         for alphabet in ("ACGT", "é", " ", "\n", "=", "a1"):
             text = "".join(draw.choices(alphabet, k=5000))

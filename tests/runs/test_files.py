@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.runs.files import NOT_FINITE, Tail, append_row, dumps, numbers, read_json, write_json, write_text
+from lmlab.runs.files import (
+    NOT_FINITE,
+    Tail,
+    append_row,
+    dumps,
+    numbers,
+    read_json,
+    whole_folder,
+    write_json,
+    write_text,
+)
 
 TEXTS = st.text(st.characters()).filter(lambda text: text not in NOT_FINITE)
 VALUES = st.recursive(
@@ -82,3 +92,55 @@ def test_a_file_that_was_replaced_is_read_anew_and_no_row_comes_twice(tmp_path):
     assert tail.new_rows() == []
     append_row(tail.path, {"step": 10, "loss": 1.0})
     assert [row["step"] for row in tail.new_rows()] == [10]
+
+
+class TestWholeFolder:
+    """The folder appears when it is complete; what a failed writer leaves is not used, or continued."""
+
+    def read(self, folder):
+        path = folder / "content"
+        return path.read_text() if path.exists() else None
+
+    def fill(self, folder):
+        (folder / "content").write_text("whole")
+
+    def fail(self, folder):
+        self.fill(folder)
+        raise KeyboardInterrupt
+
+    def test_it_is_written_once(self, tmp_path):
+        assert whole_folder(tmp_path / "sub" / "a", self.read, self.fill) == "whole"
+        assert whole_folder(tmp_path / "sub" / "a", self.read, self.fail) == "whole"
+        assert [path.name for path in (tmp_path / "sub").iterdir() if path.is_dir()] == ["a"]
+
+    def test_a_damaged_one_is_written_again(self, tmp_path):
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "rest").write_text("of a damaged one")
+        assert whole_folder(tmp_path / "a", self.read, self.fill) == "whole"
+        assert [path.name for path in (tmp_path / "a").iterdir()] == ["content"]
+
+    def test_a_failure_leaves_nothing(self, tmp_path):
+        with pytest.raises(KeyboardInterrupt):
+            whole_folder(tmp_path / "a", self.read, self.fail)
+        assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+    def test_a_resumable_one_is_found_by_the_next(self, tmp_path):
+        before = []
+
+        def resume(folder):
+            before.append(folder.exists())
+            folder.mkdir(exist_ok=True)
+            self.fill(folder)
+            if len(before) == 1:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            whole_folder(tmp_path / "a", self.read, resume, resumable=True)
+        assert not (tmp_path / "a").exists()
+        assert whole_folder(tmp_path / "a", self.read, resume, resumable=True) == "whole" and before == [False, True]
+
+    def test_another_process_may_have_written_it_while_this_one_waited(self, tmp_path):
+        (tmp_path / "a").mkdir()
+        self.fill(tmp_path / "a")
+        contents = iter([None, "of another"])
+        assert whole_folder(tmp_path / "a", lambda folder: next(contents), self.fail) == "of another"

@@ -10,7 +10,9 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Content = TypeVar("Content")
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -28,6 +30,53 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
             remove(temporary)
             raise
         flush(path.parent, below=False)
+
+
+def whole_folder(
+    folder: Path,
+    read: Callable[[Path], Content | None],
+    fill: Callable[[Path], None],
+    resumable: bool = False,
+) -> Content:
+    """Return what ``read`` returns for ``folder``, after ``fill`` has written it if it is absent or damaged.
+
+    Any number of processes may call this at once: one writes, the others wait for it. It writes a temporary folder,
+    which is renamed when it is complete and on disk.
+
+    Args:
+        read: returns ``None`` if the folder is absent or damaged.
+        fill: called with a new, empty folder.
+        resumable: ``fill`` makes the folder itself, finds there what an earlier call has left, and decides what a
+            failed one leaves.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    if (content := read(folder)) is not None:
+        return content
+    from filelock import FileLock
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    with FileLock(folder.with_name(f".{folder.name}.lock")):  # the system releases it even when the process is killed
+        if (content := read(folder)) is not None:
+            return content
+        try:
+            if not resumable:
+                remove(temporary)
+                temporary.mkdir()
+            fill(temporary)
+        except BaseException:
+            if not resumable:
+                remove(temporary)
+            raise
+        flush(temporary)
+        remove(folder)
+        temporary.rename(folder)
+        flush(folder.parent, below=False)
+        content = read(folder)
+        assert content is not None
+        return content
 
 
 def place_again(source: Path, path: Path) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +21,7 @@ from lmlab.data.corpora.splits import place_of
 from lmlab.data.corpora.stored_texts import StoredTexts, store
 from lmlab.errors import Interrupted, UserError, first_line, nearest
 from lmlab.progress import ProgressBar
-from lmlab.runs.files import read_json, system_error, write_json
+from lmlab.runs.files import read_json, system_error, whole_folder, write_json
 from lmlab.surroundings import expanded
 
 _FORMATS = {
@@ -135,12 +136,11 @@ class HuggingFace(Corpus):
             self._texts = {}
             for split, own in self._own.items():
                 folder = self._folder(source, split, own)
-                if not folder.is_dir():
-                    if not self.download and source.on_hub:
-                        raise UserError(f"{source.option}: not in {folder.parent}; lmlab train downloads it")
-                    total = available.get(own) if self.limit is None or split != "train" else None
-                    self._store(source, split, folder, Path(scratch), total if progress else None, progress)
-                self._texts[split] = StoredTexts(folder)
+                if not self.download and source.on_hub and not folder.is_dir():
+                    raise UserError(f"{source.option}: not in {folder.parent}; lmlab train downloads it")
+                total = available.get(own) if self.limit is None or split != "train" else None
+                fill = partial(self._store, source, split, Path(scratch), total, progress)
+                self._texts[split] = whole_folder(folder, _stored, fill, resumable=True)
         self._check_texts()
         without = {split: (texts.without_text, texts.rows) for split, texts in self._texts.items()}
         self.notes = tuple(
@@ -280,20 +280,14 @@ class HuggingFace(Corpus):
                     )
 
     def _store(
-        self, source: _Source, split: str, folder: Path, scratch: Path, total: int | None, progress: bool
+        self, source: _Source, split: str, scratch: Path, total: int | None, progress: bool, folder: Path
     ) -> None:
-        from filelock import FileLock
-
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        limit = self.limit if split == "train" else None
-        with FileLock(folder.with_name(f".{folder.name}.lock")):
-            if folder.is_dir():
-                return  # another process has stored it in the meantime
-            description = f"{'Downloading' if source.on_hub else 'Reading'} {self.name}: {split}"
-            with self._explained(source.option), ProgressBar(description, total, progress) as bar:
-                rows = self._rows(source, self._own[split], scratch)
-                column = self._column(rows, source)
-                store(rows.select_columns([column]).with_format("arrow"), folder, bar, limit)
+        description = f"{'Downloading' if source.on_hub else 'Reading'} {self.name}: {split}"
+        with self._explained(source.option), ProgressBar(description, total, progress) as bar:
+            rows = self._rows(source, self._own[split], scratch)
+            column = self._column(rows, source)
+            limit = self.limit if split == "train" else None
+            store(rows.select_columns([column]).with_format("arrow"), folder, bar, limit)
 
     def _rows(self, source: _Source, own: str, scratch: Path) -> Any:
         """Return a split of the data set, or a part of it, as an ``IterableDataset``."""
@@ -473,6 +467,10 @@ def split_of(text: str, shares: Mapping[str, float]) -> str:
     place = place_of(hashlib.sha256(text.encode()).hexdigest())
     validation, test = shares.get("validation", 0), shares.get("test", 0)
     return "validation" if place < validation else "test" if place < validation + test else "train"
+
+
+def _stored(folder: Path) -> StoredTexts | None:
+    return StoredTexts(folder) if folder.is_dir() else None
 
 
 def _matching(paths: Any, option: str) -> list[Path]:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from lmlab.processes import signals
 from lmlab.progress import ProgressBar
-from lmlab.runs.files import flush, read_json, remove, write_json, write_whole
+from lmlab.runs.files import read_json, write_json, write_whole
 
 _PART = 1 << 26  # characters of text in a file
 _ROWS = 1000  # documents read at a time
@@ -23,7 +23,7 @@ class Rows(Protocol):
 
 
 class StoredTexts:
-    """Texts in ``folder``, which exists only when all of them are there.
+    """Texts that :func:`store` has written to ``folder`` completely.
 
     Attributes:
         rows: number of documents that were read.
@@ -51,16 +51,15 @@ class StoredTexts:
 def store(rows: Rows, folder: Path, bar: ProgressBar, limit: int | None = None) -> None:
     """Write the only column of ``rows``, which come as Arrow tables, to ``folder``.
 
-    What an interrupted call has completed is kept beside it, and the next call continues from there. No other process
-    may write the same folder.
+    If an interrupted call has completed a part there, this one continues after it. No other process may write the same
+    folder.
 
     Args:
         limit: the number of documents to read at most.
     """
-    partial = folder.with_name(f".{folder.name}.part")
-    partial.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        record = read_json(partial / _RECORD)
+        record = read_json(folder / _RECORD)
     except (OSError, ValueError):
         record = {"rows": 0, "without_text": 0, "parts": [], "state": None}
     if record["state"] is not None:
@@ -69,9 +68,9 @@ def store(rows: Rows, folder: Path, bar: ProgressBar, limit: int | None = None) 
     size = 0
 
     def finish_part() -> None:
-        record["parts"].append(_write(texts, partial / _name(len(record["parts"]))))
+        record["parts"].append(_write(texts, folder / _name(len(record["parts"]))))
         record["state"] = rows.state_dict()
-        write_json(partial / _RECORD, record)
+        write_json(folder / _RECORD, record)
         texts.clear()
 
     if limit is None or record["rows"] < limit:
@@ -93,10 +92,6 @@ def store(rows: Rows, folder: Path, bar: ProgressBar, limit: int | None = None) 
                 break
     if texts or not record["parts"]:
         finish_part()
-    flush(partial)
-    remove(folder)
-    partial.rename(folder)
-    flush(folder.parent, below=False)
 
 
 def _write(texts: list[str], path: Path) -> str:

@@ -6,7 +6,7 @@ Dimension legend: B rows, T positions, N examples.
 
 import copy
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +15,9 @@ import torch
 from lmlab.data.batch import Batch
 from lmlab.data.dataset import NOT_SCORED, Opening
 from lmlab.data.examples.examples import Examples
-from lmlab.data.examples.prepared import PreparedExamples, find_prepared_examples, prepare_examples
+from lmlab.data.examples.prepared import PreparedExamples, open_whole, prepare_examples
 from lmlab.data.order import share
+from lmlab.data.shards import find_prepared
 from lmlab.data.tasks.task import Task
 from lmlab.data.windows import Reading
 from lmlab.errors import UserError
@@ -87,8 +88,8 @@ class ExamplesTask(Task):
         _check_splits(examples.splits)
         prepared = None
         if (recorded_tokens := opening.prepared) is not None:
-            prepared = find_prepared_examples(
-                recorded_tokens.fingerprint, recorded_tokens.caches, type(opening.tokenizer)
+            prepared = find_prepared(
+                recorded_tokens.fingerprint, recorded_tokens.caches, partial(open_whole, kind=type(opening.tokenizer))
             )
         if prepared is None:
             recorded = opening.checksum
@@ -154,7 +155,7 @@ class ExamplesTask(Task):
         return [likelihood, answers] if self.examples.likelihood_first else [answers, likelihood]
 
     def for_evaluation(self, split: str, context: int | None) -> "ExamplesTask":
-        self.prepared.check_split(split)
+        self.prepared.counts(split)
         context = self.context if context is None else context
         return ExamplesTask(self.examples, self.prepared, self.seed, self.batch_size, context)
 

@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 
 import numpy as np
 
+from lmlab.data.tokenizers.threads import in_threads
+
 PIECE = 1 << 14  # characters after which a document is cut, so that all cores have something to do
 LONGEST_PIECE = 1 << 17  # characters after which it is cut even where that divides a segment
-_BATCH = 1 << 20  # characters that are encoded at a time
+_BATCH = 1 << 19  # characters that are encoded at a time
 
 # GPT-2's segmentation is the same with a cut here as without: white space before a word is a segment of its own but for
 # its last character, and that one begins a segment, as a line feed by itself or as a space together with the word.
@@ -44,22 +47,28 @@ def _end(text: str, begin: int, boundary: re.Pattern[str], longest: int) -> int 
     return begin + longest if begin + longest < len(text) else None
 
 
-def encode_all(
-    documents: Iterable[str],
-    pieces: Callable[[list[str]], Iterable[str]],
-    encode: Callable[[list[str]], Iterable[Sequence[int]]],
-) -> Iterator[np.ndarray]:
+_Pieces = Callable[[list[str]], Iterable[str]]
+"""From the chunks of a document to its pieces."""
+_Encode = Callable[[list[str]], Iterable[Sequence[int] | np.ndarray]]
+"""From pieces to the ids of each."""
+
+
+def encode_all(documents: Iterable[str], pieces: _Pieces, encode: _Encode, threads: int = 0) -> Iterator[np.ndarray]:
     """Yield the ids [N] int32 of each document, in order; several are encoded at a time.
 
     Args:
-        pieces: returns the pieces of a document.
-        encode: returns the ids of each piece.
+        threads: number of threads that encode while the caller reads on; 0: the caller encodes.
     """
-    for batch in _batches(documents):
-        pieces_of = [list(pieces([document])) for document in batch]
-        parts = (np.array(ids, np.int32) for ids in encode([piece for group in pieces_of for piece in group]))
-        for group in pieces_of:
-            yield np.concatenate([np.empty(0, np.int32), *islice(parts, len(group))])
+    work = partial(encoded, pieces=pieces, encode=encode)
+    batches = _batches(documents)
+    return chain.from_iterable(in_threads(work, batches, threads) if threads else map(work, batches))
+
+
+def encoded(documents: Iterable[str], pieces: _Pieces, encode: _Encode) -> list[np.ndarray]:
+    """Return the ids [N] int32 of each document."""
+    pieces_of = [list(pieces([document])) for document in documents]
+    parts = (np.array(ids, np.int32) for ids in encode([piece for group in pieces_of for piece in group]))
+    return [np.concatenate([np.empty(0, np.int32), *islice(parts, len(group))]) for group in pieces_of]
 
 
 def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
