@@ -7,7 +7,7 @@ from statistics import fmean
 
 from lmlab.analysis.records import Record, together
 from lmlab.errors import UserError
-from lmlab.metrics import Better, Measures, cost, split_of
+from lmlab.metrics import FREQUENCIES, Better, Measures, cost, split_of
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,14 @@ class Trivial:
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> "Trivial":
-        """Return the baselines that all runs have recorded with the same values; none if the values differ."""
+        """Return the baselines that all runs have recorded with the same values.
+
+        There are none if the values differ, and for plain text alone, where every model is far better.
+        """
         first, *others = [record.baselines for record in records]
-        return cls(first if all(each == first for each in others) else {}, together(records))
+        one_text = set(first) == {FREQUENCIES} and len({split_of(name) for name in first[FREQUENCIES]}) == 1
+        same = all(each == first for each in others)
+        return cls(first if same and not one_text else {}, together(records))
 
     def names(self, metrics: Sequence[str]) -> list[str]:
         """Return the baselines that have one of some metrics."""
@@ -99,7 +104,7 @@ class Trivial:
         return best is not None and mean.beats(best[1], self.measures.better(metric))
 
     def summary(self, arms: Mapping[str, Mapping[str, Mean]]) -> list[str]:
-        """Return a line for each arm on the tasks where it beats all baselines, and one on tasks where no arm does.
+        """Return a line for each task where no arm beats all baselines; of several tasks, also one for each arm.
 
         Args:
             arms: means by the name of the arm and the metric; a task is judged by its first metric.
@@ -107,7 +112,7 @@ class Trivial:
         metrics = [metric for metric in next(iter(arms.values()), {}) if self.best(metric) is not None]
         beaten = {arm: [each for each in metrics if self.beaten(each, means[each])] for arm, means in arms.items()}
         lines = []
-        for arm, own in beaten.items():
+        for arm, own in beaten.items() if len(metrics) > 1 else ():
             which = f": {', '.join(map(split_of, own))}" if own else ""
             lines.append(f"{arm} beats them on {len(own)} of {len(metrics)} tasks{which}")
         for metric in metrics:

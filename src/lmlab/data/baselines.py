@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmlab.metrics import FREQUENCIES
 from lmlab.runs.files import dumps, numbers, read_json, write_json
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ Baselines = dict[str, dict[str, float]]
 MOST_FREQUENT = "most frequent answer"
 FIRST_SENTENCE = "first sentence"
 COPY = "copy of the input"
-FREQUENCIES = "token frequencies"
 
 _SENTENCE = re.compile(r".*?(?:[.!?](?=\s)|\n|$)", re.DOTALL)
 

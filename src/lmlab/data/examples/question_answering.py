@@ -73,11 +73,12 @@ def _record(article: dict[str, Any], paragraph: dict[str, Any], question: Any) -
     texts = [answer.get("text") if isinstance(answer, dict) else None for answer in answers or [{"text": ""}]]
     if not all(isinstance(text, str) for text in texts):
         return Malformed("an answer without a text")
+    first = str(texts[0])
     place = answers[0].get("answer_start") if answers else None
     return {
         "title": str(article.get("title", "")).replace("_", " "),
         "context": context,
-        "sentence": _sentence(context, texts[0], place if isinstance(place, int) else context.find(texts[0])),
+        "sentence": _sentence(context, first, place if isinstance(place, int) else context.find(first)),
         "question": question["question"].strip(),
         "id": str(question.get("id", "")),
         "answers": texts,
