@@ -29,6 +29,9 @@ VALIDATION = "validation"
 TEST = "test"
 """The split that is held out for conclusions."""
 
+FREQUENCIES = "token frequencies"
+"""The name of the trivial baseline that predicts each token by its frequency (see :mod:`lmlab.data.baselines`)."""
+
 _AVERAGED = "ema"
 """The prefix, in place of a split, in the names of scores of the averaged weights."""
 

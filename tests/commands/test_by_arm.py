@@ -133,3 +133,58 @@ def test_the_grid_has_a_row_for_every_task_and_option_and_says_n(make_run, capsy
     show_grid([*runs, make_run("parity", "lstm", 1, 1.0, width=16)])
     text = capsys.readouterr().out
     assert "model.width=16" in text and "model.width=8" in text and "number of runs in brackets" in text
+
+
+@pytest.fixture
+def of_tasks(tmp_path):
+    """Return runs of a mixture of two tasks by their scores, with the same baselines."""
+    metrics = [Metric("f1", "F1", "higher", "{:.1f}"), Metric("bits_per_byte", "bits/byte", "lower", "{:.2f}")]
+    measures = {"primary": "questions/f1", "shown": ["questions/f1", "text/bits_per_byte"]}
+    measures |= {"metrics": [metric._asdict() for metric in metrics]}
+    baselines = {
+        "questions": {"most frequent answer": {"f1": 5.0}, "first sentence": {"f1": 7.0}},
+        "text": {"token frequencies": {"bits_per_byte": 3.0}},
+    }
+
+    def make(model: str, seed: int, f1: float, bits: float, **fields: Any) -> Record:
+        config = {"name": f"{model}-mixture", "seed": seed, "tags": [], "model": {"kind": model}, "data": {}}
+        config |= {"validation": {"tokens": None}}
+        run = Run(tmp_path / f"{model}-{seed}")
+        scores = {"metrics": {"questions/f1": f1, "text/bits_per_byte": bits}, "measures": measures, "timings": {}}
+        about = {"sizes": {}, "data": {"name": "mixture", "licence": "own"}, "baselines": baselines}
+        run.create(config, run.path.name, choices={"model": model, "data": "mixture"}, **scores | about | fields)
+        return Record.of(run)
+
+    return make
+
+
+def test_arms_stand_beside_the_trivial_baselines_of_each_task(of_tasks, capsys):
+    runs = [of_tasks("lstm", seed, f1, 2.0) for seed, f1 in enumerate([6.8, 7.2, 7.6])]
+    runs += [of_tasks("gru", seed, f1, 3.5) for seed, f1 in enumerate([9.0, 9.1, 9.2])]
+    assert show_by_arm(runs, "the validation split")
+    table, _, after = capsys.readouterr().out.partition("*:")
+    half = [T_OF_TWO_DEGREES * statistics.stdev(values) / math.sqrt(3) for values in ([9.0, 9.1, 9.2], [6.8, 7.2, 7.6])]
+    assert rows(table) == [
+        ["gru", "9.1", "±", f"{half[0]:.1f}", "*", "3.50", "±", "0.00", "3"],
+        ["lstm", "7.2", "±", f"{half[1]:.1f}", "2.00", "±", "0.00", "*", "3"],
+        ["most", "frequent", "answer", "5.0"],
+        ["first", "sentence", "7.0"],
+        ["token", "frequencies", "3.00"],
+    ], "the mean of lstm is above 7, but its interval is not"
+    assert "gru beats them on 1 of 2 tasks: questions" in after and "lstm beats them on 1 of 2 tasks: text" in after
+    assert "No model" not in after
+
+
+def test_a_task_on_which_no_model_is_better_is_named(of_tasks, capsys):
+    runs = [of_tasks("lstm", 1, 6.9, 3.1), of_tasks("gru", 1, 6.0, 2.9)]
+    assert show_by_arm(runs, ""), "also if every arm has one run"
+    out = capsys.readouterr().out
+    assert "No model beats the first sentence on questions: F1 7.0" in out
+    assert "lstm beats them on 0 of 2 tasks\n" in out and "gru beats them on 1 of 2 tasks: text" in out
+
+
+def test_baselines_on_different_data_are_not_shown(of_tasks, capsys):
+    other = {"text": {"token frequencies": {"bits_per_byte": 2.5}}}
+    runs = [of_tasks("lstm", 1, 6.9, 2.1), of_tasks("lstm", 2, 6.9, 2.1), of_tasks("gru", 1, 6.0, 2.9, baselines=other)]
+    assert show_by_arm(runs, "")
+    assert "token frequencies" not in capsys.readouterr().out

@@ -35,6 +35,7 @@ _OPTIONAL: dict[str, type] = {
     "sizes": dict,
     "timings": dict,
     "data": dict,
+    "baselines": dict,
 }
 """Fields that a manifest may have."""
 _SETTINGS = ("split", "checkpoint", "context", "stride", "streams")
@@ -163,6 +164,16 @@ class Record:
         metrics = self.manifest["metrics"]
         value = metrics[name] if name in metrics else at(self.manifest, name.replace("/", "."))
         return None if value is None else float(value)
+
+    @property
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """The scores of trivial baselines, by name and full name of the metric (``squad/f1``)."""
+        baselines: dict[str, dict[str, float]] = {}
+        for split, of_split in (self.manifest.get("baselines") or {}).items():
+            for name, scores in of_split.items():
+                own = {f"{split}/{score}": float(value) for score, value in scores.items()}
+                baselines[name] = baselines.get(name, {}) | own
+        return baselines
 
     @property
     def splits(self) -> list[str]:

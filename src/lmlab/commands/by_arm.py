@@ -3,63 +3,79 @@
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import suppress
-from statistics import fmean
+from collections.abc import Mapping, Sequence
 
 from rich.markup import escape
 
 from lmlab.analysis.options import assigned, text_of, varied
 from lmlab.analysis.records import Record, together
+from lmlab.analysis.tasks import Mean, Trivial, have_tasks, leading, mean_of
 from lmlab.commands.tables import console, print_table, say
-from lmlab.errors import UserError
 from lmlab.metrics import Measures, cost, score_of, split_of
 from lmlab.runs.run import Run
 
 
 def show_by_arm(records: Sequence[Record], where: str) -> bool:
-    """Print a row for each arm, best first, if any arm has several runs; return whether the table was printed.
+    """Print a row for each arm, best first, and for each trivial baseline; return whether the table was printed.
 
-    Arms are compared by the first metric that tables show and all runs have. For an arm with several runs, the 95 %
-    interval of the mean is shown.
+    Arms are compared by the first metric of each scored split that tables show and all runs have. The 95 % interval of
+    the mean is shown for arms with several runs. There is no table if no arm has any, unless several splits with
+    baselines are scored.
 
     Args:
         where: what the runs were scored on, for the title.
     """
+    metrics, trivial = leading(records), Trivial.of(records)
     keys = varied(records)
     arms: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
         arms[tuple(text_of(record, key) for key in keys)].append(record)
-    measures = together(records)
-    metric = next((name for name in measures.shown if all(record.metric(name) is not None for record in records)), None)
-    if metric is None or len(arms) == len(records):
+    if not metrics or (len(arms) == len(records) and not have_tasks(records)):
         return False
-    estimates = {arm: _estimate([float(one.metric(metric) or 0.0) for one in own]) for arm, own in arms.items()}
+    means = {
+        arm: {metric: mean_of([float(one.metric(metric) or 0.0) for one in own]) for metric in metrics}
+        for arm, own in arms.items()
+    }
+    measures = trivial.measures
+    first, better = metrics[0], measures.better(metrics[0])
+    headings = [*keys] or ["arm"]
     rows = []
-    better = measures.better(metric)
-    for arm, (mean, low, high, n) in sorted(estimates.items(), key=lambda item: cost(item[1][0], better)):
-        options = dict(zip(keys, map(escape, arm), strict=True)) or {"arm": escape(arms[arm][0].manifest["name"])}
-        bounds = "" if math.isnan(low) else f"{measures.written(metric, low)} to {measures.written(metric, high)}"
-        row = {measures.label(metric): measures.written(metric, mean), "95 % interval": bounds, "n": str(n)}
-        rows.append({**options, **row})
+    for arm, own in sorted(means.items(), key=lambda item: cost(item[1][first].value, better)):
+        options = dict(zip(headings, map(escape, arm or (arms[arm][0].manifest["name"],)), strict=True))
+        beaten = [metric for metric in metrics if trivial.beaten(metric, own[metric])]
+        rows.append({**options, **_cells(own, measures, beaten), "n": str(own[first].n)})
+    for name in trivial.names(metrics):
+        values = {metric: trivial.mean(name, metric) for metric in metrics}
+        rows.append(dict.fromkeys(rows[0], "") | {headings[0]: name} | _cells(values, measures))
     say("", f"Results by arm on {where}, the mean of n runs, best first")
     print_table("", rows)
+    if trivial.names(metrics):
+        several = ", with the whole interval" if len(arms) < len(records) else ""
+        say(f": better than every trivial baseline{several}", "*")
+        for line in trivial.summary({" ".join(arm) or rows[0][headings[0]]: own for arm, own in means.items()}):
+            say(line)
     console.print()
     return True
 
 
-def _estimate(values: Sequence[float]) -> tuple[float, float, float, int]:
-    """Return the mean, the bounds of its 95 % interval, and the number of values.
+def _cells(means: Mapping[str, Mean], measures: Measures, beaten: Sequence[str] = ()) -> dict[str, str]:
+    """Return the cells of means by metric: of a single one with its interval, of several with half of it.
 
-    The bounds are nan for a single value, or without scipy.
+    Args:
+        beaten: the metrics that are marked.
     """
-    if len(values) > 1:
-        from lmlab.analysis.statistics.intervals import mean_interval
-
-        with suppress(UserError):  # scipy is an optional dependency
-            estimate = mean_interval(values)
-            return estimate.mean, estimate.low, estimate.high, estimate.n
-    return fmean(values), math.nan, math.nan, len(values)
+    cells = {}
+    headings = measures.headings()
+    for metric, mean in means.items():
+        mark = " *" * (metric in beaten)
+        value = "" if math.isnan(mean.value) and not mean.n else measures.written(metric, mean.value)
+        if len(means) == 1:
+            low, high = (measures.written(metric, bound) for bound in (mean.low, mean.high))
+            bounds = "" if math.isnan(mean.low) else f"{low} to {high}"
+            return {measures.label(metric): f"{value}{mark}", "95 % interval": bounds}
+        half = "" if math.isnan(mean.low) else f" ± {measures.written(metric, (mean.high - mean.low) / 2)}"
+        cells[headings[metric]] = f"{value}{half}{mark}"
+    return cells
 
 
 SPLITS = {"validation": "at the length of training", "longer": "on longer sequences"}

@@ -28,7 +28,6 @@ from lmlab.training.threads import check_threads, use_threads
 
 if TYPE_CHECKING:
     from lmlab.data.judges import Judge
-    from lmlab.data.tasks import Task
     from lmlab.training.load import Trained
 
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
@@ -170,6 +169,7 @@ def score(
     Raises:
         UserError: there is no such split or weights, data are missing or have changed, or an option is wrong.
     """
+    from lmlab.data.tasks import Task
     from lmlab.data.windows import Reading
     from lmlab.training.scoring import evaluate
 
@@ -196,10 +196,12 @@ def score(
             bar = bars.add_task(f"{run.path.name}: {name}", total=task.scored(split))
             scores[name] = evaluate(trained.model, batches, judges, length, partial(bars.advance, bar))
     about = dict(scored.about)
+    if isinstance(task, Task) and (baselines := task.baselines(split)):
+        about["baselines"] = baselines
     if "data" in settings:
-        about["measures"] = cast("Task", task).measures().to_record()
+        about["measures"] = cast(Task, task).measures().to_record()
     if answered is not None and answered.predictions is not None:
-        rows = rows_of(cast("Task", task), split, answered.predictions)
+        rows = rows_of(cast(Task, task), split, answered.predictions)
         path = output or file_of(run, about["data"]["name"], settings, trained.code)
         write(path, rows)
         about["predictions"] = {
@@ -272,6 +274,13 @@ def show(
         }
         counts = {"examples": f"{predictions['examples']:,}"} if predictions else {}
         rows.append({"scored by": way, **counts, "tokens": f"{values['tokens']:,}", **columns})
+    for name, own in about.get("baselines", {}).items():
+        columns = {
+            one.heading: written(own[one.name], one.form) if one.name in own else ""
+            for one in measures.metrics.values()
+            if one.heading in rows[0]
+        }
+        rows.append(dict.fromkeys(rows[0], "") | {"scored by": name} | columns)
     shown = {score_of(name) for name in measures.shown}
     further = [one.heading for one in measures.metrics.values() if one.name not in shown]
     tables.print_table(_title(run, settings), rows, ["tokens", *further])

@@ -11,7 +11,9 @@ from rich.markup import escape
 
 from lmlab.analysis.records import Record, together
 from lmlab.analysis.selection import check_status, fits, named
+from lmlab.analysis.tasks import have_tasks
 from lmlab.commands import results, tables
+from lmlab.commands.by_arm import show_by_arm
 from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Paths, at
 from lmlab.errors import UserError, nearest
@@ -177,3 +179,7 @@ def show(records: Sequence[Record], folder: Path, sort: str) -> None:
     less = results.optional([record.measures for record in records])
     optional = ["utilisation", "seed", "tokens/s", "seconds", "created", "tokens", *less]
     tables.print_table(f"{counted(len(records), 'run')} in {folder}", table, optional)
+    finished = [record for record in records if record.status == "finished"]
+    if have_tasks(finished):
+        tables.console.print()
+        show_by_arm(finished, "the validation split")

@@ -27,7 +27,7 @@ _WRITTEN = re.compile(
     r"|stacks|start|evaluations|\.?wandb|tensorboard|\..*\.tmp"
 )
 """Pattern of the names in a run directory that lmlab and its loggers write."""
-_MEASURED = ("metrics", "timings", "generation", "checks")
+_MEASURED = ("metrics", "timings", "generation", "checks", "baselines")
 """Sections of a manifest with numbers that may not be finite."""
 
 Status = Literal["created", "running", "finished", "failed", "interrupted", "pruned"]

@@ -259,9 +259,11 @@ def finish(
     if module.breakdown:
         write_json(run.breakdown, module.breakdown)
     Log(run.metrics).write_curves()
+    task = module.scoring.task
     run.update(
         status="finished",
         metrics=metrics,
+        baselines={split: scores for split in task.scored_splits if (scores := task.baselines(split))},
         timings=timings,
         generation=generation,
         weights={path.name: checkpoints.checksum(path) for path in (run.weights, run.best, run.ema) if path.exists()},

@@ -107,7 +107,29 @@ def test_questions_of_squad_with_and_without_answers(tmp_path):
     )
     _, found = records(tmp_path, "a.json", content, kind=QuestionAnswering, template=FIELDS)
     assert [record["answers"] for record in found] == [["a", "b"], [""]]
-    assert found[0] == {"title": "A b", "context": "C.", "question": "who?", "id": "1", "answers": ["a", "b"]}
+    others = {"context": "C.", "sentence": "C."}
+    assert found[0] == {"title": "A b", "question": "who?", "id": "1", "answers": ["a", "b"], **others}
+
+
+@pytest.mark.parametrize(
+    ("answer", "place", "sentence"),
+    [
+        ("two", 13, "Two and two are 4.5 or so!"),
+        ("4.5", None, "Two and two are 4.5 or so!"),
+        ("One.", 0, "One."),
+        ("so! No? End", None, "Two and two are 4.5 or so! No? End"),
+        ("End", None, "End"),
+        ("absent", None, None),
+        ("two", 0, None),  # a wrong place
+    ],
+)
+def test_the_sentence_of_squad_holds_the_first_answer(tmp_path, answer, place, sentence):
+    context = "One. Two and two are 4.5 or so! No? End"
+    of_answer = {"text": answer} | ({} if place is None else {"answer_start": place})
+    question = {"question": "?", "id": "1", "answers": [of_answer, {"text": "No"}]}
+    content = json.dumps({"data": [{"paragraphs": [{"context": context, "qas": [question]}]}]})
+    _, found = records(tmp_path, "a.json", content, kind=QuestionAnswering, template=FIELDS)
+    assert found[0]["sentence"] == (context if sentence is None else sentence)
 
 
 @pytest.mark.parametrize(

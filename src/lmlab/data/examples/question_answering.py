@@ -1,17 +1,22 @@
 """Questions about a paragraph, in the format of SQuAD."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from lmlab.data.corpora.files import TextFile
 from lmlab.data.examples.sources import FromFiles, Malformed, Record, parsed
 
+_BETWEEN = re.compile(r"(?<=[.!?])\s+|\n")
+"""White space between two sentences."""
+
 
 class QuestionAnswering(FromFiles):
     """Questions whose answers are in a paragraph: JSON in the format of SQuAD 1.1 or 2.0 (Rajpurkar et al. 2016, 2018).
 
     The fields are ``title``, ``context``, ``question``, ``id`` and ``answers``, the right answers; for a question that
-    has none (``is_impossible``) that is the empty text.
+    has none (``is_impossible``) that is the empty text. ``sentence`` is the sentence of the context that holds the
+    first answer, or the context if none does: an easier task for small models.
     """
 
     empty_answers = True
@@ -39,6 +44,16 @@ class QuestionAnswering(FromFiles):
                     yield f"{place}.qas[{question_number}]", _record(article, paragraph, question)
 
 
+def _sentence(context: str, answer: str, place: int) -> str:
+    """Return the sentence of a context, or the few, that holds an answer at a place; the context if none does."""
+    if not answer or place < 0 or context[place : place + len(answer)] != answer:
+        return context
+    begin = max((match.end() for match in _BETWEEN.finditer(context) if match.end() <= place), default=0)
+    last = place + len(answer.rstrip(".!?"))
+    end = next((match.start() for match in _BETWEEN.finditer(context, last)), len(context))
+    return context[begin:end].strip()
+
+
 def _list(section: Any, key: str) -> list[Any]:
     """Return the list of a section, or a list of what is wrong with it."""
     value = section.get(key) if isinstance(section, dict) else None
@@ -58,9 +73,12 @@ def _record(article: dict[str, Any], paragraph: dict[str, Any], question: Any) -
     texts = [answer.get("text") if isinstance(answer, dict) else None for answer in answers or [{"text": ""}]]
     if not all(isinstance(text, str) for text in texts):
         return Malformed("an answer without a text")
+    first = str(texts[0])
+    place = answers[0].get("answer_start") if answers else None
     return {
         "title": str(article.get("title", "")).replace("_", " "),
         "context": context,
+        "sentence": _sentence(context, first, place if isinstance(place, int) else context.find(first)),
         "question": question["question"].strip(),
         "id": str(question.get("id", "")),
         "answers": texts,

@@ -1,5 +1,6 @@
 """Templates: the prompt and the answers of an example, from the fields of a record."""
 
+import re
 import string
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -114,6 +115,15 @@ class Template:
         )
         references = _joined(answers)
         return Example(prompt.rstrip() if self.continues else prompt, references, self.continues)
+
+    def input_of(self, prompt: str) -> str:
+        """Return the input of a prompt that this template made: its text after the instruction."""
+        if not self._texts["instruction"] or not self._texts["input"]:
+            return prompt.strip()
+        parts = string.Formatter().parse(self._texts["instruction"])
+        pattern = "".join(re.escape(literal) + ".*?" * (name is not None) for literal, name, *_ in parts)
+        match = re.match(f"{pattern}\n", prompt, re.DOTALL)
+        return prompt[match.end() if match else 0 :].strip()
 
     def _prompts(self) -> list[str]:
         return [text for part in ("instruction", "input") if (text := self._texts[part])]

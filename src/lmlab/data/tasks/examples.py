@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lmlab.data import baselines
+from lmlab.data.baselines import Baselines
 from lmlab.data.batch import Batch
 from lmlab.data.dataset import NOT_SCORED, Opening
 from lmlab.data.examples.examples import Examples
@@ -181,10 +183,33 @@ class ExamplesTask(Task):
         decode = self.tokenizer.decode
         return [decode(ids[begin : begin + read]) for begin, read in zip(begins_N, lengths_N2[:, 0], strict=True)]
 
+    def baselines(self, split: str) -> Baselines:
+        from lmlab.data.judges.answers import AnswerMetric
+
+        metrics = [each for each in self.examples.answer_metrics() if isinstance(each, AnswerMetric)]
+        if not metrics:
+            return {}
+        number = self.sequences(split)
+
+        def compute() -> Baselines:
+            prompts, references = self.prompts(split)[:number], self.prepared.references(split)[:number]
+            inputs = [self.examples.template.input_of(prompt) for prompt in prompts]
+            training = self.prepared.references("train") if "train" in self.prepared.splits else ()
+            return baselines.of_answers(metrics, (right[0] for right in training), inputs, references, self._cut)
+
+        if not all(isinstance(each, str) for each in self.examples.metrics):
+            return compute()  # metrics of the user's own, which may change
+        parts = [split, number, self.examples.template.options, self.examples.signatures(), self.examples.length]
+        return baselines.kept(self.prepared.folder, parts, compute)
+
     def training_texts(self) -> Iterator[str]:
         ids, lengths_N2, ends_N = self._training_tokens
         for number, end in enumerate(ends_N):
             yield self.tokenizer.decode(ids[end - lengths_N2[number].sum() : end])
+
+    def _cut(self, text: str) -> str:
+        """Return the beginning of a text that a generated answer may have, of ``length`` tokens."""
+        return self.tokenizer.decode(self.tokenizer.encode_prompt(text)[: self.examples.length])
 
     def _shot_tokens(self) -> np.ndarray:
         """Return the tokens of the examples before a scored prompt, each with the separator that ends its answer.

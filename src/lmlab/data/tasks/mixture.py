@@ -18,6 +18,7 @@ from lmlab.data.tasks.task import Task
 from lmlab.data.windows import Reading
 
 if TYPE_CHECKING:
+    from lmlab.data.baselines import Baselines
     from lmlab.data.judges import Judge
 
 _BLOCK = 1 << 10
@@ -97,6 +98,9 @@ class MixtureTask(Task):
 
     def prompts(self, split: str) -> list[str] | None:
         return self.parts[split].prompts(self._split_of(split))
+
+    def baselines(self, split: str) -> "Baselines":
+        return self.parts[split].baselines(self._split_of(split))
 
     def training_texts(self) -> Iterator[str]:
         return chain.from_iterable(part.training_texts() for part in self.parts.values())

@@ -13,6 +13,7 @@ from lmlab.errors import UserError, nearest
 from lmlab.metrics import Measures, Metric
 
 if TYPE_CHECKING:
+    from lmlab.data.baselines import Baselines
     from lmlab.data.judges import Judge
 
 
@@ -112,6 +113,10 @@ class Task(ABC):
     def prompts(self, split: str) -> list[str] | None:
         """Return the text of each prompt of a split, before it is cut; ``None``: its sequences are no examples."""
         return None
+
+    def baselines(self, split: str) -> "Baselines":
+        """Return the scores of trivial baselines on what is scored of a split; by default there are none."""
+        return {}
 
     def training_texts(self) -> Iterator[str]:
         """Yield the text of the training split: of each example, or of parts of a corpus; by default there is none."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lmlab.data import baselines
+from lmlab.data.baselines import Baselines
 from lmlab.data.batch import Batch
 from lmlab.data.corpora.corpus import Corpus
 from lmlab.data.dataset import Opening
@@ -137,6 +139,13 @@ class TextTask(ScoredText, Task):
 
         tokens_per_byte = self.corpus.tokens_per_byte(split, self.validation_tokens)
         return [Likelihood(tokens_per_byte, Breakdown(self.order.context, partial(frequencies, self.corpus, "train")))]
+
+    def baselines(self, split: str) -> Baselines:
+        stream = self._stream(split)
+        whole = self.validation_tokens is None
+        scored_V = self.token_counts(split) if whole else np.bincount(stream[1:], minlength=self.tokenizer.size)
+        tokens_per_byte = self.corpus.tokens_per_byte(split, self.validation_tokens)
+        return baselines.of_tokens(self.token_counts("train"), scored_V, tokens_per_byte)
 
     def for_evaluation(self, split: str, context: int | None) -> "TextTask":
         return self

@@ -14,6 +14,7 @@ from lmlab.analysis.report.content.loss_curves import loss_curves
 from lmlab.analysis.report.content.power import power
 from lmlab.analysis.report.content.provenance import chain, commands, every_run, left_out, provenance
 from lmlab.analysis.report.content.scaling import scaling
+from lmlab.analysis.report.content.tasks import tasks
 from lmlab.analysis.report.content.tradeoffs import tradeoffs
 from lmlab.analysis.report.content.tuning import tuning
 from lmlab.analysis.report.document import Document, Note
@@ -22,6 +23,7 @@ from lmlab.numerals import counted
 
 SECTIONS = (
     arms,
+    tasks,
     loss_curves,
     tuning,
     tradeoffs,

@@ -19,6 +19,8 @@ SHOWN = 5
 LONGEST = 300
 """Characters of a text in a cell; of an input, the last ones."""
 
+_TRIVIAL = "Below the arms: answers that need no model, scored on the same examples. "
+
 Arms = Mapping[str, Sequence[Evaluation]]
 
 
@@ -76,6 +78,10 @@ def _scores(number: int, scored: Scored, by_arm: Arms) -> Table:
         seen = max((overlap["equal"] for overlap in overlaps if "equal" in overlap), default=None)
         contained = max((overlap["answers"] for overlap in overlaps if "answers" in overlap), default=None)
         rows.append([*row, each[0].about["examples"], seen, contained])
+    trivial = every[0].row.get("baselines", {})
+    for name, scores in trivial.items():
+        cells = [cell for metric in metrics for cell in (scores.get(metric), None)]
+        rows.append([name, None, *cells, every[0].about["examples"], None, None])
     rules = {f"Decoding: {one.about['decoding']}." for one in every if one.about["decoding"]}
     for evaluation in every:
         signatures = evaluation.about["signatures"].items()
@@ -83,7 +89,7 @@ def _scores(number: int, scored: Scored, by_arm: Arms) -> Table:
     note = (
         f"{NOTE} Over examples: the mean of the runs, between the means of the bounds of their 95 % bootstrap "
         "intervals. Seen in training: examples equal to one of the training text. Answers seen in training: right "
-        f"answers of 8 words or more that occur there. {' '.join(sorted(rules))}"
+        f"answers of 8 words or more that occur there. {_TRIVIAL * bool(trivial)}{' '.join(sorted(rules))}"
     )
     return Table(f"answers-{number}", f"Scores on {scored}", columns, rows, note)
 
