@@ -28,6 +28,12 @@ def test_a_bar_shows_what_is_done_of_what_is_left_to_do_and_leaves_standard_outp
     assert shown.out == ""
 
 
+def test_a_bar_of_unknown_length_shows_what_is_done_in_its_unit(at_once, capsys):
+    with ProgressBar("Tokenising", None, shown=True, unit="examples") as bar:
+        bar.advance(1200)
+    assert "1,200 examples" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("shown", [True, False])
 def test_a_bar_is_not_shown_before_its_time_or_where_nobody_sees_it(shown, monkeypatch, capsys):
     monkeypatch.setattr(progress, "_PATIENCE", 1000.0 if shown else -1.0)

@@ -23,7 +23,7 @@ from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import GrammarParseError
 from yaml import MarkedYAMLError, YAMLError
 
-from lmlab.config import appending, short_names
+from lmlab.config import appending, comments, short_names
 from lmlab.config.canonical import CONF
 from lmlab.config.options import default_name
 from lmlab.config.references import explained, with_literal_texts
@@ -33,6 +33,7 @@ from lmlab.surroundings import expanded
 appending.install()
 short_names.install()
 OmegaConf.register_new_resolver("lmlab.default_name", default_name, replace=True)
+OmegaConf.register_new_resolver("lmlab.help", comments.shown, replace=True)
 OmegaConf.register_new_resolver("lmlab.home", lambda path: str(expanded(path)), replace=True)
 OmegaConf.register_new_resolver("lmlab.folder_of", lambda name, default: os.environ.get(name) or default, replace=True)
 

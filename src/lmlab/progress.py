@@ -38,7 +38,8 @@ class ProgressBar:
         description: the work, in a word or two.
         total: the amount of work; ``None`` if unknown.
         shown: false: never show the bar.
-        unit: the unit of the amounts. Unless it is bytes, the rate is shown too and the bar is erased at the end.
+        unit: the unit of the amounts. Unless it is bytes, the rate is shown too, and the bar is erased at the end in a
+            terminal.
     """
 
     def __init__(self, description: str, total: int | None, shown: bool, unit: str = "bytes") -> None:
@@ -85,13 +86,16 @@ class ProgressBar:
 
         counts: tuple[Any, ...] = (DownloadColumn(),)
         if self._unit != "bytes":
+            of_total = "" if self._total is None else "/{task.total:,.0f}"
             counts = (
-                TextColumn(f"{{task.completed:,.0f}}/{{task.total:,.0f}} {self._unit}"),
+                TextColumn(f"{{task.completed:,.0f}}{of_total} {self._unit}"),
                 TextColumn(f"{{task.fields[rate]:,.0f}} {self._unit}/s"),
             )
         columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
         # Output to standard output is not redirected.
-        bar = Progress(*columns, console=Console(stderr=True), transient=self._unit != "bytes", redirect_stdout=False)
+        console = Console(stderr=True)
+        transient = self._unit != "bytes" and console.is_terminal
+        bar = Progress(*columns, console=console, transient=transient, redirect_stdout=False)
         self._task = bar.add_task(
             self._description, completed=self._done, total=self._total, rate=self._pace.rate(self._done)
         )

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from lmlab.commands.data_list import data_sets
+from lmlab.config.experiment import Folders
+from lmlab.config.options import options_of
+
 
 @pytest.fixture
 def notes(tmp_path):
@@ -23,6 +27,27 @@ def test_the_list_names_every_data_set_and_what_is_prepared(lmlab, notes):
     assert "wikitext2" in shown and "CC BY-SA 3.0" in shown and "to be downloaded" in shown
     assert "byte, 256 types" in shown
     assert "fuzzy_in_context_recall" in shown and "needs no files" in shown
+
+
+def test_the_list_has_every_option_with_its_licence_and_says_which_files_are_there(tmp_path):
+    corpora = tmp_path / "corpora"
+    (corpora / "multi30k").mkdir(parents=True)
+    (corpora / "multi30k" / "train.de").touch()
+    (corpora / "roneneldan" / "TinyStories").mkdir(parents=True)
+    folders = Folders(tmp_path, tmp_path / "runs", tmp_path / "cache", corpora)
+    rows = {row["data"]: row for row in data_sets(folders)}
+    assert set(rows) == set(options_of("data"))
+    assert {name: rows[name]["files"] for name in ("multi30k", "squad", "tinystories", "wikipedia", "ptb", "text")} == {
+        "multi30k": "here",
+        "squad": "not here",
+        "tinystories": "here",
+        "wikipedia": "to be downloaded",
+        "ptb": "to be downloaded",
+        "text": "your own",
+    }
+    licences = {name: rows[name]["licence"] for name in ("squad", "fineweb_edu", "continuation", "parity")}
+    expected = ("CC BY-SA 4.0", "ODC-By 1.0", "the user's own", "")
+    assert licences == dict(zip(licences, expected, strict=True))
 
 
 def test_preparing_says_what_there_is_and_where(lmlab, notes, tmp_path):

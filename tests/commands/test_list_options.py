@@ -36,7 +36,7 @@ def test_groups_are_listed_with_their_base_classes(capsys):
 def test_settings_have_their_defaults_and_comments(capsys):
     list_options.main(["mixer=attention"])
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
-    assert "null" in lines["window"] and "tokens that a token sees" in lines["window"]
+    assert "null" in lines["window:"] and "# tokens that a token sees" in lines["window:"]
     assert "conf/model/mixer/attention.yaml" in lines["Defined"]
 
 

@@ -121,6 +121,19 @@ def test_any_run_is_scored_on_any_task_and_any_corpus(trained, paths, corpora, l
     assert "bits/byte" in done.stdout and "text " in done.stdout
 
 
+def test_files_without_a_training_split_are_scored(trained, corpora, lmlab, tmp_path):
+    run, file = run_on(trained, "text"), tmp_path / "questions.jsonl"
+    file.write_text("".join(f'{{"input": "{english}", "answer": "yes"}}\n' for english in ENGLISH))
+    words = ["evaluate", f"run={run.path}", "accelerator=cpu", "threads=1", "data=records", "data.length=8"]
+    environment = {"LMLAB_OUTPUTS": str(trained), "LMLAB_CORPORA": str(corpora)}
+    for paths in (file, f"{{test: {file}}}"):
+        output = tmp_path / "o.jsonl"
+        lmlab(*words, f"data.paths={paths}", f"output={output}", **environment)
+        assert [row["input"] for row in read_jsonl(output)] == ENGLISH
+    failed = lmlab(*words, f"data.paths={file}", "shots=2", check=False, **environment)
+    assert "shots=2: records has no training split to take examples from" in failed.stderr
+
+
 def test_the_same_examples_are_before_every_prompt(trained, paths):
     from lmlab.commands.scored_data import open_recorded
 

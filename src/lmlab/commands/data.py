@@ -9,10 +9,9 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 
 from lmlab.commands import tables
-from lmlab.config import options
+from lmlab.commands.data_list import show_all
 from lmlab.config.check import validate
-from lmlab.config.experiment import Experiment, Folders
-from lmlab.config.targets import resolve_target
+from lmlab.config.experiment import Experiment
 from lmlab.errors import UserError, nearest
 from lmlab.numerals import counted
 from lmlab.runs.files import read_json
@@ -58,82 +57,6 @@ def main(
 
         check_formats(endings)
     inspect(experiment, split, samples, endings)
-
-
-def show_all(paths: Folders) -> None:
-    """Print a line for each option of ``data``, and one for each prepared data set in the cache."""
-    rows = []
-    for name in options.options_of("data"):
-        target = _target(name)
-        if target is not None:
-            rows.append({"data": name, **_facts(target, paths)})
-    tables.print_table("Data sets", rows, optional=["licence"])
-    prepared = [row for meta in sorted(paths.cache.glob("[!.]*/meta.json")) if (row := _prepared(meta))]
-    if prepared:
-        tables.print_table(f"Prepared, in {tables.place(paths.cache)}", prepared, optional=["fingerprint"])
-    else:
-        tables.say(f"Nothing is prepared in {tables.place(paths.cache)}.")
-    tables.say("lmlab data inspect data=...   lmlab data prepare data=... tokenizer=...   lmlab options data", "Next:")
-
-
-def _target(name: str) -> Any:
-    """Return the class of an option of ``data``, or ``None`` if it cannot be imported."""
-    import yaml
-
-    path = options.file_of("data", name)
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path is not None else {}
-    try:
-        return resolve_target(content["_target_"], f"data={name}")
-    except (UserError, KeyError, TypeError):
-        return None
-
-
-def _facts(target: Any, paths: Folders) -> dict[str, str]:
-    """Return what can be said of a class of data sets without reading any."""
-    from lmlab.data.corpora import Corpus
-    from lmlab.data.examples import Examples
-    from lmlab.data.synthetic.generator import Generator
-
-    kinds = {Corpus: "text", Examples: "examples", Generator: "generated"}
-    kind = next((name for base, name in kinds.items() if issubclass(target, base)), "several at once")
-    files = getattr(target, "files", ())  # of a declared corpus
-    here = [_is_here(file.path, paths) for file in files]
-    place = {"generated": "needs no files", "several at once": "as its parts"}.get(kind, "")
-    if here:
-        place = "here" if all(here) else "to be downloaded"
-    licence = str(getattr(target, "licence", "")) if kind in ("text", "examples") else ""
-    return {"kind": kind, "files": place, "licence": licence}
-
-
-def _is_here(path: str, paths: Folders) -> bool:
-    folders = (paths.corpora, paths.cache / "downloads")
-    return any((folder / path).is_file() for folder in folders if folder is not None)
-
-
-def _prepared(meta: Path) -> dict[str, str] | None:
-    """Return the line for a folder of the cache, or ``None`` if it holds no prepared data."""
-    try:
-        record = read_json(meta)
-        splits = record["splits"]
-        sizes = sum(path.stat().st_size for path in meta.parent.iterdir() if path.is_file())
-        tokenizer = read_json(meta.parent / "tokenizer.json")["class"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return {
-        "data": str(record["name"]),
-        "tokenizer": f"{tokenizer.lower()}, {counted(record['vocabulary'], 'type')}",
-        **{split: _size_of_split(splits.get(split)) for split in ("train", "validation", "test")},
-        "disk": f"{sizes / 1e6:,.1f} MB",
-        "fingerprint": record["fingerprint"][:12],
-    }
-
-
-def _size_of_split(record: Mapping[str, Any] | None) -> str:
-    if record is None:
-        return ""
-    if "examples" in record:
-        return counted(record["examples"], "example")
-    return f"{record['tokens']:,} tokens"
 
 
 def show_prepared(task: "Task", experiment: Experiment) -> None:

@@ -284,8 +284,12 @@ def show(
     shown = {score_of(name) for name in measures.shown}
     further = [one.heading for one in measures.metrics.values() if one.name not in shown]
     tables.print_table(_title(run, settings), rows, ["tokens", *further])
-    if "stride" in settings:
-        tables.say(f"sliding_window moves by {settings['stride']}; stateful reads {settings['streams']} streams.")
+    ways = {
+        "sliding_window": f"moves by {settings.get('stride')}",
+        "stateful": f"reads {settings.get('streams')} streams",
+    }
+    if read := [f"{way} {how}" for way, how in ways.items() if way in scores]:
+        tables.say(f"{'; '.join(read)}.")
     if unknown := about.get("data", {}).get("unknown"):
         tables.say(
             f"{unknown:,} tokens of this split are unknown to the run's tokenizer; one costs less than the text behind "

@@ -1,7 +1,6 @@
 """``lmlab options``: list all options and where they are defined. Only files are read; no option is imported."""
 
 import ast
-import re
 import textwrap
 from collections.abc import Sequence
 from itertools import takewhile
@@ -12,6 +11,7 @@ import yaml
 
 from lmlab.config import options
 from lmlab.config.canonical import CONF
+from lmlab.config.comments import aligned, settings
 from lmlab.config.kinds import kind_of
 from lmlab.errors import UserError, nearest
 
@@ -109,32 +109,17 @@ def _show_options(group: str) -> None:
 
 
 def _show_settings(group: str, option: str) -> None:
-    from rich.markup import escape
-
     from lmlab.commands import tables
 
     path = options.file_of(group, option)
     assert path is not None
     tables.say(summary(path), f"{group}={option}:")
     tables.say(_where(path), "Defined in:")
-    rows = [
-        {"setting": escape(key), "default": escape(value), "meaning": escape(comment)}
-        for key, value, comment in settings(path)
-    ]
-    if rows:
-        tables.print_table("", rows)
+    rows = ((f"{each.indent}{each.key}: {each.value}".rstrip(), each.comment) for each in settings(path))
+    for line in aligned(rows):
+        tables.say(line)
     for extended in options.extended_by(group, option):
         tables.say(f"lmlab options {group}={extended}", "Extends:")
-
-
-def settings(path: Path) -> list[tuple[str, str, str]]:
-    """Return the keys that a file sets, each with its value and its comment."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        match = re.match(r"( *)([\w.]+): *(.*?) *(?:# *(.*))?$", line)
-        if match and match[2] not in ("defaults", "_partial_"):
-            rows.append((match[1] + match[2], match[3], match[4] or ""))
-    return rows
 
 
 def summary(path: Path) -> str:

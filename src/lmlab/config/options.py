@@ -158,6 +158,18 @@ def extended_by(group: str, option: str) -> list[str]:
     return names
 
 
+def content_of(group: str, option: str) -> dict[str, Any]:
+    """Return the sections and values that an option sets, those of the options that it extends included."""
+    path = file_of(group, option)
+    if path is None:
+        return {}
+    content: dict[str, Any] = {}
+    for entry in _defaults(path):
+        if isinstance(entry, str) and entry != "_self_":
+            content |= content_of(group, entry)
+    return content | {key: value for key, value in _content(path).items() if key != "defaults"}
+
+
 def _has(section: Any, key: str) -> bool:
     """Return whether a section has a dotted option; keys of the section may contain dots."""
     if not isinstance(section, Mapping):

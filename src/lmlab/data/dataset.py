@@ -47,6 +47,7 @@ class Opening:
         began: a run has started with these data, possibly by an earlier version.
         prepared: the tokens that the run started with, if it recorded them.
         checksum: checksum of the user's own files, if the run recorded one.
+        trains: false: the data are only scored, and need no training split.
     """
 
     tokenizer: "Tokenizer"
@@ -62,6 +63,7 @@ class Opening:
     began: bool = False
     prepared: Prepared | None = None
     checksum: str | None = None
+    trains: bool = True
 
 
 class Dataset(ABC):

@@ -23,6 +23,7 @@ from lmlab.data.corpora.files import (
     unchanged,
 )
 from lmlab.errors import UserError, first_line, nearest
+from lmlab.numerals import counted
 
 LONGEST = 1 << 26
 """Characters of the longest line or record: a longer one is malformed, and never in memory as a whole."""
@@ -421,7 +422,7 @@ def _table(chunks: Iterable[str]) -> Iterator[tuple[str, Record]]:
         elif row:
             fits = len(row) == len(names)
             named = dict(zip(names, row, strict=False))
-            yield place, named if fits else Malformed(f"{len(row)} fields, but the header has {len(names)}")
+            yield place, named if fits else Malformed(f"{counted(len(row), 'field')}, but the header has {len(names)}")
 
 
 class _Overlong(Exception):

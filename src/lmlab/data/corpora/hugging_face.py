@@ -397,6 +397,8 @@ class HuggingFace(Corpus):
             return f"{option}: cannot be stored in {self._cache} ({failure.strerror})"
         if isinstance(error, StopIteration):  # raised for an empty file
             return f"{option}: has no documents"
+        if damaged is not None and "JSON parse error" in damaged and not self.dataset:
+            damaged += "; data=text data.paths=... says in which line, and data.on_error=skip leaves it out there"
         return damaged or f"{option}: cannot be read ({reason})"
 
 

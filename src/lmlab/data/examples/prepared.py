@@ -100,7 +100,7 @@ def _write(examples: Examples, tokenizer: Tokenizer, folder: Path, progress: boo
                 f"data={examples.name}: has no training split to fit a tokenizer to, only {', '.join(examples.splits)}"
             )
         tokenizer = copy.deepcopy(tokenizer)
-        with ProgressBar(f"Fitting the tokenizer to {examples.name}", None, progress) as bar:
+        with ProgressBar(f"Fitting the tokenizer to {examples.name}", None, progress, unit="examples") as bar:
             tokenizer.fit(_lines(examples, bar))
     tokenizer.save(folder)
     digest, of_texts = hashlib.sha256(tokenizer.fingerprint().encode()), hashlib.sha256()
@@ -147,7 +147,7 @@ def _write_split(
     counts = dict.fromkeys(names, 0)
     lengths: list[tuple[int, int]] = []
     with (
-        ProgressBar(f"Tokenising {examples.name}: {split}", None, progress) as bar,
+        ProgressBar(f"Tokenising {examples.name}: {split}", None, progress, unit="examples") as bar,
         (folder / f"{split}.bin").open("wb") as ids_file,
         (folder / f"{split}.jsonl").open("wb") as texts_file,
     ):

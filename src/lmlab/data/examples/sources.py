@@ -18,6 +18,7 @@ from lmlab.data.corpora.inspector import Inspector
 from lmlab.data.examples.examples import Examples
 from lmlab.data.examples.template import Example
 from lmlab.errors import UserError, nearest
+from lmlab.numerals import counted
 from lmlab.runs.files import dumps
 from lmlab.surroundings import expanded
 
@@ -308,7 +309,7 @@ def table(file: TextFile) -> Iterator[tuple[str, Record | Malformed]]:
             header = row
         elif row:
             fits = len(row) == len(header)
-            reason = f"{len(row)} fields, expected {len(header)} as in the header"
+            reason = f"{counted(len(row), 'field')}, expected {len(header)} as in the header"
             yield place, dict(zip(header, row, strict=True)) if fits else Malformed(reason)
 
 

@@ -75,7 +75,8 @@ class ExamplesTask(Task):
         self.context = context
         self.longest = context
         self.validation_tokens = validation_tokens
-        self.scored_splits = examples.scored_splits
+        scored = tuple(split for split in examples.scored_splits if split in prepared.splits)
+        self.scored_splits = scored or prepared.splits
         self.shots = shots
         self._before = self._shot_tokens()
         self.notes = tuple(note for split in prepared.splits for note in self.notes_of(split))
@@ -87,7 +88,8 @@ class ExamplesTask(Task):
         if opening.carry_state:
             raise UserError(f"batch.carry_state=true: the examples of {examples.name} do not go on in the next batch")
         examples.signatures()  # refuses a metric whose library is not installed, before files are read
-        _check_splits(examples.splits)
+        if opening.trains:
+            _check_splits(examples.splits)
         prepared = None
         if (recorded_tokens := opening.prepared) is not None:
             prepared = find_prepared(
@@ -98,7 +100,8 @@ class ExamplesTask(Task):
             if recorded is not None and (now := examples.checksum(opening.cache)) != recorded:
                 raise UserError(f"data.paths: the files changed (SHA-256 {recorded[:12]} then, {str(now)[:12]} now)")
             prepared = prepare_examples(examples, opening.tokenizer, opening.cache, opening.corpora, opening.progress)
-        _check_splits(prepared.splits)
+        if opening.trains:
+            _check_splits(prepared.splits)
         return cls(examples, prepared, opening.seed, opening.batch_size, opening.context, opening.validation_tokens)
 
     def describe(self) -> dict[str, Any]:
@@ -162,6 +165,11 @@ class ExamplesTask(Task):
         return ExamplesTask(self.examples, self.prepared, self.seed, self.batch_size, context)
 
     def with_shots(self, split: str, shots: int) -> "ExamplesTask":
+        if "train" not in self.prepared.splits:
+            raise UserError(
+                f"shots={shots}: {self.examples.name} has no training split to take examples from; name its files with "
+                "data.paths={train: ..., validation: ...}"
+            )
         task = ExamplesTask(self.examples, self.prepared, self.seed, self.batch_size, self.context, shots=shots)
         shortest = int(self.prepared.lengths(split)[:, 0].min())
         if task._longest_prompt < shortest:
