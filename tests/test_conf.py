@@ -150,6 +150,18 @@ def test_the_article_s_defaults(compose):
     assert config["objective"] == {"_target_": "lmlab.training.objectives.CrossEntropy", "label_smoothing": 0.0}
 
 
+def test_the_order_of_streamed_text_is_part_of_a_runs_identity(compose):
+    text = ["data=text", "data.paths=x.txt"]
+    mixture = ["data=mixture", "data.weights={stdlib: 1, wikitext2: 1}"]
+    for words, option in ((text, "data.stream"), (mixture, "+data.parts.stdlib.stream")):
+        plain, streamed = compose(*words), compose(*words, f"{option}=true")
+        assert identity(plain) != identity(streamed)
+        earlier = compose(*words)  # as a version without the option composes it
+        for node in (earlier["data"], *earlier["data"].get("parts", {}).values()):
+            node.pop("stream", None)
+        assert identity(plain) == identity(earlier)
+
+
 def test_paths_and_loggers_are_no_part_of_a_runs_identity(compose, tmp_path):
     first = compose("data=text", "data.paths=x.txt")
     second = compose("data=text", "data.paths=x.txt", "logger=[]", "progress=false", outputs=tmp_path / "elsewhere")

@@ -18,6 +18,7 @@ from lmlab.analysis.selection import named
 from lmlab.config.experiment import Folders
 from lmlab.config.nodes import at, has
 from lmlab.config.overrides import written
+from lmlab.data.fingerprints import streamed_fingerprint
 from lmlab.errors import UserError
 from lmlab.runs import checkpoints, lock
 from lmlab.runs.files import DISCARDED, discard, read_json, size_of
@@ -151,12 +152,17 @@ def prepared(cache: Path, used: Collection[str] | None) -> Iterator[Item | Kept]
         if used is None:
             yield Kept(path.name, "a run that cannot be read may use it")
             continue
-        try:
-            fingerprint = read_json(path / "meta.json")["fingerprint"]
-        except (OSError, ValueError, KeyError, TypeError):
-            fingerprint = None  # damaged; it will be prepared again when it is needed
-        if fingerprint not in used:
+        if not _fingerprints(path) & {*used}:
             yield Item("caches", (path,), size_of([path]), lock=cache / f".{path.name}.lock")
+
+
+def _fingerprints(folder: Path) -> set[str]:
+    """Return the fingerprints by which runs name a prepared corpus; empty if it is damaged."""
+    try:
+        meta = read_json(folder / "meta.json")
+        return {str(meta["fingerprint"]), streamed_fingerprint(meta)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()  # it will be prepared again when it is needed
 
 
 def curves(folder: Path) -> Iterator[Item]:
@@ -166,13 +172,17 @@ def curves(folder: Path) -> Iterator[Item]:
             yield Item("caches", (path,), size_of([path]))
 
 
-def leftovers(runs: Path, cache: Path, outputs: Path) -> Iterator[Item]:
-    """Yield temporary files and folders of killed processes, except those of running runs."""
+def leftovers(runs: Path, cache: Path, outputs: Path, used: Collection[str] = ()) -> Iterator[Item]:
+    """Yield temporary files and folders of killed processes, except those of running runs.
+
+    Args:
+        used: fingerprints of the data of all runs; one that streams its text needs a corpus that is not complete.
+    """
     deeper = [cache, cache / "downloads", outputs / "sweeps", outputs / "reports"]
     for folder in [runs, cache, *(inner for outer in deeper for inner in _folders(outer))]:
         for path in _entries(folder):
             lock = path.with_suffix(".lock")  # the lock of a corpus that is being prepared
-            if _is_temporary(path) and (lock.exists() or _is_abandoned(path)):
+            if _is_temporary(path) and (lock.exists() or _is_abandoned(path)) and not _fingerprints(path) & {*used}:
                 yield Item("caches", (path,), size_of([path]), lock=lock if lock.exists() else None)
     for folder in _folders(runs):
         run = Run(folder)
@@ -329,7 +339,7 @@ def _of_caches(folder: Path, cache: Path, outputs: Path, records: Records) -> It
     unknown = any((path / "run.json").exists() for path in records.unreadable)
     yield from prepared(cache, None if unknown else fingerprints)
     yield from curves(cache / "curves")
-    yield from leftovers(folder, cache, outputs)
+    yield from leftovers(folder, cache, outputs, fingerprints)
 
 
 def _is_old(item: Item, older: float) -> bool:

@@ -133,6 +133,15 @@ def test_prepared_data_that_a_run_uses_stay(outputs, lmlab_clean):
     assert used.exists() and own.exists() and (outputs / "cache" / "files.json").exists() and not unused.exists()
 
 
+def test_text_that_a_run_streams_stays_also_before_it_is_complete(outputs, lmlab_clean):
+    make(outputs)  # its data have the fingerprint fff...
+    begun = [make_prepared(outputs, fingerprint * 64, f".text-{fingerprint}.tmp") for fingerprint in "f0"]
+    for folder in begun:
+        folder.with_suffix(".lock").touch()
+    lmlab_clean(what="caches")
+    assert [folder.exists() for folder in begun] == [True, False]
+
+
 def test_prepared_data_stay_where_a_run_cannot_be_read(outputs, lmlab_clean):
     make(outputs).path.joinpath("run.json").write_text("{")
     folder = make_prepared(outputs, "0" * 64)

@@ -289,7 +289,7 @@ class TestContinuing:
     @pytest.mark.parametrize("name", ["train.bin", "progress.json", "tokenizer.json", "pieces", "bytes"])
     def test_what_cannot_be_continued_is_begun_again(self, tmp_path, monkeypatch, name):
         whole = made(tmp_path / "whole", self.TEXT, Word())
-        self.interrupted(tmp_path / "cache", monkeypatch, Word(), 9, KeyboardInterrupt())
+        self.interrupted(tmp_path / "cache", monkeypatch, Word(), 25, KeyboardInterrupt())
         (folder,) = (tmp_path / "cache").glob(".*.tmp")
         if name in ("pieces", "bytes"):  # the text is divided differently now
             progress = json.loads((folder / "progress.json").read_text())
@@ -301,7 +301,7 @@ class TestContinuing:
 
     def test_bytes_after_the_last_record_are_written_again(self, tmp_path, monkeypatch):
         whole = made(tmp_path / "whole", self.TEXT, BPE(300))
-        self.interrupted(tmp_path / "cache", monkeypatch, BPE(300), 9, KeyboardInterrupt())
+        self.interrupted(tmp_path / "cache", monkeypatch, BPE(300), 25, KeyboardInterrupt())
         (folder,) = (tmp_path / "cache").glob(".*.tmp")
         with (folder / "train.bin").open("ab") as file:
             file.write(b"half a piece")

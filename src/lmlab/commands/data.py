@@ -45,6 +45,8 @@ def main(
         validate(config[section], section)
     from lmlab.training.preflight import open_task  # imports torch
 
+    if config["data"].get("stream"):  # all of it is prepared, for runs that stream it and others
+        config["data"] |= {"stream": False}
     experiment = Experiment.of(config)
     if action == "prepare":
         show_prepared(open_task(experiment, experiment.progress), experiment)

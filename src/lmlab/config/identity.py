@@ -34,6 +34,7 @@ _LATER = {
     **dict.fromkeys(("validation.share", "model.ngrams", "model.block.token_shift", "start.embeddings")),
     **dict.fromkeys(("data.documents", "data.field")),
     "data.on_error": "fail",
+    "data.stream": False,
 }
 """Options that earlier versions lacked, with the value that means the behaviour of these versions, if null does not."""
 
@@ -51,7 +52,8 @@ def identity(config: Config) -> str:
         relevant["model"].pop("width", None)
         for key, requested in (relevant["model"].pop("solved_from", None) or {}).items():
             set_at(relevant["model"], key, requested)
-    for key, earlier in _LATER.items():
+    of_parts = {f"data.parts.{part}.stream": False for part in (relevant.get("data") or {}).get("parts") or {}}
+    for key, earlier in (_LATER | of_parts).items():
         section, option = parent_of(relevant, key)
         if section.get(option) in (None, earlier):
             section.pop(option, None)

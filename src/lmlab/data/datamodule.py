@@ -42,6 +42,13 @@ class LanguageDataModule(pl.LightningDataModule):
         self.again: list[str] = []
         """Splits that a validation reads again, after those of the task."""
 
+    def teardown(self, stage: str) -> None:
+        if stage == "fit":
+            self.task.close()
+
+    def on_exception(self, exception: BaseException) -> None:
+        self.task.close()
+
     def train_dataloader(self) -> DataLoader[Batch]:
         return _loader(TrainingBatches(self))
 

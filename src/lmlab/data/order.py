@@ -4,6 +4,7 @@ Dimension legend: R rows of a micro-batch, T context, W windows of an epoch.
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import numpy as np
@@ -11,8 +12,61 @@ import numpy as np
 from lmlab.errors import UserError
 
 
-class TrainingOrder:
+class Order(ABC):
     """The order in which the tokens of a split are trained on.
+
+    A batch depends on the arguments alone, and a step has the same rows in total for any number of ranks and
+    micro-batches.
+
+    Attributes:
+        batch_size: sequences in an optimizer step, over all ranks and micro-batches.
+        context: T, tokens in a sequence.
+    """
+
+    batch_size: int
+    context: int
+
+    @abstractmethod
+    def rows(self, numbers_R: np.ndarray) -> np.ndarray:
+        """Return the rows [R, T + 1] int64 with these numbers, counted over all steps."""
+
+    def starts_new_pass(self, step: int) -> bool:
+        """Return whether the state of the previous step must be reset before this one."""
+        return True
+
+    def batch(self, step: int, rank: int = 0, world: int = 1, micro: int = 0, accumulate: int = 1) -> np.ndarray:
+        """Return the rows [R, T + 1] int64 of one micro-batch: T tokens to read, and the one after them.
+
+        Args:
+            step: optimizer step, from 0.
+            rank: number of the process, of ``world``.
+            micro: number of the micro-batch of the step on this rank, of ``accumulate``.
+
+        Raises:
+            UserError: the batch size is not a multiple of ``world * accumulate``.
+        """
+        own = share(self.batch_size, rank, world, micro, accumulate)
+        return self.rows(step * self.batch_size + np.arange(own.start, own.stop))
+
+
+def check_order(seed: int, batch_size: int, context: int) -> None:
+    """Refuse arguments that are out of range. Raises ``UserError``."""
+    for option, value, least in (("seed", seed, 0), ("batch.size", batch_size, 1), ("batch.context", context, 1)):
+        if value < least:
+            raise UserError(f"{option}={value}: expected at least {least}")
+
+
+def check_length(context: int, length: int) -> None:
+    """Refuse a training split of ``length`` tokens that is shorter than one sequence. Raises ``UserError``."""
+    if context > length:
+        raise UserError(
+            f"batch.context={context}: the training split has only {length:,} tokens; choose "
+            f"batch.context={length} or less, or give more text"
+        )
+
+
+class TrainingOrder(Order):
+    """The order in which the tokens of a split are trained on, all of which are there.
 
     - ``shuffled``: an epoch is a pseudo-random order of the disjoint windows of the stream, from an offset below
       ``context`` that is drawn for every epoch; each window comes once per epoch. Less than two windows are left over
@@ -21,8 +75,7 @@ class TrainingOrder:
       s - 1 stopped, for truncated back-propagation through time. A pass leaves out less than a window per stripe;
       every pass is the same.
 
-    A batch depends on the arguments alone, and a step has the same rows in total for any number of ranks and
-    micro-batches. The draws use numbers that NumPy promises never to change.
+    The draws use numbers that NumPy promises never to change.
 
     Args:
         tokens: [1 + N] ids of the split.
@@ -44,14 +97,8 @@ class TrainingOrder:
         order: Literal["shuffled", "contiguous"] = "shuffled",
     ) -> None:
         length = len(tokens) - 1
-        for option, value, least in (("seed", seed, 0), ("batch.size", batch_size, 1), ("batch.context", context, 1)):
-            if value < least:
-                raise UserError(f"{option}={value}: expected at least {least}")
-        if context > length:
-            raise UserError(
-                f"batch.context={context}: the training split has only {length:,} tokens; choose "
-                f"batch.context={length} or less, or give more text"
-            )
+        check_order(seed, batch_size, context)
+        check_length(context, length)
         if order == "contiguous" and batch_size * context > length:
             raise UserError(
                 f"batch.size={batch_size}: with batch.carry_state=true and batch.context={context} a batch takes "
@@ -76,25 +123,9 @@ class TrainingOrder:
         return self._windows / self.batch_size
 
     def starts_new_pass(self, step: int) -> bool:
-        """Return whether the state of the previous step must be reset before this one."""
         return self.order == "shuffled" or step % (self._stripe // self.context) == 0
 
-    def batch(self, step: int, rank: int = 0, world: int = 1, micro: int = 0, accumulate: int = 1) -> np.ndarray:
-        """Return the rows [R, T + 1] int64 of one micro-batch: T tokens to read, and the one after them.
-
-        Args:
-            step: optimizer step, from 0.
-            rank: number of the process, of ``world``.
-            micro: number of the micro-batch of the step on this rank, of ``accumulate``.
-
-        Raises:
-            UserError: the batch size is not a multiple of ``world * accumulate``.
-        """
-        own = share(self.batch_size, rank, world, micro, accumulate)
-        return self.rows(step * self.batch_size + np.arange(own.start, own.stop))
-
     def rows(self, numbers_R: np.ndarray) -> np.ndarray:
-        """Return the rows [R, T + 1] int64 with these numbers, counted over all steps."""
         if self.order == "contiguous":
             steps_R, rows_R = np.divmod(numbers_R, self.batch_size)
             starts_R = rows_R * self._stripe + steps_R % (self._stripe // self.context) * self.context

@@ -1,8 +1,8 @@
 """Tokenising a corpus once, as a stream: memory does not grow with the text, and interrupted work continues.
 
-Ids are appended to one file per split in a temporary folder, which is renamed when it is complete. A record beside
-them, replaced every few seconds, counts what is on disk. A process that continues reads the text before that point
-again without encoding it.
+Ids are appended to one file per split in a temporary folder, which is renamed when it is complete; the held-out splits
+come first. A record beside them, replaced every second, counts what is on disk. A process that continues reads the text
+before that point again without encoding it.
 """
 
 import copy
@@ -12,8 +12,8 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from itertools import chain
@@ -23,20 +23,54 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from lmlab.data.corpora.corpus import Corpus
+from lmlab.data.fingerprints import streamed_fingerprint
 from lmlab.data.sample import evenly_sampled, size_of
-from lmlab.data.shards import META, TokenizedCorpus, dtype_of, open_whole
+from lmlab.data.shards import META, TRAIN, TokenizedCorpus, dtype_of, open_whole
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.errors import Interrupted, UserError
 from lmlab.processes import signals
 from lmlab.progress import ProgressBar
 from lmlab.runs.disk import failure_of_disk
-from lmlab.runs.files import flush, read_json, whole_folder, write_json
+from lmlab.runs.files import flush, read_json, write_json
 
 _PROGRESS = "progress.json"
-_INTERVAL = 5.0
+_INTERVAL = 1.0
 """Seconds between two records of what has been written."""
 _BLOCK = 1 << 24
 """Bytes of ids that are read at a time."""
+_LOCK_WAIT = 0.2
+"""Seconds of waiting for a lock between two checks of whether to stop."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of a prepared corpus in a cache.
+
+    Attributes:
+        cache: folder of prepared corpora.
+        key: name of the corpus and a hash of all that its ids depend on.
+    """
+
+    cache: Path
+    key: str
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the complete corpus."""
+        return self.cache / self.key
+
+    @property
+    def temporary(self) -> Path:
+        """Return the folder while it is being prepared."""
+        return self.cache / f".{self.key}.tmp"
+
+    def training_tokens(self) -> int:
+        """Return how many tokens of the training split are on disk in the temporary folder; -1: no file is.
+
+        The first separator is not counted.
+        """
+        progress = _Progress.of(self.temporary)
+        return -1 if progress is None else progress.splits.get(TRAIN, _Counts()).tokens
 
 
 def prepare(
@@ -57,23 +91,7 @@ def prepare(
         UserError: the text is missing or faulty, changes meanwhile, does not fit the tokenizer, or ``cache`` cannot be
             written.
     """
-    folder = None
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        corpus.find(corpora, cache, progress)
-        fingerprint = corpus.fingerprint()
-        folder = cache / f"{corpus.name}-{_key(fingerprint, tokenizer)[:16]}"
-        prepared = whole_folder(
-            folder,
-            lambda folder: open_whole(folder, type(tokenizer)),
-            lambda temporary: _write(corpus, fingerprint, tokenizer, temporary, progress),
-            resumable=True,
-        )
-    except OSError as error:
-        continues = folder is not None and (folder.with_name(f".{folder.name}.tmp") / _PROGRESS).exists()
-        raise UserError(not_prepared(error, corpus.name, cache, continues)) from error
-    prepared.notes = (*corpus.notes, *_about_fitting(prepared))
-    return prepared
+    return Preparation(corpus, tokenizer, cache, corpora, progress).whole()
 
 
 def _about_fitting(corpus: TokenizedCorpus) -> list[str]:
@@ -173,69 +191,172 @@ class _Piece(NamedTuple):
     unknown: int
 
 
-def _write(corpus: Corpus, fingerprint: str, tokenizer: Tokenizer, folder: Path, progress: bool) -> None:
-    """Write a complete folder, from what is there of it. If this fails, only what can be continued is left."""
-    try:
-        try:
-            _Preparation(corpus, fingerprint, tokenizer, folder, progress).run()
-        except _CannotContinue:
-            shutil.rmtree(folder)
-            _Preparation(corpus, fingerprint, tokenizer, folder, progress).run()
-        (folder / _PROGRESS).unlink()
-    except (OSError, KeyboardInterrupt, Interrupted):
-        if not (folder / _PROGRESS).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+class Preparation:
+    """The preparation of a corpus, whose text is found first; the arguments are those of :func:`prepare`.
 
+    Attributes:
+        place: the place of its tokens.
+        shown: show progress bars.
+        check: called between pieces of text; what it raises ends the preparation, which can be continued.
 
-class _Preparation:
-    """The preparation of a corpus in ``folder``, with progress bars if ``shown``."""
+    Raises:
+        UserError: see :func:`prepare`.
+    """
 
-    def __init__(self, corpus: Corpus, fingerprint: str, tokenizer: Tokenizer, folder: Path, shown: bool) -> None:
+    place: Place
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        tokenizer: Tokenizer,
+        cache: Path,
+        corpora: Path | None = None,
+        progress: bool = True,
+    ) -> None:
         self.corpus = corpus
-        self.fingerprint = fingerprint
         self.tokenizer = tokenizer
         self.fits = not tokenizer.fitted
-        self.folder = folder
-        self.shown = shown
-        self.progress = _Progress.of(folder)
-        self.sizes = {split: corpus.size(split) for split in corpus.splits}
-        """Bytes of text of each split, for the progress bars."""
+        self.cache = cache
+        self.shown = progress
+        self.check: Callable[[], None] = signals.check
+        with self._errors():
+            cache.mkdir(parents=True, exist_ok=True)
+            corpus.find(corpora, cache, progress)
+            self.fingerprint = corpus.fingerprint()
+            self.place = Place(cache, f"{corpus.name}-{_key(self.fingerprint, tokenizer)[:16]}")
+            self.folder = self.place.temporary
 
-    def run(self) -> None:
-        if self.progress is None:
+    def whole(self) -> TokenizedCorpus:
+        """Return the complete corpus. Raises ``UserError`` as :func:`prepare` does."""
+        with self._errors():
+            if (prepared := self._open()) is None:
+                with self._lock():
+                    if (prepared := self._open()) is None:
+                        self._write()
+                        prepared = TokenizedCorpus(self.place.folder, type(self.tokenizer))
+        prepared.notes = (*self.corpus.notes, *_about_fitting(prepared))
+        return prepared
+
+    def begin(self, tokens: int) -> None:
+        """Prepare the held-out splits and ``tokens`` tokens of the training split, or all, if they are not on disk.
+
+        Raises:
+            UserError: see :func:`prepare`.
+        """
+
+        def suffices() -> bool:
+            return self.place.training_tokens() >= tokens or self._open() is not None
+
+        with self._errors():
+            if not suffices():
+                with self._lock(suffices) as locked:
+                    if locked and not suffices():
+                        self._write(tokens)
+
+    def _open(self) -> TokenizedCorpus | None:
+        return open_whole(self.place.folder, type(self.tokenizer))
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raise a ``UserError`` if the cache cannot be written."""
+        try:
+            yield
+        except OSError as error:
+            continues = hasattr(self, "place") and (self.place.temporary / _PROGRESS).exists()
+            raise UserError(not_prepared(error, self.corpus.name, self.cache, continues)) from error
+
+    @contextmanager
+    def _lock(self, unnecessary: Callable[[], bool] = lambda: False) -> Iterator[bool]:
+        """Wait for the lock of the place and yield whether it is held: not if it has become ``unnecessary``."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.cache / f".{self.place.key}.lock")  # the system releases it even if the process is killed
+        while not lock.is_locked and not unnecessary():
+            self.check()
+            with suppress(Timeout):
+                lock.acquire(timeout=_LOCK_WAIT)
+        try:
+            yield lock.is_locked
+        finally:
+            lock.release()
+
+    def _write(self, tokens: int | None = None) -> None:
+        """Write the folder from what is there of it; if this fails, only what can be continued is left.
+
+        Args:
+            tokens: end after so many of the training split, if it has more; ``None``: write all.
+        """
+        shutil.rmtree(self.place.folder, ignore_errors=True)
+        self.sizes = {split: self.corpus.size(split) for split in self.corpus.splits}  # in bytes, for progress bars
+        fresh = self.tokenizer
+        try:
+            try:
+                whole = self._run(tokens)
+            except _CannotContinue:
+                shutil.rmtree(self.folder)
+                self.tokenizer = fresh
+                whole = self._run(tokens)
+        except (OSError, KeyboardInterrupt, Interrupted):
+            if not (self.folder / _PROGRESS).exists():
+                shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        if whole:
+            self.folder.rename(self.place.folder)
+            (self.place.folder / _PROGRESS).unlink()
+
+    def _run(self, tokens: int | None) -> bool:
+        """Write the temporary folder, and return whether it is complete."""
+        progress = _Progress.of(self.folder)
+        if progress is None:
             shutil.rmtree(self.folder, ignore_errors=True)  # left by a process that was killed before it saved anything
             self.folder.mkdir()
-            self.progress = self._fit()
+            progress = self._fit()
             self.tokenizer.save(self.folder)
             flush(self.folder)
-            self.progress.save(self.folder)
+            progress.save(self.folder)
         else:
             self.tokenizer = self._saved_tokenizer()
-        ids = hashlib.sha256(self.tokenizer.fingerprint().encode())
-        for split in self.corpus.splits:
-            if self._write_split(self.progress, split, ids).tokens < 1:
-                raise UserError(
-                    f"data={self.corpus.name}: its {split} split has no tokens; it needs at least one: give more text"
-                )
-        splits = {split: self.progress.splits[split].described() for split in self.corpus.splits}
-        self.corpus.verify(self.tokenizer, splits, self.fits)
+        held_out = [split for split in self.corpus.splits if split != TRAIN]
+        for split in held_out:
+            self._write_split(progress, split)
+        if len(held_out) < len(self.corpus.splits):
+            # A run can begin with them.
+            write_json(self.folder / META, self._meta(progress, held_out))
+            if not self._write_split(progress, TRAIN, tokens):
+                return False
+        meta = self._meta(progress, self.corpus.splits)
+        self.corpus.verify(self.tokenizer, meta["splits"], self.fits)
+        write_json(self.folder / META, meta | {"fingerprint": self._fingerprint()})
+        flush(self.folder)
+        return True
+
+    def _meta(self, progress: _Progress, splits: Iterable[str]) -> dict[str, Any]:
+        """Return the description of the corpus with some splits."""
         meta = {
             "name": self.corpus.name,
             "licence": self.corpus.licence,
             "provenance": self.corpus.provenance(),
-            "fingerprint": ids.hexdigest(),
+            "fingerprint": "",
             "corpus_fingerprint": self.fingerprint,
             "tokenizer_fingerprint": self.tokenizer.fingerprint(),
             "vocabulary": self.tokenizer.size,
-            **({"fitted_to": self.progress.fitted_to} if self.progress.fitted_to else {}),
-            "splits": splits,
+            **({"fitted_to": progress.fitted_to} if progress.fitted_to else {}),
+            "splits": {split: progress.splits[split].described() for split in splits},
         }
-        write_json(self.folder / META, meta)
-        flush(self.folder)
+        return meta | {"fingerprint": streamed_fingerprint(meta)}
+
+    def _fingerprint(self) -> str:
+        """Return the SHA-256, in hexadecimal, of the tokenizer and all ids."""
+        digest = hashlib.sha256(self.tokenizer.fingerprint().encode())
+        for split in self.corpus.splits:
+            with (self.folder / f"{split}.bin").open("rb") as file:
+                while content := file.read(_BLOCK):
+                    self.check()
+                    digest.update(content)
+        return digest.hexdigest()
 
     def _saved_tokenizer(self) -> Tokenizer:
         try:
@@ -267,8 +388,12 @@ class _Preparation:
             return _Progress()
         return _Progress(fitted_to={"bytes": size, "of": whole})
 
-    def _write_split(self, progress: _Progress, split: str, digest: Any) -> _Counts:
-        """Write the ids of a split after those that are there, and add all of them to ``digest``."""
+    def _write_split(self, progress: _Progress, split: str, most: int | None = None) -> bool:
+        """Write the ids of a split after those that are there; return whether all are there.
+
+        Args:
+            most: end after so many tokens.
+        """
         dtype = dtype_of(self.tokenizer)
         separator = np.array([self.tokenizer.separator], dtype).tobytes()
         counts = progress.splits.setdefault(split, _Counts())
@@ -276,20 +401,25 @@ class _Preparation:
         saved = time.monotonic()
         with (
             ProgressBar(f"Tokenising {self.corpus.name}: {split}", self.sizes[split], self.shown) as bar,
-            _appended(self.folder / f"{split}.bin", dtype.itemsize * (1 + counts.tokens), digest) as file,
+            _appended(self.folder / f"{split}.bin", dtype.itemsize * (1 + counts.tokens)) as file,
         ):
             for ids in self.tokenizer.encode_all(self._new_pieces(split, copy.copy(counts), pieces, bar)):
                 piece = pieces.popleft()
-                content = separator * piece.begins + ids.astype(dtype).tobytes()
-                file.write(content)
-                digest.update(content)
+                file.write(separator * piece.begins + ids.astype(dtype).tobytes())
                 counts.add(piece, ids.size)
                 bar.advance(piece.size)
+                if most is not None and counts.tokens >= most:
+                    _save(file, progress, self.folder)
+                    return False
                 if time.monotonic() - saved > _INTERVAL:
                     _save(file, progress, self.folder)
                     saved = time.monotonic()
             _save(file, progress, self.folder)
-        return counts
+        if counts.tokens < 1:
+            raise UserError(
+                f"data={self.corpus.name}: its {split} split has no tokens; it needs at least one: give more text"
+            )
+        return True
 
     def _new_pieces(self, split: str, done: _Counts, pieces: deque[_Piece], bar: ProgressBar) -> Iterator[str]:
         """Yield the pieces of a split after those that are ``done``, and append a description of each to ``pieces``.
@@ -301,7 +431,7 @@ class _Preparation:
         for chunks in self.corpus.chunks(split):
             begins = True
             for piece in self.tokenizer.pieces(chunks):
-                signals.check()
+                self.check()
                 if passed < done.pieces:
                     passed, size = passed + 1, size + size_of(piece)
                     bar.advance(size_of(piece))
@@ -316,19 +446,16 @@ class _Preparation:
 
 
 @contextmanager
-def _appended(path: Path, length: int, digest: Any) -> Iterator[IO[bytes]]:
-    """Open a file to append to its first ``length`` bytes, and add these to ``digest``.
+def _appended(path: Path, length: int) -> Iterator[IO[bytes]]:
+    """Open a file to append to its first ``length`` bytes.
 
     Raises:
         _CannotContinue: the file is shorter.
     """
-    with path.open("a+b") as file:
-        if file.seek(0, os.SEEK_END) < length:
+    with path.open("ab") as file:
+        if file.tell() < length:
             raise _CannotContinue
         file.truncate(length)
-        file.seek(0)
-        while content := file.read(_BLOCK):
-            digest.update(content)
         yield file
 
 

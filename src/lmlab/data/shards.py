@@ -13,6 +13,8 @@ from lmlab.errors import UserError, nearest
 from lmlab.runs.files import read_json, write_whole
 
 META = "meta.json"
+TRAIN = "train"
+"""The split that is trained on."""
 Content = TypeVar("Content")
 
 

@@ -44,10 +44,14 @@ def received() -> signal.Signals | None:
     return _received
 
 
-def check() -> None:
-    """Raise ``Interrupted`` after a stop signal; called while there is nothing to save yet."""
+def check(when: str = "before training began") -> None:
+    """Raise ``Interrupted`` after a stop signal; called while there is nothing to save.
+
+    Args:
+        when: the moment, for the message.
+    """
     if _received is not None:
-        raise Interrupted(f"told to stop by {_received.name} before training began")
+        raise Interrupted(f"told to stop by {_received.name} {when}")
 
 
 @contextmanager

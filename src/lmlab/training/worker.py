@@ -79,6 +79,9 @@ def train(run: Run) -> None:
         *build_callbacks(run, experiment, task),
         callbacks.OutOfMemory(run, experiment, pieces),
     ]
+    for callback in watching:
+        if isinstance(callback, callbacks.Clock | callbacks.Watchdog):
+            task.on_wait(callback.wait)
     signals.check()
     checkpoint = resume(run)
     module.steps_before = parent["steps"]

@@ -5,6 +5,7 @@ from compared_arms import DATA, RATES, VALIDATION_BPB, arm, between, doubt_about
 from synthetic_runs import EXACT_MATCH
 
 from lmlab.analysis.doubts import examine
+from lmlab.data.fingerprints import streamed_fingerprint
 from lmlab.metrics import Measures
 from lmlab.runs.lookup import all_runs
 from lmlab.runs.version import measures_of
@@ -16,6 +17,17 @@ def test_2_other_data_and_data_without_a_name(runs):
     for run in all_runs(runs):
         run.update(data={key: value for key, value in DATA.items() if key != "fingerprint"})
     doubt_about(runs, 2, "refuse", "6 of 6 runs have no fingerprint")
+
+
+def test_2_text_that_one_arm_streams_is_the_same_data(runs):
+    streamed = DATA | {"fingerprint": streamed_fingerprint(DATA)}
+    arm(runs, "lstm", data=streamed)
+    assert examine(between(runs)) == []
+    for run in all_runs(runs):
+        if run.manifest["data"] == streamed:
+            other = streamed | {"corpus_fingerprint": "d" * 64}
+            run.update(data=other | {"fingerprint": streamed_fingerprint(other)})
+    doubt_about(runs, 2, "refuse", "not on the same data")
 
 
 def test_2_a_setting_chosen_from_runs_on_other_data(runs):

@@ -41,6 +41,17 @@ def train(clock, now, seconds, trainer, module):
     clock.on_train_batch_end(trainer, module, None, None, 0)
 
 
+def test_waiting_for_data_is_no_training(now):
+    clock, trained, to = Clock(), module(), trainer()
+    clock.on_train_start(to, trained)
+    train(clock, now, 10, to, trained)
+    for _ in range(2):
+        clock.wait()
+        now.seconds += 500
+    train(clock, now, 10, to, trained)
+    assert trained.times == {"time/seconds": 20.0, "time/joules": 60.0}
+
+
 @pytest.mark.parametrize("ranks", [1, 4])
 def test_seconds_and_joules_are_those_of_training_over_all_attempts(now, ranks):
     clock, trained, to = Clock(), module(), trainer(ranks)

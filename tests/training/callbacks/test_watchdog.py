@@ -33,6 +33,9 @@ def makes_progress(dog):
     for batch in range(10):
         dog.on_train_batch_end(RANK, None, None, None, batch)
         time.sleep(0.4)
+    for _ in range(10):
+        dog.wait()  # for data
+        time.sleep(0.4)
     dog.on_validation_start(RANK, None)
     time.sleep(4.0)
     dog.on_validation_batch_end(RANK, None, None, None, 0)

@@ -1,6 +1,6 @@
 """Errors 2, 3 and 5: different data, tokens not scored exactly once, and scores in different units."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from lmlab.analysis.commands import report_with, score_with, train_again, train_with
@@ -10,6 +10,7 @@ from lmlab.analysis.doubts.doubt import Finding, flawed
 from lmlab.analysis.records import Record
 from lmlab.config.nodes import at
 from lmlab.config.overrides import written
+from lmlab.data.fingerprints import streamed_fingerprint
 from lmlab.metrics import VALIDATION, score_of, split_of
 from lmlab.runs.files import read_json
 
@@ -30,6 +31,19 @@ def tokenizers_differ(comparison: Comparison) -> bool:
     return not all_equal([at(run.manifest, "data.tokenizer_fingerprint") for run in comparison.runs])
 
 
+def fingerprint_among(runs: Iterable[Record]) -> Callable[[Record], Any]:
+    """Return the fingerprint by which the data of ``runs`` are compared; data that one of them streams have two."""
+    streamed = {streamed_fingerprint(data) for run in runs if (data := at(run.manifest, "data"))}
+    some_stream = any(at(run.manifest, "data.fingerprint") in streamed for run in runs)
+
+    def fingerprint(run: Record) -> Any:
+        recorded = at(run.manifest, "data.fingerprint")
+        has_inputs = at(run.manifest, "data.corpus_fingerprint") is not None
+        return streamed_fingerprint(run.manifest["data"]) if some_stream and recorded and has_inputs else recorded
+
+    return fingerprint
+
+
 def other_data(comparison: Comparison) -> Iterator[Finding]:
     """Find runs on different data, and runs without a record of their data.
 
@@ -43,7 +57,7 @@ def other_data(comparison: Comparison) -> Iterator[Finding]:
         "runs have no fingerprint of their data on record, so it is not known which data their scores are of. Train "
         "them again.",
     )
-    fingerprints = by_arm(comparison, lambda run: at(run.manifest, "data.fingerprint"))
+    fingerprints = by_arm(comparison, fingerprint_among(comparison.runs))
     same_text = all_equal([corpus_of(run) for run in comparison.runs])
     if differ(fingerprints) and not nameless and not (same_text and tokenizers_differ(comparison)):
         names = by_arm(

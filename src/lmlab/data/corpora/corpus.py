@@ -46,6 +46,9 @@ class Corpus(Dataset):
         notes: messages to the user about the source files.
         download: false: :meth:`find` refuses to download anything.
         published: counts that :meth:`verify` compares with those of the prepared corpus.
+
+    Args:
+        stream: train on the first shards while the rest is prepared (see :mod:`lmlab.data.streamed_order`).
     """
 
     required = ("name", "licence")
@@ -55,6 +58,10 @@ class Corpus(Dataset):
     notes: tuple[str, ...] = ()
     download: bool = True
     published: tuple[Published, ...] = ()
+    stream: bool = False
+
+    def __init__(self, stream: bool = False) -> None:
+        self.stream = stream
 
     def open(self, opening: Opening) -> "TextTask":
         from lmlab.data.tasks.text import TextTask
@@ -100,6 +107,12 @@ class Corpus(Dataset):
             UserError: as for :meth:`find`.
         """
         return None
+
+    def check_same_text(self, opening: Opening) -> None:
+        """Refuse the user's own files if they have changed since the run started. Raises ``UserError``."""
+        recorded = opening.checksum
+        if recorded is not None and (now := self.checksum(opening.cache)) != recorded:
+            raise UserError(f"data.paths: the text has changed (SHA-256 {recorded[:12]} then, {str(now)[:12]} now)")
 
     def provenance(self) -> dict[str, Any]:
         """Return the source of the text as plain JSON values, for the manifest; empty if there is nothing to record."""

@@ -78,6 +78,7 @@ class HuggingFace(Corpus):
         limit: read only so many documents of ``train``, from its beginning; nothing else of it is downloaded.
         name: the name of the corpus in runs.
         licence: the licence as its publisher states it.
+        stream: train on the first shards while the rest is tokenised.
 
     Raises:
         UserError: options exclude each other or are out of range.
@@ -99,7 +100,9 @@ class HuggingFace(Corpus):
         limit: int | None = None,
         name: str | None = None,
         licence: str | None = None,
+        stream: bool = False,
     ) -> None:
+        super().__init__(stream)
         if dataset is None and files is None:
             raise UserError("data.dataset has no value: expected the name of a data set on the hub, or data.files=")
         if files is not None and dataset is not None and dataset not in _FORMATS:

@@ -63,6 +63,7 @@ class Text(Corpus):
             otherwise a file. Configurations of versions without this option have ``file``.
         field: the field of records with the text; ``None``: ``text``, or the only field that is a text.
         on_error: ``fail`` at a malformed record or a damaged file, or ``skip`` it.
+        stream: train on the first shards while the rest is prepared.
 
     Raises:
         UserError: the shares are not positive (validation) or not below 1 together, or a split is missing or unknown.
@@ -79,7 +80,9 @@ class Text(Corpus):
         documents: Literal["file", "line", "record"] | None = "file",
         field: str | None = None,
         on_error: Literal["fail", "skip"] = "fail",
+        stream: bool = False,
     ) -> None:
+        super().__init__(stream)
         if not 0 < validation < 1:
             raise UserError(f"data.validation={validation}: expected a share above 0 and below 1")
         if not 0 <= test < 1 - validation:

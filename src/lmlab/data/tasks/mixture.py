@@ -5,7 +5,7 @@ Dimension legend: P parts, R rows, B rows of a step, T positions.
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +117,14 @@ class MixtureTask(Task):
 
     def scored(self, split: str) -> int:
         return self.parts[split].scored(self._split_of(split))
+
+    def on_wait(self, call: Callable[[], None]) -> None:
+        for part in self.parts.values():
+            part.on_wait(call)
+
+    def close(self) -> None:
+        for part in self.parts.values():
+            part.close()
 
     def _with_part(self, name: str, part: Task) -> "MixtureTask":
         """Return the task to be scored on a part, with another task as that part."""

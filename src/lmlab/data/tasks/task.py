@@ -1,7 +1,7 @@
 """The base class of tasks: batches as a pure function of their number, and judges of a model on them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,6 +153,12 @@ class Task(ABC):
     def scored(self, split: str) -> int:
         """Return how many positions of a split are scored."""
         return sum(int((batch.targets >= 0).sum()) for batch in self.batches(split))
+
+    def on_wait(self, call: Callable[[], None]) -> None:  # noqa: B027
+        """Have ``call`` called, many times, while a training batch waits for its data; by default none waits."""
+
+    def close(self) -> None:  # noqa: B027
+        """End work in the background, after training."""
 
     def check_split(self, split: str) -> None:
         """Refuse a split that is not scored. Raises ``UserError``."""

@@ -13,12 +13,11 @@ from lmlab.data.baselines import Baselines
 from lmlab.data.batch import Batch
 from lmlab.data.corpora.corpus import Corpus
 from lmlab.data.dataset import Opening
-from lmlab.data.order import TrainingOrder, share
+from lmlab.data.order import Order, TrainingOrder, share
 from lmlab.data.preparation import prepare
 from lmlab.data.shards import TokenizedCorpus, find_prepared, frequencies, open_whole
 from lmlab.data.tasks.task import Task
 from lmlab.data.windows import Reading, fixed_windows, read
-from lmlab.errors import UserError
 
 if TYPE_CHECKING:
     from lmlab.data.judges import Judge
@@ -67,7 +66,7 @@ class TextTask(ScoredText, Task):
 
     scored_splits = ("validation",)
 
-    def __init__(self, corpus: TokenizedCorpus, order: TrainingOrder, validation_tokens: int | None = None) -> None:
+    def __init__(self, corpus: TokenizedCorpus, order: Order, validation_tokens: int | None = None) -> None:
         super().__init__(corpus, order.context)
         self.order = order
         self.validation_tokens = validation_tokens
@@ -84,15 +83,17 @@ class TextTask(ScoredText, Task):
         Raises:
             UserError: the text is missing, damaged or changed since the run started, or does not fit the tokenizer.
         """
+        if corpus.stream:
+            from lmlab.data.tasks.streamed_text import StreamedTextTask
+
+            return StreamedTextTask.of(corpus, opening)
         cache, tokens = opening.cache, None
         if (prepared := opening.prepared) is not None:
             tokens = find_prepared(
                 prepared.fingerprint, prepared.caches, partial(open_whole, kind=type(opening.tokenizer))
             )
         if tokens is None:
-            recorded = opening.checksum
-            if recorded is not None and (now := corpus.checksum(cache)) != recorded:
-                raise UserError(f"data.paths: the text has changed (SHA-256 {recorded[:12]} then, {str(now)[:12]} now)")
+            corpus.check_same_text(opening)
             if not opening.began:  # a run of an earlier version may have had such options
                 corpus.check()
             opening.tokenizer.check()

@@ -114,6 +114,7 @@ class Clock(pl.Callback):
         self._joules: Stretches | None = None
         self._joules_before: float | None = 0.0
         self._read_at = 0.0
+        self._device = torch.device("cpu")
         self.joules: float | None = None
         """Joules of training of all ranks and attempts, when last read."""
 
@@ -123,7 +124,8 @@ class Clock(pl.Callback):
         return self._seconds.total
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        energy = meter(pl_module.device, trainer.local_rank)
+        self._device = pl_module.device
+        energy = meter(self._device, trainer.local_rank)
         all_have_one = _over_ranks(trainer, pl_module, float(energy is not None), "min")
         if energy is None or not all_have_one:
             self._joules_before = self.joules = None
@@ -154,11 +156,15 @@ class Clock(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._pause(trainer, pl_module)
 
-    def _pause(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        _wait_for(pl_module.device)
+    def wait(self) -> None:
+        """Pause until the next batch; called while it waits for its data."""
+        _wait_for(self._device)
         self._seconds.pause()
         if self._joules is not None:
             self._joules.pause()
+
+    def _pause(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.wait()
         self._note(trainer, pl_module)
 
     def _note(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -56,6 +56,11 @@ class Watchdog(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         self._arm(self.seconds)
 
+    def wait(self) -> None:
+        """Begin the limit again; called while a batch waits for its data, which a preparation ends or fails."""
+        if self._file is not None:
+            self._arm(self.seconds)
+
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._disarm()
 
