@@ -13,6 +13,7 @@ import pytest
 from conftest import SMALL
 
 import lmlab
+from lmlab.commands.generate import DEFAULTS
 from lmlab.runs.files import read_jsonl
 from lmlab.runs.run import Run
 
@@ -160,9 +161,10 @@ def test_a_text_is_that_of_the_command(run, command):
 def test_defaults_are_those_of_the_command(compose):
     config = compose(command="generate")
     parameters = inspect.signature(lmlab.TrainedRun.generate).parameters
-    same = ("prompt", "temperature", "top_k", "top_p", "greedy", "end_of_document", "seed")
+    same = ("prompt", "top_k", "top_p", "end_of_document", "seed")
     assert {name: parameters[name].default for name in same} == {name: config[name] for name in same}
-    assert parameters["tokens"].default == config["length"]
+    defaults = {"temperature": parameters["temperature"].default, "length": parameters["tokens"].default}
+    assert defaults == DEFAULTS
     config = compose(command="runs")
     options = inspect.signature(lmlab.runs).parameters
     assert [*options] == ["outputs", *(key for key in config if key in options)]

@@ -167,3 +167,14 @@ def test_paths_and_loggers_are_no_part_of_a_runs_identity(compose, tmp_path):
     second = compose("data=text", "data.paths=x.txt", "logger=[]", "progress=false", outputs=tmp_path / "elsewhere")
     third = compose("data=text", "data.paths=x.txt", "seed=2")
     assert identity(first) == identity(second) != identity(third)
+
+
+def test_settings_of_decoding_that_are_not_set_are_no_part_of_an_identity(compose):
+    words = ["data=translation", "data.source=en", "data.target=cs", 'data.paths="x.{language}"']
+    plain, beams = compose(*words), compose(*words, "data.decoding.beams=4")
+    earlier = plain | {"data": {key: value for key, value in plain["data"].items() if key != "decoding"}}
+    assert identity(plain) == identity(earlier) != identity(beams)
+    mixed = compose("data=mixture", "data.weights={stdlib: 1, multi30k: 1}")
+    part = {key: value for key, value in mixed["data"]["parts"]["multi30k"].items() if key != "decoding"}
+    parts = mixed["data"]["parts"] | {"multi30k": part}
+    assert identity(mixed) == identity(mixed | {"data": mixed["data"] | {"parts": parts}})

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from lmlab.commands import generate
-from lmlab.commands.generate import read_stop
 from lmlab.config.overrides import read
 from lmlab.data.tokenizers import BPE, Byte, Character, Symbols, Word, encode_prompt, unknown_parts
 from lmlab.errors import UserError
+from lmlab.models.decoding_options import read_stop
 from lmlab.models.heads.head import Head
 from lmlab.models.state import LanguageModelState, Output
 from lmlab.training import load

@@ -102,6 +102,57 @@ def test_predictions_are_beside_their_references_and_add_up_to_the_metrics(train
     assert not run.foreign(), "the folder of the predictions is lmlab's own"
 
 
+def recorded_by(run: Run) -> list[dict]:
+    return read_jsonl(run.path / "evaluations.jsonl")
+
+
+def test_other_settings_of_decoding_are_another_result(trained, paths, compose):
+    run = run_on(trained, "multi30k")
+    options = {"accelerator": "cpu", "threads": 1}
+    usual, _, _ = score(run, paths, "test", **options)
+    settings, _, about = score(run, paths, "test", decoding={"beams": 2, "length_penalty": 1.0}, **options)
+    assert "decoding" not in usual and settings == usual | {"decoding": "beams=2 length_penalty=1.0 length=48"}
+    assert about["predictions"]["decoding"] == settings["decoding"]
+    assert [row["settings"] for row in recorded_by(run)][-2:] == [usual, settings]
+    files = {row["predictions"]["file"] for row in recorded_by(run)}
+    assert len(files) == len(recorded_by(run)) and all((run.path / file).is_file() for file in files)
+    same, _, _ = score(run, paths, "test", decoding={"greedy": True}, **options)
+    assert same == usual
+    # Of other data, too, by the settings of their section as by those of the command.
+    data = compose("data=multi30k", "data.source=de", "data.target=en", "data.decoding.beams=2")["data"]
+    of_section, _, _ = score(run, paths, data=data, **options)
+    of_command, _, _ = score(run, paths, data=data | {"decoding": None}, decoding={"beams": 2}, **options)
+    assert of_section == of_command and of_section["decoding"] == "beams=2 length_penalty=0.0 length=48"
+    plain, _, _ = score(run, paths, data=data, decoding={"greedy": True}, **options)
+    assert plain == {name: value for name, value in of_section.items() if name != "decoding"}
+
+
+def test_what_is_sampled_is_the_same_again(trained, paths):
+    run = run_on(trained, "multi30k")
+    options = {"decoding": {"temperature": 1.0, "length": 12}, "accelerator": "cpu", "threads": 1}
+    texts = []
+    for batch_size in (1, 3):
+        settings, _, about = score(run, paths, "test", batch_size=batch_size, **options)
+        texts.append([row["prediction"] for row in read_jsonl(run.path / about["predictions"]["file"])])
+    assert settings["decoding"] == "temperature=1.0 length=12 seed=1" and texts[0] == texts[1]
+    options["decoding"] = options["decoding"] | {"seed": 2}
+    _, _, about = score(run, paths, "test", **options)
+    assert texts[0] != [row["prediction"] for row in read_jsonl(run.path / about["predictions"]["file"])]
+
+
+def test_an_input_is_answered_as_the_task_decodes_it(trained, corpora, lmlab):
+    run, environment = run_on(trained, "multi30k"), {"LMLAB_OUTPUTS": str(trained), "LMLAB_CORPORA": str(corpora)}
+    words = [f"run={run.path}", "accelerator=cpu", "threads=1"]
+    lmlab("evaluate", *words, "split=test", "repetition_penalty=1.5", "output=out.jsonl", **environment)
+    (file,) = {row["predictions"]["file"] for row in recorded_by(run) if "repetition" in str(row["settings"])}
+    (prediction,) = [row["prediction"] for row in read_jsonl(Path(file)) if row["input"].endswith(ENGLISH[0])]
+    line = ["format=jsonl", "repetition_penalty=1.5"]
+    done = lmlab("generate", *words, f"input={ENGLISH[0]}", *line, **environment)
+    answer = json.loads(done.stdout)
+    assert answer["decoding"].startswith("greedy=true length=48 repetition_penalty=1.5")
+    assert " ".join(answer["text"].split()) == prediction
+
+
 def test_any_run_is_scored_on_any_task_and_any_corpus(trained, paths, corpora, lmlab, tmp_path):
     run, file = run_on(trained, "text"), tmp_path / "o.jsonl"
     words = ["evaluate", f"run={run.path}", "accelerator=cpu", "threads=1", "data=multi30k"]
@@ -166,11 +217,11 @@ def test_a_mixture_is_scored_by_part(trained, paths, corpora, lmlab, tmp_path):
     text = trained.parent / "book.txt"
     environment = {"LMLAB_OUTPUTS": str(tmp_path / "outputs"), "LMLAB_CORPORA": str(corpora)}
     small = [word for word in SMALL if not word.startswith(("batch.context", "validation.tokens", "data"))]
-    words = [f"+data.parts.text.paths={text}", "data.weights={multi30k: 1, text: 1}"]
+    words = [f"+data.parts.text={{paths: {text}, test: 0}}", "data.weights={multi30k: 1, text: 1}"]
     lmlab("train", *small, "logger=[]", "model=lstm", "data=mixture", *words, *OPTIONS[1:], **environment)
     (run,) = all_runs(tmp_path / "outputs" / "runs")
-    done = lmlab("evaluate", f"run={run.path}", "accelerator=cpu", "threads=1", **environment)
-    lmlab("evaluate", f"run={run.path}", "accelerator=cpu", "split=text", "metrics=[fixed_window]", **environment)
+    words = ["evaluate", f"run={run.path}", "accelerator=cpu", "threads=1", "metrics=[fixed_window]"]
+    done = lmlab(*words, **environment)
     first, second = read_jsonl(run.path / "evaluations.jsonl")
     assert first["settings"] == {"split": "multi30k", "checkpoint": "final", "context": 160}
     assert first["metrics"]["answers"]["bleu"] == run.manifest["metrics"]["multi30k/bleu"]
@@ -179,6 +230,20 @@ def test_a_mixture_is_scored_by_part(trained, paths, corpora, lmlab, tmp_path):
     assert rows[0]["input"].endswith(ENGLISH[2]) and "1 of 2 examples are training examples" in done.stdout
     assert second["settings"]["split"] == "text" and set(second["metrics"]) == {"fixed_window"}
     assert second["metrics"]["fixed_window"]["loss"] == pytest.approx(run.manifest["metrics"]["text/loss"], rel=1e-4)
+    # The test split of each part that has one, and one of the parts as other data.
+    done = lmlab(*words, "split=test", **environment)
+    assert "text has no test split" in done.stdout
+    *_, third = read_jsonl(run.path / "evaluations.jsonl")
+    assert third["settings"] == {"split": "multi30k:test", "checkpoint": "final", "context": 160}
+    lmlab(*words, "data=multi30k", "split=test", **environment)
+    *_, alone = read_jsonl(run.path / "evaluations.jsonl")
+    assert alone["settings"]["data"].startswith("multi30k ") and alone["metrics"] == third["metrics"]
+    done = lmlab(*words, "beams=2", **environment)
+    assert "without text, which has no such answers" in done.stdout
+    *_, searched = read_jsonl(run.path / "evaluations.jsonl")
+    assert searched["settings"] == first["settings"] | {"decoding": "beams=2 length_penalty=0.0 length=48"}
+    refused = lmlab(*words, "split=tset", check=False, **environment)
+    assert refused.returncode == 1 and "split=tset: no part of the mixture has such a split (did you" in refused.stderr
 
 
 def test_what_cannot_be_scored_is_refused(trained, paths, compose):
@@ -197,6 +262,9 @@ def test_what_cannot_be_scored_is_refused(trained, paths, compose):
             {},
             r"no multi30k/train.dex \(languages .* de, en",
         ),
+        (on_text, None, {"decoding": {"beams": 4}}, "beams=4: is for answers that a model generates"),
+        (on_examples, None, {"decoding": {"length_penalty": 0.6}}, "length_penalty=0.6: is for beam search; choose"),
+        (on_examples, None, {"decoding": {"length": 159}}, "batch.context=160: answers of up to data.length=159"),
         (on_text, multi30k, {"split": "tset"}, r"split=tset: .*\(did you mean 'test'"),
     ):
         before = (run.path / "evaluations.jsonl").exists() and read_jsonl(run.path / "evaluations.jsonl")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lmlab.commands.templates import check_input, prompt_of
+from lmlab.commands.templates import check_input, examples_of, prompt_of
 from lmlab.errors import UserError
 from lmlab.runs.run import Run
 
@@ -18,7 +18,8 @@ def corpora(tmp_path):
 @pytest.fixture
 def prompted(compose, corpora, tmp_path):
     def prompt(input, *words, paths=corpora):
-        return prompt_of(input, compose("data=multi30k", *words)["data"], Run(tmp_path), paths).text
+        examples = examples_of(input, compose("data=multi30k", *words)["data"], Run(tmp_path))
+        return prompt_of(input, examples, paths).text
 
     return prompt
 
@@ -51,7 +52,7 @@ def test_an_input_that_does_not_fit_is_refused(prompted, compose, corpora, tmp_p
     with pytest.raises(UserError, match="has the fields source and target; expected all, as 'input="):
         prompted("A", "data.template.input='{source} {target}'")
     with pytest.raises(UserError, match="data=wikitext2 has no template"):
-        prompt_of("A", compose("data=wikitext2")["data"], Run(tmp_path), corpora)
+        examples_of("A", compose("data=wikitext2")["data"], Run(tmp_path))
     with pytest.raises(UserError, match="prompt=b: cannot be combined with input=A"):
         check_input("A", "b", None, None)
     with pytest.raises(UserError, match="data: is for input="):

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from lmlab.config.experiment import Experiment
 from lmlab.data.corpora import Text
 from lmlab.data.dataset import Opening, Prepared
 from lmlab.data.mixture import Mixture
 from lmlab.data.synthetic import Parity
 from lmlab.data.tokenizers import BPE, Byte
 from lmlab.errors import UserError
+from lmlab.training.preflight import build_data
 
 SIZE, CONTEXT = 12, 16
 
@@ -78,6 +80,9 @@ def test_a_list_of_names_weights_by_tokens(tmp_path, opening):
     task = Mixture(["lower", "upper"], parts(tmp_path)).open(opening)
     lower, upper = (part.training_tokens() for part in task.parts.values())
     assert is_upper(rows(task, 100)).mean() == pytest.approx(upper / (lower + upper), abs=0.06)
+    root = Mixture(["lower", "upper"], parts(tmp_path), temperature=2).open(opening)
+    expected = upper**0.5 / (lower**0.5 + upper**0.5)
+    assert is_upper(rows(root, 100)).mean() == pytest.approx(expected, abs=0.06) != upper / (lower + upper)
     warm = Mixture(["lower", "upper"], parts(tmp_path), temperature=1e6).open(opening)
     assert is_upper(rows(warm, 100)).mean() == pytest.approx(0.5, abs=0.07)
 
@@ -144,3 +149,33 @@ def test_parts_are_composed_with_their_options(compose):
     ):
         with pytest.raises(UserError, match=message):
             compose("data=mixture", *words)
+
+
+def test_a_data_set_may_be_twice_in_a_mixture_under_names_of_the_user(compose):
+    words = ["data.weights={en_de: 1, en_fr: [[0, 0], [10, 1]]}", "+data.parts.en_de.data=multi30k"]
+    other = ["+data.parts.en_fr={data: multi30k, target: fr}", "+data.parts.en_fr.template.input='<{source}>'"]
+    parts = compose("data=mixture", *words, *other)["data"]["parts"]
+    alone = compose("data=multi30k")["data"]
+    assert parts["en_de"] == alone and list(parts) == ["en_de", "en_fr"]
+    template = alone["template"] | {"input": "<{source}>"}
+    assert parts["en_fr"] == alone | {"target": "fr", "template": template}
+    for part, message in (
+        ("{}", r"data\.weights\.en_de: there is no data 'en_de'.*needs \+data\.parts\.en_de\.data="),
+        ("{data: multi30}", r"data\.parts\.en_de\.data=multi30: there is no data 'multi30' .*multi30k"),
+        ("{data: mixture}", r"data\.parts\.en_de\.data=mixture: a mixture cannot be part"),
+        ("{data: multi30k, decoding: {beams: 0}}", r"data\.decoding\.beams=0"),
+    ):
+        with pytest.raises(UserError, match=message):
+            build_data(Experiment.of(compose("data=mixture", words[0], f"+data.parts.en_de={part}", *other)))
+
+
+def test_other_splits_of_a_part_have_its_name(tmp_path, opening):
+    own = parts(tmp_path)
+    task = Mixture({"lower": 1, "upper": 1}, own).open(opening)
+    alone = own["upper"].open(replace(opening, tokenizer=task.tokenizer))
+    test = task.for_evaluation("upper:test", None)
+    assert test.scored("upper:test") == alone.for_evaluation("test", None).scored("test") > 0
+    assert test.scored("upper") == alone.scored("validation")
+    assert test.counts("upper:test") == alone.counts("test") != alone.counts("validation")
+    with pytest.raises(UserError, match="split=uper: .*did you mean 'upper'"):
+        task.for_evaluation("uper", None)

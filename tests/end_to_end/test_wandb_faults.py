@@ -1,5 +1,6 @@
 """Whole runs beside a W&B server that is killed, away, or steers a sweep."""
 
+import json
 import os
 import signal
 import subprocess
@@ -99,6 +100,40 @@ def test_sync_sends_what_a_run_without_a_server_has_logged_and_repeats_nothing(l
     asked = len(server.requests)
     assert "Nothing to send: 1 of 1 runs are complete" in lmlab("wandb", "sync", **server.environment).stdout
     assert len(server.requests) == asked
+
+
+def table_of(run, name: str) -> dict:
+    """Return a table in the summary of a run at the server, as it was uploaded."""
+    entry = run.summary[name]
+    assert entry["_type"] == "table-file"
+    return json.loads(run.files[entry["path"]])
+
+
+def test_predictions_are_logged_offline_and_sent(lmlab, small, server, tmp_path):
+    task = ["data=arithmetic", "data.digits=1", "data.longer=null", "data.length=4", "data.examples=50"]
+    task += ["data.scored=10", "batch.context=16", "tokenizer=character"]
+    others = [word for word in small if not word.startswith(("data", "tokenizer", "batch.context"))]
+    server.stop()
+    lmlab("train", *others, *task, "model=lstm", "logger.wandb.init_timeout=1", **server.environment)
+    run = only_run(tmp_path)
+    evaluate = ["evaluate", f"run={run.id}", "accelerator=cpu", "threads=1"]
+    done = lmlab(*evaluate, **server.environment)
+    assert f"lmlab wandb sync run={run.id[:6]} sends the predictions" in done.stdout.replace("\n", " ")
+    server.start()
+    lmlab("wandb", "sync", f"run={run.id[:6]}", **server.environment)
+    rows = read_jsonl(run.path / read_jsonl(run.path / "evaluations.jsonl")[0]["predictions"]["file"])
+    table = table_of(server.only_run, "predictions/arithmetic/validation")
+    assert table["columns"] == ["number", "input", "prediction", "references", "exact_match"]
+    assert [row[:4] for row in table["data"]] == [
+        [row["number"], row["input"], row["prediction"], row["references"][0]] for row in rows
+    ]
+    # At once, beside the first, with the settings of decoding in its name.
+    lmlab(*evaluate, "beams=2", **server.environment)
+    name = "predictions/arithmetic/validation/beams=2 length_penalty=0.0 length=4"
+    assert len(table_of(server.only_run, name)["data"]) == len(rows)
+    score = read_jsonl(run.path / "evaluations.jsonl")[1]["metrics"]["answers"]["exact_match"]
+    assert server.only_run.summary[f"evaluations/{name.partition('/')[2]}/exact_match"] == score
+    assert WandbRecord(run).complete
 
 
 def test_an_agent_finds_its_metric_in_the_run_that_it_announced(small, server, tmp_path):

@@ -18,6 +18,7 @@ class Scored(NamedTuple):
     Attributes:
         data: name of the data.
         fingerprint: of the data.
+        decoding: settings of decoding, if there are answers by others as well; otherwise empty.
     """
 
     data: str
@@ -25,11 +26,13 @@ class Scored(NamedTuple):
     split: str
     shots: int
     checkpoint: str
+    decoding: str = ""
 
     def __str__(self) -> str:
         shots = f", {self.shots} shots" * bool(self.shots)
         weights = "" if self.checkpoint == "final" else f", weights: {self.checkpoint}"
-        return f"{self.data}, {self.split} split{shots}{weights}"
+        decoding = f", {self.decoding}" * bool(self.decoding)
+        return f"{self.data}, {self.split} split{shots}{weights}{decoding}"
 
 
 @dataclass(frozen=True)
@@ -77,14 +80,27 @@ def evaluations(comparison: Comparison) -> dict[Scored, dict[str, list[Evaluatio
     """Return the evaluations with predictions of the compared runs by what they scored, then by arm.
 
     Of a run that was scored several times, by several versions of the code or with several contexts, the newest counts.
+    If all of the runs have answers by the same settings of decoding, only such answers are compared.
     """
-    by_data: dict[Scored, dict[str, list[Evaluation]]] = {}
+    by_data: dict[Scored, list[tuple[str, dict[str, Evaluation]]]] = {}  # of each run by decoding, the newest last
     for arm in comparison.arms:
         for run in arm.runs:
-            newest = dict(_of_run(run))
-            for scored, evaluation in newest.items():
-                by_data.setdefault(scored, {}).setdefault(arm.name, []).append(evaluation)
-    return dict(sorted(by_data.items()))
+            of_run: dict[Scored, dict[str, Evaluation]] = {}
+            for scored, evaluation in _of_run(run):
+                decoding = str(evaluation.about["decoding"])
+                of_run.setdefault(scored, {}).pop(decoding, None)
+                of_run[scored][decoding] = evaluation
+            for scored, by_decoding in of_run.items():
+                by_data.setdefault(scored, []).append((arm.name, by_decoding))
+    compared: dict[Scored, dict[str, list[Evaluation]]] = {}
+    for scored, runs in by_data.items():
+        shared = [each for each in runs[0][1] if all(each in by_decoding for _, by_decoding in runs)]
+        for decoding in shared or [""]:
+            by_arm = compared.setdefault(scored._replace(decoding=decoding if len(shared) > 1 else ""), {})
+            for arm_name, by_decoding in runs:
+                evaluation = by_decoding[decoding] if shared else list(by_decoding.values())[-1]
+                by_arm.setdefault(arm_name, []).append(evaluation)
+    return dict(sorted(compared.items()))
 
 
 def _of_run(run: Record) -> Iterator[tuple[Scored, Evaluation]]:

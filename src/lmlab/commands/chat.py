@@ -4,11 +4,12 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from lmlab.commands.generate import Sample, drawn, encoded, read_stop, say_notes, unknown_to, unseen_by
+from lmlab.commands.generate import Sample, drawn, encoded, say_notes, unknown_to, unseen_by
 from lmlab.commands.prompts import Prompt
 from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Paths
 from lmlab.errors import UserError
+from lmlab.models.decoding_options import read_stop
 from lmlab.runs.lookup import find
 from lmlab.surroundings import printable
 from lmlab.training.threads import check_threads, use_threads

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from lmlab.commands.generate import encoded, say_notes, unescaped, unknown_to, unseen_by
+from lmlab.commands.generate import encoded, say_notes, unknown_to, unseen_by
 from lmlab.commands.prompts import Prompt
 from lmlab.errors import UserError, nearest
+from lmlab.models.decoding_options import unescaped
 from lmlab.runs.files import dumps
 from lmlab.surroundings import printable
 

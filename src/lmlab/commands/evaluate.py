@@ -12,13 +12,15 @@ from lmlab.commands.answers import Answers, metrics_of, show_answers
 from lmlab.commands.app import typed_words
 from lmlab.commands.predictions import file_of, overlap_with_training, rows_of, say_overlap, write
 from lmlab.commands.prompts import output_file
-from lmlab.commands.scored_data import check_data, open_data, training_tasks, without_options_of_text
+from lmlab.commands.scored_data import check_data, open_data, splits_of, training_tasks, without_options_of_text
 from lmlab.commands.templates import refuse_tokenizer
 from lmlab.commands.wandb import mirror_evaluations
 from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Config, Paths
+from lmlab.config.overrides import written as typed
 from lmlab.errors import UserError
 from lmlab.metrics import Measures, Metric, score_of
+from lmlab.models.decoding_options import Settings, with_values
 from lmlab.numerals import written
 from lmlab.runs.files import dumps, read_jsonl, write_rows, write_text
 from lmlab.runs.lookup import find
@@ -52,41 +54,70 @@ def main(
     trust: bool = False,
     shots: int = 0,
     tokenizer: dict[str, Any] | None = None,
+    length: int | None = None,
+    greedy: bool | None = None,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+    beams: int | None = None,
+    length_penalty: float | None = None,
+    repetition_penalty: float | None = None,
+    stop: str | list[str] | None = None,
 ) -> float:
     """Print and record the metrics, and return the first metric of the first way of scoring."""
     check_threads(threads)
+    decoding = with_values(
+        length=length,
+        greedy=greedy,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        beams=beams,
+        length_penalty=length_penalty,
+        repetition_penalty=repetition_penalty,
+        stop=stop,
+    )
     source, data = find(run, Folders.of(paths).runs), without_options_of_text(data)
     refuse_tokenizer()
     if prompts is not None:
         named = next((word for word in typed_words() if word.startswith("data=")), "data") if "_target_" in data else ""
-        others = (("split", split), ("data.paths", data.get("paths")), ("shots", shots or None))
-        for option in [named, *(f"{name}={value}" for name, value in others if value is not None)]:
+        others = {"split": split, "data.paths": data.get("paths"), "shots": shots or None, **decoding}
+        for option in [named, *(f"{name}={typed(value)}" for name, value in others.items() if value is not None)]:
             if option:
                 raise UserError(f"{option}: cannot be combined with prompts={prompts}; leave one of them out")
         load = partial(_load, source, checkpoint, average, accelerator, threads, trust)
         return score_answers(source, load, prompts, output, context, batch_size)
-    settings, scores, about = score(
-        source,
-        paths,
-        split,
-        data,
-        shots=shots,
-        output=output_file(output, None),
-        checkpoint=checkpoint,
-        average=average,
-        metrics=metrics,
-        context=context,
-        stride=stride,
-        streams=streams,
-        batch_size=batch_size,
-        accelerator=accelerator,
-        threads=threads,
-        trust=trust,
-    )
-    show(source, settings, scores, about)
-    if "predictions" in about:
-        mirror_evaluations(source)
-    return float(next(iter(next(iter(scores.values())).values())))
+    splits = splits_of(source, data, split, "decoding" if decoding else "metrics" if shots else None)
+    if output is not None and len(splits) > 1:
+        raise UserError(f"output={output}: is for one data set; choose one of several by split={splits[0]}")
+    values: list[float] = []
+    for each in splits:
+        settings, scores, about = score(
+            source,
+            paths,
+            each,
+            data,
+            shots=shots,
+            decoding=decoding,
+            output=output_file(output, None),
+            checkpoint=checkpoint,
+            average=average,
+            metrics=metrics,
+            context=context,
+            stride=stride,
+            streams=streams,
+            batch_size=batch_size,
+            accelerator=accelerator,
+            threads=threads,
+            trust=trust,
+        )
+        show(source, settings, scores, about)
+        if "predictions" in about:
+            mirror_evaluations(source)
+        values.append(float(next(iter(next(iter(scores.values())).values()))))
+    return values[0]
 
 
 def score_answers(
@@ -140,6 +171,7 @@ def score(
     data: Config | None = None,
     *,
     shots: int = 0,
+    decoding: Settings | None = None,
     output: Path | None = None,
     checkpoint: str = "final",
     average: int | None = None,
@@ -161,6 +193,7 @@ def score(
         data: a section ``data``: another data set, or the options of a text to be scored as a whole; ``None``: the
             run's own data.
         shots: number of training examples before every prompt.
+        decoding: settings of decoding in place of those of the task.
         output: a file for the generated answers; ``None``: one in the run directory.
 
     Returns:
@@ -178,7 +211,7 @@ def score(
             raise UserError(f"{option}={value}: expected at least {least}")
     dataset = check_data(data or {}, split, run)
     trained = _load(run, checkpoint, average, accelerator, threads, trust)
-    scored = open_data(dataset, trained, paths, split, context, shots, batch_size)
+    scored = open_data(dataset, trained, paths, split, context, shots, batch_size, decoding)
     task, split = scored.task, scored.split
     length = task.length(split) if context is None else context
     reading = Reading(length, max(1, length // 2) if stride is None else stride, streams, batch_size)
@@ -201,7 +234,7 @@ def score(
     if "data" in settings:
         about["measures"] = cast(Task, task).measures().to_record()
     if answered is not None and answered.predictions is not None:
-        rows = rows_of(cast(Task, task), split, answered.predictions)
+        rows = rows_of(cast(Task, task), split, answered)
         path = output or file_of(run, about["data"]["name"], settings, trained.code)
         write(path, rows)
         about["predictions"] = {
@@ -297,6 +330,13 @@ def show(
             "Unknown:",
             "yellow",
         )
+    if unspelled := about.get("data", {}).get("unspelled"):
+        tables.say(
+            f"{unspelled:,} right answers of this split cannot be written with the run's vocabulary; no model with it "
+            "gets them wholly right.",
+            "Unknown:",
+            "yellow",
+        )
     if predictions:
         tables.say("half the 95 % interval over examples (bootstrap)", "±:")
         if predictions["decoding"]:
@@ -316,7 +356,8 @@ def _title(run: Run, settings: dict[str, Any]) -> str:
     of_data = f"{settings['data']}, " if "data" in settings else ""
     shots = f", {settings['shots']} shots" if "shots" in settings else ""
     context = f", context {settings['context']}" if "context" in settings else ""
-    return f"{run.path.name}: {of_data}{split}{shots}{context}{_of_weights(settings['checkpoint'])}"
+    decoding = f", {settings['decoding']}" if "decoding" in settings else ""
+    return f"{run.path.name}: {of_data}{split}{shots}{decoding}{context}{_of_weights(settings['checkpoint'])}"
 
 
 def _bounds(interval: list[float] | None, metric: Metric) -> str:

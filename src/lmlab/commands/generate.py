@@ -1,22 +1,21 @@
 """``lmlab generate``: continue prompts with a run's model; a single text is streamed, several are computed together."""
 
-import json
-import re
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from lmlab.commands.prompts import Prompt, check_keys, output_file, read_prompts
-from lmlab.commands.templates import check_input, prompt_of
+from lmlab.commands.templates import check_input, examples_of, prompt_of
 from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Paths
 from lmlab.config.overrides import written
 from lmlab.errors import UserError
+from lmlab.models import decoding_options
 from lmlab.progress import ProgressBar
 from lmlab.runs.files import dumps, write_whole
 from lmlab.runs.lookup import find
@@ -31,10 +30,11 @@ if TYPE_CHECKING:
 STOP, END_OF_DOCUMENT, LENGTH = "stop", "end_of_document", "length"
 """Reasons for the end of a text: a stop string, the end-of-document token, the length limit."""
 
+DEFAULTS = {"temperature": 0.8, "length": 200}
+"""Settings of decoding where neither the command line nor a task has others."""
+
 NOTES = 5
 """The largest number of notes on prompts that are printed."""
-
-_ESCAPE = re.compile(r"\\(?:[nrt\\]|u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})*)")
 
 
 def main(
@@ -42,16 +42,16 @@ def main(
     run: str | None,
     prompt: str,
     prompts: str | None,
-    length: int,
+    length: int | None,
     stop: str | list[str] | None,
     end_of_document: bool,
-    temperature: float,
+    temperature: float | None,
     top_k: int | None,
     top_p: float | None,
-    greedy: bool,
-    repetition_penalty: float,
-    beams: int,
-    length_penalty: float,
+    greedy: bool | None,
+    repetition_penalty: float | None,
+    beams: int | None,
+    length_penalty: float | None,
     best: int,
     options: str | list[str] | None,
     score_per: Literal["text", "token", "byte"],
@@ -71,23 +71,33 @@ def main(
 ) -> None:
     """Write prompts and their continuations, and nothing else, to standard output or a file."""
     for option, value in (("length", length), ("samples", samples), ("batch_size", batch_size)):
-        if value < 1:
+        if value is not None and value < 1:
             raise UserError(f"{option}={value}: expected at least 1")
     check_threads(threads)
-    check_samples(samples, beams)
+    settings = decoding_options.with_values(
+        stop=stop,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        greedy=greedy,
+        repetition_penalty=repetition_penalty,
+        beams=beams,
+        length_penalty=length_penalty,
+        length=length,
+    )
+    check_samples(samples, settings.get("beams", 1))
     texts = prompts_of(prompt, prompts)
     check_input(input, prompt, prompts, data)
     file = output_file(output, prompts, (".txt", ".jsonl"))
     format = format_of(format, file)
     if log_probabilities and format != "jsonl":
         raise UserError(f"log_probabilities=true: cannot be combined with format={format}; choose format=jsonl")
-    stop_strings = read_stop(stop)
     keys: Sequence[str] = KEYS
     options_of_prompts: list[list[str]] = []
     if options is not None:
         from lmlab.commands import choices
 
-        if log_probabilities or samples > 1 or beams > 1:
+        if log_probabilities or samples > 1 or settings.get("beams", 1) > 1:
             raise UserError(
                 f"options={written(options)}: writes no text of its own; leave out log_probabilities, samples and beams"
             )
@@ -95,26 +105,21 @@ def main(
     if format == "jsonl":
         check_keys(texts, keys, ", or choose format=text")
     source = find(run, Folders.of(paths).runs)
+    defaults: decoding_options.Settings = DEFAULTS
     if input is not None:
-        texts = [prompt_of(input, data, source, paths)]
-        stop_strings.append("\n")  # the end of an answer, for tokenizers without a token for it
+        examples = examples_of(input, data, source)
+        texts, defaults = [prompt_of(input, examples, paths)], examples.decoding | {"length": examples.length}
+    settings = decoding_options.replaced(defaults, settings)
+    settings.pop("seed", None)  # that of a task is for its validation
+    if input is not None:  # the end of an answer, for tokenizers without a token for it
+        settings["stop"] = [*settings.get("stop", ()), "\n"]
+    decoding = replace(decoding_options.decoding_of(settings), best=best)
+    check_samples(samples, decoding.beams)
+    length, beams = decoding.length, decoding.beams
 
-    from lmlab.models.decoding import Decoding
     from lmlab.training.load import load_trained
     from lmlab.training.trainer import device_kind
 
-    decoding = Decoding(
-        temperature,
-        top_k,
-        top_p,
-        greedy,
-        length,
-        repetition_penalty,
-        beams,
-        length_penalty,
-        best,
-        tuple(stop_strings),
-    )
     use_threads(threads)
     trained = load_trained(source, checkpoint, device_kind(accelerator), trust)
     if options is not None:
@@ -125,6 +130,8 @@ def main(
     say_notes(unknown_to(trained, encoded_prompts) + unseen_by(trained, encoded_prompts, trained.context))
 
     end_token = trained.tokenizer.end_of_document if end_of_document else None
+    if input is not None and end_of_document:
+        end_token = trained.tokenizer.separator  # as in the task's scores
     several = best if beams > 1 else samples
     total = len(encoded_prompts) * several
     records = Output(source.id, format, len(encoded_prompts) > 1, several > 1, log_probabilities, decoding.signature())
@@ -202,23 +209,6 @@ class Tally:
         texts = f"{self.texts} texts, " if self.texts > 1 else ""
         by = ", ".join(f"{why} ({number})" if self.texts > 1 else why for why, number in self._ended.most_common())
         return f"{texts}{self.tokens:,} tokens, {rate:,.0f} tokens/s, ended by {by}"
-
-
-def read_stop(stop: str | list[str] | None) -> list[str]:
-    r"""Return the stop strings with the escapes ``\n``, ``\t``, ``\\`` and ``\u00e9`` replaced by characters.
-
-    Raises:
-        UserError: a string is empty.
-    """
-    strings = [stop] if isinstance(stop, str) else stop or []
-    if "" in strings:
-        raise UserError(f"stop={written(stop) or repr('')}: expected texts of at least one character, or null for none")
-    return [unescaped(string) for string in strings]
-
-
-def unescaped(text: str) -> str:
-    r"""Return a text with the escapes ``\n``, ``\t``, ``\\`` and ``\u00e9`` replaced by characters."""
-    return _ESCAPE.sub(lambda escape: str(json.loads(f'"{escape[0]}"')), text)
 
 
 def prompts_of(prompt: str, prompts: str | None) -> list[Prompt]:

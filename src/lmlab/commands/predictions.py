@@ -12,7 +12,7 @@ from lmlab.progress import ProgressBar
 from lmlab.runs.files import dumps, write_rows
 
 if TYPE_CHECKING:
-    from lmlab.data.judges.judge import Answered
+    from lmlab.data.judges import Judge
     from lmlab.data.tasks import Task
     from lmlab.runs.run import Run
 
@@ -23,11 +23,11 @@ MOST_CHARACTERS = 500_000_000
 """Characters of training text that are searched for the answers, at most; a few minutes."""
 
 
-def rows_of(task: "Task", split: str, predictions: "Sequence[Answered]") -> list[dict[str, Any]]:
+def rows_of(task: "Task", split: str, judge: "Judge") -> list[dict[str, Any]]:
     """Return a record of each prediction, in the order of the examples: input, prediction, references and scores.
 
     Args:
-        predictions: in the order of the task's batches.
+        judge: has kept predictions, in the order of the task's batches.
     """
     prompts, numbers = task.prompts(split), task.scoring_order(split)
     rows = [
@@ -37,8 +37,9 @@ def rows_of(task: "Task", split: str, predictions: "Sequence[Answered]") -> list
             "prediction": prediction.answer,
             "references": list(prediction.references),
             **prediction.scores,
+            **judge.facts(prediction),
         }
-        for number, prediction in zip(numbers, predictions, strict=True)
+        for number, prediction in zip(numbers, judge.predictions or (), strict=True)
     ]
     return sorted(rows, key=lambda row: row["number"])
 

@@ -1,5 +1,6 @@
 """The data that ``lmlab evaluate`` scores a run on: a split of its own, any text, or another task or corpus."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from inspect import signature
@@ -11,8 +12,11 @@ from lmlab.config.build import build
 from lmlab.config.check import check_arguments, validate
 from lmlab.config.experiment import Experiment, Folders
 from lmlab.config.nodes import Config, Paths, at
+from lmlab.config.overrides import written
 from lmlab.config.targets import named_parameters, resolve_target
-from lmlab.errors import UserError
+from lmlab.errors import UserError, nearest
+from lmlab.metrics import VALIDATION
+from lmlab.models.decoding_options import Settings
 from lmlab.runs.lookup import config_here
 from lmlab.runs.run import Run
 from lmlab.surroundings import expanded
@@ -76,6 +80,7 @@ def open_data(
     context: int | None,
     shots: int,
     batch_size: int,
+    decoding: Settings | None = None,
 ) -> ScoredData:
     """Open data for a run's model; what was not tokenised before, with its tokenizer, is tokenised.
 
@@ -83,22 +88,26 @@ def open_data(
         data: as :func:`check_data` returns them.
         split: ``None``: the first that a validation scores.
         shots: number of training examples before every prompt.
+        decoding: settings of decoding in place of the task's own.
 
     Raises:
-        UserError: the data are missing or have changed, the tokenizer does not represent them, or there are no
-            examples for ``shots``.
+        UserError: the data are missing or have changed, the tokenizer does not represent them, there are no examples
+            for ``shots``, or no answers for ``decoding``.
     """
     from lmlab.data.tasks import ScoredText
 
     if isinstance(data, dict):
         if shots:
             raise UserError(f"shots={shots}: data.paths has no examples to put before a prompt; leave it out")
+        if decoding:
+            name, value = next(iter(decoding.items()))
+            raise UserError(f"{name}={written(value)}: data.paths has no prompts to be answered; leave it out")
         corpus = prepared_text(data, trained.tokenizer, paths)
         options = {key: value for key, value in data.items() if value is not None}
         about = {"text": {**options, **described(corpus)}}
         # A split name of its own, so that different texts never share a column.
-        settings = {"split": f"text {about['text']['fingerprint'][:12]}"}
-        return ScoredData(ScoredText(corpus, trained.context), "text", settings, about)
+        of_text = {"split": f"text {about['text']['fingerprint'][:12]}"}
+        return ScoredData(ScoredText(corpus, trained.context), "text", of_text, about)
     if data is None:
         task = open_recorded(trained.run, paths)
         check_same_data(trained.run, task)
@@ -107,6 +116,11 @@ def open_data(
     split = split or task.scored_splits[0]
     own = task.fingerprint == trained.run.manifest["data"]["fingerprint"]
     task = task.for_evaluation(split, context)
+    usual = task.decoding(split)
+    if not own and (length := re.search(r"length=\d+", usual)):
+        usual = f"greedy=true {length[0]}"
+    if decoding:
+        task = task.with_decoding(split, decoding)
     if shots:
         task = task.with_shots(split, shots)
     if shots or not own:
@@ -114,10 +128,50 @@ def open_data(
             tables.say(note)
     record = task.describe()
     fingerprint = record.get("corpus_fingerprint", task.fingerprint)
-    counts = record.get("splits", {}).get(split, {})
-    about = {"data": {"name": record["name"], "fingerprint": fingerprint, "unknown": counts.get("unknown", 0)}}
-    settings = {"split": split} if own else {"split": split, "data": f"{record['name']} {fingerprint[:12]}"}
-    return ScoredData(task, split, settings | ({"shots": shots} if shots else {}), about)
+    counts = {name: task.counts(split).get(name, 0) for name in ("unknown", "unspelled")}
+    about = {"data": {"name": record["name"], "fingerprint": fingerprint, **counts}}
+    settings: dict[str, Any] = {"split": split}
+    if not own:
+        settings["data"] = f"{record['name']} {fingerprint[:12]}"
+    if shots:
+        settings["shots"] = shots
+    if (line := task.decoding(split)) != usual:
+        settings["decoding"] = line
+    return ScoredData(task, split, settings, about)
+
+
+def splits_of(run: Run, data: Config, split: str | None, needs: str | None = None) -> list[str | None]:
+    """Return the splits to be scored, one after the other: of a mixture the split of each part, otherwise ``split``.
+
+    A part without that split, or for which the command has options that it lacks, is left out, with a note.
+
+    Args:
+        data: the section ``data`` of the command.
+        split: as it was typed: the name of a part, or of a split of all parts (``None``: those of validations).
+        needs: a field that the record of a part must have: ``decoding`` if it generates answers.
+
+    Raises:
+        UserError: no part has the split.
+    """
+    own = data.get("_target_") is None and data.get("paths") is None
+    parts = at(run.manifest, "data.parts") if own else data.get("parts") if "weights" in data else None
+    if not parts or (split or "").partition(":")[0] in parts:
+        return [split]
+    having = list(parts)
+    if own and split is not None:
+        having = [name for name, part in parts.items() if split in part.get("splits", {})]
+        if not having:
+            splits = {name for part in parts.values() for name in part.get("splits", {})}
+            near = nearest(split, [*parts, *splits])
+            raise UserError(f"split={split}: no part of the mixture has such a split{near}")
+        for name in parts:
+            if name not in having:
+                tables.say(f"{name} has no {split} split")
+    if own and needs is not None and (fitting := [name for name in having if needs in parts[name]]):
+        if others := [name for name in having if name not in fitting]:
+            tables.say(f"without {', '.join(others)}, which {'has' if len(others) == 1 else 'have'} no such answers")
+        having = fitting
+    return [name if split in (None, VALIDATION) else f"{name}:{split}" for name in having]
 
 
 def open_other(data: "Dataset", trained: "Trained", paths: Paths, batch_size: int) -> "Task":

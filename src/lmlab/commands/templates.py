@@ -40,15 +40,14 @@ def refuse_tokenizer() -> None:
         raise UserError(f"{word}: a run has its own tokenizer; leave it out")
 
 
-def prompt_of(input: str, data: Config | None, run: Run, paths: Paths) -> Prompt:
-    """Return the prompt that a task's template makes of an input.
+def examples_of(input: str, data: Config | None, run: Run) -> "Examples":
+    """Return the data set whose template is applied to an input, and whose settings of decoding are the defaults.
 
     Args:
-        input: the text of the only field of the template's input, or a JSON object of texts by the names of fields.
         data: a section ``data``; ``None``: that of the run.
 
     Raises:
-        UserError: the data have no template, or the input does not fit it.
+        UserError: the data have no template.
     """
     from lmlab.data.examples import Examples
 
@@ -59,7 +58,19 @@ def prompt_of(input: str, data: Config | None, run: Run, paths: Paths) -> Prompt
     if not isinstance(examples, Examples):
         whose = f"{name}, on which {run.path.name} was trained," if data is None else f"data={name}"
         raise UserError(f"input={written(input)}: {whose} has no template; name a task that has, as in data=multi30k")
-    fields = _fields(input, examples)
+    return examples
+
+
+def prompt_of(input: str, examples: "Examples", paths: Paths) -> Prompt:
+    """Return the prompt that a task's template makes of an input.
+
+    Args:
+        input: the text of the only field of the template's input, or a JSON object of texts by the names of fields.
+
+    Raises:
+        UserError: the input does not fit the template.
+    """
+    name, fields = examples.name, _fields(input, examples)
     if missing := [field for field in examples.template.prompt_fields if field not in fields]:
         fields |= _same_in_all(examples, missing, paths)
     if lacking := next((field for field in missing if field not in fields), None):

@@ -57,6 +57,11 @@ def identity(config: Config) -> str:
         section, option = parent_of(relevant, key)
         if section.get(option) in (None, earlier):
             section.pop(option, None)
+    data = relevant.get("data") or {}
+    for section in (data, *(data.get("parts") or {}).values()):  # of a mixture
+        decoding = {key: value for key, value in (section.pop("decoding", None) or {}).items() if value is not None}
+        if decoding:
+            section["decoding"] = decoding
     text = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 

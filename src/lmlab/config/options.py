@@ -143,6 +143,8 @@ def having(key: str) -> dict[str, list[str]]:
             content = _content(path)
             if _has(content if place == _GLOBAL else {place: content}, key):
                 names.setdefault(group, []).append(name)
+    if "text" in (data := names.get("data", [])):  # the most likely of those that have it, as data.paths
+        data.sort(key=lambda name: name != "text")
     if len(names) > 1:  # an option of a part of a model, which some models also set
         names.pop("model", None)
     return names

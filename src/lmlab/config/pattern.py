@@ -35,6 +35,8 @@ def of_pattern(model: Config) -> Config:
 def of_mixture(data: Config) -> dict[str, Config]:
     """Return the section ``data`` of each data set that a mixture names, with its options in ``data.parts``.
 
+    The option ``data`` of a part names its data set, if the part has another name.
+
     Raises:
         UserError: the weights are no names, or name a data set that does not exist, or an option lacks a value.
     """
@@ -51,9 +53,8 @@ def of_mixture(data: Config) -> dict[str, Config]:
             raise UserError(f"data.parts.{name}: data.weights has no such data set{nearest(name, weights)}")
     parts = {}
     for name in weights:
-        if name == "mixture":
-            raise UserError("data.weights.mixture: a mixture cannot be part of a mixture")
-        parts[name] = _data(name, f"data.weights.{name}") | options.get(name, {})
+        own = dict(options.get(name) or {})
+        parts[name] = _with(_data(*_option_of_part(name, own.pop("data", None))), own)
         if missing := [key for key, value in parts[name].items() if value == "???"]:
             option = f"data.parts.{name}.{missing[0]}"
             raise UserError(f"{option} has no value: give one as +{option}=...")
@@ -63,6 +64,29 @@ def of_mixture(data: Config) -> dict[str, Config]:
             typed = re.sub(r"\bdata\.(?=\w+=)", f"+data.parts.{name}.", str(error))
             raise UserError(re.sub(r"\bdata\.(?!parts)", f"data.parts.{name}.", typed)) from error
     return parts
+
+
+def _with(section: Config, options: Config) -> Config:
+    """Return a section with other options in place of its own; of a section in it, too."""
+    nested = {
+        key: _with(section[key], value)
+        for key, value in options.items()
+        if isinstance(value, dict) and isinstance(section.get(key), dict)
+    }
+    return section | options | nested
+
+
+def _option_of_part(name: str, data: Any) -> tuple[str, str]:
+    """Return the data set of a part of a mixture, and the option that names it.
+
+    Args:
+        data: the option ``data`` of the part; ``None``: its name is that of the data set.
+    """
+    option = f"data.weights.{name}" if data is None else f"data.parts.{name}.data={data}"
+    data_set = name if data is None else str(data)
+    if data_set == "mixture":
+        raise UserError(f"{option}: a mixture cannot be part of a mixture")
+    return data_set, option
 
 
 def _option(group: str, name: str, where: str) -> Config | None:
@@ -85,7 +109,8 @@ def _composed(config: str, overrides: list[str], group: str, name: str, where: s
     loader = GlobalHydra.instance().config_loader()
     options = loader.get_group_options(group)
     if name not in options:
-        raise UserError(f"{where}: there is no {group} '{name}'{nearest(name, options)}")
+        other = f"; a name of your own needs +data.parts.{name}.data=..." if where == f"data.weights.{name}" else ""
+        raise UserError(f"{where}: there is no {group} '{name}'{nearest(name, options)}{other}")
     return loader.load_configuration(config, overrides, RunMode.RUN, from_shell=False)
 
 

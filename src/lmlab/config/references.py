@@ -7,6 +7,7 @@ from typing import Any
 LITERAL = frozenset(
     {
         "callbacks.samples.prompt",
+        "data.decoding.stop",
         "input",
         "logger.wandb.notes",
         "options",
@@ -156,7 +157,7 @@ TEXTS: dict[str, Hint] = {
     **dict.fromkeys(("data.choices", "data.operations"), str | list[str]),
     "data.references": list[str] | None,
     "model.pattern": list[str] | None,
-    **dict.fromkeys(("arm", "options", "stop"), str | list[str] | None),
+    **dict.fromkeys(("arm", "data.decoding.stop", "options", "stop"), str | list[str] | None),
     **dict.fromkeys(_LOCAL, str | list[str] | None),
     "data.train": str | list[str] | None,
     **dict.fromkeys(("data.validation", "data.test"), float | str | list[str] | None),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -108,8 +109,8 @@ class StreamedCorpus(TokenizedCorpus):
         if self._thread is not None:
             self._thread.join(_JOIN)
 
-    def _of(self, split: str) -> dict[str, int]:
-        return self.whole()._of(split) if split == TRAIN else super()._of(split)
+    def counts(self, split: str) -> dict[str, Any]:
+        return self.whole().counts(split) if split == TRAIN else super().counts(split)
 
     def _look(self) -> None:
         """Note what is on disk of the training split now."""

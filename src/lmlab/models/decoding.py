@@ -4,16 +4,17 @@ Dimension legend: B rows, V vocabulary.
 """
 
 import json
+import math
 import random
 import shlex
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lmlab.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _COLDEST = 1e-6
 """The lowest temperature: log-probabilities divided by less overflow single precision."""
@@ -109,7 +110,7 @@ class Decoding:
             words.append("stop=" + shlex.quote(json.dumps(self.stop, ensure_ascii=False)))
         return " ".join(words)
 
-    def choose(self, log_probs_BV: Tensor, uniform_B: Sequence[float]) -> Tensor:
+    def choose(self, log_probs_BV: "Tensor", uniform_B: Sequence[float]) -> "Tensor":
         """Return the next token of each row, greedy or sampled: [B] int64 on the device of ``log_probs_BV``.
 
         Args:
@@ -123,6 +124,8 @@ class Decoding:
             best_B, token_B = log_probs_BV.max(1)  # NaN counts as the largest
             refuse_nan(best_B)
             return token_B
+        import torch  # here, so that settings are checked without it
+
         # Sampled on the CPU, so that a seed means the same text on every device.
         kept_BV = self.restrict(log_probs_BV.float().cpu() / self.temperature)
         cumulative_BV = kept_BV.softmax(1).double().cumsum(1)
@@ -131,21 +134,21 @@ class Decoding:
         drawn_B1 = torch.searchsorted(cumulative_BV, point_B1, right=True).clamp(max=cumulative_BV.shape[1] - 1)
         return drawn_B1.squeeze(1).to(log_probs_BV.device)
 
-    def restrict(self, scores_BV: Tensor) -> Tensor:
+    def restrict(self, scores_BV: "Tensor") -> "Tensor":
         """Return the scores with -inf for every token that top-k or top-p excludes."""
         if self.top_k is not None and self.top_k < scores_BV.shape[1]:
             least_B1 = scores_BV.topk(self.top_k, dim=1).values[:, -1:]
-            scores_BV = scores_BV.masked_fill(scores_BV < least_B1, -torch.inf)
+            scores_BV = scores_BV.masked_fill(scores_BV < least_B1, -math.inf)
         if self.top_p is not None:
             sorted_BV, order_BV = scores_BV.sort(dim=1, descending=True)
             probs_BV = sorted_BV.softmax(1)
             # A token stays if the more probable ones add up to less than p; the first always stays.
             left_out_BV = (probs_BV.cumsum(1) - probs_BV) >= self.top_p
             left_out_BV[:, 0] = False
-            scores_BV = scores_BV.masked_fill(left_out_BV.gather(1, order_BV.argsort(1)), -torch.inf)
+            scores_BV = scores_BV.masked_fill(left_out_BV.gather(1, order_BV.argsort(1)), -math.inf)
         return scores_BV
 
-    def penalise(self, log_probs_BV: Tensor, seen_B: Sequence[Collection[int]]) -> Tensor:
+    def penalise(self, log_probs_BV: "Tensor", seen_B: Sequence[Collection[int]]) -> "Tensor":
         """Return the log-probabilities after the repetition penalty.
 
         Args:
@@ -160,7 +163,7 @@ class Decoding:
         return penalised_BV
 
 
-def refuse_nan(values: Tensor) -> None:
+def refuse_nan(values: "Tensor") -> None:
     """Raise ``UserError`` if some of ``values``, which depend on a model's predictions, are NaN."""
     if values.isnan().any():
         raise UserError("the model predicts NaN probabilities (it diverged in training)")

@@ -52,7 +52,8 @@ TABLE_ROWS = 200
 def recorded_evaluations(run: Run) -> tuple[dict[str, float], dict[str, list[dict[str, Any]]]]:
     """Return the scores of evaluations with predictions, and the first predictions of each, by their names at W&B.
 
-    A name has the data, the split and the shots: ``multi30k/test/4 shots``. Of several evaluations, the newest counts.
+    A name has the data, the split and, if they are not the usual, shots and settings of decoding: ``multi30k/test/4
+    shots``. Of several evaluations, the newest counts.
     """
     scores: dict[str, float] = {}
     predictions: dict[str, list[dict[str, Any]]] = {}
@@ -61,7 +62,8 @@ def recorded_evaluations(run: Run) -> tuple[dict[str, float], dict[str, list[dic
         if "file" not in about:
             continue
         shots = [f"{settings['shots']} shots"] if "shots" in settings else []
-        name = "/".join([row["data"]["name"], settings["split"], *shots])
+        decoding = [settings["decoding"]] if "decoding" in settings else []
+        name = "/".join([row["data"]["name"], settings["split"], *shots, *decoding])
         scores |= {f"evaluations/{name}/{key}": value for key, value in numbers(row["metrics"]["answers"]).items()}
         with suppress(OSError, ValueError):
             if rows := read_jsonl(run.path / about["file"])[:TABLE_ROWS]:
@@ -339,9 +341,12 @@ def _table(samples: list[Row]) -> Any:
 
 
 def _table_of_predictions(rows: list[dict[str, Any]]) -> Any:
-    """Return a W&B table of predictions, with several right answers as one text."""
+    """Return a W&B table of predictions, with lists (right answers, choices and their scores) as one text."""
     import wandb
 
     names = list(rows[0])
-    cells = [[" / ".join(row[name]) if name == "references" else row[name] for name in names] for row in rows]
+    cells = [
+        [" / ".join(map(str, row[name])) if isinstance(row[name], list) else row[name] for name in names]
+        for row in rows
+    ]
     return wandb.Table(columns=[*names], data=cells)

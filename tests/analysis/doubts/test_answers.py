@@ -1,6 +1,7 @@
 from compared_arms import BPB, arm, between, doubt_about
 from synthetic_runs import write_answers
 
+from lmlab.analysis.answers import evaluations
 from lmlab.analysis.doubts import examine
 from lmlab.runs.lookup import all_runs
 
@@ -59,3 +60,32 @@ def test_17_different_decoding_of_the_conclusion(runs):
     answered(runs, "lstm", decoding="beams=4", own=True)
     answered(runs, "transformer", own=True)
     doubt_about(runs, 17, "refuse", "lstm beams=4", only=False)  # the scored tokens are made up
+
+
+def test_17_answers_by_the_same_settings_are_compared_if_there_are_such(runs):
+    arm(runs, "lstm")
+    for model, orders in (("lstm", ["greedy", "beams=4"]), ("transformer", ["beams=4", "greedy"])):
+        for decoding in orders:
+            answered(runs, model, decoding=decoding)
+    comparison = between(runs)
+    assert examine(comparison) == []
+    assert [scored.decoding for scored in evaluations(comparison)] == ["beams=4", "greedy"]
+
+
+def test_17_different_decoding_of_validations(runs):
+    arm(runs, "lstm")
+    for run in all_runs(runs):
+        decoding = "beams=4" if run.manifest["choices"]["model"] == "lstm" else "greedy=true"
+        run.update(data=run.manifest["data"] | {"decoding": decoding, "metrics": {BPB.partition("/")[2]: "exact"}})
+    doubt_about(runs, 17, "refuse", "lstm beams=4, transformer greedy=true")
+
+
+def test_18_answers_that_a_vocabulary_cannot_write(runs):
+    arm(runs, "lstm")
+    for run in all_runs(runs):
+        data = run.manifest["data"]
+        unspelled = 40 if run.manifest["choices"]["model"] == "lstm" else 0
+        split = BPB.partition("/")[0]
+        splits = {split: data["splits"][split] | {"examples": 200, "unspelled": unspelled}}
+        run.update(data=data | {"splits": data["splits"] | splits, "metrics": {BPB.partition("/")[2]: "exact"}})
+    doubt_about(runs, 18, "doubt", "lstm 20.0%, transformer 0.0%")

@@ -70,3 +70,12 @@ def test_equal_choices_share_the_point():
     assert Choice("", ("a", "b", "c"), (-1.0, -1.0, -2.0)).scores["acc"] == 50
     assert Choice("", ("a", "b", "c"), (-1.0, -0.5, -2.0)).scores["acc"] == 0
     assert Choice("", ("a", "bb"), (-1.0, -1.5)).scores == {"acc": 100, "acc_norm": 0}
+
+
+def test_the_record_of_a_prediction_has_all_choices():
+    choice = Choice("", ("a", "né"), (-1.0, -1.5))
+    assert Choices(Byte(), CONTEXT).facts(choice) == {
+        "choices": ["a", "né"],
+        "log_probabilities": [-1.0, -1.5],
+        "log_probabilities_per_byte": [-1.0, -0.5],
+    }

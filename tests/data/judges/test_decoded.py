@@ -9,6 +9,9 @@ from lmlab.data.batch import Batch, nothing
 from lmlab.data.judges import Decoded, MeanScore, TextsMetric
 from lmlab.data.tokenizers import Symbols
 from lmlab.metrics import Metric
+from lmlab.models.decoding import Row
+from lmlab.models.decoding_options import decoding_of
+from lmlab.models.generation import decode
 
 EXACT = Metric("exact_match", "exact match", "higher", "{:.1%}")
 RIGHT = Metric("right", "right symbols", "higher", per_token=True)
@@ -101,3 +104,35 @@ def test_a_metric_of_all_texts_sees_each_once(model, size):
         assert judge.compute() == {"different": len(set(expected))}
         assert metric.texts == sorted(expected)
         judge.reset()
+
+
+def answers_of(model, settings, size: int) -> list[str]:
+    some = rows()
+    judge = Decoded(Symbols(VOCABULARY), [MeanScore(EXACT, lambda *_: 1.0)], CONTEXT, 4, settings)
+    judge.keep_predictions()
+    for first in range(0, ROWS, size):
+        part = some[first : first + size]
+        judge.update(model, batch(part, [tokens[question : question + answer] for tokens, question, answer in part]))
+    return [prediction.answer for prediction in judge.predictions]
+
+
+def test_a_sampled_answer_depends_on_its_prompt_and_the_seed_alone(model):
+    settings = {"temperature": 2.0, "seed": 5}
+    once = answers_of(model, settings, 1)
+    assert answers_of(model, settings, 4) == once == answers_of(model, settings, ROWS)
+    assert len(set(once)) > 1 and answers_of(model, settings | {"seed": 6}, 4) != once
+
+
+@pytest.mark.parametrize("settings", [{"beams": 3}, {"repetition_penalty": 4.0}, {"beams": 2, "length_penalty": 2.0}])
+def test_answers_are_those_of_the_decoder_with_the_same_settings(model, settings):
+    symbols, decoding = Symbols(VOCABULARY), decoding_of(settings, 4)
+    prompts = [Row(tokens[:question], stop=(symbols.separator,)) for tokens, question, _ in rows()]
+    expected = [symbols.decode(np.array(each.text_tokens)) for each in decode(model, prompts, decoding, CONTEXT)]
+    assert answers_of(model, settings, 4) == expected != answers_of(model, {}, 4)
+
+
+def test_an_answer_ends_before_a_stop_string(model):
+    plain = answers_of(model, {}, ROWS)
+    sign = next(text.split()[1] for text in plain if len(text.split()) > 2)
+    cut = answers_of(model, {"stop": [sign]}, ROWS)
+    assert cut == [" ".join(text.partition(sign)[0].split()) for text in plain] != plain

@@ -343,3 +343,14 @@ def test_a_run_is_judged_and_records_the_rules_of_its_metrics(lmlab, tmp_path, m
     record = json.loads(manifest.read_text())
     assert record["data"]["metrics"] == {"exact_match": "equal to a reference but for white space"}
     assert record["measures"]["primary"] == "validation/exact_match"
+
+
+def test_answers_that_a_vocabulary_cannot_write_are_counted(tmp_path):
+    examples, words = Doubles(numbers=5), Word()
+    prepared_examples = made(tmp_path, examples, words)
+    seen = {word for example in examples.examples("train") for word in f"{example.prompt} {example.answer}".split()}
+    lacking = sum(not set(example.answer.split()) <= seen for example in examples.examples("validation"))
+    assert prepared_examples.unspelled("train") == 0 and 0 < lacking == prepared_examples.unspelled("validation")
+    task = ExamplesTask(examples, prepared_examples, 1, 4, 60)
+    assert any(f"validation: {lacking} of 9 right answers cannot be written" in note for note in task.notes)
+    assert made(tmp_path, examples, Byte()).unspelled("validation") == 0

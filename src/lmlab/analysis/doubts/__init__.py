@@ -1,4 +1,4 @@
-"""Checks of run directories for the seventeen errors that make comparisons worthless."""
+"""Checks of run directories for the eighteen errors that make comparisons worthless."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -28,6 +28,7 @@ ERRORS: Mapping[str, Callable[[Comparison], Iterator[Finding]]] = {
     "metrics by different rules": answers.different_rules,
     "answers seen in training": answers.answers_seen_in_training,
     "different decoding": answers.different_decoding,
+    "answers beyond the vocabulary": answers.answers_beyond_the_vocabulary,
 }
 """The check of each error by its name, in the order of their numbers, from 1; it yields each time that it occurs."""
 

@@ -1,4 +1,4 @@
-"""Errors 15 to 17: metrics by different rules, answers seen in training, and different settings of decoding."""
+"""Errors 15 to 18: metrics by different rules, answers seen in training, different decoding, unknown answers."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -9,6 +9,9 @@ from lmlab.analysis.doubts.arms import by_arm, differ, distinct, text
 from lmlab.analysis.doubts.doubt import Finding
 from lmlab.config.nodes import at
 from lmlab.metrics import score_of, split_of
+
+UNSPELLED = 0.01
+"""Share of right answers beyond the vocabulary from which on the score is doubted."""
 
 SEEN = 0.01
 """Share of long right answers that occur in the training text, from which on the score is doubted."""
@@ -50,6 +53,15 @@ def answers_seen_in_training(comparison: Comparison) -> Iterator[Finding]:
 
 def different_decoding(comparison: Comparison) -> Iterator[Finding]:
     """Find arms whose answers were decoded with different settings."""
+    validated = by_arm(comparison, lambda run: at(run.manifest, "data.decoding"))
+    if all(setting is not None for of_arm in validated.values() for setting in of_arm) and differ(validated):
+        concluded = score_of(comparison.metric) in (at(comparison.runs[0].manifest, "data.metrics") or {})
+        yield Finding(
+            "refuse" if concluded else "doubt",
+            f"The answers of validations were decoded with different settings ({text(validated)}), which changes their "
+            "scores with any model. Train all arms with one data.decoding and data.length.",
+            comparison.runs,
+        )
     for scored, arms in evaluations(comparison).items():
         settings = _by(arms, lambda each: each.about["decoding"])
         if differ(settings):
@@ -59,6 +71,39 @@ def different_decoding(comparison: Comparison) -> Iterator[Finding]:
                 "scores with any model. Score all arms with the same.",
                 _runs(arms),
             )
+
+
+def answers_beyond_the_vocabulary(comparison: Comparison) -> Iterator[Finding]:
+    """Find arms whose tokenizer cannot write some of the right answers, which lowers the scores of any model."""
+    validated = split_of(comparison.metric)
+    shares = {
+        arm.name: max(_unspelled(at(run.manifest, f"data.splits.{validated}") or {}) for run in arm.runs)
+        for arm in comparison.arms
+    }
+    concluded = score_of(comparison.metric) in (at(comparison.runs[0].manifest, "data.metrics") or {})
+    if concluded and max(shares.values()) >= UNSPELLED:
+        yield Finding("doubt", _beyond(f"the {validated} split", shares), comparison.runs)
+    for scored, arms in evaluations(comparison).items():
+        shares = {
+            arm: max(_unspelled({**(at(each.row, "data") or {}), "examples": each.about["examples"]}) for each in every)
+            for arm, every in arms.items()
+        }
+        if max(shares.values()) >= UNSPELLED:
+            yield Finding("doubt", _beyond(str(scored), shares), _runs(arms))
+
+
+def _unspelled(counts: Mapping[str, Any]) -> float:
+    """Return the share of right answers that a vocabulary cannot write."""
+    return float(counts.get("unspelled") or 0) / max(float(counts.get("examples") or 0), 1.0)
+
+
+def _beyond(scored: str, shares: Mapping[str, float]) -> str:
+    words = ", ".join(f"{arm} {share:.1%}" for arm, share in shares.items())
+    return (
+        f"A tokenizer cannot write some of the right answers of {scored} ({words}): parts of them are unknown to it or "
+        "changed, for example to lower case. No model gets these wholly right. Use a tokenizer that writes any text "
+        "(bpe or byte)."
+    )
 
 
 def _by_rules(metric: str, rules: str) -> str:

@@ -28,6 +28,10 @@ _WEIGHTS = {
 Settings = tuple[tuple[str, Any], ...]
 
 
+_OF_DATA = ("split", "data", "shots", "decoding")
+"""Settings with which a score is another metric."""
+
+
 def unequal_context(comparison: Comparison) -> Iterator[Finding]:
     """Find arms that carry state where others start without, and scored windows that differ in length.
 
@@ -114,7 +118,7 @@ def _scored(comparison: Comparison) -> Iterator[tuple[str, str, dict[Record, set
                 settings = row["settings"]
                 for metric in row["metrics"]:
                     kept = ("checkpoint", *DEFINED_BY.get(metric, ("context",)))
-                    split = ", ".join(str(settings[name]) for name in ("split", "data", "shots") if name in settings)
+                    split = ", ".join(str(settings[name]) for name in _OF_DATA if name in settings)
                     key = (split, metric)
                     one = tuple((name, settings.get(name)) for name in kept)
                     by_metric.setdefault(key, {}).setdefault(run, set()).add(one)

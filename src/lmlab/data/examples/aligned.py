@@ -49,12 +49,13 @@ class Aligned(FromFiles):
         in_corpora: Mapping[str, str] | None = None,
         paths: dict[str, Any] | list[str] | str | None = None,
         on_error: Literal["fail", "skip"] = "fail",
+        decoding: Mapping[str, Any] | None = None,
     ) -> None:
         if source == target:
             raise UserError(f"data.target={target}: is data.source as well; expected another language")
         self.source = source
         self.target = target
-        super().__init__(name, licence, template, metrics, length, loss, in_corpora, paths, on_error)
+        super().__init__(name, licence, template, metrics, length, loss, in_corpora, paths, on_error, decoding)
 
     def names(self, name: str) -> tuple[str, ...]:
         if _PLACE not in name:

@@ -37,7 +37,7 @@ class Arithmetic(Examples):
     same in all runs. The fields are ``question``, ``answer`` and ``digits``.
 
     Args:
-        template, length, loss: see :class:`Examples`.
+        template, length, loss, decoding: see :class:`Examples`.
         operations: one or several of those above.
         digits: the largest n of the splits ``train``, ``validation`` and ``test``.
         longer: the largest n of the split ``longer``; ``None``: there is no such split.
@@ -63,8 +63,9 @@ class Arithmetic(Examples):
         draw: int = 12345,
         length: int = 32,
         loss: Literal["answer", "all"] = "answer",
+        decoding: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(template, [], length, loss)
+        super().__init__(template, [], length, loss, decoding)
         self.operations = [operations] if isinstance(operations, str) else list(operations)
         for operation in self.operations:
             if operation not in _OPERATIONS:

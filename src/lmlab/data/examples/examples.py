@@ -1,5 +1,6 @@
 """The base class of data sets of examples, each a prompt with right answers."""
 
+import copy
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +11,7 @@ from lmlab.data.dataset import Dataset, Opening
 from lmlab.data.examples.metrics import LIKELIHOOD, answer_metrics, check_names
 from lmlab.data.examples.template import Example, Template
 from lmlab.errors import UserError
+from lmlab.models import decoding_options
 from lmlab.processes import signals
 from lmlab.runs.files import dumps
 
@@ -32,6 +34,8 @@ class Examples(Dataset):
             answers the primary metric; alone, no answers are generated.
         length: most tokens of a generated answer.
         loss: positions that are trained on: ``answer``, or ``all`` for the prompt as well.
+        decoding: settings by which answers are generated, by the names of the options of ``lmlab generate``; by default
+            it is greedy.
 
     Attributes:
         name: its name in runs.
@@ -56,6 +60,7 @@ class Examples(Dataset):
         metrics: list[Any],
         length: int,
         loss: Literal["answer", "all"] = "answer",
+        decoding: Mapping[str, Any] | None = None,
     ) -> None:
         if length < 1:
             raise UserError(f"data.length={length}: expected at least 1 token")
@@ -65,6 +70,7 @@ class Examples(Dataset):
         check_names(self.metrics)
         self.length = length
         self.loss = loss
+        self.decoding = decoding_options.checked(decoding or {}, "data.decoding.")
         self.skipped: dict[str, tuple[int, str]] = {}
 
     def find(self, corpora: Path | None, cache: Path, progress: bool = False) -> None:
@@ -119,7 +125,20 @@ class Examples(Dataset):
         from lmlab.data.judges.decoded import Decoded
 
         metrics = self.answer_metrics()
-        return Decoded(tokenizer, metrics, context, self.length) if metrics else None
+        return Decoded(tokenizer, metrics, context, self.length, self.decoding) if metrics else None
+
+    def with_decoding(self, settings: decoding_options.Settings) -> "Examples":
+        """Return a copy with other settings of decoding, ``length`` among them, in place of its own.
+
+        Raises:
+            UserError: a setting is out of its range, or cannot be combined with another.
+        """
+        other = copy.copy(self)
+        other.length = settings.get("length", self.length)
+        other.decoding = decoding_options.replaced(self.decoding, settings)
+        other.decoding.pop("length", None)
+        decoding_options.decoding_of(other.decoding, other.length)
+        return other
 
     def signatures(self) -> dict[str, str]:
         """Return the rules by which each metric is computed, by name."""

@@ -57,6 +57,10 @@ class PreparedExamples(Tokenized):
         counts = self.counts(split)
         return counts["skipped"], counts["skipped_first"]
 
+    def unspelled(self, split: str) -> int:
+        """Return the number of first answers that the tokenizer does not return from their tokens."""
+        return int(self.counts(split).get("unspelled", 0))
+
 
 def prepare_examples(
     examples: Examples, tokenizer: Tokenizer, cache: Path, corpora: Path | None = None, progress: bool = True
@@ -143,7 +147,7 @@ def _write_split(
 
     The files are added to ``digest``, and its texts, not its tokens, to ``of_texts``.
     """
-    names = ("examples", "prompt_tokens", "answer_tokens", "answer_bytes", "references_bytes", "unknown")
+    names = ("examples", "prompt_tokens", "answer_tokens", "answer_bytes", "references_bytes", "unknown", "unspelled")
     counts = dict.fromkeys(names, 0)
     lengths: list[tuple[int, int]] = []
     with (
@@ -173,6 +177,7 @@ def _write_split(
             counts["references_bytes"] += len(line)
             counts["answer_bytes"] += len(example.answer.encode())
             counts["unknown"] += len(tokenizer.outside(example.prompt)) + len(tokenizer.outside(example.answer))
+            counts["unspelled"] += not tokenizer.reversible and not _spells(tokenizer, answer_N, example.references[0])
             bar.advance(1)
     lengths_N2 = np.array(lengths, np.int64).reshape(-1, 2)
     digest.update(lengths_N2.astype("<i8").tobytes())
@@ -186,6 +191,11 @@ def _encode_all(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[np.ndarr
     """Yield the ids of texts that continue, in order; several at a time if the tokenizer appends no ends to texts."""
     appends_none = type(tokenizer).encode_prompt is Tokenizer.encode_prompt
     return tokenizer.encode_all(texts) if appends_none else map(tokenizer.encode_prompt, texts)
+
+
+def _spells(tokenizer: Tokenizer, ids_N: np.ndarray, answer: str) -> bool:
+    """Return whether the tokens of an answer decode to it, up to white space: a model can only write such answers."""
+    return " ".join(tokenizer.decode(ids_N).split()) == " ".join(answer.split())
 
 
 def _pairs(items: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

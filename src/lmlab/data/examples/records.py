@@ -36,8 +36,9 @@ class Records(FromFiles):
         paths: dict[str, Any] | list[str] | str | None = None,
         on_error: Literal["fail", "skip"] = "fail",
         references: list[str] | None = None,
+        decoding: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(name, licence, template, metrics, length, loss, in_corpora, paths, on_error)
+        super().__init__(name, licence, template, metrics, length, loss, in_corpora, paths, on_error, decoding)
         self.references = references or []
 
     def read(self, files: tuple[TextFile, ...]) -> Iterator[tuple[str, Record | Malformed]]:

@@ -46,7 +46,7 @@ class FromFiles(Examples):
     Args:
         name: its name in runs.
         licence: the licence as its publisher states it.
-        template, metrics, length, loss: see :class:`Examples`.
+        template, metrics, length, loss, decoding: see :class:`Examples`.
         in_corpora: for each split a pattern below the folder of corpora that one file matches. Splits without a file
             are left out.
         paths: the user's own files instead: for each of ``train``, ``validation`` and ``test`` a file or a list of
@@ -71,8 +71,9 @@ class FromFiles(Examples):
         in_corpora: Mapping[str, str] | None = None,
         paths: dict[str, Any] | list[str] | str | None = None,
         on_error: Literal["fail", "skip"] = "fail",
+        decoding: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(template, metrics, length, loss)
+        super().__init__(template, metrics, length, loss, decoding)
         self.name = name
         self.licence = licence if paths is None else "the user's own"
         self.on_error = on_error

@@ -1,14 +1,14 @@
 """Multiple choice: the most likely of the answers to a prompt."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torchmetrics
 from torch import Tensor
 
 from lmlab.data.batch import Batch
-from lmlab.data.judges.judge import Judge
+from lmlab.data.judges.judge import Answered, Judge
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.metrics import Metric
 from lmlab.models.language_model import LanguageModel
@@ -36,12 +36,14 @@ class Choice(NamedTuple):
     log_probs: tuple[float, ...]
 
     @property
+    def per_byte(self) -> list[float]:
+        """Return the log-probability of each choice divided by its bytes."""
+        return [value / max(1, len(text.encode())) for value, text in zip(self.log_probs, self.choices, strict=True)]
+
+    @property
     def scores(self) -> dict[str, float]:
         """Return the value of each metric for this prompt alone, by name."""
-        per_byte = [
-            value / max(1, len(text.encode())) for value, text in zip(self.log_probs, self.choices, strict=True)
-        ]
-        return {ACCURACY.name: _point(self.log_probs), NORMALISED.name: _point(per_byte)}
+        return {ACCURACY.name: _point(self.log_probs), NORMALISED.name: _point(self.per_byte)}
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -87,6 +89,15 @@ class Choices(Judge):
     def keep_predictions(self) -> None:
         """Keep the choices that are scored from now on, in :attr:`predictions`."""
         self.predictions = []
+
+    def facts(self, prediction: Answered) -> dict[str, Any]:
+        """Return the choices, the right one first, and the log-probability of each in nats, also per byte."""
+        assert isinstance(prediction, Choice)
+        return {
+            "choices": list(prediction.choices),
+            "log_probabilities": list(prediction.log_probs),
+            "log_probabilities_per_byte": prediction.per_byte,
+        }
 
     def update(self, model: LanguageModel, batch: Batch) -> None:
         if batch.references is None:

@@ -1,6 +1,8 @@
 """Answers that a model generates, compared with the right ones."""
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +14,10 @@ from lmlab.data.batch import Batch
 from lmlab.data.judges.answers import AnswerMetric, TextsMetric
 from lmlab.data.judges.judge import Judge
 from lmlab.data.judges.resampling import resampled_interval
+from lmlab.data.text_stream import StopStrings, TextStream, stop_at
 from lmlab.data.tokenizers import Tokenizer
-from lmlab.models.decoding import Decoding, Row
+from lmlab.models.decoding import Continuation, Row
+from lmlab.models.decoding_options import Settings, decoding_of, line
 from lmlab.models.generation import decode
 from lmlab.models.language_model import LanguageModel
 
@@ -83,7 +87,7 @@ _END = b"\xff"
 
 
 class Decoded(Judge):
-    """Decodes answers greedily and computes metrics over all answers.
+    """Decodes answers and computes metrics over all answers.
 
     A row up to its first scored position is the prompt. The right answers are the row's references, or, without
     any, the targets from there on. Answers are scored as text, so metrics are comparable across tokenizers unless they
@@ -94,6 +98,8 @@ class Decoded(Judge):
         answer_metrics: the metrics in order.
         context: limit of tokens that the model sees.
         length: most tokens of an answer; ``None``: as many as the targets have.
+        settings: settings of decoding by the names of options; by default it is greedy. An answer that is sampled
+            depends on its prompt and the option ``seed`` alone.
 
     Attributes:
         answer_metrics: those of the metrics that are computed from sums over answers.
@@ -107,6 +113,7 @@ class Decoded(Judge):
         answer_metrics: Sequence[AnswerMetric | TextsMetric],
         context: int,
         length: int | None = None,
+        settings: Settings | None = None,
     ) -> None:
         super().__init__()
         metrics = [each.metric for each in answer_metrics]
@@ -118,11 +125,11 @@ class Decoded(Judge):
         self.predictions: list[Prediction] | None = None
         self._context = context
         self._length = length
-        self.decoding = (
-            "greedy=true, with as many tokens as the right answer"
-            if length is None
-            else Decoding(greedy=True, length=length).signature()
-        )
+        self._decoding = decoding_of(settings or {}, length or 1)
+        self._seed = (settings or {}).get("seed", 1)
+        self.decoding = line(self._decoding, self._seed)
+        if length is None:
+            self.decoding = self.decoding.replace(" length=1", "") + ", with as many tokens as the right answer"
         self.signatures = {each.metric.name: each.signature for each in answer_metrics if each.signature}
         for each in self.answer_metrics:
             size = len(each.statistics("", [""]))
@@ -137,16 +144,18 @@ class Decoded(Judge):
             scored_N = (targets_T >= 0).nonzero().flatten()
             if len(scored_N):
                 prompt = tokens_T[: int(scored_N[0]) + 1].tolist()
-                rows.append(Row(prompt, length=self._length or len(scored_N), stop=stop))
+                ends = stop_at(self._decoding.stop, self._tokenizer, prompt[1:])
+                length = self._length or len(scored_N)
+                rows.append(Row(prompt, _seed_of(self._seed, prompt), stop, length, ends))
                 references = None if batch.references is None else batch.references[number]
                 right.append(references or (text(targets_T[scored_N].numpy()),))
         if not rows:
             return
-        decoding = Decoding(greedy=True, length=max(row.length or 0 for row in rows))
+        decoding = replace(self._decoding, length=max(row.length or 0 for row in rows))
         answers = decode(model, rows, decoding, self._context)
         texts = []
         for row, answer, references in zip(rows, answers, right, strict=True):
-            generated = text(np.array(answer.text_tokens, np.int64))
+            generated = self._text(row, answer)
             if self._length is not None:
                 generated = " ".join(generated.split())
             texts.append(generated)
@@ -159,6 +168,13 @@ class Decoded(Judge):
                 self.predictions.append(Prediction(prompt, generated, references, scores, statistics))
         if self.texts is not None:
             self.texts.update(texts)
+
+    def _text(self, row: Row, answer: Continuation) -> str:
+        """Return the text of an answer, up to a stop string."""
+        if not self._decoding.stop:
+            return self._tokenizer.decode(np.array(answer.text_tokens, np.int64))
+        stream, stop = TextStream(self._tokenizer, row.prompt[1:]), StopStrings(self._decoding.stop)
+        return stop.add(stream.add(*answer.text_tokens) + stream.rest()) + stop.rest()
 
     def compute(self) -> dict[str, float]:
         values: dict[str, float] = {}
@@ -188,3 +204,8 @@ class Decoded(Judge):
         super().reset()
         if self.predictions is not None:
             self.predictions.clear()
+
+
+def _seed_of(seed: int, prompt: Sequence[int]) -> int:
+    """Return the seed of a row's random numbers, the same in any order of the rows."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {prompt}".encode()).digest()[:8])

@@ -88,6 +88,10 @@ class Judge(nn.Module, ABC):
     def keep_predictions(self) -> None:
         """Keep the answers that are judged from now on, in :attr:`predictions`; by default there are none."""
 
+    def facts(self, prediction: Answered) -> dict[str, Any]:
+        """Return other fields for the record of a kept prediction, as plain values; by default none."""
+        return {}
+
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Return the 95 % interval over examples of metrics of the kept predictions, by name.
 

@@ -26,6 +26,7 @@ from lmlab.errors import UserError
 
 if TYPE_CHECKING:
     from lmlab.data.judges import Judge
+    from lmlab.models.decoding_options import Settings
 
 
 _SHOTS = 1
@@ -105,8 +106,10 @@ class ExamplesTask(Task):
         return cls(examples, prepared, opening.seed, opening.batch_size, opening.context, opening.validation_tokens)
 
     def describe(self) -> dict[str, Any]:
-        """Return the record of the prepared examples, and the rules of the metrics of answers by their names."""
-        return {**self.prepared.describe(), "metrics": self.examples.signatures()}
+        """Return the record of the prepared examples, the rules of the metrics of answers, and how they are decoded."""
+        judge = self.examples.judge(self.tokenizer, self.context)
+        decoding = {"decoding": judge.decoding} if judge is not None and judge.decoding else {}
+        return {**self.prepared.describe(), "metrics": self.examples.signatures(), **decoding}
 
     def training_batch(self, step: int, rank: int, world: int, micro: int, accumulate: int) -> Batch:
         own = share(self.batch_size, rank, world, micro, accumulate)
@@ -163,6 +166,14 @@ class ExamplesTask(Task):
         self.prepared.counts(split)
         context = self.context if context is None else context
         return ExamplesTask(self.examples, self.prepared, self.seed, self.batch_size, context)
+
+    def with_decoding(self, split: str, settings: "Settings") -> "Task":
+        from lmlab.data.judges import Decoded
+
+        if not isinstance(self.examples.judge(self.tokenizer, self.context), Decoded):
+            return super().with_decoding(split, settings)
+        examples = self.examples.with_decoding(settings)
+        return ExamplesTask(examples, self.prepared, self.seed, self.batch_size, self.context, shots=self.shots)
 
     def with_shots(self, split: str, shots: int) -> "ExamplesTask":
         if "train" not in self.prepared.splits:
@@ -328,6 +339,11 @@ class ExamplesTask(Task):
             notes.append(
                 f"{self.examples.name}, {split}: {long:,} of {len(answer_N):,} answers have more than "
                 f"data.length={self.examples.length} tokens; they are {what}"
+            )
+        if unspelled := self.prepared.unspelled(split):
+            notes.append(
+                f"{self.examples.name}, {split}: {unspelled:,} of {len(answer_N):,} right answers cannot be written "
+                "with the vocabulary: parts of them are unknown or changed (bpe and byte can write any)"
             )
         return tuple(notes)
 

@@ -20,6 +20,7 @@ from lmlab.data.windows import Reading
 if TYPE_CHECKING:
     from lmlab.data.baselines import Baselines
     from lmlab.data.judges import Judge
+    from lmlab.models.decoding_options import Settings
 
 _BLOCK = 1 << 10
 """Steps whose draws are counted together."""
@@ -30,6 +31,7 @@ class MixtureTask(Task):
 
     The part of each row depends on the seed and the row's number alone. A part's rows come in its own order, as if it
     were trained on alone. Scored splits have the names of the parts; the first part's first metric is the primary one.
+    Another split of a part has the names of both: ``multi30k:test``.
 
     Args:
         parts: the tasks by name, with the same batch size and context.
@@ -79,44 +81,50 @@ class MixtureTask(Task):
         return Batch.part_of_step(tokens_BT, targets_BT, own)
 
     def batches(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> Iterator[Batch]:
-        return self.parts[split].batches(self._split_of(split), sequences)
+        return self._part(split).batches(self._split_of(split), sequences)
 
     def judges(self, split: str) -> "list[Judge]":
-        return self.parts[split].judges(self._split_of(split))
+        return self._part(split).judges(self._split_of(split))
 
     def sequences(self, split: str) -> int:
-        return self.parts[split].sequences(self._split_of(split))
+        return self._part(split).sequences(self._split_of(split))
 
     def length(self, split: str) -> int:
-        return self.parts[split].length(self._split_of(split))
+        return self._part(split).length(self._split_of(split))
 
     def scoring_order(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
-        return self.parts[split].scoring_order(self._split_of(split), sequences)
+        return self._part(split).scoring_order(self._split_of(split), sequences)
 
     def notes_of(self, split: str) -> tuple[str, ...]:
-        return self.parts[split].notes_of(self._split_of(split))
+        return self._part(split).notes_of(self._split_of(split))
 
     def prompts(self, split: str) -> list[str] | None:
-        return self.parts[split].prompts(self._split_of(split))
+        return self._part(split).prompts(self._split_of(split))
 
     def baselines(self, split: str) -> "Baselines":
-        return self.parts[split].baselines(self._split_of(split))
+        return self._part(split).baselines(self._split_of(split))
 
     def training_texts(self) -> Iterator[str]:
         return chain.from_iterable(part.training_texts() for part in self.parts.values())
 
+    def counts(self, split: str) -> dict[str, Any]:
+        return self._part(split).counts(self._split_of(split))
+
+    def with_decoding(self, split: str, settings: "Settings") -> "MixtureTask":
+        return self._with_part(split, self._part(split).with_decoding(self._split_of(split), settings))
+
     def with_shots(self, split: str, shots: int) -> "MixtureTask":
-        return self._with_part(split, self.parts[split].with_shots(self._split_of(split), shots))
+        return self._with_part(split, self._part(split).with_shots(self._split_of(split), shots))
 
     def for_evaluation(self, split: str, context: int | None) -> "MixtureTask":
-        self.check_split(split)
-        return self._with_part(split, self.parts[split].for_evaluation(self._split_of(split), context))
+        self.check_split(split.partition(":")[0])
+        return self._with_part(split, self._part(split).for_evaluation(self._split_of(split), context))
 
     def evaluation(self, split: str, readings: Sequence[str], reading: Reading) -> dict[str, Iterator[Batch]]:
-        return self.parts[split].evaluation(self._split_of(split), readings, reading)
+        return self._part(split).evaluation(self._split_of(split), readings, reading)
 
     def scored(self, split: str) -> int:
-        return self.parts[split].scored(self._split_of(split))
+        return self._part(split).scored(self._split_of(split))
 
     def on_wait(self, call: Callable[[], None]) -> None:
         for part in self.parts.values():
@@ -126,15 +134,19 @@ class MixtureTask(Task):
         for part in self.parts.values():
             part.close()
 
-    def _with_part(self, name: str, part: Task) -> "MixtureTask":
-        """Return the task to be scored on a part, with another task as that part."""
+    def _with_part(self, split: str, part: Task) -> "MixtureTask":
+        """Return the task to be scored on a split of a part, with another task as that part."""
         task = copy.copy(self)
-        task.parts, task.reading_options = {**self.parts, name: part}, part.reading_options
+        task.parts, task.reading_options = {**self.parts, split.partition(":")[0]: part}, part.reading_options
         return task
 
-    def _split_of(self, name: str) -> str:
-        """Return the split of a part that validations score."""
-        return self.parts[name].scored_splits[0]
+    def _part(self, split: str) -> Task:
+        """Return the part to which a split of the mixture belongs."""
+        return self.parts[split.partition(":")[0]]
+
+    def _split_of(self, split: str) -> str:
+        """Return the name that a split of the mixture has in its part: without any, the one that validations score."""
+        return split.partition(":")[2] or self._part(split).scored_splits[0]
 
     def _weights(self, steps_S: np.ndarray) -> np.ndarray:
         """Return the normalised weights [S, P] at some steps."""

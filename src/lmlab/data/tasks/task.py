@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmlab.config.overrides import written
 from lmlab.data.batch import Batch
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.data.windows import Reading
@@ -15,6 +16,7 @@ from lmlab.metrics import Measures, Metric
 if TYPE_CHECKING:
     from lmlab.data.baselines import Baselines
     from lmlab.data.judges import Judge
+    from lmlab.models.decoding_options import Settings
 
 
 class Task(ABC):
@@ -129,6 +131,27 @@ class Task(ABC):
             UserError: it has no examples, or they leave no room for a prompt.
         """
         raise UserError(f"shots={shots}: only tasks of examples have some to put before a prompt; leave it out")
+
+    def with_decoding(self, split: str, settings: "Settings") -> "Task":
+        """Return the task whose answers in a split are decoded with other settings in place of its own.
+
+        Raises:
+            UserError: a setting is wrong, or no answers are generated.
+        """
+        name, value = next(iter(settings.items()))
+        raise UserError(
+            f"{name}={written(value)}: is for answers that a model generates, and it generates none for these data; "
+            "leave it out"
+        )
+
+    def decoding(self, split: str) -> str:
+        """Return the settings by which answers in a split are decoded, on one line; empty if none are generated."""
+        return next((judge.decoding for judge in self.judges(split) if judge.decoding), "")
+
+    def counts(self, split: str) -> dict[str, Any]:
+        """Return the recorded counts of a split; by default those that :meth:`describe` has."""
+        counts: dict[str, Any] = self.describe().get("splits", {}).get(split, {})
+        return counts
 
     def for_evaluation(self, split: str, context: int | None) -> "Task":
         """Return the task with sequences of another length in ``split``; by default none have another length.
