@@ -110,5 +110,6 @@ def _rows(
 
 def _value(value: Any) -> str:
     """Return a value as YAML on one line."""
-    is_plain = not isinstance(value, str) or (value and _SPECIAL.isdisjoint(value))
-    return written(value) if is_plain else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str) and not (value and _SPECIAL.isdisjoint(value)):
+        return json.dumps(value, ensure_ascii=False)
+    return written(value).replace("\n", "\\n")

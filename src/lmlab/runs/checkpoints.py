@@ -82,11 +82,16 @@ def complete(folder: Path, step: int, previous: int, validated_step: int, keep: 
         discard(place(folder, step))
         written.rename(place(folder, step))
         flush(folder, below=False)
-    states = saved(folder)
-    usable = [other for other in states if other <= previous or other == step]
-    kept = usable if keep is None else usable[-keep:]
-    for other, path in states.items():
-        if other not in kept:
+    for other, path in saved(folder).items():
+        if previous < other != step:
+            discard(path)
+    remove_old(folder, keep)
+
+
+def remove_old(folder: Path, keep: int | None) -> None:
+    """Remove all but the ``keep`` newest checkpoints; ``None``: none. Called on one rank."""
+    if keep is not None:
+        for path in [*saved(folder).values()][:-keep]:
             discard(path)
 
 

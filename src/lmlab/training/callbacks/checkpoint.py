@@ -57,6 +57,8 @@ class Checkpoint(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.save(trainer)
+        if trainer.is_global_zero:
+            checkpoints.remove_old(self.folder, self.keep)  # a process that was killed after saving may not have
 
     def save(self, trainer: pl.Trainer) -> None:
         """Write a checkpoint now; called on every rank, between two steps.
