@@ -23,6 +23,7 @@ ONLY_COMPOSED = {
     "lmlab wandb": "needs an account: tests/end_to_end/test_wandb_faults.py has a server of its own",
     "hydra/launcher=slurm": "needs a cluster: tests/end_to_end/test_slurm.py",
     "hydra/launcher=ray": "needs the package ray",
+    "experiment=tasks": "needs files of corpora: tests/end_to_end/test_mixtures.py",
     "data=multi30k": "needs files of a corpus: tests/commands/test_predictions.py",
     "data.dataset=": "downloads from the hub: tests/data/test_hugging_face.py replaces it",
     "trainer.nodes=2": "needs two machines: tests/end_to_end/test_nodes.py",

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from lmlab.analysis.options import by_choice, differing, text_of
 from lmlab.analysis.records import Record, together
+from lmlab.analysis.tasks import Trivial, leading
 from lmlab.commands.by_arm import SPLITS, show_by_arm, show_grid
 from lmlab.commands.tables import command, console, place, print_table, say
 from lmlab.config import overrides
@@ -160,6 +161,10 @@ def show(run: Run) -> None:
     row, measures, metrics = summary(record), record.measures, record.manifest["metrics"]
     lines = {_line(name, measures): measures.written(name, metrics.get(name)) for name in measured([record])}
     lines = {heading: value for heading, value in lines.items() if value}
+    trivial = Trivial.of([record])
+    for name in leading([record]):
+        if (best := trivial.best(name)) is not None:
+            lines[f"{_line(name, measures)} of the {best[0]}"] = measures.written(name, best[1])
     own = {name: value for name, value in metrics.items() if measures.metric(name) is None and value is not None}
     lines |= {measures.heading(name): f"{value:.4g}" for name, value in own.items()}  # logged by user's callbacks
     lines["parameters"] = f"{row['parameters']:,}"
