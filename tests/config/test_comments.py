@@ -39,6 +39,7 @@ def test_comments_begin_in_one_column_unless_a_value_is_long():
         (["evaluate", "data=multi30k", "data.source=de"], ["source: de", "# de | en | fr", "# most tokens of a"]),
         (["chat"], ['turn: "You: {text}\\nModel:" # what the model reads', 'stop: ["\\nYou:"]']),
         (["train", "mixer=attention"], ["window: null", "# tokens that a token sees"]),
+        (["train", "experiment=rnn_vs_transformer"], ["\n  tune:\n    optimizer.lr: "]),
         (["data", "data=text"], ["field: null", "# the field of records", "samples: 3"]),
     ],
 )

@@ -93,17 +93,16 @@ def _by_key(path: Path, prefix: str) -> dict[str, list[str]]:
 
 
 def _rows(
-    section: Mapping[str, Any], comments: Mapping[str, list[str]], above: str = ""
+    section: Mapping[str, Any], comments: Mapping[str, list[str]], above: str = "", indent: str = ""
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield a line for each key, with its comment."""
     for key, value in section.items():
         name = f"{above}{key}"
-        indent = "  " * name.count(".")
         if key == "_partial_":
             continue
         if isinstance(value, dict) and value:
             yield f"{indent}{key}:", comments.get(name, [])
-            yield from _rows(value, comments, f"{name}.")
+            yield from _rows(value, comments, f"{name}.", f"{indent}  ")
         else:
             yield f"{indent}{key}: {_value(value)}", comments.get(name, [])
 
