@@ -1,5 +1,4 @@
 from collections import Counter
-from functools import partial
 
 import numpy as np
 import pytest
@@ -7,7 +6,7 @@ import pytest
 from lmlab.data import shards as module
 from lmlab.data.corpora import Text
 from lmlab.data.preparation import prepare
-from lmlab.data.shards import find_prepared, frequencies, open_whole
+from lmlab.data.shards import find_prepared, frequencies
 from lmlab.data.tokenizers import Byte, Word
 
 
@@ -18,11 +17,11 @@ def test_prepared_tokens_are_found_by_their_fingerprint_without_the_text(tmp_pat
     prepare(Text(str(tmp_path / "b.txt")), Byte(), tmp_path / "cache", progress=False)
     (tmp_path / "a.txt").unlink()
     caches = [tmp_path / "nowhere", tmp_path / "cache"]
-    again = find_prepared(corpus.fingerprint, caches, partial(open_whole, kind=Word))
+    again = find_prepared(corpus.fingerprint, caches, Word)
     assert again.folder == corpus.folder
-    assert find_prepared("0" * 64, caches, partial(open_whole, kind=Word)) is None
+    assert find_prepared("0" * 64, caches, Word) is None
     (corpus.folder / "train.bin").write_bytes(b"")
-    assert find_prepared(corpus.fingerprint, caches, partial(open_whole, kind=Word)) is None, "it is damaged"
+    assert find_prepared(corpus.fingerprint, caches, Word) is None, "it is damaged"
 
 
 @pytest.fixture

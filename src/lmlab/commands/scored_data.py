@@ -153,6 +153,7 @@ def open_other(data: "Dataset", trained: "Trained", paths: Paths, batch_size: in
         cache=folders.cache,
         corpora=folders.corpora,
         progress=True,
+        trains=False,
     )
     try:
         return data.open(opening)

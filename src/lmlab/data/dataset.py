@@ -44,6 +44,7 @@ class Opening:
         corpora: the user's folder of corpora, looked in before anything is downloaded.
         progress: show progress bars.
         download: false: refuse to download anything.
+        trains: false: the data are only scored, and need no training split.
         began: a run has started with these data, possibly by an earlier version.
         prepared: the tokens that the run started with, if it recorded them.
         checksum: checksum of the user's own files, if the run recorded one.
@@ -59,6 +60,7 @@ class Opening:
     corpora: Path | None = None
     progress: bool = False
     download: bool = True
+    trains: bool = True
     began: bool = False
     prepared: Prepared | None = None
     checksum: str | None = None

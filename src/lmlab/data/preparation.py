@@ -29,8 +29,8 @@ from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.errors import Interrupted, UserError
 from lmlab.processes import signals
 from lmlab.progress import ProgressBar
-from lmlab.runs.disk import failure_of_disk
-from lmlab.runs.files import flush, read_json, whole_folder, write_json
+from lmlab.runs.disk import not_prepared
+from lmlab.runs.files import flush, read_json, write_json
 
 _PROGRESS = "progress.json"
 _INTERVAL = 5.0
@@ -57,21 +57,25 @@ def prepare(
         UserError: the text is missing or faulty, changes meanwhile, does not fit the tokenizer, or ``cache`` cannot be
             written.
     """
-    folder = None
+    temporary: Path | None = None
     try:
         cache.mkdir(parents=True, exist_ok=True)
         corpus.find(corpora, cache, progress)
         fingerprint = corpus.fingerprint()
-        folder = cache / f"{corpus.name}-{_key(fingerprint, tokenizer)[:16]}"
-        prepared = whole_folder(
-            folder,
-            lambda folder: open_whole(folder, type(tokenizer)),
-            lambda temporary: _write(corpus, fingerprint, tokenizer, temporary, progress),
-            resumable=True,
-        )
+        key = f"{corpus.name}-{_key(fingerprint, tokenizer)[:16]}"
+        folder, temporary = cache / key, cache / f".{key}.tmp"
+        if (prepared := open_whole(folder, type(tokenizer))) is None:
+            from filelock import FileLock
+
+            with FileLock(cache / f".{key}.lock"):  # the system releases it even when the process is killed
+                if (prepared := open_whole(folder, type(tokenizer))) is None:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    _write(corpus, fingerprint, tokenizer, temporary, progress)
+                    temporary.rename(folder)
+                    (folder / _PROGRESS).unlink()
+                    prepared = TokenizedCorpus(folder, type(tokenizer))
     except OSError as error:
-        continues = folder is not None and (folder.with_name(f".{folder.name}.tmp") / _PROGRESS).exists()
-        raise UserError(not_prepared(error, corpus.name, cache, continues)) from error
+        raise UserError(_not_written(error, corpus, cache, temporary)) from error
     prepared.notes = (*corpus.notes, *_about_fitting(prepared))
     return prepared
 
@@ -84,13 +88,10 @@ def _about_fitting(corpus: TokenizedCorpus) -> list[str]:
     return [f"tokenizer: fitted to an even sample of {size} MB of the training split's {whole} MB"]
 
 
-def not_prepared(error: OSError, name: str, cache: Path, continues: bool = False) -> str:
-    """Return a message about a cache in which data cannot be prepared; ``continues``: repeating it continues."""
-    reason = error.strerror or str(error)
-    place = f" ({error.filename})" if error.filename and str(error.filename) != str(cache) else ""
-    message = f"paths.cache={cache}: cannot prepare {name} there: {reason}{place}"
-    remedy = failure_of_disk(error) or "choose another folder"
-    return f"{message}; {remedy} and repeat the command" + (", which continues from there" if continues else "")
+def _not_written(error: OSError, corpus: Corpus, cache: Path, temporary: Path | None) -> str:
+    """Return a message about a cache that cannot be written."""
+    continues = temporary is not None and (temporary / _PROGRESS).exists()
+    return not_prepared(error, corpus.name, cache) + (", which continues from there" if continues else "")
 
 
 def _key(text: str, tokenizer: Tokenizer) -> str:
@@ -181,7 +182,6 @@ def _write(corpus: Corpus, fingerprint: str, tokenizer: Tokenizer, folder: Path,
         except _CannotContinue:
             shutil.rmtree(folder)
             _Preparation(corpus, fingerprint, tokenizer, folder, progress).run()
-        (folder / _PROGRESS).unlink()
     except (OSError, KeyboardInterrupt, Interrupted):
         if not (folder / _PROGRESS).exists():
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,10 +1,10 @@
 """Tokenised text: one memory-mapped file of ids per split, cached under a fingerprint of all inputs."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -13,19 +13,21 @@ from lmlab.errors import UserError, nearest
 from lmlab.runs.files import read_json, write_whole
 
 META = "meta.json"
-Content = TypeVar("Content")
 
 
-class Tokenized:
-    """Data as token ids in a folder.
+class TokenizedCorpus:
+    """A corpus as token ids on disk; made by :func:`lmlab.data.preparation.prepare`.
 
     Attributes:
         folder: folder of its files.
-        name: name of the data.
-        splits: the splits that there are.
+        name: name of the corpus.
+        splits: the splits that it has.
         tokenizer: the fitted tokenizer.
         fingerprint: SHA-256, in hexadecimal, of all token ids and the tokenizer; results are comparable if it is equal.
+        notes: messages to the user about the source files.
     """
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, kind: type[Tokenizer]) -> None:
         self.folder = folder
@@ -35,27 +37,6 @@ class Tokenized:
         self.tokenizer: Tokenizer = load_tokenizer(folder, kind)
         self.fingerprint: str = self._meta["fingerprint"]
 
-    def describe(self) -> dict[str, Any]:
-        """Return names, licence, fingerprints and counts per split, as plain values."""
-        return copy.deepcopy(self._meta)
-
-    def counts(self, split: str) -> dict[str, Any]:
-        """Return the counts of a split. Raises ``UserError`` if there is no such split."""
-        if split not in self.splits:
-            raise UserError(f"split={split}: {self.name} has no such split{nearest(split, self.splits)}")
-        counts: dict[str, Any] = self._meta["splits"][split]
-        return counts
-
-
-class TokenizedCorpus(Tokenized):
-    """A corpus as token ids on disk; made by :func:`lmlab.data.preparation.prepare`.
-
-    Attributes:
-        notes: messages to the user about the source files.
-    """
-
-    notes: tuple[str, ...] = ()
-
     def tokens(self, split: str) -> np.ndarray:
         """Return the memory-mapped ids [1 + N] of a split: the separator and a document, for each document in turn.
 
@@ -64,16 +45,16 @@ class TokenizedCorpus(Tokenized):
         Raises:
             UserError: the corpus has no such split.
         """
-        self.counts(split)
+        self._of(split)
         return np.memmap(self.folder / f"{split}.bin", dtype_of(self.tokenizer), "r")
 
     def count(self, split: str) -> int:
         """Return N: how many tokens of a split are scored, separators between its documents included."""
-        return int(self.counts(split)["tokens"])
+        return int(self._of(split)["tokens"])
 
     def bytes(self, split: str) -> int:
         """Return the size of a split's text as UTF-8, in bytes."""
-        return int(self.counts(split)["bytes"])
+        return int(self._of(split)["bytes"])
 
     def tokens_per_byte(self, split: str, first: int | None = None) -> float:
         """Return tokens of a split per byte of its text as UTF-8: the factor from a loss per token to one per byte.
@@ -89,22 +70,26 @@ class TokenizedCorpus(Tokenized):
         part, whole = (_decoded_size(self.tokenizer, some) for some in (ids[:first], ids))
         return first / (self.bytes(split) * part / whole)
 
+    def describe(self) -> dict[str, Any]:
+        """Return names, licence, fingerprints and, per split, counts of tokens, bytes, documents and unknown tokens."""
+        return copy.deepcopy(self._meta)
 
-def find_prepared(
-    fingerprint: str, caches: Iterable[Path], open_folder: Callable[[Path], Content | None]
-) -> Content | None:
-    """Return the data with that fingerprint from one of some caches; ``None``: no cache holds them completely.
+    def _of(self, split: str) -> dict[str, Any]:
+        if split not in self.splits:
+            raise UserError(f"split={split}: {self.name} has no such split{nearest(split, self.splits)}")
+        return self._meta["splits"][split]  # type: ignore[no-any-return]
 
-    Neither their text nor the code that prepared them needs to exist any more.
 
-    Args:
-        open_folder: returns what a folder holds, or ``None`` if that is damaged.
+def find_prepared(fingerprint: str, caches: Iterable[Path], kind: type[Tokenizer]) -> TokenizedCorpus | None:
+    """Return the corpus with that fingerprint from one of some caches; ``None``: no cache holds it completely.
+
+    Neither its text nor the code that prepared it needs to exist any more.
     """
     for cache in caches:
         for path in sorted(cache.glob(f"[!.]*/{META}")):
             with suppress(OSError, ValueError, KeyError, TypeError):
                 same = read_json(path)["fingerprint"] == fingerprint
-                if same and (prepared := open_folder(path.parent)) is not None:
+                if same and (prepared := open_whole(path.parent, kind)) is not None:
                     return prepared
     return None
 

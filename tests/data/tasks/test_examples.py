@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import time
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,8 +18,7 @@ from hypothesis import strategies as st
 from processes import wait_until
 
 from lmlab.data.examples import Examples, prepared
-from lmlab.data.examples.prepared import PreparedExamples, prepare_examples
-from lmlab.data.shards import find_prepared
+from lmlab.data.examples.prepared import PreparedExamples, find_prepared_examples, prepare_examples
 from lmlab.data.tasks.examples import ExamplesTask
 from lmlab.data.tokenizers import BPE, Byte, Character, Tokenizer, Word
 from lmlab.errors import UserError
@@ -221,9 +219,8 @@ class TestCache:
         first = made(tmp_path, Doubles(), Character())
         monkeypatch.setattr(prepared, "_write", None)
         assert made(tmp_path, Doubles(), Character()).fingerprint == first.fingerprint
-        opened = partial(prepared.open_whole, kind=Character)
-        assert find_prepared(first.fingerprint, [tmp_path], opened).folder == first.folder
-        assert find_prepared("0" * 64, [tmp_path], opened) is None
+        assert find_prepared_examples(first.fingerprint, [tmp_path], Character).folder == first.folder
+        assert find_prepared_examples("0" * 64, [tmp_path], Character) is None
 
     def test_what_changes_the_examples_changes_the_place(self, tmp_path):
         several = [

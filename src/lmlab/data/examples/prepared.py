@@ -5,6 +5,7 @@ import hashlib
 import inspect
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,49 +14,68 @@ import numpy as np
 
 from lmlab.data.examples.examples import Examples
 from lmlab.data.examples.template import Example
-from lmlab.data.preparation import not_prepared
-from lmlab.data.shards import META, Tokenized
-from lmlab.data.tokenizers import Tokenizer
-from lmlab.errors import UserError
+from lmlab.data.tokenizers import Tokenizer, load_tokenizer
+from lmlab.errors import UserError, nearest
 from lmlab.progress import ProgressBar
-from lmlab.runs.files import dumps, read_jsonl, whole_folder
+from lmlab.runs.disk import not_prepared
+from lmlab.runs.files import dumps, read_json, read_jsonl, whole_folder
+
+_META = "meta.json"
 
 
-class PreparedExamples(Tokenized):
-    """Examples as token ids; made by :func:`prepare_examples`. The fingerprint is also that of the references."""
+class PreparedExamples:
+    """Examples as token ids; made by :func:`prepare_examples`.
 
-    @property
-    def continues(self) -> bool:
-        """Return whether answers continue the prompt, and have no end that is trained on or scored."""
-        return bool(self._meta["template"].get("continues"))
+    Attributes:
+        fingerprint: SHA-256, in hexadecimal, of all ids, references and the tokenizer.
+        tokenizer: the fitted tokenizer.
+        splits: the splits that there are.
+    """
+
+    def __init__(self, folder: Path, kind: type[Tokenizer]) -> None:
+        self.folder = folder
+        self._meta: dict[str, Any] = read_json(folder / _META)
+        self.splits: tuple[str, ...] = tuple(self._meta["splits"])
+        self.tokenizer: Tokenizer = load_tokenizer(folder, kind)
+        self.fingerprint: str = self._meta["fingerprint"]
+        self.continues: bool = self._meta["template"].get("continues", False)
 
     def ids(self, split: str) -> np.ndarray:
         """Return the memory-mapped ids of a split: prompt and first answer of each example, without separators."""
-        self.counts(split)
+        self.check_split(split)
         path = self.folder / f"{split}.bin"
         return np.memmap(path, "<i4", "r") if path.stat().st_size else np.empty(0, "<i4")
 
     def lengths(self, split: str) -> np.ndarray:
         """Return [N, 2] int64: tokens of the prompt and of the first answer of each example."""
-        self.counts(split)
+        self.check_split(split)
         lengths: np.ndarray = np.load(self.folder / f"{split}.lengths.npy")
         return lengths
 
     def references(self, split: str) -> list[tuple[str, ...]]:
         """Return the right answers of each example."""
-        self.counts(split)
+        self.check_split(split)
         return [tuple(row["references"]) for row in read_jsonl(self.folder / f"{split}.jsonl")]
 
     def answer_tokens_per_byte(self, split: str) -> float:
         """Return tokens that are scored per byte of the first answers and of the end or the space that each has."""
-        counts = self.counts(split)
+        counts = self._meta["splits"][split]
         ends = 0 if self.continues else counts["examples"]
         return float((counts["answer_tokens"] + ends) / (counts["answer_bytes"] + ends))
 
     def skipped(self, split: str) -> tuple[int, str]:
         """Return the number of records that were left out because they are malformed, and a message about the first."""
-        counts = self.counts(split)
+        counts = self._meta["splits"][split]
         return counts["skipped"], counts["skipped_first"]
+
+    def describe(self) -> dict[str, Any]:
+        """Return name, licence, fingerprints, template and, per split, counts, as plain values."""
+        return copy.deepcopy(self._meta)
+
+    def check_split(self, split: str) -> None:
+        """Refuse a split that does not exist. Raises ``UserError``."""
+        if split not in self.splits:
+            raise UserError(f"split={split}: {self._meta['name']} has no such split{nearest(split, self.splits)}")
 
 
 def prepare_examples(
@@ -77,11 +97,22 @@ def prepare_examples(
         examples.find(corpora, cache, progress)
         return whole_folder(
             cache / f"{examples.name}-{_key(examples, tokenizer)[:16]}",
-            lambda folder: open_whole(folder, type(tokenizer)),
+            lambda folder: _open_whole(folder, type(tokenizer)),
             lambda temporary: _write(examples, tokenizer, temporary, progress),
         )
     except OSError as error:
         raise UserError(not_prepared(error, examples.name, cache)) from error
+
+
+def find_prepared_examples(fingerprint: str, caches: Iterable[Path], kind: type[Tokenizer]) -> PreparedExamples | None:
+    """Return the examples with that fingerprint from one of some caches; ``None``: no cache holds them completely."""
+    for cache in caches:
+        for path in sorted(cache.glob(f"[!.]*/{_META}")):
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                same = read_json(path)["fingerprint"] == fingerprint
+                if same and (prepared := _open_whole(path.parent, kind)) is not None:
+                    return prepared
+    return None
 
 
 def _key(examples: Examples, tokenizer: Tokenizer) -> str:
@@ -121,7 +152,7 @@ def _write(examples: Examples, tokenizer: Tokenizer, folder: Path, progress: boo
         "template": examples.template.options,
         "splits": splits,
     }
-    (folder / META).write_text(dumps(meta, indent=2) + "\n", encoding="utf-8")
+    (folder / _META).write_text(dumps(meta, indent=2) + "\n", encoding="utf-8")
 
 
 def _lines(examples: Examples, bar: ProgressBar) -> Iterator[str]:
@@ -193,7 +224,7 @@ def _pairs(items: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray
     return zip(items, items, strict=True)
 
 
-def open_whole(folder: Path, kind: type[Tokenizer]) -> PreparedExamples | None:
+def _open_whole(folder: Path, kind: type[Tokenizer]) -> PreparedExamples | None:
     """Return the examples in ``folder``, or ``None`` if it is absent or damaged."""
     try:
         prepared = PreparedExamples(folder, kind)

@@ -6,7 +6,7 @@ Dimension legend: B rows, T positions, N examples.
 
 import copy
 from collections.abc import Iterator, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +15,8 @@ import torch
 from lmlab.data.batch import Batch
 from lmlab.data.dataset import NOT_SCORED, Opening
 from lmlab.data.examples.examples import Examples
-from lmlab.data.examples.prepared import PreparedExamples, open_whole, prepare_examples
+from lmlab.data.examples.prepared import PreparedExamples, find_prepared_examples, prepare_examples
 from lmlab.data.order import share
-from lmlab.data.shards import find_prepared
 from lmlab.data.tasks.task import Task
 from lmlab.data.windows import Reading
 from lmlab.errors import UserError
@@ -73,10 +72,11 @@ class ExamplesTask(Task):
         self.context = context
         self.longest = context
         self.validation_tokens = validation_tokens
-        self.scored_splits = examples.scored_splits
+        scored = tuple(split for split in examples.scored_splits if split in prepared.splits)
+        self.scored_splits = scored or prepared.splits
         self.shots = shots
         self._before = self._shot_tokens()
-        self.notes = tuple(note for split in prepared.splits for note in self.notes_of(split))
+        self.notes = (*examples.notes, *(note for split in prepared.splits for note in self.notes_of(split)))
         self._newest_order: tuple[int, np.ndarray] | None = None
 
     @classmethod
@@ -85,18 +85,22 @@ class ExamplesTask(Task):
         if opening.carry_state:
             raise UserError(f"batch.carry_state=true: the examples of {examples.name} do not go on in the next batch")
         examples.signatures()  # refuses a metric whose library is not installed, before files are read
-        _check_splits(examples.splits)
+        if opening.trains:
+            _check_splits(examples.splits)
+        else:
+            examples.use_as_one()
         prepared = None
         if (recorded_tokens := opening.prepared) is not None:
-            prepared = find_prepared(
-                recorded_tokens.fingerprint, recorded_tokens.caches, partial(open_whole, kind=type(opening.tokenizer))
+            prepared = find_prepared_examples(
+                recorded_tokens.fingerprint, recorded_tokens.caches, type(opening.tokenizer)
             )
         if prepared is None:
             recorded = opening.checksum
             if recorded is not None and (now := examples.checksum(opening.cache)) != recorded:
                 raise UserError(f"data.paths: the files changed (SHA-256 {recorded[:12]} then, {str(now)[:12]} now)")
             prepared = prepare_examples(examples, opening.tokenizer, opening.cache, opening.corpora, opening.progress)
-        _check_splits(prepared.splits)
+        if opening.trains:
+            _check_splits(prepared.splits)
         return cls(examples, prepared, opening.seed, opening.batch_size, opening.context, opening.validation_tokens)
 
     def describe(self) -> dict[str, Any]:
@@ -155,7 +159,7 @@ class ExamplesTask(Task):
         return [likelihood, answers] if self.examples.likelihood_first else [answers, likelihood]
 
     def for_evaluation(self, split: str, context: int | None) -> "ExamplesTask":
-        self.prepared.counts(split)
+        self.prepared.check_split(split)
         context = self.context if context is None else context
         return ExamplesTask(self.examples, self.prepared, self.seed, self.batch_size, context)
 

@@ -13,7 +13,7 @@ from lmlab.data.corpora.corpus import Corpus
 from lmlab.data.dataset import Opening
 from lmlab.data.order import TrainingOrder, share
 from lmlab.data.preparation import prepare
-from lmlab.data.shards import TokenizedCorpus, find_prepared, frequencies, open_whole
+from lmlab.data.shards import TokenizedCorpus, find_prepared, frequencies
 from lmlab.data.tasks.task import Task
 from lmlab.data.windows import Reading, fixed_windows, read
 from lmlab.errors import UserError
@@ -84,9 +84,7 @@ class TextTask(ScoredText, Task):
         """
         cache, tokens = opening.cache, None
         if (prepared := opening.prepared) is not None:
-            tokens = find_prepared(
-                prepared.fingerprint, prepared.caches, partial(open_whole, kind=type(opening.tokenizer))
-            )
+            tokens = find_prepared(prepared.fingerprint, prepared.caches, type(opening.tokenizer))
         if tokens is None:
             recorded = opening.checksum
             if recorded is not None and (now := corpus.checksum(cache)) != recorded:
