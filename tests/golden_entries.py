@@ -250,6 +250,11 @@ def _data() -> list[Entry]:
     lists["tokenizer/bpe"] = (*TEXT, "tokenizer=bpe", "tokenizer.size=290")
     lists["tokenizer/symbols"] = ("data=parity", "tokenizer.size=2")
     lists["split/shares"] = (*TEXT, "data.validation=0.2", "data.test=0")
+    questions = ("data.operations=[addition,spelling]", "data.examples=60", "data.scored=8", "data.length=6")
+    lists["examples/arithmetic"] = ("data=arithmetic", *questions, "tokenizer=byte", "batch.context=32")
+    parts = ("data.weights={arithmetic: 1, text: 2}", "+data.parts.text.paths=prose.txt")
+    of_parts = (f"+data.parts.arithmetic.{word.removeprefix('data.')}" for word in questions)
+    lists["mixture/text_and_arithmetic"] = ("data=mixture", *parts, *of_parts, "tokenizer=byte", "batch.context=32")
     entries = [Entry(f"data/{name}", ("model=lstm", *words)) for name, words in lists.items()]
     return [
         Entry(one.name, one.train, generates=True) if one.name.startswith("data/tokenizer/") else one for one in entries

@@ -47,6 +47,7 @@ FILES_OF_A_USER = FILES | {
     **dict.fromkeys(("train.csv", "dev.csv"), "text,label\n" + "well done,positive\noh no,negative\n" * 10),
     **dict.fromkeys(("news.en", "dev.en"), "good morning\n" * 20),
     **dict.fromkeys(("news.cs", "dev.cs"), "dobré ráno\n" * 20),
+    "news.tsv": "en\tcs\n" + "".join(f"good morning no. {n}\tdobré ráno {n}\n" for n in range(50)),
 }
 
 

@@ -77,7 +77,7 @@ EXAMPLES = (
     *("aeslc", "arithmetic", "continuation", "lambada", "multi30k", "multiple_choice", "records", "squad"),
     "translation",
 )
-"""Data sets of examples, without entries: most need files."""
+"""Data sets of examples: all but ``arithmetic`` need files and have no entries."""
 OTHERS = (
     *(
         "enwik8",
@@ -92,7 +92,7 @@ OTHERS = (
         "wikitext103",
     ),
 )
-"""Texts to be downloaded, and mixtures, without entries."""
+"""Texts to be downloaded, without entries, and the mixture."""
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.errors import Interrupted, UserError
 from lmlab.processes import signals
 from lmlab.progress import ProgressBar
-from lmlab.runs.disk import failure_of_disk
+from lmlab.runs.disk import not_prepared
 from lmlab.runs.files import flush, read_json, write_json
 
 _PROGRESS = "progress.json"
@@ -100,15 +100,6 @@ def _about_fitting(corpus: TokenizedCorpus) -> list[str]:
         return []
     size, whole = (f"{fitted_to[count] / 1e6:,.0f}" for count in ("bytes", "of"))
     return [f"tokenizer: fitted to an even sample of {size} MB of the training split's {whole} MB"]
-
-
-def not_prepared(error: OSError, name: str, cache: Path, continues: bool = False) -> str:
-    """Return a message about a cache in which data cannot be prepared; ``continues``: repeating it continues."""
-    reason = error.strerror or str(error)
-    place = f" ({error.filename})" if error.filename and str(error.filename) != str(cache) else ""
-    message = f"paths.cache={cache}: cannot prepare {name} there: {reason}{place}"
-    remedy = failure_of_disk(error) or "choose another folder"
-    return f"{message}; {remedy} and repeat the command" + (", which continues from there" if continues else "")
 
 
 def _key(text: str, tokenizer: Tokenizer) -> str:
@@ -263,7 +254,8 @@ class Preparation:
             yield
         except OSError as error:
             continues = hasattr(self, "place") and (self.place.temporary / _PROGRESS).exists()
-            raise UserError(not_prepared(error, self.corpus.name, self.cache, continues)) from error
+            message = not_prepared(error, self.corpus.name, self.cache)
+            raise UserError(message + (", which continues from there" if continues else "")) from error
 
     @contextmanager
     def _lock(self, unnecessary: Callable[[], bool] = lambda: False) -> Iterator[bool]:

@@ -44,6 +44,14 @@ def failure_of_disk(error: OSError) -> str | None:
     return _REMEDIES.get(error.errno or 0)
 
 
+def not_prepared(error: OSError, name: str, cache: Path) -> str:
+    """Return a message, with a remedy, about a cache in which data cannot be prepared."""
+    place = f" ({error.filename})" if error.filename and str(error.filename) != str(cache) else ""
+    reason = f"cannot prepare {name} there: {error.strerror or error}{place}"
+    remedy = failure_of_disk(error) or "choose another folder"
+    return f"paths.cache={cache}: {reason}; {remedy} and repeat the command"
+
+
 class LogFile(logging.FileHandler):
     """A log handler that raises if a line cannot be written; Python's own prints a stack trace and continues."""
 

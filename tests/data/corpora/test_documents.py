@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from lmlab.data.corpora import Text, WholeText, documents, files
+from lmlab.data.corpora import Text, WholeText, files
+from lmlab.data.corpora import records as file_records
 from lmlab.data.corpora.documents import Form, Passage, RecordFile, inspect
 from lmlab.data.corpora.files import TextFile, Unreadable, stamp_of
 from lmlab.errors import UserError
@@ -182,7 +183,7 @@ class TestRecords:
 
     @pytest.mark.parametrize(("name", "rest"), [("a.jsonl", '{"text": "ok"}\n'), ("a.csv", "ok\n")])
     def test_overlong_line_is_malformed_and_not_kept_in_memory(self, tmp_path, monkeypatch, name, rest):
-        monkeypatch.setattr(documents, "LONGEST", 100)
+        monkeypatch.setattr(file_records, "LONGEST", 100)
         head = '{"text": "first"}\n' if name == "a.jsonl" else "text\nfirst\n"
         path = write(tmp_path / name, head + "x" * 200 + "\n" + rest)
         assert "the line is longer than 100 characters" in refused(path)
@@ -200,7 +201,7 @@ class TestRecords:
     def test_any_texts_in_a_list_cut_anywhere(self, texts, chunk):
         content = json.dumps([{"text": text} for text in texts], ensure_ascii=False)
         chunks = [content[first : first + chunk] for first in range(0, len(content), chunk)]
-        records = documents.READERS["json list"](chunks)
+        records = file_records.READERS["json list"](chunks)
         assert [record["text"] for _, record in records] == texts
 
     @given(st.text("ab\n"), st.data())

@@ -1,9 +1,13 @@
 """Examples from files: the fields of each format, and the file and line of what is wrong."""
 
+import io
 import json
+from collections import Counter
+from itertools import chain
 
 import pytest
 
+from lmlab.data.corpora.corpus import SPLITS
 from lmlab.data.examples import Aligned, LastWord, MultipleChoice, QuestionAnswering, Records
 from lmlab.errors import UserError
 
@@ -42,18 +46,50 @@ def test_a_list_and_tables_have_the_same_records(tmp_path):
     )
 
 
+ROWS = [{"q": "one", "a": ["x", "y"], "n": 1}, {"q": "two", "a": ["z"], "n": 2}]
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl.gz", "a.json.zst", "a.lines.json", "a.jsonl.xz"])
+def test_parquet_and_compressed_files_have_the_same_records(tmp_path, name):
+    import gzip
+    import lzma
+
+    import pyarrow
+    import zstandard
+    from pyarrow import parquet
+
+    content = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS), content)
+    lines = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+    contents = {
+        "a.parquet": content.getvalue(),
+        "a.jsonl.gz": gzip.compress(lines),
+        "a.jsonl.xz": lzma.compress(lines),
+        "a.json.zst": zstandard.compress(json.dumps(ROWS).encode()),
+        "a.lines.json": lines,
+    }
+    assert records(tmp_path, name, contents[name])[1] == ROWS
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"a\.parquet is damaged, or no parquet file"):
+        records(tmp_path, "a.parquet", b"x" * 100)
+    with pytest.raises(UserError, match=r"data\.paths: .*a\.jsonl\.gz is damaged, or no gzip file"):
+        records(tmp_path, "a.jsonl.gz", b"x" * 100)
+
+
 MALFORMED = [
     ("a.jsonl", '{"q": "x", "a": "y"}\n{"q": \n', r"a\.jsonl, line 2: not JSON \(Expecting value, at character \d+\)"),
-    ("a.jsonl", '{"q": "x", "a": "y"}\n[1]\n', "line 2: no object with fields"),
-    ("a.jsonl", '{"q": "x", "b": "y"}\n', r"line 1: no field a, which data\.template names"),
-    ("a.jsonl", '{"q": "x", "a": null}\n', "line 1: field a is missing"),
-    ("a.jsonl", '{"q": "x", "a": {"b": 1}}\n', "line 1: field a is a section"),
-    ("a.jsonl", '{"q": "x", "a": []}\n', "line 1: field a is an empty list"),
-    ("a.jsonl", '{"q": "x", "a": ["y", null]}\n', "line 1: field a is a list with missing"),
+    ("a.jsonl", '{"q": "x", "a": "y"}\n[1]\n', "line 2: a list, not an object with fields"),
+    ("a.jsonl", '{"q": "x", "b": "y"}\n', r"line 1: no field 'a', which data\.template names"),
+    ("a.jsonl", '{"q": "x", "a": null}\n', "line 1: field 'a' is null"),
+    ("a.jsonl", '{"q": "x", "a": {"b": 1}}\n', "line 1: field 'a' is a section, not a text"),
+    ("a.jsonl", '{"q": "x", "a": []}\n', "line 1: field 'a' is an empty list"),
+    ("a.jsonl", '{"q": "x", "a": ["y", null]}\n', "line 1: field 'a' is a list with null"),
     ("a.jsonl", '{"q": "x", "a": " "}\n', "line 1: its answer is empty"),
-    ("a.jsonl", '{"q": "\\ud800", "a": "y"}\n', "line 1: field q is no valid text"),
-    ("a.csv", "q,a\nx,y\nx\n", "line 3: 1 fields, expected 2 as in the header"),
-    ("a.json", '[{"q": "x", "a": "y"}, 3]', "record 2: no object with fields"),
+    ("a.jsonl", '{"q": "\\ud800", "a": "y"}\n', "line 1: field 'q' is no valid text"),
+    ("a.csv", "q,a\nx,y\nx\n", "line 3: 1 fields, but the header has 2"),
+    ("a.json", '[{"q": "x", "a": "y"}, 3]', "record 2: a number, not an object with fields"),
 ]
 
 
@@ -71,9 +107,9 @@ def test_a_malformed_record_is_named_or_skipped_and_counted(tmp_path, name, cont
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.json", '[{"q": "x",\n "a": ]', r"its content: not JSON \(Expecting value, at line 2\)$"),
-        ("a.json", "{}", "its content: expected a list of records$"),
-        ("a.txt", "x", "holds no records; expected one of .jsonl"),
+        ("a.json", '[{"q": "x",\n "a": ]', r"record 1: not JSON \(.*\); the rest cannot be read$"),
+        ("a.json", "{}", "holds no records: expected a list of objects, or objects on lines$"),
+        ("a.txt", "x", "holds no records: expected one of .jsonl"),
         ("a.jsonl", b"\0\1", "is binary, or UTF-16 without a byte order mark"),
         ("a.jsonl", b'{"q": "\xe4"}', "is not UTF-8: byte 0xe4 at offset 7"),
         ("a.jsonl", b"", "is empty"),
@@ -95,6 +131,24 @@ def test_right_answers_may_be_in_several_fields(tmp_path):
 
 def squad(*questions) -> str:
     return json.dumps({"data": [{"title": "A_b", "paragraphs": [{"context": "C.", "qas": list(questions)}]}]})
+
+
+def test_questions_of_the_hub_in_records(tmp_path):
+    rows = [
+        {
+            "id": "1",
+            "title": "A_b",
+            "context": "C.",
+            "question": "who? ",
+            "answers": {"text": ["a"], "answer_start": [0]},
+        },
+        {"id": "2", "title": "A_b", "context": "C.", "question": "none?", "answers": {"text": [], "answer_start": []}},
+        {"context": "C.", "question": "what?", "answers": ["b", "c"]},
+    ]
+    content = "".join(json.dumps(row) + "\n" for row in rows)
+    _, found = records(tmp_path, "a.jsonl", content, kind=QuestionAnswering, template=FIELDS)
+    assert [record["answers"] for record in found] == [["a"], [""], ["b", "c"]]
+    assert found[0]["title"] == "A b" and found[0]["question"] == "who?"
 
 
 FIELDS = {"input": "{context} {question}", "answer": "{answers}"}
@@ -135,7 +189,8 @@ def test_the_sentence_of_squad_holds_the_first_answer(tmp_path, answer, place, s
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[]", "its content: expected the format of SQuAD"),
+        ("[]", r"a\.json: expected the format of SQuAD"),
+        ('{"data": ', r"a\.json: not JSON \(Expecting value, at character 10\)"),
         ('{"data": [{}]}', r"data\[0\]: expected an object with a list paragraphs"),
         (squad({"question": "?", "answers": []}), r"data\[0\]\.paragraphs\[0\]\.qas\[0\]: no answers"),
         (squad({"answers": []}), "no question"),
@@ -164,6 +219,38 @@ class TestAligned:
         assert pairs == [("a \u2028 b", "d"), ("c", "e")]
         assert next(data.examples("train")).prompt == "English to German: a \u2028 b\n"
 
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("a.tsv", "de\ten\nd, e\ta\nf\tc\n"),
+            ("a.jsonl", '{"translation": {"de": "d, e", "en": "a"}}\n{"translation": {"de": "f", "en": "c"}}\n'),
+        ],
+    )
+    def test_records_may_have_both_languages(self, tmp_path, name, content):
+        (tmp_path / name).write_text(content)
+        template = {"input": "{source}", "answer": "{target}"}
+        data = Aligned("en", "de", "mine", "", template, ["bleu"], 8, paths={"train": str(tmp_path / name)})
+        data.find(None, tmp_path / "cache")
+        assert [(each.prompt, each.answer) for each in data.examples("train")] == [("a\n", "d, e"), ("c\n", "f")]
+        data = Aligned("en", "fr", "mine", "", template, ["bleu"], 8, paths={"train": str(tmp_path / name)})
+        data.find(None, tmp_path / "cache")
+        with pytest.raises(UserError, match=rf"{name}, (line|row) \d: no field 'fr'.*data\.on_error=skip"):
+            list(data.records("train"))
+
+    def test_wildcards_of_both_languages_match_in_order(self, tmp_path):
+        for name in ("a.en", "a.de", "b.en", "b.de"):
+            (tmp_path / name).write_text(f"{name}\n")
+        template = {"input": "{source}", "answer": "{target}"}
+        data = Aligned("en", "de", "mine", "", template, ["bleu"], 8, paths={"train": str(tmp_path / "*.{language}")})
+        data.find(None, tmp_path / "cache")
+        assert [(each["source"], each["target"]) for each in data.records("train")] == [
+            ("a.en", "a.de"),
+            ("b.en", "b.de"),
+        ]
+        (tmp_path / "b.de").unlink()
+        with pytest.raises(UserError, match=r"there are 2 of .*\*\.en and 1 of .*\*\.de; expected as many"):
+            data.find(None, tmp_path / "cache")
+
     def test_unequal_numbers_of_lines_are_refused(self, tmp_path):
         for on_error in ("fail", "skip"):
             data = self.made(tmp_path, "a\nb\n", "c\n", on_error=on_error)
@@ -180,7 +267,9 @@ class TestAligned:
     def test_what_names_no_pair_of_languages_is_refused(self, tmp_path):
         with pytest.raises(UserError, match=r"data\.target=en: is data\.source as well"):
             Aligned("en", "en", "mine", "", TEMPLATE, ["bleu"], 8, paths={"train": "a.{language}"})
-        with pytest.raises(UserError, match=r"a\.en has no \{language\}"):
+        with pytest.raises(
+            UserError, match=r"a\.en has no \{language\}, .* or a file of records with the fields en and de"
+        ):
             Aligned("en", "de", "mine", "", TEMPLATE, ["bleu"], 8, paths={"train": "a.en"})
         (tmp_path / "multi").mkdir()
         for language in ("en", "fr"):
@@ -253,6 +342,49 @@ class TestPaths:
         assert data.splits == ("train", "validation") and data.licence == "the user's own"
         assert len(list(data.records("validation"))) == 1
 
+    def test_a_folder_of_a_split_is_read_without_what_holds_no_records(self, tmp_path):
+        (tmp_path / "parts").mkdir()
+        for name in ("b.jsonl", "a.jsonl"):
+            (tmp_path / "parts" / name).write_text(json.dumps({"q": name, "a": "y"}) + "\n")
+        (tmp_path / "parts" / "README.md").write_text("About these files.\n")
+        for paths in (str(tmp_path / "parts"), [f"{tmp_path}/parts/*.jsonl"]):
+            data = self.made({"train": paths})
+            data.find(None, tmp_path / "cache")
+            assert [record["q"] for record in data.records("train")] == ["a.jsonl", "b.jsonl"]
+            passed_over = ("data.paths: passed over: 1 no records (README.md)",)
+            assert data.notes == (passed_over if isinstance(paths, str) else ())
+
+    def whole(self, tmp_path, number: int, **options):
+        rows = [{"q": str(row // 2), "a": str(row)} for row in range(number)]
+        (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "no\n")
+        data = Records("mine", "L", TEMPLATE, ["f1"], 8, paths=str(tmp_path / "a.jsonl"), on_error="skip")
+        return rows, data
+
+    def test_a_file_without_splits_is_divided_by_the_hash_of_the_input(self, tmp_path):
+        def splits(number: int):
+            rows, data = self.whole(tmp_path, number)
+            data.find(None, tmp_path / "cache")
+            assert data.splits == SPLITS
+            by_split = {split: list(data.records(split)) for split in SPLITS}
+            assert sorted(chain(*by_split.values()), key=lambda row: int(row["a"])) == rows
+            assert {split: counts[0] for split, counts in data.skipped.items()} == {"train": 1}
+            return {row["a"]: (split, row["q"]) for split, some in by_split.items() for row in some}
+
+        few = splits(1000)
+        assert len(set(few.values())) == 500, "equal inputs are in one split"
+        sizes = Counter(split for split, _ in few.values())
+        assert 20 < sizes["validation"] < 90 and 20 < sizes["test"] < 90
+        assert few.items() <= splits(1200).items(), "further records move none"
+        assert set(dict(splits(12).values())) == set(SPLITS), "a split that has none by its share has the nearest"
+
+    def test_a_file_without_splits_is_scored_as_a_whole(self, tmp_path):
+        rows, data = self.whole(tmp_path, 20)
+        divided = data.fingerprint()
+        data.use_as_one()
+        data.find(None, tmp_path / "cache")
+        assert data.splits == ("all",) and list(data.records("all")) == rows
+        assert data.fingerprint() != divided
+
     def test_the_checksum_is_that_of_the_content(self, tmp_path):
         for name in ("a.jsonl", "b.jsonl"):
             (tmp_path / name).write_text('{"q": "x", "a": "y"}\n')
@@ -265,9 +397,10 @@ class TestPaths:
         ("paths", "message"),
         [
             ({"train": "a.jsonl", "dev": "b.jsonl"}, r"data\.paths\.dev: no such split"),
-            ({"train": 3}, r"data\.paths\.train=3: expected a file, or a list of files"),
-            ({"train": []}, r"data\.paths\.train=\[\]: expected a file"),
+            ({"train": 3}, r"data\.paths\.train=3: expected a file or folder, or a list of them"),
+            ({"train": []}, r"data\.paths\.train=\[\]: expected at least one file"),
             (None, r"data\.paths has no value"),
+            ({"train": None}, r"data\.paths has no value"),
         ],
     )
     def test_what_names_no_files_is_refused(self, paths, message):
@@ -276,7 +409,7 @@ class TestPaths:
 
     def test_missing_files_are_named(self, tmp_path):
         (tmp_path / "train.jsonl").write_text("{}\n")
-        with pytest.raises(UserError, match=r"there is no file .*trian\.jsonl \(did you mean 'train\.jsonl'\?\)"):
+        with pytest.raises(UserError, match=r"there is no .*trian\.jsonl \(did you mean 'train\.jsonl'\?\)"):
             self.made({"train": str(tmp_path / "trian.jsonl")}).find(None, tmp_path)
         data = self.made(in_corpora={"train": "mine/train*.jsonl"})
         with pytest.raises(UserError, match=r"data=mine: needs the files mine/train\*\.jsonl; set LMLAB_CORPORA"):

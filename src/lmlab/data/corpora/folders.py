@@ -3,15 +3,16 @@
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from lmlab.config.overrides import written
-from lmlab.data.corpora.documents import Form, RecordFile
-from lmlab.data.corpora.files import TextFile, Unreadable
-from lmlab.data.corpora.inspector import Inspector
+from lmlab.data.corpora.files import Unreadable
 from lmlab.errors import UserError, nearest
-from lmlab.surroundings import is_pattern, matches
+from lmlab.surroundings import expanded, is_pattern, matches
+
+Content = TypeVar("Content")
 
 _WORDS = {
     "train": "train",
@@ -29,6 +30,23 @@ _WORDS = {
 """Words for splits; ``set`` or a number may follow them."""
 _ABOUT = {"readme", "license", "licence", "copying", "notice", "sha256sums", "md5sums"}
 """Stems of files next to a corpus that do not belong to it."""
+
+
+def names_at(value: Any, option: str) -> list[str]:
+    """Return the names of files and folders that an option gives, one or a list. Raises ``UserError``."""
+    values: list[str] = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
+        raise UserError(f"{option}={value}: expected a file or folder, or a list of them")
+    if not values:
+        raise UserError(f"{option}=[]: expected at least one file or folder")
+    if "" in values:  # which would be the working folder
+        raise UserError(f"{option}: a name is empty; expected a file or folder, . for the working folder")
+    return values
+
+
+def paths_at(value: Any, option: str) -> list[Path]:
+    """Return the paths of files and folders that an option gives, one or a list. Raises ``UserError``."""
+    return list(map(expanded, names_at(value, option)))
 
 
 def named_splits(paths: Iterable[Path]) -> dict[str, list[Path]]:
@@ -96,21 +114,25 @@ class PassedOver:
         return ", ".join(f"{len(names):,} {reason} ({shortened(names)})" for reason, names in reasons)
 
 
-class Finder:
+class Finder(Generic[Content]):
     """Finds the files of text at a path, in a folder, or for wildcards.
+
+    Args:
+        inspect: returns the description of a file, or the reason why it is not read.
+        strict: refuse damaged files in folders.
 
     Attributes:
         passed_over: the files that are not read.
         notes: messages about folders that hold files named like splits.
     """
 
-    def __init__(self, inspector: Inspector, form: Form) -> None:
-        self._inspector = inspector
-        self._form = form
+    def __init__(self, inspect: Callable[[Path], Content | Unreadable], strict: bool) -> None:
+        self._inspect = inspect
+        self._strict = strict
         self.passed_over = PassedOver()
         self.notes: list[str] = []
 
-    def files(self, path: Path, option: str) -> Iterator[TextFile | RecordFile]:
+    def files(self, path: Path, option: str) -> Iterator[Content]:
         """Yield the file at ``path``, or those in a folder or for wildcards sorted by path; note those passed over.
 
         Raises:
@@ -135,7 +157,7 @@ class Finder:
                 number += 1
                 yield content
                 continue
-            if content.damaged and self._form.on_error == "fail":
+            if content.damaged and self._strict:
                 raise UserError(f"{option}: {content.message}")
             self.passed_over.add(content.reason, str(below.relative_to(root)))
             reasons.setdefault(content.reason, content.message)
@@ -143,9 +165,9 @@ class Finder:
             why = next(iter(reasons.values())) if len(reasons) == 1 else str(self.passed_over) or "it is empty"
             raise UserError(f"{option}: {path} holds no text file ({why})")
 
-    def _inspected(self, path: Path, option: str) -> TextFile | RecordFile | Unreadable:
+    def _inspected(self, path: Path, option: str) -> Content | Unreadable:
         try:
-            return self._inspector.inspect(path, self._form)
+            return self._inspect(path)
         except OSError as error:
             raise UserError(f"{option}: {path} cannot be read ({error.strerror})") from error
 

@@ -5,7 +5,6 @@ import json
 import logging
 import math
 import re
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +15,14 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from lmlab.data.corpora.corpus import SPLITS, Corpus
+from lmlab.data.corpora.folders import names_at
 from lmlab.data.corpora.inspector import Inspector
 from lmlab.data.corpora.splits import place_of
 from lmlab.data.corpora.stored_texts import StoredTexts, store
 from lmlab.errors import Interrupted, UserError, first_line, nearest
 from lmlab.progress import ProgressBar
 from lmlab.runs.files import read_json, system_error, whole_folder, write_json
-from lmlab.surroundings import expanded
+from lmlab.surroundings import expanded, matches
 
 _FORMATS = {
     "json": ("jsonl", "ndjson", "json"),
@@ -34,7 +34,6 @@ _FORMATS = {
 """Formats of files that the library reads, with the endings of their names."""
 _COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 _SHARE = 0.05  # of the training split that is held out for validation if there is no such split
-_SETTLED = 2.0  # seconds after a change within which another change may have the same timestamp
 _COMMIT = re.compile("[0-9a-f]{40}")
 
 
@@ -480,16 +479,11 @@ def _stored(folder: Path) -> StoredTexts | None:
 
 def _matching(paths: Any, option: str) -> list[Path]:
     """Return the files that a path, a pattern, or a list of them stands for. Raises ``UserError`` if there are none."""
-    values = [paths] if isinstance(paths, str) else paths
-    if not isinstance(values, list) or not values or not all(isinstance(value, str) and value for value in values):
-        raise UserError(f"{option}={paths}: expected a file, a pattern like 'part-*.parquet', or a list of them")
     files: list[Path] = []
-    for value in values:
+    for value in names_at(paths, option):
         if "://" in value:
             raise UserError(f"{option}={value}: expected a file on this machine; download it first")
-        path = expanded(value).absolute()
-        pattern = str(path.relative_to(path.anchor))
-        matching = [path] if path.is_file() else sorted(filter(Path.is_file, Path(path.anchor).glob(pattern)))
+        matching = [path for path in matches(expanded(value).absolute()) if path.is_file()]
         if not matching:
             raise UserError(f"{option}: there is no file {value}")
         files += matching
@@ -523,19 +517,8 @@ def _checksum(files: Mapping[str, list[Path]], cache: Path) -> str:
     digest = hashlib.sha256()
     for split, paths in sorted(files.items()):
         for path in paths:
-            digest.update(f"{split} {_checksum_of(path, inspector)}\n".encode())
+            try:
+                digest.update(f"{split} {inspector.checksum(path)}\n".encode())
+            except OSError as error:
+                raise UserError(f"data.files: {path} cannot be read ({error.strerror})") from error
     return digest.hexdigest()
-
-
-def _checksum_of(path: Path, inspector: Inspector) -> str:
-    def compute() -> str:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    try:
-        state = path.stat()
-        if time.time() - state.st_mtime < _SETTLED:
-            return compute()
-        return inspector.remember(f"{path.absolute()} {state.st_size} {state.st_ino} {state.st_mtime_ns}", compute)
-    except OSError as error:
-        raise UserError(f"data.files: {path} cannot be read ({error.strerror})") from error

@@ -1,15 +1,17 @@
 """A cache of what files hold, by their path, size and time of change."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lmlab.data.corpora.documents import Form, RecordFile, inspect
-from lmlab.data.corpora.files import Encoding, TextFile, Unreadable, stamp_of
+from lmlab.data.corpora.files import Encoding, Stamp, TextFile, Unreadable, stamp_of
+from lmlab.data.corpora.records import SourceFile, reader_of
 from lmlab.runs.files import write_text
 
 _SETTLED = 2.0  # seconds after a change within which another change may have the same timestamp
@@ -42,10 +44,35 @@ class Inspector:
         if recorded is not None and tuple(recorded[0]) == stamp:
             return _from_record(path, recorded[1])
         content = inspect(path, stamp, form)
-        if time.time_ns() - stamp[2] > _SETTLED * 1e9:
+        if _is_settled(stamp):
             self._seen[key] = [stamp, _record_of(content)]
             self._new = True
         return content
+
+    def source(self, path: Path, documents: Literal["file", "line", "record"] | None) -> SourceFile | Unreadable:
+        """Return a file of records, lines or one text, or the reason why it is none. Raises as :meth:`inspect`."""
+        try:
+            reader, encoding = reader_of(path, documents)
+        except Unreadable as reason:
+            return reason
+        if encoding is None:
+            return SourceFile(path, stamp_of(path), None, reader, self.checksum(path))
+        content = self.inspect(path, Form("file"))
+        assert not isinstance(content, RecordFile)  # a document is a file
+        if isinstance(content, Unreadable):
+            return content
+        return SourceFile(path, content.stamp, encoding, reader, content.sha256)
+
+    def checksum(self, path: Path) -> str:
+        """Return the SHA-256 of the bytes of a file, in hexadecimal. Raises ``OSError``."""
+
+        def compute() -> str:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+
+        stamp = stamp_of(path)
+        key = " ".join(map(str, (path.absolute(), *stamp)))
+        return self.remember(key, compute) if _is_settled(stamp) else compute()
 
     def remember(self, key: str, compute: Callable[[], str]) -> str:
         """Return the saved value for ``key``, a checksum of all inputs of ``compute``, or compute and save it."""
@@ -60,6 +87,10 @@ class Inspector:
         if self._new and self._path.parent.is_dir():
             with suppress(OSError):
                 write_text(self._path, json.dumps(self._seen))
+
+
+def _is_settled(stamp: Stamp) -> bool:
+    return time.time_ns() - stamp[2] > _SETTLED * 1e9
 
 
 def _record_of(content: TextFile | RecordFile | Unreadable) -> dict[str, Any]:

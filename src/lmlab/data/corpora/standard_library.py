@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lmlab.data.corpora.corpus import Corpus
-from lmlab.data.corpora.splits import place_of
+from lmlab.data.corpora.splits import place_in, split_at
 from lmlab.errors import UserError
 
 _LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
@@ -50,10 +50,7 @@ class StandardLibrary(Corpus):
 
 def split_of(path: str) -> str:
     """Return the split of the file at ``path``, relative to the library and with ``/`` between its parts."""
-    place = place_of(hashlib.sha256(path.encode()).hexdigest())
-    if place < _HELD_OUT:
-        return "validation"
-    return "test" if place < 2 * _HELD_OUT else "train"
+    return split_at(place_in(path), (_HELD_OUT, 2 * _HELD_OUT))
 
 
 def _sources(root: Path) -> Iterator[Path]:

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain, combinations
-from math import ceil, nextafter
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -11,11 +12,11 @@ from lmlab.config.local_data import HELD_OUT
 from lmlab.data.corpora.corpus import SPLITS, Corpus
 from lmlab.data.corpora.documents import Form, RecordFile
 from lmlab.data.corpora.files import TextFile
-from lmlab.data.corpora.folders import Finder, as_option, is_about, named_splits, names, visible
+from lmlab.data.corpora.folders import Finder, as_option, is_about, named_splits, names, paths_at, visible
 from lmlab.data.corpora.inspector import Inspector
-from lmlab.data.corpora.splits import place_of
+from lmlab.data.corpora.splits import place_of, widened
 from lmlab.errors import UserError, nearest
-from lmlab.surroundings import expanded, matches
+from lmlab.surroundings import matches
 
 _DOCUMENTS_TO_SPLIT_BY = 20
 _NO_SPLIT = ""  # for files that do not belong to a split
@@ -105,7 +106,7 @@ class Text(Corpus):
             self._own = _by_split(paths)
             self.splits = tuple(self._own)
         else:
-            self._paths = _expanded(paths, "data.paths")
+            self._paths = paths_at(paths, "data.paths")
 
     def check(self) -> None:
         splits = self._own or self._splits_by_name([]) or {}
@@ -213,7 +214,9 @@ class Text(Corpus):
         """Find the files by split, each content once; all under ``_NO_SPLIT`` if they have no splits, with a rule."""
         notes: list[str] = []
         inspector = Inspector(cache)
-        finder = Finder(inspector, self._form)
+        finder: Finder[TextFile | RecordFile] = Finder(
+            partial(inspector.inspect, form=self._form), self._form.on_error == "fail"
+        )
         by_split: dict[str, dict[str, TextFile | RecordFile]] = {}
         for split, paths in (self._own or self._splits_by_name(notes) or {_NO_SPLIT: self._paths}).items():
             option = f"data.{split}" if self._own and split in SPLITS else "data.paths"
@@ -255,14 +258,9 @@ class Text(Corpus):
 
     def _widen_bounds(self) -> None:
         """Let each held-out split have the document with the nearest hash, if it has none."""
-
-        def end(lower: float, upper: float) -> float:
-            places = (place_of(document.sha256) for document in self._documents(_NO_SPLIT))
-            lowest = min((place for place in places if place >= lower), default=lower)
-            return max(upper, nextafter(lowest, 1.0))
-
-        validation = end(0.0, self._bounds[0])
-        self._bounds = validation, end(validation, self._bounds[1]) if self.test else validation
+        self._bounds = widened(
+            self._bounds, lambda: (place_of(document.sha256) for document in self._documents(_NO_SPLIT))
+        )
 
     def _splits_by_name(self, notes: list[str]) -> dict[str, list[Path]] | None:
         """Return the splits of folders that hold only splits, by name; add a note about folders that are mixed.
@@ -343,15 +341,4 @@ def _by_split(paths: Mapping[str, Any]) -> dict[str, list[Path]]:
     for split in SPLITS[:2]:
         if split not in paths:
             raise UserError(f"data.{split} has no value: expected the files of the {split} split")
-    return {split: _expanded(paths[split], f"data.{split}") for split in SPLITS if paths.get(split) is not None}
-
-
-def _expanded(paths: Any, option: str) -> list[Path]:
-    values = [paths] if isinstance(paths, str) else paths
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise UserError(f"{option}={paths}: expected a file or folder, or a list of them")
-    if not values:
-        raise UserError(f"{option}=[]: expected at least one file or folder")
-    if "" in values:  # which would be the working folder
-        raise UserError(f"{option}: a name is empty; expected a file or folder, . for the working folder")
-    return [expanded(value) for value in values]
+    return {split: paths_at(paths[split], f"data.{split}") for split in SPLITS if paths.get(split) is not None}

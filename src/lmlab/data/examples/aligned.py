@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
-from lmlab.data.corpora.files import TextFile
-from lmlab.data.examples.sources import FromFiles, Malformed, Record, lines
-from lmlab.errors import UserError
+from lmlab.data.corpora.records import Malformed, Record, SourceFile, holds_records, is_blank
+from lmlab.data.examples.sources import FromFiles
+from lmlab.errors import UserError, nearest
 
 _PLACE = "{language}"
 _NAMES = (
@@ -23,17 +22,18 @@ _LANGUAGES = dict(pair.split(":") for pair in _NAMES.split())
 
 
 class Aligned(FromFiles):
-    """Sentences and their translations: for each split one file per language, aligned by line.
+    """Sentences and their translations: one file per language, aligned by line, or records with both.
 
-    ``{language}`` in the names of files stands for the language. The fields are ``source``, ``target``,
-    ``source_language`` and ``target_language``.
+    ``{language}`` in the names of files stands for the language. A record has a field for each language, by its name,
+    or these in a field ``translation``. The fields for the template are ``source``, ``target``, ``source_language`` and
+    ``target_language``.
 
     Args:
         source: language of the input, as the names of files have it: ``en``.
         target: language of the answer.
 
     Raises:
-        UserError: the languages are the same, or a name has no ``{language}``.
+        UserError: the languages are the same, or a name has no ``{language}`` and is not that of a file of records.
     """
 
     def __init__(
@@ -58,9 +58,14 @@ class Aligned(FromFiles):
         super().__init__(name, licence, template, metrics, length, loss, in_corpora, paths, on_error, decoding)
 
     def names(self, name: str) -> tuple[str, ...]:
-        if _PLACE not in name:
-            raise UserError(f"data.paths: {name} has no {_PLACE}, which stands for the languages; as in train.{_PLACE}")
-        return tuple(name.replace(_PLACE, language) for language in (self.source, self.target))
+        if _PLACE in name:
+            return tuple(name.replace(_PLACE, language) for language in (self.source, self.target))
+        if not holds_records(Path(name)):
+            raise UserError(
+                f"data.paths: {name} has no {_PLACE}, which stands for the languages; expected it, as in "
+                f"train.{_PLACE}, or a file of records with the fields {self.source} and {self.target}"
+            )
+        return (name,)
 
     def hint(self, corpora: Path, pattern: str) -> str:
         form = re.escape(Path(pattern).name).replace(re.escape(_PLACE), r"(\w+)").replace(r"\*", ".*")
@@ -69,19 +74,41 @@ class Aligned(FromFiles):
         languages = sorted(match[1] for match in matches if match)
         return f" (languages there: {', '.join(languages)})" if languages else ""
 
-    def read(self, files: tuple[TextFile, ...]) -> Iterator[tuple[str, Record | Malformed]]:
+    def read(self, files: tuple[SourceFile, ...]) -> Iterator[tuple[str, Record | Malformed]]:
         names = {
             "source_language": _LANGUAGES.get(self.source, self.source),
             "target_language": _LANGUAGES.get(self.target, self.target),
         }
-        counts = [sum(1 for _ in lines(file)) for file in files]
+        pairs = self._lines(files) if len(files) > 1 else self._fields(files[0])
+        for place, pair in pairs:
+            yield place, pair if isinstance(pair, Malformed) else {"source": pair[0], "target": pair[1], **names}
+
+    def _lines(self, files: tuple[SourceFile, ...]) -> Iterator[tuple[str, tuple[Any, ...] | Malformed]]:
+        """Yield the lines of both files."""
+        counts = [sum(1 for _ in file.lines()) for file in files]
         if counts[0] != counts[1]:
             sizes = " and ".join(f"{file.path} has {count:,} lines" for file, count in zip(files, counts, strict=True))
             raise UserError(f"data={self.name}: {sizes}; expected as many, since they are aligned by line")
-        for number, (source, target) in enumerate(zip_longest(*map(lines, files)), 1):
-            empty = [str(file.path) for file, line in zip(files, (source, target), strict=True) if not line.strip()]
-            record = {"source": source, "target": target, **names}
-            yield f"line {number:,}", Malformed(f"the line of {' and '.join(empty)} is empty") if empty else record
+        for numbered in zip(*(file.lines() for file in files), strict=True):
+            pair = tuple(line for _, line in numbered)
+            faults = [line for line in pair if isinstance(line, Malformed)] or [
+                Malformed(f"the line of {file.path} is empty")
+                for file, line in zip(files, pair, strict=True)
+                if not isinstance(line, Malformed) and is_blank(line)
+            ]
+            yield numbered[0][0], faults[0] if faults else pair
+
+    def _fields(self, file: SourceFile) -> Iterator[tuple[str, tuple[Any, ...] | Malformed]]:
+        """Yield the fields of both languages."""
+        for place, record in file.records():
+            texts = record if isinstance(record, Malformed) else record.get("translation", record)
+            if isinstance(texts, Malformed):
+                yield place, texts
+                continue
+            fields = texts if isinstance(texts, dict) else {}
+            missing = next((name for name in (self.source, self.target) if name not in fields), None)
+            fault = Malformed(f"no field {missing!r}{nearest(missing, map(str, fields))}") if missing else None
+            yield place, fault or (fields[self.source], fields[self.target])
 
     def options(self) -> dict[str, Any]:
         return {**super().options(), "source": self.source, "target": self.target}

@@ -44,6 +44,7 @@ class Examples(Dataset):
         scored_splits: splits that a validation scores.
         skipped: for each split the number of records that were left out the last time that it was read, and a message
             about the first.
+        notes: messages to the user about the source files.
 
     Raises:
         UserError: an option has a value that it cannot have.
@@ -53,6 +54,7 @@ class Examples(Dataset):
     licence: str
     splits: tuple[str, ...] = ("train", "validation")
     scored_splits: tuple[str, ...] = ("validation",)
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -84,6 +86,9 @@ class Examples(Dataset):
         Raises:
             UserError: a file is missing or not text.
         """
+
+    def use_as_one(self) -> None:
+        """Do not divide source files without splits: they are to be scored as a whole."""
 
     def checksum(self, cache: Path) -> str | None:
         """Return a checksum of the user's own files, independent of their location; ``None`` if it reads none."""

@@ -4,9 +4,8 @@ import string
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from lmlab.data.corpora.files import TextFile
-from lmlab.data.examples.records import records_of
-from lmlab.data.examples.sources import FromFiles, Malformed, Record, as_text
+from lmlab.data.corpora.records import Malformed, Record, SourceFile
+from lmlab.data.examples.sources import FromFiles, as_text
 from lmlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,8 +50,8 @@ class MultipleChoice(FromFiles):
         self.right = right
         self.first = first
 
-    def read(self, files: tuple[TextFile, ...]) -> Iterator[tuple[str, Record | Malformed]]:
-        for place, record in records_of(files[0]):
+    def read(self, files: tuple[SourceFile, ...]) -> Iterator[tuple[str, Record | Malformed]]:
+        for place, record in files[0].records():
             yield place, record if isinstance(record, Malformed) else self._with_choices(record)
 
     def _with_choices(self, record: Record) -> Record | Malformed:

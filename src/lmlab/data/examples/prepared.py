@@ -13,11 +13,11 @@ import numpy as np
 
 from lmlab.data.examples.examples import Examples
 from lmlab.data.examples.template import Example
-from lmlab.data.preparation import not_prepared
 from lmlab.data.shards import META, Tokenized
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.errors import UserError
 from lmlab.progress import ProgressBar
+from lmlab.runs.disk import not_prepared
 from lmlab.runs.files import dumps, read_jsonl, whole_folder
 
 

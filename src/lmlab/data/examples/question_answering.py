@@ -1,11 +1,13 @@
 """Questions about a paragraph, in the format of SQuAD."""
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from lmlab.data.corpora.files import TextFile
-from lmlab.data.examples.sources import FromFiles, Malformed, Record, parsed
+from lmlab.data.corpora.records import Malformed, Record, SourceFile, not_json
+from lmlab.data.examples.sources import FromFiles
+from lmlab.errors import UserError
 
 _BETWEEN = re.compile(r"(?<=[.!?])\s+|\n")
 """White space between two sentences."""
@@ -14,6 +16,9 @@ _BETWEEN = re.compile(r"(?<=[.!?])\s+|\n")
 class QuestionAnswering(FromFiles):
     """Questions whose answers are in a paragraph: JSON in the format of SQuAD 1.1 or 2.0 (Rajpurkar et al. 2016, 2018).
 
+    Records with the fields of a question and its paragraph are read as well; ``answers`` is then a list of texts, or
+    has one, ``text``, as in the data set of the Hugging Face hub.
+
     The fields are ``title``, ``context``, ``question``, ``id`` and ``answers``, the right answers; for a question that
     has none (``is_impossible``) that is the empty text. ``sentence`` is the sentence of the context that holds the
     first answer, or the context if none does: an easier task for small models.
@@ -21,15 +26,21 @@ class QuestionAnswering(FromFiles):
 
     empty_answers = True
 
-    def read(self, files: tuple[TextFile, ...]) -> Iterator[tuple[str, Record | Malformed]]:
-        content = parsed("".join(files[0].read()))
-        if isinstance(content, Malformed):
-            yield "its content", content
+    documents = None
+
+    def read(self, files: tuple[SourceFile, ...]) -> Iterator[tuple[str, Record | Malformed]]:
+        (file,) = files
+        if file.reader is not None:
+            for place, record in file.records():
+                yield place, record if isinstance(record, Malformed) else _record(record, record, record)
             return
+        try:
+            content = json.loads(file.text())
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{file.path}: {not_json(error)}") from error
         articles = content.get("data") if isinstance(content, dict) else None
         if not isinstance(articles, list):
-            yield "its content", Malformed("expected the format of SQuAD: an object with a list data", skippable=False)
-            return
+            raise UserError(f"{file.path}: expected the format of SQuAD, an object with a list data")
         for number, article in enumerate(articles):
             where = f"data[{number}]"
             for paragraph_number, paragraph in enumerate(_list(article, "paragraphs")):
@@ -66,10 +77,13 @@ def _record(article: dict[str, Any], paragraph: dict[str, Any], question: Any) -
     if not isinstance(context := paragraph.get("context"), str):
         return Malformed("its paragraph has no context")
     answers = question.get("answers")
-    if question.get("is_impossible"):
+    if question.get("is_impossible") or (isinstance(answers, dict) and not answers.get("text")):
         answers = []
+    elif isinstance(answers, dict) and all(isinstance(column, list) for column in answers.values()):
+        answers = [dict(zip(answers, row, strict=True)) for row in zip(*answers.values(), strict=False)]
     elif not isinstance(answers, list) or not answers:
         return Malformed("no answers")
+    answers = [{"text": answer} if isinstance(answer, str) else answer for answer in answers]
     texts = [answer.get("text") if isinstance(answer, dict) else None for answer in answers or [{"text": ""}]]
     if not all(isinstance(text, str) for text in texts):
         return Malformed("an answer without a text")

@@ -1,19 +1,10 @@
-"""Examples from records with named fields: JSON lines, JSON lists, CSV and TSV."""
+"""Examples from records with named fields."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from lmlab.data.corpora.files import TextFile
-from lmlab.data.examples.sources import READERS, FromFiles, Malformed, Record, lines
-from lmlab.errors import UserError
-
-
-def records_of(file: TextFile) -> Iterator[tuple[str, Record | Malformed]]:
-    """Yield the records of a file, each with its place. Raises ``UserError`` for a file of another kind."""
-    reader = READERS.get(file.path.suffix.lower())
-    if reader is None:
-        raise UserError(f"data.paths: {file.path} holds no records; expected one of {', '.join(READERS)}")
-    return reader(file)
+from lmlab.data.corpora.records import Malformed, Record, SourceFile, is_blank
+from lmlab.data.examples.sources import FromFiles
 
 
 class Records(FromFiles):
@@ -41,8 +32,8 @@ class Records(FromFiles):
         super().__init__(name, licence, template, metrics, length, loss, in_corpora, paths, on_error, decoding)
         self.references = references or []
 
-    def read(self, files: tuple[TextFile, ...]) -> Iterator[tuple[str, Record | Malformed]]:
-        for place, record in records_of(files[0]):
+    def read(self, files: tuple[SourceFile, ...]) -> Iterator[tuple[str, Record | Malformed]]:
+        for place, record in files[0].records():
             if self.references and isinstance(record, dict):
                 present = [record[name] for name in self.references if record.get(name) not in (None, "")]
                 if not present:
@@ -62,22 +53,16 @@ class LastWord(FromFiles):
     last word, and ``word``.
     """
 
-    def read(self, files: tuple[TextFile, ...]) -> Iterator[tuple[str, Record | Malformed]]:
-        file = files[0]
-        if file.path.suffix.lower() in READERS:
-            passages = ((place, _text(record)) for place, record in records_of(file))
-        else:
-            passages = ((f"line {number:,}", line) for number, line in enumerate(lines(file), 1) if line.strip())
-        for place, passage in passages:
+    documents = None
+
+    def read(self, files: tuple[SourceFile, ...]) -> Iterator[tuple[str, Record | Malformed]]:
+        (file,) = files
+        for place, content in file.lines() if file.reader is None else file.records():
+            passage = content.get("text") if isinstance(content, dict) else content
             if isinstance(passage, Malformed):
                 yield place, passage
-                continue
-            context, _, word = passage.strip().rpartition(" ")
-            yield place, {"context": context, "word": word} if context else Malformed("fewer than two words")
-
-
-def _text(record: Record | Malformed) -> str | Malformed:
-    if isinstance(record, Malformed):
-        return record
-    text = record.get("text")
-    return text if isinstance(text, str) else Malformed("no field text with a text")
+            elif not isinstance(passage, str):
+                yield place, Malformed("no field 'text' with a text")
+            elif isinstance(content, dict) or not is_blank(passage):
+                context, _, word = passage.strip().rpartition(" ")
+                yield place, {"context": context, "word": word} if context else Malformed("fewer than two words")

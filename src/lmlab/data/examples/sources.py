@@ -1,47 +1,38 @@
 """Examples from files: where they are, what is wrong with a record, and which records are left out."""
 
-import csv
 import hashlib
 import inspect
-import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from lmlab.config.local_data import HELD_OUT
 from lmlab.data.corpora.corpus import SPLITS
-from lmlab.data.corpora.documents import Form
-from lmlab.data.corpora.files import TextFile, Unreadable
-from lmlab.data.corpora.folders import named_splits, visible
+from lmlab.data.corpora.documents import MEND
+from lmlab.data.corpora.folders import Finder, named_splits, names_at, visible
 from lmlab.data.corpora.inspector import Inspector
+from lmlab.data.corpora.records import Malformed, Record, SourceFile, kind_of
+from lmlab.data.corpora.splits import Bounds, place_in, split_at, widened
 from lmlab.data.examples.examples import Examples
 from lmlab.data.examples.template import Example
 from lmlab.errors import UserError, nearest
-from lmlab.numerals import counted
 from lmlab.runs.files import dumps
 from lmlab.surroundings import expanded
 
-Record = dict[str, Any]
+_Groups = Mapping[str, list[tuple[Path, ...]]]
+"""For each split paths, or wildcards, of files that belong together."""
+_Files = dict[str, list[tuple[SourceFile, ...]]]
 
-
-@dataclass(frozen=True)
-class Malformed:
-    """A record that cannot be read, or that makes no example.
-
-    Attributes:
-        reason: the reason, without the record's place.
-        skippable: the records after it can be read, and more of them may be right.
-    """
-
-    reason: str
-    skippable: bool = True
+ALL = "all"
+"""The split of files without splits, where they are scored and not trained on."""
 
 
 class FromFiles(Examples):
     """Examples from files below the folder of corpora, or from the user's own.
 
-    Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark, which is removed.
+    Files are found and read as those of :class:`lmlab.data.corpora.Text`.
 
     Args:
         name: its name in runs.
@@ -49,8 +40,10 @@ class FromFiles(Examples):
         template, metrics, length, loss, decoding: see :class:`Examples`.
         in_corpora: for each split a pattern below the folder of corpora that one file matches. Splits without a file
             are left out.
-        paths: the user's own files instead: for each of ``train``, ``validation`` and ``test`` a file or a list of
-            them, or a folder with files named like splits. Files without splits can be scored, but not trained on.
+        paths: the user's own files instead: for each of ``train``, ``validation`` and ``test`` a file, a folder or a
+            path with wildcards, or a list of them; or a folder with files named like splits. Files without splits are
+            divided: a hash of the fields in the template's input assigns each record, so that equal inputs are in one
+            split.
         on_error: fail at a malformed record, or skip it; the number of skipped records is shown and recorded.
 
     Raises:
@@ -59,6 +52,8 @@ class FromFiles(Examples):
 
     empty_answers = False
     """The empty text can be a right answer."""
+    documents: Literal["record"] | None = "record"
+    """Content of a file; ``None``: records if it has them, otherwise one text. Files that belong together are lines."""
 
     def __init__(
         self,
@@ -79,35 +74,56 @@ class FromFiles(Examples):
         self.on_error = on_error
         self._patterns = dict(in_corpora or {})
         self._paths = None if paths is None else self._by_split(paths)
-        if not self._patterns and self._paths is None:
+        if not (self._patterns if self._paths is None else self._paths):
             raise UserError(
                 "data.paths has no value: expected the files of each split, as in "
                 "'data.paths={train: train.jsonl, validation: dev.jsonl}'"
             )
-        self.splits = tuple(self._paths or self._patterns)
-        self._files: dict[str, list[tuple[TextFile, ...]]] = {}
+        self._divides = True
+        self._set_files({split: [] for split in self._paths or self._patterns})
 
     @abstractmethod
-    def read(self, files: tuple[TextFile, ...]) -> Iterator[tuple[str, Record | Malformed]]:
+    def read(self, files: tuple[SourceFile, ...]) -> Iterator[tuple[str, Record | Malformed]]:
         """Yield the records of a file, or of several that belong together, each with its place: ``line 3``."""
 
     def names(self, name: str) -> tuple[str, ...]:
         """Return the names of the files that belong together under one name; by default it is one file."""
         return (name,)
 
+    def use_as_one(self) -> None:
+        self._divides = False
+        self._set_files(self._files)
+
+    def _set_files(self, files: _Files) -> None:
+        self._files = files
+        self._is_divided = ALL in files and self._divides
+        self._bounds: Bounds | None = None
+        self.splits = SPLITS if self._is_divided else tuple(files)
+
     def find(self, corpora: Path | None, cache: Path, progress: bool = False) -> None:
-        groups = self._in_corpora(corpora) if self._paths is None else self._paths
-        self._files = self._inspected(groups, cache)
-        self.splits = tuple(groups)
+        self._set_files(self._inspected(self._in_corpora(corpora) if self._paths is None else self._paths, cache))
 
     def checksum(self, cache: Path) -> str | None:
-        if self._paths is None:
-            return None
-        return _checksum(self._inspected(self._paths, cache))
+        return None if self._paths is None else _checksum(self._inspected(self._paths, cache))
 
     def records(self, split: str) -> Iterator[Record]:
-        skipped, problem = 0, ""
-        self.skipped.pop(split, None)
+        if not self._is_divided:
+            yield from self._without_faults(split, split)
+            return
+        if self._bounds is None:
+            everything = partial(self._without_faults, ALL, "train")
+            self._bounds = widened((HELD_OUT, 2 * HELD_OUT), lambda: map(self._place, everything()))
+        for record in self._without_faults(ALL, "train"):
+            if split_at(self._place(record), self._bounds) == split:
+                yield record
+
+    def _place(self, record: Record) -> float:
+        return place_in(dumps([record[name] for name in self.template.input_fields or self.template.prompt_fields]))
+
+    def _without_faults(self, split: str, counted: str) -> Iterator[Record]:
+        """Yield the records of the files of a split without the malformed ones, which are counted under a split."""
+        number, problem = 0, ""
+        self.skipped.pop(counted, None)
         for files in self._files[split]:
             for place, record in self.read(files):
                 fault = record if isinstance(record, Malformed) else self.fault(record)
@@ -115,12 +131,13 @@ class FromFiles(Examples):
                     assert not isinstance(record, Malformed)
                     yield record
                     continue
-                skipped, problem = skipped + 1, problem or f"{files[0].path}, {place}: {fault.reason}"
-                self.skipped[split] = skipped, problem
-                if not fault.skippable:
-                    raise UserError(f"{files[0].path}, {place}: {fault.reason}")
+                message = f"{files[0].path}, {place}: {fault.reason}"
+                number, problem = number + 1, problem or message
+                self.skipped[counted] = number, problem
+                if fault.last:
+                    raise UserError(f"{message}; the rest cannot be read")
                 if self.on_error == "fail":
-                    raise UserError(f"{problem}; mend it, or data.on_error=skip leaves out such records")
+                    raise UserError(f"{message}; {MEND}")
 
     def fault(self, record: Record) -> Malformed | None:
         """Return what is wrong with a record. Numbers in fields that the template uses become texts.
@@ -129,12 +146,11 @@ class FromFiles(Examples):
         """
         for name in self.template.fields:
             if name not in record:
-                return Malformed(
-                    f"no field {name}, which data.template names{nearest(name, map(str, record), listed=20)}"
-                )
+                fields = nearest(name, map(str, record), listed=20)
+                return Malformed(f"no field {name!r}, which data.template names{fields}")
             text = as_text(record[name])
             if isinstance(text, Malformed):
-                return Malformed(f"field {name} is {text.reason}")
+                return Malformed(f"field {name!r} is {text.reason}")
             record[name] = text
         self.template.check(record)
         if not self.empty_answers and "" in self.template(record).references:
@@ -142,11 +158,12 @@ class FromFiles(Examples):
         return None
 
     def fingerprint(self) -> str:
-        code = (type(self), FromFiles, Example)
+        code = (type(self), FromFiles, Example, SourceFile)
         parts = [
             *(hashlib.sha256(Path(inspect.getfile(part)).read_bytes()).hexdigest() for part in code),
             type(self).__qualname__,
             self.options(),
+            self.splits,
             _checksum(self._files),
         ]
         return hashlib.sha256(dumps(parts).encode()).hexdigest()
@@ -155,32 +172,25 @@ class FromFiles(Examples):
         """Return the options that the examples depend on, besides the content of files."""
         return {**self.template.options, "on_error": self.on_error}
 
-    def _by_split(self, paths: dict[str, Any] | list[str] | str) -> dict[str, list[tuple[Path, ...]]]:
+    def _by_split(self, paths: dict[str, Any] | list[str] | str) -> _Groups:
         if isinstance(paths, Mapping):
             for split in paths:
                 if split not in SPLITS:
                     raise UserError(f"data.paths.{split}: no such split{nearest(split, SPLITS)}")
             splits = {split: paths[split] for split in SPLITS if paths.get(split) is not None}
-        else:
-            folder = expanded(paths) if isinstance(paths, str) and paths else None
-            if folder is not None and folder.is_dir():
-                splits = {split: list(map(str, inside)) for split, inside in named_splits(visible(folder)).items()}
-                if not splits:
-                    raise UserError(
-                        f"data.paths={paths}: holds no files named like splits; expected as in {_example(folder)}"
-                    )
-                splits = {split: splits[split] for split in SPLITS if split in splits}
-            else:
-                splits = {"validation": paths}
-        return {split: self._groups(value, f"data.paths.{split}") for split, value in splits.items()}
+            return {split: self._groups(value, f"data.paths.{split}") for split, value in splits.items()}
+        folder = expanded(paths) if isinstance(paths, str) and paths else None
+        named = named_splits(visible(folder)) if folder is not None and folder.is_dir() else {}
+        if named:
+            return {
+                split: self._groups(list(map(str, named[split])), "data.paths") for split in SPLITS if split in named
+            }
+        return {ALL: self._groups(paths, "data.paths")}
 
     def _groups(self, value: Any, option: str) -> list[tuple[Path, ...]]:
-        values = [value] if isinstance(value, str) else value
-        if not isinstance(values, list) or not values or not all(isinstance(each, str) and each for each in values):
-            raise UserError(f"{option}={value}: expected a file, or a list of files")
-        return [tuple(expanded(name) for name in self.names(each)) for each in values]
+        return [tuple(map(expanded, self.names(name))) for name in names_at(value, option)]
 
-    def _in_corpora(self, corpora: Path | None) -> dict[str, list[tuple[Path, ...]]]:
+    def _in_corpora(self, corpora: Path | None) -> _Groups:
         """Return the files below the folder of corpora that the patterns match. Raises ``UserError``."""
         own = "set LMLAB_CORPORA to a folder that holds it, or name your own files with data.paths"
         first = next(iter(self._patterns.values()))
@@ -190,18 +200,18 @@ class FromFiles(Examples):
             raise UserError(f"paths.corpora={corpora}: there is no such folder (see also LMLAB_CORPORA)")
         splits: dict[str, list[tuple[Path, ...]]] = {}
         for split, pattern in self._patterns.items():
-            files = [sorted(corpora.glob(name)) for name in self.names(pattern)]
-            for several in files:
+            files = {name: sorted(corpora.glob(name)) for name in self.names(pattern)}
+            for several in files.values():
                 if len(several) > 1:
                     named = ", ".join(path.name for path in several)
                     raise UserError(
                         f"data={self.name}: several files of {corpora} match {pattern} ({named}); keep one of them, "
                         "or name it with data.paths"
                     )
-            if all(files):
-                splits[split] = [tuple(path for (path,) in files)]
-            elif any(files):
-                missing = next(name for name, some in zip(self.names(pattern), files, strict=True) if not some)
+            if all(files.values()):
+                splits[split] = [tuple(path for (path,) in files.values())]
+            elif any(files.values()):
+                missing = next(name for name, paths in files.items() if not paths)
                 raise UserError(f"data={self.name}: {corpora} has no {missing}{self.hint(corpora, pattern)}")
         if not splits:
             raise UserError(f"data={self.name}: {corpora} has no {self.names(first)[0]}; {own}")
@@ -211,30 +221,26 @@ class FromFiles(Examples):
         """Return a text for the end of a message about files that are missing; by default there is none."""
         return ""
 
-    def _inspected(
-        self, groups: Mapping[str, list[tuple[Path, ...]]], cache: Path
-    ) -> dict[str, list[tuple[TextFile, ...]]]:
+    def _inspected(self, groups: _Groups, cache: Path) -> _Files:
+        """Return the files, and note those of folders that are not read."""
         inspector = Inspector(cache)
         option = "data.paths" if self._paths is not None else f"data={self.name}"
-
-        def inspect_one(path: Path) -> TextFile:
-            if not path.is_file():
-                beside = (other.name for other in path.parent.iterdir()) if path.parent.is_dir() else ()
-                near = nearest(path.name, beside)
-                raise UserError(f"{option}: there is no file {path}{near if 'did you mean' in near else ''}")
-            try:
-                content = inspector.inspect(path, Form("file"))
-            except OSError as error:
-                raise UserError(f"{option}: {path} cannot be read ({error.strerror})") from error
-            if isinstance(content, Unreadable):
-                raise UserError(f"{option}: {content.message}")
-            assert isinstance(content, TextFile)  # a document is a file
-            return content
-
-        files = {
-            split: [tuple(inspect_one(path) for path in group) for group in some] for split, some in groups.items()
-        }
+        files: _Files = {}
+        notes: list[str] = []
+        for split, some in groups.items():
+            files[split] = []
+            for group in some:
+                documents = self.documents if len(group) == 1 else "line"
+                finder = Finder(partial(inspector.source, documents=documents), self.on_error == "fail")
+                together = [list(finder.files(path, option)) for path in group]
+                if len({len(several) for several in together}) > 1:
+                    counts = " and ".join(f"{len(few):,} of {path}" for few, path in zip(together, group, strict=True))
+                    raise UserError(f"{option}: there are {counts}; expected as many, since they belong together")
+                files[split] += zip(*together, strict=True)
+                notes += [f"passed over: {finder.passed_over}"] if str(finder.passed_over) else []
+                notes += finder.notes
         inspector.save()
+        self.notes = tuple(f"{option}: {note}" for note in notes)
         return files
 
 
@@ -253,7 +259,7 @@ def as_text(value: Any) -> str | list[str] | Malformed:
     if isinstance(value, int | float):
         return str(value)
     if not isinstance(value, str):
-        return Malformed("missing" if value is None else "a section, and not a text")
+        return Malformed("null" if value is None else f"{kind_of(value)}, not a text")
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -261,88 +267,9 @@ def as_text(value: Any) -> str | list[str] | Malformed:
     return value
 
 
-def lines(file: TextFile) -> Iterator[str]:
-    """Yield the lines of a file without their ends; other separators than a line feed belong to the text."""
-    rest = ""
-    for chunk in file.read():
-        *whole, rest = (rest + chunk).split("\n")
-        for line in whole:
-            yield line.removesuffix("\r")
-    if rest:
-        yield rest.removesuffix("\r")
-
-
-def json_lines(file: TextFile) -> Iterator[tuple[str, Record | Malformed]]:
-    """Yield the objects of JSON lines; empty lines are none."""
-    for number, line in enumerate(lines(file), 1):
-        if line.strip():
-            yield f"line {number:,}", _object(line)
-
-
-def json_list(file: TextFile) -> Iterator[tuple[str, Record | Malformed]]:
-    """Yield the objects of a JSON list."""
-    values = parsed("".join(file.read()))
-    if isinstance(values, Malformed):
-        yield "its content", values
-    elif not isinstance(values, list):
-        yield "its content", Malformed("expected a list of records", skippable=False)
-    else:
-        for number, value in enumerate(values, 1):
-            yield f"record {number:,}", value if isinstance(value, dict) else Malformed("no object with fields")
-
-
-def table(file: TextFile) -> Iterator[tuple[str, Record | Malformed]]:
-    """Yield the rows of CSV or TSV below the header; quotes may enclose line ends."""
-    csv.field_size_limit(1 << 30)  # the library's default refuses fields of more than 128 KiB
-    separator = "\t" if file.path.suffix.lower() == ".tsv" else ","
-    rows = csv.reader((f"{line}\n" for line in lines(file)), delimiter=separator, strict=True)
-    header: list[str] | None = None
-    while True:
-        place = f"line {rows.line_num + 1:,}"
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield place, Malformed(f"{error}")
-            continue
-        if header is None:
-            header = row
-        elif row:
-            fits = len(row) == len(header)
-            reason = f"{counted(len(row), 'field')}, expected {len(header)} as in the header"
-            yield place, dict(zip(header, row, strict=True)) if fits else Malformed(reason)
-
-
-READERS = {".jsonl": json_lines, ".ndjson": json_lines, ".json": json_list, ".csv": table, ".tsv": table}
-"""Readers of records, by the ending of a file's name."""
-
-
-def parsed(text: str) -> Any:
-    """Return the value of a JSON text."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f"at character {error.pos + 1:,}" if error.lineno == 1 else f"at line {error.lineno:,}"
-        return Malformed(f"not JSON ({error.msg}, {where})", skippable=False)
-    except RecursionError:
-        return Malformed("not JSON (it is nested too deeply)", skippable=False)
-
-
-def _object(text: str) -> Record | Malformed:
-    value = parsed(text)
-    if isinstance(value, Malformed):
-        return Malformed(value.reason)  # the next line may be right
-    return value if isinstance(value, dict) else Malformed("no object with fields")
-
-
-def _checksum(files: Mapping[str, list[tuple[TextFile, ...]]]) -> str:
+def _checksum(files: _Files) -> str:
     digest = hashlib.sha256()
     for split, groups in files.items():
         for group in groups:
             digest.update(f"{split} {' '.join(file.sha256 for file in group)}\n".encode())
     return digest.hexdigest()
-
-
-def _example(folder: Path) -> str:
-    return f"'data.paths={{train: {folder}/train.jsonl, validation: {folder}/dev.jsonl}}'"

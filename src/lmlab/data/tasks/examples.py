@@ -80,7 +80,7 @@ class ExamplesTask(Task):
         self.scored_splits = scored or prepared.splits
         self.shots = shots
         self._before = self._shot_tokens()
-        self.notes = tuple(note for split in prepared.splits for note in self.notes_of(split))
+        self.notes = (*examples.notes, *(note for split in prepared.splits for note in self.notes_of(split)))
         self._newest_order: tuple[int, np.ndarray] | None = None
 
     @classmethod
@@ -91,6 +91,8 @@ class ExamplesTask(Task):
         examples.signatures()  # refuses a metric whose library is not installed, before files are read
         if opening.trains:
             _check_splits(examples.splits)
+        else:
+            examples.use_as_one()
         prepared = None
         if (recorded_tokens := opening.prepared) is not None:
             prepared = find_prepared(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from lmlab.data.tokenizers.byte_level import bytes_of_symbols
-from lmlab.errors import UserError, nearest
+from lmlab.errors import UserError, first_line, nearest
 
 if TYPE_CHECKING:
     import tiktoken
@@ -301,7 +301,7 @@ def _from_json(content: bytes, path: Path, end: str | None) -> TokenizerJson:
     except UserError:
         raise
     except Exception as error:  # the library raises no class of its own
-        raise UserError(f"tokenizer.path={path}: the tokenizers library cannot read it ({_line(error)})") from None
+        raise UserError(f"tokenizer.path={path}: the tokenizers library cannot read it ({first_line(error)})") from None
 
 
 def _from_ranks(content: bytes, path: Path, end: str | None, pattern: str | None) -> Ranks:
@@ -328,7 +328,7 @@ def _from_ranks(content: bytes, path: Path, end: str | None, pattern: str | None
         vocabulary = Ranks(text, PATTERNS.get(name, name), special, end)
         next(vocabulary.encode(["a b"]))
     except ValueError as error:
-        raise UserError(f"tokenizer.pattern={name}: is no regular expression ({_line(error)})") from None
+        raise UserError(f"tokenizer.pattern={name}: is no regular expression ({first_line(error)})") from None
     return vocabulary
 
 
@@ -347,7 +347,7 @@ def _from_folder(path: Path, end: str | None) -> Vocabulary:
         models = [*path.glob("*.model"), *path.glob("*.tiktoken")]
         instead = f"; give a file in it, as {models[0]}" if models else ""
         raise UserError(
-            f"tokenizer.path={path}: transformers finds no tokenizer in this folder ({_line(error)}){instead}"
+            f"tokenizer.path={path}: transformers finds no tokenizer in this folder ({first_line(error)}){instead}"
         ) from None
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -467,12 +467,8 @@ def _tiktoken() -> Any:
     return tiktoken
 
 
-def _line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def _cause(error: BaseException) -> str:
     """Return the innermost reason of an error of a network, in one line."""
     while inner := error.__cause__ or error.__context__:
         error = inner
-    return _line(error)
+    return first_line(error)
