@@ -66,7 +66,7 @@ def check_length(context: int, length: int) -> None:
 
 
 class TrainingOrder(Order):
-    """The order in which the tokens of a split are trained on; all of them are there.
+    """The order in which the tokens of a split are trained on. All of them are known.
 
     - ``shuffled``: an epoch is a pseudo-random order of the disjoint windows of the stream, from an offset below
       ``context`` that is drawn for every epoch; each window comes once per epoch. Less than two windows are left over

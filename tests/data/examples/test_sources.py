@@ -88,7 +88,7 @@ MALFORMED = [
     ("a.jsonl", '{"q": "x", "a": ["y", null]}\n', "line 1: field 'a' is a list with null"),
     ("a.jsonl", '{"q": "x", "a": " "}\n', "line 1: its answer is empty"),
     ("a.jsonl", '{"q": "\\ud800", "a": "y"}\n', "line 1: field 'q' is no valid text"),
-    ("a.csv", "q,a\nx,y\nx\n", "line 3: 1 fields, but the header has 2"),
+    ("a.csv", "q,a\nx,y\nx\n", "line 3: 1 field, but the header has 2"),
     ("a.json", '[{"q": "x", "a": "y"}, 3]', "record 2: a number, not an object with fields"),
 ]
 
