@@ -59,8 +59,18 @@ def identity(config: Config) -> str:
             node = node.get(section) or {}
         if node.get(option) in (None, earlier):
             node.pop(option, None)
+    data = relevant.get("data") or {}
+    for section in (data, *(data.get("parts") or {}).values()):
+        _remove_cleaning_that_is_off(section)
     text = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _remove_cleaning_that_is_off(data: Config) -> None:
+    """Remove the options of ``clean`` that are off, and the section if all are: earlier versions lacked it."""
+    on = {key: value for key, value in (data.pop("clean", None) or {}).items() if value not in (None, False, [])}
+    if on.keys() - {"_target_"}:
+        data["clean"] = on
 
 
 def without_effect(config: Config) -> tuple[str, ...]:

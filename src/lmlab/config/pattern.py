@@ -53,7 +53,7 @@ def of_mixture(data: Config) -> dict[str, Config]:
     for name in weights:
         if name == "mixture":
             raise UserError("data.weights.mixture: a mixture cannot be part of a mixture")
-        parts[name] = _data(name, f"data.weights.{name}") | options.get(name, {})
+        parts[name] = _with_options(_data(name, f"data.weights.{name}"), options.get(name, {}))
         if missing := [key for key, value in parts[name].items() if value == "???"]:
             option = f"data.parts.{name}.{missing[0]}"
             raise UserError(f"{option} has no value: give one as +{option}=...")
@@ -63,6 +63,17 @@ def of_mixture(data: Config) -> dict[str, Config]:
             typed = re.sub(r"\bdata\.(?=\w+=)", f"+data.parts.{name}.", str(error))
             raise UserError(re.sub(r"\bdata\.(?!parts)", f"data.parts.{name}.", typed)) from error
     return parts
+
+
+def _with_options(section: Config, options: Config) -> Config:
+    """Return ``section`` with ``options``; in a section of it with a ``_target_``, options without a value stay."""
+
+    def value_of(key: str, value: Any) -> Any:
+        before = section.get(key)
+        is_target = isinstance(before, dict) and "_target_" in before and isinstance(value, dict)
+        return before | value if is_target else value
+
+    return section | {key: value_of(key, value) for key, value in options.items()}
 
 
 def _option(group: str, name: str, where: str) -> Config | None:

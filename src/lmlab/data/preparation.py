@@ -236,6 +236,7 @@ class _Preparation:
             "tokenizer_fingerprint": self.tokenizer.fingerprint(),
             "vocabulary": self.tokenizer.size,
             **({"fitted_to": self.progress.fitted_to} if self.progress.fitted_to else {}),
+            **({"cleaning": cleaned} if (cleaned := self.corpus.cleaned()) else {}),
             "splits": splits,
         }
         write_json(self.folder / META, meta)
