@@ -104,7 +104,7 @@ def _joined(words_N: np.ndarray, length: int) -> np.ndarray:
 def near_duplicates(signatures_NH: np.ndarray, order: np.ndarray, threshold: float) -> list[int]:
     """Return the documents that are similar to an earlier one that stays.
 
-    Memory is some 30 bytes for each document, and 5 kB for each that stays and has a band in common with another.
+    Memory is some 30 bytes for each document, and 7 kB for each that stays and has a band in common with another.
 
     Args:
         signatures_NH: minimal hashes of documents, zeros for one without words; it may be a memory-mapped file.
