@@ -12,6 +12,7 @@ from lmlab.commands import tables
 from lmlab.commands.data_list import show_all
 from lmlab.config.check import validate
 from lmlab.config.experiment import Experiment
+from lmlab.config.overrides import written
 from lmlab.errors import UserError, nearest
 from lmlab.numerals import counted
 from lmlab.runs.files import read_json
@@ -68,6 +69,9 @@ def show_prepared(task: "Task", experiment: Experiment) -> None:
     record = task.describe()
     rows = [{"split": split, **_numbers(counts)} for split, counts in record["splits"].items()]
     tables.print_table(f"{record['name']}: {record['licence']}", rows)
+    if "cleaning" in record:
+        counts_of = record["cleaning"]["splits"].items()
+        tables.print_table("Cleaning", [{"split": split, **_numbers(counts)} for split, counts in counts_of])
     folder = next((m.parent for m in experiment.paths.cache.glob("[!.]*/meta.json") if _is_of(m, task)), None)
     if folder is not None:
         tables.say(tables.place(folder), "Folder:")
@@ -165,6 +169,8 @@ def _document(task: "Task", split: str, documents: "dict[str, Documents]", shown
 
     record = task.describe()
     sections = [Section("Splits", [_splits(record, documents)])]
+    if "cleaning" in record:
+        sections.append(Section("Cleaning", [_cleaning(record["cleaning"])]))
     if documents:
         sections.append(Section("Lengths", _lengths(documents[split], split)))
     sections += [Section(f"{split}, {place} of {len(shown)}", [Code(text)]) for place, text in enumerate(shown, 1)]
@@ -187,6 +193,16 @@ def _splits(record: Mapping[str, Any], documents: "dict[str, Documents]") -> Any
     extra = ["duplicates", "also in train"] if documents else []
     columns = [Column(name.replace("_", " ")) for name in ["split", *headings, *extra]]
     return Table("splits", f"{record['name']}: {record['licence']}", columns, rows)
+
+
+def _cleaning(record: Mapping[str, Any]) -> Any:
+    from lmlab.analysis.report.document import Column, Table
+
+    names = [*next(iter(record["splits"].values()))]
+    rows = [[split, *(counts[name] for name in names)] for split, counts in record["splits"].items()]
+    columns = [Column(name.replace("_", " ")) for name in ["split", *names]]
+    options = ", ".join(f"{name}={written(value)}" for name, value in record["options"].items())
+    return Table("cleaning", f"Cleaning: {options}", columns, rows)
 
 
 def _lengths(facts: "Documents", split: str) -> list[Any]:

@@ -59,11 +59,17 @@ def identity(config: Config) -> str:
             section.pop(option, None)
     data = relevant.get("data") or {}
     for section in (data, *(data.get("parts") or {}).values()):  # of a mixture
-        decoding = {key: value for key, value in (section.pop("decoding", None) or {}).items() if value is not None}
-        if decoding:
-            section["decoding"] = decoding
+        _remove_what_is_off(section, "decoding", None)
+        _remove_what_is_off(section, "clean", None, False, [])
     text = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _remove_what_is_off(data: Config, name: str, *off: Any) -> None:
+    """Remove the options of a section with a value in ``off``, and the section if all are: earlier versions lacked it."""
+    on = {key: value for key, value in (data.pop(name, None) or {}).items() if value not in off}
+    if on.keys() - {"_target_"}:
+        data[name] = on
 
 
 def without_effect(config: Config) -> tuple[str, ...]:

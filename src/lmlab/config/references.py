@@ -106,6 +106,7 @@ TEXTS: dict[str, Hint] = {
     **dict.fromkeys(
         (
             "baseline",
+            "data.clean.unicode",
             "data.column",
             "data.dataset",
             "data.field",
@@ -153,7 +154,7 @@ TEXTS: dict[str, Hint] = {
         ),
         str | None,
     ),
-    **dict.fromkeys(("metrics", "study.equal", "tags"), list[str]),
+    **dict.fromkeys(("data.clean.languages", "data.clean.scrub", "metrics", "study.equal", "tags"), list[str]),
     **dict.fromkeys(("data.choices", "data.operations"), str | list[str]),
     "data.references": list[str] | None,
     "model.pattern": list[str] | None,

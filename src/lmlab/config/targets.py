@@ -19,6 +19,7 @@ OPTIONS = (
     "lmlab.models.",
     "lmlab.sweeps.engines.",
     "lmlab.sweeps.search.",
+    "lmlab.data.cleaning.",
     "lmlab.data.corpora.",
     "lmlab.data.examples.",
     "lmlab.data.mixture",

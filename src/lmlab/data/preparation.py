@@ -336,6 +336,7 @@ class Preparation:
             "tokenizer_fingerprint": self.tokenizer.fingerprint(),
             "vocabulary": self.tokenizer.size,
             **({"fitted_to": progress.fitted_to} if progress.fitted_to else {}),
+            **({"cleaning": cleaned} if (cleaned := self.corpus.cleaned()) else {}),
             "splits": {split: progress.splits[split].described() for split in splits},
         }
         return meta | {"fingerprint": streamed_fingerprint(meta)}

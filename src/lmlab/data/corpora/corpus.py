@@ -118,6 +118,10 @@ class Corpus(Dataset):
         """Return the source of the text as plain JSON values, for the manifest; empty if there is nothing to record."""
         return {}
 
+    def cleaned(self) -> dict[str, Any]:
+        """Return the options of cleaning and counts by split, for the manifest; empty if the text is as it was."""
+        return {}
+
     def verify(self, tokenizer: "Tokenizer", splits: Mapping[str, Mapping[str, int]], fitted: bool) -> None:
         """Compare the prepared corpus with the published counts.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
+from lmlab.data.text_parts import line_end, part_of
 from lmlab.errors import UserError
 
 _CHUNK = 1 << 20  # bytes that are read at a time
@@ -267,23 +268,9 @@ class TextFile:
         Raises:
             UserError: the file has changed since it was inspected, or cannot be read any more.
         """
-        end = self.characters if end is None else end
-        place = 0
         with unchanged(self.path, self.stamp):
-            for text in decoded(self.path, self.encoding):
-                if chunk := text[max(0, first - place) : max(0, end - place)]:
-                    yield chunk
-                place += len(text)
-                if place >= end:
-                    return
+            yield from part_of(decoded(self.path, self.encoding), first, self.characters if end is None else end)
 
     def line_end(self, index: int) -> int:
         """Return the index after the line that ``index`` lies in, or ``index`` if the rest is one line."""
-        if index == 0:
-            return 0
-        place = index - 1
-        for chunk in self.read(place):
-            if (end := chunk.find("\n")) >= 0:
-                return place + end + 1 if place + end + 1 < self.characters else index
-            place += len(chunk)
-        return index
+        return line_end(self, index)

@@ -14,10 +14,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from lmlab.data.cleaning.cleaning import Cleaning
+from lmlab.data.cleaning.survey import Survey, summary
 from lmlab.data.corpora.corpus import SPLITS, Corpus
+from lmlab.data.corpora.documents import Passage
 from lmlab.data.corpora.folders import names_at
 from lmlab.data.corpora.inspector import Inspector
-from lmlab.data.corpora.splits import place_of
+from lmlab.data.corpora.splits import Bounds, place_in, place_of, split_at, splits_at
 from lmlab.data.corpora.stored_texts import StoredTexts, store
 from lmlab.errors import Interrupted, UserError, first_line, nearest
 from lmlab.progress import ProgressBar
@@ -78,6 +83,7 @@ class HuggingFace(Corpus):
         name: the name of the corpus in runs.
         licence: the licence as its publisher states it.
         stream: train on the first shards while the rest is tokenised.
+        clean: which documents stay and how their text is changed, before they are split; ``None``: all as they are.
 
     Raises:
         UserError: options exclude each other or are out of range.
@@ -99,6 +105,7 @@ class HuggingFace(Corpus):
         limit: int | None = None,
         name: str | None = None,
         licence: str | None = None,
+        clean: Cleaning | None = None,
         stream: bool = False,
     ) -> None:
         super().__init__(stream)
@@ -126,6 +133,8 @@ class HuggingFace(Corpus):
         self.column = column
         self.limit = limit
         self._own = {"train": train} | {split: own for split, own in shares.items() if isinstance(own, str)}
+        self._clean = clean if clean is not None and clean.options else None
+        self._survey: Survey | None = None
         self.name = name or self.name
         self.licence = licence or self.licence
 
@@ -150,14 +159,45 @@ class HuggingFace(Corpus):
             for split, (number, rows) in without.items()
             if number
         )
+        if self._survey is not None:
+            self.notes = (*self.notes, summary(self._survey.counts(self._splits_of), self._survey.cleaning))
 
     def documents(self, split: str) -> Iterator[str]:
-        if split in self._texts and (split != "train" or not any(self._shares.values())):
-            return iter(self._texts[split])
-        return (text for text in self._texts["train"] if split_of(text, self._shares) == split)
+        source = split if split in self._texts else "train"
+        shared = source == "train" and any(self._shares.values())
+        if self._survey is None:
+            texts = iter(self._texts[source])
+            return (text for text in texts if split_of(text, self._shares) == split) if shared else texts
+        kept = self._survey.kept(source, map(Passage, self._texts[source]))
+        own = (one for one in kept if not shared or split_at(place_of(one.sha256), _bounds(self._shares)) == split)
+        return ("".join(document.read()) for document in own)
+
+    def _survey_texts(self, cleaning: Cleaning, progress: bool) -> None:
+        def documents(texts: StoredTexts) -> Iterator[Passage]:
+            return map(Passage, texts)
+
+        sources = {split: partial(documents, texts) for split, texts in self._texts.items()}
+        with ProgressBar(f"Cleaning {self.name}", None, progress) as bar:
+            content = self._fingerprint_of({split: texts.fingerprint for split, texts in self._texts.items()})
+            self._survey = Survey.of(cleaning, sources, content, self._splits_of, self._cache, bar)
+
+    def _splits_of(self, source: str, places: np.ndarray) -> np.ndarray:
+        if source != "train":
+            return np.full(len(places), source)
+        return splits_at(places, _bounds(self._shares))
+
+    def cleaned(self) -> dict[str, Any]:
+        if self._survey is None:
+            return {}
+        return {"options": self._survey.cleaning.options, "splits": self._survey.counts(self._splits_of)}
 
     def fingerprint(self) -> str:
         parts = {split: texts.fingerprint for split, texts in self._texts.items()}
+        if self._survey is not None:
+            parts = {split: self._survey.fingerprint(split) for split in parts}
+        return self._fingerprint_of(parts)
+
+    def _fingerprint_of(self, parts: Mapping[str, str]) -> str:
         return hashlib.sha256(json.dumps([parts, self._shares], sort_keys=True).encode()).hexdigest()
 
     def checksum(self, cache: Path) -> str | None:
@@ -346,7 +386,7 @@ class HuggingFace(Corpus):
         """Refuse splits without documents. Raises ``UserError``."""
         for split in self.splits:
             if next(self.documents(split), None) is None:
-                rows = self._texts["train"].rows
+                rows = self._texts["train"].rows if self._survey is None else self._survey.number("train")
                 if split in self._texts and not (split == "train" and any(self._shares.values())):
                     raise UserError(f"data.{split}={self._own[split]}: has no documents with text")
                 number = f"{rows:,} document{'s' * (rows != 1)}"
@@ -468,9 +508,12 @@ def split_of(text: str, shares: Mapping[str, float]) -> str:
     Args:
         shares: the shares of documents in the validation and test splits.
     """
-    place = place_of(hashlib.sha256(text.encode()).hexdigest())
-    validation, test = shares.get("validation", 0), shares.get("test", 0)
-    return "validation" if place < validation else "test" if place < validation + test else "train"
+    return split_at(place_in(text), _bounds(shares))
+
+
+def _bounds(shares: Mapping[str, float]) -> Bounds:
+    validation = shares.get("validation", 0.0)
+    return validation, validation + shares.get("test", 0.0)
 
 
 def _stored(folder: Path) -> StoredTexts | None:

@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Callable, Iterable
 from math import nextafter
 
+import numpy as np
+
 Bounds = tuple[float, float]
 """The places at which the validation split and the test split end; the training split is above."""
 
@@ -36,3 +38,8 @@ def widened(bounds: Bounds, places: Callable[[], Iterable[float]]) -> Bounds:
 
     validation = end(0.0, bounds[0])
     return validation, end(validation, bounds[1]) if bounds[1] > bounds[0] else validation
+
+
+def splits_at(places_N: np.ndarray, bounds: Bounds) -> np.ndarray:
+    """Return the splits [N] of documents by the places [N] of their hashes."""
+    return np.select([places_N < bounds[0], places_N < bounds[1]], ["validation", "test"], "train")

@@ -8,14 +8,19 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
 from lmlab.config.local_data import HELD_OUT
+from lmlab.data.cleaning.cleaning import Cleaning
+from lmlab.data.cleaning.survey import Survey, summary
 from lmlab.data.corpora.corpus import SPLITS, Corpus
-from lmlab.data.corpora.documents import Form, RecordFile
+from lmlab.data.corpora.documents import Form, Passage, RecordFile
 from lmlab.data.corpora.files import TextFile
 from lmlab.data.corpora.folders import Finder, as_option, is_about, named_splits, names, paths_at, visible
 from lmlab.data.corpora.inspector import Inspector
-from lmlab.data.corpora.splits import place_of, widened
+from lmlab.data.corpora.splits import place_of, splits_at, widened
 from lmlab.errors import UserError, nearest
+from lmlab.progress import ProgressBar
 from lmlab.surroundings import matches
 
 _DOCUMENTS_TO_SPLIT_BY = 20
@@ -65,6 +70,7 @@ class Text(Corpus):
         field: the field of records with the text; ``None``: ``text``, or the only field that is a text.
         on_error: ``fail`` at a malformed record or a damaged file, or ``skip`` it.
         stream: train on the first shards while the rest is prepared.
+        clean: which documents stay and how their text is changed, before they are split; ``None``: all as they are.
 
     Raises:
         UserError: the shares are not positive (validation) or not below 1 together, or a split is missing or unknown.
@@ -81,6 +87,7 @@ class Text(Corpus):
         documents: Literal["file", "line", "record"] | None = "file",
         field: str | None = None,
         on_error: Literal["fail", "skip"] = "fail",
+        clean: Cleaning | None = None,
         stream: bool = False,
     ) -> None:
         super().__init__(stream)
@@ -96,12 +103,13 @@ class Text(Corpus):
         self.test = test
         self.splits = SPLITS if test else SPLITS[:2]
         self._form = Form(documents, field, on_error)
+        self._clean = clean if clean is not None and clean.options else None
+        self._survey: Survey | None = None
         self._own: dict[str, list[Path]] | None = None
         self._paths: list[Path] = []
         self._rule: _Rule = self._whole
-        self._bounds = validation, validation + test  # of the hashes of held-out documents
         self._at_lines = True
-        self._ends: dict[tuple[Path, int], int] = {}
+        self._ends: dict[tuple[str, int], int] = {}
         if isinstance(paths, Mapping):
             self._own = _by_split(paths)
             self.splits = tuple(self._own)
@@ -119,7 +127,12 @@ class Text(Corpus):
 
     def find(self, corpora: Path | None, cache: Path, progress: bool = False) -> None:
         self._cache = cache
-        self._inspect(cache)
+        self._find_files(cache)
+        if self._clean is not None:
+            self._survey_documents(self._clean, progress)
+        self._split()
+        if self._survey is not None:
+            self.notes = (*self.notes, summary(self._counts(self._survey), self._survey.cleaning))
         if self._rule == self._cut and self._missing():
             self._at_lines = False
             for split in self._missing():
@@ -139,31 +152,62 @@ class Text(Corpus):
         if files is None:
             shares = {"train": 1 - self.validation - self.test, "validation": self.validation, "test": self.test}
             files, share = self._files[_NO_SPLIT], shares[split]
-        if any(isinstance(file, RecordFile) for file in files):
-            return None
-        return round(share * sum(file.characters for file in files if isinstance(file, TextFile)))
+        size = _size_of(files)
+        return None if size is None else round(share * size)
 
     def fingerprint(self) -> str:
         files = [f"{split} {file.sha256}" for split, files in self._files.items() for file in files]
         rule = f"{self._rule.__name__} {self._at_lines} {self.validation} {self.test}"
+        if self._survey is not None:
+            files = [f"{source} {self._survey.fingerprint(source)}" for source in self._files]
         key = hashlib.sha256("\n".join([*self.splits, rule, *files]).encode()).hexdigest()
-        if any(isinstance(file, RecordFile) for files in self._files.values() for file in files):
+        if self._survey is not None or any(isinstance(file, RecordFile) for file in self._all_files()):
             return key  # it covers every document, and reading all of them once more would take long
         return Inspector(self._cache).remember(key, super().fingerprint)
 
     def checksum(self, cache: Path) -> str:
-        self._inspect(cache)
+        self._find_files(cache)
         digest = hashlib.sha256()
         for split, files in self._files.items():
             for file in files:
                 digest.update(f"{split} {file.sha256}\n".encode())
-        if self._rule == self._by_hash:  # earlier versions held out other files
-            digest.update(b"by hash\n")
+        if self._clean is None:
+            self._split()
+            if self._rule == self._by_hash:  # earlier versions held out other files
+                digest.update(b"by hash\n")
         return digest.hexdigest()
+
+    def cleaned(self) -> dict[str, Any]:
+        if self._survey is None:
+            return {}
+        return {"options": self._survey.cleaning.options, "splits": self._counts(self._survey)}
+
+    def _counts(self, survey: Survey) -> dict[str, dict[str, int]]:
+        return survey.counts(partial(self._splits_of, self._rule == self._by_hash))
+
+    def _splits_of(self, by_hash: bool, source: str, places: np.ndarray) -> np.ndarray:
+        return splits_at(places, self._bounds) if by_hash else np.full(len(places), source or "all")
+
+    def _survey_documents(self, cleaning: Cleaning, progress: bool) -> None:
+        """Decide which documents stay; the splits of those that are split by hash are known from their text."""
+        files = [f"{source} {file.sha256}" for source, files in self._files.items() for file in files]
+        by_hash = _NO_SPLIT in self._files and sum(file.number for file in self._all_files()) >= _DOCUMENTS_TO_SPLIT_BY
+        sources = {source: partial(self._raw, source) for source in self._files}
+        content = hashlib.sha256("\n".join([f"{self._bounds} {by_hash}", *files]).encode()).hexdigest()
+        with ProgressBar(f"Cleaning {self.name}", _size_of([*self._all_files()]), progress) as bar:
+            split_of = partial(self._splits_of, by_hash)
+            self._survey = Survey.of(cleaning, sources, content, split_of, self._cache, bar)
+
+    def _all_files(self) -> Iterator[TextFile | RecordFile]:
+        return chain.from_iterable(self._files.values())
+
+    def _raw(self, source: str) -> Iterator[TextFile | Passage]:
+        return (document for file in self._files[source] for document in file.documents())
 
     def _documents(self, split: str) -> Iterator[_Document]:
         """Yield the documents of a split, or all if they are still to be split."""
-        return (document for file in self._files.get(split) or self._files[_NO_SPLIT] for document in file.documents())
+        source = split if split in self._files else _NO_SPLIT
+        return self._raw(source) if self._survey is None else self._survey.kept(source, self._raw(source))
 
     def _whole(self, document: _Document, split: str) -> tuple[int, int]:
         return 0, document.characters
@@ -182,9 +226,9 @@ class Text(Corpus):
         """Return where a document is cut near ``index``."""
         if not self._at_lines:
             return index
-        if not isinstance(document, TextFile):
+        if isinstance(document, Passage):
             return document.line_end(index)
-        key = document.path, index
+        key = document.sha256, index
         if key not in self._ends:  # reading the file takes long
             self._ends[key] = document.line_end(index)
         return self._ends[key]
@@ -210,8 +254,8 @@ class Text(Corpus):
             f"{least:,}; give more text, or choose {instead.get(split, 'data.test=0')}"
         )
 
-    def _inspect(self, cache: Path) -> None:
-        """Find the files by split, each content once; all under ``_NO_SPLIT`` if they have no splits, with a rule."""
+    def _find_files(self, cache: Path) -> None:
+        """Find the files by split, each content once; all under ``_NO_SPLIT`` if they have no splits."""
         notes: list[str] = []
         inspector = Inspector(cache)
         finder: Finder[TextFile | RecordFile] = Finder(
@@ -235,11 +279,18 @@ class Text(Corpus):
             if shared := by_split[first].keys() & by_split[second].keys():
                 example = by_split[second][min(shared)].path
                 notes.append(f"{second} has {len(shared)} file{'s' * (len(shared) > 1)} of {first} ({example})")
-        if _NO_SPLIT in by_split:
-            notes.append(self._choose_rule(sum(file.number for file in files)))
-        else:
+        if _NO_SPLIT not in by_split:
             self.splits = tuple(by_split)
         self.notes = tuple(f"data.paths: {note}" for note in notes if note)
+        self._bounds = self.validation, self.validation + self.test  # of the hashes of held-out documents
+
+    def _split(self) -> None:
+        """Choose how documents are split, if they are not in splits, and add a note about it."""
+        if _NO_SPLIT not in self._files:
+            return
+        number = sum(file.number for file in self._all_files())
+        if note := self._choose_rule(number if self._survey is None else self._survey.number(_NO_SPLIT)):
+            self.notes = (*self.notes, f"data.paths: {note}")
 
     def _choose_rule(self, number: int) -> str:
         """Choose how documents are split, and return a note about it."""
@@ -312,6 +363,12 @@ class WholeText(Text):
         super().__init__(paths, documents=documents, field=field, on_error=on_error)
         self._own = {"text": self._paths}
         self.splits = ("text",)
+
+
+def _size_of(files: Sequence[TextFile | RecordFile]) -> int | None:
+    """Return the characters of files; ``None`` if that is not known."""
+    sizes = [file.characters for file in files if isinstance(file, TextFile)]
+    return sum(sizes) if len(sizes) == len(files) else None
 
 
 def _read(files: Sequence[TextFile | RecordFile], passed_over: str) -> str:
