@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from typing import Any
 
 from lmlab.config.nodes import Config, parent_of, set_at
 
@@ -66,7 +67,7 @@ def identity(config: Config) -> str:
 
 
 def _remove_what_is_off(data: Config, name: str, *off: Any) -> None:
-    """Remove the options of a section with a value in ``off``, and the section if all are: earlier versions lacked it."""
+    """Remove options of a section whose value is in ``off``, and the section if all are: earlier versions lacked it."""
     on = {key: value for key, value in (data.pop(name, None) or {}).items() if value not in off}
     if on.keys() - {"_target_"}:
         data[name] = on
