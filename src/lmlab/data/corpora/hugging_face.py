@@ -152,6 +152,8 @@ class HuggingFace(Corpus):
                 total = available.get(own) if self.limit is None or split != "train" else None
                 fill = partial(self._store, source, split, Path(scratch), total, progress)
                 self._texts[split] = whole_folder(folder, _stored, fill, resumable=True)
+        if self._clean is not None:
+            self._survey_texts(self._clean, progress)
         self._check_texts()
         without = {split: (texts.without_text, texts.rows) for split, texts in self._texts.items()}
         self.notes = tuple(
