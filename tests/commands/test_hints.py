@@ -33,7 +33,7 @@ def explained(compose, command: str, *words: str) -> str:
         (["data.batch_size=8"], "data.batch_size: no such option; lmlab has batch.size ("),
         (["learning_rate=1"], "learning_rate: no such option; lmlab has optimizer.lr"),
         (["DROPOUT=1"], "DROPOUT: no such option (did you mean 'model.dropout'?)"),
-        (["data.paths=notes.txt"], "data.paths: no such option (only with data="),
+        (["data.paths=notes.txt"], "data.paths: no such option (only with data=text, aeslc, "),
         (
             ["tokenizer=byte", "tokenizer.size=9"],
             "tokenizer.size: no such option (only with tokenizer=bpe, symbols, unigram, word)",
