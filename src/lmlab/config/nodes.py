@@ -26,14 +26,14 @@ def at(section: Any, key: str) -> Any:
 def parent_of(section: Config, key: str) -> tuple[Config, str]:
     """Return the section that has the option with the dotted ``key`` (an empty one: no such section), and its name."""
     parent, _, last = key.rpartition(".")
-    node = at(section, parent) if parent else section
-    return (node if isinstance(node, dict) else {}), last
+    owner = at(section, parent) if parent else section
+    return (owner if isinstance(owner, dict) else {}), last
 
 
 def has(section: Config, key: str) -> bool:
     """Return whether ``section`` has an option with the dotted ``key``, with any value."""
-    node, last = parent_of(section, key)
-    return last in node
+    owner, last = parent_of(section, key)
+    return last in owner
 
 
 def keys(section: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
