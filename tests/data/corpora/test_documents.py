@@ -152,7 +152,7 @@ class TestRecords:
             ("a.jsonl", '{"text": "a"}\n{"text": [1]}\n', "line 2: field 'text' is a list, not a text"),
             ("a.jsonl", '{"text": "a"}\n{"text": "\\ud800"}\n', "line 2: field 'text' has half a surrogate pair at"),
             ("a.jsonl", '{"text": "a"}\n' + "[" * 100_000, "line 2: not JSON (maximum recursion depth"),
-            ("a.csv", "id,text\n1,a\n2\n", "a.csv, line 3: 1 fields, but the header has 2"),
+            ("a.csv", "id,text\n1,a\n2\n", "a.csv, line 3: 1 field, but the header has 2"),
             ("a.csv", 'text\na\n"b"c\n', "a.csv, line 3: not CSV (',' expected after '\"')"),
             ("a.csv", 'text\na\n"b\n', "a.csv, line 3: not CSV (unexpected end of data)"),
             ("a.json", '[{"text": "a"}, {"text": 3}]', "a.json, record 2: field 'text' is a number, not a text"),

@@ -52,7 +52,7 @@ MALFORMED = [
     ("a.jsonl", '{"q": "x", "a": ["y", null]}\n', "line 1: field a is a list with missing"),
     ("a.jsonl", '{"q": "x", "a": " "}\n', "line 1: its answer is empty"),
     ("a.jsonl", '{"q": "\\ud800", "a": "y"}\n', "line 1: field q is no valid text"),
-    ("a.csv", "q,a\nx,y\nx\n", "line 3: 1 fields, expected 2 as in the header"),
+    ("a.csv", "q,a\nx,y\nx\n", "line 3: 1 field, expected 2 as in the header"),
     ("a.json", '[{"q": "x", "a": "y"}, 3]', "record 2: no object with fields"),
 ]
 
