@@ -45,6 +45,18 @@ def test_every_answer_continues_the_whole_text(trained):
         assert conversation.text == text
 
 
+def test_an_interrupt_ends_the_answer_and_not_the_conversation(trained):
+    conversation = Conversation(trained, Decoding(greedy=True, length=LENGTH), "", TURN, 1)
+    answer = conversation.answer("one")
+    part = next(answer) + next(answer)
+    with pytest.raises(KeyboardInterrupt):
+        answer.throw(KeyboardInterrupt)
+    said = f"You: one\nModel:{part}\n"
+    assert conversation.text == said
+    text = f"{said}You: two\nModel:"
+    assert "".join(conversation.answer("two")) == continued(trained, text, Decoding(greedy=True, length=LENGTH), 2)
+
+
 def test_an_answer_ends_before_a_stop_string(trained):
     whole = continued(trained, "You: one\nModel:", Decoding(greedy=True, length=LENGTH), 1)
     stop = whole[4:6]

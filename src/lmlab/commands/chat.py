@@ -1,7 +1,8 @@
 """``lmlab chat``: a conversation with a run's model in the terminal, as one text that both extend in turn."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from lmlab.commands.generate import Sample, drawn, encoded, say_notes, unknown_to, unseen_by
@@ -58,7 +59,8 @@ def main(
     )
     use_threads(threads)
     trained = load_trained(source, checkpoint, device_kind(accelerator), trust)
-    print(f"{source.path.name}: type a line ({NEW} starts again, {TEXT} shows the text, Ctrl-D ends)", file=sys.stderr)
+    commands = f"{NEW} starts again, {TEXT} shows the text, Ctrl-C ends an answer, Ctrl-D the conversation"
+    print(f"{source.path.name}: type a line ({commands})", file=sys.stderr)
     conversation = Conversation(trained, decoding, opening, turn, seed)
     for line in _lines():
         if line == NEW:
@@ -66,9 +68,10 @@ def main(
         elif line == TEXT:
             print(printable(conversation.text))
         elif line:
-            for part in conversation.answer(line):
-                sys.stdout.write(printable(part))
-                sys.stdout.flush()
+            with suppress(KeyboardInterrupt), closing(conversation.answer(line)) as answer:
+                for part in answer:
+                    sys.stdout.write(printable(part))
+                    sys.stdout.flush()
             print(flush=True)
 
 
@@ -103,8 +106,8 @@ class Conversation:
         self._turn = turn
         self._seed = seed
 
-    def answer(self, line: str) -> Iterator[str]:
-        """Add a line, and yield the parts of the model's answer, which is added as well.
+    def answer(self, line: str) -> Generator[str]:
+        """Add a line, and yield the parts of the model's answer, which is added as well; an interrupt ends the answer.
 
         Raises:
             UserError: the tokenizer cannot encode the line.
@@ -117,10 +120,12 @@ class Conversation:
         sample = Sample(prompt, 0, self._seed, tokenizer, self._decoding.stop, tokenizer.end_of_document)
         self._seed += 1
         written = 0
-        for _ in drawn([sample], self._trained, self._decoding):
-            sample.read()
+        try:
+            for _ in drawn([sample], self._trained, self._decoding):
+                sample.read()
+                yield sample.text[written:]
+                written = len(sample.text)
+            sample.finish()
             yield sample.text[written:]
-            written = len(sample.text)
-        sample.finish()
-        yield sample.text[written:]
-        self.text += f"{said}{sample.text}\n"
+        finally:
+            self.text += f"{said}{sample.text}\n"

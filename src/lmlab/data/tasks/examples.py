@@ -334,7 +334,7 @@ class ExamplesTask(Task):
         if cut:
             notes.append(
                 f"{self.examples.name}, {split}: of {cut:,} of {len(prompt_N):,} prompts only the last "
-                f"{self._longest_prompt:,} tokens are read (batch.context={self.context})"
+                f"{self._longest_prompt:,} tokens are read (a context of {self.context})"
             )
         if long:
             what = "left out of training" if split == "train" else "scored by the loss of their beginning"
