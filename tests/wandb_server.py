@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 ENTITY = "someone"
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -411,7 +412,7 @@ class _Handler(BaseHTTPRequestHandler):
             elif stream := re.fullmatch(r"/files/([^/]+)/([^/]+)/([^/]+)/file_stream", self.path):
                 owner.stream(stream[3], stream[2], json.loads(content))
             elif self.path.startswith("/storage/"):
-                owner.store(self.path.removeprefix("/storage/"), content)
+                owner.store(unquote(self.path.removeprefix("/storage/")), content)
         self._answer(200, answer)
 
     def _answer(self, status: int, answer: dict[str, Any]) -> None:
