@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -53,6 +53,7 @@ def main(
     trust: bool = False,
     shots: int = 0,
     tokenizer: dict[str, Any] | None = None,
+    documents: Literal["packed", "separate"] | None = None,
 ) -> float:
     """Print and record the metrics, and return the first metric of the first way of scoring."""
     check_threads(threads)
@@ -60,7 +61,12 @@ def main(
     refuse_tokenizer()
     if prompts is not None:
         named = next((word for word in typed_words() if word.startswith("data=")), "data") if "_target_" in data else ""
-        others = (("split", split), ("data.paths", data.get("paths")), ("shots", shots or None))
+        others = (
+            ("split", split),
+            ("data.paths", data.get("paths")),
+            ("shots", shots or None),
+            ("documents", documents),
+        )
         for option in [named, *(f"{name}={value}" for name, value in others if value is not None)]:
             if option:
                 raise UserError(f"{option}: cannot be combined with prompts={prompts}; leave one of them out")
@@ -83,6 +89,7 @@ def main(
         accelerator=accelerator,
         threads=threads,
         trust=trust,
+        documents=documents,
     )
     show(source, settings, scores, about)
     if "predictions" in about:
@@ -152,6 +159,7 @@ def score(
     accelerator: str = "auto",
     threads: int | None = None,
     trust: bool = False,
+    documents: Literal["packed", "separate"] | None = None,
 ) -> tuple[dict[str, Any], dict[str, dict[str, float]], dict[str, Any]]:
     """Score a run on a split of its data or of others, and record the result and the generated answers with the run.
 
@@ -163,6 +171,7 @@ def score(
             run's own data.
         shots: number of training examples before every prompt.
         output: a file for the generated answers; ``None``: one in the run directory.
+        documents: read the documents of a text as one stream, or each by itself; ``None``: as in training.
 
     Returns:
         The settings, the scores by way of scoring, and the other recorded facts.
@@ -178,7 +187,7 @@ def score(
             raise UserError(f"{option}={value}: expected at least {least}")
     dataset = check_data(data or {}, split, run)
     trained = _load(run, checkpoint, average, accelerator, threads, trust)
-    scored = open_data(dataset, trained, paths, split, context, shots, batch_size)
+    scored = open_data(dataset, trained, paths, split, context, shots, batch_size, documents)
     task, split = scored.task, scored.split
     length = task.length(split) if context is None else context
     reading = Reading(length, max(1, length // 2) if stride is None else stride, streams, batch_size)
@@ -276,7 +285,8 @@ def show(
     further = [one.heading for one in measures.metrics.values() if one.name not in shown]
     tables.print_table(_title(run, settings), rows, ["tokens", *further])
     if "stride" in settings:
-        tables.say(f"sliding_window moves by {settings['stride']}; stateful reads {settings['streams']} streams.")
+        parts = f"{settings['streams']} streams" if "streams" in settings else "every document from its beginning"
+        tables.say(f"sliding_window moves by {settings['stride']}; stateful reads {parts}.")
     if unknown := about.get("data", {}).get("unknown"):
         tables.say(
             f"{unknown:,} tokens of this split are unknown to the run's tokenizer; one costs less than the text behind "
@@ -303,7 +313,8 @@ def _title(run: Run, settings: dict[str, Any]) -> str:
     of_data = f"{settings['data']}, " if "data" in settings else ""
     shots = f", {settings['shots']} shots" if "shots" in settings else ""
     context = f", context {settings['context']}" if "context" in settings else ""
-    return f"{run.path.name}: {of_data}{split}{shots}{context}{_of_weights(settings['checkpoint'])}"
+    separate = ", separate documents" if "documents" in settings else ""
+    return f"{run.path.name}: {of_data}{split}{shots}{context}{separate}{_of_weights(settings['checkpoint'])}"
 
 
 def _bounds(interval: list[float] | None, metric: Metric) -> str:

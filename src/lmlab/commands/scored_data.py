@@ -76,6 +76,7 @@ def open_data(
     context: int | None,
     shots: int,
     batch_size: int,
+    documents: Literal["packed", "separate"] | None = None,
 ) -> ScoredData:
     """Open data for a run's model; what was not tokenised before, with its tokenizer, is tokenised.
 
@@ -83,13 +84,15 @@ def open_data(
         data: as :func:`check_data` returns them.
         split: ``None``: the first that a validation scores.
         shots: number of training examples before every prompt.
+        documents: read the documents of a text as one stream, or each by itself; ``None``: as in training.
 
     Raises:
         UserError: the data are missing or have changed, the tokenizer does not represent them, or there are no
-            examples for ``shots``.
+            examples for ``shots`` or no ``documents``.
     """
     from lmlab.data.tasks import ScoredText
 
+    separate = (documents or trained.run.experiment.batch.documents) == "separate"
     if isinstance(data, dict):
         if shots:
             raise UserError(f"shots={shots}: data.paths has no examples to put before a prompt; leave it out")
@@ -98,15 +101,17 @@ def open_data(
         about = {"text": {**options, **described(corpus)}}
         # A split name of its own, so that different texts never share a column.
         settings = {"split": f"text {about['text']['fingerprint'][:12]}"}
-        return ScoredData(ScoredText(corpus, trained.context), "text", settings, about)
+        return ScoredData(ScoredText(corpus, trained.context, separate), "text", settings | _reading(separate), about)
     if data is None:
-        task = open_recorded(trained.run, paths)
+        task = open_recorded(trained.run, paths, separate)
         check_same_data(trained.run, task)
     else:
-        task = open_other(data, trained, paths, batch_size)
+        task = open_other(data, trained, paths, batch_size, separate)
     split = split or task.scored_splits[0]
     own = task.fingerprint == trained.run.manifest["data"]["fingerprint"]
     task = task.for_evaluation(split, context)
+    if documents is not None and documents != ("separate" if task.separate else "packed"):
+        raise UserError(f"documents={documents}: the {split} split of these data is no text in documents; leave it out")
     if shots:
         task = task.with_shots(split, shots)
     if shots or not own:
@@ -116,11 +121,19 @@ def open_data(
     fingerprint = record.get("corpus_fingerprint", task.fingerprint)
     counts = record.get("splits", {}).get(split, {})
     about = {"data": {"name": record["name"], "fingerprint": fingerprint, "unknown": counts.get("unknown", 0)}}
-    settings = {"split": split} if own else {"split": split, "data": f"{record['name']} {fingerprint[:12]}"}
-    return ScoredData(task, split, settings | ({"shots": shots} if shots else {}), about)
+    settings: dict[str, Any] = (
+        {"split": split} if own else {"split": split, "data": f"{record['name']} {fingerprint[:12]}"}
+    )
+    settings |= ({"shots": shots} if shots else {}) | _reading(task.separate)
+    return ScoredData(task, split, settings, about)
 
 
-def open_other(data: "Dataset", trained: "Trained", paths: Paths, batch_size: int) -> "Task":
+def _reading(separate: bool) -> dict[str, Any]:
+    """Return the setting for documents that are read one by one, which earlier versions did not have."""
+    return {"documents": "separate"} if separate else {}
+
+
+def open_other(data: "Dataset", trained: "Trained", paths: Paths, batch_size: int, separate: bool) -> "Task":
     """Open data that a run was not trained on, with its tokenizer and its context.
 
     Raises:
@@ -153,6 +166,7 @@ def open_other(data: "Dataset", trained: "Trained", paths: Paths, batch_size: in
         cache=folders.cache,
         corpora=folders.corpora,
         progress=True,
+        separate=separate,
     )
     try:
         return data.open(opening)
@@ -199,8 +213,11 @@ def _text(
 _DEFAULTS = {name: parameter.default for name, parameter in signature(_text).parameters.items()}
 
 
-def open_recorded(run: Run, paths: Paths) -> "Task":
+def open_recorded(run: Run, paths: Paths, separate: bool | None = None) -> "Task":
     """Open the prepared tokens of a run's data, or prepare its text again; nothing is downloaded.
+
+    Args:
+        separate: read every document of a text by itself; ``None``: as in training.
 
     Raises:
         UserError: neither exists.
@@ -209,7 +226,11 @@ def open_recorded(run: Run, paths: Paths) -> "Task":
 
     try:
         config = config_here(run)
-        whole = Experiment.of(config | {"paths": paths, "validation": config["validation"] | {"tokens": None}})
+        sections = {"paths": paths, "validation": config["validation"] | {"tokens": None}}
+        if separate is not None and separate != run.experiment.batch.separate:
+            documents = "separate" if separate else "packed"
+            sections["batch"] = config["batch"] | {"documents": documents, "carry_state": False}
+        whole = Experiment.of(config | sections)
         return open_task(whole, progress=True, run=run, download=False)
     except UserError as error:
         fingerprint = run.manifest["data"]["fingerprint"][:12]

@@ -35,6 +35,7 @@ _LATER = {
     **dict.fromkeys(("validation.share", "model.ngrams", "model.block.token_shift", "start.embeddings")),
     **dict.fromkeys(("data.documents", "data.field")),
     "data.on_error": "fail",
+    "batch.documents": "packed",
 }
 """Options that earlier versions lacked, with the value that means the behaviour of these versions, if null does not."""
 

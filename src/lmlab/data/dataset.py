@@ -47,6 +47,7 @@ class Opening:
         began: a run has started with these data, possibly by an earlier version.
         prepared: the tokens that the run started with, if it recorded them.
         checksum: checksum of the user's own files, if the run recorded one.
+        separate: read every document of a text by itself.
     """
 
     tokenizer: "Tokenizer"
@@ -62,6 +63,7 @@ class Opening:
     began: bool = False
     prepared: Prepared | None = None
     checksum: str | None = None
+    separate: bool = False
 
 
 class Dataset(ABC):
@@ -70,10 +72,12 @@ class Dataset(ABC):
     Attributes:
         name: its name in runs and cached shards.
         required: attributes that a subclass has to define.
+        has_documents: it is text in documents, which can be read one by one (``batch.documents=separate``).
     """
 
     name: str
     required: ClassVar[tuple[str, ...]] = ("name",)
+    has_documents: bool = False
 
     @abstractmethod
     def open(self, opening: Opening) -> "Task":

@@ -44,9 +44,7 @@ class TrainingOrder:
         order: Literal["shuffled", "contiguous"] = "shuffled",
     ) -> None:
         length = len(tokens) - 1
-        for option, value, least in (("seed", seed, 0), ("batch.size", batch_size, 1), ("batch.context", context, 1)):
-            if value < least:
-                raise UserError(f"{option}={value}: expected at least {least}")
+        check_sizes(seed, batch_size, context)
         if context > length:
             raise UserError(
                 f"batch.context={context}: the training split has only {length:,} tokens; choose "
@@ -121,6 +119,13 @@ class TrainingOrder:
             order_W += offset
             self._epoch = epoch, order_W
         return self._epoch[1]
+
+
+def check_sizes(seed: int, batch_size: int, context: int) -> None:
+    """Refuse arguments of an order that are out of range. Raises ``UserError``."""
+    for option, value, least in (("seed", seed, 0), ("batch.size", batch_size, 1), ("batch.context", context, 1)):
+        if value < least:
+            raise UserError(f"{option}={value}: expected at least {least}")
 
 
 def share(batch_size: int, rank: int, world: int, micro: int, accumulate: int) -> slice:

@@ -1,8 +1,8 @@
 """Tokenising a corpus once, as a stream: memory does not grow with the text, and interrupted work continues.
 
-Ids are appended to one file per split in a temporary folder, which is renamed when it is complete. A record beside
-them, replaced every few seconds, counts what is on disk. A process that continues reads the text before that point
-again without encoding it.
+Ids are appended to one file per split in a temporary folder, and the starts of its documents to another. The folder is
+renamed when it is complete. A record in it, replaced every few seconds, counts what is on disk. A process that
+continues reads the text before that point again without encoding it.
 """
 
 import copy
@@ -24,7 +24,7 @@ import numpy as np
 
 from lmlab.data.corpora.corpus import Corpus
 from lmlab.data.sample import evenly_sampled, size_of
-from lmlab.data.shards import META, TokenizedCorpus, dtype_of, open_whole
+from lmlab.data.shards import META, START, TokenizedCorpus, dtype_of, open_whole, starts_in
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.errors import Interrupted, UserError
 from lmlab.processes import signals
@@ -64,11 +64,11 @@ def prepare(
         fingerprint = corpus.fingerprint()
         key = f"{corpus.name}-{_key(fingerprint, tokenizer)[:16]}"
         folder, temporary = cache / key, cache / f".{key}.tmp"
-        if (prepared := open_whole(folder, type(tokenizer))) is None:
+        if (prepared := open_whole(folder, type(tokenizer), starts=True)) is None:
             from filelock import FileLock
 
             with FileLock(cache / f".{key}.lock"):  # the system releases it even when the process is killed
-                if (prepared := open_whole(folder, type(tokenizer))) is None:
+                if (prepared := open_whole(folder, type(tokenizer), starts=True)) is None:
                     shutil.rmtree(folder, ignore_errors=True)
                     _write(corpus, fingerprint, tokenizer, temporary, progress)
                     temporary.rename(folder)
@@ -281,18 +281,21 @@ class _Preparation:
         with (
             ProgressBar(f"Tokenising {self.corpus.name}: {split}", self.sizes[split], self.shown) as bar,
             _appended(self.folder / f"{split}.bin", dtype.itemsize * (1 + counts.tokens), digest) as file,
+            _appended(starts_in(self.folder, split), START.itemsize * counts.documents) as starts,
         ):
             for ids in self.tokenizer.encode_all(self._new_pieces(split, copy.copy(counts), pieces, bar)):
                 piece = pieces.popleft()
                 content = separator * piece.begins + ids.astype(dtype).tobytes()
                 file.write(content)
                 digest.update(content)
+                if piece.begins:
+                    starts.write(np.array([1 + counts.tokens], START).tobytes())
                 counts.add(piece, ids.size)
                 bar.advance(piece.size)
                 if time.monotonic() - saved > _INTERVAL:
-                    _save(file, progress, self.folder)
+                    _save((file, starts), progress, self.folder)
                     saved = time.monotonic()
-            _save(file, progress, self.folder)
+            _save((file, starts), progress, self.folder)
         return counts
 
     def _new_pieces(self, split: str, done: _Counts, pieces: deque[_Piece], bar: ProgressBar) -> Iterator[str]:
@@ -320,8 +323,8 @@ class _Preparation:
 
 
 @contextmanager
-def _appended(path: Path, length: int, digest: Any) -> Iterator[IO[bytes]]:
-    """Open a file to append to its first ``length`` bytes, and add these to ``digest``.
+def _appended(path: Path, length: int, digest: Any = None) -> Iterator[IO[bytes]]:
+    """Open a file to append to its first ``length`` bytes, and add these to ``digest``, if there is one.
 
     Raises:
         _CannotContinue: the file is shorter.
@@ -331,15 +334,16 @@ def _appended(path: Path, length: int, digest: Any) -> Iterator[IO[bytes]]:
             raise _CannotContinue
         file.truncate(length)
         file.seek(0)
-        while content := file.read(_BLOCK):
+        while digest is not None and (content := file.read(_BLOCK)):
             digest.update(content)
         yield file
 
 
-def _save(file: IO[bytes], progress: _Progress, folder: Path) -> None:
-    """Bring a file to disk, then the record that counts its content."""
-    file.flush()
-    os.fsync(file.fileno())
+def _save(files: Iterable[IO[bytes]], progress: _Progress, folder: Path) -> None:
+    """Bring files to disk, then the record that counts their content."""
+    for file in files:
+        file.flush()
+        os.fsync(file.fileno())
     progress.save(folder)
 
 

@@ -13,6 +13,8 @@ from lmlab.errors import UserError, nearest
 from lmlab.runs.files import read_json, write_whole
 
 META = "meta.json"
+START = np.dtype("<i8")
+"""The type of the starts of documents in files."""
 
 
 class TokenizedCorpus:
@@ -48,6 +50,17 @@ class TokenizedCorpus:
         self._of(split)
         return np.memmap(self.folder / f"{split}.bin", dtype_of(self.tokenizer), "r")
 
+    def starts(self, split: str) -> np.ndarray:
+        """Return the memory-mapped places [D] of the separators in :meth:`tokens` that begin a document, in order.
+
+        A tokenizer may use the id of the separator within a document as well.
+
+        Raises:
+            UserError: the corpus has no such split.
+        """
+        self._of(split)
+        return np.memmap(starts_in(self.folder, split), START, "r")
+
     def count(self, split: str) -> int:
         """Return N: how many tokens of a split are scored, separators between its documents included."""
         return int(self._of(split)["tokens"])
@@ -80,16 +93,26 @@ class TokenizedCorpus:
         return self._meta["splits"][split]  # type: ignore[no-any-return]
 
 
-def find_prepared(fingerprint: str, caches: Iterable[Path], kind: type[Tokenizer]) -> TokenizedCorpus | None:
+def starts_in(folder: Path, split: str) -> Path:
+    """Return the file with the starts of a split's documents."""
+    return folder / f"{split}.documents.bin"
+
+
+def find_prepared(
+    fingerprint: str, caches: Iterable[Path], kind: type[Tokenizer], starts: bool = False
+) -> TokenizedCorpus | None:
     """Return the corpus with that fingerprint from one of some caches; ``None``: no cache holds it completely.
 
     Neither its text nor the code that prepared it needs to exist any more.
+
+    Args:
+        starts: the starts of documents have to be there, which earlier versions did not write.
     """
     for cache in caches:
         for path in sorted(cache.glob(f"[!.]*/{META}")):
             with suppress(OSError, ValueError, KeyError, TypeError):
                 same = read_json(path)["fingerprint"] == fingerprint
-                if same and (prepared := open_whole(path.parent, kind)) is not None:
+                if same and (prepared := open_whole(path.parent, kind, starts)) is not None:
                     return prepared
     return None
 
@@ -99,12 +122,20 @@ def dtype_of(tokenizer: Tokenizer) -> np.dtype[Any]:
     return np.dtype("<u2" if tokenizer.size <= 1 << 16 else "<u4")
 
 
-def open_whole(folder: Path, kind: type[Tokenizer]) -> TokenizedCorpus | None:
-    """Return the corpus in ``folder``, or ``None`` if it is absent or damaged."""
+def open_whole(folder: Path, kind: type[Tokenizer], starts: bool = False) -> TokenizedCorpus | None:
+    """Return the corpus in ``folder``, or ``None`` if it is absent or damaged.
+
+    Args:
+        starts: the starts of documents have to be there.
+    """
     try:
         corpus = TokenizedCorpus(folder, kind)
         expected = {split: (1 + corpus.count(split)) * dtype_of(corpus.tokenizer).itemsize for split in corpus.splits}
         sizes = {split: (folder / f"{split}.bin").stat().st_size for split in corpus.splits}
+        if starts:
+            documents = {split: corpus.describe()["splits"][split]["documents"] for split in corpus.splits}
+            expected |= {f"{split} starts": number * START.itemsize for split, number in documents.items()}
+            sizes |= {f"{split} starts": starts_in(folder, split).stat().st_size for split in corpus.splits}
     except (OSError, ValueError, KeyError):
         return None
     return corpus if sizes == expected else None

@@ -118,6 +118,7 @@ class MixtureTask(Task):
         """Return the task to be scored on a part, with another task as that part."""
         task = copy.copy(self)
         task.parts, task.reading_options = {**self.parts, name: part}, part.reading_options
+        task.separate = part.separate
         return task
 
     def _split_of(self, name: str) -> str:
