@@ -119,6 +119,15 @@ def test_the_overview_names_every_command(lmlab):
         (["train", "data=text"], "data.paths has no value: give one as data.paths=..."),
         (["train", "data=text", "data.paths=nowhere.txt"], "nowhere.txt"),
         (["train", "model=transformer", "batch.carry_state=true"], "batch.carry_state=true: only for recurrent models"),
+        (
+            ["train", "data=parity", "batch.documents=separate"],
+            "batch.documents=separate: data=parity has no documents of text; choose batch.documents=packed",
+        ),
+        (
+            ["train", "model=lstm", "batch.documents=separate", "batch.carry_state=true"],
+            "batch.documents=separate: not with batch.carry_state=true",
+        ),
+        (["train", "batch.documents=single"], "batch.documents=single"),
         (["evaluate"], "run= has no value"),
         (["evaluate", "run=abc"], "run=abc: neither a directory nor the start of a run's id"),
         (["runs", "status=done"], "status=done: unknown"),

@@ -53,13 +53,22 @@ def test_a_run_without_a_parent_has_the_identity_that_it_had_before_there_were_a
 
 
 def test_options_that_are_off_leave_the_identity_of_runs_from_before_there_were_any():
-    before = CONFIG | {"model": {"width": 8, "block": {"_target_": "b"}}, "validation": {"times": 2}}
+    before = CONFIG | {
+        "model": {"width": 8, "block": {"_target_": "b"}},
+        "validation": {"times": 2},
+        "batch": {"size": 4},
+    }
     off = {
+        "batch": {"size": 4, "documents": "packed"},
         "model": {"width": 8, "ngrams": None, "block": {"_target_": "b", "token_shift": None}},
         "validation": {"times": 2, "share": None},
     }
     assert identity(before | off) == identity(before)
-    for section, options in (("model", {"ngrams": [9]}), ("model", {"block": {"_target_": "b", "token_shift": 0.0}})):
+    for section, options in (
+        ("model", {"ngrams": [9]}),
+        ("model", {"block": {"_target_": "b", "token_shift": 0.0}}),
+        ("batch", {"documents": "separate"}),
+    ):
         assert identity(before | off | {section: off[section] | options}) != identity(before)
 
 

@@ -20,6 +20,7 @@ from lmlab.data import preparation as module
 from lmlab.data.corpora import Corpus, Text, TinyShakespeare, WikiText2, files
 from lmlab.data.preparation import prepare
 from lmlab.data.sample import evenly_sampled
+from lmlab.data.shards import find_prepared, starts_in
 from lmlab.data.tokenizers import BPE, Byte, Character, Word, cutting
 from lmlab.errors import UserError
 
@@ -62,6 +63,20 @@ def test_stream_is_a_separator_before_each_document(tmp_path):
     corpus = made(tmp_path)
     assert bytes(corpus.tokens("train").astype(np.uint8)) == "\nnaïve\n\na b".encode()
     assert bytes(corpus.tokens("validation").astype(np.uint8)) == b"\nc"
+
+
+def test_starts_are_the_places_of_the_separators_before_documents(tmp_path):
+    corpus = made(tmp_path)
+    assert corpus.starts("train").tolist() == [0, 8]  # the line end of the first document is one byte, as the separator
+    assert corpus.starts("validation").tolist() == [0]
+
+
+def test_lost_starts_are_written_again(tmp_path):
+    corpus = made(tmp_path)
+    starts_in(corpus.folder, "train").unlink()
+    assert find_prepared(corpus.fingerprint, [tmp_path], Byte) is not None, "as earlier versions left it"
+    assert find_prepared(corpus.fingerprint, [tmp_path], Byte, starts=True) is None
+    assert made(tmp_path).starts("train").tolist() == [0, 8]
 
 
 def test_counts(tmp_path):
@@ -116,6 +131,7 @@ from pathlib import Path
 from lmlab.data.corpora import Text
 from lmlab.data.preparation import prepare
 from lmlab.data.sample import evenly_sampled
+from lmlab.data.shards import find_prepared, starts_in
 from lmlab.data.tokenizers import BPE, Byte, Character, Word
 prepare(Text(sys.argv[1]), eval(sys.argv[2]), Path(sys.argv[3]), progress=False)
 status = Path("/proc/self/status").read_text()

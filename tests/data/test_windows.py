@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmlab.data.windows import fixed_windows, sliding_windows
+from lmlab.data.windows import READINGS, fixed_windows, read, sliding_windows
 from lmlab.data.windows import parts as parts_of
 from lmlab.errors import UserError
 
@@ -101,3 +101,30 @@ def test_what_cannot_be():
         next(fixed_windows(stream(9), 0, 1))
     with pytest.raises(UserError, match="streams=0"):
         next(parts_of(stream(9), 0, 4, 1))
+
+
+@given(st.lists(LENGTHS, min_size=1, max_size=8), SMALL, SMALL, st.data())
+def test_documents_are_read_as_if_each_were_a_stream(lengths, context, batch_size, data):
+    stride, starts = data.draw(st.integers(1, context)), np.cumsum([0, *lengths[:-1]])
+    for way in READINGS:
+        batches = list(read(stream(sum(lengths)), way, context, stride, 1, batch_size, starts))
+        assert all(len(batch.tokens) <= batch_size for batch in batches)
+        seen, last = [], []
+        for batch in batches:
+            for row, (tokens, targets) in enumerate(zip(batch.tokens.numpy(), batch.targets.numpy(), strict=True)):
+                where = np.flatnonzero(targets >= 0)
+                if where.size:
+                    document = np.searchsorted(starts, tokens[0], side="right")
+                    assert document == np.searchsorted(starts, targets[where[-1]] - 1, side="right")
+                    if batch.fresh and way == "stateful":
+                        assert tokens[0] == starts[document - 1]
+                    if not batch.fresh:
+                        assert tokens[0] == last[row] + 1
+                    seen += [(int(targets[at]), int(at) + 1) for at in where]
+            last = [int(tokens.max()) for tokens in batch.tokens.numpy()]
+        alone = [
+            (target + begin, context_of)
+            for begin, length in zip(starts, lengths, strict=True)
+            for target, context_of in scored(read(stream(length), way, context, stride, 1, batch_size))
+        ]
+        assert sorted(seen) == sorted(alone)

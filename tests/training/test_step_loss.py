@@ -131,6 +131,21 @@ def test_every_token_of_a_text_counts_the_same(compose, corpus_file):
     assert [batch.first_row for batch in batches] == list(range(0, 16, 2))
 
 
+@pytest.mark.parametrize(
+    "words", [["model=gru"], ["model=moe", "model.channel.experts=4"]], ids=["cross_entropy", "load_balance"]
+)
+def test_documents_that_are_read_one_by_one_count_by_their_tokens(compose, corpus_file, words):
+    text = ["data=text", "tokenizer=byte", f"data.paths={corpus_file}", "data.documents=line"]
+    module, source = case(compose, *text, "batch.documents=separate", *words)
+    rows = len(source.training_batch(STEP, 0, 1, 0, 1).tokens)
+    assert rows % 8, "the parts of the step differ in size"
+    whole, logs = gradient(module, source, 1, 1)
+    for ranks, accumulate in DIVISIONS:
+        divided, means = gradient(module, source, ranks, accumulate)
+        agree(whole, divided)
+        assert means == pytest.approx(logs, rel=1e-9)
+
+
 def test_an_objective_may_train_on_what_the_model_samples(compose):
     module, source = case(compose, "data=dyck", "model=gru")
     module.objective = SelfTaught()

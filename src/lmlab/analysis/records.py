@@ -38,7 +38,7 @@ _OPTIONAL: dict[str, type] = {
     "baselines": dict,
 }
 """Fields that a manifest may have."""
-_SETTINGS = ("split", "checkpoint", "context", "stride", "streams")
+_SETTINGS = ("split", "checkpoint", "documents", "context", "stride", "streams")
 """Settings of an evaluation of the run's own data."""
 
 
@@ -209,6 +209,8 @@ class Record:
         if settings.get("checkpoint") != "final" or any(
             value is not None for key, value in settings.items() if key not in _SETTINGS
         ):
+            return False
+        if settings.get("documents", "packed") != (at(self.config, "batch.documents") or "packed"):
             return False
         # Sequences of a task have a length; windows of text are as long as in training.
         length = at(self.manifest, f"data.splits.{settings.get('split')}.length")

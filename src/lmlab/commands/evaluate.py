@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -64,6 +64,7 @@ def main(
     length_penalty: float | None = None,
     repetition_penalty: float | None = None,
     stop: str | list[str] | None = None,
+    documents: Literal["packed", "separate"] | None = None,
 ) -> float:
     """Print and record the metrics, and return the first metric of the first way of scoring."""
     check_threads(threads)
@@ -84,6 +85,7 @@ def main(
     if prompts is not None:
         named = next((word for word in typed_words() if word.startswith("data=")), "data") if "_target_" in data else ""
         others = {"split": split, "data.paths": data.get("paths"), "shots": shots or None, **decoding}
+        others["documents"] = documents
         for option in [named, *(f"{name}={typed(value)}" for name, value in others.items() if value is not None)]:
             if option:
                 raise UserError(f"{option}: cannot be combined with prompts={prompts}; leave one of them out")
@@ -112,6 +114,7 @@ def main(
             accelerator=accelerator,
             threads=threads,
             trust=trust,
+            documents=documents,
         )
         show(source, settings, scores, about)
         if "predictions" in about:
@@ -183,6 +186,7 @@ def score(
     accelerator: str = "auto",
     threads: int | None = None,
     trust: bool = False,
+    documents: Literal["packed", "separate"] | None = None,
 ) -> tuple[dict[str, Any], dict[str, dict[str, float]], dict[str, Any]]:
     """Score a run on a split of its data or of others, and record the result and the generated answers with the run.
 
@@ -195,6 +199,7 @@ def score(
         shots: number of training examples before every prompt.
         decoding: settings of decoding in place of those of the task.
         output: a file for the generated answers; ``None``: one in the run directory.
+        documents: read the documents of a text as one stream, or each by itself; ``None``: as in training.
 
     Returns:
         The settings, the scores by way of scoring, and the other recorded facts.
@@ -211,7 +216,7 @@ def score(
             raise UserError(f"{option}={value}: expected at least {least}")
     dataset = check_data(data or {}, split, run)
     trained = _load(run, checkpoint, average, accelerator, threads, trust)
-    scored = open_data(dataset, trained, paths, split, context, shots, batch_size, decoding)
+    scored = open_data(dataset, trained, paths, split, context, shots, batch_size, decoding, documents)
     task, split = scored.task, scored.split
     length = task.length(split) if context is None else context
     reading = Reading(length, max(1, length // 2) if stride is None else stride, streams, batch_size)
@@ -319,7 +324,7 @@ def show(
     tables.print_table(_title(run, settings), rows, ["tokens", *further])
     ways = {
         "sliding_window": f"moves by {settings.get('stride')}",
-        "stateful": f"reads {settings.get('streams')} streams",
+        "stateful": f"reads {_streams(settings)}",
     }
     if read := [f"{way} {how}" for way, how in ways.items() if way in scores]:
         tables.say(f"{'; '.join(read)}.")
@@ -357,7 +362,13 @@ def _title(run: Run, settings: dict[str, Any]) -> str:
     shots = f", {settings['shots']} shots" if "shots" in settings else ""
     context = f", context {settings['context']}" if "context" in settings else ""
     decoding = f", {settings['decoding']}" if "decoding" in settings else ""
-    return f"{run.path.name}: {of_data}{split}{shots}{decoding}{context}{_of_weights(settings['checkpoint'])}"
+    separate = ", separate documents" if "documents" in settings else ""
+    of_weights = _of_weights(settings["checkpoint"])
+    return f"{run.path.name}: {of_data}{split}{shots}{decoding}{context}{separate}{of_weights}"
+
+
+def _streams(settings: dict[str, Any]) -> str:
+    return f"{settings['streams']} streams" if "streams" in settings else "every document from its beginning"
 
 
 def _bounds(interval: list[float] | None, metric: Metric) -> str:

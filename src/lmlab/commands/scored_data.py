@@ -81,6 +81,7 @@ def open_data(
     shots: int,
     batch_size: int,
     decoding: Settings | None = None,
+    documents: Literal["packed", "separate"] | None = None,
 ) -> ScoredData:
     """Open data for a run's model; what was not tokenised before, with its tokenizer, is tokenised.
 
@@ -89,13 +90,15 @@ def open_data(
         split: ``None``: the first that a validation scores.
         shots: number of training examples before every prompt.
         decoding: settings of decoding in place of the task's own.
+        documents: read the documents of a text as one stream, or each by itself; ``None``: as in training.
 
     Raises:
         UserError: the data are missing or have changed, the tokenizer does not represent them, there are no examples
-            for ``shots``, or no answers for ``decoding``.
+            for ``shots``, no answers for ``decoding``, or no ``documents``.
     """
     from lmlab.data.tasks import ScoredText
 
+    separate = (documents or trained.run.experiment.batch.documents) == "separate"
     if isinstance(data, dict):
         if shots:
             raise UserError(f"shots={shots}: data.paths has no examples to put before a prompt; leave it out")
@@ -106,13 +109,13 @@ def open_data(
         options = {key: value for key, value in data.items() if value is not None}
         about = {"text": {**options, **described(corpus)}}
         # A split name of its own, so that different texts never share a column.
-        of_text = {"split": f"text {about['text']['fingerprint'][:12]}"}
-        return ScoredData(ScoredText(corpus, trained.context), "text", of_text, about)
+        of_text = {"split": f"text {about['text']['fingerprint'][:12]}", **_reading(separate)}
+        return ScoredData(ScoredText(corpus, trained.context, separate), "text", of_text, about)
     if data is None:
-        task = open_recorded(trained.run, paths)
+        task = open_recorded(trained.run, paths, separate)
         check_same_data(trained.run, task)
     else:
-        task = open_other(data, trained, paths, batch_size)
+        task = open_other(data, trained, paths, batch_size, separate)
     split = split or task.scored_splits[0]
     own = task.fingerprint == trained.run.manifest["data"]["fingerprint"]
     task = task.for_evaluation(split, context)
@@ -121,6 +124,8 @@ def open_data(
         usual = f"greedy=true {length[0]}"
     if decoding:
         task = task.with_decoding(split, decoding)
+    if documents is not None and documents != ("separate" if task.separate else "packed"):
+        raise UserError(f"documents={documents}: the {split} split of these data is no text in documents; leave it out")
     if shots:
         task = task.with_shots(split, shots)
     if shots or not own:
@@ -137,6 +142,7 @@ def open_data(
         settings["shots"] = shots
     if (line := task.decoding(split)) != usual:
         settings["decoding"] = line
+    settings |= _reading(task.separate)
     return ScoredData(task, split, settings, about)
 
 
@@ -174,7 +180,12 @@ def splits_of(run: Run, data: Config, split: str | None, needs: str | None = Non
     return [name if split in (None, VALIDATION) else f"{name}:{split}" for name in having]
 
 
-def open_other(data: "Dataset", trained: "Trained", paths: Paths, batch_size: int) -> "Task":
+def _reading(separate: bool) -> dict[str, Any]:
+    """Return the setting for documents that are read one by one, which earlier versions did not have."""
+    return {"documents": "separate"} if separate else {}
+
+
+def open_other(data: "Dataset", trained: "Trained", paths: Paths, batch_size: int, separate: bool) -> "Task":
     """Open data that a run was not trained on, with its tokenizer and its context.
 
     Raises:
@@ -208,6 +219,7 @@ def open_other(data: "Dataset", trained: "Trained", paths: Paths, batch_size: in
         corpora=folders.corpora,
         progress=True,
         trains=False,
+        separate=separate,
     )
     try:
         return data.open(opening)
@@ -254,8 +266,11 @@ def _text(
 _DEFAULTS = {name: parameter.default for name, parameter in signature(_text).parameters.items()}
 
 
-def open_recorded(run: Run, paths: Paths) -> "Task":
+def open_recorded(run: Run, paths: Paths, separate: bool | None = None) -> "Task":
     """Open the prepared tokens of a run's data, or prepare its text again; nothing is downloaded.
+
+    Args:
+        separate: read every document of a text by itself; ``None``: as in training.
 
     Raises:
         UserError: neither exists.
@@ -264,7 +279,11 @@ def open_recorded(run: Run, paths: Paths) -> "Task":
 
     try:
         config = config_here(run)
-        whole = Experiment.of(config | {"paths": paths, "validation": config["validation"] | {"tokens": None}})
+        sections = {"paths": paths, "validation": config["validation"] | {"tokens": None}}
+        if separate is not None and separate != run.experiment.batch.separate:
+            documents = "separate" if separate else "packed"
+            sections["batch"] = config["batch"] | {"documents": documents, "carry_state": False}
+        whole = Experiment.of(config | sections)
         return open_task(whole, progress=True, run=run, download=False)
     except UserError as error:
         fingerprint = run.manifest["data"]["fingerprint"][:12]

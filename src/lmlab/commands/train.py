@@ -267,6 +267,8 @@ def prepare(
 
     task = check(config, here, run=earlier if earlier.exists else None)
     _say_notes(task.notes)
+    if task.tokens_per_step is not None:
+        _say_notes((_about_filling(task.tokens_per_step, experiment.batch.tokens),))
     config = with_size(config, task.tokenizer.size, earlier)
     if run.exists:
         check_data(run, task.fingerprint)
@@ -327,6 +329,12 @@ def _say_notes(notes: tuple[str, ...]) -> None:
         if note not in _said:
             _said.add(note)
             tables.say(note)
+
+
+def _about_filling(tokens: float, positions: int) -> str:
+    """Return a note about the share of a step that rows are filled up with."""
+    share = 1 - tokens / positions
+    return f"batch.documents=separate: a step reads {tokens:,.1f} tokens on average, {share:.1%} of it is filling"
 
 
 def with_size(config: Config, vocabulary: int, earlier: Run) -> Config:

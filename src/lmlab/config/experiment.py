@@ -41,9 +41,15 @@ class Batch:
     size: int
     context: int
     carry_state: bool = False
+    documents: Literal["packed", "separate"] = "packed"
 
     def __post_init__(self) -> None:
         _at_least(1, batch__size=self.size, batch__context=self.context)
+        if self.separate and self.carry_state:
+            raise UserError(
+                "batch.documents=separate: not with batch.carry_state=true, which carries the state from document to "
+                "document (leave one of them out)"
+            )
         if self.size * self.context > MOST_TOKENS_PER_STEP:
             option = f"batch.size={self.size}" if self.size > self.context else f"batch.context={self.context}"
             raise UserError(f"{option}: expected an optimizer step of at most {MOST_TOKENS_PER_STEP:,} tokens")
@@ -52,6 +58,11 @@ class Batch:
     def tokens(self) -> int:
         """Return the tokens that all devices together read in one optimizer step."""
         return self.size * self.context
+
+    @property
+    def separate(self) -> bool:
+        """Return whether every document is read by itself."""
+        return self.documents == "separate"
 
 
 @dataclass(frozen=True)
@@ -235,6 +246,8 @@ class Experiment:
             :func:`lmlab.config.build.build`.
         callbacks, loggers: nodes by name, without those that are switched off.
         checksum: checksum of the user's own text; ``None`` if the data are none.
+        tokens_per_step: mean number of tokens that a step reads, known once the data are open; ``None``:
+            ``batch.tokens``.
     """
 
     config: Config = field(repr=False)
@@ -258,6 +271,7 @@ class Experiment:
     callbacks: Mapping[str, Config]
     loggers: Mapping[str, Config]
     checksum: str | None
+    tokens_per_step: float | None = None
 
     @classmethod
     def of(cls, config: Config) -> Self:
@@ -287,6 +301,7 @@ class Experiment:
             callbacks=dict(_switched_on(config.get("callbacks"))),
             loggers=dict(_switched_on(config.get("logger"))),
             checksum=at(config, "content.data"),
+            tokens_per_step=None,
         )
 
     def with_options(self, **sections: Any) -> "Experiment":
@@ -296,7 +311,7 @@ class Experiment:
     @property
     def steps(self) -> int:
         """Return the optimizer steps of the run: the token budget, rounded up to whole steps."""
-        return math.ceil(self.budget.tokens / self.batch.tokens)
+        return math.ceil(self.budget.tokens / (self.tokens_per_step or self.batch.tokens))
 
     @property
     def validation_interval(self) -> int:
@@ -312,7 +327,7 @@ class Experiment:
         if self.validation.share is None:
             return None
         before_last = math.ceil(self.steps / self.validation_interval) - 1
-        trained = self.steps * self.batch.tokens
+        trained = self.steps * (self.tokens_per_step or self.batch.tokens)
         return int(SCORED_PER_TRAINED * self.validation.share * trained / max(1, before_last))
 
     @property

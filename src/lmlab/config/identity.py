@@ -36,6 +36,7 @@ _LATER = {
     **dict.fromkeys(("data.documents", "data.field")),
     "data.on_error": "fail",
     "data.stream": False,
+    "batch.documents": "packed",
 }
 """Options that earlier versions lacked, with the value that means the behaviour of these versions, if null does not."""
 

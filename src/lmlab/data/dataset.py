@@ -48,6 +48,7 @@ class Opening:
         prepared: the tokens that the run started with, if it recorded them.
         checksum: checksum of the user's own files, if the run recorded one.
         trains: false: the data are only scored, and need no training split.
+        separate: read every document of a text by itself.
     """
 
     tokenizer: "Tokenizer"
@@ -64,6 +65,7 @@ class Opening:
     prepared: Prepared | None = None
     checksum: str | None = None
     trains: bool = True
+    separate: bool = False
 
 
 class Dataset(ABC):
@@ -72,10 +74,12 @@ class Dataset(ABC):
     Attributes:
         name: its name in runs and cached shards.
         required: attributes that a subclass has to define.
+        has_documents: it is text in documents, which can be read one by one (``batch.documents=separate``).
     """
 
     name: str
     required: ClassVar[tuple[str, ...]] = ("name",)
+    has_documents: bool = False
 
     @abstractmethod
     def open(self, opening: Opening) -> "Task":

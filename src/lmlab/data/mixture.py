@@ -62,6 +62,7 @@ class Mixture(Dataset):
         self.temperature = 1.0 if temperature is None else temperature
         self.weights: dict[str, Points] = _points(weights) if isinstance(weights, Mapping) else {}
         self.parts: dict[str, Dataset] = parts
+        self.has_documents = any(getattr(part, "has_documents", False) for part in parts.values())
 
     def open(self, opening: Opening) -> "MixtureTask":
         from lmlab.data.tasks.mixture import MixtureTask

@@ -154,6 +154,13 @@ class TrainingOrder(Order):
         return self._epoch[1]
 
 
+def check_sizes(seed: int, batch_size: int, context: int) -> None:
+    """Refuse arguments of an order that are out of range. Raises ``UserError``."""
+    for option, value, least in (("seed", seed, 0), ("batch.size", batch_size, 1), ("batch.context", context, 1)):
+        if value < least:
+            raise UserError(f"{option}={value}: expected at least {least}")
+
+
 def share(batch_size: int, rank: int, world: int, micro: int, accumulate: int) -> slice:
     """Return the slice of a step's rows for one micro-batch on one rank.
 

@@ -1,8 +1,8 @@
 """Tokenising a corpus once, as a stream: memory does not grow with the text, and interrupted work continues.
 
-Ids are appended to one file per split in a temporary folder, which is renamed when it is complete; the held-out splits
-come first. A record beside them, replaced every second, counts what is on disk. A process that continues reads the text
-before that point again without encoding it.
+Ids are appended to one file per split in a temporary folder, and the starts of its documents to another; the held-out
+splits come first. The folder is renamed when it is complete. A record in it, replaced every second, counts what is on
+disk. A process that continues reads the text before that point again without encoding it.
 """
 
 import copy
@@ -25,7 +25,7 @@ import numpy as np
 from lmlab.data.corpora.corpus import Corpus
 from lmlab.data.fingerprints import streamed_fingerprint
 from lmlab.data.sample import evenly_sampled, size_of
-from lmlab.data.shards import META, TRAIN, TokenizedCorpus, dtype_of, open_whole
+from lmlab.data.shards import META, START, TRAIN, TokenizedCorpus, dtype_of, open_whole, starts_in
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.errors import Interrupted, UserError
 from lmlab.processes import signals
@@ -245,7 +245,7 @@ class Preparation:
                         self._write(tokens)
 
     def _open(self) -> TokenizedCorpus | None:
-        return open_whole(self.place.folder, type(self.tokenizer))
+        return open_whole(self.place.folder, type(self.tokenizer), starts=True)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -395,19 +395,22 @@ class Preparation:
         with (
             ProgressBar(f"Tokenising {self.corpus.name}: {split}", self.sizes[split], self.shown) as bar,
             _appended(self.folder / f"{split}.bin", dtype.itemsize * (1 + counts.tokens)) as file,
+            _appended(starts_in(self.folder, split), START.itemsize * counts.documents) as starts,
         ):
             for ids in self.tokenizer.encode_all(self._new_pieces(split, copy.copy(counts), pieces, bar)):
                 piece = pieces.popleft()
                 file.write(separator * piece.begins + ids.astype(dtype).tobytes())
+                if piece.begins:
+                    starts.write(np.array([1 + counts.tokens], START).tobytes())
                 counts.add(piece, ids.size)
                 bar.advance(piece.size)
                 if most is not None and counts.tokens >= most:
-                    _save(file, progress, self.folder)
+                    _save((file, starts), progress, self.folder)
                     return False
                 if time.monotonic() - saved > _INTERVAL:
-                    _save(file, progress, self.folder)
+                    _save((file, starts), progress, self.folder)
                     saved = time.monotonic()
-            _save(file, progress, self.folder)
+            _save((file, starts), progress, self.folder)
         if counts.tokens < 1:
             raise UserError(
                 f"data={self.corpus.name}: its {split} split has no tokens; it needs at least one: give more text"
@@ -452,10 +455,11 @@ def _appended(path: Path, length: int) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _save(file: IO[bytes], progress: _Progress, folder: Path) -> None:
-    """Bring a file to disk, then the record that counts its content."""
-    file.flush()
-    os.fsync(file.fileno())
+def _save(files: Iterable[IO[bytes]], progress: _Progress, folder: Path) -> None:
+    """Bring files to disk, then the record that counts their content."""
+    for file in files:
+        file.flush()
+        os.fsync(file.fileno())
     progress.save(folder)
 
 

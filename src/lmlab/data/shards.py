@@ -16,6 +16,8 @@ META = "meta.json"
 TRAIN = "train"
 """The split that is trained on."""
 Content = TypeVar("Content")
+START = np.dtype("<i8")
+"""The type of the starts of documents in files."""
 
 
 class Tokenized:
@@ -69,6 +71,17 @@ class TokenizedCorpus(Tokenized):
         self.counts(split)
         return np.memmap(self.folder / f"{split}.bin", dtype_of(self.tokenizer), "r")
 
+    def starts(self, split: str) -> np.ndarray:
+        """Return the memory-mapped places [D] of the separators in :meth:`tokens` that begin a document, in order.
+
+        A tokenizer may use the id of the separator within a document as well.
+
+        Raises:
+            UserError: the corpus has no such split.
+        """
+        self.counts(split)
+        return np.memmap(starts_in(self.folder, split), START, "r")
+
     def count(self, split: str) -> int:
         """Return N: how many tokens of a split are scored, separators between its documents included."""
         return int(self.counts(split)["tokens"])
@@ -90,6 +103,11 @@ class TokenizedCorpus(Tokenized):
         ids = self.tokens(split)[1:]
         part, whole = (_decoded_size(self.tokenizer, some) for some in (ids[:first], ids))
         return first / (self.bytes(split) * part / whole)
+
+
+def starts_in(folder: Path, split: str) -> Path:
+    """Return the file with the starts of a split's documents."""
+    return folder / f"{split}.documents.bin"
 
 
 def find_prepared(
@@ -116,12 +134,20 @@ def dtype_of(tokenizer: Tokenizer) -> np.dtype[Any]:
     return np.dtype("<u2" if tokenizer.size <= 1 << 16 else "<u4")
 
 
-def open_whole(folder: Path, kind: type[Tokenizer]) -> TokenizedCorpus | None:
-    """Return the corpus in ``folder``, or ``None`` if it is absent or damaged."""
+def open_whole(folder: Path, kind: type[Tokenizer], starts: bool = False) -> TokenizedCorpus | None:
+    """Return the corpus in ``folder``, or ``None`` if it is absent or damaged.
+
+    Args:
+        starts: the starts of documents have to be there.
+    """
     try:
         corpus = TokenizedCorpus(folder, kind)
         expected = {split: (1 + corpus.count(split)) * dtype_of(corpus.tokenizer).itemsize for split in corpus.splits}
         sizes = {split: (folder / f"{split}.bin").stat().st_size for split in corpus.splits}
+        if starts:
+            documents = {split: corpus.describe()["splits"][split]["documents"] for split in corpus.splits}
+            expected |= {f"{split} starts": number * START.itemsize for split, number in documents.items()}
+            sizes |= {f"{split} starts": starts_in(folder, split).stat().st_size for split in corpus.splits}
     except (OSError, ValueError, KeyError):
         return None
     return corpus if sizes == expected else None

@@ -207,6 +207,8 @@ def open_streamed(corpus: Corpus, opening: Opening, tokens: int) -> StreamedCorp
             "data.stream=true: not with batch.carry_state=true, which cuts the whole training split into stripes "
             "(choose data.stream=false)"
         )
+    if opening.separate:
+        raise UserError("data.stream=true: not with batch.documents=separate (choose packed, or data.stream=false)")
     if (recorded := opening.prepared) is not None:
         place = _find(recorded.fingerprint, recorded.caches, type(opening.tokenizer))
         if place is not None:

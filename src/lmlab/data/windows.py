@@ -6,7 +6,6 @@ Dimension legend: B rows, T positions.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -19,34 +18,109 @@ READINGS = ("fixed_window", "sliding_window", "stateful")
 """Ways to read a stream, by the functions below."""
 
 
-def read(tokens: np.ndarray, reading: str, context: int, stride: int, streams: int, batch_size: int) -> Iterator[Batch]:
+def read(
+    tokens: np.ndarray,
+    reading: str,
+    context: int,
+    stride: int,
+    streams: int,
+    batch_size: int,
+    starts: np.ndarray | None = None,
+) -> Iterator[Batch]:
     """Yield a stream in one of :data:`READINGS`. Their metrics differ and are not comparable.
 
     - ``fixed_window``: disjoint windows of ``context`` tokens, each from an empty state, as in training;
     - ``sliding_window``: windows that move by ``stride``, so that every token but the first few has at least
       ``context - stride`` tokens before it;
-    - ``stateful``: the stream in ``streams`` consecutive parts, with state carried from chunk to chunk.
+    - ``stateful``: the stream in ``streams`` consecutive parts, or each of its documents, with state carried from chunk
+      to chunk.
+
+    Args:
+        starts: [D] places of the separators that begin a document, which is then read by itself; ``None``: documents
+            are read as one stream.
     """
     if reading == "fixed_window":
-        return fixed_windows(tokens, context, batch_size)
+        return sliding_windows(tokens, context, context, batch_size, starts)
     if reading == "sliding_window":
-        return sliding_windows(tokens, context, stride, batch_size)
-    return parts(tokens, streams, context, batch_size)
+        return sliding_windows(tokens, context, stride, batch_size, starts)
+    return parts(tokens, streams, context, batch_size, starts)
+
+
+class Windows:
+    """The windows of ``context`` tokens that move by ``stride`` through a stream, or through each of its documents.
+
+    The first window of a document is scored whole, in every other one the last ``stride`` tokens.
+
+    Args:
+        starts: [D] places of the separators that begin a document; ``None``: documents are one stream.
+
+    Raises:
+        UserError: ``stride`` is not in [1, context], or ``context`` is below 1.
+    """
+
+    def __init__(self, tokens: np.ndarray, context: int, stride: int, starts: np.ndarray | None = None) -> None:
+        _check(context=context)
+        if not 1 <= stride <= context:
+            raise UserError(f"stride={stride}: expected a whole number from 1 to the context, {context}")
+        self.tokens = tokens
+        self.context = context
+        self.stride = stride
+        self.begins_D, self.ends_D = spans(len(tokens) - 1, starts)
+        numbers_D = -(-np.maximum(1, self.ends_D - self.begins_D - context + stride) // stride)
+        self._bounds = np.append(0, numbers_D.cumsum())
+
+    def __len__(self) -> int:
+        return int(self._bounds[-1])
+
+    def rows(self, numbers_R: np.ndarray) -> np.ndarray:
+        """Return [R, 3]: first input, first scored input and end of the inputs of windows, counted from 0."""
+        documents_R = np.searchsorted(self._bounds, numbers_R, side="right") - 1
+        places_R = numbers_R - self._bounds[documents_R]
+        begins_R = self.begins_D[documents_R] + places_R * self.stride
+        scored_R = begins_R + np.where(places_R > 0, self.context - self.stride, 0)
+        return np.stack([begins_R, scored_R, np.minimum(begins_R + self.context, self.ends_D[documents_R])], 1)
+
+    def lengths(self) -> np.ndarray:
+        """Return the number of tokens that each window reads."""
+        begins_W, _, ends_W = self.rows(np.arange(len(self))).T
+        return ends_W - begins_W
+
+    def batch(self, numbers_R: np.ndarray) -> Batch:
+        """Return windows as a batch, padded on the right."""
+        return _batch(self.tokens, self.rows(numbers_R))
+
+
+def spans(length: int, starts: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first input [D] and the end of the inputs [D] of each document of a stream with ``length`` inputs.
+
+    Args:
+        starts: [D] places of the separators that begin a document; ``None``: documents are one stream.
+    """
+    begins_D = np.zeros(1, np.int64) if starts is None else np.asarray(starts[: np.searchsorted(starts, length)])
+    return begins_D, np.append(begins_D[1:], length)
 
 
 def fixed_windows(
-    tokens: np.ndarray, context: int, batch_size: int, numbers: Sequence[int] | np.ndarray | None = None
+    tokens: np.ndarray,
+    context: int,
+    batch_size: int,
+    numbers: Sequence[int] | np.ndarray | None = None,
+    starts: np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """Yield disjoint windows of ``context`` tokens, each read from an empty state; the last may be shorter.
 
     Args:
         numbers: numbers of the windows to read, counted from 0; ``None``: all.
+        starts: [D] places of the separators that begin a document, each with windows of its own; ``None``: documents
+            are one stream.
+
+    Raises:
+        UserError: an argument is below 1.
     """
-    if numbers is None:
-        return sliding_windows(tokens, context, context, batch_size)
-    starts = [int(number) * context for number in numbers]
-    rows = [(start, start, min(start + context, len(tokens) - 1)) for start in starts]
-    return (_batch(tokens, rows[first : first + batch_size]) for first in range(0, len(rows), batch_size))
+    _check(batch_size=batch_size)
+    windows = Windows(tokens, context, context, starts)
+    numbers = np.arange(len(windows)) if numbers is None else np.asarray(numbers)
+    return (windows.batch(numbers[first : first + batch_size]) for first in range(0, len(numbers), batch_size))
 
 
 def evenly_spaced(part: int, whole: int) -> np.ndarray:
@@ -55,46 +129,59 @@ def evenly_spaced(part: int, whole: int) -> np.ndarray:
     return (2 * np.arange(part) + 1) * whole // (2 * max(part, 1))
 
 
-def sliding_windows(tokens: np.ndarray, context: int, stride: int, batch_size: int) -> Iterator[Batch]:
+def sliding_windows(
+    tokens: np.ndarray, context: int, stride: int, batch_size: int, starts: np.ndarray | None = None
+) -> Iterator[Batch]:
     """Yield windows of ``context`` tokens that move by ``stride``, each read from an empty state.
 
     The first window is scored whole, in every other one the last ``stride`` tokens: these have at least
     ``context - stride`` tokens before them.
 
+    Args:
+        starts: [D] places of the separators that begin a document, each with windows of its own, the shortest first;
+            ``None``: documents are one stream.
+
     Raises:
         UserError: ``stride`` is not in [1, context], or another argument is below 1.
     """
-    _check(context=context, batch_size=batch_size)
-    if not 1 <= stride <= context:
-        raise UserError(f"stride={stride}: expected a whole number from 1 to the context, {context}")
-    starts = range(0, max(1, len(tokens) - 1 - context + stride), stride)
-    for first in range(0, len(starts), batch_size):
-        rows = [
-            (start, start if start == 0 else start + context - stride, min(start + context, len(tokens) - 1))
-            for start in starts[first : first + batch_size]
-        ]
-        yield _batch(tokens, rows)
+    _check(batch_size=batch_size)
+    windows = Windows(tokens, context, stride, starts)
+    order = None if starts is None else np.argsort(windows.lengths(), kind="stable")
+    for first in range(0, len(windows), batch_size):
+        numbers_R = np.arange(first, min(first + batch_size, len(windows)))
+        yield windows.batch(numbers_R if order is None else order[numbers_R])
 
 
-def parts(tokens: np.ndarray, streams: int, context: int, batch_size: int) -> Iterator[Batch]:
+def parts(
+    tokens: np.ndarray, streams: int, context: int, batch_size: int, starts: np.ndarray | None = None
+) -> Iterator[Batch]:
     """Yield the stream in ``streams`` consecutive parts of equal length (to one token), each read with carried state.
 
     A part is read ``context`` tokens at a time. Parts come ``batch_size`` at a time, from their beginning to their
     end; their number, and so the context of each token, does not depend on the batch size.
+
+    Args:
+        starts: [D] places of the separators that begin a document: the parts are the documents, by length; ``None``:
+            documents are one stream.
 
     Raises:
         UserError: an argument is below 1.
     """
     _check(streams=streams, context=context, batch_size=batch_size)
     length = len(tokens) - 1
-    streams = min(streams, length)
-    bounds = [length * part // streams for part in range(streams + 1)]
-    spans = list(pairwise(bounds))
-    for first in range(0, streams, batch_size):
-        group = spans[first : first + batch_size]
-        for offset in range(0, max(end - start for start, end in group), context):
-            rows = [(start + offset, start + offset, min(start + offset + context, end)) for start, end in group]
-            yield _batch(tokens, rows, continues=offset > 0)
+    if starts is None:
+        bounds = np.array([length * part // min(streams, length) for part in range(min(streams, length) + 1)])
+        begins_D, ends_D = bounds[:-1], bounds[1:]
+    else:
+        begins_D, ends_D = spans(length, starts)
+        order = np.argsort(ends_D - begins_D, kind="stable")
+        begins_D, ends_D = begins_D[order], ends_D[order]
+    for first in range(0, len(begins_D), batch_size):
+        begins_R, ends_R = begins_D[first : first + batch_size], ends_D[first : first + batch_size]
+        for offset in range(0, int((ends_R - begins_R).max()), context):
+            rows_R = np.minimum(begins_R + offset, ends_R)
+            rows_R3 = np.stack([rows_R, rows_R, np.minimum(rows_R + context, ends_R)], 1)
+            yield _batch(tokens, rows_R3, continues=offset > 0)
 
 
 def _check(**options: int) -> None:
@@ -103,18 +190,24 @@ def _check(**options: int) -> None:
             raise UserError(f"{option}={value}: expected a whole number of at least 1")
 
 
-def _batch(tokens: np.ndarray, rows: list[tuple[int, int, int]], continues: bool = False) -> Batch:
-    """Make a batch of rows, each given by its first input, its first scored input and the end of its inputs.
+def _batch(tokens: np.ndarray, rows_R3: np.ndarray, continues: bool = False) -> Batch:
+    """Make a batch of rows, each given by its first input, its first scored input and the end of its inputs."""
+    inputs_RT, targets_RT = filled(tokens, rows_R3, int((rows_R3[:, 2] - rows_R3[:, 0]).max()))
+    return Batch(torch.from_numpy(inputs_RT), torch.from_numpy(targets_RT), fresh=not continues)
 
-    Rows are padded on the right with id 0.
+
+def filled(tokens: np.ndarray, rows_R3: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the inputs and targets [R, width] int64 of rows, filled up on the right with id 0, which is not scored.
+
+    Args:
+        rows_R3: first input, first scored input and end of the inputs of each row.
     """
-    width = max(end - start for start, _, end in rows)
-    inputs = np.zeros((len(rows), width), np.int64)
-    targets = np.full((len(rows), width), NOT_SCORED, np.int64)
-    for row, (start, scored, end) in enumerate(rows):
-        inputs[row, : end - start] = tokens[start:end]
-        targets[row, scored - start : end - start] = tokens[scored + 1 : end + 1]
-    return Batch(torch.from_numpy(inputs), torch.from_numpy(targets), fresh=not continues)
+    inputs_RT = np.zeros((len(rows_R3), width), np.int64)
+    targets_RT = np.full((len(rows_R3), width), NOT_SCORED, np.int64)
+    for row, (start, scored, end) in enumerate(rows_R3.tolist()):
+        inputs_RT[row, : end - start] = tokens[start:end]
+        targets_RT[row, scored - start : end - start] = tokens[scored + 1 : end + 1]
+    return inputs_RT, targets_RT
 
 
 @dataclass(frozen=True)

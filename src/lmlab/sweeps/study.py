@@ -21,7 +21,7 @@ EQUAL: Mapping[str, Sequence[str]] = {
     "tokenizer": ["tokenizer"],
     "budget": ["budget"],
     "parameters": ["model.parameters_of"],  # and the number of parameters
-    "context": ["batch.context", "batch.carry_state"],
+    "context": ["batch.context", "batch.carry_state", "batch.documents"],
 }
 """Quantities that a study can hold equal, with the sections of a configuration that must then agree in all runs."""
 

@@ -43,7 +43,7 @@ class LanguageModeling(pl.LightningModule):
         schedule: the factor on the learning rate; it observes the cost of each validation (see
             :class:`lmlab.training.scoring.Scoring`).
         total_steps: optimizer steps in the whole run.
-        tokens_per_step: tokens that all ranks together read in one optimizer step.
+        tokens_per_step: mean number of tokens that all ranks together read in one optimizer step.
         step_context: tools of the objective to prepare a batch.
         scoring: adds up the metrics of a validation.
         log_every: optimizer steps between rows of training metrics.
@@ -59,7 +59,7 @@ class LanguageModeling(pl.LightningModule):
         *,
         seed: int,
         total_steps: int,
-        tokens_per_step: int,
+        tokens_per_step: float,
         step_context: StepContext,
         scoring: Scoring,
         log_every: int,
@@ -153,13 +153,14 @@ class LanguageModeling(pl.LightningModule):
             self.carried = model_state.detach(terms.output.state)
         # Lightning and the ranks average over the parts of a step; the step needs one mean over all its tokens.
         accumulate = self.trainer.accumulate_grad_batches
-        weight = terms.share * accumulate * share_of_rows(self.trainer)[1]
+        parts = accumulate * share_of_rows(self.trainer)[1]
+        weight, row_weight = terms.share * parts, batch.row_share * parts
         loss = terms.loss * weight
         for name, value in ({"loss": terms.loss} | terms.logs).items():
             self._add(name, value.detach() * weight)
         for name, value in terms.output.auxiliary.items():
-            loss = loss + value
-            self._add(name, value.detach())
+            loss = loss + value * row_weight
+            self._add(name, value.detach() * row_weight)
         if self.judge is not None:
             self._loss = self._loss + loss.detach() / accumulate
         return loss
@@ -232,7 +233,7 @@ class LanguageModeling(pl.LightningModule):
     @property
     def tokens_seen(self) -> int:
         """Return the training tokens that all ranks together have read so far."""
-        return self.global_step * self.tokens_per_step
+        return round(self.global_step * self.tokens_per_step)
 
     def record(self, metrics: dict[str, float]) -> None:
         """Send metrics of this step to every logger, with steps, tokens and time."""

@@ -163,6 +163,7 @@ def opening_of(
         began=run is not None,
         prepared=prepared,
         checksum=experiment.checksum,
+        separate=batch.separate,
     )
 
 

@@ -40,7 +40,12 @@ def check_sections(config: Config) -> Experiment:
     check_schedule(experiment)
     for section in ("data", "tokenizer"):
         with numbers_of(config, section):
-            build(config[section])
+            part = build(config[section])
+        if section == "data" and experiment.batch.separate and not getattr(part, "has_documents", False):
+            name = getattr(part, "name", "these data")
+            raise UserError(
+                f"batch.documents=separate: data={name} has no documents of text; choose batch.documents=packed"
+            )
     check_shares(experiment.trainer, experiment.batch.size)
     if experiment.keeps_average and experiment.trainer.strategy == "fsdp":
         raise UserError("trainer.strategy=fsdp: not with callbacks=ema (choose strategy=ddp, or callbacks=default)")

@@ -62,7 +62,7 @@ def check(experiment: Experiment, task: Task) -> tuple[dict[str, Any], dict[int,
     if step is None:
         step = int(manifest["training"]["stopped_at"])
     earlier = manifest.get("start") or {"steps": 0, "tokens": 0, "flops": 0, "position": 0}
-    tokens = step * before.batch.tokens
+    tokens = round(step * manifest["training"].get("tokens_per_step", before.batch.tokens))
     record = {
         "run": manifest["id"],
         "directory": start.directory,
@@ -241,7 +241,7 @@ def _position(experiment: Experiment, before: Experiment, task: Task, parent: Ru
     place = position + step + sum(end - first for first, end in jumps if first <= step)
     if batch.size == old.size:
         return place
-    return 0 if batch.carry_state else math.ceil(place * old.size / batch.size)
+    return 0 if batch.carry_state or batch.separate else math.ceil(place * old.size / batch.size)
 
 
 def put(run: Run, start: Start, earlier: Run | None = None, shared: Mapping[int, int] | None = None) -> None:

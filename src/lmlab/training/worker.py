@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def train(run: Run) -> None:
     keep_freed_memory()
 
     task = open_task(experiment, run=run)
+    experiment = replace(experiment, tokens_per_step=task.tokens_per_step)
     torch.manual_seed(step_seed(experiment.seed, -1, 0))  # the same first weights on every rank
     model = build_model(experiment, task)
     left_out = [(row.get("to"), row["step"]) for row in events.done(run, "roll_back")]
@@ -122,7 +124,7 @@ def make_module(experiment: Experiment, task: Task, model: LanguageModel) -> Lan
         as_schedule(build(experiment.scheduler)),
         seed=experiment.seed,
         total_steps=experiment.steps,
-        tokens_per_step=experiment.batch.tokens,
+        tokens_per_step=experiment.tokens_per_step or experiment.batch.tokens,
         step_context=StepContext(task.tokenizer, experiment.batch.context, experiment.trainer.compile),
         scoring=Scoring(task),
         log_every=experiment.log_every,
@@ -147,6 +149,7 @@ def describe(run: Run, model: LanguageModel, data: LanguageDataModule, experimen
         provenance=manifest["provenance"] | {"hardware": hardware()},
         training={
             "steps": experiment.steps,
+            **({} if experiment.tokens_per_step is None else {"tokens_per_step": experiment.tokens_per_step}),
             "compiled": experiment.trainer.compile,
             "accumulate": experiment.trainer.accumulate,
             "validation": {

@@ -9,6 +9,11 @@ def test_1_state_carried_in_one_arm_only(runs):
     doubt_about(runs, 1, "refuse", "batch.carry_state: lstm true, transformer false")
 
 
+def test_1_documents_that_see_each_other_in_one_arm_only(runs):
+    arm(runs, "lstm", "batch.documents=separate")
+    doubt_about(runs, 1, "refuse", "batch.documents: lstm separate, transformer packed")
+
+
 def test_1_windows_of_different_length(runs):
     arm(runs, "lstm", "batch.context=256", "batch.size=8")
     doubt_about(runs, 1, "refuse", "batch.context: lstm 256, transformer 128", only=False)

@@ -12,9 +12,9 @@ from lmlab.analysis.records import Record
 from lmlab.config.nodes import at
 
 DEFINED_BY: Mapping[str, tuple[str, ...]] = {
-    "fixed_window": ("context",),
-    "sliding_window": ("context", "stride"),
-    "stateful": ("context", "streams"),
+    "fixed_window": ("documents", "context"),
+    "sliding_window": ("documents", "context", "stride"),
+    "stateful": ("documents", "context", "streams"),
     "answers": ("context",),
 }
 """Settings of ``lmlab evaluate`` that define a metric."""
@@ -33,7 +33,7 @@ _OF_DATA = ("split", "data", "shots", "decoding")
 
 
 def unequal_context(comparison: Comparison) -> Iterator[Finding]:
-    """Find arms that carry state where others start without, and scored windows that differ in length.
+    """Find arms that carry state or see other documents where others do not, and scored windows of different length.
 
     Arms that are about the batch (``batch.context`` itself, say) are doubted, not refused.
     """
@@ -46,6 +46,15 @@ def unequal_context(comparison: Comparison) -> Iterator[Finding]:
             "arms with batch.carry_state=false.",
             comparison.runs,
             train_with(comparison, comparison.runs, "batch.carry_state=false"),
+        )
+    documents = by_arm(comparison, lambda run: at(run.config, "batch.documents") or "packed")
+    if differ(documents):
+        yield Finding(
+            "doubt" if "batch" in subject(comparison) else "refuse",
+            f"Some arms see the documents before one in the same window, others do not (batch.documents: "
+            f"{text(documents)}), in training and in validations. Train all arms with one batch.documents.",
+            comparison.runs,
+            train_with(comparison, comparison.runs, f"batch.documents={next(iter(documents.values()))[0]}"),
         )
     contexts = by_arm(comparison, lambda run: at(run.config, "batch.context"))
     if differ(contexts):
@@ -63,7 +72,8 @@ def unequal_context(comparison: Comparison) -> Iterator[Finding]:
             yield Finding(
                 "doubt",
                 f"{metric} on the split {split} was scored with different settings ({text(lengths)}), so these numbers "
-                "of evaluations.jsonl cannot be compared. Score every run with the same context, stride and streams.",
+                "of evaluations.jsonl cannot be compared. Score every run with the same documents, context, stride and "
+                "streams.",
                 list(by_run),
                 _score_again(comparison, by_run, split),
             )
@@ -120,7 +130,7 @@ def _scored(comparison: Comparison) -> Iterator[tuple[str, str, dict[Record, set
                     kept = ("checkpoint", *DEFINED_BY.get(metric, ("context",)))
                     split = ", ".join(str(settings[name]) for name in _OF_DATA if name in settings)
                     key = (split, metric)
-                    one = tuple((name, settings.get(name)) for name in kept)
+                    one = tuple((name, settings.get(name)) for name in kept if name in settings)
                     by_metric.setdefault(key, {}).setdefault(run, set()).add(one)
                     arms.setdefault(key, set()).add(arm.name)
     for (split, metric), by_run in sorted(by_metric.items(), key=lambda item: item[0]):

@@ -36,7 +36,9 @@ def _own_tokens(run: Record) -> float | None:
 
 
 def tokens_per_step(run: Record) -> float | None:
-    """Return the tokens of an optimizer step; ``None`` if not recorded."""
+    """Return the mean number of tokens of an optimizer step; ``None`` if not recorded."""
+    if (recorded := run.metric("training/tokens_per_step")) is not None:
+        return recorded
     size, context = at(run.config, "batch.size"), at(run.config, "batch.context")
     return None if size is None or context is None else float(size) * float(context)
 

@@ -52,6 +52,7 @@ class Corpus(Dataset):
     """
 
     required = ("name", "licence")
+    has_documents = True
     name: str
     licence: str
     splits: tuple[str, ...] = SPLITS

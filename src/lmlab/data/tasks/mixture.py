@@ -138,6 +138,7 @@ class MixtureTask(Task):
         """Return the task to be scored on a split of a part, with another task as that part."""
         task = copy.copy(self)
         task.parts, task.reading_options = {**self.parts, split.partition(":")[0]: part}, part.reading_options
+        task.separate = part.separate
         return task
 
     def _part(self, split: str) -> Task:

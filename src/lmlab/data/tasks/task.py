@@ -30,6 +30,8 @@ class Task(ABC):
         batch_size: sequences in a batch.
         notes: messages to the user about its files.
         reading_options: options of ``lmlab evaluate`` that a score depends on, besides the split and the weights.
+        separate: every document is read by itself.
+        tokens_per_step: mean number of tokens that an optimizer step reads; ``None``: batch size times context.
     """
 
     notes: tuple[str, ...] = ()
@@ -39,6 +41,8 @@ class Task(ABC):
     longest: int
     batch_size: int
     reading_options: tuple[str, ...] = ("context",)
+    separate: bool = False
+    tokens_per_step: float | None = None
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from lmlab.data.baselines import Baselines
 from lmlab.data.batch import Batch
 from lmlab.data.corpora.corpus import Corpus
 from lmlab.data.dataset import Opening
+from lmlab.data.document_order import DocumentOrder
 from lmlab.data.order import Order, TrainingOrder, share
 from lmlab.data.preparation import prepare
 from lmlab.data.shards import TokenizedCorpus, find_prepared, frequencies, open_whole
 from lmlab.data.tasks.task import Task
-from lmlab.data.windows import Reading, fixed_windows, read
+from lmlab.data.windows import Reading, Windows, read
 
 if TYPE_CHECKING:
     from lmlab.data.judges import Judge
@@ -32,13 +33,14 @@ class ScoredText:
 
     Args:
         context: default number of tokens in a window.
+        separate: read every document by itself.
     """
 
-    reading_options: tuple[str, ...] = ("streams", "context", "stride")
-
-    def __init__(self, corpus: TokenizedCorpus, context: int) -> None:
+    def __init__(self, corpus: TokenizedCorpus, context: int, separate: bool = False) -> None:
         self.corpus = corpus
         self.context = context
+        self.separate = separate
+        self.reading_options: tuple[str, ...] = ("context", "stride") if separate else ("streams", "context", "stride")
 
     def length(self, split: str) -> int:
         return self.context
@@ -51,28 +53,36 @@ class ScoredText:
     def evaluation(self, split: str, readings: Sequence[str], reading: Reading) -> dict[str, Iterator[Batch]]:
         """Return the batches of a split for each way of reading it (see :func:`lmlab.data.windows.read`)."""
         stream = self.corpus.tokens(split)
-        return {name: read(stream, name, **asdict(reading)) for name in readings}
+        return {name: read(stream, name, **asdict(reading), starts=self._starts(split)) for name in readings}
 
     def scored(self, split: str) -> int:
         return len(self.corpus.tokens(split)) - 1
+
+    def _starts(self, split: str) -> np.ndarray | None:
+        """Return the places of the separators that begin a document; ``None``: documents are read as one stream."""
+        return self.corpus.starts(split) if self.separate else None
 
 
 class TextTask(ScoredText, Task):
     """A tokenised corpus in the order of ``order``, and its validation split in disjoint windows of the context.
 
     Args:
+        order: a :class:`DocumentOrder` for documents that are read one by one, in validations as well.
         validation_tokens: score only this many tokens of the validation split, from its start; ``None``: all.
     """
 
     scored_splits = ("validation",)
 
-    def __init__(self, corpus: TokenizedCorpus, order: Order, validation_tokens: int | None = None) -> None:
-        super().__init__(corpus, order.context)
+    def __init__(
+        self, corpus: TokenizedCorpus, order: Order | DocumentOrder, validation_tokens: int | None = None
+    ) -> None:
+        super().__init__(corpus, order.context, isinstance(order, DocumentOrder))
         self.order = order
         self.validation_tokens = validation_tokens
         self.tokenizer = corpus.tokenizer
         self.fingerprint = corpus.fingerprint
-        self.notes = corpus.notes
+        self.notes = (*corpus.notes, *self._about_documents())
+        self.tokens_per_step = order.tokens_per_step if isinstance(order, DocumentOrder) else None
         self.longest = order.context
         self.batch_size = order.batch_size
 
@@ -90,7 +100,9 @@ class TextTask(ScoredText, Task):
         cache, tokens = opening.cache, None
         if (prepared := opening.prepared) is not None:
             tokens = find_prepared(
-                prepared.fingerprint, prepared.caches, partial(open_whole, kind=type(opening.tokenizer))
+                prepared.fingerprint,
+                prepared.caches,
+                partial(open_whole, kind=type(opening.tokenizer), starts=opening.separate),
             )
         if tokens is None:
             corpus.check_same_text(opening)
@@ -99,6 +111,10 @@ class TextTask(ScoredText, Task):
             opening.tokenizer.check()
             corpus.download = opening.download
             tokens = prepare(corpus, opening.tokenizer, cache, opening.corpora, progress=opening.progress)
+        if opening.separate:
+            train = tokens.tokens("train"), tokens.starts("train")
+            documents = DocumentOrder(*train, opening.seed, opening.batch_size, opening.context)
+            return cls(tokens, documents, opening.validation_tokens)
         order = TrainingOrder(
             tokens.tokens("train"),
             seed=opening.seed,
@@ -112,6 +128,8 @@ class TextTask(ScoredText, Task):
         return self.corpus.describe()
 
     def training_batch(self, step: int, rank: int, world: int, micro: int, accumulate: int) -> Batch:
+        if isinstance(self.order, DocumentOrder):
+            return self.order.batch(step, rank, world, micro, accumulate)
         tokens = torch.from_numpy(self.order.batch(step, rank, world, micro, accumulate))
         return Batch(
             tokens[:, :-1],
@@ -123,6 +141,8 @@ class TextTask(ScoredText, Task):
         )
 
     def training_rows(self, numbers_R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if isinstance(self.order, DocumentOrder):
+            return self.order.rows(numbers_R)
         rows = self.order.rows(numbers_R)
         return rows[:, :-1], rows[:, 1:]
 
@@ -132,8 +152,17 @@ class TextTask(ScoredText, Task):
     def token_counts(self, split: str) -> np.ndarray:
         return frequencies(self.corpus, split)
 
+    def scoring_order(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        numbers = super().scoring_order(split, sequences)
+        if not self.separate:
+            return numbers
+        lengths_N = self._windows(split).lengths()[numbers]
+        return numbers[np.argsort(lengths_N, kind="stable")]  # rows of similar length together
+
     def batches(self, split: str, sequences: Sequence[int] | np.ndarray | None = None) -> Iterator[Batch]:
-        return fixed_windows(self._stream(split), self.order.context, self.batch_size, sequences)
+        windows, numbers = self._windows(split), self.scoring_order(split, sequences)
+        firsts = range(0, len(numbers), self.batch_size)
+        return (windows.batch(numbers[first : first + self.batch_size]) for first in firsts)
 
     def judges(self, split: str) -> "list[Judge]":
         from lmlab.data.judges import Breakdown, Likelihood
@@ -157,8 +186,19 @@ class TextTask(ScoredText, Task):
             yield self.tokenizer.decode(tokens[first : first + _DECODED])
 
     def sequences(self, split: str) -> int:
-        return -(-(len(self._stream(split)) - 1) // self.order.context)
+        return len(self._windows(split))
+
+    def _windows(self, split: str) -> Windows:
+        """Return the windows that validations score."""
+        return Windows(self._stream(split), self.order.context, self.order.context, self._starts(split))
 
     def _stream(self, split: str) -> np.ndarray:
+        """Return the separator and the tokens that validations score."""
         stream = self.corpus.tokens(split)
         return stream if self.validation_tokens is None else stream[: self.validation_tokens + 1]
+
+    def _about_documents(self) -> tuple[str, ...]:
+        """Return a note if there is only one document to be read by itself."""
+        if not self.separate or len(self.corpus.starts("train")) > 1:
+            return ()
+        return (f"{self.corpus.name}: its training split is one document; batch.documents=separate has little effect",)
