@@ -20,7 +20,7 @@ from lmlab.data import preparation as module
 from lmlab.data.corpora import Corpus, Text, TinyShakespeare, WikiText2, files
 from lmlab.data.preparation import prepare
 from lmlab.data.sample import evenly_sampled
-from lmlab.data.shards import find_prepared, starts_in
+from lmlab.data.shards import open_whole, starts_in
 from lmlab.data.tokenizers import BPE, Byte, Character, Word, cutting
 from lmlab.errors import UserError
 
@@ -74,8 +74,8 @@ def test_starts_are_the_places_of_the_separators_before_documents(tmp_path):
 def test_lost_starts_are_written_again(tmp_path):
     corpus = made(tmp_path)
     starts_in(corpus.folder, "train").unlink()
-    assert find_prepared(corpus.fingerprint, [tmp_path], Byte) is not None, "as earlier versions left it"
-    assert find_prepared(corpus.fingerprint, [tmp_path], Byte, starts=True) is None
+    assert open_whole(corpus.folder, Byte) is not None, "as earlier versions left it"
+    assert open_whole(corpus.folder, Byte, starts=True) is None
     assert made(tmp_path).starts("train").tolist() == [0, 8]
 
 
