@@ -100,7 +100,7 @@ def open_data(
         options = {key: value for key, value in data.items() if value is not None}
         about = {"text": {**options, **described(corpus)}}
         # A split name of its own, so that different texts never share a column.
-        settings = {"split": f"text {about['text']['fingerprint'][:12]}"}
+        settings: dict[str, Any] = {"split": f"text {about['text']['fingerprint'][:12]}"}
         return ScoredData(ScoredText(corpus, trained.context, separate), "text", settings | _reading(separate), about)
     if data is None:
         task = open_recorded(trained.run, paths, separate)
@@ -121,9 +121,7 @@ def open_data(
     fingerprint = record.get("corpus_fingerprint", task.fingerprint)
     counts = record.get("splits", {}).get(split, {})
     about = {"data": {"name": record["name"], "fingerprint": fingerprint, "unknown": counts.get("unknown", 0)}}
-    settings: dict[str, Any] = (
-        {"split": split} if own else {"split": split, "data": f"{record['name']} {fingerprint[:12]}"}
-    )
+    settings = {"split": split} if own else {"split": split, "data": f"{record['name']} {fingerprint[:12]}"}
     settings |= ({"shots": shots} if shots else {}) | _reading(task.separate)
     return ScoredData(task, split, settings, about)
 
