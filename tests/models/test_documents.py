@@ -70,7 +70,7 @@ def test_the_loss_is_the_mean_over_documents_one_at_a_time(make_model, architect
             (nats_L.sum() / scored).backward()
             expected += float(nats_L.sum().detach())
         alone = torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
-        torch.testing.assert_close(float(loss), expected / scored, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(loss.item(), expected / scored, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(gradient, alone, rtol=1e-6, atol=1e-9)
         sums, counts = sums + expected, counts + scored
     assert counts == sum(LENGTHS)

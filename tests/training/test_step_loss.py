@@ -135,7 +135,7 @@ def test_every_token_of_a_text_counts_the_same(compose, corpus_file):
     "words", [["model=gru"], ["model=moe", "model.channel.experts=4"]], ids=["cross_entropy", "load_balance"]
 )
 def test_documents_that_are_read_one_by_one_count_by_their_tokens(compose, corpus_file, words):
-    text = ["data=text", "tokenizer=byte", f"data.paths={corpus_file}", "data.documents=line"]
+    text = ["data=text", "tokenizer=byte", f"data.paths={corpus_file}", "data.documents=line", "batch.context=64"]
     module, source = case(compose, *text, "batch.documents=separate", *words)
     rows = len(source.training_batch(STEP, 0, 1, 0, 1).tokens)
     assert rows % 8, "the parts of the step differ in size"
