@@ -212,6 +212,7 @@ class Preparation:
         self.check: Callable[[], None] = signals.check
         with self._errors():
             cache.mkdir(parents=True, exist_ok=True)
+            corpus.progress = progress
             corpus.find(corpora, cache, progress)
             self.fingerprint = corpus.fingerprint()
             self.place = Place(cache, f"{corpus.name}-{_key(self.fingerprint, tokenizer)[:16]}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lmlab.data.dataset import Dataset, Opening
 from lmlab.errors import UserError
+from lmlab.progress import ProgressBar
 
 if TYPE_CHECKING:
     from lmlab.data.tasks.text import TextTask
@@ -45,6 +46,7 @@ class Corpus(Dataset):
         splits: the splits that it has, some of :data:`SPLITS`.
         notes: messages to the user about the source files.
         download: false: :meth:`find` refuses to download anything.
+        progress: show progress bars where reading its text takes long.
         published: counts that :meth:`verify` compares with those of the prepared corpus.
 
     Args:
@@ -58,6 +60,7 @@ class Corpus(Dataset):
     splits: tuple[str, ...] = SPLITS
     notes: tuple[str, ...] = ()
     download: bool = True
+    progress: bool = False
     published: tuple[Published, ...] = ()
     stream: bool = False
 
@@ -157,10 +160,13 @@ class Corpus(Dataset):
     def fingerprint(self) -> str:
         """Return the SHA-256, in hexadecimal, of every document of every split, in order."""
         digest = hashlib.sha256()
-        for split in self.splits:
-            digest.update(f"split {split}\n".encode())
-            for counted, hashed in zip(self.chunks(split), self.chunks(split), strict=True):
-                digest.update(f"document {sum(len(chunk.encode()) for chunk in counted)}\n".encode())
-                for chunk in hashed:
-                    digest.update(chunk.encode())
+        with ProgressBar(f"Checking {self.name}", None, self.progress) as bar:
+            for split in self.splits:
+                digest.update(f"split {split}\n".encode())
+                for counted, hashed in zip(self.chunks(split), self.chunks(split), strict=True):
+                    digest.update(f"document {sum(len(chunk.encode()) for chunk in counted)}\n".encode())
+                    for chunk in hashed:
+                        content = chunk.encode()
+                        digest.update(content)
+                        bar.advance(len(content))
         return digest.hexdigest()

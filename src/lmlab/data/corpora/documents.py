@@ -1,7 +1,7 @@
 """Documents of a file: its whole text, its lines, or the texts of its records."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -92,8 +92,13 @@ class RecordFile:
                     yield Passage(text)
 
 
-def inspect(path: Path, stamp: Stamp, form: Form) -> TextFile | RecordFile | Unreadable:
+def inspect(
+    path: Path, stamp: Stamp, form: Form, advance: Callable[[int], None] = lambda size: None
+) -> TextFile | RecordFile | Unreadable:
     """Read a file once, and return a description of its documents, or the reason why it has none.
+
+    Args:
+        advance: called with the bytes of each part of the text that was read.
 
     Raises:
         UserError: a package is missing, or the file changes while it is read.
@@ -104,13 +109,20 @@ def inspect(path: Path, stamp: Stamp, form: Form) -> TextFile | RecordFile | Unr
             reader, encoding = reader_of(path, form.documents)
             if reader is None:
                 assert encoding is not None
-                return TextFile.of(path, stamp, encoding)
-            return _inspect_records(path, stamp, encoding, reader, form)
+                return TextFile.of(path, stamp, encoding, advance)
+            return _inspect_records(path, stamp, encoding, reader, form, advance)
         except Unreadable as reason:
             return reason
 
 
-def _inspect_records(path: Path, stamp: Stamp, encoding: Encoding | None, reader: str, form: Form) -> RecordFile:
+def _inspect_records(
+    path: Path,
+    stamp: Stamp,
+    encoding: Encoding | None,
+    reader: str,
+    form: Form,
+    advance: Callable[[int], None],
+) -> RecordFile:
     field = None if reader == "lines" else _field(path, encoding, reader, form.field)
     digest, number, empty, malformed, problem = hashlib.sha256(b"documents\n"), 0, 0, 0, ""
     for place, text in _texts(path, encoding, reader, field):
@@ -126,6 +138,7 @@ def _inspect_records(path: Path, stamp: Stamp, encoding: Encoding | None, reader
             digest.update(b"%d\n" % len(content))
             digest.update(content)
             number += 1
+            advance(len(content))
         else:
             empty += 1
     if not number:

@@ -251,12 +251,18 @@ class TextFile:
     number: ClassVar[int] = 1
 
     @classmethod
-    def of(cls, path: Path, stamp: Stamp, encoding: Encoding) -> "TextFile":
-        """Read a file for its length and checksum. Raises as :func:`decoded`."""
+    def of(cls, path: Path, stamp: Stamp, encoding: Encoding, advance: Callable[[int], None]) -> "TextFile":
+        """Read a file for its length and checksum. Raises as :func:`decoded`.
+
+        Args:
+            advance: called with the bytes of each chunk that was read.
+        """
         digest, characters = hashlib.sha256(), 0
         for text in decoded(path, encoding):
-            digest.update(text.encode())
+            content = text.encode()
+            digest.update(content)
             characters += len(text)
+            advance(len(content))
         return cls(path, stamp, encoding, characters, digest.hexdigest())
 
     def documents(self) -> "Iterator[TextFile]":

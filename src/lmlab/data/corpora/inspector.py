@@ -21,9 +21,13 @@ class Inspector:
     """Reads each file once for its encoding, length and checksum; unchanged files are not read again.
 
     A file is unchanged if its path, size, inode and time of change equal those that :meth:`save` wrote to a folder.
+
+    Args:
+        advance: called with the bytes of each part of a text that was read.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, advance: Callable[[int], None] = lambda size: None) -> None:
+        self._advance = advance
         self._path = folder / "files.json"
         self._seen: dict[str, Any] = {}
         with suppress(OSError, ValueError):
@@ -43,7 +47,7 @@ class Inspector:
         recorded = self._seen.get(key)
         if recorded is not None and tuple(recorded[0]) == stamp:
             return _from_record(path, recorded[1])
-        content = inspect(path, stamp, form)
+        content = inspect(path, stamp, form, self._advance)
         if _is_settled(stamp):
             self._seen[key] = [stamp, _record_of(content)]
             self._new = True

@@ -256,8 +256,12 @@ class Text(Corpus):
 
     def _find_files(self, cache: Path) -> None:
         """Find the files by split, each content once; all under ``_NO_SPLIT`` if they have no splits."""
+        with ProgressBar(f"Reading {self.name}", None, self.progress) as bar:
+            self._inspect_files(Inspector(cache, bar.advance))
+        self._bounds = self.validation, self.validation + self.test  # of the hashes of held-out documents
+
+    def _inspect_files(self, inspector: Inspector) -> None:
         notes: list[str] = []
-        inspector = Inspector(cache)
         finder: Finder[TextFile | RecordFile] = Finder(
             partial(inspector.inspect, form=self._form), self._form.on_error == "fail"
         )
@@ -282,7 +286,6 @@ class Text(Corpus):
         if _NO_SPLIT not in by_split:
             self.splits = tuple(by_split)
         self.notes = tuple(f"data.paths: {note}" for note in notes if note)
-        self._bounds = self.validation, self.validation + self.test  # of the hashes of held-out documents
 
     def _split(self) -> None:
         """Choose how documents are split, if they are not in splits, and add a note about it."""
