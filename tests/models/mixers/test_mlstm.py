@@ -57,7 +57,7 @@ def slow_block(mixer: MLSTM, x_BTD: torch.Tensor) -> torch.Tensor:
             empty = torch.zeros(P, P, dtype=x_BTD.dtype), torch.zeros(P, dtype=x_BTD.dtype)
             h_TP = unstabilised(q_TC[:, own], k_TC[:, own] / math.sqrt(P), v_TC[:, own], i_T, f_T, *empty)[0]
             centred = h_TP - h_TP.mean(1, keepdim=True)
-            parts.append(centred / (centred.square().mean(1, keepdim=True) + mixer.norm.eps).sqrt())
+            parts.append(centred / (centred.square().mean(1, keepdim=True) + 1e-6).sqrt())
         h_TC = torch.cat(parts, 1) * mixer.norm.gain + mixer.skip * mixed_TC
         rows.append((h_TC * gate_TC / (1 + (-gate_TC).exp())) @ mixer.projection_out.weight.T)
     return torch.stack(rows)

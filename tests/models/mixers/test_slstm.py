@@ -42,7 +42,7 @@ def slow_slstm(mixer: SLSTM, x_TD: torch.Tensor) -> torch.Tensor:
         h = o * c / n
         heads = h.view(mixer.heads, P)
         heads = heads - heads.mean(1, keepdim=True)
-        rows.append((heads / (heads.square().mean(1, keepdim=True) + mixer.norm.eps).sqrt()).flatten())
+        rows.append((heads / (heads.square().mean(1, keepdim=True) + 1e-6).sqrt()).flatten())
     return torch.stack(rows) * mixer.norm.gain
 
 
