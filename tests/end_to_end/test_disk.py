@@ -89,7 +89,7 @@ def ends_with_one_line(process: "subprocess.Popen[bytes]", *expected: str) -> No
     assert process.returncode == 1
     assert len(lines) == 1, errors.decode()
     for text in expected:
-        assert text in lines[0]
+        assert text in lines[0], lines[0]
 
 
 def last_good_step(run: Run) -> int:
