@@ -60,6 +60,8 @@ def score_on(run: Run, split: str = "test", shift: float = 0.05) -> None:
     """Record an evaluation with the default settings, whose scores are worse than those of the validation."""
     context = run.config["batch"]["context"]
     settings = {"split": split, "checkpoint": "final", "streams": 8, "context": context, "stride": context // 2}
+    if run.config["batch"]["documents"] == "separate":
+        settings["documents"] = "separate"
     scores = {name.partition("/")[2]: value + shift for name, value in run.manifest["metrics"].items()}
     row = {"settings": settings, "metrics": {"fixed_window": scores}}
     with (run.path / "evaluations.jsonl").open("a") as file:

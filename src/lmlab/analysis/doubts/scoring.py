@@ -65,6 +65,7 @@ def unequal_context(comparison: Comparison) -> Iterator[Finding]:
             comparison.runs,
             train_with(comparison, comparison.runs, f"batch.context={next(iter(contexts.values()))[0]}"),
         )
+    if differ(documents) or differ(contexts):
         return  # evaluations differ for the same reason
     for split, metric, by_run in _scored(comparison):
         if not _in_common([{_without_checkpoint(one) for one in settings} for settings in by_run.values()]):
