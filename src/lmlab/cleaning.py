@@ -34,7 +34,7 @@ KINDS = get_args(Kind)
 DESCRIPTIONS: dict[Kind, str] = {
     "checkpoints": "states that finished runs would resume from",
     "wandb": "W&B's files of runs that W&B has in full",
-    "caches": "prepared data that no run uses, caches of logs, temporary files",
+    "caches": "prepared data that no run uses, decisions of data.clean, caches of logs, temporary files",
     "failed": "failed runs",
     "weights": "weights of finished runs",
     "runs": "whole runs",
@@ -137,6 +137,7 @@ ABANDONED = 3600.0
 """Seconds without changes after which a temporary file is considered left over from a killed process."""
 
 _PREPARED = re.compile(r"[^.].*-[0-9a-f]{16}")
+_CLEANED = re.compile(r"cleaned-[0-9a-f]{16}")
 _CURVES = re.compile(r"[^.].*-[0-9a-f]{12}")
 
 
@@ -153,6 +154,13 @@ def prepared(cache: Path, used: Collection[str] | None) -> Iterator[Item | Kept]
             yield Kept(path.name, "a run that cannot be read may use it")
             continue
         if not _fingerprints(path) & {*used}:
+            yield Item("caches", (path,), size_of([path]), lock=cache / f".{path.name}.lock")
+
+
+def decisions(cache: Path) -> Iterator[Item]:
+    """Yield the decisions of cleaning in ``cache``, which are needed only until the text is tokenised."""
+    for path in sorted(_entries(cache)):
+        if _CLEANED.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
             yield Item("caches", (path,), size_of([path]), lock=cache / f".{path.name}.lock")
 
 
@@ -338,6 +346,7 @@ def _of_caches(folder: Path, cache: Path, outputs: Path, records: Records) -> It
     fingerprints = {str(at(record.manifest, "data.fingerprint")) for record in records.readable}
     unknown = any((path / "run.json").exists() for path in records.unreadable)
     yield from prepared(cache, None if unknown else fingerprints)
+    yield from decisions(cache)
     yield from curves(cache / "curves")
     yield from leftovers(folder, cache, outputs, fingerprints)
 

@@ -133,6 +133,15 @@ def test_prepared_data_that_a_run_uses_stay(outputs, lmlab_clean):
     assert used.exists() and own.exists() and (outputs / "cache" / "files.json").exists() and not unused.exists()
 
 
+def test_decisions_of_cleaning_go(outputs, lmlab_clean):
+    folder, own = (outputs / "cache" / name for name in ("cleaned-0123456789abcdef", "cleaned-mine"))
+    for path in (folder, own):
+        path.mkdir(parents=True)
+        (path / "decisions.npy").touch()
+    lmlab_clean(what="caches")
+    assert own.exists() and not folder.exists()
+
+
 def test_text_that_a_run_streams_stays_also_before_it_is_complete(outputs, lmlab_clean):
     make(outputs)  # its data have the fingerprint fff...
     begun = [make_prepared(outputs, fingerprint * 64, f".text-{fingerprint}.tmp") for fingerprint in "f0"]

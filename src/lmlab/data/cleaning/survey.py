@@ -8,7 +8,6 @@ text.
 
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from lmlab.errors import UserError
 from lmlab.numerals import counted
 from lmlab.processes import signals
 from lmlab.progress import ProgressBar
-from lmlab.runs.files import flush, read_json, write_json
+from lmlab.runs.files import flush, read_json, remove, whole_folder, write_json
 
 SplitOf = Callable[[str, np.ndarray], np.ndarray]
 """From a source and the :func:`places` [N] of its documents to the name of the split of each."""
@@ -104,23 +103,21 @@ class Survey:
         Raises:
             UserError: no document of a source stays.
         """
-        from filelock import FileLock
-
         key = hashlib.sha256(f"{content} {cleaning.fingerprint()}".encode()).hexdigest()
-        folder, temporary = cache / f"cleaned-{key[:16]}", cache / f".cleaned-{key[:16]}.tmp"
-        cache.mkdir(parents=True, exist_ok=True)
-        if not folder.is_dir():
-            with FileLock(temporary.with_suffix(".lock")):
-                if not folder.is_dir():
-                    temporary.mkdir(exist_ok=True)  # perhaps with the beginning of the work
-                    try:
-                        numbers = _Reading(cleaning, temporary, bar).run(sources)
-                        _decide(cleaning, temporary, numbers, split_of)
-                    except UserError:
-                        shutil.rmtree(temporary, ignore_errors=True)
-                        raise
-                    temporary.rename(folder)
-                    flush(folder.parent, below=False)
+
+        def fill(temporary: Path) -> None:
+            temporary.mkdir(exist_ok=True)  # perhaps with the beginning of the work
+            try:
+                numbers = _Reading(cleaning, temporary, bar).run(sources)
+                _decide(cleaning, temporary, numbers, split_of)
+            except UserError:
+                remove(temporary)
+                raise
+
+        def existing(folder: Path) -> Path | None:
+            return folder if folder.is_dir() else None
+
+        folder = whole_folder(cache / f"cleaned-{key[:16]}", existing, fill, resumable=True)
         survey = cls(cleaning, np.load(folder / _DECISIONS), read_json(folder / _PROGRESS)["sources"])
         survey._check()
         return survey
