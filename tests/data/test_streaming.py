@@ -238,7 +238,7 @@ def test_frequencies_are_of_the_first_shard(opened, tmp_path):
     task = opened(Gated())
     windows = SHARD // CONTEXT
     tokens = whole(tmp_path / "plain").tokens("train")[1 : 1 + windows * CONTEXT]
-    assert task._frequencies().tolist() == np.bincount(tokens, minlength=256).tolist()
+    assert task.token_counts("train").tolist() == np.bincount(tokens, minlength=256).tolist()
     corpus = Gated()
     corpus.gate.set()
     assert task.token_counts("validation").sum() == 9

@@ -1,25 +1,22 @@
 """Plain text as a task that begins before the text is tokenised to its end."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmlab.data.corpora.corpus import Corpus
 from lmlab.data.dataset import Opening
 from lmlab.data.order import check_length
+from lmlab.data.shards import TRAIN
 from lmlab.data.streamed_order import StreamedOrder
 from lmlab.data.streaming import StreamedCorpus, open_streamed
 from lmlab.data.tasks.text import TextTask
-
-if TYPE_CHECKING:
-    from lmlab.data.judges import Judge
 
 
 class StreamedTextTask(TextTask):
     """A tokenised corpus whose training split is read shard by shard while the rest is prepared.
 
-    The breakdown of the loss counts how often tokens occur in the first shard.
+    The breakdown of the loss and the trivial baseline count how often tokens occur in the first shard.
     """
 
     corpus: StreamedCorpus
@@ -45,19 +42,14 @@ class StreamedTextTask(TextTask):
             check_length(opening.context, len(beginning) - 1)
         return cls(streamed, order, opening.validation_tokens)
 
-    def judges(self, split: str) -> "list[Judge]":
-        from lmlab.data.judges import Breakdown, Likelihood
-
-        tokens_per_byte = self.corpus.tokens_per_byte(split, self.validation_tokens)
-        return [Likelihood(tokens_per_byte, Breakdown(self.order.context, self._frequencies))]
-
     def on_wait(self, call: Callable[[], None]) -> None:
         self.corpus.waiting.append(call)
 
     def close(self) -> None:
         self.corpus.close()
 
-    def _frequencies(self) -> np.ndarray:
-        """Return [V] int64: how often each type occurs in the first shard."""
+    def token_counts(self, split: str) -> np.ndarray:
+        if split != TRAIN:
+            return super().token_counts(split)
         ids, _ = self.corpus.beginning(self.order.length_of(1))
         return np.bincount(ids[1 : 1 + self.order.windows * self.order.context], minlength=self.tokenizer.size)

@@ -168,7 +168,7 @@ class TextTask(ScoredText, Task):
         from lmlab.data.judges import Breakdown, Likelihood
 
         tokens_per_byte = self.corpus.tokens_per_byte(split, self.validation_tokens)
-        return [Likelihood(tokens_per_byte, Breakdown(self.order.context, partial(frequencies, self.corpus, "train")))]
+        return [Likelihood(tokens_per_byte, Breakdown(self.order.context, partial(self.token_counts, "train")))]
 
     def baselines(self, split: str) -> Baselines:
         stream = self._stream(split)
