@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lmlab.data.batch import Batch, nothing
-from lmlab.data.order import check_sizes, share
+from lmlab.data.order import check_order, share
 from lmlab.data.windows import Windows, filled
 
 
@@ -33,7 +33,7 @@ class DocumentOrder:
     """
 
     def __init__(self, tokens: np.ndarray, starts: np.ndarray, seed: int, batch_size: int, context: int) -> None:
-        check_sizes(seed, batch_size, context)
+        check_order(seed, batch_size, context)
         self.tokens = np.asarray(tokens)  # plain indexing is faster than that of a memmap
         self.seed = seed
         self.batch_size = batch_size

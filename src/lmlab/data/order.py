@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from lmlab.errors import UserError
+from lmlab.errors import UserError, check_least
 
 
 class Order(ABC):
@@ -51,9 +51,8 @@ class Order(ABC):
 
 def check_order(seed: int, batch_size: int, context: int) -> None:
     """Refuse arguments that are out of range. Raises ``UserError``."""
-    for option, value, least in (("seed", seed, 0), ("batch.size", batch_size, 1), ("batch.context", context, 1)):
-        if value < least:
-            raise UserError(f"{option}={value}: expected at least {least}")
+    check_least(0, seed=seed)
+    check_least(1, "batch.", size=batch_size, context=context)
 
 
 def check_length(context: int, length: int) -> None:
@@ -152,13 +151,6 @@ class TrainingOrder(Order):
             order_W += offset
             self._epoch = epoch, order_W
         return self._epoch[1]
-
-
-def check_sizes(seed: int, batch_size: int, context: int) -> None:
-    """Refuse arguments of an order that are out of range. Raises ``UserError``."""
-    for option, value, least in (("seed", seed, 0), ("batch.size", batch_size, 1), ("batch.context", context, 1)):
-        if value < least:
-            raise UserError(f"{option}={value}: expected at least {least}")
 
 
 def share(batch_size: int, rank: int, world: int, micro: int, accumulate: int) -> slice:
