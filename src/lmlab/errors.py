@@ -1,5 +1,6 @@
 """Errors whose messages users read: one clear line each."""
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -53,6 +54,20 @@ def prefixed(where: str) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(within(where, error)) from error
+
+
+@contextmanager
+def in_part(name: str, options: Iterable[str]) -> Iterator[None]:
+    """Name options of a data set in the message of a ``UserError`` by their place in a mixture.
+
+    ``data.length`` becomes ``data.parts.<name>.length``, with ``+`` where the message gives a value to be typed.
+    """
+    try:
+        yield
+    except UserError as error:
+        own = rf"(?<![\w./-])data\.(?=(?:{'|'.join(map(re.escape, options))})\b"
+        typed = re.sub(rf"(?<!^){own}[\w.]*=)", f"+data.parts.{name}.", str(error))
+        raise UserError(re.sub(rf"{own})", f"data.parts.{name}.", typed)) from error
 
 
 def check_least(least: int, prefix: str = "", /, **options: float | None) -> None:

@@ -22,3 +22,9 @@ def test_other_cells_are_cut_where_the_terminal_is_narrow(narrow, capsys):
     tables.print_table("", [{"name": "transformer-text " * 5, "status": "finished"}])
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 40 and "…" in lines[-1]
+
+
+def test_units_and_splits_of_headings_have_lines_of_their_own(capsys):
+    tables.print_table("", [{"run": "a", "loss (nats/token) (wikitext2)": "1.5", "bits/byte": "2.0"}])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[:3] == [["loss"], ["nats/token"], ["run", "wikitext2", "bits/byte"]]

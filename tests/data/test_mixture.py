@@ -163,10 +163,29 @@ def test_a_data_set_may_be_twice_in_a_mixture_under_names_of_the_user(compose):
         ("{}", r"data\.weights\.en_de: there is no data 'en_de'.*needs \+data\.parts\.en_de\.data="),
         ("{data: multi30}", r"data\.parts\.en_de\.data=multi30: there is no data 'multi30' .*multi30k"),
         ("{data: mixture}", r"data\.parts\.en_de\.data=mixture: a mixture cannot be part"),
-        ("{data: multi30k, decoding: {beams: 0}}", r"data\.decoding\.beams=0"),
+        ("{data: multi30k, decoding: {beams: 0}}", r"^data\.parts\.en_de\.decoding\.beams=0"),
+        ("{data: hf, dataset: json, files: x, column: text, test: 2}", r"^data\.parts\.en_de\.test=2"),
     ):
         with pytest.raises(UserError, match=message):
             build_data(Experiment.of(compose("data=mixture", words[0], f"+data.parts.en_de={part}", *other)))
+
+
+def test_errors_of_a_part_name_its_options_by_their_place_in_the_mixture(tmp_path, opening):
+    own = parts(tmp_path)
+    (tmp_path / "upper.txt").unlink()
+    mixture = Mixture({"lower": 1, "upper": 1}, own)
+    missing = f"data.parts.upper.paths: there is no {tmp_path}/upper.txt"
+    for call in (mixture.checksum, lambda cache: mixture.open(opening)):
+        with pytest.raises(UserError, match=f"^{missing}"):
+            call(opening.cache)
+    records = tmp_path / "data.paths.jsonl"
+    records.write_text('{"text": "a b"}\n' * 50 + '{"text"\n')
+    broken = Text([str(records)], documents="record")
+    mixture = Mixture({"lower": 1, "records": 1}, {"lower": own["lower"], "records": broken})
+    with pytest.raises(UserError) as error:
+        mixture.open(opening)
+    # The name of a file stays as it is.
+    assert str(records) in str(error.value) and "or +data.parts.records.on_error=skip" in str(error.value)
 
 
 def test_other_splits_of_a_part_have_its_name(tmp_path, opening):

@@ -76,8 +76,8 @@ def print_table(title: str, rows: Sequence[Mapping[str, str]], optional: Sequenc
         )
         for heading in headings:
             numeric = all(_NUMBER.match(row[heading]) for row in rows if row[heading])
-            # A unit on a line of its own leaves room for more columns.
-            shown = heading.replace(" (", "\n").removesuffix(")")
+            # A unit or a split on a line of its own leaves room for more columns.
+            shown = re.sub(r" \(([^()]*)\)", r"\n\1", heading)
             table.add_column(shown, justify="right" if numeric else "left", no_wrap=True)
         for row in rows:
             table.add_row(*(row[heading] for heading in headings))

@@ -3,9 +3,11 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from lmlab.config.targets import named_parameters, resolve_target, targets
+from lmlab.errors import in_part
 
 
 def build(node: Mapping[str, Any] | None, **supplied: Any) -> Any:
@@ -38,13 +40,19 @@ def _built(node: Any, supplied: Mapping[str, Any]) -> Any:
         return [_built(value, {}) for value in node]
     if not isinstance(node, Mapping):
         return node
-    values = {key: _built(value, {}) for key, value in node.items() if not _is_special(key)}
     if "_target_" not in node:
-        return values
+        return {name: _named(name, value) for name, value in node.items() if not _is_special(name)}
+    values = {key: _built(value, {}) for key, value in node.items() if not _is_special(key)}
     target = resolve_target(node["_target_"], node["_target_"])
     if supplied:
         values |= accepted(target, supplied)
     return functools.partial(target, **values) if node.get("_partial_") else target(**values)
+
+
+def _named(name: str, node: Any) -> Any:
+    """Build the object of a node in a mapping by name; errors of a mixture's data sets name their place in it."""
+    with in_part(name, node) if isinstance(node, Mapping) and "_target_" in node else nullcontext():
+        return _built(node, {})
 
 
 def _is_special(key: str) -> bool:

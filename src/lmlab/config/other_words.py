@@ -103,6 +103,8 @@ _BY_OPTION: dict[tuple[str, str], str] = {
     ("data.train", "with data=text"): "train_file train_path train_data",
     ("data.validation", "with data=text"): "validation_file validation_path validation_data",
     ("data.field", "with data=text"): "text_column text_field text_key",
+    ("data.clean.exact_duplicates", "true or false"): "dedup deduplicate deduplication remove_duplicates",
+    ("data.clean.scrub", "email, ip, phone"): "pii remove_pii anonymize",
     ("length", "tokens to generate"): "max_new_tokens num_tokens n_tokens max_tokens generate_length min_length",
     ("samples", ""): "num_return_sequences num_samples n_samples",
     ("stop", "a text, or a list of texts"): "stop_strings stop_sequences stop_sequence stop_words stop_tokens until",

@@ -1,11 +1,10 @@
 """Options that are named inside another option: the mixers of a hybrid model's pattern, the data sets of a mixture."""
 
-import re
 from typing import Any, cast
 
 from lmlab.config.local_data import with_paths
 from lmlab.config.short_names import long_name
-from lmlab.errors import UserError, nearest
+from lmlab.errors import UserError, in_part, nearest
 
 Config = dict[str, Any]
 
@@ -58,11 +57,8 @@ def of_mixture(data: Config) -> dict[str, Config]:
         if missing := [key for key, value in parts[name].items() if value == "???"]:
             option = f"data.parts.{name}.{missing[0]}"
             raise UserError(f"{option} has no value: give one as +{option}=...")
-        try:
+        with in_part(name, parts[name]):
             parts[name] = with_paths(parts[name])
-        except UserError as error:
-            typed = re.sub(r"\bdata\.(?=\w+=)", f"+data.parts.{name}.", str(error))
-            raise UserError(re.sub(r"\bdata\.(?!parts)", f"data.parts.{name}.", typed)) from error
     return parts
 
 

@@ -3,14 +3,16 @@
 import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lmlab.config.targets import named_parameters
 from lmlab.data.dataset import Dataset, Opening, Prepared
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
-from lmlab.errors import UserError
+from lmlab.errors import UserError, in_part
 from lmlab.processes import signals
 from lmlab.progress import ProgressBar
 from lmlab.runs.files import dumps, read_json, write_whole
@@ -79,7 +81,8 @@ class Mixture(Dataset):
             of_part = None
             if opening.prepared is not None and name in fingerprints:
                 of_part = replace(opening.prepared, fingerprint=fingerprints[name])
-            tasks[name] = part.open(replace(opening, tokenizer=tokenizer, prepared=of_part, checksum=None))
+            with self._named(name):
+                tasks[name] = part.open(replace(opening, tokenizer=tokenizer, prepared=of_part, checksum=None))
         weights = self.weights
         if self.by_size:
             sizes = {name: task.training_tokens() for name, task in tasks.items()}
@@ -90,9 +93,16 @@ class Mixture(Dataset):
 
     def checksum(self, cache: Path) -> str | None:
         """Return a checksum of the user's own files of all parts; ``None`` if there are none."""
-        own = {name: getattr(part, "checksum", lambda _: None)(cache) for name, part in self.parts.items()}
+        own = {}
+        for name, part in self.parts.items():
+            with self._named(name):
+                own[name] = getattr(part, "checksum", lambda _: None)(cache)
         lines = [f"{name} {checksum}" for name, checksum in own.items() if checksum is not None]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else None
+
+    def _named(self, name: str) -> AbstractContextManager[None]:
+        """Have errors of a part name its options by their place in the mixture."""
+        return in_part(name, named_parameters(type(self.parts[name])))
 
     def _fitted(self, opening: Opening) -> Tokenizer:
         """Return the tokenizer, fitted to the beginnings of all parts or taken from the cache."""
@@ -121,14 +131,15 @@ class Mixture(Dataset):
         return load_tokenizer(folder, type(opening.tokenizer))
 
     def _texts(self, opening: Opening) -> Iterator[str]:
-        for part in self.parts.values():
+        for name, part in self.parts.items():
             left = _LETTERS
-            for text in chain.from_iterable(part.texts("train", opening)):
-                signals.check()
-                yield text[:left]
-                left -= len(text)
-                if left <= 0:
-                    break
+            with self._named(name):
+                for text in chain.from_iterable(part.texts("train", opening)):
+                    signals.check()
+                    yield text[:left]
+                    left -= len(text)
+                    if left <= 0:
+                        break
 
 
 def _points(weights: Mapping[str, Any]) -> dict[str, Points]:
