@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _COMMON = 12
 """Number of the most frequent tokens that are printed."""
+_LESSER = ("unspelled", "skipped", "unknown", "prompt tokens", "answer bytes", "references bytes")
+"""Columns that a narrow terminal does not show, from the last; the page has all."""
 _POINTS = 200
 """Most points of the line of token frequencies."""
 
@@ -68,7 +70,7 @@ def show_prepared(task: "Task", experiment: Experiment) -> None:
         tables.say(note)
     record = task.describe()
     rows = [{"split": split, **_numbers(counts)} for split, counts in record["splits"].items()]
-    tables.print_table(f"{record['name']}: {record['licence']}", rows)
+    tables.print_table(f"{record['name']}: {record['licence']}", rows, _LESSER)
     if "cleaning" in record:
         counts_of = record["cleaning"]["splits"].items()
         tables.print_table("Cleaning", [{"split": split, **_numbers(counts)} for split, counts in counts_of])
@@ -146,7 +148,7 @@ def show(document: "Document") -> None:
             if isinstance(part, Table):
                 headings = [column.heading for column in part.columns]
                 cells = [[_cell(cell) for cell in row] for row in part.rows]
-                tables.print_table(part.title, [dict(zip(headings, row, strict=True)) for row in cells])
+                tables.print_table(part.title, [dict(zip(headings, row, strict=True)) for row in cells], _LESSER)
             elif isinstance(part, Text):
                 tables.say(part.text)
             elif isinstance(part, Code):

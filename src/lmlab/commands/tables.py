@@ -60,33 +60,40 @@ def place(path: Path) -> str:
 def print_table(title: str, rows: Sequence[Mapping[str, str]], optional: Sequence[str] = ()) -> None:
     """Print rows of rich markup, without columns that are empty.
 
-    Columns named in ``optional`` are left out, from the last, until the table fits. Where it does not fit then, long
-    cells are cut, unless they are to be pasted: such a table is wider than the terminal.
+    Where the table does not fit, headings are broken into words, and columns named in ``optional`` are left out, from
+    the last. Where it does not fit then, long cells are cut, unless they are to be pasted: such a table is wider than
+    the terminal.
     """
     if title:
         say("", title)
     headings = [heading for heading in rows[0] if any(row[heading] for row in rows)]
     leave_out = list(optional)
+    broken = False
     while True:
-        table = Table(
-            box=SIMPLE_HEAD,
-            pad_edge=False,
-            show_edge=False,
-            collapse_padding=True,
-        )
-        for heading in headings:
-            numeric = all(_NUMBER.match(row[heading]) for row in rows if row[heading])
-            # A unit or a split on a line of its own leaves room for more columns.
-            shown = re.sub(r" \(([^()]*)\)", r"\n\1", heading)
-            table.add_column(shown, justify="right" if numeric else "left", no_wrap=True)
-        for row in rows:
-            table.add_row(*(row[heading] for heading in headings))
+        table = _table(rows, headings, broken)
         needed = Measurement.get(console, console.options.update(max_width=1000), table).maximum
-        if needed <= console.width or not leave_out:
+        if needed <= console.width or (broken and not leave_out):
             _print_uncut(table, needed, [row[heading] for row in rows for heading in headings if heading in PASTED])
             return
-        if (least := leave_out.pop()) in headings:
+        if not broken:
+            broken = True
+        elif (least := leave_out.pop()) in headings:
             headings.remove(least)
+
+
+def _table(rows: Sequence[Mapping[str, str]], headings: Sequence[str], broken: bool) -> Table:
+    """Return a table of rows; ``broken``: each word of a heading has a line of its own."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    for heading in headings:
+        numeric = all(_NUMBER.match(row[heading]) for row in rows if row[heading])
+        # A unit or a split on a line of its own leaves room for more columns.
+        shown = re.sub(r" \(([^()]*)\)", r"\n\1", heading)
+        if broken:
+            shown = shown.replace(" ", "\n")
+        table.add_column(shown, justify="right" if numeric else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(row[heading] for heading in headings))
+    return table
 
 
 def _print_uncut(table: Table, width: int, pasted: Sequence[str]) -> None:
