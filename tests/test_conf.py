@@ -60,6 +60,14 @@ def test_every_option_composes_fits_its_signature_and_builds(group, option, comp
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_for_all_commands_of_its_options_and_all_launchers(experiment, compose):
+    for command in ("describe", "plan", "data", "study"):
+        assert compose(f"experiment={experiment}", command=command)["model"]
+    for launcher in options_of("hydra/launcher"):
+        assert compose(f"experiment={experiment}", f"hydra/launcher={launcher}")["model"]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_fits_its_signatures_and_builds(experiment, compose):
     config = compose(f"experiment={experiment}")
     validate(config)

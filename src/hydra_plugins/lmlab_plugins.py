@@ -84,7 +84,16 @@ class LmlabSweeper(Sweeper):
 
 
 class CombinationsSweeper(LmlabSweeper):
-    """Sweeper that has Hydra's own launcher call a command with every combination of the varied options."""
+    """Sweeper that calls a command with every combination of the varied options, in this process.
+
+    Options of the launcher, which an experiment may have for its runs, do not matter.
+    """
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+        self.config, self.launcher = config, BasicLauncher()
+        self.launcher.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
         from lmlab.commands.jobs import space_of

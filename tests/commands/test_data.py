@@ -58,6 +58,12 @@ def test_preparing_says_what_there_is_and_where(lmlab, notes, tmp_path):
     assert "lmlab train data=text" in shown
 
 
+def test_the_data_of_a_sweep_are_prepared_once_for_each_choice(lmlab):
+    shown = lmlab("data", "prepare", "-m", "data=parity,dyck", "seed=1,2", "model=lstm,gru").stdout
+    assert shown.count("Fingerprint:") == 2 and "parity: generated" in shown and "dyck: generated" in shown
+    assert lmlab("data", "prepare", "experiment=diagnostics").stdout.count("Fingerprint:") == 2
+
+
 def test_inspecting_shows_documents_lengths_duplicates_and_frequencies(lmlab, notes):
     words = ["data=text", f"data.paths={notes}", "tokenizer=byte", "samples=1", "formats=[]"]
     shown = lmlab("data", "inspect", *words).stdout

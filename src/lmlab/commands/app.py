@@ -73,7 +73,7 @@ def run_app(command: str) -> Any:
             return value
         except Exception as error:
             reason = _explained(error, config)
-            if _is_sweep() and str(HydraConfig.get().launcher.get("_target_")).startswith("hydra_plugins.lmlab"):
+            if _is_sweep() and not _in_process():
                 raise reason from reason.__cause__  # the sweep records the error with the job
             failures.append(reason)
 
@@ -168,3 +168,10 @@ def _option_of(config: Any, path: Any) -> str | None:
 
 def _is_sweep() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def _in_process() -> bool:
+    """Return whether the jobs of a sweep are calls of the command in this process, by Hydra's launcher."""
+    hydra = HydraConfig.get()
+    ours = str(hydra.launcher.get("_target_")).startswith("hydra_plugins.lmlab")
+    return not ours or str(hydra.sweeper.get("_target_")).endswith(".CombinationsSweeper")

@@ -15,13 +15,15 @@ from lmlab.config.experiment import Experiment
 from lmlab.config.overrides import written
 from lmlab.errors import UserError, nearest
 from lmlab.numerals import counted
-from lmlab.runs.files import read_json
+from lmlab.runs.files import dumps, read_json
 
 if TYPE_CHECKING:
     from lmlab.analysis.report.document import Document
     from lmlab.data.inspection import Documents
     from lmlab.data.tasks import Task
 
+_SHOWN: set[str] = set()
+"""Data and tokenizers of earlier jobs of a sweep, whose runs often differ in their models and seeds alone."""
 _COMMON = 12
 """Number of the most frequent tokens that are printed."""
 _LESSER = ("unspelled", "skipped", "unknown", "prompt tokens", "answer bytes", "references bytes")
@@ -46,6 +48,9 @@ def main(
         return
     for section in ("data", "tokenizer"):
         validate(config[section], section)
+    if (of_data := dumps([config["data"], config["tokenizer"]])) in _SHOWN:
+        return
+    _SHOWN.add(of_data)
     from lmlab.training.preflight import open_task  # imports torch
 
     if config["data"].get("stream"):  # all of it is prepared, for runs that stream it and others
@@ -81,7 +86,8 @@ def show_prepared(task: "Task", experiment: Experiment) -> None:
     choices = HydraConfig.get().runtime.choices
     words = [word for word in HydraConfig.get().overrides.task if not word.startswith(("action=", "paths."))]
     tables.say(tables.command("data", "inspect", *words), "Next:")
-    tables.say(tables.command("train", *words, f"model={choices['model']}"), "     ")
+    model = [] if any(word.startswith(("model=", "experiment=")) for word in words) else [f"model={choices['model']}"]
+    tables.say(tables.command("train", *words, *model), "     ")
 
 
 def _is_of(meta: Path, task: "Task") -> bool:

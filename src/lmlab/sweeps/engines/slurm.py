@@ -40,7 +40,7 @@ class Slurm(Engine):
         memory: gigabytes on each machine.
         gpus: GPUs for each task.
         tasks_per_node: tasks of a run on one machine.
-        array: simultaneous runs; ``None``: as many as the cluster allows. A search that learns from results needs it.
+        workers: simultaneous runs; ``None``: as many as the cluster allows. A search that learns from results needs it.
         notice: seconds before the time limit at which a run is asked to write its state; ``None``: its grace period
             (``execution.grace``) and half a minute.
         extra: further options of ``sbatch`` by their long names; ``true`` for those without a value.
@@ -62,11 +62,11 @@ class Slurm(Engine):
         memory: float | None = None,
         gpus: int | None = None,
         tasks_per_node: int = 1,
-        array: int | None = None,
+        workers: int | None = None,
         notice: int | None = None,
         extra: dict[str, Any] | None = None,
     ) -> None:
-        numbers = {"time": time, "cpus": cpus, "gpus": gpus, "tasks_per_node": tasks_per_node, "array": array}
+        numbers = {"time": time, "cpus": cpus, "gpus": gpus, "tasks_per_node": tasks_per_node, "workers": workers}
         check_least(1, "hydra.launcher.", **numbers, notice=notice)
         check_memory(memory)
         try:
@@ -75,7 +75,7 @@ class Slurm(Engine):
             raise UserError("hydra/launcher=slurm: submitit is missing (pip install 'lmlab[slurm]')") from None
         if shutil.which("sbatch") is None or shutil.which("srun") is None:
             raise UserError("hydra/launcher=slurm: sbatch is missing here (use a machine of the cluster)")
-        self.at_once = array or _AT_ONCE
+        self.at_once = workers or _AT_ONCE
         self.tasks_per_node, self.notice, self.extra = tasks_per_node, notice, extra or {}
         self.parameters: dict[str, Any] = {
             "partition": partition,
