@@ -9,6 +9,7 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 
 from lmlab.commands import tables
+from lmlab.commands.app import typed_words
 from lmlab.commands.data_list import show_all
 from lmlab.config.check import validate
 from lmlab.config.experiment import Experiment
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _SHOWN: set[str] = set()
 """Data and tokenizers of earlier jobs of a sweep, whose runs often differ in their models and seeds alone."""
+_PREPARED: list[tuple[dict[str, Any], str]] = []
+"""Records of the prepared data of the jobs of this command, each with the chosen model."""
 _COMMON = 12
 """Number of the most frequent tokens that are printed."""
 _LESSER = ("unspelled", "skipped", "unknown", "prompt tokens", "answer bytes", "references bytes")
@@ -74,20 +77,26 @@ def show_prepared(task: "Task", experiment: Experiment) -> None:
     for note in task.notes:
         tables.say(note)
     record = task.describe()
-    rows = [{"split": split, **_numbers(counts)} for split, counts in record["splits"].items()]
-    tables.print_table(f"{record['name']}: {record['licence']}", rows, _LESSER)
+    tables.print_table(f"{record['name']}: {record['licence']}", _by_split(record["splits"]), _LESSER)
     if "cleaning" in record:
-        counts_of = record["cleaning"]["splits"].items()
-        tables.print_table("Cleaning", [{"split": split, **_numbers(counts)} for split, counts in counts_of])
+        tables.print_table("Cleaning", _by_split(record["cleaning"]["splits"]))
     folder = next((m.parent for m in experiment.paths.cache.glob("[!.]*/meta.json") if _is_of(m, task)), None)
     if folder is not None:
         tables.say(tables.place(folder), "Folder:")
     tables.say(record["fingerprint"][:12], "Fingerprint:")
-    choices = HydraConfig.get().runtime.choices
-    words = [word for word in HydraConfig.get().overrides.task if not word.startswith(("action=", "paths."))]
-    tables.say(tables.command("data", "inspect", *words), "Next:")
-    model = [] if any(word.startswith(("model=", "experiment=")) for word in words) else [f"model={choices['model']}"]
-    tables.say(tables.command("train", *words, *model), "     ")
+    _PREPARED.append((record, HydraConfig.get().runtime.choices["model"]))
+
+
+def finish() -> None:
+    """Print the next commands after the last job, with the words of this one."""
+    if not _PREPARED:
+        return
+    record, model = _PREPARED[0]
+    words = [word for word in typed_words() if word != "prepare" and not word.startswith(("action=", "paths."))]
+    if "parts" not in record:  # a mixture is inspected part by part
+        tables.say(tables.command("data", "inspect", *words), "Next:")
+    has_model = any(word.startswith(("model=", "experiment=")) for word in words)
+    tables.say(tables.command("train", *words, *([] if has_model else [f"model={model}"])), "Next:")
 
 
 def _is_of(meta: Path, task: "Task") -> bool:
@@ -97,9 +106,14 @@ def _is_of(meta: Path, task: "Task") -> bool:
         return False
 
 
-def _numbers(counts: Mapping[str, Any]) -> dict[str, str]:
-    """Return the counts of a split, under the headings of a table."""
-    return {name.replace("_", " "): f"{value:,}" for name, value in counts.items() if isinstance(value, int)}
+def _by_split(splits: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return the counts of splits as rows of a table; those of a mixture have different ones."""
+    numbers = {
+        split: {name.replace("_", " "): f"{value:,}" for name, value in counts.items() if isinstance(value, int)}
+        for split, counts in splits.items()
+    }
+    headings = dict.fromkeys(name for row in numbers.values() for name in row)
+    return [{"split": split, **dict.fromkeys(headings, ""), **row} for split, row in numbers.items()]
 
 
 def inspect(experiment: Experiment, split: str | None, samples: int, formats: list[str]) -> None:

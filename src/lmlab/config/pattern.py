@@ -1,5 +1,6 @@
 """Options that are named inside another option: the mixers of a hybrid model's pattern, the data sets of a mixture."""
 
+from functools import lru_cache
 from typing import Any, cast
 
 from lmlab.config.local_data import with_paths
@@ -100,14 +101,21 @@ def _data(name: str, where: str) -> Config:
 def _composed(config: str, overrides: list[str], group: str, name: str, where: str) -> Any:
     """Compose a configuration that uses an option of a group. Raises ``UserError``: there is no such option."""
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.types import RunMode
 
     loader = GlobalHydra.instance().config_loader()
     options = loader.get_group_options(group)
     if name not in options:
         other = f"; a name of your own needs +data.parts.{name}.data=..." if where == f"data.weights.{name}" else ""
         raise UserError(f"{where}: there is no {group} '{name}'{nearest(name, options)}{other}")
-    return loader.load_configuration(config, overrides, RunMode.RUN, from_shell=False)
+    return _loaded(loader, config, tuple(overrides))
+
+
+@lru_cache(maxsize=256)
+def _loaded(loader: Any, config: str, overrides: tuple[str, ...]) -> Any:
+    """Compose a configuration once for all jobs of a sweep; it is not to be changed."""
+    from hydra.types import RunMode
+
+    return loader.load_configuration(config, list(overrides), RunMode.RUN, from_shell=False)
 
 
 def _plain(section: Any) -> Config:

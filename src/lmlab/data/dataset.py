@@ -96,3 +96,11 @@ class Dataset(ABC):
             UserError: the data are no text, or are missing or damaged.
         """
         raise UserError(f"data={self.name}: has symbols of its own and no text")
+
+    def text_fingerprint(self, opening: Opening) -> str:
+        """Return the SHA-256, in hexadecimal, of the texts of all splits, or of all that they depend on.
+
+        Raises:
+            UserError: as for :meth:`texts`.
+        """
+        raise UserError(f"data={self.name}: has symbols of its own and no text")

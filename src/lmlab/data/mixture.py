@@ -109,8 +109,9 @@ class Mixture(Dataset):
         if opening.tokenizer.fitted:
             return opening.tokenizer
         digest = hashlib.sha256(opening.tokenizer.fingerprint().encode())
-        for text in self._texts(opening):
-            digest.update(text.encode())
+        for name, part in self.parts.items():
+            with self._named(name):
+                digest.update(part.text_fingerprint(opening).encode())
         folder = opening.cache / f"tokenizer-{digest.hexdigest()[:16]}"
         if not folder.is_dir():
             tokenizer = copy.deepcopy(opening.tokenizer)

@@ -73,9 +73,16 @@ class Corpus(Dataset):
         return TextTask.of(self, opening)
 
     def texts(self, split: str, opening: Opening) -> Iterator[Iterable[str]]:
+        self._find(opening)
+        yield from self.chunks(split)
+
+    def text_fingerprint(self, opening: Opening) -> str:
+        self._find(opening)
+        return self.fingerprint()
+
+    def _find(self, opening: Opening) -> None:
         self.download = opening.download
         self.find(opening.corpora, opening.cache, opening.progress)
-        yield from self.chunks(split)
 
     def check(self) -> None:
         """Refuse options that change nothing for the files that are there. Raises ``UserError``."""

@@ -153,6 +153,10 @@ class Examples(Dataset):
         self.find(opening.corpora, opening.cache, opening.progress)
         return ((example.prompt, example.answer, "\n") for example in self.examples(split))
 
+    def text_fingerprint(self, opening: Opening) -> str:
+        self.find(opening.corpora, opening.cache, opening.progress)
+        return self.fingerprint()
+
     def open(self, opening: Opening) -> "ExamplesTask":
         from lmlab.data.tasks.examples import ExamplesTask
 
