@@ -168,6 +168,10 @@ def test_what_a_user_did_wrong_is_one_clear_line(arguments, message, lmlab, tmp_
         (["hydra/launcher=basic"], "hydra/launcher: this launcher cannot execute lmlab's runs"),
         (["hydra.launcher.workers=0"], "hydra.launcher.workers=0: expected at least 1"),
         (["hydra/launcher=parallel", "hydra.launcher.cores=999"], "hydra.launcher.cores=999: this machine has"),
+        (  # before the data
+            ["hydra/launcher=parallel", "hydra.launcher.cores=999", "data=text", "data.paths=missing.txt"],
+            "hydra.launcher.cores=999: this machine has",
+        ),
         (
             ["hydra/launcher=parallel", "hydra.launcher.wrkers=2"],
             "hydra.launcher.wrkers: no such option (did you mean 'hydra.launcher.workers'?)",

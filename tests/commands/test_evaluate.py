@@ -3,6 +3,8 @@
 import json
 import math
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lmlab.commands import evaluate
 from lmlab.commands.evaluate import record
 from lmlab.commands.scored_data import text_options
 from lmlab.errors import UserError
@@ -134,6 +137,20 @@ def test_options_that_do_not_go_with_text():
         text_options({"paths": "a"}, None, True)
     with pytest.raises(UserError, match=r"data\.path: lmlab evaluate has no such option"):
         text_options({"path": "a"}, None, False)
+
+
+def test_several_commands_record_scores_of_a_run_at_once(tmp_path, monkeypatch):
+    run, write_rows = Run(tmp_path), evaluate.write_rows
+
+    def slowly(path, rows):
+        time.sleep(0.05)
+        write_rows(path, rows)
+
+    monkeypatch.setattr(evaluate, "write_rows", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: record(run, {"split": f"{number}"}, {}, "code"), range(4)))
+    assert {row["settings"]["split"] for row in read_jsonl(tmp_path / "evaluations.jsonl")} == {"0", "1", "2", "3"}
+    assert not run.foreign()
 
 
 def test_a_score_replaces_those_of_the_same_code_alone(tmp_path, capsys):

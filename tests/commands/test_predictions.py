@@ -264,7 +264,8 @@ def test_what_cannot_be_scored_is_refused(trained, paths, compose):
         ),
         (on_text, None, {"decoding": {"beams": 4}}, "beams=4: is for answers that a model generates"),
         (on_examples, None, {"decoding": {"length_penalty": 0.6}}, "length_penalty=0.6: is for beam search; choose"),
-        (on_examples, None, {"decoding": {"length": 159}}, "batch.context=160: answers of up to data.length=159"),
+        (on_examples, None, {"decoding": {"length": 159}}, "^length=159: a context of 160 tokens leaves no room"),
+        (on_examples, None, {"context": 12}, "^context=12: a context of 12 tokens leaves no room .* at least"),
         (on_text, multi30k, {"split": "tset"}, r"split=tset: .*\(did you mean 'test'"),
     ):
         before = (run.path / "evaluations.jsonl").exists() and read_jsonl(run.path / "evaluations.jsonl")

@@ -143,6 +143,12 @@ class TestSplitOf:
         assert all(set(few[split]) <= set(many[split]) for split in few)
 
 
+def test_the_cache_need_not_exist(tmp_path):
+    corpus = HuggingFace(files=str(json_lines(tmp_path / "a.jsonl")), column="text")
+    corpus.find(None, tmp_path / "outputs" / "cache")
+    assert texts_of(corpus)["train"]
+
+
 class TestFolder:
     """A copy of a data set: files in a folder, with a card that names its subsets."""
 
@@ -163,6 +169,15 @@ class TestFolder:
         expected = {"train": ["de train"] * 30, "validation": ["de validation"] * 5, "test": ["de test"] * 4}
         assert texts_of(corpus) == expected
         assert texts_of(found(cache, files=str(corpora / "me" / "tales"), subset="de")) == expected
+
+    def test_names_of_files_decide_on_splits(self, tmp_path, cache):
+        folder = tmp_path / "tales"
+        json_lines(folder / "train.jsonl")
+        validation = json_lines(folder / "validation.jsonl", ["held out"] * 5)
+        assert texts_of(found(cache, files=str(folder)))["validation"] == ["held out"] * 5
+        validation.rename(folder / "test.jsonl")
+        renamed = texts_of(found(cache, files=str(folder)))
+        assert renamed["test"] == ["held out"] * 5 and "held out" not in renamed["validation"]
 
     def test_records_what_was_read(self, corpora, cache):
         corpus = HuggingFace(dataset="me/tales", subset="en", limit=7)

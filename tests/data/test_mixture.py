@@ -1,5 +1,6 @@
 """Mixtures: each row from one part, drawn by weight; every part in its own order; found again without its texts."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from lmlab.config.experiment import Experiment
 from lmlab.data.corpora import Text
 from lmlab.data.dataset import Opening, Prepared
+from lmlab.data.examples import Records
 from lmlab.data.mixture import Mixture
 from lmlab.data.synthetic import Parity
 from lmlab.data.tokenizers import BPE, Byte
@@ -186,6 +188,19 @@ def test_errors_of_a_part_name_its_options_by_their_place_in_the_mixture(tmp_pat
         mixture.open(opening)
     # The name of a file stays as it is.
     assert str(records) in str(error.value) and "or +data.parts.records.on_error=skip" in str(error.value)
+
+
+def test_what_is_only_scored_needs_no_training_split(tmp_path, opening):
+    files = {}
+    for name, split in (("whole", "validation"), ("tested", "test")):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps({"q": f"{name} {number}", "a": "b"}) + "\n" for number in range(5)))
+        files[name] = str(path) if name == "whole" else {split: str(path)}
+    options = {"template": {"input": "{q}", "answer": "{a}"}, "metrics": ["exact_match"], "length": 4}
+    own = {name: Records(name=name, licence="", paths=paths, **options) for name, paths in files.items()}
+    task = Mixture([*own], own).open(replace(opening, trains=False, context=32))
+    assert task.scored_splits == ("whole", "tested")
+    assert {name: counts["examples"] for name, counts in task.describe()["splits"].items()} == {"whole": 5, "tested": 5}
 
 
 def test_other_splits_of_a_part_have_its_name(tmp_path, opening):

@@ -213,6 +213,9 @@ def test_a_run_is_scored_without_its_text(opened, opening):
     assert again.fingerprint == task.fingerprint
     scored = [batch.tokens.tolist() for batch in again.batches("validation")]
     assert scored == [batch.tokens.tolist() for batch in task.batches("validation")]
+    # What is on disk is searched for the answers of a test, without the rest of the text.
+    searched = "".join(again.training_texts())
+    assert not again.searched_whole and searched.startswith(DOCUMENTS[0])
     with pytest.raises(UserError, match="the text is gone"):
         batches(again)
 

@@ -287,11 +287,14 @@ def record(run: Run, settings: dict[str, Any], scores: dict[str, Any], code: str
     Args:
         about: other fields of the line.
     """
+    from filelock import FileLock
+
     path = run.path / "evaluations.jsonl"
-    rows = read_jsonl(path)
-    others = [row for row in rows if row["settings"] == settings and row.get("code") != code]
-    kept = [row for row in rows if row["settings"] != settings or row.get("code") != code]
-    write_rows(path, [*kept, {"settings": settings, "metrics": scores, "code": code, **about, "time": now()}])
+    with FileLock(run.path / ".evaluations.lock"):  # several commands may score a run at once
+        rows = read_jsonl(path)
+        others = [row for row in rows if row["settings"] == settings and row.get("code") != code]
+        kept = [row for row in rows if row["settings"] != settings or row.get("code") != code]
+        write_rows(path, [*kept, {"settings": settings, "metrics": scores, "code": code, **about, "time": now()}])
     if others:
         tables.say(f"{len(others)} with the same settings by other code; it is kept", "Earlier evaluations:", "yellow")
 

@@ -43,6 +43,8 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
         raise UserError(
             "hydra/launcher: this launcher cannot execute lmlab's runs (choose sequential, parallel, slurm or ray)"
         )
+    if here := not computes_elsewhere(launcher.node["_target_"]):
+        _engine(launcher.node)  # its options are checked before data are read
     options = SweepOptions.read(plain(sweeper.config.get("sweep") or {}))
     space = space_of(words, launcher)
     folder = Path(sweeper.config.hydra.sweep.dir)
@@ -51,7 +53,7 @@ def sweep(sweeper: Any, words: list[str]) -> list[Job]:
     try:
         search = make(options.search or None, space, folder, lambda: _measures(launcher, space, checked))
         checked()
-        jobs.check(launcher, space, search, not computes_elsewhere(launcher.node["_target_"]))
+        jobs.check(launcher, space, search, here)
     except UserError:
         if not before:  # remove files that the search has written
             shutil.rmtree(folder, ignore_errors=True)

@@ -72,13 +72,14 @@ def overlap_with_training(
 
     try:
         trained_on = training_tasks()
+        overlap = Overlap([row["input"] for row in rows], [row["references"] for row in rows])
+        shown = tables.progress_console.is_terminal
+        with ProgressBar("Searching the training text for the answers", None, shown) as bar:
+            texts = chain.from_iterable(task.training_texts() for task in trained_on)
+            whole = overlap.read(texts, MOST_CHARACTERS, bar.advance)
     except UserError as error:
         return {"unknown": str(error)}
-    overlap = Overlap([row["input"] for row in rows], [row["references"] for row in rows])
-    with ProgressBar("Searching the training text for the answers", None, tables.progress_console.is_terminal) as bar:
-        texts = chain.from_iterable(task.training_texts() for task in trained_on)
-        whole = overlap.read(texts, MOST_CHARACTERS, bar.advance)
-    return {**overlap.counts(), "whole": whole}
+    return {**overlap.counts(), "whole": whole and all(task.searched_whole for task in trained_on)}
 
 
 def say_overlap(overlap: dict[str, Any]) -> None:

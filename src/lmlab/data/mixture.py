@@ -85,7 +85,8 @@ class Mixture(Dataset):
                 tasks[name] = part.open(replace(opening, tokenizer=tokenizer, prepared=of_part, checksum=None))
         weights = self.weights
         if self.by_size:
-            sizes = {name: task.training_tokens() for name, task in tasks.items()}
+            # What is only scored needs no training split.
+            sizes = {name: task.training_tokens() if opening.trains else 1 for name, task in tasks.items()}
             weights = {name: ((0, size ** (1 / self.temperature)),) for name, size in sizes.items()}
         task = MixtureTask(tasks, weights, opening.seed, opening.batch_size, opening.context)
         _record(task, opening.cache)

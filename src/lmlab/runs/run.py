@@ -24,7 +24,7 @@ _LAID_OUT = ("start", "code", "config.yaml", "config.json", "git.diff", "run.jso
 _WRITTEN = re.compile(
     r"config\.yaml|run\.json|run\.lock|owner\.\d+\.json|git\.diff|code|checkpoints|tokenizer|(model|ema)\.safetensors"
     r"|(metrics|samples|events|evaluations)\.jsonl|(config|breakdown|error|progress|pruned|wandb|slurm)\.json|curves\.npz|(run|retry)\.log"
-    r"|stacks|start|evaluations|\.?wandb|tensorboard|\..*\.tmp"
+    r"|stacks|start|evaluations|\.evaluations\.lock|\.?wandb|tensorboard|\..*\.tmp"
 )
 """Pattern of the names in a run directory that lmlab and its loggers write."""
 _MEASURED = ("metrics", "timings", "generation", "checks", "baselines")

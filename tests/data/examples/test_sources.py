@@ -108,6 +108,11 @@ def test_a_malformed_record_is_named_or_skipped_and_counted(tmp_path, name, cont
     ("name", "content", "message"),
     [
         ("a.json", '[{"q": "x",\n "a": ]', r"record 1: not JSON \(.*\); the rest cannot be read$"),
+        (
+            "a.csv",
+            'q,a\nx,y\n"x,y\nx,y\nx,y\n',
+            "line 3: a quote is not closed and takes in 2 lines",
+        ),
         ("a.json", "{}", "holds no records: expected a list of objects, or objects on lines$"),
         ("a.txt", "x", "holds no records: expected one of .jsonl"),
         ("a.jsonl", b"\0\1", "is binary, or UTF-16 without a byte order mark"),
@@ -144,10 +149,12 @@ def test_questions_of_the_hub_in_records(tmp_path):
         },
         {"id": "2", "title": "A_b", "context": "C.", "question": "none?", "answers": {"text": [], "answer_start": []}},
         {"context": "C.", "question": "what?", "answers": ["b", "c"]},
+        {"context": "C d.", "question": "where?", "answers": {"text": ["d", "e"], "answer_start": [2]}},
+        {"context": "C d.", "question": "where?", "answers": {"text": ["d"], "answer_start": []}},
     ]
     content = "".join(json.dumps(row) + "\n" for row in rows)
     _, found = records(tmp_path, "a.jsonl", content, kind=QuestionAnswering, template=FIELDS)
-    assert [record["answers"] for record in found] == [["a"], [""], ["b", "c"]]
+    assert [record["answers"] for record in found] == [["a"], [""], ["b", "c"], ["d", "e"], ["d"]]
     assert found[0]["title"] == "A b" and found[0]["question"] == "who?"
 
 
@@ -284,6 +291,21 @@ CHOICE = {"input": "{q}", "answer": "{choice}"}
 
 class TestMultipleChoice:
     @pytest.mark.parametrize(
+        ("choices", "right"), [(["no", "true"], True), (["No", "True"], True), (["a", "false"], False)]
+    )
+    def test_the_right_choice_may_be_a_truth_value(self, tmp_path, choices, right):
+        content = json.dumps({"q": "?", "choices": choices, "answer": right})
+        data, found = records(tmp_path, "a.jsonl", content, kind=MultipleChoice, template=CHOICE)
+        assert data.template(found[0]).references == (choices[1], choices[0])
+
+    def test_an_answer_without_the_choice_is_refused(self, tmp_path):
+        record = {"q": "?", "choices": ["x y", "z"], "answer": 0, "a": "z"}
+        for template, choices in ((TEMPLATE, ["x", "z"]), (CHOICE, ["x y", "x  y"])):
+            with pytest.raises(UserError, match=r"line 1: data\.template\.answer writes several choices alike"):
+                content = json.dumps(record | {"choices": choices})
+                records(tmp_path, "a.jsonl", content, kind=MultipleChoice, template=template)
+
+    @pytest.mark.parametrize(
         ("record", "options"),
         [
             ({"choices": ["x", "y", "z"], "answer": 1}, {}),
@@ -294,6 +316,7 @@ class TestMultipleChoice:
             ({"choices": {"text": ["x", "y", "z"], "label": ["1", "2", "3"]}, "answer": "2"}, {}),
             ({"answer": "y"}, {"choices": ["x", "y", "z"]}),
             ({"answer": 1}, {"choices": ["x", "y", "z"]}),
+            ({"answer": 1.0}, {"choices": ["x", "y", "z"]}),
         ],
     )
     def test_the_right_choice_is_the_first_reference(self, tmp_path, record, options):

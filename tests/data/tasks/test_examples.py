@@ -176,8 +176,17 @@ def test_a_model_that_knows_the_answers_has_no_loss(task):
 def test_bytes_per_answer_count_its_end_or_its_space(tmp_path):
     for name, template in (("a", TEMPLATE), ("b", CONTINUES)):
         examples = Doubles(template)
-        per_byte = made(tmp_path / name, examples, Byte()).answer_tokens_per_byte("validation")
+        per_byte = made(tmp_path / name, examples, Byte()).answer_tokens_per_byte("validation", 10**6)
         assert per_byte == 1  # of a tokenizer of bytes
+
+
+def test_bits_per_byte_are_of_the_bytes_that_are_scored(tmp_path):
+    prepared = made(tmp_path, Doubles(), Byte())
+    lengths, references = prepared.lengths("validation"), prepared.references("validation")
+    sizes = [len(right[0].encode()) + 1 for right in references]
+    for limit in (1, 3, len(sizes)):
+        expected = (lengths[:limit, 1].sum() + limit) / sum(sizes[:limit])
+        assert prepared.answer_tokens_per_byte("validation", limit) == pytest.approx(expected)
 
 
 def test_long_prompts_and_answers_are_counted(tmp_path):
@@ -192,7 +201,7 @@ def test_long_prompts_and_answers_are_counted(tmp_path):
         stretch for step in range(9) for row in zip(*batch_rows(task, step), strict=True) for stretch in scored(*row)
     ]
     assert max(map(len, answers)) == 5
-    with pytest.raises(UserError, match=r"batch\.context=5: answers of up to data\.length=4 .* at least 6"):
+    with pytest.raises(UserError, match=r"batch\.context=5: .* no room for a prompt .* up to 4 .* at least 6"):
         ExamplesTask(examples, task.prepared, 1, 4, 5)
     with pytest.raises(UserError, match=r"data\.length=2: every answer of the training split is longer"):
         batch_rows(ExamplesTask(Doubles(length=2), task.prepared, 1, 4, 20), 0)

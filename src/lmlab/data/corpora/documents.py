@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from lmlab.errors import nearest
 
 MEND = "mend it, or data.on_error=skip leaves out such records"
 """A remedy for a malformed record."""
+_SHOWING = 100
+"""Records that are looked at for the kind of a field that is null in the first."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,11 @@ def _field(path: Path, encoding: Encoding | None, reader: str, field: str | None
         first = next(records, None)
         if first is None:
             return field or "text"
+        if None in first.values():  # others show what kind of value such a field has
+            for record in islice(records, _SHOWING - 1):
+                first |= {name: value for name, value in record.items() if first.get(name) is None}
+                if None not in first.values():
+                    break
         names, texts = [*first], [name for name, value in first.items() if isinstance(value, str)]
     if field is not None:
         if field not in names:

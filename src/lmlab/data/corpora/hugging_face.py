@@ -140,6 +140,7 @@ class HuggingFace(Corpus):
 
     def find(self, corpora: Path | None, cache: Path, progress: bool = False) -> None:
         self._cache = cache
+        cache.mkdir(parents=True, exist_ok=True)
         source = self._source = self._locate(corpora, cache)
         with TemporaryDirectory(prefix=".hugging_face.", suffix=".tmp", dir=cache) as scratch:
             available = self._available(source, Path(scratch))
@@ -400,7 +401,11 @@ class HuggingFace(Corpus):
     def _key(self, source: _Source, *more: Any) -> str:
         is_folder = not source.on_hub and "data_files" not in source.arguments
         path = None if is_folder else source.arguments["path"]  # a name on the hub or a format
-        inputs = [source.version, path, self.subset, sorted(source.arguments.get("data_files", ())), *more]
+        names = sorted(source.arguments.get("data_files", ()))
+        if is_folder:  # names of files tell splits apart
+            folder = Path(source.arguments["path"])
+            names = [str(file.relative_to(folder)) for file in _below(folder)]
+        inputs = [source.version, path, self.subset, names, *more]
         return f"{self.name}-{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]}"
 
     def _folder(self, source: _Source, split: str, own: str) -> Path:

@@ -287,10 +287,15 @@ def _table(chunks: Iterable[str]) -> Iterator[tuple[str, Record | Malformed]]:
     rows = csv.reader(chain([header], lines), delimiter=separator, strict=True)
     names: list[str] | None = None
     while True:
-        place = f"line {rows.line_num + 1:,}"
+        begin = rows.line_num + 1
+        place = f"line {begin:,}"
         try:
             row = next(rows, None)
         except csv.Error as error:
+            if rows.line_num > begin and ("unexpected end" in str(error) or "field larger" in str(error)):
+                taken = counted(rows.line_num - begin, "line")
+                yield place, Malformed(f"a quote is not closed and takes in {taken} after it", last=True)
+                return
             yield place, Malformed(f"not CSV ({error})")
             continue
         except _Overlong as error:

@@ -76,13 +76,25 @@ class MultipleChoice(FromFiles):
             "listed": "\n".join(f"{letter}. {text}" for letter, text in zip(letters, texts, strict=False)),
         }
 
+    def fault(self, record: Record) -> Malformed | None:
+        fault = super().fault(record)
+        if fault is None and len(self.template(record).references) < len(record["choice"]):
+            return Malformed(
+                "data.template.answer writes several choices alike; expected {choice} or {letter} in it, and choices "
+                "that differ in more than white space"
+            )
+        return fault
+
     def _number(self, right: Any, texts: list[str], labels: Any) -> int | None:
         """Return the place of the right choice; ``None`` if it is none of them."""
+        if isinstance(right, float) and right.is_integer():  # a whole number beside missing values, in many tables
+            right = int(right)
         text = str(right).strip()
-        if not isinstance(right, int) or isinstance(right, bool):
-            for names in (texts, list(map(str, labels))[: len(texts)]):
-                if text in names:
-                    return names.index(text)
+        if isinstance(right, bool) or not isinstance(right, int):
+            for name in (text, text.lower()) if isinstance(right, bool) else (text,):
+                for names in (texts, list(map(str, labels))[: len(texts)]):
+                    if name in names:
+                        return names.index(name)
         if text.isdecimal() and 0 <= (place := int(text) - self.first) < len(texts):
             return place
         return None

@@ -46,11 +46,19 @@ class PreparedExamples(Tokenized):
         self.counts(split)
         return [tuple(row["references"]) for row in read_jsonl(self.folder / f"{split}.jsonl")]
 
-    def answer_tokens_per_byte(self, split: str) -> float:
-        """Return tokens that are scored per byte of the first answers and of the end or the space that each has."""
+    def answer_tokens_per_byte(self, split: str, number: int) -> float:
+        """Return tokens that are scored per byte of the first answers and of the end or the space that each has.
+
+        Args:
+            number: of examples from the beginning of the split.
+        """
         counts = self.counts(split)
-        ends = 0 if self.continues else counts["examples"]
-        return float((counts["answer_tokens"] + ends) / (counts["answer_bytes"] + ends))
+        tokens, size = counts["answer_tokens"], counts["answer_bytes"]
+        if number < counts["examples"]:
+            tokens = self.lengths(split)[:number, 1].sum()
+            size = sum(len(right[0].encode()) for right in self.references(split)[:number])
+        ends = 0 if self.continues else min(number, counts["examples"])
+        return float((tokens + ends) / (size + ends))
 
     def skipped(self, split: str) -> tuple[int, str]:
         """Return the number of records that were left out because they are malformed, and a message about the first."""

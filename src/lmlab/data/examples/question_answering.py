@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 from lmlab.data.corpora.records import Malformed, Record, SourceFile, not_json
@@ -80,7 +81,8 @@ def _record(article: dict[str, Any], paragraph: dict[str, Any], question: Any) -
     if question.get("is_impossible") or (isinstance(answers, dict) and not answers.get("text")):
         answers = []
     elif isinstance(answers, dict) and all(isinstance(column, list) for column in answers.values()):
-        answers = [dict(zip(answers, row, strict=True)) for row in zip(*answers.values(), strict=False)]
+        starts = answers.get("answer_start") or ()
+        answers = [{"text": text, "answer_start": start} for text, start in zip_longest(answers["text"], starts)]
     elif not isinstance(answers, list) or not answers:
         return Malformed("no answers")
     answers = [{"text": answer} if isinstance(answer, str) else answer for answer in answers]

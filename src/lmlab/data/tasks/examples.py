@@ -62,11 +62,7 @@ class ExamplesTask(Task):
         validation_tokens: int | None = None,
         shots: int = 0,
     ) -> None:
-        if context < examples.length + 2:
-            raise UserError(
-                f"batch.context={context}: answers of up to data.length={examples.length} tokens leave no room for a "
-                f"prompt; expected at least {examples.length + 2}"
-            )
+        _check_room(f"batch.context={context}", context, examples.length)
         self.examples = examples
         self.prepared = prepared
         self.tokenizer = prepared.tokenizer
@@ -158,7 +154,7 @@ class ExamplesTask(Task):
     def judges(self, split: str) -> "list[Judge]":
         from lmlab.data.judges import Likelihood
 
-        likelihood = Likelihood(self.prepared.answer_tokens_per_byte(split))
+        likelihood = Likelihood(self.prepared.answer_tokens_per_byte(split, self.sequences(split)))
         answers = self.examples.judge(self.tokenizer, self.context)
         if answers is None:
             return [likelihood]
@@ -167,6 +163,7 @@ class ExamplesTask(Task):
     def for_evaluation(self, split: str, context: int | None) -> "ExamplesTask":
         self.prepared.counts(split)
         context = self.context if context is None else context
+        _check_room(f"context={context}", context, self.examples.length)
         return ExamplesTask(self.examples, self.prepared, self.seed, self.batch_size, context)
 
     def with_decoding(self, split: str, settings: "Settings") -> "Task":
@@ -175,6 +172,7 @@ class ExamplesTask(Task):
         if not isinstance(self.examples.judge(self.tokenizer, self.context), Decoded):
             return super().with_decoding(split, settings)
         examples = self.examples.with_decoding(settings)
+        _check_room(f"length={examples.length}", self.context, examples.length)
         return ExamplesTask(examples, self.prepared, self.seed, self.batch_size, self.context, shots=self.shots)
 
     def with_shots(self, split: str, shots: int) -> "ExamplesTask":
@@ -348,6 +346,15 @@ class ExamplesTask(Task):
                 "with the vocabulary: parts of them are unknown or changed (bpe and byte can write any)"
             )
         return tuple(notes)
+
+
+def _check_room(option: str, context: int, length: int) -> None:
+    """Refuse, in the name of an option, a context without room for a prompt before an answer."""
+    if context < length + 2:
+        raise UserError(
+            f"{option}: a context of {context} tokens leaves no room for a prompt before answers of up to {length} "
+            f"tokens; expected a context of at least {length + 2}, or answers of at most {max(1, context - 2)}"
+        )
 
 
 def _check_splits(splits: Sequence[str]) -> None:

@@ -66,7 +66,7 @@ class MixtureTask(Task):
             "vocabulary": self.tokenizer.size,
             "weights": {name: [list(point) for point in points] for name, points in self.weights.items()},
             "parts": parts,
-            "splits": {name: part["splits"]["validation"] for name, part in parts.items()},
+            "splits": {name: part["splits"][self.parts[name].scored_splits[0]] for name, part in parts.items()},
         }
 
     def training_batch(self, step: int, rank: int, world: int, micro: int, accumulate: int) -> Batch:
@@ -106,6 +106,10 @@ class MixtureTask(Task):
 
     def training_texts(self) -> Iterator[str]:
         return chain.from_iterable(part.training_texts() for part in self.parts.values())
+
+    @property
+    def searched_whole(self) -> bool:  # type: ignore[override]
+        return all(part.searched_whole for part in self.parts.values())
 
     def counts(self, split: str) -> dict[str, Any]:
         return self._part(split).counts(self._split_of(split))

@@ -1,6 +1,6 @@
 """Plain text as a task that begins before the text is tokenised to its end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -41,6 +41,13 @@ class StreamedTextTask(TextTask):
         if whole:
             check_length(opening.context, len(beginning) - 1)
         return cls(streamed, order, opening.validation_tokens)
+
+    @property
+    def searched_whole(self) -> bool:  # type: ignore[override]
+        return self.corpus.on_disk()[1]
+
+    def training_texts(self) -> Iterator[str]:
+        return self._decoded(self.corpus.on_disk()[0])
 
     def on_wait(self, call: Callable[[], None]) -> None:
         self.corpus.waiting.append(call)

@@ -31,6 +31,7 @@ class Task(ABC):
         notes: messages to the user about its files.
         reading_options: options of ``lmlab evaluate`` that a score depends on, besides the split and the weights.
         separate: every document is read by itself.
+        searched_whole: :meth:`training_texts` yields all of the training split.
         tokens_per_step: mean number of tokens that an optimizer step reads; ``None``: batch size times context.
     """
 
@@ -42,6 +43,7 @@ class Task(ABC):
     batch_size: int
     reading_options: tuple[str, ...] = ("context",)
     separate: bool = False
+    searched_whole: bool = True
     tokens_per_step: float | None = None
 
     @abstractmethod

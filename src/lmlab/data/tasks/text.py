@@ -181,9 +181,11 @@ class TextTask(ScoredText, Task):
         return self
 
     def training_texts(self) -> Iterator[str]:
-        tokens = self.corpus.tokens("train")[1:]
-        for first in range(0, len(tokens), _DECODED):
-            yield self.tokenizer.decode(tokens[first : first + _DECODED])
+        return self._decoded(self.corpus.tokens("train"))
+
+    def _decoded(self, stream: np.ndarray) -> Iterator[str]:
+        for first in range(1, len(stream), _DECODED):
+            yield self.tokenizer.decode(stream[first : first + _DECODED])
 
     def sequences(self, split: str) -> int:
         return len(self._windows(split))
