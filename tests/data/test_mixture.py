@@ -9,7 +9,7 @@ import torch
 
 from lmlab.config.experiment import Experiment
 from lmlab.data.corpora import Text
-from lmlab.data.dataset import Opening, Prepared
+from lmlab.data.dataset import Dataset, Opening, Prepared
 from lmlab.data.examples import Records
 from lmlab.data.mixture import Mixture
 from lmlab.data.synthetic import Parity
@@ -170,6 +170,19 @@ def test_a_data_set_may_be_twice_in_a_mixture_under_names_of_the_user(compose):
     ):
         with pytest.raises(UserError, match=message):
             build_data(Experiment.of(compose("data=mixture", words[0], f"+data.parts.en_de={part}", *other)))
+
+
+def test_a_data_set_outside_the_package_needs_only_texts_for_the_tokenizer(tmp_path, opening):
+    class Lines(Text):
+        text_fingerprint = Dataset.text_fingerprint
+
+    own = parts(tmp_path)
+    own["upper"].__class__ = Lines
+    bpe = replace(opening, tokenizer=BPE(270))
+    first = Mixture({"lower": 1, "upper": 1}, own).open(bpe)
+    (tmp_path / "upper.txt").write_text((tmp_path / "upper.txt").read_text().replace("X", "W"))
+    second = Mixture({"lower": 1, "upper": 1}, own).open(bpe)
+    assert first.tokenizer.fingerprint() != second.tokenizer.fingerprint()
 
 
 def test_errors_of_a_part_name_its_options_by_their_place_in_the_mixture(tmp_path, opening):
