@@ -158,11 +158,11 @@ def test_memory_does_not_grow_with_the_longest_document(tmp_path, tokenizer, end
     assert peaks[1] < peaks[0] + 100, "MiB"
 
 
-@pytest.mark.slow  # it prepares 700 MB of text
+@pytest.mark.slow  # it prepares 360 MB of text
 @pytest.mark.parametrize("tokenizer", ["BPE(1000)", "Word(5000)"])
 def test_a_large_file_needs_less_than_a_gigabyte(tmp_path, tokenizer):
     draw, peaks = random.Random(0), []
-    for megabytes in (50, 300):
+    for megabytes in (30, 150):
         with (tmp_path / f"{megabytes}.txt").open("w") as file:
             for _ in range(megabytes):  # nearly all words differ
                 file.write(draw.randbytes(500_000).hex().replace("0", " ").replace("  ", "\n"))

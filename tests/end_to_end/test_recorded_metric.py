@@ -15,7 +15,7 @@ from lmlab.analysis.comparison import compare, comparison_of
 from lmlab.analysis.records import Record, read
 from lmlab.analysis.report.content import report
 from lmlab.analysis.report.content.loss_curves import loss_curves
-from lmlab.commands import progress_table, results, runs, sweep
+from lmlab.commands import progress_table, results, runs, sweep, tables
 from lmlab.commands.by_arm import show_by_arm
 from lmlab.errors import UserError
 from lmlab.runs.heartbeat import Heartbeat
@@ -55,7 +55,8 @@ def names(listed, written):
     return sorted((name for name in places if places[name] >= 0), key=places.__getitem__)
 
 
-def test_runs_are_listed_with_its_heading_and_sorted_best_first(written, tmp_path, capsys):
+def test_runs_are_listed_with_its_heading_and_sorted_best_first(written, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tables.console, "_width", 300)  # headings on one line
     paths = {"outputs": str(tmp_path), "runs": str(tmp_path / "runs"), "cache": str(tmp_path / "cache")}
     options = {"name": None, "status": None, "tag": None, "where": {}, "limit": None}
 
