@@ -170,6 +170,18 @@ def test_the_order_of_streamed_text_is_part_of_a_runs_identity(compose):
         assert identity(plain) == identity(earlier)
 
 
+def test_the_side_on_which_prompts_are_cut_is_part_of_a_runs_identity(compose):
+    records = ["data=records", "data.paths=x.jsonl"]
+    mixture = ["data=mixture", "data.weights={records: 1, wikitext2: 1}", "+data.parts.records.paths=x.jsonl"]
+    for words, option in ((records, "data.template"), (mixture, "+data.parts.records.template")):
+        plain, right = compose(*words), compose(*words, f"{option}.truncation_side=right")
+        assert identity(plain) != identity(right)
+        earlier = compose(*words)  # as a version without the option composes it
+        for node in (earlier["data"], *earlier["data"].get("parts", {}).values()):
+            node.get("template", {}).pop("truncation_side", None)
+        assert identity(plain) == identity(earlier)
+
+
 def test_paths_and_loggers_are_no_part_of_a_runs_identity(compose, tmp_path):
     first = compose("data=text", "data.paths=x.txt")
     second = compose("data=text", "data.paths=x.txt", "logger=[]", "progress=false", outputs=tmp_path / "elsewhere")

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,20 @@ def test_an_input_is_answered_as_the_task_decodes_it(trained, corpora, lmlab):
     assert " ".join(answer["text"].split()) == prediction
 
 
+def test_a_long_input_is_cut_as_in_the_task(trained, lmlab, tmp_path):
+    run, records = run_on(trained, "text"), tmp_path / "records.jsonl"
+    text = " ".join([*ENGLISH * 3, *GERMAN * 3])
+    records.write_text(json.dumps({"input": text, "answer": "x"}) + "\n", encoding="utf-8")
+    options = ["data=records", f"data.paths={records}", "data.length=8", "data.template.truncation_side=right"]
+    words = [f"run={run.path}", "accelerator=cpu", "threads=1", *options]
+    lmlab("evaluate", *words, f"output={tmp_path / 'out.jsonl'}", LMLAB_OUTPUTS=str(trained))
+    (row,) = read_jsonl(tmp_path / "out.jsonl")
+    written = lmlab("generate", *words, f"input={text}", "format=jsonl", LMLAB_OUTPUTS=str(trained))
+    context = run.experiment.batch.context
+    assert f"input: the first {context - 9} of {len(text.encode()) + 1} tokens are read" in written.stderr
+    assert " ".join(json.loads(written.stdout)["text"].split()) == row["prediction"]
+
+
 def test_any_run_is_scored_on_any_task_and_any_corpus(trained, paths, corpora, lmlab, tmp_path):
     run, file = run_on(trained, "text"), tmp_path / "o.jsonl"
     words = ["evaluate", f"run={run.path}", "accelerator=cpu", "threads=1", "data=multi30k"]
@@ -280,6 +295,27 @@ def test_the_tokenizer_of_the_run_cannot_be_replaced(trained, lmlab):
     assert refused.returncode == 1 and "tokenizer=byte: a run has its own tokenizer" in refused.stderr
     refused = lmlab("evaluate", f"run={run.path}", "data=multi30k", "prompts=p.jsonl", check=False)
     assert "data=multi30k: cannot be combined with prompts=p.jsonl" in refused.stderr
+
+
+def test_scores_are_kept_if_the_search_for_their_answers_is_interrupted(trained, paths, tmp_path, monkeypatch):
+    run = Run(shutil.copytree(run_on(trained, "multi30k").path, tmp_path / "copy"))
+    (run.path / "evaluations.jsonl").unlink(missing_ok=True)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lmlab.commands.evaluate.overlap_with_training", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        score(run, paths, accelerator="cpu", threads=1)
+    (recorded,) = read_jsonl(run.path / "evaluations.jsonl")
+    assert recorded["metrics"]["answers"].keys() >= {"bleu", "chrf"}
+    assert len(read_jsonl(run.path / recorded["predictions"]["file"])) == 2
+    overlap = recorded["predictions"]["overlap"]
+    assert written_overlap(overlap) == "not counted: the search of the training text was interrupted"
+    monkeypatch.undo()
+    score(run, paths, accelerator="cpu", threads=1)
+    (again,) = read_jsonl(run.path / "evaluations.jsonl")
+    assert again["metrics"] == recorded["metrics"] and again["predictions"]["overlap"]["equal"] == 1
 
 
 def test_an_overlap_that_cannot_be_counted_says_why():

@@ -248,8 +248,10 @@ def score(
             "decoding": answered.decoding,
             "signatures": answered.signatures,
             "intervals": answered.intervals(),
-            "overlap": overlap_with_training(rows, partial(training_tasks, run, paths)),
+            "overlap": {"unknown": "the search of the training text was interrupted"},
         }
+        record(run, settings, scores, trained.code, **about)  # the search may take minutes
+        about["predictions"]["overlap"] = overlap_with_training(rows, partial(training_tasks, run, paths))
     record(run, settings, scores, trained.code, **about)
     return settings, scores, about
 
@@ -295,7 +297,7 @@ def record(run: Run, settings: dict[str, Any], scores: dict[str, Any], code: str
         others = [row for row in rows if row["settings"] == settings and row.get("code") != code]
         kept = [row for row in rows if row["settings"] != settings or row.get("code") != code]
         write_rows(path, [*kept, {"settings": settings, "metrics": scores, "code": code, **about, "time": now()}])
-    if others:
+    if others and len(kept) == len(rows):
         tables.say(f"{len(others)} with the same settings by other code; it is kept", "Earlier evaluations:", "yellow")
 
 

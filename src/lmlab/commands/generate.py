@@ -23,6 +23,7 @@ from lmlab.surroundings import printable
 from lmlab.training.threads import check_threads, use_threads
 
 if TYPE_CHECKING:
+    from lmlab.data.examples import Template
     from lmlab.data.tokenizers import Tokenizer
     from lmlab.models.decoding import Decoding
     from lmlab.training.load import Trained
@@ -127,6 +128,8 @@ def main(
         write_to(file, lambda stream: choices.write(results, stream, format, source.id, score_per))
         return
     encoded_prompts = [encoded(trained, one) for one in texts]
+    if input is not None:
+        encoded_prompts = [truncated(one, examples.template, trained.context - length) for one in encoded_prompts]
     say_notes(unknown_to(trained, encoded_prompts) + unseen_by(trained, encoded_prompts, trained.context))
 
     end_token = trained.tokenizer.end_of_document if end_of_document else None
@@ -234,6 +237,24 @@ def encoded(trained: "Trained", prompt: Prompt) -> Encoded:
 
     tokens_N = encode_prompt(trained.tokenizer, prompt.text, prompt.source)
     return Encoded(prompt, [trained.tokenizer.separator, *tokens_N.tolist()])
+
+
+def truncated(encoded: Encoded, template: "Template", length: int) -> Encoded:
+    """Return a prompt with the first tokens only, as many as the task reads, if its template cuts prompts at the end.
+
+    Prompts that are cut at the beginning are left to the model, which may read more of them than the task.
+
+    Args:
+        length: tokens with the separator that fit into the context before an answer.
+    """
+    if template.truncation_side == "left" or not 2 < length < len(encoded.tokens):
+        return encoded
+    import numpy as np
+
+    separator, *tokens = encoded.tokens
+    part = f"the first {length - 1:,} of {len(tokens):,} tokens are read, as in training"
+    print(f"{encoded.prompt.source}: {part}", file=sys.stderr)
+    return Encoded(encoded.prompt, [separator, *template.truncated(np.array(tokens), length - 1).tolist()])
 
 
 def unknown_to(trained: "Trained", prompts: Sequence[Encoded]) -> list[str]:

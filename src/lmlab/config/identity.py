@@ -63,6 +63,8 @@ def identity(config: Config) -> str:
     for section in (data, *(data.get("parts") or {}).values()):  # of a mixture
         _remove_what_is_off(section, "decoding", None)
         _remove_what_is_off(section, "clean", None, False, [])
+        if (template := section.get("template", {})).get("truncation_side") == "left":
+            del template["truncation_side"]
     text = json.dumps(relevant, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 

@@ -1,5 +1,6 @@
 """Templates: prompts and answers from fields, and what is refused."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +44,15 @@ def test_an_empty_part_leaves_no_line():
         ({"input": "{}", "answer": "{b}"}, "expected the name of a field in braces"),
         ({"input": 3, "answer": "{b}"}, r"data\.template\.input=3: expected a text"),
         ({"input": "{a}", "answer": "{b}", "continues": "yes"}, "expected true or false"),
+        ({"input": "{a}", "answer": "{b}", "truncation_side": 3}, r"data\.template\.truncation_side=3: expected"),
+        (
+            {"input": "{a}", "answer": "{b}", "truncation_side": "rigth"},
+            r"data\.template\.truncation_side=rigth: no such side \(did you mean 'right'\?\)",
+        ),
+        (
+            {"input": "{a}", "answer": "{b}", "truncation_side": "right", "continues": True},
+            r"data\.template\.truncation_side=right: continues=true needs the end of prompts",
+        ),
     ],
 )
 def test_what_is_no_template_is_refused(section, message):
@@ -56,3 +66,21 @@ def test_fields_that_records_do_not_have_are_refused():
         template.check({"questions": "?", "answer": "!"})
     with pytest.raises(UserError, match="the field question has several texts"):
         template.check({"question": ["?"], "answer": "!"})
+
+
+@given(st.lists(st.integers(0, 9), min_size=1), st.integers(1, 12))
+def test_prompts_are_cut_on_either_side_and_keep_their_end(tokens, length):
+    sides = {
+        side: Template.of({"input": "{q}", "answer": "{a}", "truncation_side": side})
+        .truncated(np.array(tokens), length)
+        .tolist()
+        for side in ("left", "right")
+    }
+    assert sides["left"] == tokens[-length:]
+    assert sides["right"] == (tokens if len(tokens) <= length else [*tokens[: length - 1], tokens[-1]])
+
+
+def test_the_side_is_part_of_the_options_where_it_is_not_the_usual_one():
+    section = {"input": "{q}", "answer": "{a}"}
+    assert "truncation_side" not in Template.of({**section, "truncation_side": "left"}).options
+    assert Template.of({**section, "truncation_side": "right"}).options["truncation_side"] == "right"

@@ -207,6 +207,18 @@ def test_long_prompts_and_answers_are_counted(tmp_path):
         batch_rows(ExamplesTask(Doubles(length=2), task.prepared, 1, 4, 20), 0)
 
 
+def test_the_first_tokens_of_a_long_prompt_are_read_if_the_template_says_so(tmp_path):
+    examples = Doubles({**TEMPLATE, "truncation_side": "right"}, length=9, numbers=9)
+    task = ExamplesTask(examples, made(tmp_path, examples, Byte()), 1, 4, 20)
+    assert "prompts only the first 10 tokens are read" in " ".join(task.notes)
+    prompts = [task.tokenizer.encode_prompt(each.prompt).tolist() for each in examples.examples("train")]
+    assert all(len(prompt) > 10 for prompt in prompts)
+    read = {(task.tokenizer.separator, *prompt[:9], prompt[-1]) for prompt in prompts}
+    trained_on = {tuple(row[:11].tolist()) for step in range(3) for row in batch_rows(task, step)[0]}
+    scored = {tuple(row[:11].tolist()) for batch in task.batches("validation") for row in batch.tokens}
+    assert trained_on == scored == read
+
+
 def test_judges_are_in_the_order_of_the_metrics(tmp_path):
     tokens = made(tmp_path, Doubles(), Byte())
 

@@ -3,12 +3,15 @@
 import re
 import string
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
 
 from lmlab.errors import UserError, nearest
 
 _PARTS = ("instruction", "input", "answer")
-_OPTIONS = (*_PARTS, "continues")
+_Side = Literal["left", "right"]
+_OPTIONS = (*_PARTS, "continues", "truncation_side")
 
 
 class Example(NamedTuple):
@@ -48,15 +51,22 @@ class Template:
         answer: must name a field.
         continues: the answer continues the last line of the prompt after a space, as in running text. Such an answer
             has no end that is trained on or scored.
+        truncation_side: the side on which a prompt that is too long for the context is cut.
 
     Raises:
-        UserError: a text is no template, both texts of the prompt are empty, or the answer names no field.
+        UserError: a text is no template, both texts of the prompt are empty, the answer names no field, or the end of
+            prompts that answers continue is to be cut.
     """
 
-    def __init__(self, instruction: str, input: str, answer: str, continues: bool = False) -> None:
+    def __init__(
+        self, instruction: str, input: str, answer: str, continues: bool = False, truncation_side: _Side = "left"
+    ) -> None:
         self._texts = {"instruction": instruction, "input": input, "answer": answer}
         self._fields = {part: _fields(part, text) for part, text in self._texts.items()}
         self.continues = continues
+        self.truncation_side = truncation_side
+        if continues and truncation_side == "right":
+            raise UserError("data.template.truncation_side=right: continues=true needs the end of prompts; choose left")
         if not instruction and not input:
             raise UserError("data.template: instruction and input are both empty; one of them needs text")
         if not self._fields["answer"]:
@@ -71,13 +81,17 @@ class Template:
             kind, expected = (bool, "true or false") if option == "continues" else (str, "a text")
             if value is not None and not isinstance(value, kind):
                 raise UserError(f"data.template.{option}={value}: expected {expected}")
+        side: Any = section.get("truncation_side") or "left"
+        if side not in get_args(_Side):
+            raise UserError(f"data.template.truncation_side={side}: no such side{nearest(side, get_args(_Side))}")
         instruction, input, answer = (section.get(part) or "" for part in _PARTS)
-        return cls(instruction, input, answer, bool(section.get("continues")))
+        return cls(instruction, input, answer, bool(section.get("continues")), side)
 
     @property
     def options(self) -> dict[str, Any]:
-        """Return the text of each part, and whether answers continue the prompt."""
-        return {**self._texts, "continues": self.continues}
+        """Return the text of each part, whether answers continue the prompt, and the side of truncation if not left."""
+        side = {} if self.truncation_side == "left" else {"truncation_side": self.truncation_side}
+        return {**self._texts, "continues": self.continues, **side}
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -115,6 +129,13 @@ class Template:
         )
         references = _joined(answers)
         return Example(prompt.rstrip() if self.continues else prompt, references, self.continues)
+
+    def truncated(self, prompt_N: np.ndarray, length: int) -> np.ndarray:
+        """Return the tokens of a prompt that are read if ``length`` are. The last one, its line end, always is."""
+        cut = len(prompt_N) - length
+        if cut <= 0 or self.truncation_side == "left":
+            return prompt_N[max(0, cut) :]
+        return np.concatenate([prompt_N[: length - 1], prompt_N[-1:]])
 
     def input_of(self, prompt: str) -> str:
         """Return the input of a prompt that this template made: its text after the instruction."""

@@ -37,9 +37,10 @@ class ExamplesTask(Task):
     """Tokenised examples in rows of ``context`` tokens, in a new order for every pass.
 
     The examples are shuffled by the seed and put into rows one after another; an example that does not fit into the
-    rest of a row begins the next one. Of a prompt, the last ``context - length - 1`` tokens are read, where ``length``
-    is the limit of a generated answer: every architecture sees the same. Examples with longer answers are left out of
-    training; of these, the first ``length`` tokens have a loss when they are scored. :attr:`notes` count both.
+    rest of a row begins the next one. Of a prompt, at most ``context - length - 1`` tokens are read, where ``length``
+    is the limit of a generated answer: every architecture sees the same. Which ones are read is the template's
+    ``truncation_side``. Examples with longer answers are left out of training; of these, the first ``length`` tokens
+    have a loss when they are scored. :attr:`notes` count both.
 
     Args:
         seed: seed of the training order.
@@ -308,7 +309,8 @@ class ExamplesTask(Task):
         read, length = min(prompt, self._longest_prompt), min(answer, self.examples.length)
         separator = np.array([self.tokenizer.separator])
         end = separator[: length == answer]  # an answer that is cut does not end
-        tokens = np.concatenate([separator, ids[first - read : first + length], end])
+        read_N = self.examples.template.truncated(ids[first - prompt : first], read)
+        tokens = np.concatenate([separator, read_N, ids[first : first + length], end])
         places = np.arange(len(tokens))
         return tokens, (places > read) & (places <= read + length + (not self.prepared.continues))
 
@@ -330,8 +332,9 @@ class ExamplesTask(Task):
             records = "record is" if number == 1 else "records are"
             notes.append(f"{self.examples.name}, {split}: {number:,} malformed {records} left out ({problem})")
         if cut:
+            part = "last" if self.examples.template.truncation_side == "left" else "first"
             notes.append(
-                f"{self.examples.name}, {split}: of {cut:,} of {len(prompt_N):,} prompts only the last "
+                f"{self.examples.name}, {split}: of {cut:,} of {len(prompt_N):,} prompts only the {part} "
                 f"{self._longest_prompt:,} tokens are read (a context of {self.context})"
             )
         if long:
