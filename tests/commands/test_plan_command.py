@@ -54,3 +54,16 @@ def test_what_cannot_be_is_refused_in_one_line(lmlab, words, message):
 
 def test_it_is_a_command():
     assert "plan" in COMMANDS
+
+
+def test_runs_of_a_sweep_are_side_by_side(lmlab):
+    words = ["-m", "model=gpt2,lstm", "vocabulary=300", "batch.size=8", "price=2e9", "budget.tokens=40960"]
+    shown = lmlab("plan", *words, "device=h100", COLUMNS="200").stdout
+    title, *lines = shown.splitlines()
+    assert title.startswith("On 1 x NVIDIA H100 SXM of 80 GiB, one after another") and "batch.size=8" in title
+    cost = {line.split()[0]: float(line.split()[-2].replace(",", "")) for line in lines if line.endswith(" $")}
+    assert cost["all"] == pytest.approx(cost["model=gpt2"] + cost["model=lstm"], abs=0.02) and len(cost) == 3
+    several = lmlab("plan", *words, "device=h100,l40s", COLUMNS="200").stdout
+    assert "L40S" in several.splitlines()[0] and "one after another" not in several and "\nall " not in several
+    alone = lmlab("plan", *words[2:], "-m", "model=gpt2", "device=h100").stdout
+    assert "Memory of each device" in alone and "lmlab train" in alone

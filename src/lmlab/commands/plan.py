@@ -1,11 +1,13 @@
-"""``lmlab plan``: estimate memory, time and cost of a training run on other devices, without data or training."""
+"""``lmlab plan``: estimate memory, time and cost of training runs on other devices, without data or training."""
 
 import shlex
 import sys
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from rich.markup import escape
 
 from lmlab.commands import tables
 from lmlab.commands.describe import number_of_types
@@ -26,6 +28,26 @@ UNROLLED = (
 )
 
 
+class Planned(NamedTuple):
+    """What is planned for a run, or for a stage of one.
+
+    Attributes:
+        overrides: the words of the run.
+        stage: empty without stages.
+        load: what training asks for.
+        cluster: the devices.
+    """
+
+    overrides: tuple[str, ...]
+    stage: str
+    load: Any
+    cluster: Any
+
+
+_PLANNED: list[Planned] = []
+"""Of the jobs of a sweep, which run one after another in this process."""
+
+
 def main(
     *,
     device: dict[str, Any],
@@ -38,24 +60,43 @@ def main(
     format: Literal["table", "json"],
     **config: Any,
 ) -> None:
-    """Print memory, time and cost on such devices for the run of ``config``, a configuration of ``lmlab train``."""
+    """Print memory, time and cost on such devices for the run of ``config``, a configuration of ``lmlab train``.
+
+    In a sweep, store them for the table at the end.
+    """
     from lmlab.training.threads import use_threads
 
-    stages = config.pop("stages")
-    planned: dict[str, Any] = {}
+    hydra = HydraConfig.get()
+    stages, overrides = config.pop("stages"), tuple(hydra.overrides.task)
+    planned: list[Planned] = []
     for name, one in ({"": config} if stages is None else configs_of(stages)).items():
         with prefixed(f"stages.{name}" if name else ""):
             check(one, device)
             use_threads(Experiment.of(one).trainer.threads)  # where device=cpu is measured
             cluster = cluster_of(one, build(device), devices, devices_per_node, network, efficiency, price)
-            planned[name] = load_of(one, vocabulary), cluster
+            planned.append(Planned(overrides, name, load_of(one, vocabulary), cluster))
     if format == "json":
-        rows = {name: as_json(load, cluster) for name, (load, cluster) in planned.items()}
-        print(dumps(rows[""] if stages is None else {"stages": rows}, indent=2))
-    elif stages is None:
-        show(*planned[""])
+        rows = {one.stage: as_json(one.load, one.cluster) for one in planned}
+        run = {"overrides": overrides} if hydra.mode == RunMode.MULTIRUN else {}
+        print(dumps(run | (rows[""] if stages is None else {"stages": rows}), indent=2))
+    elif hydra.mode == RunMode.MULTIRUN:
+        _PLANNED.extend(planned)
     else:
-        show_stages(planned)
+        show(planned)
+
+
+def finish() -> None:
+    """Print the plans of a sweep side by side after its last job."""
+    if _PLANNED:
+        show(_PLANNED)
+
+
+def show(planned: list[Planned]) -> None:
+    """Print a plan in full, or several side by side."""
+    if len(planned) == 1:
+        show_in_full(*planned)
+    else:
+        show_side_by_side(planned)
 
 
 def configs_of(stages: Any) -> dict[str, Config]:
@@ -100,33 +141,49 @@ def as_json(load: Any, cluster: Any) -> dict[str, Any]:
     return shown | {"recommended": as_row(best, load, cluster) if best else None}
 
 
-def show_stages(planned: dict[str, Any]) -> None:
-    """Print a row with the recommended plan of each stage, and the sum over the stages that fit."""
+def show_side_by_side(planned: list[Planned]) -> None:
+    """Print a row with the recommended plan of each run or stage, and the sum over those that fit the same devices.
+
+    Words that all runs have are in the title.
+    """
     from lmlab.planning.plan import recommended
 
+    runs = list(dict.fromkeys(one.overrides for one in planned))
+    everywhere = [word for word in runs[0] if len(runs) > 1 and all(word in words for words in runs)]
     rows: list[dict[str, str]] = []
     sums = dict.fromkeys(("tokens", "flops", "seconds", "device_hours", "dollars"), 0.0)
-    for name, (load, cluster) in planned.items():
-        if (best := recommended(load, cluster)) is None:
-            tables.say(f"does not fit on {cluster.devices} x {cluster.device.name}", f"stage {name}:", "red")
+    for one in planned:
+        own = " ".join(word for word in one.overrides if word not in everywhere)
+        labels = ({"run": own} if len(runs) > 1 else {}) | ({"stage": one.stage} if one.stage else {})
+        cluster, best = one.cluster, recommended(one.load, one.cluster)
+        if best is None:
+            what = ", ".join(f"{name} {label}" for name, label in labels.items())
+            tables.say(f"does not fit on {cluster.devices} x {cluster.device.name}", f"{what}:", "red")
             continue
-        row = as_row(best, load, cluster)
-        own = {"tokens": load.tokens, "flops": training_flops(load.flops, load.tokens)}
-        own |= {key: row[key] or 0.0 for key in ("seconds", "device_hours", "dollars")}
-        sums = {key: value + own[key] for key, value in sums.items()}
-        how = {"strategy": name_of(best), "accumulate": str(best.accumulate), "memory": byte_size(best.total)}
-        rows.append({"stage": name, **how, **_amounts(own)})
-    if rows:
-        on = f"{cluster.devices} x {cluster.device.name} of {cluster.device.memory:.4g} GiB"
-        rows.append({"stage": "all", "strategy": "", "accumulate": "", "memory": "", **_amounts(sums)})
-        tables.print_table(f"Stages on {on}, one after another, each as recommended", rows)
+        row = as_row(best, one.load, cluster)
+        amounts = {"tokens": one.load.tokens, "flops": training_flops(one.load.flops, one.load.tokens)}
+        amounts |= {key: row[key] or 0.0 for key in ("seconds", "device_hours", "dollars")}
+        sums = {key: value + amounts[key] for key, value in sums.items()}
+        size = {"parameters": compact(one.load.footprint.parameters)}
+        plan = {"strategy": name_of(best), "accumulate": str(best.accumulate), "memory": byte_size(best.total)}
+        rows.append({**{name: escape(label) for name, label in labels.items()}, **size, **plan, **_amounts(amounts)})
+    if not rows:
+        return
+    clusters = (one.cluster for one in planned)
+    on = {f"{each.devices} x {each.device.name} of {each.device.memory:.4g} GiB" for each in clusters}
+    how = ["each as recommended"]
+    if len(on) == 1:
+        how = ["one after another", *how]
+        rows.append(dict.fromkeys(rows[0], "") | {next(iter(rows[0])): "all"} | _amounts(sums))
+    title = ", ".join([f"On {' or '.join(sorted(on))}", *how, *everywhere])
+    tables.print_table(escape(title), rows, ["accumulate", "FLOPs", "parameters"])
 
 
 def _amounts(values: dict[str, float]) -> dict[str, str]:
     return {
         "tokens": compact(values["tokens"]),
         "FLOPs": f"{values['flops']:.3g}",
-        "run": duration(values["seconds"]),
+        "time": duration(values["seconds"]),
         "device hours": f"{values['device_hours']:,.3g}",
         "cost": f"{values['dollars']:,.2f} $" if values["dollars"] else "",
     }
@@ -163,13 +220,14 @@ def load_of(config: Config, vocabulary: int | None) -> Any:
         return Load.of(experiment, build(node, vocabulary=types, context=context), types)
 
 
-def show(load: Any, cluster: Any) -> None:
+def show_in_full(planned: Planned) -> None:
     """Print every plan, and the one that is recommended."""
     from lmlab.planning.plan import enough_devices, plans, recommended
 
+    load, cluster = planned.load, planned.cluster
     every, best = plans(load, cluster), recommended(load, cluster)
     show_plans(load, cluster, every)
-    recommend(load, cluster, every, best, enough_devices(load, cluster) if best is None else None)
+    recommend(planned, every, best, enough_devices(load, cluster) if best is None else None)
 
 
 def show_plans(load: Any, cluster: Any, every: list[Any]) -> None:
@@ -244,8 +302,9 @@ def print_plans(load: Any, cluster: Any, every: list[Any]) -> None:
     tables.console.print()
 
 
-def recommend(load: Any, cluster: Any, every: list[Any], best: Any, more: Any) -> None:
+def recommend(planned: Planned, every: list[Any], best: Any, more: Any) -> None:
     """Print the recommended plan and the command that starts it."""
+    load, cluster = planned.load, planned.cluster
     needed = min((plan.total for plan in every), default=None)
     if best is None:
         what = f"needs {byte_size(needed)} at least" if needed else "cannot be shared"
@@ -269,7 +328,7 @@ def recommend(load: Any, cluster: Any, every: list[Any], best: Any, more: Any) -
         tables.say(
             f"trainer.precision=bf16-mixed computes {cluster.device.half / cluster.device.single:.2g} times as fast."
         )
-    tables.say(command(best, cluster), "", "")
+    tables.say(command(planned.overrides, best, cluster), "", "")
 
 
 def as_row(plan: Any, load: Any, cluster: Any) -> dict[str, Any]:
@@ -325,10 +384,10 @@ def words_of(plan: Any, cluster: Any) -> list[str]:
     return [*words, f"trainer.accumulate={plan.accumulate}"] if plan.accumulate > 1 else words
 
 
-def command(plan: Any, cluster: Any) -> str:
-    """Return the command that starts the run as planned."""
+def command(overrides: tuple[str, ...], plan: Any, cluster: Any) -> str:
+    """Return the command that starts the run of ``overrides`` as planned."""
     decided = SHARED if plan.strategy == "ddp" else (*SHARED, "trainer.compile")  # shards are not compiled
-    words = [word for word in HydraConfig.get().overrides.task if not _is(word, OWN) and not _is(word, decided)]
+    words = [word for word in overrides if not _is(word, OWN) and not _is(word, decided)]
     accelerator = [] if cluster.device.name.startswith("this CPU") else ["trainer.accelerator=cuda"]
     flags = [word for word in sys.argv[1:] if word.startswith("--config-dir")]
     return shlex.join(["lmlab", "train", *flags, *words, *accelerator, *words_of(plan, cluster)])
