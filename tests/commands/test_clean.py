@@ -10,10 +10,10 @@ from synthetic_runs import write_run
 from lmlab import cleaning
 from lmlab.analysis.records import read
 from lmlab.analysis.selection import directories
-from lmlab.cleaning import ABANDONED, find
 from lmlab.commands import clean, tables
 from lmlab.config.experiment import Folders
 from lmlab.errors import RunFailed, UserError
+from lmlab.removal import ABANDONED, find
 from lmlab.runs import files
 from lmlab.runs.lookup import all_runs, existing
 from lmlab.runs.run import Run

@@ -8,13 +8,13 @@ from typing import Any, cast
 
 from lmlab.analysis.records import Record
 from lmlab.analysis.selection import check_status, fits
-from lmlab.cleaning import DESCRIPTIONS, KINDS, NOT_OF_RUNS, USUAL, Item, Kept, Kind, Plan, find, remove_items
 from lmlab.commands import tables
 from lmlab.commands.app import typed_words
 from lmlab.config.experiment import Folders
 from lmlab.config.nodes import Paths
 from lmlab.errors import RunFailed, UserError, nearest
 from lmlab.numerals import byte_size, counted, seconds
+from lmlab.removal import DESCRIPTIONS, KINDS, NOT_OF_RUNS, USUAL, Item, Kept, Kind, Plan, find, remove_items
 
 SHOWN = 3
 """The largest number of names that are printed for one reason."""

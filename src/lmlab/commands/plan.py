@@ -29,7 +29,7 @@ UNROLLED = (
 
 
 class Planned(NamedTuple):
-    """What is planned for a run, or for a stage of one.
+    """A run, or a stage of one, on the devices that it is planned for.
 
     Attributes:
         overrides: the words of the run.

@@ -242,7 +242,7 @@ def of_runs(
 
     Args:
         folder: the folder of runs; runs elsewhere are kept.
-        needed: see :func:`lmlab.cleaning.references`.
+        needed: see :func:`lmlab.removal.references`.
         older: the least number of seconds since a run has changed.
     """
     real = folder.resolve()
