@@ -318,6 +318,30 @@ def test_arms_are_those_declared_with_their_trials_and_the_final_runs_that_stand
     assert {run.seed for run in comparison.runs} == {1, 2, 3}, "no score that something was chosen for"
 
 
+def test_a_study_can_be_seen_by_another_metric_or_from_another_arm(sweep):
+    comparison = comparison_of(sweep, metric="validation/loss", baseline="lstm")
+    assert [arm.name for arm in comparison.arms] == ["lstm", "transformer"]
+    assert comparison.metric == "validation/loss" and comparison.minimizes
+    assert {run.seed for run in comparison.runs} == {1, 2, 3}, "no score that something was chosen for"
+    assert [run.seed for run in comparison.arms[0].settings[0].runs] == [0], "trials stay settings of their own"
+    accuracy = comparison_of(sweep, metric="test/accuracy")
+    assert accuracy.selection_metric == "validation/accuracy" and not accuracy.minimizes
+    for options, message in (
+        ({"baseline": "lstn"}, r"baseline=lstn: unknown arm \(did you mean 'lstm'"),
+        ({"metric": "test/los"}, r"metric=test/los: unknown \(did you mean 'test/loss'"),
+        ({"direction": "maximize"}, "direction=maximize: expected minimize for test/loss"),
+    ):
+        with pytest.raises(UserError, match=message):
+            comparison_of(sweep, **options)
+
+
+def test_the_trial_of_the_chosen_setting_does_not_stand_beside_it(sweep):
+    lstm = comparison_of(sweep).arms[1]
+    assert len(lstm.settings) == 3
+    other, chosen = lstm.distinct_settings
+    assert chosen is lstm.representative and other.runs[0].config["optimizer"]["lr"] == 3e-3
+
+
 def test_whatever_is_missing_is_named_with_its_reason(sweep):
     (unscored,) = [job.run for job in sweep.jobs if job.arm == "transformer" and job.run.manifest["seed"] == 2]
     left = {run.run.split(" run ")[0]: run.why for run in comparison_of(sweep).left_out if "gru" not in run.run}

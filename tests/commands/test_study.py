@@ -1,5 +1,7 @@
 """Scoring the final runs of a study on the test split, without training and without networks."""
 
+import math
+
 import pytest
 from compared_arms import score_on
 from synthetic_runs import write_run
@@ -62,6 +64,15 @@ def test_every_final_run_is_scored_once_and_no_trial(sweep, scored):
     for run in comparison.runs:
         expected = run.metric("validation/loss") + 0.05
         assert run.metric("test/loss") == pytest.approx(expected) and run.manifest["status"] == "finished"
+
+
+def test_a_trial_that_diverged_is_not_scored(sweep, scored):
+    trial = next(job.run for job in sweep.jobs if job.phase == "trial")
+    trial.update(metrics=trial.manifest["metrics"] | {"validation/loss": math.nan})
+    comparison = comparison_of(sweep)
+    assert [left.record.run for left in comparison.left_out if left.is_trial] == [trial]
+    assert score_final_runs(comparison, {}) == 0
+    assert scored == [job.run for job in sweep.jobs if job.phase == "final"]
 
 
 def test_an_interruption_keeps_what_is_scored_and_the_rest_comes_next_time(sweep, scored):

@@ -24,9 +24,9 @@ def command_of(run: Record) -> str | None:
     return shlex.join(["lmlab", "reproduce" if _is_reproduction(words) else "train", *words])
 
 
-def report_with(comparison: Comparison, *options: str) -> str:
-    """Return the report command of a comparison, with other options."""
-    return shlex.join(_with(comparison.command, options))
+def report_with(comparison: Comparison, *options: str, without: Sequence[str] = ()) -> str:
+    """Return the report command of a comparison, with other options, and without some."""
+    return shlex.join(_with([word for word in comparison.command if option_of(word) not in without], options))
 
 
 def train_with(comparison: Comparison, runs: Sequence[Record], *options: str, without: Sequence[str] = ()) -> list[str]:

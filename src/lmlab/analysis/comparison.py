@@ -31,6 +31,11 @@ class Setting:
 
     runs: Sequence[Record]
 
+    @property
+    def identity(self) -> str:
+        """The identity of the configuration that its runs have in common."""
+        return identity({**self.runs[0].setting, "seed": 0})
+
     def scores(self, metric: str) -> dict[int, float]:
         """Return the final values of a metric by seed, of the runs that have it."""
         values = {run.seed: run.metric(metric) for run in self.runs}
@@ -61,6 +66,12 @@ class Arm:
         """The runs of the representative setting, one a seed."""
         return self.representative.runs
 
+    @property
+    def distinct_settings(self) -> Sequence[Setting]:
+        """The settings without a study's trial of the representative one, whose final runs stand for it."""
+        own = self.representative.identity
+        return [one for one in self.settings if one is self.representative or one.identity != own]
+
     def scores(self, metric: str) -> dict[int, float]:
         """Return the final values of a metric by seed, of the representative setting."""
         return self.representative.scores(metric)
@@ -77,12 +88,14 @@ class LeftOut:
     Attributes:
         arm: the arm that it would belong to; ``None`` if none.
         record: its record; ``None`` if nothing could be read.
+        is_trial: it was to choose a setting of a study, not to be averaged.
     """
 
     run: str
     why: str
     arm: str | None = None
     record: Record | None = None
+    is_trial: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +247,7 @@ def compare(
     for record in sorted(records, key=lambda record: record.copy):
         name, why = arm(record), why_not(record, selection)
         if why is None:
-            setting = identity({**record.setting, "seed": 0})
+            setting = Setting([record]).identity
             first = counted.setdefault((setting, record.seed), record)
             if first is record:
                 arms.setdefault(name, {}).setdefault(setting, {})[record.seed] = record
@@ -336,6 +349,11 @@ def compare_by(
     for key in arm:
         _check(key, records)
     comparison = compare(records, metric, (lambda record: arm_of(record, arm)) if arm else None, direction)
+    return with_baseline(comparison, baseline)
+
+
+def with_baseline(comparison: Comparison, baseline: str | None) -> Comparison:
+    """Return a comparison with an arm in the first place; ``None``: as it is. Raises ``UserError`` if it has none."""
     names = [one.name for one in comparison.arms]
     if baseline is not None and baseline not in names:
         raise UserError(f"baseline={baseline}: unknown arm{nearest(baseline, names)}")
@@ -355,7 +373,14 @@ def _check(key: str, records: Sequence[Record]) -> None:
         raise UserError(f"arm={key}: none of these runs has this option{nearest(key, options)}")
 
 
-def comparison_of(sweep: Sweep, cache: Path | None = None, home: Path | None = None) -> Comparison:
+def comparison_of(
+    sweep: Sweep,
+    cache: Path | None = None,
+    home: Path | None = None,
+    metric: str | None = None,
+    baseline: str | None = None,
+    direction: str | None = None,
+) -> Comparison:
     """Sort the runs of a study, finished or not, into the arms that it declared.
 
     An arm's settings are its trials (one run each, with the tuning seed) and, last, the chosen setting: its final runs,
@@ -365,9 +390,10 @@ def comparison_of(sweep: Sweep, cache: Path | None = None, home: Path | None = N
 
     Args:
         cache, home: see :class:`lmlab.analysis.records.Record`.
+        metric, baseline, direction: in place of the study's own; see :func:`compare_by`.
 
     Raises:
-        UserError: the sweep does not belong to a study.
+        UserError: the sweep does not belong to a study, or the metric or arm is unknown.
     """
     study = Study.of(sweep)
     jobs = [job for job in sweep.jobs if job.phase in ("trial", "final")]
@@ -377,8 +403,13 @@ def comparison_of(sweep: Sweep, cache: Path | None = None, home: Path | None = N
     usable: dict[str, dict[str, dict[Path, Record]]] = {arm: {"trial": {}, "final": {}} for arm in study.arms}
     final = [by_path.get(Path(job.path)) for job in jobs if job.phase == "final" and job.path is not None]
     measures = together(records.readable)
-    selection_metric = study.selection_metric(measures)
-    metric = study.concludes_by(measures, (record.splits for record in final if record is not None))
+    if metric is None:
+        metric = study.concludes_by(measures, (record.splits for record in final if record is not None))
+        selection_metric, direction = study.selection_metric(measures), direction or study.direction
+    else:
+        check_metric(metric, records.readable)
+        selection_metric = _selection_metric(metric, records.readable)  # for sensitivity: of the same kind
+    measures.better(metric, direction)  # refuses another direction than a known metric has
     left_out = []
     for job in jobs:
         assert job.arm is not None and job.phase is not None
@@ -392,7 +423,7 @@ def comparison_of(sweep: Sweep, cache: Path | None = None, home: Path | None = N
             usable[job.arm][job.phase][record.run.path] = record
         else:
             label = f"{job.arm}, {job.phase} run {record.label if record else job.name}"
-            left_out.append(LeftOut(label, why, job.arm, record))
+            left_out.append(LeftOut(label, why, job.arm, record, job.phase == "trial"))
     arms = []
     for name, by_phase in usable.items():
         if not by_phase["final"]:
@@ -402,7 +433,7 @@ def comparison_of(sweep: Sweep, cache: Path | None = None, home: Path | None = N
         arms.append(
             Arm(name, [*(Setting([record]) for record in by_phase["trial"].values()), final_setting], final_setting)
         )
-    return Comparison(metric, arms, left_out, study, selection_metric, study.direction)
+    return with_baseline(Comparison(metric, arms, left_out, study, selection_metric, direction), baseline)
 
 
 def _why_not(job: Job, record: Record | None, metric: str) -> str | None:

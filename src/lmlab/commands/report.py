@@ -47,9 +47,9 @@ def main(
 
     folders = Folders.of(paths)
     records = select(folders, runs, tag, where)
-    sweep = None if tag or where or arm or metric or baseline or direction else _study_sweep(folders, runs)
-    if sweep is not None:  # the same comparison as by lmlab study
-        comparison = comparison_of(sweep, folders.cache, folders.runs)
+    sweep = None if tag or where or arm else _study_sweep(folders, runs)
+    if sweep is not None:  # the arms and settings of lmlab study
+        comparison = comparison_of(sweep, folders.cache, folders.runs, metric, baseline, direction)
     else:
         comparison = compare_by(records.readable, _several(arm), metric, baseline, direction)
     unscored = _unscored(comparison)
@@ -121,7 +121,7 @@ def write_report(
 
 def _unscored(comparison: Comparison) -> str | None:
     """Return the command that scores the runs that were left out because they lack a score; ``None`` if none were."""
-    lacking = [left.record for left in comparison.left_out if left.record]
+    lacking = [left.record for left in comparison.left_out if left.record and not left.is_trial]
     lacking = [record for record in lacking if can_be_scored(record, comparison.metric)]
     return evaluate_command(lacking, split_of(comparison.metric)) if lacking else None
 

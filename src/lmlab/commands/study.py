@@ -92,7 +92,8 @@ def score_final_runs(comparison: Comparison, paths: Paths) -> int:
     """
     metric = comparison.metric
     split = split_of(metric)
-    due = [left.record for left in comparison.left_out if left.record and can_be_scored(left.record, metric)]
+    finals = [left.record for left in comparison.left_out if left.record and not left.is_trial]
+    due = [record for record in finals if can_be_scored(record, metric)]
     if not due:
         return 0
     from lmlab.commands.evaluate import score

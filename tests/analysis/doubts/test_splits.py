@@ -45,6 +45,15 @@ def test_14_data_without_a_test_split(tmp_path):
     doubt_about(tmp_path / "runs", 14, "doubt", "no test split", metric=VALIDATION_BPB)
 
 
+def test_14_settings_chosen_by_the_runs_of_the_conclusion(tmp_path):
+    rates = tuple(5e-3 * 1.5**step for step in range(-2, 3))
+    for model in ("lstm", "transformer"):
+        arm(tmp_path / "runs", model, rates=rates, whole=model == "lstm")  # of the other, one seed alone chose
+    doubt = doubt_about(tmp_path / "runs", 14, "doubt", "by the same runs", "settings tried: lstm 5", "new seeds")
+    assert len(doubt.runs) == 3 and doubt.commands[-1] == "lmlab report tag=chosen"
+    assert all("seed=4,5,6" in command and "tags=[chosen]" in command for command in doubt.commands[:-1])
+
+
 def test_14_longer_sequences_are_another_split(tmp_path):
     splits = {split: {"sequences": 1000, "length": 64} for split in ("validation", "longer")}
     for model in ("lstm", "transformer"):

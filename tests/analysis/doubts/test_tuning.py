@@ -49,7 +49,7 @@ def test_6_the_end_of_an_option_is_no_edge(tmp_path):
             for rate, more in zip(RATES, (0.1, 0.0, 0.1), strict=True):
                 scores = {VALIDATION_BPB: loss + more}
                 arm(tmp_path / "runs", model, rates=(rate,), options={"model.dropout": dropout}, metrics=scores)
-    assert examine(between(tmp_path / "runs")) == []
+    assert 6 not in {doubt.number for doubt in examine(between(tmp_path / "runs"))}
 
 
 def test_6_a_better_setting_that_was_passed_over(runs):

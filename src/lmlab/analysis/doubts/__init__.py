@@ -24,7 +24,7 @@ ERRORS: Mapping[str, Callable[[Comparison], Iterator[Finding]]] = {
     "causal leakage": models.leakage,
     "parallel and stepwise form disagree": models.disagreement,
     "too few seeds": seeds.too_few_seeds,
-    "tuned and concluded on one split": tuning.tuned_on_the_same_split,
+    "tuned and concluded on the same split or runs": tuning.tuned_on_the_same_split,
     "metrics by different rules": answers.different_rules,
     "answers seen in training": answers.answers_seen_in_training,
     "different decoding": answers.different_decoding,

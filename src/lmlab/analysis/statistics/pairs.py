@@ -40,10 +40,11 @@ class Paired:
         p_value: two-sided; nan if no test is possible: one seed, a diverged run, differences without any spread.
         effect_size: Hedges' g: the difference in standard deviations (of the differences; for Welch's test, of the
             runs), corrected for the bias of small samples, from three pairs on. The interval is that of the
-            population's value; its ``sd`` is nan.
+            population's value; Welch's test has none. Its ``sd`` is nan.
         n: number of pairs; for Welch's test, the number of runs of the smaller arm.
         test: the test behind ``p_value``.
-        permutation_p_value: two-sided, over all ways to swap the labels; does not assume normality.
+        permutation_p_value: two-sided, over all ways to swap the labels (over 2^15 of them, if there are more); does
+            not assume normality.
     """
 
     difference: Estimate
@@ -164,6 +165,8 @@ def _unpaired(first: Sequence[float], second: Sequence[float], confidence: float
         freedom = one.n + two.n - 2
         pooled = math.sqrt(((one.n - 1) * one.sd**2 + (two.n - 1) * two.sd**2) / freedom)
         effect = _effect_size(mean / pooled, freedom, one.n * two.n / (one.n + two.n), confidence, n)
+        # Its interval assumes equal variances, which the test does not: the two could contradict each other.
+        effect = replace(effect, low=math.nan, high=math.nan)
     difference = Estimate(mean, low, high, n, sd)
     return Paired(difference, p_value, effect, n, _WELCH, float(permutation.pvalue))
 

@@ -40,6 +40,15 @@ def test_every_number_of_the_results(arm, compared, table, losses):
     assert (first["verdict"], second["verdict"]) == ("baseline", "better")
 
 
+def test_tests_of_arms_without_shared_seeds_have_their_names(arm, compared, table, losses):
+    arm("lstm", losses[0])
+    arm("transformer", {seed + 10: loss for seed, loss in losses[1].items()})
+    section = arms(compared())
+    _, further = table(section, "statistics")
+    assert "p (permutation)" in further and further["test"] == "Welch t (seeds not shared)"
+    assert isinstance(further["effect size"], float)
+
+
 def test_p_values_and_intervals_are_corrected_for_all_pairs(arm, compared, table):
     losses = {"lstm": {1: 1.50, 2: 1.51, 3: 1.49, 4: 1.52}}
     for model, shift, noise in (("gru", 0.01, 0.2), ("rnn", 0.02, 0.3), ("transformer", -0.05, -0.1)):

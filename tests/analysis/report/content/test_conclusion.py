@@ -114,6 +114,40 @@ def test_the_best_arm_is_held_against_those_that_are_not_the_baseline(arm, compa
     assert conclusion(compared(baseline="transformer"), []).endswith("no significant difference for gru (p = 1.00).")
 
 
+def test_the_best_arm_is_not_said_to_differ_from_a_baseline_that_it_may_equal(arm, compared):
+    arm("lstm", {1: 1.50, 2: 1.60, 3: 1.40, 4: 1.55, 5: 1.45})
+    arm("gru", {1: 1.48, 2: 1.49, 3: 1.47, 4: 1.485, 5: 1.475})
+    arm("transformer", {1: 1.98, 2: 1.992, 3: 1.971, 4: 1.985, 5: 1.974})
+    found = conclusion(compared(baseline="lstm"), [])
+    assert "no significant difference for gru (p = 1.00)" in found
+    assert found.endswith("gru differs significantly from every arm but lstm.")
+
+
+def test_means_and_difference_of_a_pair_are_over_the_same_seeds(arm, compared):
+    arm("lstm", {1: 1.0, 2: 1.1, 3: 1.05, 4: 3.0})  # alone in its fourth seed, and bad there
+    arm("gru", {1: 1.2, 2: 1.31, 3: 1.26})
+    differences = np.array([0.2, 0.21, 0.21])
+    low, high = stats.t.interval(0.95, 2, differences.mean(), stats.sem(differences))
+    assert f"lstm reaches 1.050 loss (nats/token) against gru 1.257: 0.207 [{low:.3f}, {high:.3f}] lower" in (
+        conclusion(compared(), [])
+    )
+    arm("transformer", {1: 1.4, 2: 1.51, 3: 1.46})
+    several = conclusion(compared(baseline="lstm"), [])
+    assert "gru has the best mean, 1.257 loss (nats/token) over 3 seeds; compared with lstm (1.538 over 4 " in several
+    assert "over 3 paired seeds, gru is 0.207 [" in several
+
+
+def test_pairs_with_and_without_shared_seeds_are_told_apart(arm, compared, losses):
+    lstm, transformer = losses
+    arm("lstm", lstm)
+    arm("transformer", transformer)
+    arm("gru", {seed + 10: loss for seed, loss in lstm.items()})
+    found = conclusion(compared(baseline="lstm"), [])
+    assert "compared with lstm (1.500), transformer is 0.071 [" in found
+    assert "lower over 5 paired seeds (p < 0.001, Bonferroni)" in found
+    assert "no significant difference for gru (p = 1.00 over 5 unpaired seeds)" in found
+
+
 def test_more_accuracy_is_better(arm, compared, losses):
     lstm, transformer = losses
     arm("lstm", lstm)

@@ -59,7 +59,8 @@ def _pair(comparison: Comparison, where: str, one: Contrast) -> str:
     label = comparison.label
     better, worse = _in_order(comparison, one)
     form = number_format([one])
-    scores = {arm.name: written(arm.mean(comparison.metric), form) for arm in (better, worse)}
+    means = dict(zip((one.arm.name, one.reference.name), one.means(comparison.metric), strict=True))
+    scores = {arm.name: written(means[arm.name], form) for arm in (better, worse)}
     both = f"{better.name} reaches {scores[better.name]} {label} against {worse.name} {scores[worse.name]}"
     if one.diverged:
         shown = listed([f"{name} {score}" for name, score in scores.items()])
@@ -67,10 +68,10 @@ def _pair(comparison: Comparison, where: str, one: Contrast) -> str:
     if one.p_value != one.p_value:
         return f"{where}, {both}, but {_untested(one)}, so it is unknown which is better."
     if one.is_significant:
-        return f"{where}, {both}: {_difference(comparison, one, form)}."
+        return f"{where}, {both}: {_difference(comparison, one, form, better)}."
     needed = seeds_for(one, one.paired.difference.mean, level(comparison)) if one.is_paired else None
     more = "" if needed is None else f"; if the difference is as large as it seems, it takes {needed:,} paired seeds"
-    return f"{where}, no significant difference: {both}, {_difference(comparison, one, form)}{more}."
+    return f"{where}, no significant difference: {both}, {_difference(comparison, one, form, better)}{more}."
 
 
 def _several(comparison: Comparison, where: str, differences: Sequence[Contrast]) -> str:
@@ -81,47 +82,53 @@ def _several(comparison: Comparison, where: str, differences: Sequence[Contrast]
     apart = [one for one in ordered if one.is_significant]
     open_ones = [one for one in ordered if not one.is_significant]
     best = comparison.ranked[0]
-    start = f"{where}, of {len(comparison.arms)} arms {best.name} has the best mean, "
-    start += f"{written(best.mean(comparison.metric), form)} {label}"
+    unequal = len({len(arm.runs) for arm in comparison.arms}) > 1
+
+    def mean(arm: Arm, unit: str = "") -> str:
+        own_seeds = f" over {counted(len(arm.runs), 'seed')}" if unequal else ""
+        return f"{written(arm.mean(comparison.metric), form)}{unit}{own_seeds}"
+
+    start = f"{where}, of {len(comparison.arms)} arms {best.name} has the best mean, {mean(best, f' {label}')}"
     reference = f"compared with {baseline.name}"
     if baseline is not best:
-        reference += f" ({written(baseline.mean(comparison.metric), form)})"
-    clauses = [f"{one.arm.name} is {_difference(comparison, one, form, with_seeds=False)}" for one in apart]
+        reference += f" ({mean(baseline)})"
+    alike = len({one.is_paired for one in ordered}) == 1
+    if alike:
+        reference += f" over {_seeds(ordered)}"
+    clauses = [f"{one.arm.name} is {_difference(comparison, one, form, one.arm, not alike)}" for one in apart]
     if open_ones:
-        names = listed([f"{one.arm.name}{_how_open(one)}" for one in open_ones])
+        names = listed([f"{one.arm.name}{_how_open(one, not alike)}" for one in open_ones])
         clauses.append(f"no significant difference for {names}")
-    return f"{start}; {reference} over {_seeds(ordered)}, {'; '.join(clauses)}{_of_the_best(comparison, best)}."
+    return f"{start}; {reference}, {'; '.join(clauses)}{_of_the_best(comparison, best)}."
 
 
 def _of_the_best(comparison: Comparison, best: Arm) -> str:
     """Describe how the best arm compares with the others; empty if it is the baseline, which all are compared with."""
     baseline = comparison.arms[0]
-    same = [arm.name for arm in same_as(comparison, best) if arm is not baseline]
+    every = same_as(comparison, best)
+    same = [arm.name for arm in every if arm is not baseline]
     if best is baseline:
         return ""
     if not same:
-        return f"; {best.name} differs significantly from every other arm"
+        other = f"arm but {baseline.name}" if every else "other arm"
+        return f"; {best.name} differs significantly from every {other}"
     others = len(comparison.arms) - 2
     if len(same) == others > 1:
         return f"; {best.name} does not differ significantly from any of the other arms"
     return f"; {best.name} does not differ significantly from {listed(same)}"
 
 
-def _how_open(one: Contrast) -> str:
+def _how_open(one: Contrast, with_seeds: bool) -> str:
     if one.diverged:
         return " (a run diverged)"
     if one.p_value != one.p_value:
         return f" ({_untested(one)})"
-    return f" ({probability(one.p_value)})"
+    return f" ({probability(one.p_value)}{f' over {_seeds([one])}' if with_seeds else ''})"
 
 
-def _difference(comparison: Comparison, one: Contrast, form: str, with_seeds: bool = True) -> str:
-    """Describe a difference as ``0.069 [0.061, 0.077] lower over 5 paired seeds (p = 0.002)``.
-
-    It is that of the better arm; without ``with_seeds``, that of the contrast's own arm.
-    """
+def _difference(comparison: Comparison, one: Contrast, form: str, named: Arm, with_seeds: bool = True) -> str:
+    """Describe the difference of the arm ``named``: ``0.069 [0.061, 0.077] lower over 5 paired seeds (p = 0.002)``."""
     difference = one.paired.difference
-    named = _in_order(comparison, one)[0] if with_seeds else one.arm
     sign = 1.0 if named is one.arm else -1.0
     value, low, high = sign * difference.mean, *sorted((sign * difference.low, sign * difference.high))
     way = "lower" if value < 0 else "higher"

@@ -46,6 +46,15 @@ class Contrast:
         """True if the two arms share the seeds that they are compared over."""
         return self.paired.test == "paired t"
 
+    def means(self, metric: str) -> tuple[float, float]:
+        """Return the means of the arm and of the reference, over the seeds whose difference is tested."""
+        scores = [each.scores(metric) for each in (self.arm, self.reference)]
+        shared = scores[0].keys() & scores[1].keys()
+        of_arm, of_reference = (
+            [value for seed, value in each.items() if seed in shared or not self.is_paired] for each in scores
+        )
+        return sum(of_arm) / len(of_arm), sum(of_reference) / len(of_reference)
+
     @property
     def diverged(self) -> bool:
         """True if a run's score is not a finite number, so that nothing can be tested."""

@@ -18,7 +18,7 @@ SEEDS = (2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50)
 
 def power(comparison: Comparison) -> Section | None:
     """Show the seeds needed for several differences; ``None`` if no pairs of runs determine how much they vary."""
-    testable = [one for one in contrasts(comparison) if one.is_paired and one.paired.difference.sd > 0]
+    testable = [one for one in contrasts(comparison) if one.is_paired and not math.isnan(one.p_value)]
     return (
         Section("Number of seeds needed", [_table(comparison, testable), _chart(comparison, testable)])
         if testable

@@ -147,7 +147,7 @@ def _further(one: Contrast) -> Row:
 def _further_columns(comparison: Comparison) -> list[Column]:
     """Return the columns of :func:`_further`."""
     return [
-        Column("p (sign flips)", correction(comparison), "{:.2g}"),
+        Column(f"p ({_relabelling(comparison)})", correction(comparison), "{:.2g}"),
         Column("effect size", "Hedges' g", "{:.2f}"),
         Column("test"),
     ]
@@ -157,9 +157,17 @@ def _or_none(value: float) -> float | None:
     return value if value == value else None
 
 
+def _relabelling(comparison: Comparison) -> str:
+    """Return the name of the permutation test: sign flips, unless some arms do not share seeds."""
+    return "sign flips" if all(one.is_paired for one in all_pairs(comparison)) else "permutation"
+
+
 def _tests_note(comparison: Comparison) -> str:
-    note = "Differences are over the seeds that both arms have; p values are two-sided, those of sign flips of the"
-    note += " exact permutation test."
+    unpaired = not all(one.is_paired for one in all_pairs(comparison))
+    note = "Differences are over the seeds that both arms have"
+    if unpaired:
+        note += ", or over all where they share fewer than two (Welch's test, without an interval of the effect)"
+    note += f"; p values are two-sided, those of {_relabelling(comparison)} assume no distribution."
     number = tests_counted(comparison)
     if number < 2:
         return note

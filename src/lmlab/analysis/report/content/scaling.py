@@ -81,7 +81,7 @@ def scaling(comparison: Comparison) -> Section | None:
 def points(arm: Arm, metric: str) -> list[Point]:
     """Return the best setting of each size and number of tokens, as the mean of its seeds."""
     best: dict[tuple[float, float], Point] = {}
-    for setting in arm.settings:
+    for setting in arm.distinct_settings:
         scores = list(setting.scores(metric).values())
         first = setting.runs[0]
         size, tokens, flops = (

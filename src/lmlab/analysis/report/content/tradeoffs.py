@@ -94,7 +94,7 @@ def _chart(comparison: Comparison, cost: Cost) -> Chart | None:
     points = [
         _Point(arm, setting, value, score)
         for arm in shown(comparison)
-        for setting in arm.settings
+        for setting in arm.distinct_settings
         if math.isfinite(score := setting.mean(comparison.selection_metric))
         and (value := _mean(setting, cost)) is not None
     ]
