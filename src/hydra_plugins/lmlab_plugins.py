@@ -101,7 +101,12 @@ class CombinationsSweeper(LmlabSweeper):
         assert self.config is not None and self.launcher is not None  # after setup
         words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
         space = space_of(words, self.launcher, announced=self.config.get("format") != "json")
-        return self.launcher.launch(list(space.combinations()), initial_job_idx=0)
+        folder = Path(self.config.hydra.sweep.dir)
+        try:
+            return self.launcher.launch(list(space.combinations()), initial_job_idx=0)
+        finally:
+            if folder.is_dir() and not any(folder.iterdir()):  # Hydra creates it for files that jobs do not have here
+                folder.rmdir()
 
 
 class StudySweeper(LmlabSweeper):

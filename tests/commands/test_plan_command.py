@@ -67,3 +67,9 @@ def test_runs_of_a_sweep_are_side_by_side(lmlab):
     assert "L40S" in several.splitlines()[0] and "one after another" not in several and "\nall " not in several
     alone = lmlab("plan", *words[2:], "-m", "model=gpt2", "device=h100").stdout
     assert "Memory of each device" in alone and "lmlab train" in alone
+
+
+def test_devices_that_cannot_share_a_batch(lmlab):
+    shown = lmlab("plan", "model=lstm", "vocabulary=300", "batch.size=16", "devices=3").stdout
+    assert "batch.size=16 is not divisible by devices=3 times trainer.accumulate=1" in shown
+    assert "Would fit: devices=16" in shown.replace("\n", " ")

@@ -187,6 +187,47 @@ def test_any_run_is_scored_on_any_task_and_any_corpus(trained, paths, corpora, l
     assert "bits/byte" in done.stdout and "text " in done.stdout
 
 
+def test_other_answers_to_the_run_s_own_examples_are_recorded_beside_its_score(trained, corpora, lmlab, tmp_path):
+    run = Run(shutil.copytree(run_on(trained, "multi30k").path, tmp_path / "copy"))
+    (run.path / "evaluations.jsonl").unlink(missing_ok=True)
+    environment = {"LMLAB_OUTPUTS": str(trained), "LMLAB_CORPORA": str(corpora)}
+    words = ["evaluate", f"run={run.path}", "accelerator=cpu", "threads=1", "split=test", "data=multi30k"]
+    lmlab(*words[:-1], **environment)
+    lmlab(*words, **environment)  # the same once more
+    (own,) = read_jsonl(run.path / "evaluations.jsonl")
+    assert own["settings"] == {"split": "test", "checkpoint": "final", "context": 160}
+    decoded = {
+        "data.length=3": "greedy=true length=3",
+        "data.decoding.beams=3": "beams=3 length_penalty=0.0 length=48",
+        "data.template.truncation_side=right": "greedy=true length=48 truncation_side=right",
+    }
+    for number, (option, line) in enumerate(decoded.items(), 2):
+        lmlab(*words, option, **environment)
+        rows = read_jsonl(run.path / "evaluations.jsonl")
+        assert len(rows) == number and rows[0] == own, "the run's own score stays"
+        assert rows[-1]["settings"]["decoding"] == line and rows[-1]["settings"]["data"].startswith("multi30k ")
+    shown = lmlab(*words, "data.metrics=[f1]", **environment).stdout
+    *_, last = read_jsonl(run.path / "evaluations.jsonl")
+    assert "F1" in shown and last["measures"]["primary"] == "validation/f1" and "f1" in last["metrics"]["answers"]
+    assert len({row["predictions"]["file"] for row in read_jsonl(run.path / "evaluations.jsonl")}) == 5
+
+
+def test_another_context_makes_room_for_long_answers(trained, lmlab, tmp_path):
+    run, records = run_on(trained, "text"), tmp_path / "records.jsonl"
+    records.write_text(json.dumps({"input": "A dog", "answer": "runs"}) + "\n", encoding="utf-8")
+    words = ["evaluate", f"run={run.path}", "accelerator=cpu", "threads=1", "data=records", f"data.paths={records}"]
+    context = run.experiment.batch.context
+    long = f"data.length={context + 8}"
+    refused = lmlab(*words, long, check=False, LMLAB_OUTPUTS=str(trained))
+    assert f"context={context}: a context of {context} tokens leaves no room" in refused.stderr
+    for option in (f"context={context + 64}", "length=4"):
+        lmlab(*words, long, option, f"output={tmp_path / 'out.jsonl'}", LMLAB_OUTPUTS=str(trained))
+    before = records.read_bytes()
+    refused = lmlab(*words, f"output={records}", check=False, LMLAB_OUTPUTS=str(trained))
+    assert f"output={records}: is a file of data.paths; choose another" in refused.stderr
+    assert records.read_bytes() == before
+
+
 def test_files_without_a_training_split_are_scored(trained, corpora, lmlab, tmp_path):
     run, file = run_on(trained, "text"), tmp_path / "questions.jsonl"
     file.write_text("".join(f'{{"input": "{english}", "answer": "yes"}}\n' for english in ENGLISH))

@@ -54,6 +54,21 @@ def test_runs_as_csv_and_as_paths(tmp_path, capsys):
     assert capsys.readouterr().out.strip() == "tags"
 
 
+def test_options_and_tags_that_no_run_has_are_refused(tmp_path, capsys):
+    folder = tmp_path / "runs"
+    write_run(folder, "model=lstm", seed=1, tags=["paper"])
+    paths = {"outputs": str(tmp_path), "runs": str(folder), "cache": str(tmp_path / "cache")}
+    asked = {"name": None, "status": None, "tag": None, "where": {}, "sort": "seed", "descending": True, "limit": None}
+    for other, message in (
+        ({"where": {"sed": 1}}, r"sed=1: none of 1 runs has this.*'seed'"),
+        ({"tag": "papr"}, r"tag=papr: none of 1 runs has this tag \(did you mean 'paper'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            main(paths, None, **asked | other, format="table")
+    main(paths, None, **asked | {"status": "failed"}, format="table")
+    assert "No runs fit failed" in capsys.readouterr().out
+
+
 def test_a_pruned_run_is_called_pruned_wherever_runs_are_listed(tmp_path, capsys):
     folder, why = tmp_path / "runs", "validation/loss=3.0000 after 640 tokens (sweep.pruner=median)"
     write_run(folder, "model=lstm", seed=1, options={"optimizer.lr": 1e-3})

@@ -34,15 +34,18 @@ def select(
     records = named(folders, runs)
     if not records.readable and not records.unreadable:
         raise UserError(f"{folders.runs} holds no runs (start one: lmlab train model=lstm budget.tokens=200_000)")
-    tags = {one for record in records.readable for one in record.tags}
+    return Records(fitting(records.readable, tag, where), records.unreadable)
+
+
+def fitting(records: Sequence[Record], tag: str | None = None, where: Mapping[str, Any] | None = None) -> list[Record]:
+    """Return the runs that have a tag and options; see :func:`fits`. Raises ``UserError`` if none has them."""
+    tags = {one for record in records for one in record.tags}
     if tag is not None and tag not in tags:
-        raise UserError(f"tag={tag}: none of {len(records.readable)} runs has this tag{nearest(tag, tags)}")
-    matching = [record for record in records.readable if fits(record, tag, where)]
+        raise UserError(f"tag={tag}: none of {len(records)} runs has this tag{nearest(tag, tags)}")
+    matching = [record for record in records if fits(record, tag, where)]
     if where and not matching:
-        raise UserError(
-            f"{_written(where)}: none of {len(records.readable)} runs has this{_hint(records.readable, where)}"
-        )
-    return Records(matching, records.unreadable)
+        raise UserError(f"{_written(where)}: none of {len(records)} runs has this{_hint(records, where)}")
+    return matching
 
 
 def named(folders: Folders, runs: str | Sequence[str] | None = None) -> Records:

@@ -103,7 +103,7 @@ def main(
             data,
             shots=shots,
             decoding=decoding,
-            output=output_file(output, None),
+            output=output_file(output, None, data=data.get("paths")),
             checkpoint=checkpoint,
             average=average,
             metrics=metrics,

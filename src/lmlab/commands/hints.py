@@ -14,7 +14,7 @@ from lmlab.config import options
 from lmlab.config.canonical import CONF
 from lmlab.config.options import LIST, SEVERAL
 from lmlab.config.other_words import in_our_words
-from lmlab.config.overrides import option_of
+from lmlab.config.overrides import is_of_stage, option_of
 from lmlab.config.references import explained
 from lmlab.config.short_names import BASE, long_name, short_name
 from lmlab.errors import UserError, nearest
@@ -210,8 +210,8 @@ def _choice(group: str, names: Sequence[str]) -> str:
 
 
 def _is_special(key: str) -> bool:
-    """Return whether an option is one of Hydra's own, like ``_target_``."""
-    return _end(key).startswith("_")
+    """Return whether an option is one of Hydra's own, like ``_target_``, or set for a single stage."""
+    return _end(key).startswith("_") or is_of_stage(key)
 
 
 def _end(key: str) -> str:

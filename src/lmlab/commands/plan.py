@@ -15,7 +15,7 @@ from lmlab.config.build import build
 from lmlab.config.check import validate
 from lmlab.config.experiment import Experiment
 from lmlab.config.nodes import Config
-from lmlab.config.overrides import option_of
+from lmlab.config.overrides import as_typed, option_of
 from lmlab.errors import UserError, check_least, prefixed
 from lmlab.numerals import byte_size, compact, duration
 from lmlab.runs.files import dumps
@@ -153,7 +153,7 @@ def show_side_by_side(planned: list[Planned]) -> None:
     rows: list[dict[str, str]] = []
     sums = dict.fromkeys(("tokens", "flops", "seconds", "device_hours", "dollars"), 0.0)
     for one in planned:
-        own = " ".join(word for word in one.overrides if word not in everywhere)
+        own = " ".join(as_typed(word) for word in one.overrides if word not in everywhere)
         labels = ({"run": own} if len(runs) > 1 else {}) | ({"stage": one.stage} if one.stage else {})
         cluster, best = one.cluster, recommended(one.load, one.cluster)
         if best is None:
@@ -175,7 +175,7 @@ def show_side_by_side(planned: list[Planned]) -> None:
     if len(on) == 1:
         how = ["one after another", *how]
         rows.append(dict.fromkeys(rows[0], "") | {next(iter(rows[0])): "all"} | _amounts(sums))
-    title = ", ".join([f"On {' or '.join(sorted(on))}", *how, *everywhere])
+    title = ", ".join([f"On {' or '.join(sorted(on))}", *how, *map(as_typed, everywhere)])
     tables.print_table(escape(title), rows, ["accumulate", "FLOPs", "parameters"])
 
 

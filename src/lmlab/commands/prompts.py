@@ -1,7 +1,7 @@
 """Files of prompts, and of what commands write for them."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,23 +108,37 @@ def check_keys(prompts: Sequence[Prompt], own: Sequence[str], otherwise: str = "
             )
 
 
-def output_file(output: str | None, prompts: str | None, endings: Sequence[str] = (".jsonl",)) -> Path | None:
+def output_file(
+    output: str | None, prompts: str | None, endings: Sequence[str] = (".jsonl",), data: Any = None
+) -> Path | None:
     """Return the file that ``output`` names.
 
     Args:
         prompts: the file of the prompts, if there is one.
         endings: permitted ends of its name.
+        data: ``data.paths``: a path, or paths in lists and sections.
 
     Raises:
-        UserError: the name ends otherwise, its folder does not exist, or it is the file of the prompts.
+        UserError: the name ends otherwise, its folder does not exist, or it is a file of the prompts or the data.
     """
     if output is None:
         return None
     path = expanded(output)
     if prompts is not None and path.exists() and path.samefile(expanded(prompts)):
         raise UserError(f"output={output}: is the file of the prompts; choose another")
+    if any(path.exists() and expanded(each).exists() and path.samefile(expanded(each)) for each in _paths_in(data)):
+        raise UserError(f"output={output}: is a file of data.paths; choose another")
     if path.suffix not in endings or path.is_dir():
         raise UserError(f"output={output}: expected a file that ends in {' or '.join(endings)}")
     if not path.absolute().parent.is_dir():
         raise UserError(f"output={output}: there is no folder {path.absolute().parent}")
     return path
+
+
+def _paths_in(data: Any) -> Iterator[str]:
+    """Yield the paths in lists and sections."""
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, Mapping | list):
+        for each in data.values() if isinstance(data, Mapping) else data:
+            yield from _paths_in(each)

@@ -187,7 +187,7 @@ def show(run: Run) -> None:
     this = f"run={record.short_id}"
     say(f"\nRun directory: {place(run.path)}")
     say_wandb([run])
-    generate = command("generate", this) + ' prompt="..."'
+    generate = command("generate", this) + (' input="..."' if at(run.manifest, "data.template") else ' prompt="..."')
     say(f"Next: {generate}   {command('evaluate', this)}   {command('runs')}")
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TextIO
 from rich.markup import escape
 
 from lmlab.analysis.records import Record, together
-from lmlab.analysis.selection import check_status, fits, named
+from lmlab.analysis.selection import check_status, fits, fitting, named
 from lmlab.analysis.tasks import have_tasks
 from lmlab.commands import results, tables
 from lmlab.commands.by_arm import show_by_arm
@@ -53,7 +53,7 @@ def main(
         tables.warn(error, "left out:")
     match format:
         case "table":
-            show([records[row["path"]] for row in rows], folders.runs, sort)
+            show([records[row["path"]] for row in rows], folders.runs, sort, name or status)
         case "json":
             print(dumps(rows, indent=2))
         case "csv":
@@ -84,9 +84,8 @@ def listed(
     if limit is not None and limit < 1:
         raise UserError(f"limit={limit}: expected at least 1, or null for all")
     named_records = named(folders, runs)
-    records = {
-        str(record.run.path): record for record in named_records.readable if fits(record, tag, where, name, status)
-    }
+    among = fitting(named_records.readable, tag, where) if named_records.readable else []
+    records = {str(record.run.path): record for record in among if fits(record, name=name, status=status)}
     names = results.measured(records.values())
     rows = [
         results.summary(record, names)
@@ -153,10 +152,15 @@ def write_csv(rows: Sequence[Mapping[str, Any]], file: TextIO) -> None:
         writer.writerow([*(row[key] for key in columns), " ".join(row["tags"]), *measured])
 
 
-def show(records: Sequence[Record], folder: Path, sort: str) -> None:
-    """Print the table, with the metric by which it is sorted."""
+def show(records: Sequence[Record], folder: Path, sort: str, wanted: str | None = None) -> None:
+    """Print the table, with the metric by which it is sorted.
+
+    Args:
+        wanted: the name or status that was asked for, if any.
+    """
     if not records:
-        tables.say(f"No runs fit in {tables.place(folder)}. A first one: lmlab train model=lstm budget.tokens=200_000")
+        first = "" if wanted else " A first one: lmlab train model=lstm budget.tokens=200_000"
+        tables.say(f"No runs {f'fit {wanted}' if wanted else 'are'} in {tables.place(folder)}.{first}")
         return
     measures = together(records)
     sorted_by = next((name for record in records if (name := metric_of(record.scores, sort)) is not None), None)

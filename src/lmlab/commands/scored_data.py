@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lmlab.commands import tables
+from lmlab.commands.app import typed_words
 from lmlab.config.build import build
 from lmlab.config.check import check_arguments, validate
 from lmlab.config.experiment import Experiment, Folders
 from lmlab.config.nodes import Config, Paths, at
-from lmlab.config.overrides import written
+from lmlab.config.overrides import option_of, written
 from lmlab.config.targets import named_parameters, resolve_target
 from lmlab.errors import UserError, nearest
 from lmlab.metrics import VALIDATION
@@ -96,6 +97,7 @@ def open_data(
         UserError: the data are missing or have changed, the tokenizer does not represent them, there are no examples
             for ``shots``, no answers for ``decoding``, or no ``documents``.
     """
+    from lmlab.data.examples import Examples
     from lmlab.data.tasks import ScoredText
 
     separate = (documents or trained.run.experiment.batch.documents) == "separate"
@@ -117,13 +119,18 @@ def open_data(
     else:
         task = open_other(data, trained, paths, batch_size, separate)
     split = split or task.scored_splits[0]
-    own = task.fingerprint == trained.run.manifest["data"]["fingerprint"]
-    task = task.for_evaluation(split, context)
+    task = task.for_evaluation(split, None)  # refuses a split that there is not
+    record = task.describe()
+    own = data is None or _is_own(record, trained.run.manifest["data"])
     usual = task.decoding(split)
-    if not own and (length := re.search(r"length=\d+", usual)):
-        usual = f"greedy=true {length[0]}"
+    if not own:
+        length = None if _is_length_typed() else re.search(r"length=\d+", usual)
+        usual = f"greedy=true {length[0]}" if length else ""
     if decoding:
         task = task.with_decoding(split, decoding)
+    if context is None and isinstance(data, Examples):
+        context = trained.context
+    task = task.for_evaluation(split, context)
     if documents is not None and documents != ("separate" if task.separate else "packed"):
         raise UserError(f"documents={documents}: the {split} split of these data is no text in documents; leave it out")
     if shots:
@@ -131,7 +138,6 @@ def open_data(
     if shots or not own:
         for note in task.notes_of(split):
             tables.say(note)
-    record = task.describe()
     fingerprint = record.get("corpus_fingerprint", task.fingerprint)
     counts = {name: task.counts(split).get(name, 0) for name in ("unknown", "unspelled")}
     about = {"data": {"name": record["name"], "fingerprint": fingerprint, **counts}}
@@ -144,6 +150,16 @@ def open_data(
         settings["decoding"] = line
     settings |= _reading(task.separate)
     return ScoredData(task, split, settings, about)
+
+
+def _is_own(data: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:
+    """Return whether data are those of a run's record, read and answered as there."""
+    keys = ("fingerprint", *({"template", "metrics", "decoding"} & data.keys() & recorded.keys()))
+    return all(data[key] == recorded[key] for key in keys)
+
+
+def _is_length_typed() -> bool:
+    return any(option_of(word) == "data.length" for word in typed_words())
 
 
 def splits_of(run: Run, data: Config, split: str | None, needs: str | None = None) -> list[str | None]:
@@ -192,6 +208,7 @@ def open_other(data: "Dataset", trained: "Trained", paths: Paths, batch_size: in
         UserError: the data are missing or faulty, or the tokenizer does not represent them.
     """
     from lmlab.data.dataset import Opening
+    from lmlab.data.examples import Examples
     from lmlab.data.synthetic.generator import Generator
     from lmlab.data.tokenizers import Symbols
 
@@ -208,11 +225,12 @@ def open_other(data: "Dataset", trained: "Trained", paths: Paths, batch_size: in
             f"{tokenizer.size:,}"
         )
     folders = Folders.of(paths)
+    room = data.length + 2 if isinstance(data, Examples) else 0  # scored with another context, or shorter answers
     opening = Opening(
         tokenizer,
         run.experiment.seed,
         batch_size,
-        trained.context,
+        max(trained.context, room),
         carry_state=False,
         validation_tokens=None,
         cache=folders.cache,

@@ -98,6 +98,8 @@ def enough_devices(load: Load, cluster: Cluster) -> Plan | None:
     devices = cluster.devices
     while devices < MOST_DEVICES:
         devices = 2 * devices if devices < cluster.per_node else devices + cluster.per_node * cluster.nodes
+        if devices > cluster.per_node:  # whole machines: of 3 devices twice as many are 6, then 16
+            devices = -(-devices // cluster.per_node) * cluster.per_node
         more = Cluster(**{**vars(cluster), "devices": devices})
         if plan := recommended(load, more):
             return plan

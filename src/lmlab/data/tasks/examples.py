@@ -107,8 +107,16 @@ class ExamplesTask(Task):
     def describe(self) -> dict[str, Any]:
         """Return the record of the prepared examples, the rules of the metrics of answers, and how they are decoded."""
         judge = self.examples.judge(self.tokenizer, self.context)
-        decoding = {"decoding": judge.decoding} if judge is not None and judge.decoding else {}
+        decoding = {"decoding": self._line(judge)} if judge is not None and judge.decoding else {}
         return {**self.prepared.describe(), "metrics": self.examples.signatures(), **decoding}
+
+    def decoding(self, split: str) -> str:
+        return next((self._line(judge) for judge in self.judges(split) if judge.decoding), "")
+
+    def _line(self, judge: "Judge") -> str:
+        """Return the settings by which a judge generates answers, and the side on which prompts are cut, if right."""
+        is_right = self.examples.template.truncation_side == "right"
+        return f"{judge.decoding} truncation_side=right" if is_right else judge.decoding
 
     def training_batch(self, step: int, rank: int, world: int, micro: int, accumulate: int) -> Batch:
         own = share(self.batch_size, rank, world, micro, accumulate)
