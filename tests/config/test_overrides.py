@@ -231,3 +231,16 @@ def test_adding_to_a_list_of_a_stage_says_how():
 def test_options_of_a_study_are_shown_as_they_were_typed(word):
     assert as_typed(of_study(word)) == word
     assert as_typed(f"no such study: {of_study(word)}") == f"no such study: {word}"
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (r'data.template.input="{a}\n{b}"', "{a}\n{b}"),
+        (r"data.template.input='{a}\n{b}'", "{a}\n{b}"),
+        (r'data.template.input="{a}\\n{b}"', r"{a}\\n{b}"),
+    ],
+)
+def test_line_ends_in_templates_are_typed_as_in_yaml(typed, expected, compose):
+    template = compose("data=records", "data.paths=x.jsonl", read(typed))["data"]["template"]
+    assert template["input"] == expected

@@ -21,6 +21,8 @@ _OF_STAGE = re.compile(r"\+{0,2}stages\.(?P<stage>\w+)\.(?P<option>[a-zA-Z][\w./
 STAGE_OPTIONS, STAGE_VALUE = "_changed_", "_value_"
 """Keys below ``stages``: of the options that were set for single stages, and of their values."""
 _OF_HYDRA = re.compile(r"(choice|shuffle|sort|glob|range|interval|tag|str|int|float|bool)\(.*\)", re.DOTALL)
+_OF_TEMPLATE = re.compile(r"data\.(parts\.\w+\.)?template\.\w+|turn")
+_WITH_LINE_END = re.compile(r"(?<!\\)\\n")
 _QUOTED = re.compile(r"""\s*(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\s*""", re.DOTALL)
 
 
@@ -37,6 +39,10 @@ def read(word: str, several: bool = False) -> str:
     if word.startswith("~"):
         return word
     match = _WORD.fullmatch(word)
+    if match and _OF_TEMPLATE.fullmatch(match["key"].lstrip("+")):
+        with_line_ends = _WITH_LINE_END.sub("\n", word)  # as in YAML
+        if with_line_ends != word and _is_readable(with_line_ends):
+            return with_line_ends
     if match and (stage := _OF_STAGE.fullmatch(match["key"])) and stage["stage"] != STAGE_OPTIONS:
         return _read_of_stage(word, stage["stage"], stage["option"], bool(match["addition"]), match["value"], several)
     if match is None or not match["key"].lstrip("+") or not _is_readable(f"{match['key']}=1"):
