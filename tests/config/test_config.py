@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmlab.config.check import check_arguments, validate
+from lmlab.config.experiment import Experiment
 from lmlab.config.identity import NOT_IDENTITY, identity
 from lmlab.config.nodes import at, differences, has
 from lmlab.errors import UserError
@@ -217,3 +218,9 @@ def test_embeddings_of_shared_tokens_are_part_of_the_identity_and_their_default_
     earlier = config | {"start": {"run": "3f9a", "checkpoint": "final", "optimizer": False}}
     assert identity(config) == identity(earlier)
     assert identity(compose("start.run=3f9a", "start.embeddings=overlap")) != identity(config)
+
+
+@pytest.mark.parametrize("option", ["optimizer=true", "checkpoint=best", "embeddings=overlap"])
+def test_options_of_a_parent_need_one(option, compose):
+    with pytest.raises(UserError, match=rf"start\.{option}: needs start\.run=\.\.\."):
+        _ = Experiment.of(compose(f"start.{option}")).start

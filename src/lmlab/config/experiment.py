@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from lmlab.config.check import check_arguments
 from lmlab.config.nodes import Config, Paths, at
+from lmlab.config.overrides import written
 from lmlab.errors import UserError, check_least, nearest
 from lmlab.metrics import is_averaged
 from lmlab.surroundings import expanded
@@ -117,6 +118,12 @@ class Start:
     directory: str | None = None
 
     def __post_init__(self) -> None:
+        usual = {"checkpoint": "final", "optimizer": False, "embeddings": None}
+        for option, value in usual.items():
+            if self.run is None and getattr(self, option) != value:
+                raise UserError(
+                    f"start.{option}={written(getattr(self, option))}: needs start.run=..., the run to begin with"
+                )
         if self.checkpoint not in CHECKPOINTS and not self.checkpoint.isdecimal():
             choices = [*CHECKPOINTS, "the step of a checkpoint"]
             raise UserError(f"start.checkpoint={self.checkpoint}: unknown{nearest(self.checkpoint, choices)}")
