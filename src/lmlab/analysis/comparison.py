@@ -31,7 +31,7 @@ class Setting:
 
     runs: Sequence[Record]
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """The identity of the configuration that its runs have in common."""
         return identity({**self.runs[0].setting, "seed": 0})

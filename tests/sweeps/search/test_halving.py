@@ -108,6 +108,7 @@ def test_every_combination_may_be_the_first_rung(simulate, job):
         (["budget.tokens=5"], {}, "budget.tokens: set by sweep=halving itself"),
         (SPACE, {"factor": 1}, "sweep.factor=1: expected at least 2"),
         (SPACE, {"trials": 0}, "sweep.trials=0: expected at least 1"),
+        (["x=1"], {"trials": 3}, "sweep.trials=3: no option varies, so all jobs would be the same"),
         (SPACE, {"trials": None}, "x: an interval has no list of values"),
     ],
 )

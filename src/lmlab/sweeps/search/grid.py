@@ -28,5 +28,5 @@ class Random(Queue):
     """
 
     def __init__(self, space: Space, trials: int = 20, seed: int = 1) -> None:
-        check_trials(trials)
+        check_trials(trials, space)
         super().__init__(Proposal(number, space.draw(seed, number)) for number in range(trials))

@@ -37,8 +37,6 @@ class Halving(Queue):
     ) -> None:
         check_least(1, "sweep.", tokens=tokens, rungs=rungs)
         check_least(2, "sweep.", factor=factor)
-        if trials is not None:
-            check_trials(trials)
         if any(word.lstrip("+").startswith(f"{BUDGET}=") for word in space.fixed) or any(
             option.key.lstrip("+") == BUDGET for option in space.varied
         ):
@@ -46,6 +44,7 @@ class Halving(Queue):
         if trials is None:
             self._jobs = dict(enumerate(space.combinations()))
         else:
+            check_trials(trials, space)
             self._jobs = {number: space.draw(seed, number) for number in range(trials)}
         self._tokens, self._factor = tokens, factor
         self._sizes = [len(self._jobs)]

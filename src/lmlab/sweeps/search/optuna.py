@@ -68,7 +68,7 @@ class Optuna(Search):
         measures: Callable[[], Measures],
     ) -> None:
         optuna.logging.set_verbosity(logging.WARNING)
-        check_trials(trials)
+        check_trials(trials, space)
         if not 0 <= seed < 2**32:
             raise UserError(f"sweep.seed={seed}: expected 0 to {2**32 - 1}")
         if storage is not None and study is None:

@@ -6,11 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lmlab.errors import UserError
 from lmlab.metrics import Measures, cost
 from lmlab.runs.run import Run
+
+if TYPE_CHECKING:
+    from lmlab.sweeps.search.space import Space
 
 Outcome = Literal["finished", "failed", "pruned", "interrupted"]
 Phase = Literal["pilot", "trial", "final"]
@@ -21,10 +24,15 @@ MOST = 1_000_000
 """Maximum number of jobs of a sweep; all are drawn before the first begins."""
 
 
-def check_trials(trials: int) -> None:
-    """Refuse an invalid number of jobs. Raises ``UserError``."""
+def check_trials(trials: int, space: "Space") -> None:
+    """Refuse an invalid number of jobs, or several of which all are the same. Raises ``UserError``."""
     if not 1 <= trials <= MOST:
         raise UserError(f"sweep.trials={trials}: expected at least 1 and at most {MOST}")
+    if trials > 1 and not space.varied:
+        raise UserError(
+            f"sweep.trials={trials}: no option varies, so all jobs would be the same; give one several values, or an "
+            "interval as 'optimizer.lr=interval(1e-4,1e-2)'"
+        )
 
 
 @dataclass(frozen=True)
