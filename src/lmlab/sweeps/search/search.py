@@ -25,7 +25,7 @@ MOST = 1_000_000
 
 
 def check_trials(trials: int, space: "Space") -> None:
-    """Refuse an invalid number of jobs, or several of which all are the same. Raises ``UserError``."""
+    """Refuse an invalid number of jobs, or several equal ones. Raises ``UserError``."""
     if not 1 <= trials <= MOST:
         raise UserError(f"sweep.trials={trials}: expected at least 1 and at most {MOST}")
     if trials > 1 and not space.varied:
