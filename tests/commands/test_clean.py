@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from synthetic_runs import write_run
 
-from lmlab import cleaning
+from lmlab import removal
 from lmlab.analysis.records import read
 from lmlab.analysis.selection import directories
 from lmlab.commands import clean, tables
@@ -350,7 +350,7 @@ def test_a_run_that_somebody_finished_meanwhile_stays(outputs):
     run = make(outputs, status="failed")
     plan = find(Folders.below(outputs), ["failed"])
     run.update(status="finished")
-    (kept,) = cleaning.remove_items(plan.items)
+    (kept,) = removal.remove_items(plan.items)
     assert kept.why == "is finished by now" and run.exists
 
 

@@ -206,11 +206,6 @@ def test_types_that_only_the_text_has_are_counted_there(compose, tmp_path):
     assert len("abc\n") <= describe.number_of_types(config, None) <= len("abc\n") + 2  # and what stands for others
 
 
-def test_several_plans_are_printed_one_after_another(lmlab):
-    shown = lmlab("plan", "-m", "model=lstm,transformer", "devices=1", "vocabulary=100").stdout
-    assert shown.count("Recommended:") == 2
-
-
 def test_options_of_one_model_are_varied_for_that_model_alone(lmlab):
     words = ["model=lstm,transformer", "model.mixer.heads=2,4", "optimizer=muon", "vocabulary=64", "model.width=16"]
     done = lmlab("describe", "-m", *words, "model.mixer.rotary_base=500")

@@ -46,13 +46,19 @@ def main(
     limit: int | None,
     format: Literal["table", "json", "csv", "paths"],
 ) -> None:
-    """Print the selected runs in the requested order."""
+    """Print the selected runs in the requested order.
+
+    Raises:
+        UserError: an option is wrong; for a table, also a tag or an option's value that no run has.
+    """
     folders = Folders.of(paths)
     rows, records, unreadable = listed(folders, runs, name, status, tag, where, sort, descending, limit)
     for error in unreadable:
         tables.warn(error, "left out:")
     match format:
         case "table":
+            if not rows and (every := named(folders, runs).readable):
+                fitting(every, tag, where)  # says which option or tag no run has
             show([records[row["path"]] for row in rows], folders.runs, sort, name or status)
         case "json":
             print(dumps(rows, indent=2))
@@ -84,8 +90,9 @@ def listed(
     if limit is not None and limit < 1:
         raise UserError(f"limit={limit}: expected at least 1, or null for all")
     named_records = named(folders, runs)
-    among = fitting(named_records.readable, tag, where) if named_records.readable else []
-    records = {str(record.run.path): record for record in among if fits(record, name=name, status=status)}
+    records = {
+        str(record.run.path): record for record in named_records.readable if fits(record, tag, where, name, status)
+    }
     names = results.measured(records.values())
     rows = [
         results.summary(record, names)
