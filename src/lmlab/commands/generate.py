@@ -252,7 +252,7 @@ def truncated(encoded: Encoded, template: "Template", length: int) -> Encoded:
     import numpy as np
 
     separator, *tokens = encoded.tokens
-    part = f"the first {length - 1:,} of {len(tokens):,} tokens are read, as in training"
+    part = f"the first {length - 1:,} of {len(tokens):,} tokens are read, as many as the task reads"
     print(f"{encoded.prompt.source}: {part}", file=sys.stderr)
     return Encoded(encoded.prompt, [separator, *template.truncated(np.array(tokens), length - 1).tolist()])
 
