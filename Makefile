@@ -30,10 +30,10 @@ check: install  ## lint, formatting, types and language
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/python scripts/check_language.py
 
-test: check  ## lint, types and the quick tests, before every commit (under 10 minutes on 2 cores)
+test: check  ## lint, types and the quick tests, before every commit (under 8 minutes on 2 cores)
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not slow'
 
-test-all: check  ## all tests, also those that wait, kill and start servers (under 40 minutes on 2 cores)
+test-all: check  ## all tests, also those that wait, kill and start servers (under 35 minutes on 2 cores)
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 golden: install  ## compare short runs of every model and option with their recorded results (minutes; GOLDEN='--only lstm')

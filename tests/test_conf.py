@@ -59,6 +59,7 @@ def test_every_option_composes_fits_its_signature_and_builds(group, option, comp
     check_objects(Experiment.of(config))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_for_all_commands_of_its_options_and_all_launchers(experiment, compose):
     for command in ("describe", "plan", "data", "study"):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from model_sections import model_section
 
 from lmlab.config.build import build
 
@@ -51,8 +52,8 @@ def page():
 
 
 @pytest.mark.parametrize("name", ["lstm", "transformer"])
-def test_the_code_runs_and_builds_the_models_of_conf(name, page, compose):
-    model = compose(f"model={name}", "model.width=64", "model.depth=2")["model"]
+def test_the_code_runs_and_builds_the_models_of_conf(name, page):
+    model = model_section(f"model={name}", "model.width=64", "model.depth=2")
     composed = build(model, vocabulary=256, context=32)
     assert str(composed) == str(page[name])
     shapes = [{key: value.shape for key, value in one.state_dict().items()} for one in (composed, page[name])]

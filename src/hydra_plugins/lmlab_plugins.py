@@ -4,6 +4,8 @@ Hydra looks for plugins only in the package ``hydra_plugins``. It imports them b
 functions that configurations call are registered here too.
 """
 
+import copy
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -153,9 +155,8 @@ class OptionsFolder(FileConfigSource):
         group, _, name = config_path.rpartition("/")
         path = Path(self.path) / f"{config_path}.yaml"
         try:
-            text = path.read_text(encoding="utf-8")
-            content = yaml.load(text, Loader=get_yaml_loader())
-            header = self._get_header_dict(text[:512])
+            status = path.stat()
+            content, header = copy.deepcopy(_parsed(path, (status.st_mtime_ns, status.st_size)))
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: is not UTF-8 ({error.reason} at offset {error.start})") from error
         except (YAMLError, ValueError) as error:
@@ -175,3 +176,14 @@ class OptionsFolder(FileConfigSource):
         except GrammarParseError as error:
             raise UserError(f"{path}: {explained(error)}") from error
         return ConfigResult(provider=self.provider, path=self.full_path(), config=config, header=header)
+
+
+@functools.cache
+def _parsed(path: Path, changed: tuple[int, int]) -> tuple[Any, dict[str, Any]]:
+    """Return the content and the header of a file, parsed once in a process as long as the file stays as it is.
+
+    Args:
+        changed: the time of its last change, in ns, and its size, in bytes.
+    """
+    text = path.read_text(encoding="utf-8")
+    return yaml.load(text, Loader=get_yaml_loader()), FileConfigSource._get_header_dict(text[:512])

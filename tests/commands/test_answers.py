@@ -29,6 +29,7 @@ def run(lmlab, small, tmp_path):
     return [f"run={path}", "threads=1", "accelerator=cpu"]
 
 
+@pytest.mark.slow
 def test_an_answer_is_as_probable_as_when_it_was_generated(run, lmlab, tmp_path):
     prompts = ["the cat", "", "two birds saw every tree on a mat, and"]  # the last is longer than the context of 16
     file = write(tmp_path / "p.jsonl", *({"prompt": prompt, "id": number} for number, prompt in enumerate(prompts)))

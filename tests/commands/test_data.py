@@ -58,6 +58,7 @@ def test_preparing_says_what_there_is_and_where(lmlab, notes, tmp_path):
     assert "lmlab train data=text" in shown
 
 
+@pytest.mark.slow
 def test_a_mixture_is_prepared_with_counts_of_text_and_of_examples(lmlab, notes):
     words = ["data=mixture", "data.weights={text: 1, arithmetic: 1}", f"+data.parts.text.paths={notes}"]
     shown = lmlab("data", "prepare", *words, "tokenizer=byte", "+data.parts.arithmetic.scored=20").stdout
@@ -66,6 +67,7 @@ def test_a_mixture_is_prepared_with_counts_of_text_and_of_examples(lmlab, notes)
     assert "Next: lmlab train data=mixture" in shown and "data inspect" not in shown
 
 
+@pytest.mark.slow
 def test_the_data_of_a_sweep_are_prepared_once_for_each_choice(lmlab):
     shown = lmlab("data", "prepare", "-m", "data=parity,dyck", "seed=1,2", "model=lstm,gru").stdout
     assert shown.count("Fingerprint:") == 2 and "parity: generated" in shown and "dyck: generated" in shown

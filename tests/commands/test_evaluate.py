@@ -57,6 +57,7 @@ def test_a_moved_run_is_found_scored_and_needs_no_text(project, tmp_path, lmlab,
     assert done.returncode == 1 and "cannot be prepared again: data.paths: there is no" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_mean_of_checkpoints_is_that_computed_by_hand(tmp_path, lmlab, small):
     words = [*small, "model=lstm", "optimizer.lr=0.05", "logger=[]"]
     lmlab("train", *words, "callbacks.checkpoint.every=2", "callbacks.checkpoint.keep=4")

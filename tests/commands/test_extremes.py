@@ -110,6 +110,7 @@ def test_numbers_of_a_run_at_their_extremes_are_refused_in_one_line_or_taken(mod
 CHOICES = [(group, name) for group in ("model", "objective", "optimizer", "scheduler") for name in options_of(group)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_numbers_of_a_choice_at_all_extremes_are_refused_in_one_line_or_taken_at_once(group, name, compose):
     from lmlab.commands.train import main

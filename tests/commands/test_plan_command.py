@@ -56,6 +56,7 @@ def test_it_is_a_command():
     assert "plan" in COMMANDS
 
 
+@pytest.mark.slow
 def test_runs_of_a_sweep_are_side_by_side(lmlab):
     words = ["-m", "model=gpt2,lstm", "vocabulary=300", "batch.size=8", "price=2e9", "budget.tokens=40960"]
     shown = lmlab("plan", *words, "device=h100", COLUMNS="200").stdout

@@ -187,6 +187,7 @@ def test_any_run_is_scored_on_any_task_and_any_corpus(trained, paths, corpora, l
     assert "bits/byte" in done.stdout and "text " in done.stdout
 
 
+@pytest.mark.slow
 def test_other_answers_to_the_run_s_own_examples_are_recorded_beside_its_score(trained, corpora, lmlab, tmp_path):
     run = Run(shutil.copytree(run_on(trained, "multi30k").path, tmp_path / "copy"))
     (run.path / "evaluations.jsonl").unlink(missing_ok=True)
@@ -267,6 +268,7 @@ def test_options_of_a_text_go_to_other_data_only_if_they_are_set(compose):
     assert without_options_of_text(defaults | {"field": "a"} | parity) == {"field": "a"} | parity
 
 
+@pytest.mark.slow
 def test_a_mixture_is_scored_by_part(trained, paths, corpora, lmlab, tmp_path):
     from conftest import SMALL
 

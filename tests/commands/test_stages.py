@@ -69,6 +69,7 @@ def test_stages_are_runs_one_after_another(train, outputs, lmlab):
     assert [run.path for run in all_runs(outputs / "runs")] == [child.path]
 
 
+@pytest.mark.slow
 def test_jobs_of_a_sweep_share_the_stages_that_they_have_in_common(train, outputs):
     train("-m", "stages.tune.optimizer.lr=1e-3,3e-3", "stages.tune.seed=1,2", "seed=1")
     runs = list(all_runs(outputs / "runs"))
@@ -83,6 +84,7 @@ def test_jobs_of_a_sweep_share_the_stages_that_they_have_in_common(train, output
     assert "stages.tune.optimizer.lr=1e-3,3e-3" in sweep.command, "as it was typed"
 
 
+@pytest.mark.slow
 def test_a_repetition_is_of_all_stages_and_begins_each_with_the_one_before(train, outputs):
     train("seed=1")
     first = by_stage(outputs)
@@ -98,6 +100,7 @@ def test_a_repetition_is_of_all_stages_and_begins_each_with_the_one_before(train
     assert copies["tune"].status == "finished" and len([*all_runs(outputs / "runs")]) == 4
 
 
+@pytest.mark.slow
 def test_jobs_of_a_sweep_share_a_repetition_of_their_stages(train, outputs):
     words = ("-m", "stages.tune.seed=1,2", "seed=1")
     train(*words)
@@ -109,6 +112,7 @@ def test_jobs_of_a_sweep_share_a_repetition_of_their_stages(train, outputs):
     assert [ancestors(run) for run in copies if run != pretrained] == [[pretrained]] * 2
 
 
+@pytest.mark.slow
 def test_runs_of_other_seeds_along_the_chain_are_repetitions(train, outputs):
     train("-m", "seed=1,2,3")
     tuned = [Record.of(run) for run in all_runs(outputs / "runs") if run.manifest["stage"] == "tune"]
@@ -122,6 +126,7 @@ def test_runs_of_other_seeds_along_the_chain_are_repetitions(train, outputs):
     assert [row[2] for row in table.rows] == [" > ".join(chain_of(record.run)) for record in arm.runs]
 
 
+@pytest.mark.slow
 def test_reproduce_follows_the_chain(train, outputs, lmlab):
     train("seed=1")
     runs = by_stage(outputs)

@@ -33,6 +33,7 @@ def plan(compose, small, small_task):
     return made
 
 
+@pytest.mark.slow
 def test_a_budget_in_operations_is_what_the_runs_spend_within_one_step(plan, compose):
     flops = 3e8
     found = plan(tune={"model.depth": "1,2"}, trials=None, budget={"flops": flops})
@@ -120,6 +121,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(plan, change, w
     assert not (tmp_path / "outputs" / "runs").exists() and not (tmp_path / "outputs" / "sweeps").exists()
 
 
+@pytest.mark.slow
 def test_a_size_that_not_all_arms_can_have_is_refused_in_one_message_for_all(plan):
     arms = {"lstm": ["model=lstm"], "rnn": ["model=rnn"]}
     tune = {"optimizer.lr": "1e-3,3e-3"}
@@ -135,6 +137,7 @@ def test_sizes_that_were_asked_for_are_equal(plan):
     assert plan("model.parameters=20k", "model.parameters_of=non_embedding", equal=["parameters"]).candidates
 
 
+@pytest.mark.slow
 def test_the_conclusion_is_about_the_test_split_where_the_data_have_one(plan):
     assert plan().metric == "test/bits_per_byte"
     assert plan("data.test=0").metric == "validation/bits_per_byte"

@@ -1,18 +1,12 @@
 """Small models of every architecture that the files under conf/ compose to."""
 
 from collections.abc import Callable
-from functools import cache
-from typing import Any
 
 import pytest
 import torch
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from omegaconf import OmegaConf
+from model_sections import model_section
 
 from lmlab.config.build import build
-from lmlab.config.canonical import CONF, canonical
-from lmlab.config.check import validate
 from lmlab.config.options import options_of
 from lmlab.models.language_model import LanguageModel
 
@@ -46,15 +40,6 @@ ARCHITECTURES = [
 """Every model as it is shipped, every mixer in two blocks, and every other part in one model."""
 
 
-@cache
-def composed(overrides: tuple[str, ...]) -> Any:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra_compose("train", list(overrides))
-        node = canonical(OmegaConf.create({"model": config.model}))["model"]
-    validate(node, "model")
-    return node
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "architecture" in metafunc.fixturenames:
         metafunc.parametrize("architecture", ARCHITECTURES)
@@ -72,6 +57,10 @@ def make_model() -> Callable[..., LanguageModel]:
         small = ("model.width=16", "model.depth=2")
         words = tuple(word for override in overrides for word in override.split())
         torch.manual_seed(0)
-        return build(composed(words[:1] + small + words[1:]), vocabulary=vocabulary, context=context).to(dtype).eval()
+        return (
+            build(model_section(*words[:1], *small, *words[1:]), vocabulary=vocabulary, context=context)
+            .to(dtype)
+            .eval()
+        )
 
     return make

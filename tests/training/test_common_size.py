@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from model_sections import model_section
 
 from lmlab.errors import UserError
 from lmlab.training.sizing import SizeRequest, check_sizes
@@ -9,15 +10,10 @@ V, C = 256, 32
 MODELS = ("lstm", "rnn")
 
 
-@pytest.fixture
-def asked(compose):
+def asked(*words, models=MODELS):
     """Models that ask for a size."""
-
-    def made(*words, models=MODELS):
-        sections = [compose("data=text", "data.paths=x.txt", f"model={name}", *words)["model"] for name in models]
-        return [SizeRequest(name, section, V, C) for name, section in zip(models, sections, strict=True)]
-
-    return made
+    sections = [model_section(f"model={name}", *words) for name in models]
+    return [SizeRequest(name, section, V, C) for name, section in zip(models, sections, strict=True)]
 
 
 def lstm(width):
@@ -25,7 +21,7 @@ def lstm(width):
     return V * width + 2 * (8 * width * width + 8 * width)
 
 
-def test_what_not_all_can_have_is_one_message_with_sizes_that_all_can_have(asked):
+def test_what_not_all_can_have_is_one_message_with_sizes_that_all_can_have():
     with pytest.raises(UserError) as error:
         check_sizes(asked("model.parameters=60k"))
     message = str(error.value)
@@ -43,7 +39,7 @@ def test_what_not_all_can_have_is_one_message_with_sizes_that_all_can_have(asked
     assert all(abs(lstm(width) - number) > 0.01 * number for width in (53, 54) for number in nearer)
 
 
-def test_what_all_can_have_passes_and_sizes_are_compared_with_those_that_ask_for_the_same(asked):
+def test_what_all_can_have_passes_and_sizes_are_compared_with_those_that_ask_for_the_same():
     check_sizes(asked("model.parameters=3M"))
     check_sizes(asked())
     check_sizes([])
@@ -52,6 +48,6 @@ def test_what_all_can_have_passes_and_sizes_are_compared_with_those_that_ask_for
         check_sizes([*one, *two])
 
 
-def test_what_is_wrong_at_any_size_is_said_as_it_is(asked):
+def test_what_is_wrong_at_any_size_is_said_as_it_is():
     with pytest.raises(UserError, match=r"^model\.mixer\.heads=0"):
         check_sizes(asked("model.parameters=60k", "model.mixer.heads=0", models=("transformer",)))

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from model_sections import model_section
 from torch import nn
 
 from lmlab.config.build import build
+from lmlab.config.canonical import CONF, canonical
 from lmlab.config.options import options_of
 from lmlab.errors import UserError
 from lmlab.training.optimizers import adam, adamw, muon, nt_asgd, sgd
@@ -272,13 +275,19 @@ def test_a_closure_is_called_with_gradients():
     assert not torch.equal(model.tall.weight, small().tall.weight)
 
 
+@pytest.fixture(scope="module")
+def muon_node():
+    """The section ``optimizer`` of ``optimizer=muon``."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return canonical(compose("optimizer/muon"))["optimizer"]
+
+
 @pytest.mark.parametrize("head", ["softmax", "mixture_of_softmaxes"])
 @pytest.mark.parametrize("model_name", [model for model in options_of("model") if model != "hf"])
-def test_which_parameters_go_where(model_name, head, compose):
-    config = compose(f"model={model_name}", f"head={head}", "optimizer=muon")
+def test_which_parameters_go_where(model_name, head, muon_node):
     with torch.device("meta"):
-        model = build(config["model"], vocabulary=65, context=16)
-    optimizer = build(config["optimizer"])(model)
+        model = build(model_section(f"model={model_name}", f"head={head}"), vocabulary=65, context=16)
+    optimizer = build(muon_node)(model)
     assert isinstance(optimizer, Muon)
     places = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     assert len(places) == sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from model_sections import model_section
 
 from lmlab.config.build import build
 from lmlab.config.options import options_of
@@ -22,10 +23,10 @@ def stream():
     return np.random.default_rng(0).integers(VOCABULARY, size=LENGTH + 1).astype(np.uint16)
 
 
-def make(compose, name: str) -> torch.nn.Module:
-    config = compose(f"model={name}", "model.width=16", "model.depth=2", "data=stdlib")
+def make(name: str) -> torch.nn.Module:
+    section = model_section(f"model={name}", "model.width=16", "model.depth=2")
     torch.manual_seed(0)
-    model = build(config["model"], vocabulary=VOCABULARY, context=CONTEXT).eval()
+    model = build(section, vocabulary=VOCABULARY, context=CONTEXT).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(3)  # predictions far enough from uniform that a wrong context shows
@@ -39,8 +40,8 @@ def score(model, stream, metric, batch_size=4, **changes):
 
 @pytest.mark.parametrize("metric", READINGS)
 @pytest.mark.parametrize("name", MODELS)
-def test_the_batch_size_does_not_matter(name, metric, compose, stream):
-    model = make(compose, name)
+def test_the_batch_size_does_not_matter(name, metric, stream):
+    model = make(name)
     results = [score(model, stream, metric, batch_size) for batch_size in (1, 7, 64)]
     for result in results:
         assert result["tokens"] == LENGTH
@@ -49,9 +50,9 @@ def test_the_batch_size_does_not_matter(name, metric, compose, stream):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_metric_agrees_with_scoring_token_by_token(name, compose, stream):
+def test_every_metric_agrees_with_scoring_token_by_token(name, stream):
     """Slowly: for each target, its own context read from an empty state."""
-    model = make(compose, name)
+    model = make(name)
 
     def nats(first: int, target: int) -> float:
         context = torch.tensor(stream[first:target].astype(np.int64))[None]
@@ -67,8 +68,8 @@ def test_every_metric_agrees_with_scoring_token_by_token(name, compose, stream):
     assert score(model, stream, "sliding_window")["loss"] == pytest.approx(np.mean(sliding), rel=1e-5)
 
 
-def test_a_recurrent_state_is_carried_through_a_whole_stream(compose, stream):
-    model = make(compose, "lstm")
+def test_a_recurrent_state_is_carried_through_a_whole_stream(stream):
+    model = make("lstm")
     with torch.no_grad():
         hidden = model(torch.tensor(stream[:-1].astype(np.int64))[None], None).hidden
         log_probs = model.head.log_probs(hidden[0])
@@ -76,9 +77,9 @@ def test_a_recurrent_state_is_carried_through_a_whole_stream(compose, stream):
     assert score(model, stream, "stateful", streams=1)["loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_an_attention_cache_keeps_its_last_tokens(compose, stream):
+def test_an_attention_cache_keeps_its_last_tokens(stream):
     """Chunks of the context's length, each with the cache of the one before: the second half of a doubled window."""
-    model = make(compose, "transformer")
+    model = make("transformer")
     ids = torch.tensor(stream.astype(np.int64))
     total = 0.0
     with torch.no_grad():
@@ -96,9 +97,9 @@ def test_an_attention_cache_keeps_its_last_tokens(compose, stream):
     assert score(model, stream, "stateful", streams=1)["loss"] == pytest.approx(total / LENGTH, rel=1e-5)
 
 
-def test_learned_positions_start_afresh_when_they_end(compose, stream):
+def test_learned_positions_start_afresh_when_they_end(stream):
     """Their table is as long as the context here, so carried state can never be used."""
-    model = make(compose, "gpt2")
+    model = make("gpt2")
     assert score(model, stream, "stateful", streams=1)["loss"] == pytest.approx(
         score(model, stream, "fixed_window")["loss"], rel=1e-6
     )
@@ -121,8 +122,8 @@ def test_impossible_settings_are_refused(changes, message):
         Reading(**settings).check(metrics, max_positions=64)
 
 
-def test_a_batch_that_does_not_fit_into_memory_is_one_clear_message(compose, stream, monkeypatch):
-    model = make(compose, "lstm")
+def test_a_batch_that_does_not_fit_into_memory_is_one_clear_message(stream, monkeypatch):
+    model = make("lstm")
 
     def full(tokens, state):
         raise torch.OutOfMemoryError("CUDA out of memory.")

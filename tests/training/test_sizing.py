@@ -1,5 +1,6 @@
 import pytest
 import torch
+from model_sections import model_section
 
 from lmlab.config.build import build
 from lmlab.config.experiment import Experiment
@@ -15,12 +16,6 @@ V, C = 1000, 32
 MODELS = [model for model in options_of("model") if model != "hf"]
 
 
-@pytest.fixture
-def node(compose):
-    """A section ``model`` as the command line composes it."""
-    return lambda *overrides: compose("data=text", "data.paths=x.txt", *overrides)["model"]
-
-
 def built(model_node):
     with torch.device("meta"):
         return build(model_node, vocabulary=V, context=C)
@@ -28,9 +23,9 @@ def built(model_node):
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(("target", "kind"), [("2M", "matmul"), ("20M", "total"), ("300M", "non_embedding")])
-def test_every_model_gets_the_size_asked_for(model, target, kind, node):
+def test_every_model_gets_the_size_asked_for(model, target, kind):
     wanted = int(target[:-1]) * 10**6
-    asked = node(f"model={model}", f"model.parameters={target}", f"model.parameters_of={kind}")
+    asked = model_section(f"model={model}", f"model.parameters={target}", f"model.parameters_of={kind}")
     solved = solve_width(asked, V, C)
     if solved["solved_from"] is None:
         assert {**solved, "width": asked["width"]} == asked
@@ -51,8 +46,8 @@ def gpt2(width):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["mlstm", "moe", "transformer", "gpt2", "xlstm", "hybrid"])
 @pytest.mark.parametrize(("target", "depth"), [("300k", 2), ("300k", 4), ("1M", 2), ("1M", 4), ("1M", 8)])
-def test_small_models_whose_widths_are_far_apart_get_their_size_too(model, target, depth, node):
-    asked = node(f"model={model}", f"model.parameters={target}", f"model.depth={depth}")
+def test_small_models_whose_widths_are_far_apart_get_their_size_too(model, target, depth):
+    asked = model_section(f"model={model}", f"model.parameters={target}", f"model.depth={depth}")
     solved = solve_width(asked, 256, C)
     wanted = {"300k": 300_000, "1M": 1_000_000}[target]
     with torch.device("meta"):
@@ -60,16 +55,16 @@ def test_small_models_whose_widths_are_far_apart_get_their_size_too(model, targe
     assert parameter_counts(model)["total"] == pytest.approx(wanted, rel=0.01)
 
 
-def test_models_of_a_library_get_their_size_too(node):
+def test_models_of_a_library_get_their_size_too():
     pytest.importorskip("transformers")
-    asked = node("model=hf", "model.architecture=gpt2", "model.parameters=2M")
+    asked = model_section("model=hf", "model.architecture=gpt2", "model.parameters=2M")
     assert fits(solve_width(asked, 256, C), 256, C)
 
 
 @pytest.mark.parametrize(("model", "formula"), [("lstm", lstm), ("gpt2", gpt2)])
 @pytest.mark.parametrize("target", [50_000, 123_456, 800_000, 3_000_000, 25_000_000])
-def test_the_width_is_the_nearest_of_the_roundest(model, formula, target, node):
-    asked = node(f"model={model}", f"model.parameters={target}")
+def test_the_width_is_the_nearest_of_the_roundest(model, formula, target):
+    asked = model_section(f"model={model}", f"model.parameters={target}")
     for multiple in MULTIPLES[: MULTIPLES.index(8) + 1] if model == "gpt2" else MULTIPLES:
         near = [w for w in range(multiple, 2000, multiple) if abs(formula(w) - target) <= 0.01 * target]
         if near:
@@ -85,8 +80,8 @@ def test_the_width_is_the_nearest_of_the_roundest(model, formula, target, node):
     assert parameter_counts(built(solved))["total"] == pytest.approx(target, rel=0.01)
 
 
-def test_what_a_size_changed_has_no_part_in_the_identity(node):
-    asked = node("model=transformer", "model.parameters=10M")
+def test_what_a_size_changed_has_no_part_in_the_identity():
+    asked = model_section("model=transformer", "model.parameters=10M")
     solved = solve_width(asked, 2048, 128)
     assert solved["solved_from"] == {"channel.ratio": asked["channel"]["ratio"]} != {"channel.ratio": 0}
     assert solved["channel"]["ratio"] != asked["channel"]["ratio"] and fits(solved, 2048, 128)
@@ -95,26 +90,26 @@ def test_what_a_size_changed_has_no_part_in_the_identity(node):
     assert identity({"model": other}) != identity({"model": asked})
 
 
-def test_widths_that_a_constructor_refuses_are_skipped(node):
-    asked = node("model=transformer", "model.parameters=50M", "model.mixer.heads=7")
+def test_widths_that_a_constructor_refuses_are_skipped():
+    asked = model_section("model=transformer", "model.parameters=50M", "model.mixer.heads=7")
     solved = solve_width(asked, V, C)
     assert solved["width"] % (2 * 7) == 0
     assert fits(solved, V, C) and not fits(asked, V, C)
 
 
-def test_what_no_width_reaches_is_one_line_with_the_two_nearest(node):
+def test_what_no_width_reaches_is_one_line_with_the_two_nearest():
     message = (
         r"model\.parameters=5k: no width is within 1 %; the nearest: "
         r"width 4 has 4,320 and width 5 has 5,480 \(total\)"
     )
     with pytest.raises(UserError, match=message):
-        solve_width(node("model=lstm", "model.parameters=5k"), V, C)
+        solve_width(model_section("model=lstm", "model.parameters=5k"), V, C)
     with pytest.raises(UserError, match="the nearest: width 1 has 1,032"):
-        solve_width(node("model=lstm", "model.parameters=9"), V, C)
+        solve_width(model_section("model=lstm", "model.parameters=9"), V, C)
 
 
-def test_what_is_wrong_at_any_width_is_said(node):
-    asked = node("model=transformer", "model.parameters=1M", "model.mixer.heads=0")
+def test_what_is_wrong_at_any_width_is_said():
+    asked = model_section("model=transformer", "model.parameters=1M", "model.mixer.heads=0")
     with pytest.raises(UserError, match=r"model\.mixer\.heads=0"):
         solve_width(asked, V, C)
 
@@ -150,32 +145,32 @@ def test_the_identity_is_known_before_the_width(compose):
     assert identity(compose(*base, "model.width=7")) != identity(compose(*base))
 
 
-def test_a_size_may_be_missed_by_what_was_declared_and_no_more(node):
+def test_a_size_may_be_missed_by_what_was_declared_and_no_more():
     asked = ("model=lstm", "model.parameters=5k")  # width 4 has 4,320 and width 5 has 5,480
     with pytest.raises(UserError, match="no width is within 9 %"):
-        solve_width(node(*asked, "model.parameters_within=0.09"), V, C)
-    solved = solve_width(node(*asked, "model.parameters_within=0.1"), V, C)
+        solve_width(model_section(*asked, "model.parameters_within=0.09"), V, C)
+    solved = solve_width(model_section(*asked, "model.parameters_within=0.1"), V, C)
     assert solved["width"] == 5 and fits(solved, V, C) and parameter_counts(built(solved))["total"] == 5480
     with pytest.raises(UserError, match=r"model\.parameters=5k: the model has 5,480 \(total\), more than 1 % off"):
         built(solved | {"parameters_within": None})
     for share in ("0", "3", "-0.1"):
         with pytest.raises(UserError, match=rf"model\.parameters_within={share}: expected a share between 0 and 1"):
-            solve_width(node(*asked, f"model.parameters_within={share}"), V, C)
-    near = node("model=lstm", "model.parameters=2M")  # what is nearer than what was declared stays
+            solve_width(model_section(*asked, f"model.parameters_within={share}"), V, C)
+    near = model_section("model=lstm", "model.parameters=2M")  # what is nearer than what was declared stays
     assert solve_width(near | {"parameters_within": 0.2}, V, C)["width"] == solve_width(near, V, C)["width"]
 
 
-def test_how_far_off_a_size_may_be_is_part_of_the_identity_where_it_is_declared(node):
-    asked = node("model=lstm", "model.parameters=2M")
+def test_how_far_off_a_size_may_be_is_part_of_the_identity_where_it_is_declared():
+    asked = model_section("model=lstm", "model.parameters=2M")
     before = {key: value for key, value in asked.items() if key != "parameters_within"}  # as saved by earlier versions
     assert identity({"model": asked}) == identity({"model": before})
     assert identity({"model": asked | {"parameters_within": 0.03}}) != identity({"model": asked})
-    plain = node("model=lstm")  # where no size is asked for, it says nothing
+    plain = model_section("model=lstm")  # where no size is asked for, it says nothing
     assert identity({"model": plain | {"parameters_within": 0.03}}) == identity({"model": plain})
 
 
-def test_a_model_that_asks_for_no_size_is_left_alone(node):
-    asked = node("model=lstm")
+def test_a_model_that_asks_for_no_size_is_left_alone():
+    asked = model_section("model=lstm")
     assert solve_width(asked, V, C) is asked
 
 

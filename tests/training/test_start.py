@@ -75,6 +75,7 @@ def test_two_halves_are_the_whole_to_the_bit(options, train):
     assert second.config["start"]["run"] == first.id
 
 
+@pytest.mark.slow
 def test_a_child_needs_its_parent_no_more_and_does_not_depend_on_where_it_lay(train, lmlab, tmp_path):
     first = train("callbacks.checkpoint.every=2", "callbacks.checkpoint.keep=null", "scheduler=constant")
     moved = tmp_path / "elsewhere" / "parent"
@@ -93,6 +94,7 @@ def test_a_child_needs_its_parent_no_more_and_does_not_depend_on_where_it_lay(tr
     assert grandchild.manifest["start"]["position"] == 4 + STEPS
 
 
+@pytest.mark.slow
 def test_weights_alone_begin_with_a_fresh_optimizer(train):
     first = train("callbacks=ema", "optimizer.lr=0.05")
     for checkpoint, weights in (("final", first.weights), ("best", first.best), ("ema", first.ema)):
@@ -134,6 +136,7 @@ def test_what_a_run_cannot_begin_with_is_one_line_and_leaves_nothing(train):
     assert train(start, refused=True).startswith(f"{start}: {first.path.name} is failed; lmlab train finishes it")
 
 
+@pytest.mark.slow
 def test_a_parent_that_is_gone_is_missed_only_by_a_child_that_has_yet_to_begin(train, lmlab, small):
     first = train("scheduler=constant")
     child = train(f"start.run={first.id[:6]}", "scheduler=cooldown")
@@ -148,6 +151,7 @@ def test_a_parent_that_is_gone_is_missed_only_by_a_child_that_has_yet_to_begin(t
     assert train("start.run=nothere", refused=True).startswith("start.run=nothere: neither a directory nor ")
 
 
+@pytest.mark.slow
 def test_tokens_that_both_have_keep_their_embeddings(train, small, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text("the dog ran over a road and saw some naïve über birds\n" * 200, encoding="utf-8")

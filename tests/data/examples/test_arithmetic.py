@@ -38,7 +38,7 @@ def test_questions_have_their_length_and_answers_are_right_and_verified():
 
 
 def test_no_question_is_in_two_splits_or_twice():
-    data = Arithmetic(TEMPLATE, OPERATIONS, digits=1, longer=2, examples=10_000, scored=10_000)
+    data = Arithmetic(TEMPLATE, OPERATIONS, digits=1, longer=2, examples=1_000, scored=1_000)
     drawn = {split: [record["question"] for record in data.records(split)] for split in data.splits}
     everything = [question for questions in drawn.values() for question in questions]
     assert all(drawn.values()) and len(everything) == len(set(everything))

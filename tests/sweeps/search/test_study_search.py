@@ -92,6 +92,7 @@ def test_every_arm_has_the_same_trials_and_its_best_has_every_seed(arms, trials,
     assert sum(search.counts.values()) == len(proposals) + sum(len(seeds) for arm in drawn if not finals[arm])
 
 
+@pytest.mark.slow
 @given(st.integers(0, 40), st.integers(0, 40), st.randoms(use_true_random=False))
 def test_interrupted_at_any_moment_and_repeated_it_asks_for_the_same_and_computes_nothing_twice(first, second, random):
     known = {}
