@@ -17,7 +17,7 @@ from lmlab.config.overrides import written
 from lmlab.errors import UserError
 from lmlab.runs.lookup import all_runs
 from lmlab.runs.run import Run
-from lmlab.sweeps.study import Study
+from lmlab.sweeps.study import Study, trials_of_all
 from lmlab.sweeps.sweep import Job, Sweep
 
 
@@ -340,6 +340,25 @@ def test_the_trial_of_the_chosen_setting_does_not_stand_beside_it(sweep):
     assert len(lstm.settings) == 3
     other, chosen = lstm.distinct_settings
     assert chosen is lstm.representative and other.runs[0].config["optimizer"]["lr"] == 3e-3
+
+
+def test_a_trial_is_no_repetition_of_its_setting_either_where_runs_are_compared_without_their_study(sweep, tmp_path):
+    trials = trials_of_all(tmp_path / "sweeps")
+    runs = {(job.phase, Path(job.path).name) for job in sweep.jobs if job.path is not None}
+    assert trials == {name for phase, name in runs if phase == "trial"} - {
+        name for phase, name in runs if phase == "final"
+    }
+    records = read(all_runs(tmp_path / "runs")).readable
+    comparison = compare_by(records, ["model"], "validation/loss", trials=trials)
+    lstm = next(arm for arm in comparison.arms if arm.name == "lstm")
+    assert [run.seed for run in lstm.runs] == [1, 2, 3]
+    assert sorted(run.seed for setting in lstm.settings for run in setting.runs) == [0, 0, 1, 2, 3], (
+        "pilot, other trial"
+    )
+    (left,) = [left for left in comparison.left_out if left.is_trial and left.arm == "lstm"]
+    assert left.record.seed == 0 and left.why == "is the trial by which a study chose this setting"
+    gru = next(arm for arm in comparison.arms if arm.name == "gru")
+    assert [run.seed for run in gru.runs] == [0], "trials alone are compared as they are"
 
 
 def test_whatever_is_missing_is_named_with_its_reason(sweep):

@@ -3,7 +3,7 @@
 import math
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -220,17 +220,20 @@ def compare(
     metric: str | None = None,
     arm: Callable[[Record], str] | None = None,
     direction: str | None = None,
+    trials: Collection[str] = (),
 ) -> Comparison:
     """Sort finished runs into arms by ``arm``, and into settings by the options that differ besides the seed.
 
     The chosen setting of an arm is the one with the most seeds; among equals, the one with the best mean on the
     validation split, even if ``metric`` is of another split. Of repetitions of a run, the first counts. Runs without a
-    finite score are left out, and listed.
+    finite score are left out, and listed. So is the trial by which a study chose a setting, next to other runs of that
+    setting: it was the best of several, so its score is too good.
 
     Args:
         metric: ``<split>/<score>``, or any metric that the runs recorded; ``None``: :func:`default_metric`.
         arm: the name of a run's arm; ``None``: :func:`default_arm`.
         direction: ``minimize`` or ``maximize``; see :meth:`lmlab.metrics.Measures.better`.
+        trials: names of the directories of studies' trials (:func:`lmlab.sweeps.study.trials_of_all`).
 
     Raises:
         UserError: the metric is unknown, or it has another direction.
@@ -255,6 +258,12 @@ def compare(
                 why = f"computes the same as {first.label} ({first.run.path.name}), which is counted instead"
         if why is not None:
             left_out.append(LeftOut(record.label, why, name, record))
+    for name, settings_of_arm in arms.items():
+        for runs in settings_of_arm.values():
+            of_search = [record for record in runs.values() if record.run.path.name in trials]
+            for record in of_search if len(of_search) < len(runs) else ():
+                why = "is the trial by which a study chose this setting"
+                left_out.append(LeftOut(record.label, why, name, runs.pop(record.seed), True))
     sign = 1 if better == "lower" else -1
 
     def quality(setting: Setting) -> tuple[int, float]:
@@ -335,12 +344,13 @@ def compare_by(
     metric: str | None = None,
     baseline: str | None = None,
     direction: str | None = None,
+    trials: Collection[str] = (),
 ) -> Comparison:
     """Sort records into arms, with the baseline first.
 
     Args:
         arm: groups (``model``) or options (``optimizer.lr``) whose values name an arm; empty: those that differ.
-        metric, direction: see :func:`lmlab.analysis.comparison.compare`.
+        metric, direction, trials: see :func:`compare`.
         baseline: the name of an arm; ``None``: that of the first run.
 
     Raises:
@@ -348,7 +358,7 @@ def compare_by(
     """
     for key in arm:
         _check(key, records)
-    comparison = compare(records, metric, (lambda record: arm_of(record, arm)) if arm else None, direction)
+    comparison = compare(records, metric, (lambda record: arm_of(record, arm)) if arm else None, direction, trials)
     return with_baseline(comparison, baseline)
 
 

@@ -21,6 +21,7 @@ from lmlab.errors import UserError
 from lmlab.metrics import split_of
 from lmlab.progress import ProgressBar
 from lmlab.surroundings import expanded
+from lmlab.sweeps.study import trials_of_all
 from lmlab.sweeps.sweep import Sweep, find_sweep
 
 
@@ -51,7 +52,8 @@ def main(
     if sweep is not None:  # the arms and settings of lmlab study
         comparison = comparison_of(sweep, folders.cache, folders.runs, metric, baseline, direction)
     else:
-        comparison = compare_by(records.readable, _several(arm), metric, baseline, direction)
+        trials = trials_of_all(folders.sweeps)
+        comparison = compare_by(records.readable, _several(arm), metric, baseline, direction, trials)
     unscored = _unscored(comparison)
     if unscored and not comparison.arms:
         raise UserError(f"metric={metric}: no run has it yet; score the runs first: {unscored}")

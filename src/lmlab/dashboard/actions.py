@@ -12,6 +12,7 @@ from lmlab.analysis.report import folder as report
 from lmlab.dashboard.index import Index
 from lmlab.errors import UserError
 from lmlab.processes.control import detached, start_again, tell_to_stop
+from lmlab.sweeps.study import trials_of_all
 
 
 class Actions:
@@ -57,7 +58,7 @@ class Actions:
         if not runs:
             raise UserError("select the runs to compare first")
         records = read((self.index.run(key) for key in dict.fromkeys(runs)), self.index.cache)
-        comparison = compare(records.readable, metric)
+        comparison = compare(records.readable, metric, trials=trials_of_all(self.index.outputs / "sweeps"))
         if not comparison.arms:
             raise UserError(f"none of the selected runs is finished and has {comparison.metric}")
         command = f"lmlab report 'runs=[{','.join(sorted(runs))}]' metric={comparison.metric}"

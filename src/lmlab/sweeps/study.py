@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmlab.config.check import check_arguments
@@ -263,3 +264,15 @@ def lacks(config: Config) -> Lacking:
         return {option for option in options if not has(config, option)}
 
     return lacking
+
+
+def trials_of_all(folder: Path) -> set[str]:
+    """Return the names of the directories of trials that are not final runs, of all studies in a folder of sweeps."""
+    from lmlab.sweeps.sweep import all_sweeps
+
+    names: dict[str, set[str]] = {"trial": set(), "final": set()}
+    for sweep in all_sweeps(folder):
+        for job in sweep.jobs if sweep.definition.get("study") is not None else ():
+            if job.phase in names and job.path is not None:
+                names[job.phase].add(Path(job.path).name)
+    return names["trial"] - names["final"]
