@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -152,6 +153,28 @@ def test_an_input_is_answered_as_the_task_decodes_it(trained, corpora, lmlab):
     answer = json.loads(done.stdout)
     assert answer["decoding"].startswith("greedy=true length=48 repetition_penalty=1.5")
     assert " ".join(answer["text"].split()) == prediction
+
+
+def test_answers_may_be_nothing_but_words_of_the_input(trained, corpora, paths, lmlab):
+    run, environment = run_on(trained, "multi30k"), {"LMLAB_OUTPUTS": str(trained), "LMLAB_CORPORA": str(corpora)}
+    options = {"accelerator": "cpu", "threads": 1}
+    answers = {}
+    for more in ({}, {"beams": 3}, {"temperature": 2.0}):
+        settings, _, about = score(run, paths, "test", decoding={"extract": True, "length": 20, **more}, **options)
+        assert settings["decoding"].startswith(("greedy=true ", "beams=3 ", "temperature=2.0 "))
+        assert " extract=true length=20" in settings["decoding"]
+        rows = read_jsonl(run.path / about["predictions"]["file"])
+        answers[settings["decoding"]] = {row["input"].split("\n")[-1]: row["prediction"] for row in rows}
+        for row in rows:
+            assert re.search(rf"(?<!\w){re.escape(row['prediction'])}(?!\w)", row["input"]) and row["prediction"]
+            assert row["prediction"] not in row["input"].split("\n")[0], "words of the input, not of the instruction"
+        assert "words of the input at random" in about["baselines"]
+    greedy = next(given for line, given in answers.items() if line.startswith("greedy"))
+    words = ["generate", f"run={run.path}", "accelerator=cpu", "threads=1", "length=20", "format=jsonl"]
+    done = lmlab(*words, f"input={ENGLISH[1]}", "extract=true", "end_of_document=false", **environment)
+    assert json.loads(done.stdout)["text"] == greedy[ENGLISH[1]]
+    refused = lmlab(*words, "prompt=a", "extract=true", check=False, **environment)
+    assert "extract=true: needs the input of a task" in refused.stderr
 
 
 def test_a_long_input_is_cut_as_in_the_task(trained, lmlab, tmp_path):

@@ -66,6 +66,22 @@ def test_answers_without_a_model_are_scored_like_those_of_models(examples, tmp_p
     assert expected["first sentence"]["exact_match"] == 25 and expected["most frequent answer"]["f1"] == 25
 
 
+def test_where_answers_are_words_of_the_input_some_at_random_are_a_baseline(tmp_path):
+    """Of each question two of three words are right, so a third of the six extracts is."""
+    rows = [
+        {"question": f"{word}a {word}b {word}c", "answer": [f"{word}a", f"{word}b"]} for word in map(str, range(900))
+    ]
+    template = {"input": "{question}", "answer": "{answer}"}
+    path = write(tmp_path / "a.jsonl", rows)
+    paths = {"train": path, "validation": path}
+    examples = Records("own", "own", template, ["exact_match"], 14, paths=paths, decoding={"extract": True})
+    scores = opened(examples, tmp_path).baselines("validation")
+    assert scores["words of the input at random"]["exact_match"] == pytest.approx(100 / 3, abs=4)
+    assert scores == opened(examples, tmp_path).baselines("validation")
+    examples.decoding = {}
+    assert "words of the input at random" not in opened(examples, tmp_path).baselines("validation")
+
+
 def test_they_are_of_the_scored_examples_and_computed_once(examples, tmp_path, monkeypatch):
     task = opened(examples, tmp_path, tokens=64)
     assert task.sequences("validation") == 1

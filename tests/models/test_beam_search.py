@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lmlab.models.beam_search import beam_search
+from lmlab.models.choice import score_options
 from lmlab.models.decoding import Decoding, Row
 from lmlab.models.generation import decode
 
@@ -64,6 +65,38 @@ def test_with_enough_beams_the_best_texts_of_all_are_returned(make_model, overri
         if theta == 1:
             totals = [sum(result.log_probs) / len(result.tokens) ** power for result in results]
             assert totals == pytest.approx([result.score for result in results], abs=1e-9)
+
+
+def begun_with(texts):
+    """What may come next in one of some texts."""
+    return lambda tokens: {text[len(tokens)] for text in texts if text[: len(tokens)] == tuple(tokens) != text}
+
+
+@pytest.mark.parametrize("overrides", MODELS)
+def test_of_allowed_texts_the_best_is_found_and_greedy_decoding_stays_among_them(make_model, overrides):
+    model = peaked(make_model, overrides)
+    texts = [(0, 1, STOP), (0, 1, 3, STOP), (4, 4, 4, STOP), (3, STOP), (1, 0, 0, STOP)]
+    rows = [Row(prompt, stop=[STOP], allowed=begun_with(texts)) for prompt in PROMPTS]
+    scores = score_options(model, PROMPTS, [texts] * len(PROMPTS), CONTEXT)
+    for results, of_texts in zip(beam_search(model, rows, Decoding(beams=9, best=5), CONTEXT), scores, strict=True):
+        ranked = sorted(zip(of_texts, texts, strict=True), reverse=True)
+        assert [tuple(result.tokens) for result in results] == [text for _, text in ranked]
+        assert [result.score for result in results] == pytest.approx([score for score, _ in ranked], abs=1e-9)
+    for prompt, result in zip(PROMPTS, decode(model, rows, Decoding(greedy=True), CONTEXT), strict=True):
+        written = []
+        while (allowed := begun_with(texts)(written)) and STOP not in written:
+            with torch.no_grad():
+                last = model.head.log_probs(model(torch.tensor([[*prompt, *written]])).hidden[:, -1])[0]
+            written.append(max(sorted(allowed), key=lambda token: float(last[token])))
+        assert result.tokens == written
+    sampled = [Row([4], seed, [STOP], allowed=begun_with(texts)) for seed in range(40)]
+    drawn = {tuple(result.tokens) for result in decode(model, sampled, Decoding(temperature=9.0), CONTEXT)}
+    assert drawn <= set(texts) and len(drawn) > 2
+    # Another row may say anything.
+    free, other = decode(model, [rows[0], Row([4], stop=[STOP])], Decoding(greedy=True, length=6), CONTEXT)
+    (alone,) = decode(model, [Row([4], stop=[STOP])], Decoding(greedy=True, length=6), CONTEXT)
+    assert other.tokens == alone.tokens
+    assert tuple(free.tokens) in texts
 
 
 @pytest.mark.parametrize("overrides", MODELS)

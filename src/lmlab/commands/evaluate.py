@@ -64,6 +64,7 @@ def main(
     length_penalty: float | None = None,
     repetition_penalty: float | None = None,
     stop: str | list[str] | None = None,
+    extract: bool | None = None,
     documents: Literal["packed", "separate"] | None = None,
 ) -> float:
     """Print and record the metrics, and return the first metric of the first way of scoring."""
@@ -79,6 +80,7 @@ def main(
         length_penalty=length_penalty,
         repetition_penalty=repetition_penalty,
         stop=stop,
+        extract=extract,
     )
     source, data = find(run, Folders.of(paths).runs), without_options_of_text(data)
     refuse_tokenizer()

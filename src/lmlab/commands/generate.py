@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from lmlab.surroundings import printable
 from lmlab.training.threads import check_threads, use_threads
 
 if TYPE_CHECKING:
-    from lmlab.data.examples import Template
+    from lmlab.data.examples import Examples, Template
     from lmlab.data.tokenizers import Tokenizer
     from lmlab.models.decoding import Decoding
     from lmlab.training.load import Trained
@@ -69,6 +69,7 @@ def main(
     input: str | None = None,
     data: dict[str, Any] | None = None,
     tokenizer: dict[str, Any] | None = None,
+    extract: bool | None = None,
 ) -> None:
     """Write prompts and their continuations, and nothing else, to standard output or a file."""
     for option, value in (("length", length), ("samples", samples), ("batch_size", batch_size)):
@@ -85,10 +86,13 @@ def main(
         beams=beams,
         length_penalty=length_penalty,
         length=length,
+        extract=extract,
     )
     check_samples(samples, settings.get("beams", 1))
     texts = prompts_of(prompt, prompts)
     check_input(input, prompt, prompts, data)
+    if extract and input is None:
+        raise UserError("extract=true: needs the input of a task to extract from, input=...; leave it out")
     file = output_file(output, prompts, (".txt", ".jsonl"))
     format = format_of(format, file)
     if log_probabilities and format != "jsonl":
@@ -133,7 +137,9 @@ def main(
     say_notes(unknown_to(trained, encoded_prompts) + unseen_by(trained, encoded_prompts, trained.context))
 
     end_token = trained.tokenizer.end_of_document if end_of_document else None
-    if input is not None and end_of_document:
+    if decoding.extract:
+        encoded_prompts = [extracting(one, trained, examples) for one in encoded_prompts]
+    if input is not None and (end_of_document or decoding.extract):
         end_token = trained.tokenizer.separator  # as in the task's scores
     several = best if beams > 1 else samples
     total = len(encoded_prompts) * several
@@ -225,10 +231,15 @@ def prompts_of(prompt: str, prompts: str | None) -> list[Prompt]:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A prompt and its tokens [N], which begin with the separator that precedes every text."""
+    """A prompt and its tokens [N], which begin with the separator that precedes every text.
+
+    Attributes:
+        allowed: see ``Row.allowed``.
+    """
 
     prompt: Prompt
     tokens: list[int]
+    allowed: Callable[[Sequence[int]], Collection[int]] | None = None
 
 
 def encoded(trained: "Trained", prompt: Prompt) -> Encoded:
@@ -237,6 +248,14 @@ def encoded(trained: "Trained", prompt: Prompt) -> Encoded:
 
     tokens_N = encode_prompt(trained.tokenizer, prompt.text, prompt.source)
     return Encoded(prompt, [trained.tokenizer.separator, *tokens_N.tolist()])
+
+
+def extracting(encoded: Encoded, trained: "Trained", examples: "Examples") -> Encoded:
+    """Return a prompt whose continuations are extracts of its input."""
+    import numpy as np
+
+    text = trained.tokenizer.decode(np.array(encoded.tokens[1:]))
+    return replace(encoded, allowed=examples.extracts(trained.tokenizer, text).following)
 
 
 def truncated(encoded: Encoded, template: "Template", length: int) -> Encoded:
@@ -254,7 +273,7 @@ def truncated(encoded: Encoded, template: "Template", length: int) -> Encoded:
     separator, *tokens = encoded.tokens
     part = f"the first {length - 1:,} of {len(tokens):,} tokens are read, as many as the task reads"
     print(f"{encoded.prompt.source}: {part}", file=sys.stderr)
-    return Encoded(encoded.prompt, [separator, *template.truncated(np.array(tokens), length - 1).tolist()])
+    return replace(encoded, tokens=[separator, *template.truncated(np.array(tokens), length - 1).tolist()])
 
 
 def unknown_to(trained: "Trained", prompts: Sequence[Encoded]) -> list[str]:
@@ -317,7 +336,8 @@ class Sample:
         self.prompt = prompt.prompt
         self.number, self.seed = number, seed
         stop_tokens = () if end_token is None else (end_token,)
-        self.row = Row(prompt.tokens, seed, stop_tokens, ends=stop_at(stop, tokenizer, prompt.tokens[1:]))
+        ends = stop_at(stop, tokenizer, prompt.tokens[1:])
+        self.row = Row(prompt.tokens, seed, stop_tokens, ends=ends, allowed=prompt.allowed)
         self.text, self.ended_by = "", LENGTH
         self.tokens: list[int] = []
         self.log_probs: list[float] = []

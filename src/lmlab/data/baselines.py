@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ Baselines = dict[str, dict[str, float]]
 MOST_FREQUENT = "most frequent answer"
 FIRST_SENTENCE = "first sentence"
 COPY = "copy of the input"
+EXTRACT = "words of the input at random"
 
 _SENTENCE = re.compile(r".*?(?:[.!?](?=\s)|\n|$)", re.DOTALL)
 
@@ -40,12 +42,14 @@ def of_answers(
     inputs: Sequence[str],
     references: Sequence[Sequence[str]],
     cut: Callable[[str], str] = str,
+    extracts: Iterable[Sequence[str]] = (),
 ) -> Baselines:
     """Return the scores of answers that are made without a model, each with one space for white space.
 
     - ``most frequent answer``: the most frequent one of the training split, for every example; the first of several;
     - ``first sentence``: that of the input;
-    - ``copy of the input``.
+    - ``copy of the input``;
+    - ``words of the input at random``, where answers can be nothing else: one of the extracts, with a seed of its own.
 
     Args:
         metrics: metrics of answers.
@@ -53,8 +57,12 @@ def of_answers(
         inputs: the input of each scored example.
         references: the right answers of each scored example.
         cut: returns the beginning of a text that is as long as an answer may be.
+        extracts: the extracts that each answer can be; none: answers can be any text.
     """
-    answers = {FIRST_SENTENCE: map(first_sentence, inputs), COPY: inputs}
+    answers: dict[str, Iterable[str]] = {FIRST_SENTENCE: map(first_sentence, inputs), COPY: inputs}
+    draw = random.Random(0)
+    if drawn := [draw.choice(texts) if texts else "" for texts in extracts]:
+        answers[EXTRACT] = drawn
     if most := Counter(training_answers).most_common(1):
         answers = {MOST_FREQUENT: [most[0][0]] * len(inputs)} | answers
     return {

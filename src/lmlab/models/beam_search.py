@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from lmlab.models.decoding import Continuation, Decoding, Ending, Row, refuse_nan
+from lmlab.models.decoding import Continuation, Decoding, Ending, Row, only_allowed, refuse_nan
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.reading import Sequences, by_length, evaluation_mode
 
@@ -181,6 +181,9 @@ def _candidates(
     else:
         seen = [tokens for search in searches for tokens in search.seen()]
         penalised_BV = decoding.penalise(log_probs_BV, [seen[place] for place in ready])
+    written = [(search.row, hypothesis.tokens) for search in searches for hypothesis in search.running]
+    rows, tokens = zip(*(written[place] for place in ready), strict=True)
+    penalised_BV = only_allowed(penalised_BV, rows, tokens)
     # As many that none of the best of all hypotheses is missing, unless more than half of them have ended.
     best_BC, tokens_BC = penalised_BV.topk(min(2 * decoding.beams, penalised_BV.shape[1]))
     refuse_nan(best_BC)  # NaN counts as the largest

@@ -43,6 +43,7 @@ class Decoding:
             to this power (Wu et al. 2016, section 7, before equation 14). 0: by their probability.
         best: number of texts that beam search returns, the best first.
         stop: strings before which a text ends. They need the tokenizer, so callers pass them on as ``Row.ends``.
+        extract: an answer consists of words in a row of its input. Callers pass them on as ``Row.allowed``.
 
     Raises:
         UserError: a setting is out of its range, or two cannot be combined.
@@ -58,6 +59,7 @@ class Decoding:
     length_penalty: float = 0.0
     best: int = 1
     stop: tuple[str, ...] = ()
+    extract: bool = False
 
     def __post_init__(self) -> None:
         for option, count in (("length", self.length), ("beams", self.beams), ("best", self.best)):
@@ -104,6 +106,7 @@ class Decoding:
         elif self.greedy:
             settings = {"greedy": "true"}
         penalty = None if self.repetition_penalty == 1 else float(self.repetition_penalty)
+        settings |= {"extract": "true" if self.extract else None}
         settings |= {"length": self.length, "repetition_penalty": penalty}
         words = [f"{option}={value}" for option, value in settings.items() if value is not None]
         if self.stop:
@@ -163,6 +166,22 @@ class Decoding:
         return penalised_BV
 
 
+def only_allowed(log_probs_BV: "Tensor", rows_B: "Sequence[Row]", tokens_B: Sequence[Sequence[int]]) -> "Tensor":
+    """Return the log-probabilities with -inf for tokens that a row does not allow next.
+
+    Args:
+        tokens_B: the new tokens of each row so far.
+    """
+    allowed = [row.allowed and row.allowed(tokens) for row, tokens in zip(rows_B, tokens_B, strict=True)]
+    if all(tokens is None for tokens in allowed):
+        return log_probs_BV
+    possible_BV = log_probs_BV.new_full(log_probs_BV.shape, -math.inf)
+    for row, tokens in enumerate(allowed):
+        places = slice(None) if tokens is None else [*tokens]
+        possible_BV[row, places] = log_probs_BV[row, places]
+    return possible_BV
+
+
 def refuse_nan(values: "Tensor") -> None:
     """Raise ``UserError`` if some of ``values``, which depend on a model's predictions, are NaN."""
     if values.isnan().any():
@@ -180,6 +199,8 @@ class Row:
         length: limit of new tokens for this row, if it is below the limit for all rows.
         ends: called with the new tokens so far, after each; the row ends where it returns true, as for a stop string
             (:func:`lmlab.data.text_stream.stop_at`). The result must depend on the tokens alone.
+        allowed: called with the new tokens so far; the next token is one of those that it returns, at least one
+            (:meth:`lmlab.data.extracts.Extracts.following`). The result must depend on the tokens alone.
         ended: set after the last token unless the limit was reached, or by the caller; no more tokens follow.
     """
 
@@ -188,6 +209,7 @@ class Row:
     stop: Collection[int] = ()
     length: int | None = None
     ends: Callable[[Sequence[int]], bool] | None = None
+    allowed: Callable[[Sequence[int]], Collection[int]] | None = None
     ended: bool = False
     _random: random.Random = field(init=False, repr=False)
 

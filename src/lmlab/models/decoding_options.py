@@ -35,6 +35,7 @@ def _options(
     length_penalty: float | None = None,
     repetition_penalty: float | None = None,
     stop: str | list[str] | None = None,
+    extract: bool | None = None,
 ) -> None:
     """Declare the options of a section ``decoding``, and their types."""
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from lmlab.models.beam_search import beam_search
-from lmlab.models.decoding import Continuation, Decoding, Row
+from lmlab.models.decoding import Continuation, Decoding, Row, only_allowed
 from lmlab.models.language_model import LanguageModel
 from lmlab.models.reading import Sequences, by_length, evaluation_mode
 
@@ -43,8 +43,10 @@ def generate(model: LanguageModel, rows: Sequence[Row], decoding: Decoding, cont
     while True:
         if ready := sequences.ready():
             log_probs_BV = model.head.log_probs(sequences.last_BD[ready])
-            penalised_BV = decoding.penalise(log_probs_BV, [seen[active[place]] for place in ready])
-            token_B = decoding.choose(penalised_BV, [rows[active[place]].draw() for place in ready])
+            numbers = [active[place] for place in ready]
+            penalised_BV = decoding.penalise(log_probs_BV, [seen[row] for row in numbers])
+            possible_BV = only_allowed(penalised_BV, [rows[row] for row in numbers], [tokens[row] for row in numbers])
+            token_B = decoding.choose(possible_BV, [rows[row].draw() for row in numbers])
             log_prob_B = log_probs_BV.gather(1, token_B[:, None])[:, 0]
             for place, token, log_prob in zip(ready, token_B.tolist(), log_prob_B.tolist(), strict=True):
                 row = active[place]

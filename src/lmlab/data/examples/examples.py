@@ -4,6 +4,7 @@ import copy
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,7 @@ from lmlab.processes import signals
 from lmlab.runs.files import dumps
 
 if TYPE_CHECKING:
+    from lmlab.data.extracts import Extracts
     from lmlab.data.judges import Judge
     from lmlab.data.judges.answers import AnswerMetric, TextsMetric
     from lmlab.data.tasks.examples import ExamplesTask
@@ -130,7 +132,15 @@ class Examples(Dataset):
         from lmlab.data.judges.decoded import Decoded
 
         metrics = self.answer_metrics()
-        return Decoded(tokenizer, metrics, context, self.length, self.decoding) if metrics else None
+        extracts = partial(self.extracts, tokenizer)
+        return Decoded(tokenizer, metrics, context, self.length, self.decoding, extracts) if metrics else None
+
+    def extracts(self, tokenizer: "Tokenizer", prompt: str) -> "Extracts":
+        """Return the extracts of a prompt's input, at most ``length`` tokens each."""
+        from lmlab.data.extracts import Extracts
+
+        prefix = " " if self.template.continues else ""
+        return Extracts(tokenizer, self.template.input_of(prompt), tokenizer.separator, self.length, prefix)
 
     def with_decoding(self, settings: decoding_options.Settings) -> "Examples":
         """Return a copy with other settings of decoding, ``length`` among them, in place of its own.

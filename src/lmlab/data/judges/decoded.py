@@ -1,7 +1,7 @@
 """Answers that a model generates, compared with the right ones."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import torchmetrics
 from torch import Tensor
 
 from lmlab.data.batch import Batch
+from lmlab.data.extracts import Extracts
 from lmlab.data.judges.answers import AnswerMetric, TextsMetric
 from lmlab.data.judges.judge import Judge
 from lmlab.data.judges.resampling import resampled_interval
@@ -100,6 +101,8 @@ class Decoded(Judge):
         length: most tokens of an answer; ``None``: as many as the targets have.
         settings: settings of decoding by the names of options; by default it is greedy. An answer that is sampled
             depends on its prompt and the option ``seed`` alone.
+        extracts: called with the text of a prompt; returns the extracts that its answer can be, if ``settings`` have
+            ``extract``.
 
     Attributes:
         answer_metrics: those of the metrics that are computed from sums over answers.
@@ -114,6 +117,7 @@ class Decoded(Judge):
         context: int,
         length: int | None = None,
         settings: Settings | None = None,
+        extracts: Callable[[str], Extracts] | None = None,
     ) -> None:
         super().__init__()
         metrics = [each.metric for each in answer_metrics]
@@ -127,6 +131,7 @@ class Decoded(Judge):
         self._length = length
         self._decoding = decoding_of(settings or {}, length or 1)
         self._seed = (settings or {}).get("seed", 1)
+        self._extracts = extracts if self._decoding.extract else None
         self.decoding = line(self._decoding, self._seed)
         if length is None:
             self.decoding = self.decoding.replace(" length=1", "") + ", with as many tokens as the right answer"
@@ -146,7 +151,8 @@ class Decoded(Judge):
                 prompt = tokens_T[: int(scored_N[0]) + 1].tolist()
                 ends = stop_at(self._decoding.stop, self._tokenizer, prompt[1:])
                 length = self._length or len(scored_N)
-                rows.append(Row(prompt, _seed_of(self._seed, prompt), stop, length, ends))
+                allowed = self._extracts and self._extracts(text(np.array(prompt[1:]))).following
+                rows.append(Row(prompt, _seed_of(self._seed, prompt), stop, length, ends, allowed))
                 references = None if batch.references is None else batch.references[number]
                 right.append(references or (text(targets_T[scored_N].numpy()),))
         if not rows:

@@ -217,17 +217,20 @@ class ExamplesTask(Task):
         metrics = [each for each in self.examples.answer_metrics() if isinstance(each, AnswerMetric)]
         if not metrics:
             return {}
-        number = self.sequences(split)
+        number, is_extract = self.sequences(split), self.examples.decoding.get("extract", False)
 
         def compute() -> Baselines:
             prompts, references = self.prompts(split)[:number], self.prepared.references(split)[:number]
             inputs = [self.examples.template.input_of(prompt) for prompt in prompts]
             training = self.prepared.references("train") if "train" in self.prepared.splits else ()
-            return baselines.of_answers(metrics, (right[0] for right in training), inputs, references, self._cut)
+            answers = (right[0] for right in training)
+            extracts = (self.examples.extracts(self.tokenizer, prompt).texts for prompt in prompts if is_extract)
+            return baselines.of_answers(metrics, answers, inputs, references, self._cut, extracts)
 
         if not all(isinstance(each, str) for each in self.examples.metrics):
             return compute()  # metrics of the user's own, which may change
         parts = [split, number, self.examples.template.options, self.examples.signatures(), self.examples.length]
+        parts += [is_extract]
         return baselines.kept(self.prepared.folder, parts, compute)
 
     def training_texts(self) -> Iterator[str]:
