@@ -34,7 +34,8 @@ class Extracts:
         for line in (" ".join(line.split()) for line in text.splitlines()):
             ends = {match.start() for match in _END.finditer(line)}
             for begin in (match.start() for match in _BEGIN.finditer(line)):
-                tokens = tuple(tokenizer.encode_prompt(prefix + line[begin:])[:length].tolist())
+                words = line[begin:].split(" ", length)[:length]  # no token is more than a word
+                tokens = tuple(tokenizer.encode_prompt(prefix + " ".join(words))[:length].tolist())
                 last = 0
                 for size in range(1, len(tokens) + 1):
                     extract = tokenizer.decode(np.array(tokens[:size])).lstrip()
