@@ -344,17 +344,14 @@ def test_the_trial_of_the_chosen_setting_does_not_stand_beside_it(sweep):
 
 def test_a_trial_is_no_repetition_of_its_setting_either_where_runs_are_compared_without_their_study(sweep, tmp_path):
     trials = trials_of_all(tmp_path / "sweeps")
-    runs = {(job.phase, Path(job.path).name) for job in sweep.jobs if job.path is not None}
-    assert trials == {name for phase, name in runs if phase == "trial"} - {
-        name for phase, name in runs if phase == "final"
-    }
+    jobs = [job for job in sweep.jobs if job.path is not None]
+    assert trials == {Path(job.path).name for job in jobs if job.phase == "trial"}, "no final run is one of them here"
     records = read(all_runs(tmp_path / "runs")).readable
     comparison = compare_by(records, ["model"], "validation/loss", trials=trials)
     lstm = next(arm for arm in comparison.arms if arm.name == "lstm")
     assert [run.seed for run in lstm.runs] == [1, 2, 3]
-    assert sorted(run.seed for setting in lstm.settings for run in setting.runs) == [0, 0, 1, 2, 3], (
-        "pilot, other trial"
-    )
+    seeds = sorted(run.seed for setting in lstm.settings for run in setting.runs)
+    assert seeds == [0, 0, 1, 2, 3], "with the pilot and the other trial"
     (left,) = [left for left in comparison.left_out if left.is_trial and left.arm == "lstm"]
     assert left.record.seed == 0 and left.why == "is the trial by which a study chose this setting"
     gru = next(arm for arm in comparison.arms if arm.name == "gru")

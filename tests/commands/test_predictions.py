@@ -155,24 +155,30 @@ def test_an_input_is_answered_as_the_task_decodes_it(trained, corpora, lmlab):
     assert " ".join(answer["text"].split()) == prediction
 
 
+def is_words_of(answer, text):
+    return answer and re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", text) is not None
+
+
 def test_answers_may_be_nothing_but_words_of_the_input(trained, corpora, paths, lmlab):
     run, environment = run_on(trained, "multi30k"), {"LMLAB_OUTPUTS": str(trained), "LMLAB_CORPORA": str(corpora)}
     options = {"accelerator": "cpu", "threads": 1}
     answers = {}
     for more in ({}, {"beams": 3}, {"temperature": 2.0}):
-        settings, _, about = score(run, paths, "test", decoding={"extract": True, "length": 20, **more}, **options)
+        settings, _, about = score(run, paths, "test", decoding={"extract": True, "length": 7, **more}, **options)
         assert settings["decoding"].startswith(("greedy=true ", "beams=3 ", "temperature=2.0 "))
-        assert " extract=true length=20" in settings["decoding"]
+        assert " extract=true length=7" in settings["decoding"]
         rows = read_jsonl(run.path / about["predictions"]["file"])
         answers[settings["decoding"]] = {row["input"].split("\n")[-1]: row["prediction"] for row in rows}
         for row in rows:
-            assert re.search(rf"(?<!\w){re.escape(row['prediction'])}(?!\w)", row["input"]) and row["prediction"]
-            assert row["prediction"] not in row["input"].split("\n")[0], "words of the input, not of the instruction"
+            assert is_words_of(row["prediction"], row["input"].split("\n")[1]), "not of the instruction"
         assert "words of the input at random" in about["baselines"]
     greedy = next(given for line, given in answers.items() if line.startswith("greedy"))
-    words = ["generate", f"run={run.path}", "accelerator=cpu", "threads=1", "length=20", "format=jsonl"]
+    words = ["generate", f"run={run.path}", "accelerator=cpu", "threads=1", "length=7", "format=jsonl"]
     done = lmlab(*words, f"input={ENGLISH[1]}", "extract=true", "end_of_document=false", **environment)
     assert json.loads(done.stdout)["text"] == greedy[ENGLISH[1]]
+    _, _, about = score(run, paths, "test", decoding={"extract": True, "length": 7}, shots=1, context=400, **options)
+    for row in read_jsonl(run.path / about["predictions"]["file"]):
+        assert is_words_of(row["prediction"], row["input"].split("\n")[1]), "not of the shot"
     refused = lmlab(*words, "prompt=a", "extract=true", check=False, **environment)
     assert "extract=true: needs the input of a task" in refused.stderr
 

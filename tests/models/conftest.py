@@ -57,10 +57,7 @@ def make_model() -> Callable[..., LanguageModel]:
         small = ("model.width=16", "model.depth=2")
         words = tuple(word for override in overrides for word in override.split())
         torch.manual_seed(0)
-        return (
-            build(model_section(*words[:1], *small, *words[1:]), vocabulary=vocabulary, context=context)
-            .to(dtype)
-            .eval()
-        )
+        section = model_section(*words[:1], *small, *words[1:])
+        return build(section, vocabulary=vocabulary, context=context).to(dtype).eval()
 
     return make

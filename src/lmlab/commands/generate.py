@@ -138,7 +138,8 @@ def main(
 
     end_token = trained.tokenizer.end_of_document if end_of_document else None
     if decoding.extract:
-        encoded_prompts = [extracting(one, trained, examples) for one in encoded_prompts]
+        shortened = examples.with_decoding({"length": length})
+        encoded_prompts = [extracting(one, trained, shortened) for one in encoded_prompts]
     if input is not None and (end_of_document or decoding.extract):
         end_token = trained.tokenizer.separator  # as in the task's scores
     several = best if beams > 1 else samples

@@ -106,6 +106,8 @@ class Decoded(Judge):
 
     Attributes:
         answer_metrics: those of the metrics that are computed from sums over answers.
+        shot_tokens: number of tokens after the first one of each row that belong to other examples: nothing is
+            extracted from them.
     """
 
     generates = True
@@ -132,6 +134,7 @@ class Decoded(Judge):
         self._decoding = decoding_of(settings or {}, length or 1)
         self._seed = (settings or {}).get("seed", 1)
         self._extracts = extracts if self._decoding.extract else None
+        self.shot_tokens = 0
         self.decoding = line(self._decoding, self._seed)
         if length is None:
             self.decoding = self.decoding.replace(" length=1", "") + ", with as many tokens as the right answer"
@@ -151,7 +154,8 @@ class Decoded(Judge):
                 prompt = tokens_T[: int(scored_N[0]) + 1].tolist()
                 ends = stop_at(self._decoding.stop, self._tokenizer, prompt[1:])
                 length = self._length or len(scored_N)
-                allowed = self._extracts and self._extracts(text(np.array(prompt[1:]))).following
+                own = np.array(prompt[1 + self.shot_tokens :])
+                allowed = self._extracts and self._extracts(text(own)).following
                 rows.append(Row(prompt, _seed_of(self._seed, prompt), stop, length, ends, allowed))
                 references = None if batch.references is None else batch.references[number]
                 right.append(references or (text(targets_T[scored_N].numpy()),))

@@ -161,12 +161,14 @@ class ExamplesTask(Task):
             yield Batch(torch.from_numpy(padded[0]), torch.from_numpy(padded[1]), references=right)
 
     def judges(self, split: str) -> "list[Judge]":
-        from lmlab.data.judges import Likelihood
+        from lmlab.data.judges import Decoded, Likelihood
 
         likelihood = Likelihood(self.prepared.answer_tokens_per_byte(split, self.sequences(split)))
         answers = self.examples.judge(self.tokenizer, self.context)
         if answers is None:
             return [likelihood]
+        if isinstance(answers, Decoded):
+            answers.shot_tokens = len(self._before)
         return [likelihood, answers] if self.examples.likelihood_first else [answers, likelihood]
 
     def for_evaluation(self, split: str, context: int | None) -> "ExamplesTask":
